@@ -1,0 +1,482 @@
+"""One frozen dataclass for each thing the program knows; rows map to them one to one.
+
+Text that a model wrote is stored as it came and is never changed. What is read out of it (the
+answer) lives beside it, in a `Reading`, so that a better reader can read it again. Times are
+seconds since the epoch, UTC. Identifiers named `key` are hashes of content, the same in every
+project; identifiers named `id` are row numbers and mean nothing outside one database.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Split(StrEnum):
+    """What a question is for. Only `POOL` questions can become training data."""
+
+    POOL = "pool"
+    EVAL = "eval"
+    OOD = "ood"
+
+
+class AnswerType(StrEnum):
+    """What kind of answer a question has; decides its reader, canonical form and equality."""
+
+    NUMBER = "number"
+    CHOICE = "choice"
+    YES_NO = "yes-no"
+    NLI = "nli"
+    SPAN = "span"
+    MATH = "math"
+
+
+class PromptFormat(StrEnum):
+    """The four ways of asking (Huang et al. 2022, Table 2), in the paper's order."""
+
+    FEW_SHOT_COT = "few-shot-cot"
+    FEW_SHOT_DIRECT = "few-shot-direct"
+    ZERO_SHOT_COT = "zero-shot-cot"
+    ZERO_SHOT_DIRECT = "zero-shot-direct"
+
+    @property
+    def reasons(self) -> bool:
+        """Whether the model is asked to reason before it answers."""
+        return self in (PromptFormat.FEW_SHOT_COT, PromptFormat.ZERO_SHOT_COT)
+
+    @property
+    def few_shot(self) -> bool:
+        """Whether worked examples stand before the question."""
+        return self in (PromptFormat.FEW_SHOT_COT, PromptFormat.FEW_SHOT_DIRECT)
+
+
+class PromptStyle(StrEnum):
+    """`BASE` continues plain text; `CHAT` fills the model's own chat template."""
+
+    BASE = "base"
+    CHAT = "chat"
+
+
+class EndReason(StrEnum):
+    """Why a path ended. Only `END` and `STOP` are whole; `LENGTH` was cut and abstains."""
+
+    END = "end"
+    """The model wrote an end-of-generation token."""
+    STOP = "stop"
+    """A stop string appeared, such as the next question of a few-shot run."""
+    LENGTH = "length"
+    """The token limit came first."""
+
+
+class Abstention(StrEnum):
+    """Why a path has no vote. It still counts in the denominator of the agreement."""
+
+    TRUNCATED = "truncated"
+    NO_ANSWER = "no-answer"
+    EMPTY = "empty"
+
+
+class EarlyStop(StrEnum):
+    """When to stop drawing paths for a question (design: exact keeps every decision of the full m)."""
+
+    OFF = "off"
+    EXACT = "exact"
+    FAST = "fast"
+
+
+class Decision(StrEnum):
+    """What a vote means for training at a threshold."""
+
+    KEEP = "keep"
+    REJECT = "reject"
+    OPEN = "open"
+
+
+class Weighting(StrEnum):
+    """How much each kept path counts in the loss."""
+
+    PER_PATH = "per-path"
+    """The paper: every kept path counts once, so easy questions count more."""
+    PER_QUESTION = "per-question"
+    """Every kept question counts once, shared among its paths."""
+    BY_AGREEMENT = "by-agreement"
+    """Every kept question counts its agreement, shared among its paths."""
+
+
+class Verdict(StrEnum):
+    """What a person decided about a question."""
+
+    ANSWER = "answer"
+    """This answer, which paths gave, is right."""
+    MAJORITY = "majority"
+    TYPED = "typed"
+    NONE = "none"
+    SKIP = "skip"
+    SAME = "same"
+    """Two answers of this question are the same answer."""
+    UNDO = "undo"
+
+
+class Queue(StrEnum):
+    """Why a question was shown: doubtful (biased sample) or drawn at random (unbiased)."""
+
+    TRIAGE = "triage"
+    AUDIT = "audit"
+
+
+class Stage(StrEnum):
+    """Where a model stands in the method."""
+
+    BASE = "base"
+    LMSI = "lmsi"
+    DISTILLED = "distilled"
+    CONTROL = "control"
+
+
+class Method(StrEnum):
+    """How a model is asked when it is measured."""
+
+    DIRECT = "direct"
+    """Greedy, the answer without reasoning."""
+    COT = "cot"
+    """Greedy chain of thought."""
+    SINGLE = "single"
+    """One chain of thought at the sampling temperature."""
+    SC = "sc"
+    """Self-consistency: the majority of k paths."""
+
+
+class JobKind(StrEnum):
+    """The stages that run as jobs."""
+
+    SAMPLE = "sample"
+    VOTE = "vote"
+    CURATE = "curate"
+    FINETUNE = "finetune"
+    DISTILL = "distill"
+    EVALUATE = "evaluate"
+    EXPORT = "export"
+    ROUND = "round"
+
+
+class JobState(StrEnum):
+    """A job's life: queued → running → done | failed | paused | cancelled.
+
+    `PAUSING` and `CANCELLING` are wishes that the worker answers at the next safe point. A running
+    job whose worker died becomes `QUEUED` again.
+    """
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    PAUSING = "pausing"
+    PAUSED = "paused"
+    CANCELLING = "cancelling"
+    CANCELLED = "cancelled"
+    DONE = "done"
+    FAILED = "failed"
+
+
+def content_hash(value: object) -> str:
+    """SHA-256 (hex) of the canonical JSON of `value`: keys sorted, no spaces, UTF-8."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def question_key(task: str, text: str, options: tuple[str, ...], passage: str) -> str:
+    """Sixteen hex digits that name a question by its content, in every project the same."""
+    return content_hash([task, text, list(options), passage])[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question as it was imported, without its answer."""
+
+    id: int
+    """Row number; 0 before it is stored."""
+    key: str
+    """Content hash from `question_key`; unique within a split."""
+    split: Split
+    source: str
+    """Name of the imported set, such as `gsm8k`."""
+    position: int
+    """Zero-based place in that set."""
+    task: str
+    """Preset that asks it, such as `gsm8k` or `arc-challenge`: its exemplars, fields and limits."""
+    answer_type: AnswerType
+    text: str
+    options: tuple[str, ...] = ()
+    """Texts of the choices in order; the answer is their letter. Empty unless `CHOICE`."""
+    passage: str = ""
+    """What the question is asked about (DROP's paragraph, NLI's premise); may be empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gold:
+    """The known answers of an evaluation question; pool questions cannot have one."""
+
+    question_id: int
+    answers: tuple[str, ...]
+    """Canonical forms that all count as right, at least one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """Something that can be sampled: a base model, or a base model with an adapter."""
+
+    id: int
+    name: str
+    """Unique in the project, such as `pebble-l/base`."""
+    stage: Stage
+    location: str
+    """Folder, GGUF file or server URL of the (base) weights; relative to the project if inside."""
+    gguf: str | None
+    """The same weights as GGUF, where there are both forms."""
+    adapter: str | None
+    """Folder of the LoRA adapter; `None` when the weights stand alone."""
+    adapter_gguf: str | None
+    sha256: str
+    """Hash of the weights, and of the adapter where there is one."""
+    tokenizer_sha256: str
+    """Hash of the tokenizer: token ids move between two models only when these are equal."""
+    base_id: int | None
+    """The model that it was trained from; `None` for one that was brought along."""
+    training_set: str | None
+    """Key of the training set behind it; `None` for one that was brought along."""
+    parameters: int | None
+    """Number of weights, without the adapter; `None` when it is not known (a server)."""
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One way of sampling one model: everything that a path's distribution depends on."""
+
+    id: int
+    key: str
+    """Hash of the settings below: the same settings again continue the same run."""
+    model_id: int
+    split: Split
+    prompt_format: PromptFormat
+    prompt_style: PromptStyle
+    prompt_sha256: str
+    """Hash of the template and exemplars."""
+    m: int
+    """Paths per question, ≥ 1."""
+    temperature: float
+    """≥ 0; 0 is greedy."""
+    top_p: float
+    """In (0, 1]; 1 is off."""
+    top_k: int
+    """0 is off."""
+    min_p: float
+    """In [0, 1); 0 is off."""
+    max_tokens: int
+    seed: int
+    early_stop: EarlyStop
+    epsilon: float
+    """Chance of another decision that `FAST` accepts at one look; 0 otherwise."""
+    threshold: str
+    """Share that the decision is about, as an exact decimal or fraction, such as `0.6`."""
+    cap: int
+    """Kept paths per question that the decision is about; 0 is no cap."""
+    engine: str
+    engine_version: str
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """One sampled chain of thought, as it came."""
+
+    id: int
+    run_id: int
+    question_id: int
+    index: int
+    """0 ≤ index < m; votes are counted in this order."""
+    text: str
+    """What the model wrote, up to the end token or stop string."""
+    token_ids: tuple[int, ...]
+    """As sampled: the end token included when there was one; with `STOP`, every token that
+    begins before the stop string. Empty for paths sampled elsewhere."""
+    end: EndReason
+    finished_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a reader took from a path: an answer, or why there is none."""
+
+    path_id: int
+    reader: str
+    """Name and version of the reader, such as `number/1`."""
+    answer: str | None
+    """Canonical form; `None` when the path abstains."""
+    shown: str | None
+    """The answer as the path wrote it."""
+    abstention: Abstention | None
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """The count of one question's paths in one run."""
+
+    run_id: int
+    question_id: int
+    m: int
+    """Denominator of the agreement, always the run's m."""
+    drawn: int
+    """Paths counted, in index order; < m when the vote stopped early."""
+    tally: tuple[tuple[str, int], ...]
+    """(answer, paths), most first, ties in order of first appearance."""
+    abstained: int
+    winner: str | None
+    """`None` when there is no answer or a tie for the first place."""
+    decision: Decision
+    """At the run's threshold and cap."""
+    reader: str
+
+    @property
+    def top(self) -> int:
+        """Paths of the leading answer; 0 when all abstained."""
+        return self.tally[0][1] if self.tally else 0
+
+    @property
+    def agreement(self) -> float:
+        """Lower bound of the leader's share, in [0, 1]; exact when `drawn == m`."""
+        return self.top / self.m
+
+    @property
+    def agreement_bound(self) -> float:
+        """Upper bound of the leader's share: what it could still reach with the missing paths."""
+        return (self.top + self.m - self.drawn) / self.m
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """A person's decision. Rows are only ever added: an undo is a later row."""
+
+    id: int
+    question_id: int
+    run_id: int
+    queue: Queue
+    verdict: Verdict
+    answer: str | None
+    """Canonical answer for `ANSWER`, `TYPED`, `SAME` (and what an audit says); else `None`."""
+    other: str | None
+    """The second answer of `SAME`."""
+    undoes: int | None
+    """The review that an `UNDO` takes back."""
+    seconds: float
+    """Time from showing the question to the decision."""
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSet:
+    """Examples frozen under the hash of their content and of the settings that chose them."""
+
+    key: str
+    run_id: int
+    threshold: str
+    cap: int
+    formats: tuple[PromptFormat, ...]
+    weighting: Weighting
+    label_free: bool
+    """False when any example rests on a person's decision."""
+    tokenizer_sha256: str
+    questions: int
+    examples: int
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One prompt with the completion that the model is to learn."""
+
+    id: int
+    set_key: str
+    position: int
+    """Order within the set, from 0."""
+    question_id: int
+    path_id: int | None
+    """The path that is the completion; `None` for direct answers."""
+    prompt_format: PromptFormat
+    prompt: str
+    """Text of the whole prompt, as the engine renders it."""
+    shared: int
+    """Characters at the start of `prompt` that are the few-shot prefix; 0 without one."""
+    completion: str
+    """Text of the completion without its end."""
+    token_ids: tuple[int, ...]
+    """Completion as it was sampled; empty where it must be tokenised (direct answers, imports)."""
+    weight: float
+    """≥ 0; a direct answer that stands for k paths has their summed weight."""
+    validation: bool
+    """Held out, by question, to choose the checkpoint."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """How often a model was right, asked in one way, with its 95 % interval."""
+
+    id: int
+    model_id: int
+    split: Split
+    method: Method
+    k: int
+    """Paths per question behind each answer: 1 but for `SC`."""
+    run_id: int
+    n: int
+    correct: int
+    low: float
+    """Lower end of the 95 % interval of the accuracy (Wilson), a share."""
+    high: float
+    abstained: int
+    """Questions without an answer (all paths abstained, or a tie); they count as wrong."""
+    created_at: float
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the n questions that were answered right."""
+        return self.correct / self.n
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A piece of work: asked for by the screen or the command line, done by the worker."""
+
+    id: int
+    kind: JobKind
+    params: dict[str, object]
+    """What was asked, as JSON."""
+    key: str
+    """Hash of kind and params: asking again for an unfinished job attaches to it."""
+    state: JobState
+    done: int
+    total: int
+    """Units of work, the same as `done`; 0 when not known yet."""
+    message: str
+    """What it is doing now, or how it ended."""
+    error: str | None
+    """One sentence for a person; `None` unless `FAILED`."""
+    result: dict[str, object]
+    pid: int | None
+    started_ticks: int | None
+    """Start time of that process as the kernel tells it: a reused pid is not our worker."""
+    created_at: float
+    started_at: float | None
+    heartbeat_at: float | None
+    finished_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One number of a job at one step, for its chart."""
+
+    job_id: int
+    step: int
+    name: str
+    value: float
+    created_at: float
