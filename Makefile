@@ -1,0 +1,51 @@
+# Two commands do everything on a machine with Python 3.11+, make and a C++ compiler:
+#   make demo    make test
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+PACKAGES := store engine lmsi_tui tests benchmarks screenshots
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-slow check format bench pebbles screenshots clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(INSTALLED) ## Create .venv and install everything (the first time compiles llama.cpp: minutes)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: $(INSTALLED) ## Run the whole of LMSI on the embedded models, in ./demo
+	$(BIN)/lmsi-tui demo demo
+
+test: $(INSTALLED) ## Run the tests (under 15 minutes on 2 cores)
+	$(BIN)/python -m pytest -q
+
+test-slow: $(INSTALLED) ## Run the long tests: kill -9 in the middle of everything, whole loops
+	$(BIN)/python -m pytest -q -m slow
+
+check: $(INSTALLED) ## Check format, lint and types
+	$(BIN)/ruff format --check $(PACKAGES)
+	$(BIN)/ruff check $(PACKAGES)
+	$(BIN)/mypy
+
+format: $(INSTALLED) ## Format the code and mend what the linter can
+	$(BIN)/ruff format $(PACKAGES)
+	$(BIN)/ruff check --fix $(PACKAGES)
+
+bench: $(INSTALLED) ## Measure what the README claims (about an hour and a half)
+	$(BIN)/python -m benchmarks.gains
+
+pebbles: $(INSTALLED) ## Make the embedded models again from nothing (hours)
+	$(BIN)/python -m engine.demo.make_pebbles
+
+screenshots: $(INSTALLED) ## Draw the pictures in screenshots/ from the real program
+	$(BIN)/python -m screenshots.make_screenshots
+
+clean: ## Remove .venv and caches
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,172 @@
+"""Models as files: what they are, whether they are whole, and how to open one for sampling."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+import time
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine.project import Engine, ModelSettings, Project
+from store.errors import BadInput
+from store.records import Model, Stage, content_hash
+
+if TYPE_CHECKING:
+    from engine.backends.protocol import Backend
+
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt")
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """What the files of a model say."""
+
+    sha256: str
+    tokenizer_sha256: str
+    parameters: int | None
+
+
+def describe(location: Path) -> Weights:
+    """Read hashes and size of a Hugging Face folder or a GGUF file, without loading it.
+
+    Raises:
+        BadInput: it is missing, of another kind, or cut.
+    """
+    if not location.exists():
+        raise BadInput(f"There is no model at {location}: give a Hugging Face folder or a GGUF file.")
+    if location.is_dir():
+        return _describe_folder(location)
+    if location.suffix == ".gguf":
+        from engine.gguf import read_summary
+
+        tokenizer, parameters = read_summary(location)
+        return Weights(_file_hash(location), tokenizer, parameters)
+    raise BadInput(
+        f"{location} is neither a Hugging Face folder nor a .gguf file: give one of these."
+    )
+
+
+def _describe_folder(folder: Path) -> Weights:
+    if not (folder / "config.json").exists():
+        raise BadInput(f"{folder} has no config.json, so it is not a Hugging Face model folder.")
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise BadInput(f"{folder} has no .safetensors files: save the model in that format first.")
+    tokenizers = [folder / name for name in _TOKENIZER_FILES if (folder / name).exists()]
+    if not tokenizers:
+        raise BadInput(f"{folder} has no tokenizer (tokenizer.json): copy it beside the weights.")
+    return Weights(
+        content_hash([_file_hash(path) for path in files]),
+        content_hash([_file_hash(path) for path in tokenizers]),
+        sum(_safetensors_parameters(path) for path in files),
+    )
+
+
+def _safetensors_parameters(path: Path) -> int:
+    """Number of weights, from the header (eight bytes of its length, then JSON)."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(8)
+        (length,) = struct.unpack("<Q", start) if len(start) == 8 else (size,)
+        try:
+            header = json.loads(file.read(length)) if 8 + length <= size else None
+        except ValueError:
+            header = None
+    if not isinstance(header, dict):
+        raise BadInput(f"{path} is not a whole safetensors file: copy it again.")
+    tensors = [entry for name, entry in header.items() if name != "__metadata__"]
+    if max((entry["data_offsets"][1] for entry in tensors), default=0) + 8 + length > size:
+        raise BadInput(f"{path} is cut off before its end: copy it again.")
+    return sum(prod(entry["shape"]) for entry in tensors)
+
+
+def _file_hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def base_model(project: Project, name: str, location: Path, gguf: Path | None = None) -> Model:
+    """The record of a model that a person brings along."""
+    weights = describe(location)
+    if gguf is None and location.suffix == ".gguf":
+        gguf = location
+    return Model(
+        id=0,
+        name=name,
+        stage=Stage.BASE,
+        location=project.stored(location),
+        gguf=project.stored(gguf) if gguf else None,
+        adapter=None,
+        adapter_gguf=None,
+        sha256=weights.sha256,
+        tokenizer_sha256=weights.tokenizer_sha256,
+        base_id=None,
+        training_set=None,
+        parameters=weights.parameters,
+        created_at=time.time(),
+    )
+
+
+def chosen_engine(model: Model, settings: ModelSettings) -> Engine:
+    """The engine that will sample a model.
+
+    Raises:
+        BadInput: the engine that was asked for cannot read the form in which the model is there.
+    """
+    folder = not model.location.endswith(".gguf")
+    if settings.engine is Engine.AUTO:
+        return Engine.TRANSFORMERS if folder else Engine.LLAMA_CPP
+    if settings.engine is Engine.TRANSFORMERS and not folder:
+        raise BadInput(
+            f"model.engine is transformers but {model.location} is a GGUF file: "
+            "give a Hugging Face folder, or set the engine to llama.cpp."
+        )
+    if settings.engine is Engine.LLAMA_CPP and (
+        model.gguf is None or (model.adapter and not model.adapter_gguf)
+    ):
+        raise BadInput(
+            f"model.engine is llama.cpp but there is no GGUF of {model.name}: "
+            "set the engine to transformers, or give the model as GGUF."
+        )
+    return settings.engine
+
+
+def open_backend(project: Project, model: Model, settings: ModelSettings, context: int) -> Backend:
+    """Load a model for sampling.
+
+    Args:
+        project: the folder that the model's locations are relative to.
+        model: what to load, with its adapter if it has one.
+        settings: engine, threads and batch width.
+        context: tokens that the longest prompt and its path need together.
+    """
+    threads, batch = settings.threads or None, settings.batch or None
+    engine = chosen_engine(model, settings)
+    if engine is Engine.SCRIPTED:
+        from engine.backends.scripted import open_scripted
+
+        return open_scripted(project.inside(model.location))
+    if engine is Engine.LLAMA_CPP:
+        from engine.backends.llama_cpp import open_llama_cpp
+
+        assert model.gguf is not None
+        adapter = project.inside(model.adapter_gguf) if model.adapter_gguf else None
+        return open_llama_cpp(
+            project.inside(model.gguf),
+            adapter=adapter,
+            threads=threads,
+            batch=batch,
+            context=context,
+        )
+    from engine.backends.transformers import open_transformers
+
+    return open_transformers(
+        project.inside(model.location),
+        adapter=project.inside(model.adapter) if model.adapter else None,
+        threads=threads,
+        batch=batch,
+    )
