@@ -1,0 +1,475 @@
+"""The world of questions that the pebble models know.
+
+Everything a pebble has ever read comes from here: small word problems, bare sums, multiple choice,
+yes-no questions, answered at once or with reasoning. The reasoning is written in one of two ways
+that differ in how much they ask of the writer at each step:
+
+* *quick*: two operations in one jump, no result in between;
+* *careful*: one operation at a time, tens before units, every result written.
+
+Both are always right in the text that the models learn from. A small model can follow the careful
+way and often misses the jump, so its vote has something to select: that is what this world is for.
+
+The world is pure and deterministic: the same seed gives the same questions on every machine. The
+text of a question decides by a stable hash which split it may appear in, so what a model was
+pretrained on, what it improves itself on and what it is measured on can never meet.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+END = "<|end|>"
+CUE = " Let's think step by step."
+
+
+class Kind(StrEnum):
+    """What a question is about; `STORY` is the kind that the demo improves itself on."""
+
+    STORY = "story"
+    RIDE = "ride"
+    AGE = "age"
+    PACK = "pack"
+    SUM = "sum"
+    CHOICE = "choice"
+    YES_NO = "yes-no"
+
+
+class Split(StrEnum):
+    """Where a question may be used; `PRETRAINING` is what the base models have read."""
+
+    POOL = "pool"
+    EVAL = "eval"
+    OOD = "ood"
+    PRETRAINING = "pretraining"
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One change of the running total: `symbol` is `+`, `-` or `*`, `amount` is positive."""
+
+    symbol: str
+    amount: int
+
+    def __str__(self) -> str:
+        return f" {self.symbol} {self.amount}"
+
+    def apply(self, total: int) -> int:
+        """Give the total after this operation."""
+        match self.symbol:
+            case "+":
+                return total + self.amount
+            case "-":
+                return total - self.amount
+            case _:
+                return total * self.amount
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question, its true answer, and both ways of reasoning towards it.
+
+    `start` and `operations` are the arithmetic of the question (`0` and empty where it has none);
+    `quick` and `careful` are the two reasonings without an opening word and without the answer.
+    """
+
+    text: str
+    answer: str
+    kind: Kind
+    start: int
+    operations: tuple[Operation, ...]
+    quick: str
+    careful: str
+
+
+# How the two ways of reasoning begin, and how often. Quick is the habit; its commonest opening is
+# commoner than any careful one, so the single most likely path of an untouched model is quick.
+QUICK_OPENINGS = {"So": 24, "In short,": 21, "I think": 19}
+CAREFUL_OPENINGS = {"First,": 14, "Slowly,": 12, "With care,": 10}
+
+KIND_WEIGHTS = {
+    Kind.STORY: 36,
+    Kind.RIDE: 11,
+    Kind.AGE: 8,
+    Kind.PACK: 8,
+    Kind.SUM: 25,
+    Kind.CHOICE: 6,
+    Kind.YES_NO: 6,
+}
+REASONED_SHARE = 0.75  # documents whose answers show their reasoning
+CUE_SHARE = 0.5  # single reasoned documents that begin with the cue
+
+PEOPLE = {
+    "Tom": ("He", "him"),
+    "Ben": ("He", "him"),
+    "Max": ("He", "him"),
+    "Sam": ("He", "him"),
+    "Leo": ("He", "him"),
+    "Ann": ("She", "her"),
+    "Eva": ("She", "her"),
+    "Mia": ("She", "her"),
+    "Ida": ("She", "her"),
+    "Zoe": ("She", "her"),
+}
+THINGS = ("pens", "cards", "shells", "coins", "books", "cups", "eggs", "balls", "keys", "stones")
+GAINS = (
+    "{he} finds {k} more.",
+    "{he} buys {k} more.",
+    "{friend} gives {him} {k} more.",
+)
+LOSSES = (
+    "{he} loses {k} of them.",
+    "{he} sells {k} of them.",
+    "{he} gives {k} to {friend}.",
+)
+VEHICLES = ("bus", "train", "boat")
+GROUPS = {
+    "an animal": ("dog", "cat", "cow", "fish", "bird"),
+    "a fruit": ("apple", "pear", "plum", "lemon", "fig"),
+    "a color": ("red", "blue", "green", "black", "white"),
+    "a tool": ("saw", "drill", "nail", "rake", "axe"),
+}
+
+LEAST, MOST = 2, 99  # running totals stay in two digits
+
+
+def _amount(rng: random.Random) -> int:
+    """One digit or two: the mixture makes some questions easy for a quick writer."""
+    return rng.randint(2, 9) if rng.random() < 0.5 else rng.randint(11, 39)
+
+
+def _chain(rng: random.Random, start: int, length: int) -> tuple[Operation, ...]:
+    """Additions and subtractions that keep the running total in two digits."""
+    operations: list[Operation] = []
+    total = start
+    while len(operations) < length:
+        step = Operation(rng.choice("+-"), _amount(rng))
+        if LEAST <= step.apply(total) <= MOST:
+            total = step.apply(total)
+            operations.append(step)
+    return tuple(operations)
+
+
+def _result(start: int, operations: Sequence[Operation]) -> int:
+    for operation in operations:
+        start = operation.apply(start)
+    return start
+
+
+def _quick(start: int, operations: Sequence[Operation]) -> str:
+    """Two operations in each jump: `38 + 25 - 17 = 46.`"""
+    jumps = []
+    for at in range(0, len(operations), 2):
+        jump = operations[at : at + 2]
+        end = _result(start, jump)
+        jumps.append(f"{start}{''.join(map(str, jump))} = {end}.")
+        start = end
+    return " Then ".join(jumps)
+
+
+def _careful(start: int, operations: Sequence[Operation]) -> str:
+    """One operation in each sentence, tens before units: `38 + 25 = 58 + 5 = 63.`"""
+    sentences = []
+    for operation in operations:
+        middle = ""
+        tens, units = operation.amount // 10 * 10, operation.amount % 10
+        if operation.symbol != "*" and tens and units:
+            middle = f" = {Operation(operation.symbol, tens).apply(start)}" + str(
+                Operation(operation.symbol, units)
+            )
+        end = operation.apply(start)
+        sentences.append(f"{start}{operation}{middle} = {end}.")
+        start = end
+    return " Then ".join(sentences)
+
+
+def _arithmetic(
+    text: str, kind: Kind, start: int, operations: tuple[Operation, ...]
+) -> Question:
+    return Question(
+        text=text,
+        answer=str(_result(start, operations)),
+        kind=kind,
+        start=start,
+        operations=operations,
+        quick=_quick(start, operations),
+        careful=_careful(start, operations),
+    )
+
+
+def _story(rng: random.Random) -> Question:
+    name, friend = rng.sample(list(PEOPLE), 2)
+    he, him = PEOPLE[name]
+    thing = rng.choice(THINGS)
+    start = rng.randint(12, 60)
+    operations = _chain(rng, start, rng.choices((2, 3, 4), (40, 35, 25))[0])
+    events = [
+        rng.choice(GAINS if step.symbol == "+" else LOSSES).format(
+            he=he, him=him, friend=friend, k=step.amount
+        )
+        for step in operations
+    ]
+    text = f"{name} has {start} {thing}. {' '.join(events)} How many {thing} does {name} have now?"
+    return _arithmetic(text, Kind.STORY, start, operations)
+
+
+def _ride(rng: random.Random) -> Question:
+    vehicle = rng.choice(VEHICLES)
+    start = rng.randint(12, 60)
+    operations = _chain(rng, start, rng.choices((1, 2, 3), (20, 50, 30))[0])
+    events = [
+        f"{step.amount} people get {'on' if step.symbol == '+' else 'off'}." for step in operations
+    ]
+    text = (
+        f"A {vehicle} leaves with {start} people. {' '.join(events)} "
+        f"How many people are on the {vehicle} now?"
+    )
+    return _arithmetic(text, Kind.RIDE, start, operations)
+
+
+def _age(rng: random.Random) -> Question:
+    start = rng.randint(12, 60)
+    operations = _chain(rng, start, rng.randint(1, 3))
+    names = rng.sample(list(PEOPLE), len(operations) + 1)
+    facts = [f"{names[0]} is {start} years old."]
+    for step, younger, older in zip(operations, names[1:], names, strict=False):
+        word = "older" if step.symbol == "+" else "younger"
+        facts.append(f"{younger} is {step.amount} years {word} than {older}.")
+    return _arithmetic(f"{' '.join(facts)} How old is {names[-1]}?", Kind.AGE, start, operations)
+
+
+def _pack(rng: random.Random) -> Question:
+    name = rng.choice(list(PEOPLE))
+    he, _ = PEOPLE[name]
+    thing = rng.choice(THINGS)
+    boxes, each = rng.randint(2, 9), rng.randint(2, 9)
+    more = _chain(rng, boxes * each, rng.randint(0, 2))
+    events = [
+        f"{he} {'puts in' if step.symbol == '+' else 'takes out'} {step.amount} {thing}."
+        for step in more
+    ]
+    facts = " ".join([f"{name} packs {boxes} boxes with {each} {thing} in each.", *events])
+    text = f"{facts} How many {thing} are in the boxes?"
+    return _arithmetic(text, Kind.PACK, boxes, (Operation("*", each), *more))
+
+
+def _sum(rng: random.Random) -> Question:
+    start = rng.randint(2, 99)
+    operations = _chain(rng, start, rng.choices((1, 2, 3), (45, 40, 15))[0])
+    text = f"What is {start}{''.join(map(str, operations))}?"
+    return _arithmetic(text, Kind.SUM, start, operations)
+
+
+def _choice(rng: random.Random) -> Question:
+    letters = "abc"
+    right = rng.randrange(3)
+    if rng.random() < 0.5:
+        numbers = rng.sample(range(2, 100), 3)
+        largest = max(numbers)
+        right = numbers.index(largest)
+        options = [str(number) for number in numbers]
+        asked = "Which number is the largest?"
+        quick = f"{largest} is the largest."
+        careful = (
+            f"of {numbers[0]} and {numbers[1]} the larger is {max(numbers[:2])}. "
+            f"Then of {max(numbers[:2])} and {numbers[2]} the larger is {largest}."
+        )
+    else:
+        group, other = rng.sample(list(GROUPS), 2)
+        options = rng.sample(GROUPS[other], 3)
+        options[right] = rng.choice(GROUPS[group])
+        asked = f"Which of these is {group}?"
+        quick = f"{options[right]} is {group}."
+        kinds = [group if at == right else other for at in range(3)]
+        careful = ". Then ".join(
+            f"{option} is {kind}" for option, kind in zip(options, kinds, strict=True)
+        )
+        careful += "."
+    listed = " ".join(
+        f"({letter}) {option}" for letter, option in zip(letters, options, strict=True)
+    )
+    answer = f"({letters[right]})"
+    text = f"{asked}\nAnswer Choices: {listed}"
+    return Question(text, answer, Kind.CHOICE, 0, (), quick, careful)
+
+
+def _yes_no(rng: random.Random) -> Question:
+    start = rng.randint(12, 60)
+    operations = _chain(rng, start, 1)
+    total = _result(start, operations)
+    bound = max(2, total + rng.choice((-1, 1)) * rng.randint(1, 20))
+    answer = "yes" if total > bound else "no"
+    left = f"{start}{operations[0]}"
+    verdict = "is more than" if total > bound else "is not more than"
+    return Question(
+        text=f"Is {left} more than {bound}?",
+        answer=answer,
+        kind=Kind.YES_NO,
+        start=start,
+        operations=operations,
+        quick=f"{left} {verdict} {bound}.",
+        careful=f"{_careful(start, operations)} Then {total} {verdict} {bound}.",
+    )
+
+
+GENERATORS: dict[Kind, Callable[[random.Random], Question]] = {
+    Kind.STORY: _story,
+    Kind.RIDE: _ride,
+    Kind.AGE: _age,
+    Kind.PACK: _pack,
+    Kind.SUM: _sum,
+    Kind.CHOICE: _choice,
+    Kind.YES_NO: _yes_no,
+}
+KIND_OF_SPLIT = {Split.POOL: Kind.STORY, Split.EVAL: Kind.STORY, Split.OOD: Kind.RIDE}
+
+
+def split_of(text: str) -> Split:
+    """Name the one split in which a question with this text may be used."""
+    bucket = hashlib.blake2b(text.encode(), digest_size=2).digest()[0]
+    if bucket < 64:
+        return Split.POOL
+    if bucket < 96:
+        return Split.EVAL
+    if bucket < 128:
+        return Split.OOD
+    return Split.PRETRAINING
+
+
+def _seeded(*parts: object) -> random.Random:
+    digest = hashlib.blake2b("/".join(map(str, parts)).encode(), digest_size=8).digest()
+    return random.Random(int.from_bytes(digest))
+
+
+def _make(kind: Kind, split: Split, rng: random.Random) -> Question:
+    while True:
+        question = GENERATORS[kind](rng)
+        if split_of(question.text) is split:
+            return question
+
+
+def draw(split: Split | str, count: int, seed: int) -> list[Question]:
+    """Draw `count` different questions of a split: the target kind, or another family for `ood`."""
+    split = Split(split)
+    if split is Split.PRETRAINING:
+        raise ValueError("pretraining text is a stream of documents: see documents()")
+    rng = _seeded("draw", split, seed)
+    found: dict[str, Question] = {}
+    while len(found) < count:
+        question = _make(KIND_OF_SPLIT[split], split, rng)
+        found.setdefault(question.text, question)
+    return list(found.values())
+
+
+_START = re.compile(r"^(?:\w+ has|A \w+ leaves with) (\d+) ")
+_GAIN = re.compile(r"(?:finds|buys|gives (?:him|her)) (\d+) more\.|(\d+) people get on\.")
+_LOSS = re.compile(
+    r"(?:loses|sells) (\d+) of them\.|gives (\d+) to \w+\.|(\d+) people get off\."
+)
+
+
+def solve(question_text: str) -> str:
+    """Read a question of a drawn split and work out its answer.
+
+    It knows nothing of how the question was made, so it can check what made it. Benchmarks use it
+    as the truth; no project ever sees it.
+    """
+    start = _START.match(question_text)
+    if start is None:
+        raise ValueError(f"not a question of a drawn split: {question_text!r}")
+    gained = sum(int(number) for pair in _GAIN.findall(question_text) for number in pair if number)
+    lost = sum(int(number) for some in _LOSS.findall(question_text) for number in some if number)
+    return str(int(start[1]) + gained - lost)
+
+
+def answer_sentence(question: Question) -> str:
+    """Say the answer the way every path of this world ends."""
+    return f"The answer is {question.answer}."
+
+
+def write_path(question: Question, rng: random.Random) -> str:
+    """Write one reasoned answer; its way and its opening are drawn for it alone."""
+    openings = {**QUICK_OPENINGS, **CAREFUL_OPENINGS}
+    opening = rng.choices(list(openings), list(openings.values()))[0]
+    body = question.careful if opening in CAREFUL_OPENINGS else question.quick
+    return f"{opening} {body} {answer_sentence(question)}"
+
+
+def style_of(path: str) -> str:
+    """Tell by its opening whether a path is `quick`, `careful` or something else (`other`)."""
+    path = path.strip()
+    if path.startswith(tuple(CAREFUL_OPENINGS)):
+        return "careful"
+    return "quick" if path.startswith(tuple(QUICK_OPENINGS)) else "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Exemplar:
+    """One worked example of the few-shot prompts; the direct one is it without `reasoning`."""
+
+    question: str
+    reasoning: str
+    answer: str
+
+
+EXEMPLARS = (
+    Exemplar(
+        "Eva has 24 cards. She finds 8 more. She gives 15 to Leo. "
+        "How many cards does Eva have now?",
+        "So 24 + 8 - 15 = 17.",
+        "17",
+    ),
+    Exemplar(
+        "Tom has 35 shells. Ann gives him 12 more. He loses 6 of them. "
+        "How many shells does Tom have now?",
+        "First, 35 + 12 = 45 + 2 = 47. Then 47 - 6 = 41.",
+        "41",
+    ),
+    Exemplar(
+        "Zoe has 51 coins. She sells 23 of them. She buys 5 more. She finds 14 more. "
+        "How many coins does Zoe have now?",
+        "In short, 51 - 23 + 5 = 33. Then 33 + 14 = 47.",
+        "47",
+    ),
+)
+
+
+def few_shot(question_text: str, *, reasoned: bool = True) -> str:
+    """Write the few-shot prompt of the target kind, up to the bare `A:` of the question."""
+    shown = (
+        f"Q: {one.question}\nA: {one.reasoning + ' ' if reasoned else ''}"
+        f"The answer is {one.answer}.\n\n"
+        for one in EXEMPLARS
+    )
+    return "".join(shown) + f"Q: {question_text}\nA:"
+
+
+def documents(seed: int, *, runs: bool) -> Iterator[str]:
+    """Yield pretraining documents without end: single questions, or runs of one kind.
+
+    A run shows reasoning in all of its answers or in none, as few-shot prompts do. Texts of the
+    other splits never occur.
+    """
+    rng = _seeded("documents", runs, seed)
+    reserved = {exemplar.question for exemplar in EXEMPLARS}
+    kinds, weights = list(KIND_WEIGHTS), list(KIND_WEIGHTS.values())
+    while True:
+        kind = rng.choices(kinds, weights)[0]
+        reasoned = rng.random() < REASONED_SHARE
+        cue = CUE if reasoned and not runs and rng.random() < CUE_SHARE else ""
+        length = rng.randint(2, 5) if runs else 1
+        parts: list[str] = []
+        while len(parts) < length:
+            question = _make(kind, Split.PRETRAINING, rng)
+            if question.text not in reserved:
+                said = write_path(question, rng) if reasoned else answer_sentence(question)
+                parts.append(f"Q: {question.text}\nA:{cue} {said}")
+        yield "\n\n".join(parts)
