@@ -1,0 +1,185 @@
+"""What a model is worth: accuracy with its interval, and the paired test between two models.
+
+Measuring is sampling: greedy paths, direct answers and votes are runs over the evaluation
+questions, stored and resumed like any other run. The single path at the sampling temperature is
+the first path of the self-consistency run, so that both describe the same distribution.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from engine import statistics
+from engine.answers import equal
+from store import evaluations, models, paths, questions, votes
+from store.records import (
+    Decision,
+    Evaluation,
+    Method,
+    Model,
+    PromptFormat,
+    Question,
+    Run,
+    Split,
+    Stage,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two models on the same questions, asked in the same way."""
+
+    before: str
+    after: str
+    split: Split
+    method: Method
+    n: int
+    gain: float
+    """Accuracy after minus accuracy before, a share."""
+    low: float
+    """Lower end of the paired 95 % interval of the gain."""
+    high: float
+    p: float
+    """Exact McNemar test, two-sided."""
+    won: int
+    """Questions that only the later model gets right."""
+    lost: int
+
+
+def methods_of(run: Run) -> tuple[Method, ...]:
+    """What a run over evaluation questions measures."""
+    if run.temperature > 0:
+        return (Method.SINGLE, Method.SC)
+    return (Method.COT,) if run.prompt_format.reasons else (Method.DIRECT,)
+
+
+def score(
+    conn: sqlite3.Connection, run: Run, asked: Sequence[Question], *, keep: bool = True
+) -> list[Evaluation]:
+    """Compare a finished run with the gold answers and store what came out.
+
+    Args:
+        conn: the project's store.
+        run: over questions of an evaluation split.
+        asked: the questions that were measured; those without gold are left out.
+        keep: store the result.
+
+    Returns:
+        One evaluation for each method of `methods_of(run)`.
+    """
+    gold = questions.gold_for(conn, run.split)
+    measured = [question for question in asked if question.id in gold]
+    answered = paths.answers_by_question(conn, run.id, [question.id for question in measured])
+    winners = {vote.question_id: vote.winner for vote in votes.for_run(conn, run.id)}
+    scored = []
+    for method in methods_of(run):
+        answers = {
+            question.id: winners.get(question.id)
+            if method is Method.SC
+            else answered.get(question.id, {}).get(0)
+            for question in measured
+        }
+        rows = [
+            (question.id, answers[question.id], _right(question, answers[question.id], gold))
+            for question in measured
+        ]
+        correct = sum(right for _, _, right in rows)
+        low, high = statistics.wilson(correct, len(rows))
+        evaluation = Evaluation(
+            id=0,
+            model_id=run.model_id,
+            split=run.split,
+            method=method,
+            k=run.m if method is Method.SC else 1,
+            run_id=run.id,
+            n=len(rows),
+            correct=correct,
+            low=low,
+            high=high,
+            abstained=sum(answer is None for _, answer, _ in rows),
+            created_at=time.time(),
+        )
+        scored.append(evaluations.put(conn, evaluation, rows) if keep else evaluation)
+    return scored
+
+
+def _right(question: Question, answer: str | None, gold: Mapping[int, tuple[str, ...]]) -> bool:
+    return answer is not None and any(
+        equal(question.answer_type, answer, accepted) for accepted in gold[question.id]
+    )
+
+
+def compare(
+    conn: sqlite3.Connection, before: Evaluation, after: Evaluation
+) -> Comparison | None:
+    """The paired test over the questions that both evaluations hold; None when there are none."""
+    first = evaluations.answers(conn, before.id)
+    second = evaluations.answers(conn, after.id)
+    common = sorted(first.keys() & second.keys())
+    if not common:
+        return None
+    paired = statistics.paired([first[i] for i in common], [second[i] for i in common])
+    return Comparison(
+        before=models.by_id(conn, before.model_id).name,
+        after=models.by_id(conn, after.model_id).name,
+        split=after.split,
+        method=after.method,
+        n=paired.n,
+        gain=paired.gain,
+        low=paired.low,
+        high=paired.high,
+        p=paired.p,
+        won=paired.won,
+        lost=paired.lost,
+    )
+
+
+def comparisons(conn: sqlite3.Connection) -> list[Comparison]:
+    """Every comparison that a report shows: each trained model with its own base, and each
+    student with the next larger base that it was meant to beat."""
+    latest: dict[tuple[int, Split, Method], Evaluation] = {}
+    for evaluation in evaluations.all_of(conn):
+        latest[evaluation.model_id, evaluation.split, evaluation.method] = evaluation
+    found = []
+    for before, after in _pairs(models.all_of(conn)):
+        for split in Split:
+            for method in Method:
+                pair = (
+                    latest.get((before.id, split, method)),
+                    latest.get((after.id, split, method)),
+                )
+                if pair[0] and pair[1] and pair[0].k == pair[1].k:
+                    comparison = compare(conn, pair[0], pair[1])
+                    if comparison:
+                        found.append(comparison)
+    return found
+
+
+def _pairs(known: Sequence[Model]) -> Iterator[tuple[Model, Model]]:
+    """(before, after): own base first, then, for students, the next larger untouched model."""
+    bases = sorted(
+        (model for model in known if model.stage is Stage.BASE), key=lambda one: one.parameters or 0
+    )
+    for model in known:
+        for base in bases:
+            if base.id == model.base_id:
+                yield base, model
+    for model in known:
+        if model.stage is Stage.DISTILLED:
+            larger = [base for base in bases if (base.parameters or 0) > (model.parameters or 0)]
+            if larger:
+                yield larger[0], model
+
+
+def formats_to_measure() -> tuple[tuple[PromptFormat, bool], ...]:
+    """(format, greedy): the three runs behind direct, chain of thought, single and vote."""
+    return (
+        (PromptFormat.FEW_SHOT_DIRECT, True),
+        (PromptFormat.FEW_SHOT_COT, True),
+        (PromptFormat.FEW_SHOT_COT, False),
+    )
+
+

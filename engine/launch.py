@@ -1,0 +1,73 @@
+"""Start the worker of a project, detached, so that it outlives whoever asked for the work.
+
+Light on purpose: the app and the command line import it, and neither ever loads a model.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from store.errors import WorkFailed
+
+LOCK = "worker.lock"
+"""Held by the project's one worker for as long as it lives."""
+
+
+def worker_runs(folder: Path) -> bool:
+    """Whether the project's worker is alive: the kernel drops its lock when it dies."""
+    try:
+        with (folder / LOCK).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def ensure_worker(folder: Path) -> None:
+    """Start a worker when none runs; a second one that starts meanwhile ends by itself.
+
+    Raises:
+        WorkFailed: the log file cannot be opened or the process cannot be started.
+    """
+    if worker_runs(folder):
+        return
+    try:
+        (folder / "logs").mkdir(exist_ok=True)
+        with (folder / "logs" / "worker.log").open("ab") as log:
+            subprocess.Popen(
+                [sys.executable, "-m", "engine.worker", str(folder.resolve())],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                cwd=folder,
+                env=os.environ | {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"},
+            )
+    except OSError as error:
+        raise WorkFailed(f"The worker of {folder} cannot be started: {error}.") from None
+
+
+def process_start(pid: int) -> int | None:
+    """When a process started, in the kernel's ticks; None when there is no such process.
+
+    A number used again by another process has another start, so a pid alone proves nothing.
+    """
+    import psutil
+
+    with contextlib.suppress(psutil.Error):
+        process = psutil.Process(pid)
+        if process.status() != psutil.STATUS_ZOMBIE:
+            return int(process.create_time() * 100)
+    return None
+
+
+def is_alive(pid: int, started_ticks: int) -> bool:
+    """Whether the process that claimed a job is still that process, and runs."""
+    return process_start(pid) == started_ticks

@@ -1,0 +1,72 @@
+"""How a stage tells its job what it has done, and hears that it should stop."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Mapping
+
+from store import jobs
+from store.connection import transaction
+from store.records import JobState
+
+LOOK_EVERY = 0.25
+"""Seconds between two looks at the job's row: a pause is felt at once, a path costs nothing."""
+
+METRICS_EVERY = 1.0
+"""Seconds between two rows of the same metrics, enough for a chart."""
+
+
+class PauseWished(Exception):  # noqa: N818 - it is a wish, not an error
+    """The person wants the job to wait; what is committed stays."""
+
+
+class CancelWished(Exception):  # noqa: N818 - it is a wish, not an error
+    """The person wants the job to end; what is committed stays."""
+
+
+class Progress:
+    """The running job's own row, as its stages see it."""
+
+    def __init__(self, conn: sqlite3.Connection, job_id: int) -> None:
+        self.conn = conn
+        self.job_id = job_id
+        self._title = ""
+        self._looked = 0.0
+        self._measured = 0.0
+
+    def begin(self, title: str, total: int, done: int = 0) -> None:
+        """Say what is done now and how many units it has, and look whether to stop."""
+        self._title = title
+        with transaction(self.conn):
+            jobs.progress(self.conn, self.job_id, done, total, title)
+        self._looked = 0.0
+        self.look()
+
+    def advance(self, done: int, total: int) -> None:
+        """Write the count; to be called inside the transaction that stores the results."""
+        jobs.progress(self.conn, self.job_id, done, total, self._title)
+
+    def measure(self, step: int, values: Mapping[str, float], *, always: bool = False) -> None:
+        """Store metrics at most once a second; inside or outside a transaction."""
+        now = time.monotonic()
+        if always or now - self._measured >= METRICS_EVERY:
+            self._measured = now
+            jobs.metrics_add(self.conn, self.job_id, step, values)
+
+    def look(self) -> None:
+        """Raise when the person wants the job paused or cancelled.
+
+        Raises:
+            PauseWished, CancelWished: at a point where everything finished is committed.
+        """
+        now = time.monotonic()
+        if now - self._looked < LOOK_EVERY:
+            return
+        self._looked = now
+        jobs.heartbeat(self.conn, self.job_id)
+        state = jobs.state(self.conn, self.job_id)
+        if state is JobState.PAUSING:
+            raise PauseWished
+        if state is JobState.CANCELLING:
+            raise CancelWished

@@ -1,0 +1,142 @@
+"""What a project knows, as numbers: what stands, what was measured, what the method was worth."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from engine.evaluation import Comparison, comparisons
+from store import evaluations, examples, jobs, models, paths, questions, votes
+from store.records import Decision, Evaluation, JobKind, JobState, Model, Split
+
+Json = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything that `status`, `report` and the end of the demo print."""
+
+    models: Sequence[Model]
+    evaluations: Sequence[Evaluation]
+    comparisons: Sequence[Comparison]
+    status: Json
+
+
+def build(conn: sqlite3.Connection) -> Report:
+    """Read the report from the store; nothing is computed that is not stored, but the tests."""
+    newest: dict[tuple[int, str, str], Evaluation] = {}
+    for one in evaluations.all_of(conn):
+        newest[one.model_id, one.split, one.method] = one
+    return Report(models.all_of(conn), list(newest.values()), comparisons(conn), status(conn))
+
+
+def status(conn: sqlite3.Connection) -> Json:
+    """Counts of every stage."""
+    rows = questions.counts(conn)
+    runs = []
+    for run in paths.runs(conn):
+        if run.split is not Split.POOL:
+            continue
+        counts = paths.counts(conn, run.id)
+        counted = votes.for_run(conn, run.id)
+        runs.append(
+            {
+                "run": run.key[:12],
+                "model": models.by_id(conn, run.model_id).name,
+                "m": run.m,
+                "threshold": run.threshold,
+                "early_stop": run.early_stop,
+                "paths": counts.paths,
+                "tokens": counts.tokens,
+                "ended_properly": counts.ended,
+                "abstained": counts.abstained,
+                "settled": sum(vote.decision is not Decision.OPEN for vote in counted),
+                "kept": sum(vote.decision is Decision.KEEP for vote in counted),
+                "ties": sum(vote.winner is None and bool(vote.tally) for vote in counted),
+            }
+        )
+    return {
+        "questions": [
+            {"split": row.split, "set": row.source, "task": row.task, "count": row.count}
+            for row in rows
+        ],
+        "runs": runs,
+        "training_sets": [
+            {
+                "key": one.key[:12],
+                "questions": one.questions,
+                "examples": one.examples,
+                "threshold": one.threshold,
+                "label_free": one.label_free,
+            }
+            for one in examples.sets(conn)
+        ],
+        "models": [
+            {"name": one.name, "stage": one.stage, "parameters": one.parameters}
+            for one in models.all_of(conn)
+        ],
+        "jobs": [
+            {"id": job.id, "kind": job.kind, "state": job.state, "done": job.done, "total": job.total}
+            for job in jobs.all_of(conn)
+        ],
+    }
+
+
+def as_event(conn: sqlite3.Connection, seed: int | None = None, split: Split = Split.EVAL) -> Json:
+    """The report as the one JSON line that ends `demo --headless --json`."""
+    built = build(conn)
+    names = {model.id: model for model in built.models}
+    last = [
+        job
+        for job in jobs.all_of(conn)
+        if job.kind is JobKind.ROUND and job.state is JobState.DONE
+    ]
+    spent = last[-1].result if last else {}
+    return {
+        "event": "report",
+        "seed": seed,
+        "seconds": spent.get("seconds"),
+        "peak_rss_mb": spent.get("peak_rss_mb"),
+        "evaluations": [
+            _evaluation(one, names[one.model_id]) for one in built.evaluations if one.split is split
+        ],
+        "comparisons": [_comparison(one) for one in built.comparisons if one.split is split],
+        "out_of_domain": {
+            "evaluations": [
+                _evaluation(one, names[one.model_id])
+                for one in built.evaluations
+                if one.split is Split.OOD
+            ],
+            "comparisons": [_comparison(one) for one in built.comparisons if one.split is Split.OOD],
+        },
+        "status": built.status,
+    }
+
+
+def _evaluation(one: Evaluation, model: Model) -> Json:
+    return {
+        "model": model.name,
+        "stage": model.stage,
+        "method": one.method,
+        "k": one.k,
+        "n": one.n,
+        "accuracy": one.accuracy,
+        "low": one.low,
+        "high": one.high,
+    }
+
+
+def _comparison(one: Comparison) -> Json:
+    return {
+        "before": one.before,
+        "after": one.after,
+        "method": one.method,
+        "n": one.n,
+        "gain": one.gain,
+        "low": one.low,
+        "high": one.high,
+        "p": one.p,
+        "won": one.won,
+        "lost": one.lost,
+    }

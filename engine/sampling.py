@@ -1,0 +1,265 @@
+"""Draw paths until every vote stands.
+
+Each question asks for its paths in waves: as many as are needed before a decision is possible at
+all, then as many as could still change it. Waves of many questions are in flight together, so that
+the engine's slots are always full. Every finished path is committed when it finishes; what is asked
+next is what the store does not have. Votes are counted in index order, never in the order of
+finishing: short paths finish first, and a vote that takes what has arrived prefers short answers.
+"""
+
+from __future__ import annotations
+
+import os.path
+import sqlite3
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+
+from engine import answers, voting
+from engine.backends.protocol import Backend, Generation, PathRequest, Sampling, path_seed
+from engine.progress import Progress
+from engine.prompts import Prompt, stop_strings
+from store import paths, votes
+from store.connection import transaction
+from store.records import (
+    Decision,
+    EarlyStop,
+    Path,
+    PromptStyle,
+    Question,
+    Reading,
+    Run,
+    Vote,
+)
+
+CONTROL_SHARE = 0.03
+"""Share of questions that `fast` runs to full m, to measure how often it changes a decision."""
+
+
+@dataclass(slots=True)
+class _Open:
+    """A question whose vote does not stand yet."""
+
+    question: Question
+    prompt: tuple[int, ...]
+    shared: int
+    rule: EarlyStop
+    answers: dict[int, str | None]
+    """By index; None for a path that abstained."""
+    asked: int = 0
+    """Paths in flight."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a run has drawn so far, for the screen."""
+
+    settled: int = 0
+    paths: int = 0
+    tokens: int = 0
+    started: float = field(default_factory=time.monotonic)
+
+    def rates(self) -> dict[str, float]:
+        """Paths and tokens per second since the start of this sitting."""
+        seconds = max(time.monotonic() - self.started, 1e-9)
+        return {"paths_per_second": self.paths / seconds, "tokens_per_second": self.tokens / seconds}
+
+
+def sample(
+    conn: sqlite3.Connection,
+    backend: Backend,
+    run: Run,
+    questions: Sequence[Question],
+    prompt_of: Callable[[Question], Prompt],
+    progress: Progress,
+) -> Tally:
+    """Draw what is missing of a run and store paths, readings and votes.
+
+    Args:
+        conn: the project's store.
+        backend: the run's model, loaded.
+        run: how to draw; m, rule, threshold and cap say when a vote stands.
+        questions: in the order in which they are begun; those settled before are skipped.
+        prompt_of: renders a question's prompt.
+        progress: the job's row.
+
+    Returns:
+        What this call drew (what was stored before is not counted).
+
+    Raises:
+        BadInput: a prompt and its path do not fit the model's context.
+    """
+    tally = Tally()
+    for _task, group in groupby(questions, key=lambda question: question.task):
+        source = _Source(conn, backend, run, list(group), prompt_of, progress, tally, len(questions))
+        sampling = Sampling(
+            temperature=run.temperature,
+            max_tokens=run.max_tokens,
+            top_p=run.top_p,
+            top_k=run.top_k,
+            min_p=run.min_p,
+            stop=stop_strings(run.prompt_style),
+        )
+        for generation in backend.sample(source, sampling):
+            source.store(generation)
+            progress.look()
+        source.finish()
+    return tally
+
+
+class _Source:
+    """The questions of one task, given out as the paths that their votes still need."""
+
+    def __init__(
+        self,
+        conn: sqlite3.Connection,
+        backend: Backend,
+        run: Run,
+        questions: Sequence[Question],
+        prompt_of: Callable[[Question], Prompt],
+        progress: Progress,
+        tally: Tally,
+        total: int,
+    ) -> None:
+        self.conn = conn
+        self.backend = backend
+        self.run = run
+        self.prompt_of = prompt_of
+        self.progress = progress
+        self.tally = tally
+        self.total = total
+        self._known = paths.answers_by_question(conn, run.id, [q.id for q in questions])
+        self._waiting = deque(questions)
+        self._open: dict[str, _Open] = {}
+        self._wave: deque[tuple[_Open, int]] = deque()
+        self._votes: list[Vote] = []
+        self._prefix = self._common_prefix(questions)
+
+    def _common_prefix(self, questions: Sequence[Question]) -> tuple[int, ...]:
+        """The tokens that begin every prompt of the task: what two unlike questions share."""
+        if len(questions) < 2:
+            return ()
+        both = [self._tokens(self.prompt_of(question)) for question in (questions[0], questions[-1])]
+        return tuple(os.path.commonprefix(both))
+
+    def _tokens(self, prompt: Prompt) -> tuple[int, ...]:
+        if prompt.style is PromptStyle.CHAT:
+            return tuple(self.backend.tokenize_chat(prompt.messages()))
+        return tuple(self.backend.tokenize(prompt.text))
+
+    # What the backend asks.
+
+    def next_path(self) -> PathRequest | None:
+        """The next path that some vote needs, or None while all wait for paths in flight."""
+        while not self._wave and self._waiting:
+            self._begin(self._waiting.popleft())
+        if not self._wave:
+            return None
+        opened, index = self._wave.popleft()
+        return PathRequest(
+            opened.question.key,
+            index,
+            opened.prompt,
+            opened.shared,
+            path_seed(self.run.seed, opened.question.key, index),
+        )
+
+    def is_settled(self, question: str) -> bool:
+        """Whether the vote of this question stands."""
+        return question not in self._open
+
+    # What the stage does with the answer.
+
+    def store(self, generation: Generation) -> None:
+        """Commit a finished path with its reading, and settle its question if its vote stands."""
+        opened = self._open.get(generation.question)
+        if opened is None:
+            return
+        question = opened.question
+        read = answers.read(
+            question.answer_type, generation.text, options=question.options, end=generation.end
+        )
+        path = Path(
+            id=0,
+            run_id=self.run.id,
+            question_id=question.id,
+            index=generation.index,
+            text=generation.text,
+            token_ids=generation.token_ids,
+            end=generation.end,
+            finished_at=time.time(),
+        )
+        reading = Reading(
+            0, answers.reader_name(question.answer_type), read.answer, read.shown, read.abstention
+        )
+        opened.answers[generation.index] = read.answer
+        opened.asked -= 1
+        self.tally.paths += 1
+        self.tally.tokens += len(generation.token_ids)
+        with transaction(self.conn):
+            paths.add(self.conn, self.run.id, [path], [reading])
+            if opened.asked == 0:
+                self._consider(opened)
+                self._put_votes()
+            self.progress.measure(self.tally.paths, self.tally.rates())
+
+    def finish(self) -> None:
+        """Count the questions that were settled from stored paths alone."""
+        with transaction(self.conn):
+            self._put_votes()
+
+    def _begin(self, question: Question) -> None:
+        known = self._known.pop(question.id, {})
+        rule = EarlyStop.OFF if self._is_control(question) else self.run.early_stop
+        opened = _Open(question, (), 0, rule, known)
+        self._open[question.key] = opened
+        self._consider(opened)
+        if question.key in self._open:
+            opened.prompt = self._tokens(self.prompt_of(question))
+            opened.shared = len(self._prefix)
+            if opened.prompt[: opened.shared] != self._prefix:
+                opened.shared = 0
+
+    def _is_control(self, question: Question) -> bool:
+        """A few questions, by hash, that `fast` does not cut short."""
+        share = path_seed(self.run.seed, question.key, -1) / 2**63
+        return self.run.early_stop is EarlyStop.FAST and share < CONTROL_SHARE
+
+    def _consider(self, opened: _Open) -> None:
+        """Settle the question, or ask for the paths that could settle it."""
+        run = self.run
+        in_order = []
+        while len(in_order) < run.m and len(in_order) in opened.answers:
+            in_order.append(opened.answers[len(in_order)])
+        vote = voting.count_vote(
+            in_order,
+            run_id=run.id,
+            question_id=opened.question.id,
+            m=run.m,
+            rule=opened.rule,
+            threshold=run.threshold,
+            cap=run.cap,
+            epsilon=run.epsilon,
+            reader=answers.reader_name(opened.question.answer_type),
+        )
+        if vote.decision is not Decision.OPEN:
+            del self._open[opened.question.key]
+            self._votes.append(vote)
+            self.tally.settled += 1
+            return
+        wanted = voting.paths_wanted(
+            in_order, m=run.m, rule=opened.rule, threshold=run.threshold, cap=run.cap
+        )
+        wave = range(len(in_order), min(run.m, len(in_order) + max(wanted, 1)))
+        missing = [index for index in wave if index not in opened.answers]
+        opened.asked = len(missing)
+        # Older questions first, so that few are open at a time.
+        self._wave.extendleft((opened, index) for index in reversed(missing))
+
+    def _put_votes(self) -> None:
+        if self._votes:
+            votes.put(self.conn, self._votes)
+            self._votes = []
+            self.progress.advance(self.tally.settled, self.total)

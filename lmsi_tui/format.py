@@ -1,0 +1,26 @@
+"""Numbers as a person reads them."""
+
+from __future__ import annotations
+
+
+def percent(share: float) -> str:
+    """A share as per cent with one decimal: 0.613 is `61.3`."""
+    return f"{100 * share:.1f}"
+
+
+def points(gain: float) -> str:
+    """A difference of shares in percentage points, always with its sign."""
+    return f"{100 * gain:+.1f}"
+
+
+def probability(p: float) -> str:
+    """A p-value, never as zero."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as `0:07`, `12:30`, `2:05:00`."""
+    whole = round(seconds)
+    hours, rest = divmod(whole, 3600)
+    minutes, second = divmod(rest, 60)
+    return f"{hours}:{minutes:02}:{second:02}" if hours else f"{minutes}:{second:02}"

@@ -1,0 +1,107 @@
+"""The report as a person reads it in a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from engine.report import Report
+from lmsi_tui.format import percent, points, probability
+from lmsi_tui.text import plain, printable
+from store.records import Evaluation, Method, Model, Split
+
+TITLES = {
+    Method.DIRECT: "direct",
+    Method.COT: "greedy CoT",
+    Method.SINGLE: "one path",
+    Method.SC: "self-consistency",
+}
+
+
+def print_report(console: Console, report: Report) -> None:
+    """Accuracies with their 95 % intervals, then what each step was worth."""
+    for split in Split:
+        rows = [one for one in report.evaluations if one.split is split]
+        if rows:
+            console.print(_accuracies(report.models, rows, split))
+    if report.comparisons:
+        console.print(_gains(report))
+        for line in verdicts(report):
+            console.print(line, markup=False, highlight=False)
+    if not report.evaluations:
+        console.print("Nothing was measured yet: `lmsi-tui evaluate`.", markup=False)
+
+
+def _accuracies(models: Sequence[Model], rows: Sequence[Evaluation], split: Split) -> Table:
+    n = max(one.n for one in rows)
+    k = max(one.k for one in rows)
+    names = {Split.EVAL: "evaluation questions", Split.OOD: "out-of-domain questions"}
+    table = Table(
+        title=f"Accuracy in % on {n:,} {names.get(split, split)} (95 % interval)",
+        title_justify="left",
+    )
+    table.add_column("model", no_wrap=True)
+    for method, title in TITLES.items():
+        table.add_column(
+            f"{title} @{k}" if method is Method.SC else title, justify="right", no_wrap=True
+        )
+    for model in models:
+        cells = {one.method: one for one in rows if one.model_id == model.id}
+        if cells:
+            table.add_row(plain(model.name), *(_cell(cells.get(method)) for method in TITLES))
+    return table
+
+
+def _cell(one: Evaluation | None) -> str:
+    if one is None:
+        return "–"
+    return f"{percent(one.accuracy)} ({percent(one.low)}–{percent(one.high)})"
+
+
+def _gains(report: Report) -> Table:
+    table = Table(
+        title="What it was worth (same questions, paired; exact McNemar test)",
+        title_justify="left",
+    )
+    for name, justify in (
+        ("before", "left"),
+        ("after", "left"),
+        ("on", "left"),
+        ("asked", "left"),
+        ("n", "right"),
+        ("gain in points (95 %)", "right"),
+        ("p", "right"),
+    ):
+        table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    for one in report.comparisons:
+        table.add_row(
+            plain(one.before),
+            plain(one.after),
+            one.split,
+            TITLES[one.method],
+            f"{one.n:,}",
+            f"{points(one.gain)} ({points(one.low)} to {points(one.high)})",
+            probability(one.p),
+        )
+    return table
+
+
+def verdicts(report: Report) -> list[str]:
+    """One plain sentence for each trained model against its own base, greedy chain of thought."""
+    bases = {model.name: model for model in report.models}
+    lines = []
+    for one in report.comparisons:
+        after = bases[one.after]
+        own = after.base_id is not None and bases[one.before].id == after.base_id
+        if one.split is not Split.EVAL or one.method is not Method.COT or not own:
+            continue
+        if one.low > 0:
+            word = f"better than {one.before} by {points(one.gain)} points"
+        elif one.high < 0:
+            word = f"worse than {one.before} by {points(one.gain)} points"
+        else:
+            word = f"not shown to differ from {one.before} ({points(one.gain)} points)"
+        lines.append(printable(f"{one.after} is {word} in greedy chain of thought, n = {one.n:,}."))
+    return lines

@@ -1,0 +1,31 @@
+"""The one door through which text of models and data sets reaches a person's screen.
+
+Such text is hostile until shown otherwise: it may hold terminal escapes, markup, characters that
+turn the direction of reading, or a line of a million letters.
+"""
+
+from __future__ import annotations
+
+from rich.text import Text
+
+_CONTROLS = {code: 0x2400 + code for code in range(32) if code not in (0x09, 0x0A)}
+_CONTROLS |= {0x7F: 0x2421}
+_CONTROLS |= dict.fromkeys((*range(0x80, 0xA0), *range(0x202A, 0x202F)), 0xFFFD)
+_CONTROLS |= dict.fromkeys((*range(0x2066, 0x206A), 0x200E, 0x200F, 0x061C), 0xFFFD)
+_CONTROLS |= dict.fromkeys(range(0xD800, 0xE000), 0xFFFD)
+
+
+def printable(text: str) -> str:
+    """The text with terminal, bidi and half characters replaced by visible stand-ins."""
+    return text.translate(_CONTROLS)
+
+
+def plain(text: str) -> Text:
+    """The text as data for rich: no markup, no controls."""
+    return Text(printable(text))
+
+
+def snippet(text: str, width: int) -> str:
+    """The beginning of the text on one line of at most `width` characters."""
+    line = " ".join(printable(text[: 4 * width]).split())
+    return line if len(line) <= width else line[: max(0, width - 1)] + "…"
