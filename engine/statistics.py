@@ -1,0 +1,157 @@
+"""Intervals and tests behind every accuracy on the screen.
+
+All are closed formulas over counts, so that they can be computed while a page is drawn.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import comb, sqrt
+
+_Z = 1.959963984540054
+"""Normal quantile of 0.975: every interval here is a two-sided 95 % interval."""
+
+_Z_POWER = 0.8416212335729143
+"""Normal quantile of 0.8: the power that `detectable_gain` asks for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Paired:
+    """The difference between two models on the same questions."""
+
+    n: int
+    """Questions that both answered."""
+    gain: float
+    """Share right after minus share right before, in [-1, 1]."""
+    low: float
+    """Lower end of the 95 % interval of the gain, in [-1, 1]."""
+    high: float
+    p: float
+    """Two-sided exact McNemar test of "no difference", in (0, 1]."""
+    won: int
+    """Questions right only after."""
+    lost: int
+    """Questions right only before."""
+
+
+def wilson(correct: int, n: int) -> tuple[float, float]:
+    """95 % score interval of a proportion (Wilson 1927), which stays inside [0, 1].
+
+    Args:
+        correct: successes, 0 ≤ correct ≤ n.
+        n: trials, at least 1.
+
+    Raises:
+        ValueError: there is no trial, or more successes than trials.
+    """
+    if n < 1:
+        raise ValueError("an interval needs at least one question, and there is none")
+    if not 0 <= correct <= n:
+        raise ValueError(f"{correct} right of {n} questions cannot be")
+    share = correct / n
+    middle = (share + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
+    half = _Z * sqrt(share * (1 - share) / n + _Z**2 / (4 * n**2)) / (1 + _Z**2 / n)
+    # At the ends the formula gives 0 and 1 but for rounding.
+    low = 0.0 if correct == 0 else max(0.0, middle - half)
+    high = 1.0 if correct == n else min(1.0, middle + half)
+    return low, high
+
+
+def paired(before: Sequence[bool], after: Sequence[bool]) -> Paired:
+    """Compare two models, question by question.
+
+    The interval is Newcombe's hybrid score interval for paired proportions (Newcombe 1998,
+    "Improved confidence intervals for the difference between binomial proportions based on paired
+    data", method 10): two Wilson intervals joined through the correlation of the pairs. It keeps
+    its coverage where no question changed or where all are right. The p value is McNemar's exact
+    test: the questions that changed are coin tosses when there is no difference.
+
+    Args:
+        before: right or wrong for each question, of the first model.
+        after: the same questions in the same order, of the second model.
+
+    Raises:
+        ValueError: no questions, or not the same number of them.
+    """
+    if len(before) != len(after):
+        raise ValueError(f"{len(before)} answers before and {len(after)} after are no pairs")
+    n = len(before)
+    if n == 0:
+        raise ValueError("a comparison needs at least one question, and there is none")
+    pairs = Counter(zip(before, after, strict=True))
+    won, lost = pairs[False, True], pairs[True, False]
+    low, high = _newcombe(pairs[True, True], won, lost, pairs[False, False])
+    return Paired(
+        n=n,
+        gain=(won - lost) / n,
+        low=low,
+        high=high,
+        p=mcnemar(won, lost),
+        won=won,
+        lost=lost,
+    )
+
+
+def mcnemar(won: int, lost: int) -> float:
+    """Two-sided p of `won` against `lost` tosses of a fair coin (exact binomial); 1 for none."""
+    tosses = won + lost
+    tail = sum(comb(tosses, k) for k in range(min(won, lost) + 1))
+    return min(1.0, 2 * tail / 2**tosses)
+
+
+def detectable_gain(n: int, discordant_share: float) -> float | None:
+    """The smallest gain that McNemar's test at 5 % finds four times in five.
+
+    Solved for the gain from the sample size formula of Connor 1987 ("Sample size for testing
+    differences in proportions for the paired-sample design"),
+    `n = (z√s + z'√(s - g²))² / g²` with s the discordant share and g the gain.
+
+    Args:
+        n: questions, at least 1.
+        discordant_share: share of the questions that one model gets right and the other wrong,
+            in (0, 1].
+
+    Returns:
+        The gain, a share in (0, discordant_share]; None when n is too small for any.
+
+    Raises:
+        ValueError: an argument is out of its range.
+    """
+    if n < 1:
+        raise ValueError("a comparison needs at least one question, and there is none")
+    if not 0 < discordant_share <= 1:
+        raise ValueError(f"a discordant share of {discordant_share} is not in (0, 1]")
+    inner = n + _Z_POWER**2 - _Z**2
+    if inner < 0:
+        return None
+    gain = sqrt(discordant_share) * (_Z * sqrt(n) + _Z_POWER * sqrt(inner)) / (n + _Z_POWER**2)
+    return gain if gain <= discordant_share else None
+
+
+def _newcombe(both: int, won: int, lost: int, neither: int) -> tuple[float, float]:
+    """Method 10: after minus before, from the four counts of a paired table."""
+    n = both + won + lost + neither
+    after, before = (both + won) / n, (both + lost) / n
+    after_low, after_high = wilson(both + won, n)
+    before_low, before_high = wilson(both + lost, n)
+    phi = _correlation(both, won, lost, neither)
+    down, up = after - after_low, after_high - after
+    other_up, other_down = before_high - before, before - before_low
+    below = sqrt(max(0.0, down**2 - 2 * phi * down * other_up + other_up**2))
+    above = sqrt(max(0.0, up**2 - 2 * phi * up * other_down + other_down**2))
+    gain = (won - lost) / n
+    return max(-1.0, gain - below), min(1.0, gain + above)
+
+
+def _correlation(both: int, won: int, lost: int, neither: int) -> float:
+    """Phi of the table, its covariance corrected for continuity as method 10 asks."""
+    n = both + won + lost + neither
+    margins = (both + won) * (lost + neither) * (both + lost) * (won + neither)
+    if margins == 0:
+        return 0.0
+    covariance = float(both * neither - won * lost)
+    if covariance > 0:
+        covariance = max(0.0, covariance - n / 2)
+    return covariance / sqrt(margins)
