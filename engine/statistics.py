@@ -6,9 +6,12 @@ All are closed formulas over counts, so that they can be computed while a page i
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from math import comb, sqrt
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _Z = 1.959963984540054
 """Normal quantile of 0.975: every interval here is a two-sided 95 % interval."""

@@ -1,0 +1,344 @@
+"""From votes and reviews to a frozen training set.
+
+A vote keeps the paths that reached its winner; a person's decision overrides the vote; each kept
+path becomes the four formats of the paper. All of it is a pure function of what is stored, so the
+same votes and reviews always give the same set, under the same key.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from math import ceil
+from typing import TYPE_CHECKING
+
+from engine.answers import equal
+from engine.project import exact_share
+from store.records import (
+    AnswerType,
+    Decision,
+    EndReason,
+    Example,
+    Path,
+    PromptFormat,
+    PromptStyle,
+    Question,
+    Queue,
+    Reading,
+    Review,
+    Run,
+    TrainingSet,
+    Verdict,
+    Vote,
+    Weighting,
+    content_hash,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from fractions import Fraction
+
+    from engine.project import CurateSettings
+    from engine.prompts import Prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A question that is trained on."""
+
+    question: Question
+    answer: str
+    """Canonical answer that is taught."""
+    paths: tuple[Path, ...]
+    """Whole paths that reached it, in index order; empty for a typed answer that no path has."""
+    votes: int
+    """Paths that gave the answer, 1 to m; m where a person decided."""
+    reviewed: bool
+    """Whether the answer or its paths rest on a person's decision."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Ruling:
+    """What the standing reviews of one question say together."""
+
+    same: Mapping[str, str]
+    """Answers that a person called the same as another one, to that one."""
+    decision: Review | None
+    """The last triage decision that was not skipped."""
+    audits: tuple[Review, ...]
+    """Audits after that decision."""
+
+    def one_of(self, answer: str) -> str:
+        """The answer that stands for it and for all that are the same."""
+        while answer in self.same:
+            answer = self.same[answer]
+        return answer
+
+
+def choose(
+    questions: Sequence[Question],
+    votes_by_id: Mapping[int, Vote],
+    pairs_by_id: Mapping[int, Sequence[tuple[Path, Reading]]],
+    standing_reviews: Iterable[Review],
+    *,
+    threshold: str,
+    cap: int,
+) -> list[Kept]:
+    """Choose the questions to train on, and the paths of each.
+
+    A question is kept when its winner has at least ⌈threshold·m⌉ of the m paths (and at least
+    one) and no other answer can reach it. Where the vote stopped before that was certain (early
+    stop `fast`, or another threshold since), the vote's own decision stands, unless the share
+    drawn so far is under the threshold.
+
+    A person's decision comes before the vote: `ANSWER` and `MAJORITY` keep the paths of that
+    answer at any agreement, `TYPED` keeps the paths that have the typed answer, if any, `NONE`
+    excludes the question, `SKIP` leaves it to the vote, `SAME` counts two answers as one. An audit
+    never keeps anything: it excludes a question whose winner it found wrong.
+
+    Args:
+        questions: of the pool, each with a vote.
+        votes_by_id: the vote of each question, by question id.
+        pairs_by_id: its stored paths with their readings, by question id.
+        standing_reviews: of the run, without what was undone, oldest first.
+        threshold: exact decimal or fraction in [0, 1].
+        cap: most paths of a question, in index order; 0 is no limit.
+
+    Returns:
+        In the order of `questions`.
+
+    Raises:
+        BadInput: the threshold is no share.
+    """
+    share = exact_share(threshold)
+    reviews_by_id: defaultdict[int, list[Review]] = defaultdict(list)
+    for review in standing_reviews:
+        reviews_by_id[review.question_id].append(review)
+    chosen = []
+    for question in questions:
+        vote = votes_by_id[question.id]
+        kept = _judge(question, vote, pairs_by_id[question.id], reviews_by_id[question.id], share)
+        if kept is not None:
+            answer, groups, count, reviewed = kept
+            paths = [
+                path
+                for path, reading in sorted(
+                    pairs_by_id[question.id], key=lambda pair: pair[0].index
+                )
+                if path.index < vote.drawn
+                and path.end is not EndReason.LENGTH
+                and reading.answer in groups
+            ]
+            chosen.append(
+                Kept(question, answer, tuple(paths[:cap] if cap else paths), count, reviewed)
+            )
+    return chosen
+
+
+def _judge(
+    question: Question,
+    vote: Vote,
+    pairs: Sequence[tuple[Path, Reading]],
+    reviews: Sequence[Review],
+    share: Fraction,
+) -> tuple[str, frozenset[str], int, bool] | None:
+    """The answer to teach, the paths' answers that count as it, how many paths count for
+    it, and whether a person had a part in it; None when the question is left out."""
+    ruling = _ruling(reviews)
+    counts: defaultdict[str, int] = defaultdict(int)
+    for answer, count in vote.tally:
+        counts[ruling.one_of(answer)] += count
+    ranked = sorted(counts.values(), reverse=True)
+    top, second = [*ranked, 0, 0][:2]
+    winner = max(counts, key=lambda answer: counts[answer]) if top > second else None
+
+    def group(answer: str) -> frozenset[str]:
+        return frozenset(one for one, _ in vote.tally if ruling.one_of(one) == answer)
+
+    if any(_found_wrong(question, audit, winner, ruling) for audit in ruling.audits):
+        return None
+    decision = ruling.decision
+    if decision is None:
+        if winner is None or not _reaches(vote, top, second, share):
+            return None
+        return winner, group(winner), top, len(group(winner)) > 1
+    if decision.verdict is Verdict.NONE:
+        return None
+    if decision.verdict is Verdict.MAJORITY:
+        return None if winner is None else (winner, group(winner), vote.m, True)
+    assert decision.answer is not None
+    answer = ruling.one_of(decision.answer)
+    groups = group(answer)
+    if decision.verdict is Verdict.TYPED and not groups:
+        found = {reading.answer for _, reading in pairs if reading.answer is not None}
+        groups = frozenset(one for one in found if equal(question.answer_type, one, answer))
+    return answer, groups, vote.m, True
+
+
+def _reaches(vote: Vote, top: int, second: int, share: Fraction) -> bool:
+    """Whether the leading answer, with `top` paths, is kept at this share."""
+    needed = max(1, ceil(share * vote.m))
+    missing = vote.m - vote.drawn
+    if top >= needed and top > second + missing:
+        return True
+    settled = missing == 0 or top + missing < needed
+    return not settled and vote.decision is Decision.KEEP and top >= share * vote.drawn
+
+
+def _ruling(reviews: Sequence[Review]) -> _Ruling:
+    same: dict[str, str] = {}
+    decision: Review | None = None
+    audits: list[Review] = []
+    ruling = _Ruling(same, None, ())
+    for review in reviews:
+        if review.verdict is Verdict.SAME:
+            assert review.answer is not None
+            assert review.other is not None
+            stands, joins = ruling.one_of(review.answer), ruling.one_of(review.other)
+            if stands != joins:
+                same[joins] = stands
+        elif review.queue is Queue.AUDIT:
+            audits.append(review)
+        elif review.verdict is Verdict.SKIP:
+            decision = None
+        elif review.verdict is not Verdict.UNDO:
+            decision, audits = review, []
+    return _Ruling(same, decision, tuple(audits))
+
+
+def _found_wrong(question: Question, audit: Review, winner: str | None, ruling: _Ruling) -> bool:
+    if audit.verdict is Verdict.NONE:
+        return True
+    if audit.verdict not in (Verdict.ANSWER, Verdict.TYPED) or audit.answer is None:
+        return False
+    answer = ruling.one_of(audit.answer)
+    return winner is None or not (answer == winner or equal(question.answer_type, winner, answer))
+
+
+def build_examples(
+    kept: Sequence[Kept],
+    prompt_of: Callable[[Question, PromptFormat], Prompt],
+    answer_sentence: Callable[[AnswerType, str], str],
+    *,
+    formats: Sequence[PromptFormat],
+    weighting: Weighting,
+    validation_share: float,
+    m: int,
+) -> list[Example]:
+    """Write each kept path in the asked formats (Huang et al. 2022, Table 2).
+
+    Formats that reason have a row for each path, with the tokens that were sampled. The direct
+    formats do not depend on the path: their k equal rows are one row with the weight of all, which
+    has the same gradient when a step's loss is divided by its weighted tokens.
+
+    Args:
+        kept: what `choose` returned.
+        prompt_of: renders a question in a format.
+        answer_sentence: the sentence that states an answer.
+        formats: in the order of the rows of each question.
+        weighting: what a path counts; the weights of a question's paths in one format sum to
+            their number, to 1, or to the agreement.
+        validation_share: share of the questions held out, in [0, 0.5]. Which ones is decided by
+            the question's key alone, so a question stays on its side from set to set. Nothing is
+            held out where that would leave nothing to learn.
+        m: paths per question of the run, ≥ 1.
+
+    Returns:
+        Examples in the order of questions, formats and paths; `id` 0 and `set_key` empty until
+        they are stored.
+    """
+    held = {one.question.id for one in kept if _held_out(one.question.key, validation_share)}
+    if len(held) == len(kept):
+        held = set()
+    rows: list[Example] = []
+    for one in kept:
+        copies = max(1, len(one.paths))
+        total = {
+            Weighting.PER_PATH: float(copies),
+            Weighting.PER_QUESTION: 1.0,
+            Weighting.BY_AGREEMENT: one.votes / m,
+        }[weighting]
+        for prompt_format in formats:
+            prompt = prompt_of(one.question, prompt_format)
+            if prompt_format.reasons:
+                completions: list[tuple[int | None, str, tuple[int, ...]]] = [
+                    (path.id, path.text, path.token_ids) for path in one.paths
+                ]
+            else:
+                sentence = answer_sentence(one.question.answer_type, one.answer)
+                # A chat's turn begins with its first word; plain text goes on after "A:".
+                text = sentence.strip() if prompt.style is PromptStyle.CHAT else sentence
+                completions = [(None, text, ())]
+            for path_id, text, token_ids in completions:
+                rows.append(
+                    Example(
+                        id=0,
+                        set_key="",
+                        position=len(rows),
+                        question_id=one.question.id,
+                        path_id=path_id,
+                        prompt_format=prompt_format,
+                        prompt=prompt.text,
+                        shared=prompt.shared,
+                        completion=text,
+                        token_ids=token_ids,
+                        weight=total / len(completions),
+                        validation=one.question.id in held,
+                    )
+                )
+    return rows
+
+
+def _held_out(question_key: str, share: float) -> bool:
+    place = int(content_hash(["validation", question_key])[:16], 16) / 16**16
+    return place < share
+
+
+def training_set(
+    built: Sequence[Example],
+    kept: Sequence[Kept],
+    run: Run,
+    settings: CurateSettings,
+    tokenizer_sha256: str,
+    created_at: float,
+) -> TrainingSet:
+    """Name the examples by their content and by the settings that chose them.
+
+    The key holds no row number and no time, so the same content has the same key everywhere.
+    """
+    content = [
+        [
+            one.prompt_format,
+            one.prompt,
+            one.shared,
+            one.completion,
+            list(one.token_ids),
+            one.weight,
+            one.validation,
+        ]
+        for one in built
+    ]
+    chosen_by = [
+        run.key,
+        run.m,
+        run.threshold,
+        run.cap,
+        list(settings.formats),
+        settings.weighting,
+        settings.validation_share,
+        tokenizer_sha256,
+    ]
+    learnt = {one.question_id for one in built}
+    return TrainingSet(
+        key=content_hash([chosen_by, content]),
+        run_id=run.id,
+        threshold=run.threshold,
+        cap=run.cap,
+        formats=tuple(settings.formats),
+        weighting=settings.weighting,
+        label_free=not any(one.reviewed and one.question.id in learnt for one in kept),
+        tokenizer_sha256=tokenizer_sha256,
+        questions=len(learnt),
+        examples=len(built),
+        created_at=created_at,
+    )
