@@ -7,16 +7,14 @@ the first path of the self-consistency run, so that both describe the same distr
 
 from __future__ import annotations
 
-import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from engine import statistics
 from engine.answers import equal
 from store import evaluations, models, paths, questions, votes
 from store.records import (
-    Decision,
     Evaluation,
     Method,
     Model,
@@ -26,6 +24,10 @@ from store.records import (
     Split,
     Stage,
 )
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator, Mapping, Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +114,7 @@ def _right(question: Question, answer: str | None, gold: Mapping[int, tuple[str,
     )
 
 
-def compare(
-    conn: sqlite3.Connection, before: Evaluation, after: Evaluation
-) -> Comparison | None:
+def compare(conn: sqlite3.Connection, before: Evaluation, after: Evaluation) -> Comparison | None:
     """The paired test over the questions that both evaluations hold; None when there are none."""
     first = evaluations.answers(conn, before.id)
     second = evaluations.answers(conn, after.id)
@@ -181,5 +181,3 @@ def formats_to_measure() -> tuple[tuple[PromptFormat, bool], ...]:
         (PromptFormat.FEW_SHOT_COT, True),
         (PromptFormat.FEW_SHOT_COT, False),
     )
-
-

@@ -10,9 +10,12 @@ import fcntl
 import os
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from store.errors import WorkFailed
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 LOCK = "worker.lock"
 """Held by the project's one worker for as long as it lives."""
@@ -30,18 +33,21 @@ def worker_runs(folder: Path) -> bool:
     return False
 
 
-def ensure_worker(folder: Path) -> None:
+def ensure_worker(folder: Path) -> subprocess.Popen[bytes] | None:
     """Start a worker when none runs; a second one that starts meanwhile ends by itself.
+
+    Returns:
+        The process that was started, or None when one runs already.
 
     Raises:
         WorkFailed: the log file cannot be opened or the process cannot be started.
     """
     if worker_runs(folder):
-        return
+        return None
     try:
         (folder / "logs").mkdir(exist_ok=True)
         with (folder / "logs" / "worker.log").open("ab") as log:
-            subprocess.Popen(
+            return subprocess.Popen(
                 [sys.executable, "-m", "engine.worker", str(folder.resolve())],
                 stdin=subprocess.DEVNULL,
                 stdout=log,

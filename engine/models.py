@@ -8,7 +8,6 @@ import struct
 import time
 from dataclasses import dataclass
 from math import prod
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.project import Engine, ModelSettings, Project
@@ -16,6 +15,8 @@ from store.errors import BadInput
 from store.records import Model, Stage, content_hash
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from engine.backends.protocol import Backend
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt")
@@ -37,7 +38,9 @@ def describe(location: Path) -> Weights:
         BadInput: it is missing, of another kind, or cut.
     """
     if not location.exists():
-        raise BadInput(f"There is no model at {location}: give a Hugging Face folder or a GGUF file.")
+        raise BadInput(
+            f"There is no model at {location}: give a Hugging Face folder or a GGUF file."
+        )
     if location.is_dir():
         return _describe_folder(location)
     if location.suffix == ".gguf":

@@ -1,14 +1,19 @@
-"""How a stage tells its job what it has done, and hears that it should stop."""
+"""What a stage is given: its job's settings, and the row in which it says how far it is."""
 
 from __future__ import annotations
 
-import sqlite3
 import time
-from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from engine.project import Project, Settings, changed
 from store import jobs
 from store.connection import transaction
 from store.records import JobState
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Mapping
 
 LOOK_EVERY = 0.25
 """Seconds between two looks at the job's row: a pause is felt at once, a path costs nothing."""
@@ -17,11 +22,11 @@ METRICS_EVERY = 1.0
 """Seconds between two rows of the same metrics, enough for a chart."""
 
 
-class PauseWished(Exception):  # noqa: N818 - it is a wish, not an error
+class PauseWished(Exception):
     """The person wants the job to wait; what is committed stays."""
 
 
-class CancelWished(Exception):  # noqa: N818 - it is a wish, not an error
+class CancelWished(Exception):
     """The person wants the job to end; what is committed stays."""
 
 
@@ -70,3 +75,21 @@ class Progress:
             raise PauseWished
         if state is JobState.CANCELLING:
             raise CancelWished
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A claimed job with everything that its stage needs."""
+
+    project: Project
+    conn: sqlite3.Connection
+    progress: Progress
+    params: Mapping[str, object]
+    """`settings` (sections that differ from lmsi.toml for this job) and the stage's own."""
+
+    @property
+    def settings(self) -> Settings:
+        """The project's settings with the job's changes."""
+        changes = self.params.get("settings", {})
+        assert isinstance(changes, dict)
+        return changed(self.project.settings, changes)

@@ -16,15 +16,17 @@ import tomllib
 from dataclasses import dataclass, field
 from enum import StrEnum
 from fractions import Fraction
-from pathlib import Path
 from types import UnionType
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import tomlkit
 
 from store.connection import DATABASE
 from store.errors import BadInput
 from store.records import EarlyStop, PromptFormat, PromptStyle, Weighting
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SETTINGS = "lmsi.toml"
 FOLDERS = ("models", "adapters", "exports", "logs")
@@ -177,7 +179,9 @@ class Project:
         """A path as it is stored: relative when it lies in the project."""
         absolute = path.resolve()
         folder = self.folder.resolve()
-        return str(absolute.relative_to(folder)) if absolute.is_relative_to(folder) else str(absolute)
+        return (
+            str(absolute.relative_to(folder)) if absolute.is_relative_to(folder) else str(absolute)
+        )
 
 
 def open_project(folder: Path) -> Project:

@@ -9,12 +9,16 @@ The training set is made of the same prompts that are sampled, so they are made 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from engine.backends.protocol import Message
-from engine.presets import Exemplar
 from store.records import AnswerType, PromptFormat, PromptStyle, Question, content_hash
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from engine.presets import Exemplar
 
 TEMPLATE_VERSION = 1
 """Part of the prompt's hash: raise it when any text below changes."""
@@ -22,9 +26,7 @@ TEMPLATE_VERSION = 1
 STEP_BY_STEP = "Let's think step by step."
 """Kojima et al. 2022; the paper's format 3."""
 
-_CHAT_REASONING = (
-    "Think step by step. Finish with one sentence of the form: The answer is ..."
-)
+_CHAT_REASONING = "Think step by step. Finish with one sentence of the form: The answer is ..."
 _CHAT_DIRECT = "Give the answer only, as one sentence of the form: The answer is ..."
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from engine.evaluation import Comparison, comparisons
 from store import evaluations, examples, jobs, models, paths, questions, votes
 from store.records import Decision, Evaluation, JobKind, JobState, Model, Split
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Sequence
 
 Json = dict[str, object]
 
@@ -77,20 +80,24 @@ def status(conn: sqlite3.Connection) -> Json:
             for one in models.all_of(conn)
         ],
         "jobs": [
-            {"id": job.id, "kind": job.kind, "state": job.state, "done": job.done, "total": job.total}
+            {
+                "id": job.id,
+                "kind": job.kind,
+                "state": job.state,
+                "done": job.done,
+                "total": job.total,
+            }
             for job in jobs.all_of(conn)
         ],
     }
 
 
-def as_event(conn: sqlite3.Connection, seed: int | None = None, split: Split = Split.EVAL) -> Json:
+def as_event(conn: sqlite3.Connection, seed: int) -> Json:
     """The report as the one JSON line that ends `demo --headless --json`."""
     built = build(conn)
     names = {model.id: model for model in built.models}
     last = [
-        job
-        for job in jobs.all_of(conn)
-        if job.kind is JobKind.ROUND and job.state is JobState.DONE
+        job for job in jobs.all_of(conn) if job.kind is JobKind.ROUND and job.state is JobState.DONE
     ]
     spent = last[-1].result if last else {}
     return {
@@ -99,16 +106,20 @@ def as_event(conn: sqlite3.Connection, seed: int | None = None, split: Split = S
         "seconds": spent.get("seconds"),
         "peak_rss_mb": spent.get("peak_rss_mb"),
         "evaluations": [
-            _evaluation(one, names[one.model_id]) for one in built.evaluations if one.split is split
+            _evaluation(one, names[one.model_id])
+            for one in built.evaluations
+            if one.split is Split.EVAL
         ],
-        "comparisons": [_comparison(one) for one in built.comparisons if one.split is split],
+        "comparisons": [_comparison(one) for one in built.comparisons if one.split is Split.EVAL],
         "out_of_domain": {
             "evaluations": [
                 _evaluation(one, names[one.model_id])
                 for one in built.evaluations
                 if one.split is Split.OOD
             ],
-            "comparisons": [_comparison(one) for one in built.comparisons if one.split is Split.OOD],
+            "comparisons": [
+                _comparison(one) for one in built.comparisons if one.split is Split.OOD
+            ],
         },
         "status": built.status,
     }

@@ -10,16 +10,14 @@ finishing: short paths finish first, and a vote that takes what has arrived pref
 from __future__ import annotations
 
 import os.path
-import sqlite3
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 from engine import answers, voting
 from engine.backends.protocol import Backend, Generation, PathRequest, Sampling, path_seed
-from engine.progress import Progress
 from engine.prompts import Prompt, stop_strings
 from store import paths, votes
 from store.connection import transaction
@@ -34,6 +32,12 @@ from store.records import (
     Vote,
 )
 
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Mapping, Sequence
+
+    from engine.progress import Progress
+
 CONTROL_SHARE = 0.03
 """Share of questions that `fast` runs to full m, to measure how often it changes a decision."""
 
@@ -45,7 +49,6 @@ class _Open:
     question: Question
     prompt: tuple[int, ...]
     shared: int
-    rule: EarlyStop
     answers: dict[int, str | None]
     """By index; None for a path that abstained."""
     asked: int = 0
@@ -64,7 +67,10 @@ class Tally:
     def rates(self) -> dict[str, float]:
         """Paths and tokens per second since the start of this sitting."""
         seconds = max(time.monotonic() - self.started, 1e-9)
-        return {"paths_per_second": self.paths / seconds, "tokens_per_second": self.tokens / seconds}
+        return {
+            "paths_per_second": self.paths / seconds,
+            "tokens_per_second": self.tokens / seconds,
+        }
 
 
 def sample(
@@ -93,7 +99,9 @@ def sample(
     """
     tally = Tally()
     for _task, group in groupby(questions, key=lambda question: question.task):
-        source = _Source(conn, backend, run, list(group), prompt_of, progress, tally, len(questions))
+        source = _Source(
+            conn, backend, run, list(group), prompt_of, progress, tally, len(questions)
+        )
         sampling = Sampling(
             temperature=run.temperature,
             max_tokens=run.max_tokens,
@@ -107,6 +115,62 @@ def sample(
             progress.look()
         source.finish()
     return tally
+
+
+def unsettled(conn: sqlite3.Connection, run: Run, questions: Sequence[Question]) -> list[Question]:
+    """Count the votes that stored paths decide, and give the questions that need more paths.
+
+    Counting again is cheap and always right: after another m, threshold, cap or rule the stored
+    votes may say too little, while the stored paths say everything.
+    """
+    known = paths.answers_by_question(conn, run.id, [question.id for question in questions])
+    counted = [
+        count(run, question, _prefix_of(known.get(question.id, {}), run.m))
+        for question in questions
+    ]
+    with transaction(conn):
+        votes.put(conn, [vote for vote in counted if vote.drawn])
+    return [
+        question
+        for question, vote in zip(questions, counted, strict=True)
+        if vote.decision is Decision.OPEN
+    ]
+
+
+def count(run: Run, question: Question, in_order: Sequence[str | None]) -> Vote:
+    """The vote of a question's paths at the run's settings.
+
+    Args:
+        run: m, rule, threshold and cap.
+        question: whose answer type decides which answers are equal.
+        in_order: answers of paths 0, 1, 2, … without a gap; None abstains.
+    """
+    return voting.count_vote(
+        voting.merge_equal(question.answer_type, in_order),
+        run_id=run.id,
+        question_id=question.id,
+        m=run.m,
+        rule=rule_of(run, question),
+        threshold=run.threshold,
+        cap=run.cap,
+        epsilon=run.epsilon,
+        reader=answers.reader_name(question.answer_type),
+    )
+
+
+def rule_of(run: Run, question: Question) -> EarlyStop:
+    """The run's stop rule, but for the few questions, chosen by hash, that `fast` never cuts."""
+    share = path_seed(run.seed, question.key, -1) / 2**63
+    control = run.early_stop is EarlyStop.FAST and share < CONTROL_SHARE
+    return EarlyStop.OFF if control else run.early_stop
+
+
+def _prefix_of(known: Mapping[int, str | None], m: int) -> list[str | None]:
+    """The answers before the first index that is missing."""
+    in_order: list[str | None] = []
+    while len(in_order) < m and len(in_order) in known:
+        in_order.append(known[len(in_order)])
+    return in_order
 
 
 class _Source:
@@ -141,8 +205,10 @@ class _Source:
         """The tokens that begin every prompt of the task: what two unlike questions share."""
         if len(questions) < 2:
             return ()
-        both = [self._tokens(self.prompt_of(question)) for question in (questions[0], questions[-1])]
-        return tuple(os.path.commonprefix(both))
+        both = [
+            self._tokens(self.prompt_of(question)) for question in (questions[0], questions[-1])
+        ]
+        return tuple(os.path.commonpath(both))
 
     def _tokens(self, prompt: Prompt) -> tuple[int, ...]:
         if prompt.style is PromptStyle.CHAT:
@@ -212,8 +278,7 @@ class _Source:
 
     def _begin(self, question: Question) -> None:
         known = self._known.pop(question.id, {})
-        rule = EarlyStop.OFF if self._is_control(question) else self.run.early_stop
-        opened = _Open(question, (), 0, rule, known)
+        opened = _Open(question, (), 0, known)
         self._open[question.key] = opened
         self._consider(opened)
         if question.key in self._open:
@@ -222,35 +287,22 @@ class _Source:
             if opened.prompt[: opened.shared] != self._prefix:
                 opened.shared = 0
 
-    def _is_control(self, question: Question) -> bool:
-        """A few questions, by hash, that `fast` does not cut short."""
-        share = path_seed(self.run.seed, question.key, -1) / 2**63
-        return self.run.early_stop is EarlyStop.FAST and share < CONTROL_SHARE
-
     def _consider(self, opened: _Open) -> None:
         """Settle the question, or ask for the paths that could settle it."""
-        run = self.run
-        in_order = []
-        while len(in_order) < run.m and len(in_order) in opened.answers:
-            in_order.append(opened.answers[len(in_order)])
-        vote = voting.count_vote(
-            in_order,
-            run_id=run.id,
-            question_id=opened.question.id,
-            m=run.m,
-            rule=opened.rule,
-            threshold=run.threshold,
-            cap=run.cap,
-            epsilon=run.epsilon,
-            reader=answers.reader_name(opened.question.answer_type),
-        )
+        run, question = self.run, opened.question
+        in_order = _prefix_of(opened.answers, run.m)
+        vote = count(run, question, in_order)
         if vote.decision is not Decision.OPEN:
-            del self._open[opened.question.key]
+            del self._open[question.key]
             self._votes.append(vote)
             self.tally.settled += 1
             return
         wanted = voting.paths_wanted(
-            in_order, m=run.m, rule=opened.rule, threshold=run.threshold, cap=run.cap
+            voting.merge_equal(question.answer_type, in_order),
+            m=run.m,
+            rule=rule_of(run, question),
+            threshold=run.threshold,
+            cap=run.cap,
         )
         wave = range(len(in_order), min(run.m, len(in_order) + max(wanted, 1)))
         missing = [index for index in wave if index not in opened.answers]

@@ -6,24 +6,19 @@ it stopped, and started once more after it is done does nothing.
 
 from __future__ import annotations
 
+import dataclasses
 import resource
-import sqlite3
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from engine import answers, curation, evaluation, models, sampling, voting
-from engine.presets import Exemplar, exemplars_of, load_exemplars
-from engine.progress import Progress
-from engine.project import Project, SampleSettings, Settings, TrainSettings, changed
-from engine.prompts import Prompt, answer_sentence, prompt_hash, render, stop_strings
+from engine import answers, curation, evaluation, runs, sampling
+from engine.prompts import answer_sentence, render
 from store import examples as example_rows
+from store import jobs, paths, questions, reviews, votes
 from store import models as model_rows
-from store import paths, questions, reviews, votes
 from store.connection import connect, transaction
-from store.errors import BadInput, WorkFailed
+from store.errors import BadInput
 from store.records import (
     EarlyStop,
     Evaluation,
@@ -38,23 +33,14 @@ from store.records import (
     content_hash,
 )
 
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Sequence
 
-@dataclass(frozen=True, slots=True)
-class Work:
-    """A claimed job with everything that its stage needs."""
+    from engine.progress import Work
+    from engine.project import TrainSettings
 
-    project: Project
-    conn: sqlite3.Connection
-    progress: Progress
-    params: Mapping[str, object]
-    """`settings` (sections that differ from lmsi.toml for this job) and the stage's own."""
-
-    @property
-    def settings(self) -> Settings:
-        """The project's settings with the job's changes."""
-        changes = self.params.get("settings", {})
-        assert isinstance(changes, dict)
-        return changed(self.project.settings, changes)
+_MEASURED_PROCESSES = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
 
 
 def sample(work: Work) -> dict[str, object]:
@@ -62,8 +48,9 @@ def sample(work: Work) -> dict[str, object]:
     settings = work.settings
     teacher = _model(work, settings.model.teacher)
     pool = _pool(work)
-    run = pool_run(work, teacher, settings.sample)
-    _draw(work, run, teacher, pool, f"sampling {teacher.name}")
+    run = runs.pool_run(work, teacher, settings.sample)
+    with runs.loaded(work, teacher, [run], pool) as load:
+        runs.draw(work, run, load, pool, f"sampling {teacher.name}")
     return _sampled(work, run)
 
 
@@ -71,7 +58,7 @@ def vote(work: Work) -> dict[str, object]:
     """Read the stored paths again with today's readers and count every vote again."""
     settings = work.settings
     teacher = _model(work, settings.model.teacher)
-    run = pool_run(work, teacher, settings.sample)
+    run = runs.pool_run(work, teacher, settings.sample)
     pool = _pool(work)
     changed_winners = recount(work, run, pool)
     return _sampled(work, run) | {"changed_winners": changed_winners}
@@ -81,7 +68,7 @@ def curate(work: Work) -> dict[str, object]:
     """Freeze the training set that votes and reviews give at the settings."""
     settings = work.settings
     teacher = _model(work, settings.model.teacher)
-    run = pool_run(work, teacher, settings.sample)
+    run = runs.pool_run(work, teacher, settings.sample)
     work.progress.begin("choosing the training set", 0)
     with connect(work.project.database, training=True) as conn:
         frozen = _training_set(work, conn, run, teacher)
@@ -109,7 +96,10 @@ def distill(work: Work) -> dict[str, object]:
             "There is no student: name one under model.students in lmsi.toml, "
             "or give `--student PATH` to `lmsi-tui init`."
         )
-    return {name: _train(work, _model(work, name), settings.distill, Stage.DISTILLED) for name in students}
+    return {
+        name: _train(work, _model(work, name), settings.distill, Stage.DISTILLED)
+        for name in students
+    }
 
 
 def evaluate(work: Work) -> dict[str, object]:
@@ -131,7 +121,6 @@ def export(work: Work) -> dict[str, object]:
 
 def whole_round(work: Work) -> dict[str, object]:
     """The whole loop once: sample, curate, measure, fine-tune, measure, distil, measure."""
-    started = time.time()
     settings = work.settings
     teacher = _model(work, settings.model.teacher)
     students = [_model(work, name) for name in settings.model.students]
@@ -146,159 +135,33 @@ def whole_round(work: Work) -> dict[str, object]:
             outcome = distilled[student.name]
             assert isinstance(outcome, dict)
             _measure(work, _model(work, str(outcome["model"])))
-    result["seconds"] = time.time() - started
-    result["peak_rss_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # From the asking to the end, so pauses and restarts are part of it.
+    result["seconds"] = time.time() - jobs.get(work.conn, work.progress.job_id).created_at
+    result["peak_rss_mb"] = (
+        max(resource.getrusage(whose).ru_maxrss for whose in _MEASURED_PROCESSES) / 1024
+    )
     return result
-
-
-# Runs.
-
-
-def exemplars_for(project: Project, settings: SampleSettings, task: str) -> Sequence[Exemplar]:
-    """The worked examples of a task: the person's own file, else the preset's."""
-    if settings.exemplars:
-        return load_exemplars(project.inside(settings.exemplars))
-    return exemplars_of(task)
-
-
-def open_run(
-    work: Work,
-    model: Model,
-    split: Split,
-    sampling_settings: SampleSettings,
-    prompt_format: PromptFormat,
-    tasks: Sequence[str],
-) -> Run:
-    """The run with these settings: the stored one, or a new one.
-
-    The key holds what a path's distribution depends on and nothing else, so that another m,
-    threshold or rule goes on with the paths that are there.
-    """
-    from importlib.metadata import version
-
-    chosen = sampling_settings
-    engine = models.chosen_engine(model, work.settings.model)
-    package = {"transformers": "transformers", "llama.cpp": "llama-cpp-python"}.get(engine)
-    prompts = content_hash(
-        [
-            [task, prompt_hash(prompt_format, chosen.style, exemplars_for(work.project, chosen, task))]
-            for task in sorted(set(tasks))
-        ]
-    )
-    distribution = [
-        model.sha256,
-        split,
-        prompt_format,
-        chosen.style,
-        prompts,
-        chosen.temperature,
-        chosen.top_p,
-        chosen.top_k,
-        chosen.min_p,
-        chosen.max_tokens,
-        chosen.seed,
-    ]
-    run = Run(
-        id=0,
-        key=content_hash(distribution),
-        model_id=model.id,
-        split=split,
-        prompt_format=prompt_format,
-        prompt_style=chosen.style,
-        prompt_sha256=prompts,
-        m=chosen.m,
-        temperature=chosen.temperature,
-        top_p=chosen.top_p,
-        top_k=chosen.top_k,
-        min_p=chosen.min_p,
-        max_tokens=chosen.max_tokens,
-        seed=chosen.seed,
-        early_stop=chosen.early_stop,
-        epsilon=chosen.epsilon if chosen.early_stop is EarlyStop.FAST else 0.0,
-        threshold=chosen.threshold,
-        cap=chosen.cap,
-        engine=engine,
-        engine_version=version(package) if package else "1",
-        created_at=time.time(),
-    )
-    with transaction(work.conn):
-        return paths.open_run(work.conn, run)
-
-
-def pool_run(work: Work, teacher: Model, settings: SampleSettings) -> Run:
-    """The teacher's run over the pool."""
-    tasks = [question.task for question in questions.by_split(work.conn, Split.POOL)]
-    return open_run(work, teacher, Split.POOL, settings, settings.format, tasks)
 
 
 def recount(work: Work, run: Run, asked: Sequence[Question]) -> int:
     """Read stored paths with today's readers, count every vote, and say how many winners changed."""
     before = {one.question_id: one.winner for one in votes.for_run(work.conn, run.id)}
     work.progress.begin("reading the stored paths", len(asked))
-    counted = []
-    for done, question in enumerate(asked):
-        pairs = paths.for_question(work.conn, run.id, question.id)
+    for done, question in enumerate(asked, start=1):
+        name = answers.reader_name(question.answer_type)
         readings = []
-        for path, _ in pairs:
+        for path, _ in paths.for_question(work.conn, run.id, question.id):
             read = answers.read(
                 question.answer_type, path.text, options=question.options, end=path.end
             )
-            name = answers.reader_name(question.answer_type)
             readings.append(Reading(path.id, name, read.answer, read.shown, read.abstention))
-        in_order: list[str | None] = []
-        for (path, _), reading in zip(pairs, readings, strict=True):
-            if path.index == len(in_order):
-                in_order.append(reading.answer)
-        counted.append(
-            voting.count_vote(
-                in_order[: run.m],
-                run_id=run.id,
-                question_id=question.id,
-                m=run.m,
-                rule=run.early_stop,
-                threshold=run.threshold,
-                cap=run.cap,
-                epsilon=run.epsilon,
-                reader=answers.reader_name(question.answer_type),
-            )
-        )
         with transaction(work.conn):
             paths.replace_readings(work.conn, readings)
-            work.progress.advance(done + 1, len(asked))
+            work.progress.advance(done, len(asked))
         work.progress.look()
-    with transaction(work.conn):
-        votes.put(work.conn, counted)
-    return sum(before.get(one.question_id) != one.winner for one in counted)
-
-
-def _draw(work: Work, run: Run, model: Model, asked: Sequence[Question], title: str) -> None:
-    """Draw what is missing of a run; loads the model only when something is."""
-    standing = {
-        one.question_id
-        for one in votes.for_run(work.conn, run.id)
-        if (one.m, one.decision) and _stands(one.m, one.drawn, run)
-    }
-    missing = [question for question in asked if question.id not in standing]
-    work.progress.begin(title, len(asked), len(asked) - len(missing))
-    if not missing:
-        return
-    settings = replace(work.settings.sample, style=run.prompt_style)
-    chosen: dict[str, Sequence[Exemplar]] = {
-        task: exemplars_for(work.project, settings, task) for task in {q.task for q in asked}
-    }
-
-    def prompt_of(question: Question) -> Prompt:
-        return render(question, run.prompt_format, run.prompt_style, chosen[question.task])
-
-    longest = max(len(prompt_of(question).text.encode()) for question in missing)
-    with closing(
-        models.open_backend(work.project, model, work.settings.model, longest + run.max_tokens)
-    ) as backend:
-        sampling.sample(work.conn, backend, run, missing, prompt_of, work.progress)
-
-
-def _stands(m: int, drawn: int, run: Run) -> bool:
-    return m == run.m and drawn > 0
+    sampling.unsettled(work.conn, run, asked)
+    after = votes.for_run(work.conn, run.id)
+    return sum(before.get(one.question_id) != one.winner for one in after)
 
 
 def _sampled(work: Work, run: Run) -> dict[str, object]:
@@ -319,9 +182,7 @@ def _sampled(work: Work, run: Run) -> dict[str, object]:
 # Training.
 
 
-def _training_set(
-    work: Work, conn: sqlite3.Connection, run: Run, teacher: Model
-) -> TrainingSet:
+def _training_set(work: Work, conn: sqlite3.Connection, run: Run, teacher: Model) -> TrainingSet:
     """Choose, build and freeze; `conn` cannot read gold answers."""
     settings = work.settings
     pool = questions.by_split(conn, Split.POOL)
@@ -339,9 +200,7 @@ def _training_set(
             "No question reached the threshold, so there is nothing to train on: sample first, "
             f"or lower sample.threshold (it is {settings.sample.threshold})."
         )
-    chosen = {
-        task: exemplars_for(work.project, settings.sample, task) for task in {q.task for q in pool}
-    }
+    chosen = runs.exemplars(work, pool)
     built = curation.build_examples(
         kept,
         lambda question, prompt_format: render(
@@ -361,8 +220,37 @@ def _training_set(
 
 
 def _train(work: Work, base: Model, settings: TrainSettings, stage: Stage) -> dict[str, object]:
-    """Train one model on the newest training set; a finished one is found again, not repeated."""
-    raise NotImplementedError
+    """Train one model on the newest training set; the same training again finds what it made."""
+    sets = example_rows.sets(work.conn)
+    if not sets:
+        raise BadInput("There is no training set yet: `lmsi-tui curate` makes one.")
+    frozen = max(sets, key=lambda one: one.created_at)
+    location = work.project.inside(base.location)
+    if not location.is_dir():
+        raise BadInput(
+            f"{base.name} is a GGUF file, which can be sampled but not trained: "
+            "give the model's Hugging Face folder to `lmsi-tui init`."
+        )
+    recipe = content_hash([base.sha256, frozen.key, stage, dataclasses.asdict(settings)])
+    out = work.project.folder / "adapters" / recipe[:16]
+    for known in model_rows.all_of(work.conn):
+        if work.project.stored(out) in (known.adapter, known.location):
+            return {"model": known.name, "training_set": frozen.key, "trained": False}
+    chosen = example_rows.examples(work.conn, frozen.key)
+    if stage is Stage.DISTILLED:
+        chosen = students_examples(chosen, settings, frozen, base)
+    work.progress.begin(f"training {base.name}", 0)
+    train(
+        location,
+        chosen,
+        settings,
+        out=out,
+        work=work.project.folder / "adapters" / f".{recipe[:16]}",
+        style=example_style(work, frozen),
+        progress=work.progress,
+        threads=work.settings.model.threads or None,
+    )
+    return {}
 
 
 # Measuring.
@@ -376,28 +264,46 @@ def _measure(work: Work, model: Model) -> list[Evaluation]:
         asked = questions.by_split(work.conn, split, limit=settings.limit or None)
         if not asked:
             continue
-        tasks = [question.task for question in asked]
-        for prompt_format, greedy in evaluation.formats_to_measure():
-            drawn = replace(
-                work.settings.sample,
-                m=1 if greedy else settings.k,
-                temperature=0.0 if greedy else settings.temperature,
-                seed=settings.seed,
-                early_stop=EarlyStop.OFF,
-                threshold="0",
-                cap=0,
-            )
-            run = open_run(work, model, split, drawn, prompt_format, tasks)
-            way = "greedy" if greedy else f"{settings.k} paths"
-            _draw(work, run, model, asked, f"measuring {model.name} on {split}: {prompt_format}, {way}")
-            with transaction(work.conn):
-                found += evaluation.score(work.conn, run, asked)
+        runs = [
+            _evaluation_run(work, model, split, prompt_format, greedy, asked)
+            for prompt_format, greedy in evaluation.formats_to_measure()
+        ]
+        with runs.loaded(work, model, runs, asked) as load:
+            for run in runs:
+                way = f"{run.m} paths" if run.m > 1 else "greedy"
+                title = f"measuring {model.name} on {split}: {run.prompt_format}, {way}"
+                runs.draw(work, run, load, asked, title)
+                with transaction(work.conn):
+                    found += evaluation.score(work.conn, run, asked)
     if not found:
         raise BadInput(
             "There are no evaluation questions: import some with known answers with "
             "`lmsi-tui import FILE --split eval --task TYPE`."
         )
     return found
+
+
+def _evaluation_run(
+    work: Work,
+    model: Model,
+    split: Split,
+    prompt_format: PromptFormat,
+    greedy: bool,
+    asked: Sequence[Question],
+) -> Run:
+    """The run over evaluation questions: every path is drawn, none is kept."""
+    settings = work.settings.evaluate
+    drawn = replace(
+        work.settings.sample,
+        m=1 if greedy else settings.k,
+        temperature=0.0 if greedy else settings.temperature,
+        seed=settings.seed,
+        early_stop=EarlyStop.OFF,
+        threshold="0",
+        cap=0,
+    )
+    tasks = [question.task for question in asked]
+    return runs.open_run(work, model, split, drawn, prompt_format, tasks)
 
 
 def as_json(work: Work, one: Evaluation) -> dict[str, object]:

@@ -18,22 +18,27 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
+from typing import TYPE_CHECKING
 
 from engine import stages
 from engine.launch import LOCK, is_alive, process_start
-from engine.progress import CancelWished, PauseWished, Progress
+from engine.progress import CancelWished, PauseWished, Progress, Work
 from engine.project import open_project
 from store import jobs
-from store.connection import connect, transaction
+from store.connection import connect
 from store.errors import LmsiError
 from store.records import Job, JobKind, JobState
 from store.schema import ensure_schema
 
+if TYPE_CHECKING:
+    from types import FrameType
+
 IDLE_SECONDS = 2.0
 """How long a worker without work waits for more before it ends and frees its memory."""
 
-Stage = Callable[[stages.Work], dict[str, object]]
+LOOK_SECONDS = 0.1
+
+Stage = Callable[[Work], dict[str, object]]
 
 STAGES: dict[JobKind, Stage] = {
     JobKind.SAMPLE: stages.sample,
@@ -47,18 +52,34 @@ STAGES: dict[JobKind, Stage] = {
 }
 
 
+class ShutDown(PauseWished):
+    """The machine or a person ends the worker (SIGTERM): its job waits for the next one."""
+
+
 def main(folder: Path) -> int:
     """Do the project's jobs until there are none."""
-    with (folder / LOCK).open("ab") as lock:
-        try:
+    signal.signal(signal.SIGTERM, _shut_down)
+    try:
+        with (folder / LOCK).open("ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return 0
-        ensure_schema(open_project(folder).database)
-        with connect(open_project(folder).database) as conn:
-            jobs.requeue_lost(conn, is_alive)
-            _work(folder, conn)
+            database = open_project(folder).database
+            ensure_schema(database)
+            with connect(database) as conn:
+                jobs.requeue_lost(conn, is_alive)
+                _work(folder, conn)
+    except BlockingIOError:
+        return 0  # another worker holds the lock
+    except ShutDown:
+        return 0
+    except (LmsiError, OSError, sqlite3.Error) as failure:
+        # Whoever asked for the work reads the last line of this log.
+        print(failure, file=sys.stderr, flush=True)
+        return 1
     return 0
+
+
+def _shut_down(_signal: int, _frame: FrameType | None) -> None:
+    raise ShutDown
 
 
 def _work(folder: Path, conn: sqlite3.Connection) -> None:
@@ -68,7 +89,7 @@ def _work(folder: Path, conn: sqlite3.Connection) -> None:
     while time.monotonic() - idle_since < IDLE_SECONDS:
         job = jobs.claim(conn, me, started)
         if job is None:
-            time.sleep(0.1)
+            time.sleep(LOOK_SECONDS)
             continue
         with _log_of(folder, job):
             do(folder, conn, job)
@@ -76,33 +97,42 @@ def _work(folder: Path, conn: sqlite3.Connection) -> None:
 
 
 def do(folder: Path, conn: sqlite3.Connection, job: Job) -> None:
-    """Run one claimed job to its end and write how it ended."""
-    progress = Progress(conn, job.id)
-    state, message, error, result = JobState.DONE, "done", None, {}
-    with _pause_on_signal(conn, job):
-        try:
-            result = STAGES[job.kind](stages.Work(open_project(folder), conn, progress, job.params))
-        except PauseWished:
-            state, message = JobState.PAUSED, "paused; the same command goes on"
-        except CancelWished:
-            state, message = JobState.CANCELLED, "cancelled; what was finished is kept"
-        except LmsiError as failure:
-            state, message, error = JobState.FAILED, "failed", str(failure)
-            result = {"exit_code": failure.exit_code}
-        except sqlite3.OperationalError as failure:
-            state, message, error = JobState.FAILED, "failed", f"The database failed: {failure}."
-            traceback.print_exc()
-        except MemoryError:
-            state, message = JobState.FAILED, "failed"
-            error = "Memory ran out: lower model.batch, or close other programs, and start again."
-        except Exception as failure:  # noqa: BLE001 - the last door: a bug must end the job, not the worker
-            traceback.print_exc()
-            state, message = JobState.FAILED, "failed"
-            error = (
-                f"A fault in the program ended the job ({type(failure).__name__}: {failure}); "
-                f"the details are in logs/job-{job.id}.log."
-            )
+    """Run one claimed job to its end and write how it ended.
+
+    Raises:
+        ShutDown: after the job was put aside.
+    """
+    shut_down = None
+    error: str | None = None
+    result: dict[str, object] = {}
+    try:
+        work = Work(open_project(folder), conn, Progress(conn, job.id), job.params)
+        result = STAGES[job.kind](work)
+        state, message = JobState.DONE, "done"
+    except PauseWished as wish:
+        shut_down = wish if isinstance(wish, ShutDown) else None
+        state, message = JobState.PAUSED, "paused; the same command goes on"
+    except CancelWished:
+        state, message = JobState.CANCELLED, "cancelled; what was finished is kept"
+    except LmsiError as failure:
+        state, message, error = JobState.FAILED, "failed", str(failure)
+        result = {"exit_code": failure.exit_code}
+    except MemoryError:
+        state, message = JobState.FAILED, "failed"
+        error = "Memory ran out: lower model.batch, or close other programs, and start again."
+    except Exception as failure:
+        # The last door: a bug must end the job with a sentence, not the worker without one.
+        traceback.print_exc()
+        state, message = JobState.FAILED, "failed"
+        error = (
+            f"A fault in the program ended the job ({type(failure).__name__}: {failure}); "
+            f"the details are in logs/job-{job.id}.log."
+        )
+    if conn.in_transaction:
+        conn.rollback()
     jobs.finish(conn, job.id, state, message, error, result)
+    if shut_down is not None:
+        raise shut_down
 
 
 @contextmanager
@@ -122,22 +152,6 @@ def _log_of(folder: Path, job: Job) -> Iterator[None]:
             for copy, target in zip(saved, (1, 2), strict=True):
                 os.dup2(copy, target)
                 os.close(copy)
-
-
-@contextmanager
-def _pause_on_signal(conn: sqlite3.Connection, job: Job) -> Iterator[None]:
-    """SIGTERM (a shutdown) pauses the job; the next worker goes on from there."""
-
-    def pause(_signal: int, _frame: FrameType | None) -> None:
-        raise PauseWished
-
-    before = signal.signal(signal.SIGTERM, pause)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    if conn.in_transaction:
-        conn.rollback()
 
 
 if __name__ == "__main__":

@@ -7,11 +7,10 @@ that it should pause.
 from __future__ import annotations
 
 import json
-import sqlite3
 import sys
 import time
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import (
@@ -23,17 +22,26 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from engine.launch import ensure_worker
-from engine.project import Project
+from engine.launch import ensure_worker, worker_runs
 from lmsi_tui.text import printable
 from store import jobs
 from store.connection import connect, transaction
 from store.errors import BadInput, LmsiError, WorkFailed
 from store.records import Job, JobKind, JobState
 
+if TYPE_CHECKING:
+    import sqlite3
+    import subprocess
+    from collections.abc import Callable, Iterator
+
+    from engine.project import Project
+
 LOOK_SECONDS = 0.2
 TELL_SECONDS = 1.0
 """How often a JSON line of progress is written at most."""
+
+LIVES = 5
+"""How often a worker may die in a row without progress before the command gives up."""
 
 ENDED = (JobState.DONE, JobState.FAILED, JobState.CANCELLED, JobState.PAUSED)
 
@@ -61,8 +69,8 @@ def start(
     with connect(project.database) as conn:
         with transaction(conn):
             job, attached = jobs.enqueue(conn, kind, params)
-        ensure_worker(project.folder)
         if detach:
+            ensure_worker(project.folder)
             return job
         if attached and not as_json:
             print(f"going on with job {job.id} ({kind})", file=sys.stderr)
@@ -71,6 +79,7 @@ def start(
 
 def _follow(project: Project, conn: sqlite3.Connection, job_id: int, as_json: bool) -> Job:
     told = 0.0
+    lives = _Lives(project)
     with _bar(as_json) as show:
         try:
             while True:
@@ -78,15 +87,15 @@ def _follow(project: Project, conn: sqlite3.Connection, job_id: int, as_json: bo
                 show(job)
                 if as_json and time.monotonic() - told >= TELL_SECONDS:
                     told = time.monotonic()
-                    emit(_event("progress", job))
+                    emit(event("progress", job))
                 if job.state in ENDED:
                     break
-                ensure_worker(project.folder)
+                lives.keep(job)
                 time.sleep(LOOK_SECONDS)
         except KeyboardInterrupt:
             job = _pause(project, conn, job_id)
     if as_json:
-        emit(_event(job.state, job) | {"result": job.result, "error": job.error})
+        emit(event(job.state, job) | {"result": job.result, "error": job.error})
     if job.state is JobState.FAILED:
         failure = BadInput if job.result.get("exit_code") == BadInput.exit_code else WorkFailed
         raise failure(job.error or "The job failed.")
@@ -97,21 +106,52 @@ def _follow(project: Project, conn: sqlite3.Connection, job_id: int, as_json: bo
     return job
 
 
+class _Lives:
+    """Starts the worker again when it died, but not for ever when it dies without any progress."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self.left = LIVES
+        self.process: subprocess.Popen[bytes] | None = None
+        self.last: tuple[int, str] | None = None
+
+    def keep(self, job: Job) -> None:
+        """Start a worker when none runs.
+
+        Raises:
+            WorkFailed: it died again and again and did nothing in between.
+        """
+        starting = self.process is not None and self.process.poll() is None
+        if starting or worker_runs(self.project.folder):
+            return
+        now = (job.done, job.message)
+        self.left = LIVES if now != self.last else self.left - 1
+        self.last = now
+        if self.left == 0:
+            log = self.project.folder / "logs" / "worker.log"
+            lines = log.read_text(errors="replace").split("\n") if log.exists() else []
+            said = next((line for line in reversed(lines) if line.strip()), "nothing")
+            raise WorkFailed(f"The worker ends before it can work; the end of {log} is: {said}")
+        self.process = ensure_worker(self.project.folder)
+
+
 def _pause(project: Project, conn: sqlite3.Connection, job_id: int) -> Job:
     """Ask for a pause and wait for it; a second Ctrl-C stops the waiting, not the pause."""
     with transaction(conn):
         jobs.wish(conn, job_id, JobState.PAUSING)
     print("pausing…", file=sys.stderr)
     try:
+        lives = _Lives(project)
         while (job := jobs.get(conn, job_id)).state not in ENDED:
-            ensure_worker(project.folder)
+            lives.keep(job)
             time.sleep(LOOK_SECONDS)
     except KeyboardInterrupt:
         raise Interrupted("The job pauses at its next safe point.") from None
     return job
 
 
-def _event(name: str, job: Job) -> dict[str, object]:
+def event(name: str, job: Job) -> dict[str, object]:
+    """A job's row as a JSON object."""
     return {
         "event": str(name),
         "job": job.id,

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
 
-from engine.report import Report
 from lmsi_tui.format import percent, points, probability
 from lmsi_tui.text import plain, printable
 from store.records import Evaluation, Method, Model, Split
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from engine.report import Report
 
 TITLES = {
     Method.DIRECT: "direct",

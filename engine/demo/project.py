@@ -1,0 +1,163 @@
+"""The demo's project: the embedded family, questions drawn for it, and settings that suit it."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine.demo import world
+from engine.models import base_model
+from engine.project import (
+    SETTINGS,
+    CurateSettings,
+    EvaluateSettings,
+    ModelSettings,
+    Project,
+    SampleSettings,
+    Settings,
+    TrainSettings,
+    changed,
+    create_project,
+    open_project,
+)
+from store import models, questions
+from store.connection import connect, transaction
+from store.errors import BadInput, WorkFailed
+from store.records import AnswerType, Question, Split, question_key
+from store.schema import ensure_schema
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+FAMILY = ("pebble-l", "pebble-m", "pebble-s")
+MODELS = Path(__file__).parent / "models"
+TASK = "pebble"
+POOL, EVALUATION, OUT_OF_DOMAIN = 1000, 1000, 250
+"""Questions that are drawn unless asked otherwise."""
+
+SETTINGS_OF_THE_DEMO = Settings(
+    model=ModelSettings(
+        teacher="pebble-l/base", students=tuple(f"{name}/base" for name in FAMILY[1:])
+    ),
+    sample=SampleSettings(max_tokens=128),
+    curate=CurateSettings(),
+    finetune=TrainSettings(learning_rate=1e-3),
+    distill=TrainSettings(method="full", learning_rate=1e-3),
+    evaluate=EvaluateSettings(k=16),
+)
+
+
+def make_demo(
+    folder: Path,
+    *,
+    seed: int = 0,
+    pool: int | None = None,
+    evaluation: int | None = None,
+    changes: dict[str, dict[str, object]] | None = None,
+) -> Project:
+    """Make the demo's project, or open it where it is; what is there already is not drawn again.
+
+    Args:
+        folder: new, empty, or a demo that was begun before with the same seed.
+        seed: of the questions and of the paths; its own for each of them.
+        pool: questions without answers; 1,000 unless given.
+        evaluation: questions with answers, kept apart; 1,000 unless given.
+        changes: settings that differ from the demo's own, by section and name.
+
+    Raises:
+        BadInput: the folder holds something else, or a demo with another seed.
+        WorkFailed: the embedded models are damaged.
+    """
+    if (folder / SETTINGS).exists():
+        project = open_project(folder)
+        _check_same(project, seed)
+    elif folder.is_dir() and any(folder.iterdir()):
+        raise BadInput(f"{folder} is not empty and not a project: give a new folder for the demo.")
+    else:
+        project = create_project(folder, settings_for(seed, changes or {}))
+    for name in FAMILY:
+        _copy_model(name, project.folder / "models" / name)
+    ensure_schema(project.database)
+    drawn = [
+        *_draw(Split.POOL, pool or POOL, seed),
+        *_draw(Split.EVAL, evaluation or EVALUATION, seed),
+        *_draw(Split.OOD, OUT_OF_DOMAIN, seed),
+    ]
+    with connect(project.database) as conn, transaction(conn):
+        for name in FAMILY:
+            weights = project.folder / "models" / name
+            models.add(conn, base_model(project, f"{name}/base", weights, weights / f"{name}.gguf"))
+        questions.add(
+            conn,
+            drawn,
+            # The truth is the solver's, and only for the questions that measure.
+            {
+                question.key: (world.solve(question.text),)
+                for question in drawn
+                if question.split is not Split.POOL
+            },
+        )
+    return project
+
+
+def settings_for(seed: int, changes: dict[str, dict[str, object]]) -> Settings:
+    """The demo's settings with this seed."""
+    own = SETTINGS_OF_THE_DEMO
+    seeded = replace(
+        own,
+        sample=replace(own.sample, seed=seed),
+        finetune=replace(own.finetune, seed=seed),
+        distill=replace(own.distill, seed=seed),
+        evaluate=replace(own.evaluate, seed=own.evaluate.seed + seed),
+    )
+    return changed(seeded, changes)
+
+
+def _check_same(project: Project, seed: int) -> None:
+    if project.settings.model.teacher != SETTINGS_OF_THE_DEMO.model.teacher:
+        raise BadInput(f"{project.folder} is a project of your own: give another folder.")
+    known = project.settings.sample.seed
+    if known != seed:
+        raise BadInput(
+            f"{project.folder} is a demo with seed {known}: say --seed {known} to go on with it, "
+            "or give another folder."
+        )
+
+
+def _draw(split: Split, count: int, seed: int) -> Sequence[Question]:
+    return [
+        Question(
+            id=0,
+            key=question_key(TASK, drawn.text, (), ""),
+            split=split,
+            source="pebble world",
+            position=position,
+            task=TASK,
+            answer_type=AnswerType.NUMBER,
+            text=drawn.text,
+        )
+        for position, drawn in enumerate(world.draw(split, count, seed))
+    ]
+
+
+def _copy_model(name: str, target: Path) -> None:
+    """Put a model into the project, each file whole or not there, and prove that it is ours."""
+    sums = dict(
+        reversed(line.split("  ", 1)) for line in (MODELS / "SHA256SUMS").read_text().splitlines()
+    )
+    target.mkdir(parents=True, exist_ok=True)
+    for file in sorted((MODELS / name).iterdir()):
+        copy = target / file.name
+        if not copy.exists():
+            temporary = copy.with_name(f".{copy.name}.new")
+            shutil.copyfile(file, temporary)
+            temporary.replace(copy)
+        digest = hashlib.sha256(copy.read_bytes()).hexdigest()
+        if sums.get(f"{name}/{file.name}") != digest:
+            raise WorkFailed(
+                f"{copy} is not the file that the program ships (its SHA-256 differs): "
+                "delete it and start again, or install the program again."
+            )

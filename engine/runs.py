@@ -1,0 +1,150 @@
+"""Runs: one way of sampling one model, found again or made, and what is missing of it drawn."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from engine import models, sampling
+from engine.presets import Exemplar, exemplars_of, load_exemplars
+from engine.prompts import Prompt, prompt_hash, render
+from store import paths, questions
+from store.connection import transaction
+from store.records import EarlyStop, Model, PromptFormat, Question, Run, Split, content_hash
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from engine.backends.protocol import Backend
+    from engine.progress import Work
+    from engine.project import Project, SampleSettings
+
+
+def exemplars_for(project: Project, settings: SampleSettings, task: str) -> Sequence[Exemplar]:
+    """The worked examples of a task: the person's own file, else the preset's."""
+    if settings.exemplars:
+        return load_exemplars(project.inside(settings.exemplars))
+    return exemplars_of(task)
+
+
+def open_run(
+    work: Work,
+    model: Model,
+    split: Split,
+    sampling_settings: SampleSettings,
+    prompt_format: PromptFormat,
+    tasks: Sequence[str],
+) -> Run:
+    """The run with these settings: the stored one, or a new one.
+
+    The key holds what a path's distribution depends on and nothing else, so that another m,
+    threshold or rule goes on with the paths that are there.
+    """
+    from importlib.metadata import version
+
+    chosen = sampling_settings
+    engine = models.chosen_engine(model, work.settings.model)
+    package = {"transformers": "transformers", "llama.cpp": "llama-cpp-python"}.get(engine)
+    prompts = content_hash(
+        [
+            [
+                task,
+                prompt_hash(prompt_format, chosen.style, exemplars_for(work.project, chosen, task)),
+            ]
+            for task in sorted(set(tasks))
+        ]
+    )
+    distribution = [
+        model.sha256,
+        split,
+        prompt_format,
+        chosen.style,
+        prompts,
+        chosen.temperature,
+        chosen.top_p,
+        chosen.top_k,
+        chosen.min_p,
+        chosen.max_tokens,
+        chosen.seed,
+    ]
+    run = Run(
+        id=0,
+        key=content_hash(distribution),
+        model_id=model.id,
+        split=split,
+        prompt_format=prompt_format,
+        prompt_style=chosen.style,
+        prompt_sha256=prompts,
+        m=chosen.m,
+        temperature=chosen.temperature,
+        top_p=chosen.top_p,
+        top_k=chosen.top_k,
+        min_p=chosen.min_p,
+        max_tokens=chosen.max_tokens,
+        seed=chosen.seed,
+        early_stop=chosen.early_stop,
+        epsilon=chosen.epsilon if chosen.early_stop is EarlyStop.FAST else 0.0,
+        threshold=chosen.threshold,
+        cap=chosen.cap,
+        engine=engine,
+        engine_version=version(package) if package else "1",
+        created_at=time.time(),
+    )
+    with transaction(work.conn):
+        return paths.open_run(work.conn, run)
+
+
+def pool_run(work: Work, teacher: Model, settings: SampleSettings) -> Run:
+    """The teacher's run over the pool."""
+    tasks = [question.task for question in questions.by_split(work.conn, Split.POOL)]
+    return open_run(work, teacher, Split.POOL, settings, settings.format, tasks)
+
+
+def draw(
+    work: Work, run: Run, load: Callable[[], Backend], asked: Sequence[Question], title: str
+) -> None:
+    """Draw what is missing of a run; the model is loaded only when something is."""
+    missing = sampling.unsettled(work.conn, run, asked)
+    work.progress.begin(title, len(asked), len(asked) - len(missing))
+    if missing:
+        prompt_of = prompts_of(work, run, asked)
+        sampling.sample(work.conn, load(), run, missing, prompt_of, work.progress)
+
+
+def prompts_of(work: Work, run: Run, asked: Sequence[Question]) -> Callable[[Question], Prompt]:
+    """How a run puts a question."""
+    chosen = exemplars(work, asked)
+    return lambda question: render(
+        question, run.prompt_format, run.prompt_style, chosen[question.task]
+    )
+
+
+def exemplars(work: Work, asked: Sequence[Question]) -> dict[str, Sequence[Exemplar]]:
+    tasks = {question.task for question in asked}
+    return {task: exemplars_for(work.project, work.settings.sample, task) for task in tasks}
+
+
+@contextmanager
+def loaded(
+    work: Work, model: Model, runs: Sequence[Run], asked: Sequence[Question]
+) -> Iterator[Callable[[], Backend]]:
+    """Gives a function that loads the model at its first call, wide enough for these runs."""
+    opened: list[Backend] = []
+
+    def load() -> Backend:
+        if not opened:
+            # A token is at least one byte, so bytes are a safe bound without a tokenizer.
+            context = max(
+                max(len(prompt_of(question).text.encode()) for question in asked) + run.max_tokens
+                for run in runs
+                for prompt_of in [prompts_of(work, run, asked)]
+            )
+            opened.append(models.open_backend(work.project, model, work.settings.model, context))
+        return opened[0]
+
+    try:
+        yield load
+    finally:
+        for backend in opened:
+            backend.close()

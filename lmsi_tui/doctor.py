@@ -1,0 +1,138 @@
+"""What is wrong with this machine or this project, one line for each thing that must hold."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+
+from engine.launch import worker_runs
+from engine.models import describe
+from engine.project import SETTINGS, Project, open_project
+from store.errors import BadInput, LmsiError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from store.records import Model
+
+PACKAGES = ("textual", "torch", "transformers", "peft", "llama-cpp-python", "gguf", "sqlite-utils")
+LEAST_DISK = 2**30
+"""Bytes that a project on a small model wants free; a large one wants more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at."""
+
+    name: str
+    ok: bool
+    says: str
+
+    def as_json(self) -> dict[str, object]:
+        """The check as a JSON object."""
+        return {"name": self.name, "ok": self.ok, "says": self.says}
+
+
+def examine(folder: Path) -> list[Check]:
+    """Look at the machine, and at the project when the folder holds one."""
+    checks = list(_machine(folder))
+    if (folder / SETTINGS).exists():
+        checks += _project(folder)
+    else:
+        checks.append(Check("project", True, f"none at {folder}; `lmsi-tui init` makes one"))
+    return checks
+
+
+def _machine(folder: Path) -> Iterator[Check]:
+    import psutil
+
+    for package in PACKAGES:
+        try:
+            yield Check(package, True, version(package))
+        except PackageNotFoundError:
+            yield Check(package, False, "not installed: install lmsi-tui again")
+    memory = psutil.virtual_memory()
+    yield Check(
+        "memory", True, f"{memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GiB free"
+    )
+    there = next(path for path in (folder.resolve(), *folder.resolve().parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    yield Check(
+        "disk",
+        free >= LEAST_DISK,
+        f"{free / 2**30:.1f} GiB free at {there}" + ("" if free >= LEAST_DISK else ": make room"),
+    )
+    yield Check("processors", True, f"{os.cpu_count()} logical")
+    yield _accelerator()
+
+
+def _accelerator() -> Check:
+    """Ask another process: this one never loads torch."""
+    asked = "import torch; print(torch.cuda.get_device_name() if torch.cuda.is_available() else '')"
+    done = subprocess.run(
+        [sys.executable, "-c", asked], capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        return Check("torch works", False, f"it cannot be imported ({last}): install it again")
+    return Check("torch works", True, done.stdout.strip() or "without an accelerator")
+
+
+def _project(folder: Path) -> Iterator[Check]:
+    try:
+        project = open_project(folder)
+    except LmsiError as error:
+        yield Check("settings", False, str(error))
+        return
+    yield Check("settings", True, str(folder / SETTINGS))
+    yield _says("database", lambda: _database(project))
+    yield Check("worker", True, "runs" if worker_runs(folder) else "idle; a job starts one")
+    yield from _models(project)
+
+
+def _says(name: str, look: Callable[[], str]) -> Check:
+    try:
+        return Check(name, True, look())
+    except (LmsiError, sqlite3.Error, OSError) as error:
+        return Check(name, False, str(error))
+
+
+def _database(project: Project) -> str:
+    from store.connection import connect
+
+    if not project.database.exists():
+        return "not made yet; the first import makes it"
+    with connect(project.database, read_only=True) as conn:
+        (verdict,) = conn.execute("PRAGMA quick_check(1)").fetchone()
+    if verdict != "ok":
+        raise sqlite3.DatabaseError(f"{project.database} is damaged: {verdict}")
+    return f"whole, {project.database.stat().st_size / 2**20:.1f} MiB"
+
+
+def _models(project: Project) -> Iterator[Check]:
+    from store import models
+    from store.connection import connect
+
+    if not project.database.exists():
+        return
+    with connect(project.database, read_only=True) as conn:
+        known = models.all_of(conn)
+    for model in known:
+        yield _says(f"model {model.name}", partial(_weights, project, model))
+
+
+def _weights(project: Project, model: Model) -> str:
+    location = project.inside(model.location)
+    found = describe(location)
+    brought_along = model.base_id is None
+    if brought_along and found.sha256 != model.sha256:
+        raise BadInput(f"{location} has changed since it was brought along: bring it again.")
+    return f"whole, {found.parameters:,} parameters" if found.parameters else "whole"

@@ -1,0 +1,163 @@
+"""Commands that tell what is there: they read rows and change none, but for a wish to a job."""
+
+from __future__ import annotations
+
+import tomllib
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from engine import report as numbers
+from engine.launch import ensure_worker
+from engine.project import changed, open_project
+from lmsi_tui import follow
+from lmsi_tui.tables import print_report
+from lmsi_tui.text import printable
+from store import jobs as rows
+from store import questions
+from store.connection import connect, transaction
+from store.errors import BadInput
+from store.records import JobState, PromptFormat
+from store.schema import ensure_schema
+
+if TYPE_CHECKING:
+    import argparse
+    import sqlite3
+    from collections.abc import Iterator
+
+    from engine.project import Project
+
+WIDTH_WITHOUT_TERMINAL = 140
+
+
+def overview(asked: argparse.Namespace) -> None:
+    """Say what can be asked for, when nothing was."""
+    raise BadInput(
+        "Name a command: `lmsi-tui demo` runs everything on the embedded models, "
+        "`lmsi-tui --help` lists the rest."
+    )
+
+
+def jobs(asked: argparse.Namespace) -> None:
+    """List jobs, print a log, or ask one to pause or to end."""
+    project = open_project(asked.project)
+    ensure_schema(project.database)
+    with connect(project.database) as conn:
+        known = {job.id for job in rows.all_of(conn)}
+        for number in (asked.log, asked.pause, asked.cancel):
+            if number is not None and number not in known:
+                raise BadInput(f"There is no job {number}; `lmsi-tui jobs` lists them.")
+        if asked.log is not None:
+            path = project.folder / "logs" / f"job-{asked.log}.log"
+            text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+            print(printable(text), end="")
+            return
+        for number, wish in ((asked.pause, JobState.PAUSING), (asked.cancel, JobState.CANCELLING)):
+            if number is not None:
+                with transaction(conn):
+                    rows.wish(conn, number, wish)
+                ensure_worker(project.folder)
+        found = rows.all_of(conn)
+    for job in found:
+        if asked.json:
+            follow.emit(follow.event("job", job) | {"error": job.error})
+        else:
+            end = printable(job.error or job.message)
+            print(f"{job.id:4}  {job.kind:9} {job.state:10} {job.done:7}/{job.total:<7} {end}")
+    if not found:
+        say(asked, "No jobs yet: `lmsi-tui sample` starts one.")
+
+
+def status(asked: argparse.Namespace) -> None:
+    """Count what every stage has."""
+    with _opened(asked) as (project, conn):
+        if asked.json:
+            follow.emit(numbers.as_event(conn, project.settings.sample.seed) | {"event": "status"})
+            return
+        for section, lines in numbers.status(conn).items():
+            say(asked, section.replace("_", " "))
+            assert isinstance(lines, list)
+            for line in lines:
+                words = (f"{name.replace('_', ' ')} {value}" for name, value in line.items())
+                say(asked, "  " + ", ".join(words))
+            if not lines:
+                say(asked, "  none yet")
+
+
+def report(asked: argparse.Namespace) -> None:
+    """Print what was measured, with intervals and paired tests."""
+    with _opened(asked) as (project, conn):
+        if asked.json:
+            follow.emit(numbers.as_event(conn, project.settings.sample.seed))
+            return
+        console = Console()
+        if not console.is_terminal:
+            console = Console(width=WIDTH_WITHOUT_TERMINAL)
+        print_report(console, numbers.build(conn))
+
+
+def prompt(asked: argparse.Namespace) -> None:
+    """Print what a model is given for a question, byte for byte but for control characters."""
+    from engine.prompts import render
+    from engine.runs import exemplars_for
+
+    if asked.format is not None and asked.format not in set(PromptFormat):
+        raise BadInput(f"--format is {asked.format!r}: one of {', '.join(PromptFormat)}.")
+    with _opened(asked) as (project, conn):
+        found = questions.by_split(conn, asked.split)
+    settings = changed(project.settings, settings_from(asked.set)).sample
+    if asked.number > len(found):
+        raise BadInput(f"--number is {asked.number}: {asked.split} holds {len(found)} questions.")
+    question = found[asked.number - 1]
+    exemplars = exemplars_for(project, settings, question.task)
+    wanted = PromptFormat(asked.format) if asked.format else settings.format
+    print(printable(render(question, wanted, settings.style, exemplars).text))
+
+
+def doctor(asked: argparse.Namespace) -> None:
+    """Look at the machine and the project, and say what to do about what is wrong."""
+    from lmsi_tui.doctor import examine
+
+    found = examine(asked.project)
+    if asked.json:
+        follow.emit({"event": "doctor", "checks": [check.as_json() for check in found]})
+    for check in found:
+        say(asked, f"{'ok  ' if check.ok else 'FAIL'}  {check.name}: {check.says}")
+    if not all(check.ok for check in found):
+        raise BadInput("Some checks failed; each such line says what to do.")
+
+
+def settings_from(options: list[str]) -> dict[str, dict[str, object]]:
+    """The `--set` options as sections; values are read as TOML, and as text where they are none.
+
+    Raises:
+        BadInput: not of the form SECTION.NAME=VALUE.
+    """
+    sections: dict[str, dict[str, object]] = {}
+    for option in options:
+        name, equals, value = option.partition("=")
+        section, dot, key = name.partition(".")
+        if not (equals and dot and section and key):
+            raise BadInput(f"--set {option} is not understood: write SECTION.NAME=VALUE.")
+        try:
+            read = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            read = value
+        sections.setdefault(section, {})[key] = read
+    return sections
+
+
+def say(asked: argparse.Namespace, sentence: str) -> None:
+    """A sentence for a person; nothing where stdout is for programs."""
+    if not getattr(asked, "json", False):
+        print(printable(sentence))
+
+
+@contextmanager
+def _opened(asked: argparse.Namespace) -> Iterator[tuple[Project, sqlite3.Connection]]:
+    """The asked project and a read-only connection to its store."""
+    project = open_project(asked.project)
+    ensure_schema(project.database)
+    with connect(project.database, read_only=True) as conn:
+        yield project, conn
