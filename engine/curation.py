@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from math import ceil
 from typing import TYPE_CHECKING
 
-from engine.answers import equal
-from engine.project import exact_share
+from engine.answers import equal, merge_equal
+from engine.voting import kept_needed
 from store.records import (
     AnswerType,
     Decision,
@@ -36,7 +35,6 @@ from store.records import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
-    from fractions import Fraction
 
     from engine.project import CurateSettings
     from engine.prompts import Prompt
@@ -110,37 +108,45 @@ def choose(
     Raises:
         BadInput: the threshold is no share.
     """
-    share = exact_share(threshold)
     reviews_by_id: defaultdict[int, list[Review]] = defaultdict(list)
     for review in standing_reviews:
         reviews_by_id[review.question_id].append(review)
     chosen = []
     for question in questions:
         vote = votes_by_id[question.id]
-        kept = _judge(question, vote, pairs_by_id[question.id], reviews_by_id[question.id], share)
-        if kept is not None:
-            answer, groups, count, reviewed = kept
+        counted = _counted(question, vote, pairs_by_id[question.id])
+        judged = _judge(question, vote, reviews_by_id[question.id], threshold)
+        if judged is not None:
+            answer, groups, count, reviewed = judged
             paths = [
                 path
-                for path, reading in sorted(
-                    pairs_by_id[question.id], key=lambda pair: pair[0].index
-                )
-                if path.index < vote.drawn
-                and path.end is not EndReason.LENGTH
-                and reading.answer in groups
+                for path, found in counted
+                if found in groups and path.end is not EndReason.LENGTH
             ]
-            chosen.append(
-                Kept(question, answer, tuple(paths[:cap] if cap else paths), count, reviewed)
-            )
+            kept = tuple(paths[:cap] if cap else paths)
+            chosen.append(Kept(question, answer, kept, count, reviewed))
     return chosen
+
+
+def _counted(
+    question: Question, vote: Vote, pairs: Sequence[tuple[Path, Reading]]
+) -> list[tuple[Path, str | None]]:
+    """The paths that the vote counted, in index order, each with the answer it counted as."""
+    used = sorted(
+        (pair for pair in pairs if pair[0].index < vote.drawn), key=lambda pair: pair[0].index
+    )
+    found = [reading.answer for _, reading in used]
+    if question.answer_type is AnswerType.MATH:
+        # The vote counts equal formulas that are written differently as the first of them.
+        found = list(merge_equal(AnswerType.MATH, found))
+    return [(path, answer) for (path, _), answer in zip(used, found, strict=True)]
 
 
 def _judge(
     question: Question,
     vote: Vote,
-    pairs: Sequence[tuple[Path, Reading]],
     reviews: Sequence[Review],
-    share: Fraction,
+    threshold: str,
 ) -> tuple[str, frozenset[str], int, bool] | None:
     """The answer to teach, the paths' answers that count as it, how many paths count for
     it, and whether a person had a part in it; None when the question is left out."""
@@ -159,7 +165,7 @@ def _judge(
         return None
     decision = ruling.decision
     if decision is None:
-        if winner is None or not _reaches(vote, top, second, share):
+        if winner is None or not _reaches(vote, top, second, threshold):
             return None
         return winner, group(winner), top, len(group(winner)) > 1
     if decision.verdict is Verdict.NONE:
@@ -170,19 +176,20 @@ def _judge(
     answer = ruling.one_of(decision.answer)
     groups = group(answer)
     if decision.verdict is Verdict.TYPED and not groups:
-        found = {reading.answer for _, reading in pairs if reading.answer is not None}
-        groups = frozenset(one for one in found if equal(question.answer_type, one, answer))
+        groups = frozenset(
+            found for found, _ in vote.tally if equal(question.answer_type, found, answer)
+        )
     return answer, groups, vote.m, True
 
 
-def _reaches(vote: Vote, top: int, second: int, share: Fraction) -> bool:
-    """Whether the leading answer, with `top` paths, is kept at this share."""
-    needed = max(1, ceil(share * vote.m))
+def _reaches(vote: Vote, top: int, second: int, threshold: str) -> bool:
+    """Whether the leading answer, with `top` paths, is kept at this threshold."""
+    needed = kept_needed(vote.m, threshold)
     missing = vote.m - vote.drawn
     if top >= needed and top > second + missing:
         return True
     settled = missing == 0 or top + missing < needed
-    return not settled and vote.decision is Decision.KEEP and top >= share * vote.drawn
+    return not settled and vote.decision is Decision.KEEP and top * vote.m >= needed * vote.drawn
 
 
 def _ruling(reviews: Sequence[Review]) -> _Ruling:
