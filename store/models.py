@@ -1,0 +1,81 @@
+"""Models that can be sampled: those brought along and those that were trained."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from store.connection import transaction
+from store.errors import BadInput
+from store.records import Model, Stage
+
+if TYPE_CHECKING:
+    import sqlite3
+
+_COLUMNS = (
+    "id, name, stage, location, gguf, adapter, adapter_gguf, sha256, tokenizer_sha256, base_id,"
+    " training_set, parameters, created_at"
+)
+
+
+def add(conn: sqlite3.Connection, model: Model) -> Model:
+    """Store a model; the same name with the same content gives the stored one back.
+
+    Raises:
+        BadInput: the name belongs to other weights.
+    """
+    with transaction(conn):
+        known = by_name(conn, model.name)
+        if known is None:
+            cursor = conn.execute(
+                f"INSERT INTO model ({_COLUMNS}) VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [
+                    model.name,
+                    model.stage,
+                    model.location,
+                    model.gguf,
+                    model.adapter,
+                    model.adapter_gguf,
+                    model.sha256,
+                    model.tokenizer_sha256,
+                    model.base_id,
+                    model.training_set,
+                    model.parameters,
+                    model.created_at,
+                ],
+            )
+            assert cursor.lastrowid is not None
+            return by_id(conn, cursor.lastrowid)
+    if (known.sha256, known.tokenizer_sha256) != (model.sha256, model.tokenizer_sha256):
+        raise BadInput(
+            f"There is a model named {model.name!r} already, with other weights: "
+            "give this one another name."
+        )
+    return known
+
+
+def by_name(conn: sqlite3.Connection, name: str) -> Model | None:
+    """The model of that name, if there is one."""
+    for row in conn.execute(f"SELECT {_COLUMNS} FROM model WHERE name = ?", [name]):
+        return _model(row)
+    return None
+
+
+def by_id(conn: sqlite3.Connection, id_: int) -> Model:
+    """The model of that row number.
+
+    Raises:
+        BadInput: there is none.
+    """
+    for row in conn.execute(f"SELECT {_COLUMNS} FROM model WHERE id = ?", [id_]):
+        return _model(row)
+    raise BadInput(f"There is no model {id_}: `lmsi-tui status` lists them.")
+
+
+def all_of(conn: sqlite3.Connection) -> list[Model]:
+    """Every model, oldest first."""
+    return [_model(row) for row in conn.execute(f"SELECT {_COLUMNS} FROM model ORDER BY id")]
+
+
+def _model(row: tuple[Any, ...]) -> Model:
+    id_, name, stage, *rest = row
+    return Model(id_, name, Stage(stage), *rest)

@@ -1,0 +1,295 @@
+"""Runs, and the paths that they drew, each with what a reader took from it.
+
+A path is written once, when it is finished, and never changes. What is read out of it can be read
+again: `replace_readings`.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from store.connection import transaction
+from store.errors import BadInput
+from store.records import (
+    Abstention,
+    EarlyStop,
+    EndReason,
+    Path,
+    PromptFormat,
+    PromptStyle,
+    Reading,
+    Run,
+    Split,
+)
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterable, Sequence
+
+_RUN = (
+    "id, key, model_id, split, prompt_format, prompt_style, prompt_sha256, m, temperature, top_p,"
+    " top_k, min_p, max_tokens, seed, early_stop, epsilon, threshold, cap, engine, engine_version,"
+    " created_at"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What a run has drawn."""
+
+    paths: int
+    tokens: int
+    """Sampled tokens of these paths; imported paths have none."""
+    ended: int
+    """Paths that ended by themselves (`END` or `STOP`); the others were cut."""
+    abstained: int
+    """Paths without an answer, cut ones included."""
+
+
+def pack_tokens(token_ids: Sequence[int]) -> bytes:
+    """Token ids as little-endian unsigned 32-bit integers, four bytes each."""
+    return struct.pack(f"<{len(token_ids)}I", *token_ids)
+
+
+def unpack_tokens(packed: bytes) -> tuple[int, ...]:
+    """The inverse of `pack_tokens`."""
+    return struct.unpack(f"<{len(packed) // 4}I", packed)
+
+
+# Runs.
+
+
+def open_run(conn: sqlite3.Connection, run: Run) -> Run:
+    """The stored run of this key, made if there is none.
+
+    What does not change the distribution of a path (m, early stop, epsilon, threshold, cap) is set
+    to what is asked now; the rest stays as it was stored first, engine and time included.
+    """
+    with transaction(conn):
+        rows = conn.execute(
+            f"INSERT INTO run ({_RUN}) VALUES (NULL{', ?' * 20})"
+            " ON CONFLICT (key) DO UPDATE SET m = excluded.m, early_stop = excluded.early_stop,"
+            " epsilon = excluded.epsilon, threshold = excluded.threshold, cap = excluded.cap"
+            f" RETURNING {_RUN}",
+            [
+                run.key,
+                run.model_id,
+                run.split,
+                run.prompt_format,
+                run.prompt_style,
+                run.prompt_sha256,
+                run.m,
+                run.temperature,
+                run.top_p,
+                run.top_k,
+                run.min_p,
+                run.max_tokens,
+                run.seed,
+                run.early_stop,
+                run.epsilon,
+                run.threshold,
+                run.cap,
+                run.engine,
+                run.engine_version,
+                run.created_at,
+            ],
+        ).fetchall()
+    return _run(rows[0])
+
+
+def run_by_id(conn: sqlite3.Connection, id_: int) -> Run:
+    """The run of that row number.
+
+    Raises:
+        BadInput: there is none.
+    """
+    for row in conn.execute(f"SELECT {_RUN} FROM run WHERE id = ?", [id_]):
+        return _run(row)
+    raise BadInput(f"There is no run {id_}: `lmsi-tui status` lists them.")
+
+
+def runs(conn: sqlite3.Connection) -> list[Run]:
+    """Every run, oldest first."""
+    return [_run(row) for row in conn.execute(f"SELECT {_RUN} FROM run ORDER BY id")]
+
+
+# Paths.
+
+
+def add(
+    conn: sqlite3.Connection, run_id: int, paths: Sequence[Path], readings: Sequence[Reading]
+) -> int:
+    """Store finished paths with their readings, and say how many were new.
+
+    Args:
+        conn: the project's store.
+        run_id: the run that drew them.
+        paths: their `id` and `run_id` are ignored. One that is there (same question, same index)
+            stays as it was, and so does its reading.
+        readings: one for each path, in the same order; their `path_id` is ignored.
+    """
+    added = 0
+    with transaction(conn):
+        for path, reading in zip(paths, readings, strict=True):
+            cursor = conn.execute(
+                'INSERT INTO path (run_id, question_id, "index", text, token_ids, "end",'
+                " finished_at) VALUES (?, ?, ?, ?, ?, ?, ?)"
+                ' ON CONFLICT (run_id, question_id, "index") DO NOTHING',
+                (
+                    run_id,
+                    path.question_id,
+                    path.index,
+                    path.text,
+                    pack_tokens(path.token_ids),
+                    path.end,
+                    path.finished_at,
+                ),
+            )
+            if cursor.rowcount:
+                added += 1
+                conn.execute(
+                    "INSERT INTO reading (path_id, reader, answer, shown, abstention)"
+                    " VALUES (?, ?, ?, ?, ?)",
+                    (
+                        cursor.lastrowid,
+                        reading.reader,
+                        reading.answer,
+                        reading.shown,
+                        reading.abstention,
+                    ),
+                )
+    return added
+
+
+def replace_readings(conn: sqlite3.Connection, readings: Sequence[Reading]) -> None:
+    """Store what a reader takes from paths now; the paths themselves stay."""
+    with transaction(conn):
+        conn.executemany(
+            "UPDATE reading SET reader = ?, answer = ?, shown = ?, abstention = ?"
+            " WHERE path_id = ?",
+            [(one.reader, one.answer, one.shown, one.abstention, one.path_id) for one in readings],
+        )
+
+
+def for_question(
+    conn: sqlite3.Connection, run_id: int, question_id: int
+) -> list[tuple[Path, Reading]]:
+    """The stored paths of a question in index order; indices may be missing."""
+    rows = conn.execute(
+        'SELECT id, run_id, question_id, "index", text, token_ids, "end", finished_at,'
+        " reader, answer, shown, abstention"
+        " FROM path JOIN reading ON path_id = id WHERE run_id = ? AND question_id = ?"
+        ' ORDER BY "index"',
+        [run_id, question_id],
+    )
+    return [(_path(row[:8]), _reading(row[0], *row[8:])) for row in rows]
+
+
+def answers_by_question(
+    conn: sqlite3.Connection, run_id: int, question_ids: Iterable[int]
+) -> dict[int, dict[int, str | None]]:
+    """What the stored paths answered: question id → index → answer, None for an abstention.
+
+    Questions without paths are left out.
+    """
+    # One parameter however many questions: SQLite limits how many a statement may have.
+    rows = conn.execute(
+        'SELECT question_id, "index", answer FROM path JOIN reading ON path_id = id'
+        " WHERE run_id = ? AND question_id IN (SELECT value FROM json_each(?))"
+        ' ORDER BY question_id, "index"',
+        [run_id, json.dumps(list(question_ids))],
+    )
+    found: dict[int, dict[int, str | None]] = {}
+    for question_id, index, answer in rows:
+        found.setdefault(question_id, {})[index] = answer
+    return found
+
+
+def missing(
+    conn: sqlite3.Connection, run: Run, question_ids: Iterable[int]
+) -> dict[int, list[int]]:
+    """The indices below the run's m that are not stored; whole questions are left out."""
+    asked = list(question_ids)
+    stored = answers_by_question(conn, run.id, asked)
+    gaps = {
+        question_id: [i for i in range(run.m) if i not in stored.get(question_id, {})]
+        for question_id in asked
+    }
+    return {question_id: indices for question_id, indices in gaps.items() if indices}
+
+
+def counts(conn: sqlite3.Connection, run_id: int) -> Counts:
+    """What a run has drawn so far; read from an index, so the screen may ask often."""
+    ((paths, tokens, ended),) = conn.execute(
+        "SELECT count(*), coalesce(sum(tokens), 0), count(*) FILTER (WHERE \"end\" <> 'length')"
+        " FROM path WHERE run_id = ?",
+        [run_id],
+    )
+    ((abstained,),) = conn.execute(
+        "SELECT count(*) FROM path JOIN reading ON path_id = id"
+        " WHERE run_id = ? AND answer IS NULL",
+        [run_id],
+    )
+    return Counts(paths, tokens, ended, abstained)
+
+
+def _run(row: tuple[Any, ...]) -> Run:
+    (
+        id_,
+        key,
+        model_id,
+        split,
+        prompt_format,
+        prompt_style,
+        prompt_sha256,
+        m,
+        temperature,
+        top_p,
+        top_k,
+        min_p,
+        max_tokens,
+        seed,
+        early_stop,
+        *rest,
+    ) = row
+    return Run(
+        id_,
+        key,
+        model_id,
+        Split(split),
+        PromptFormat(prompt_format),
+        PromptStyle(prompt_style),
+        prompt_sha256,
+        m,
+        temperature,
+        top_p,
+        top_k,
+        min_p,
+        max_tokens,
+        seed,
+        EarlyStop(early_stop),
+        *rest,
+    )
+
+
+def _path(row: tuple[Any, ...]) -> Path:
+    id_, run_id, question_id, index, text, token_ids, end, finished_at = row
+    return Path(
+        id=id_,
+        run_id=run_id,
+        question_id=question_id,
+        index=index,
+        text=text,
+        token_ids=unpack_tokens(token_ids),
+        end=EndReason(end),
+        finished_at=finished_at,
+    )
+
+
+def _reading(
+    path_id: int, reader: str, answer: str | None, shown: str | None, abstention: str | None
+) -> Reading:
+    return Reading(path_id, reader, answer, shown, Abstention(abstention) if abstention else None)

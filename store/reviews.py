@@ -1,0 +1,79 @@
+"""What people decided. Rows are only ever added; an undo is a later row."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from store.connection import transaction
+from store.records import Queue, Review, Verdict
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator
+
+_COLUMNS = "id, question_id, run_id, queue, verdict, answer, other, undoes, seconds, created_at"
+
+
+def add(conn: sqlite3.Connection, review: Review) -> Review:
+    """Store a decision and return it with its row number."""
+    with transaction(conn):
+        cursor = conn.execute(
+            f"INSERT INTO review ({_COLUMNS}) VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                review.question_id,
+                review.run_id,
+                review.queue,
+                review.verdict,
+                review.answer,
+                review.other,
+                review.undoes,
+                review.seconds,
+                review.created_at,
+            ],
+        )
+    assert cursor.lastrowid is not None
+    return replace(review, id=cursor.lastrowid)
+
+
+def standing(conn: sqlite3.Connection, run_id: int) -> dict[int, Review]:
+    """The decision that holds for each question id: the latest that was not taken back.
+
+    A skip is a decision too, and holds until a later one. An undo that was itself undone takes
+    nothing back.
+    """
+    rows = conn.execute(
+        f"SELECT {_COLUMNS} FROM review WHERE run_id = ? ORDER BY id DESC", [run_id]
+    )
+    latest: dict[int, Review] = {}
+    for review in _not_taken_back(rows):
+        latest.setdefault(review.question_id, review)
+    return latest
+
+
+def history(conn: sqlite3.Connection, run_id: int, question_id: int | None = None) -> list[Review]:
+    """Every row of a run, or of one question in it, undos included, oldest first."""
+    rows = conn.execute(
+        f"SELECT {_COLUMNS} FROM review"
+        " WHERE run_id = ? AND (? IS NULL OR question_id = ?) ORDER BY id",
+        [run_id, question_id, question_id],
+    )
+    return [_review(row) for row in rows]
+
+
+def _not_taken_back(newest_first: sqlite3.Cursor) -> Iterator[Review]:
+    """Decisions without undos; an undo is always newer than what it takes back."""
+    undone: set[int | None] = set()
+    for row in newest_first:
+        review = _review(row)
+        if review.id in undone:
+            continue
+        if review.verdict is Verdict.UNDO:
+            undone.add(review.undoes)
+        else:
+            yield review
+
+
+def _review(row: tuple[Any, ...]) -> Review:
+    id_, question_id, run_id, queue, verdict, *rest = row
+    return Review(id_, question_id, run_id, Queue(queue), Verdict(verdict), *rest)
