@@ -367,7 +367,10 @@ def _check(settings: Settings, path: Path | None) -> None:
                 f"{name}.examples_per_step is {train.examples_per_step}: at least 1",
             ),
         ]
-    exact_share(sample.threshold)
+    try:
+        exact_share(sample.threshold)
+    except BadInput as failure:
+        raise BadInput(f"{where}{failure}") from None
     for holds, sentence in rules:
         if not holds:
             raise BadInput(f"{where}{sentence}.")
