@@ -10,7 +10,6 @@ from store.records import Queue, Review, Verdict
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterator
 
 _COLUMNS = "id, question_id, run_id, queue, verdict, answer, other, undoes, seconds, created_at"
 
@@ -36,19 +35,23 @@ def add(conn: sqlite3.Connection, review: Review) -> Review:
     return replace(review, id=cursor.lastrowid)
 
 
-def standing(conn: sqlite3.Connection, run_id: int) -> dict[int, Review]:
-    """The decision that holds for each question id: the latest that was not taken back.
+def standing(conn: sqlite3.Connection, run_id: int) -> list[Review]:
+    """The decisions of a run that hold, oldest first: without undos and what they took back.
 
-    A skip is a decision too, and holds until a later one. An undo that was itself undone takes
-    nothing back.
+    A question may have several: two answers called the same, a decision, a later audit; what they
+    say together is for the curation to know. An undo that was itself undone takes nothing back.
     """
-    rows = conn.execute(
-        f"SELECT {_COLUMNS} FROM review WHERE run_id = ? ORDER BY id DESC", [run_id]
-    )
-    latest: dict[int, Review] = {}
-    for review in _not_taken_back(rows):
-        latest.setdefault(review.question_id, review)
-    return latest
+    undone: set[int | None] = set()
+    held = []
+    # Newest first, because an undo is always newer than what it takes back.
+    for review in reversed(history(conn, run_id)):
+        if review.id in undone:
+            continue
+        if review.verdict is Verdict.UNDO:
+            undone.add(review.undoes)
+        else:
+            held.append(review)
+    return held[::-1]
 
 
 def history(conn: sqlite3.Connection, run_id: int, question_id: int | None = None) -> list[Review]:
@@ -59,19 +62,6 @@ def history(conn: sqlite3.Connection, run_id: int, question_id: int | None = Non
         [run_id, question_id, question_id],
     )
     return [_review(row) for row in rows]
-
-
-def _not_taken_back(newest_first: sqlite3.Cursor) -> Iterator[Review]:
-    """Decisions without undos; an undo is always newer than what it takes back."""
-    undone: set[int | None] = set()
-    for row in newest_first:
-        review = _review(row)
-        if review.id in undone:
-            continue
-        if review.verdict is Verdict.UNDO:
-            undone.add(review.undoes)
-        else:
-            yield review
 
 
 def _review(row: tuple[Any, ...]) -> Review:

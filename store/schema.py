@@ -155,7 +155,7 @@ CREATE TABLE path (
     token_ids BLOB NOT NULL CHECK (length(token_ids) % 4 = 0),
     "end" TEXT NOT NULL CHECK ("end" IN ('end', 'stop', 'length')),
     finished_at REAL NOT NULL,
-    tokens INTEGER NOT NULL GENERATED ALWAYS AS (length(token_ids) / 4) VIRTUAL,
+    tokens INTEGER NOT NULL GENERATED ALWAYS AS (length(token_ids) / 4) STORED,
     UNIQUE (run_id, question_id, "index")
 ) STRICT
 
