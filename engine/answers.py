@@ -1,0 +1,419 @@
+"""Read the answer of a path, as a person would.
+
+A reader looks for the answer statement of the path itself: the last one before the model rambles on
+with a question of its own, outside `<think>`. Each answer type has a reader with a version: raise
+it whenever what it reads changes, so that stored paths are read again (`docs/readers.md`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from engine import canonical as forms
+from store.records import Abstention, AnswerType, EndReason
+
+_VERSIONS = {
+    AnswerType.NUMBER: 1,
+    AnswerType.CHOICE: 1,
+    AnswerType.YES_NO: 1,
+    AnswerType.NLI: 1,
+    AnswerType.SPAN: 1,
+    AnswerType.MATH: 1,
+}
+
+_SEARCHED = 20_000
+"""Characters at the end of a path that are searched; an answer statement stands at the end."""
+_STATED = 600
+"""Characters of one answer statement."""
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What a path says; exactly one of `answer` and `abstention` is None."""
+
+    answer: str | None
+    """Canonical form."""
+    shown: str | None
+    """The answer as the path wrote it."""
+    abstention: Abstention | None
+
+
+def reader_name(answer_type: AnswerType) -> str:
+    """Name and version of the reader of a type, such as `number/1`."""
+    return f"{answer_type}/{_VERSIONS[answer_type]}"
+
+
+def read(
+    answer_type: AnswerType, text: str, *, options: Sequence[str] = (), end: EndReason
+) -> Read:
+    """The answer that a path states.
+
+    Args:
+        answer_type: decides the reader.
+        text: the path as the model wrote it; of any length and content.
+        options: texts of the choices, for `CHOICE` (and for letters in `NLI`).
+        end: a path that was cut abstains, whatever it says.
+    """
+    if end is EndReason.LENGTH:
+        return Read(None, None, Abstention.TRUNCATED)
+    own = _own_words(text)
+    if not own.strip():
+        thought = bool(text.strip())
+        return Read(None, None, Abstention.NO_ANSWER if thought else Abstention.EMPTY)
+    found = _stated(answer_type, own, options) or _concluded(answer_type, own, options)
+    if found is None:
+        return Read(None, None, Abstention.NO_ANSWER)
+    answer, shown = found
+    return Read(answer, shown, None)
+
+
+def canonical(answer_type: AnswerType, text: str, options: Sequence[str] = ()) -> str | None:
+    """The canonical form of an answer that stands alone; None when it is not of the type."""
+    match answer_type:
+        case AnswerType.NUMBER:
+            return forms.number(text)
+        case AnswerType.CHOICE:
+            return forms.choice(text, options)
+        case AnswerType.YES_NO:
+            return forms.yes_no(text)
+        case AnswerType.NLI:
+            return forms.inference(text, options)
+        case AnswerType.SPAN:
+            return forms.span(text)
+        case AnswerType.MATH:
+            return forms.math_text(text)
+
+
+def equal(answer_type: AnswerType, a: str, b: str) -> bool:
+    """Whether two canonical answers are the same answer.
+
+    Numbers are compared exactly. `MATH` asks math-verify, in a process of its own and for a limited
+    time, unless the forms are equal or both plain numbers.
+    """
+    if a == b:
+        return True
+    if answer_type is AnswerType.SPAN:
+        return forms.spans_equal(a, b)
+    if answer_type is not AnswerType.MATH:
+        return False
+    numbers = [_PLAIN.fullmatch(one) for one in (a, b)]
+    if all(numbers):
+        return False  # one form for each plain number, so these differ
+    from engine.math_equality import math_equal
+
+    return math_equal(a, b)
+
+
+_PLAIN = re.compile(r"-?\d+(?:\.\d+)?")
+
+
+def merge_equal(answer_type: AnswerType, answers: Sequence[str | None]) -> list[str | None]:
+    """Each answer as the first one seen that equals it; abstentions stay.
+
+    Only `MATH` has answers that are equal and written differently and whose equality is safe to
+    chain; the answers of other types come back as they are.
+    """
+    if answer_type is not AnswerType.MATH:
+        return list(answers)
+    first_form: dict[str, str] = {}
+    for answer in answers:
+        if answer is not None and answer not in first_form:
+            known = dict.fromkeys(first_form.values())
+            first_form[answer] = next(
+                (form for form in known if equal(answer_type, form, answer)), answer
+            )
+    return [None if answer is None else first_form[answer] for answer in answers]
+
+
+# The path's own words.
+
+_STARTS_ANEW = re.compile(
+    r"<\|[a-z_]{1,30}\|>|</s>|<start_of_turn>|<end_of_turn>|\[INST\]|\n[ \t]*\**Q\d{0,4}\**[:.]\**[ \t\n]"
+    r"|\n[ \t]*(?:#+ ?|\*\*)?(?:Human|User)\**:"
+)
+"""What only begins a new turn or a new question."""
+_MAY_START_ANEW = re.compile(
+    r"\n[ \t]*(?:#+ ?|\*\*)?(?:Question|Problem|Exercise|Example|Instruction|Passage|Premise|Input"
+    r"|Context|Assistant)\b ?#?\d{0,4}\**[:.\n]"
+)
+"""What begins a new question once the answer is given, and may be part of it before."""
+_ANNOTATION = re.compile(r"<<[^<>\n]{0,200}>>")
+_CHECKS_ITSELF = re.compile(
+    r"\W*(?:wait|but|however|hmm|hold on|actually|let me|let's|let us|check|verif|to (?:check|verify)"
+    r"|is th(?:at|is)|does th(?:at|is)|so|thus|therefore|note|also|alternatively|action|answer"
+    r"|final|explanation|why)",
+    re.I,
+)
+
+
+def _own_words(text: str) -> str:
+    """The end of the path's answer to its own question: outside `<think>`, before it rambles on."""
+    if "</think>" in text:
+        text = text[text.rfind("</think>") + len("</think>") :]
+    elif "<think>" in text:
+        text = text[: text.find("<think>")]
+    for found in _STARTS_ANEW.finditer(text):
+        # A special token may open a path; a new question never does.
+        if text[: found.start()].strip() or found[0].startswith("\n"):
+            text = text[: found.start()]
+            break
+    own = _ANNOTATION.sub("", text[-_SEARCHED:])
+    first = _STATEMENT.search(own)
+    anew = _MAY_START_ANEW.search(own, first.end()) if first else None
+    return own[: anew.start()] if anew else own
+
+
+# Answer statements.
+
+_SAID = r"(?:is|was|are|be|equals|=|:)"
+_STATEMENT = re.compile(
+    rf"""
+    (?P<hashes>\#{{4}})[ \t]*
+    | \\(?:boxed|fbox)\s?(?P<box>\{{)
+    | (?:^|\n)[ \t]*\*{{0,3}}A\*{{0,3}}:\*{{0,3}}[ \t]*
+    | \bAnswer\(
+    | <answer>
+    | \b(?:answer|answers)\b(?:\*\*|"|'){{0,3}}(?:[ ](?:to|for|of|in|from|among|here|choice|option)\b[^.:?!\n]{{0,120}}?)?
+      (?:[ ](?:must|should|would|will|can|may)(?:[ ]only|[ ]therefore)?)?
+      (?:[ ]?\*{{0,3}}[ ]?{_SAID}(?![a-z])[ ]?\*{{0,3}}[ ]?){{1,2}}(?:(?:therefore|thus|then|simply|indeed)\b[ ,]{{0,2}})?
+    | \b(?:correct|right|best|most[ ]likely|most[ ]appropriate|likeliest)[ ]
+      (?:option|choice|completion|statement|conclusion|response|ending)\b[^.:?!\n]{{0,60}}?
+      [ ]?\*{{0,3}}{_SAID}(?![a-z])[ ]?\*{{0,3}}[ ]?
+    | \bI(?:[ ]would|[ ]will|'ll|'d)?[ ](?:choose|select|pick|go[ ]with)[ ]
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+_LETTER_STATEMENT = re.compile(
+    r"\b(?:option|choice|answer) ?\**[(\[]?\"?([A-J])\b\"?[)\]]?\**,? (?:is|would be|seems|appears|must be)"
+    r"(?: to be| likely| probably| clearly| therefore| thus)?,? (?:the )?(?:(?:single|most) )?"
+    r"(?:best|correct|right|most|only|likel|accurate|appropriate)"
+    r"|[(\[]([A-J])[)\]]\**,? (?:is|would be) (?:the )?(?:best|correct|right|most likely|only)\b"
+)
+_NEGATED = re.compile(
+    r"\W*(?:not|n't|never|neither)\b(?! possible)"
+    r"|[^.\n]{0,200}\b(?:which|but (?:it|this|that)) (?:is|are) (?:not\b|incorrect|wrong)",
+    re.I,
+)
+_GIVES_NONE = re.compile(
+    r"\W*(?:(?:n't|not) (?:any|one|among|in|on|listed|given|available|here|present|provided)\b|none\b"
+    r"|neither\b|unknown|undetermined|cannot be|can't be|impossible|n/?a\b|there is no\b"
+    r"|no (?:correct |valid )?(?:answer|option|choice)|undefined|null\b)",
+    re.I,
+)
+_HYPOTHETICAL = re.compile(r"\b(?:if|whether|unless|suppose|assuming)\b[^.,:;\n]{0,40}$", re.I)
+_OR_BEFORE = re.compile(r"\bor\W{0,3}(?:Action\W{1,3})?$")
+_LETTER_ALONE = re.compile(r"\W*[A-Za-z]\W*$|\([A-Za-z]\)")
+
+
+def _stated(
+    answer_type: AnswerType, own: str, options: Sequence[str]
+) -> tuple[str, str] | None:
+    """The last statement that can be read.
+
+    A last statement that says that there is no answer is believed; one that is not of the type
+    (`The answer is found by adding …`) is passed over.
+    """
+    places = [(found.start(), found.end(), found) for found in _STATEMENT.finditer(own)]
+    if answer_type is AnswerType.CHOICE:
+        places += [(found.start(), found.end(), found) for found in _LETTER_STATEMENT.finditer(own)]
+        places.sort(key=lambda place: place[:2])
+    places = places[: _rambling_from(own, [place[:2] for place in places])]
+    for start, end, found in reversed(places):
+        before = own[max(0, start - 60) : start]
+        if _HYPOTHETICAL.search(before):
+            continue
+        if found.re is _LETTER_STATEMENT:
+            stated = str(found[1] or found[2])
+        elif found["box"]:
+            stated = _braced(own, end)
+        else:
+            stated = _statement_text(answer_type, own, end)
+        answer = _answer_in(answer_type, stated, options)
+        if answer_type is AnswerType.CHOICE:
+            if found[0].strip(" \t\n*") == "A:" and not _LETTER_ALONE.match(stated):
+                continue  # the first of the options, listed again
+            if _OR_BEFORE.search(before) or forms.names_no_choice(stated, options):
+                return None
+        if answer is not None:
+            return answer, _shown(stated)
+        if _GIVES_NONE.match(stated) and answer_type is not AnswerType.SPAN:
+            return None
+    return None
+
+
+def _rambling_from(own: str, places: Sequence[tuple[int, int]]) -> int:
+    """How many statements are the path's own.
+
+    After a statement, a blank line and a paragraph that asks something (and is not the model
+    checking itself), the next statement answers another question.
+    """
+    for number, ((_, end), (start, _)) in enumerate(zip(places, places[1:], strict=False), 1):
+        gap = own[end:start]
+        if "?" not in gap:
+            continue
+        paragraphs = gap.split("\n\n")[1:]
+        if any("?" in one and not _CHECKS_ITSELF.match(one) for one in paragraphs):
+            return number
+    return len(places)
+
+
+def _statement_text(answer_type: AnswerType, own: str, start: int) -> str:
+    """From a statement's verb to the end of its line (the next one, if nothing follows on it)."""
+    text = own[start : start + _STATED].lstrip(" \t:*")
+    if text.startswith("\n"):
+        text = text.lstrip("\n \t")
+        # A block of LaTeX or code is set off by lines of its own.
+        if answer_type is AnswerType.MATH and text.startswith(("\\[", "$$")):
+            close = text.find("\\]" if text.startswith("\\[") else "$$", 2)
+            return text[2:close] if close > 0 else text.split("\n", 1)[0]
+    return text.split("\n", 1)[0]
+
+
+def _braced(own: str, start: int) -> str:
+    """What stands in the braces that open just before `start`; empty when they never close."""
+    depth = 1
+    for place in range(start, min(len(own), start + 2 * _STATED)):
+        if own[place] in "{}" and own[place - 1] != "\\":
+            depth += 1 if own[place] == "{" else -1
+            if depth == 0:
+                return own[start:place]
+    return ""
+
+
+_SENTENCE_END = re.compile(
+    r"(?<![\s.][A-Za-z])(?<!^[A-Za-z])(?<!\bSt)(?<!\bMr)(?<!\bMs)(?<!\bMrs)(?<!\bDr)(?<!\bJr)(?<!\bSr)"
+    r"(?<!\bNo)(?<!\bvs)(?<!\bMt)(?<!\bFt)(?<!\bRs)[.!?]+[\"')\]*]*(?=\s|$)"
+)
+_DOLLARS = re.compile(r"\$\$?([^$\n]{1,400})\$|\\\((.{1,400}?)\\\)|\\\[(.{1,400}?)\\\]")
+_SMALL_WORDS = re.compile(r"(?:simply|just|exactly|about|approximately|therefore|thus|that|:)\s+", re.I)
+
+
+def _answer_in(answer_type: AnswerType, stated: str, options: Sequence[str]) -> str | None:
+    """The canonical answer of one statement."""
+    stated = stated.strip()
+    if not stated or _NEGATED.match(stated):
+        return None
+    quoted = re.match(r"[\"'(]+([^\"'()\n]+)[\"')]+", stated)
+    match answer_type:
+        case AnswerType.NUMBER:
+            return forms.number(_first_sentence(stated)) or forms.number_in(_first_sentence(stated))
+        case AnswerType.CHOICE:
+            sentence = _first_sentence(stated)
+            whole = quoted[1] if quoted and len(quoted[1]) > 1 else ""
+            return (
+                forms.choice(sentence, options)
+                or forms.choice(stated, options)
+                or (forms.choice(whole, options) if whole else None)
+            )
+        case AnswerType.MATH:
+            fenced = _DOLLARS.match(stated)
+            if fenced:
+                return forms.math_text(fenced[1] or fenced[2] or fenced[3])
+            sentence = _first_sentence(stated)
+            inside = _DOLLARS.search(sentence)
+            return forms.math_text(inside[1] or inside[2] or inside[3] if inside else sentence)
+        case AnswerType.SPAN:
+            return forms.span(_first_sentence(_SMALL_WORDS.sub("", stated, count=1)))
+        case _:
+            return canonical(answer_type, stated, options)
+
+
+def _first_sentence(text: str) -> str:
+    """Up to the full stop that ends a sentence, not one within a number or after an initial."""
+    found = _SENTENCE_END.search(text)
+    return text[: found.start()] if found else text
+
+
+def _shown(stated: str) -> str:
+    """The statement for a person: its first sentence, without the marks around it."""
+    return _first_sentence(stated.strip()).strip(" \t\"'`*()[]<>")[:200] or stated.strip()[:200]
+
+
+# Paths without an answer statement.
+
+_CONCLUDES = re.compile(
+    r"(?:^|(?<=[.!?\n]))\W*(?:so|therefore|thus|hence|in total|altogether|in conclusion|finally"
+    r"|in summary|overall|this means(?: that)?)\b[, ]*",
+    re.I,
+)
+_VALUE_AT_END = re.compile(r"=\s*\**\s*([^=\n]{1,80})$")
+_BOLD = re.compile(r"\*\*([^*\n]{1,120})\*\*")
+
+
+def _concluded(
+    answer_type: AnswerType, own: str, options: Sequence[str]
+) -> tuple[str, str] | None:
+    """The answer of a path that never says `the answer is`: alone, or in a closing sentence."""
+    own = own.strip()
+    if _STATEMENT.search(own[-_STATED:]) and answer_type is not AnswerType.SPAN:
+        tail_says_none = _last_says_none(own)
+        if tail_says_none:
+            return None
+    alone = own if len(own) <= 200 and "\n" not in own else ""
+    last = own.rsplit("\n", 1)[-1].strip()[-_STATED:]
+    closing = _last_sentence(last)
+    match answer_type:
+        case AnswerType.NUMBER:
+            return _concluded_number(alone, last, closing)
+        case AnswerType.CHOICE:
+            for one in (alone, last):
+                letter = forms.choice(one, options) if _is_short(one) else None
+                if letter:
+                    return letter, _shown(one)
+        case AnswerType.YES_NO | AnswerType.NLI:
+            opening = _first_sentence(own[:_STATED])
+            for one in (alone, closing, opening if len(opening.split()) <= 8 else ""):
+                answer = canonical(answer_type, _CONCLUDES.sub("", one, count=1), options)
+                if answer:
+                    return answer, _shown(one)
+        case AnswerType.SPAN:
+            answer = forms.span(alone) if _is_short(alone) else None
+            return (answer, _shown(alone)) if answer else None
+        case AnswerType.MATH:
+            fenced = list(_DOLLARS.finditer(closing))
+            stated = next((one for one in fenced[-1].groups() if one), "") if fenced else ""
+            stated = stated.rsplit("=", 1)[-1] if stated else (alone if len(alone) <= 60 else "")
+            answer = forms.math_text(stated) if stated else None
+            return (answer, _shown(stated)) if answer else None
+    return None
+
+
+def _last_says_none(own: str) -> bool:
+    """Whether the last statement says that there is no answer."""
+    *_, last = _STATEMENT.finditer(own[-_STATED:])
+    return _GIVES_NONE.match(own[-_STATED:][last.end() :].lstrip(" \"'(:*")) is not None
+
+
+def _concluded_number(alone: str, last: str, closing: str) -> tuple[str, str] | None:
+    """A number alone, in bold, after the last equals sign, or the only one of a whole sentence."""
+    for one in (alone, last):
+        answer = forms.number(one) if one else None
+        if answer:
+            return answer, _shown(one)
+    whole = last.endswith((".", "!", "**", "$", "\\)", "\\]"))
+    bold = _BOLD.findall(closing)
+    candidates = bold[-1:]
+    value = _VALUE_AT_END.search(closing.rstrip(" ."))
+    if value:
+        candidates.append(value[1])
+    elif whole and len(set(re.findall(r"\d[\d,.]*\d|\d", closing))) <= 1:
+        candidates.append(closing)
+    for one in candidates:
+        answer = forms.number(one) or (forms.number_in(one) if one is closing or one in bold else None)
+        if answer:
+            return answer, _shown(one)
+    return None
+
+
+def _last_sentence(line: str) -> str:
+    """The last sentence of a line."""
+    ends = [found.end() for found in _SENTENCE_END.finditer(line.rstrip())]
+    starts = [end for end in ends if end < len(line.rstrip())]
+    return line[starts[-1] if starts else 0 :].strip()
+
+
+def _is_short(text: str) -> bool:
+    """Whether a text can be a bare answer."""
+    return 0 < len(text) <= 160 and len(text.split()) <= 20
