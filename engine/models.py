@@ -53,6 +53,11 @@ def describe(location: Path) -> Weights:
     )
 
 
+def describe_trained(folder: Path) -> str:
+    """Hash of the weights that a training wrote: an adapter's, or a whole model's."""
+    return content_hash([_file_hash(path) for path in sorted(folder.glob("*.safetensors"))])
+
+
 def _describe_folder(folder: Path) -> Weights:
     if not (folder / "config.json").exists():
         raise BadInput(f"{folder} has no config.json, so it is not a Hugging Face model folder.")

@@ -73,8 +73,8 @@ class SampleSettings:
     """Paths per question, 1 to 1024 (the paper: 32)."""
     temperature: float = 0.7
     """Above 0 (the paper: 0.7)."""
-    max_tokens: int = 512
-    """Longest path in tokens; longer ones are cut and abstain."""
+    max_tokens: int = 0
+    """Longest path in tokens; longer ones are cut and abstain. 0 takes what the task needs."""
     seed: int = 0
     threshold: str = "0.6"
     """Share of the m paths that must agree; 0 keeps every plurality answer, as the paper does."""
@@ -333,7 +333,7 @@ def _check(settings: Settings, path: Path | None) -> None:
             f"sample.temperature is {sample.temperature}: paths differ only above 0",
         ),
         (sample.temperature <= 5, f"sample.temperature is {sample.temperature}: at most 5"),
-        (sample.max_tokens >= 1, f"sample.max_tokens is {sample.max_tokens}: at least 1"),
+        (sample.max_tokens >= 0, f"sample.max_tokens is {sample.max_tokens}: 0 or more"),
         (sample.cap >= 0, f"sample.cap is {sample.cap}: 0 (no cap) or more"),
         (0 < sample.epsilon < 0.5, f"sample.epsilon is {sample.epsilon}: between 0 and 0.5"),
         (0 < sample.top_p <= 1, f"sample.top_p is {sample.top_p}: above 0, at most 1"),

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from engine import models, sampling
-from engine.presets import Exemplar, exemplars_of, load_exemplars
+from engine.presets import Exemplar, exemplars_of, load_exemplars, preset
 from engine.prompts import Prompt, prompt_hash, render
 from store import paths, questions
 from store.connection import transaction
@@ -55,6 +55,7 @@ def open_run(
             for task in sorted(set(tasks))
         ]
     )
+    max_tokens = chosen.max_tokens or max(preset(task).max_tokens for task in tasks)
     distribution = [
         model.sha256,
         split,
@@ -65,7 +66,7 @@ def open_run(
         chosen.top_p,
         chosen.top_k,
         chosen.min_p,
-        chosen.max_tokens,
+        max_tokens,
         chosen.seed,
     ]
     run = Run(
@@ -81,7 +82,7 @@ def open_run(
         top_p=chosen.top_p,
         top_k=chosen.top_k,
         min_p=chosen.min_p,
-        max_tokens=chosen.max_tokens,
+        max_tokens=max_tokens,
         seed=chosen.seed,
         early_stop=chosen.early_stop,
         epsilon=chosen.epsilon if chosen.early_stop is EarlyStop.FAST else 0.0,
@@ -121,6 +122,7 @@ def prompts_of(work: Work, run: Run, asked: Sequence[Question]) -> Callable[[Que
 
 
 def exemplars(work: Work, asked: Sequence[Question]) -> dict[str, Sequence[Exemplar]]:
+    """The worked examples of each task that these questions belong to."""
     tasks = {question.task for question in asked}
     return {task: exemplars_for(work.project, work.settings.sample, task) for task in tasks}
 

@@ -9,11 +9,10 @@ finishing: short paths finish first, and a vote that takes what has arrived pref
 
 from __future__ import annotations
 
-import os.path
 import time
 from collections import deque
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import groupby, takewhile
 from typing import TYPE_CHECKING
 
 from engine import answers, voting
@@ -146,7 +145,7 @@ def count(run: Run, question: Question, in_order: Sequence[str | None]) -> Vote:
         in_order: answers of paths 0, 1, 2, … without a gap; None abstains.
     """
     return voting.count_vote(
-        voting.merge_equal(question.answer_type, in_order),
+        answers.merge_equal(question.answer_type, in_order),
         run_id=run.id,
         question_id=question.id,
         m=run.m,
@@ -205,10 +204,11 @@ class _Source:
         """The tokens that begin every prompt of the task: what two unlike questions share."""
         if len(questions) < 2:
             return ()
-        both = [
+        first, last = (
             self._tokens(self.prompt_of(question)) for question in (questions[0], questions[-1])
-        ]
-        return tuple(os.path.commonpath(both))
+        )
+        same = takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))
+        return tuple(token for token, _ in same)
 
     def _tokens(self, prompt: Prompt) -> tuple[int, ...]:
         if prompt.style is PromptStyle.CHAT:
@@ -298,7 +298,7 @@ class _Source:
             self.tally.settled += 1
             return
         wanted = voting.paths_wanted(
-            voting.merge_equal(question.answer_type, in_order),
+            answers.merge_equal(question.answer_type, in_order),
             m=run.m,
             rule=rule_of(run, question),
             threshold=run.threshold,

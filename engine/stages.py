@@ -7,12 +7,13 @@ it stopped, and started once more after it is done does nothing.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import resource
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from engine import answers, curation, evaluation, runs, sampling
+from engine import answers, curation, evaluation, models, runs, sampling
 from engine.prompts import answer_sentence, render
 from store import examples as example_rows
 from store import jobs, paths, questions, reviews, votes
@@ -36,14 +37,17 @@ from store.records import (
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
+    from pathlib import Path
 
     from engine.progress import Work
     from engine.project import TrainSettings
 
+Json = dict[str, object]
+
 _MEASURED_PROCESSES = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
 
 
-def sample(work: Work) -> dict[str, object]:
+def sample(work: Work) -> Json:
     """Draw paths for the pool until every vote stands."""
     settings = work.settings
     teacher = _model(work, settings.model.teacher)
@@ -54,7 +58,7 @@ def sample(work: Work) -> dict[str, object]:
     return _sampled(work, run)
 
 
-def vote(work: Work) -> dict[str, object]:
+def vote(work: Work) -> Json:
     """Read the stored paths again with today's readers and count every vote again."""
     settings = work.settings
     teacher = _model(work, settings.model.teacher)
@@ -64,7 +68,7 @@ def vote(work: Work) -> dict[str, object]:
     return _sampled(work, run) | {"changed_winners": changed_winners}
 
 
-def curate(work: Work) -> dict[str, object]:
+def curate(work: Work) -> Json:
     """Freeze the training set that votes and reviews give at the settings."""
     settings = work.settings
     teacher = _model(work, settings.model.teacher)
@@ -80,14 +84,14 @@ def curate(work: Work) -> dict[str, object]:
     }
 
 
-def finetune(work: Work) -> dict[str, object]:
+def finetune(work: Work) -> Json:
     """Train a LoRA adapter (or the whole teacher) on the newest training set."""
     settings = work.settings
     teacher = _model(work, settings.model.teacher)
-    return _train(work, teacher, settings.finetune, Stage.LMSI)
+    return train_model(work, teacher, settings.finetune, Stage.LMSI)
 
 
-def distill(work: Work) -> dict[str, object]:
+def distill(work: Work) -> Json:
     """Train each student on the teacher's kept paths."""
     settings = work.settings
     students = settings.model.students
@@ -97,44 +101,44 @@ def distill(work: Work) -> dict[str, object]:
             "or give `--student PATH` to `lmsi-tui init`."
         )
     return {
-        name: _train(work, _model(work, name), settings.distill, Stage.DISTILLED)
+        name: train_model(work, _model(work, name), settings.distill, Stage.DISTILLED)
         for name in students
     }
 
 
-def evaluate(work: Work) -> dict[str, object]:
+def evaluate(work: Work) -> Json:
     """Measure models on the evaluation questions; all models that were not measured yet."""
     named = work.params.get("models") or [model.name for model in model_rows.all_of(work.conn)]
     assert isinstance(named, list)
-    measured: list[dict[str, object]] = []
+    measured: list[Json] = []
     for name in named:
-        measured += [as_json(work, one) for one in _measure(work, _model(work, str(name)))]
+        measured += [as_json(work, one) for one in measure(work, _model(work, str(name)))]
     return {"evaluations": measured}
 
 
-def export(work: Work) -> dict[str, object]:
+def export(work: Work) -> Json:
     """Write an adapter or a training set where other programs can read it."""
     from engine import export as writing
 
     return writing.export(work.project, work.conn, work.params)
 
 
-def whole_round(work: Work) -> dict[str, object]:
+def whole_round(work: Work) -> Json:
     """The whole loop once: sample, curate, measure, fine-tune, measure, distil, measure."""
     settings = work.settings
     teacher = _model(work, settings.model.teacher)
     students = [_model(work, name) for name in settings.model.students]
-    result: dict[str, object] = {"sample": sample(work), "curate": curate(work)}
-    _measure(work, teacher)
+    result: Json = {"sample": sample(work), "curate": curate(work)}
+    measure(work, teacher)
     result["finetune"] = tuned = finetune(work)
-    _measure(work, _model(work, str(tuned["model"])))
+    measure(work, _model(work, str(tuned["model"])))
     if students:
         result["distill"] = distilled = distill(work)
         for student in students:
-            _measure(work, student)
+            measure(work, student)
             outcome = distilled[student.name]
             assert isinstance(outcome, dict)
-            _measure(work, _model(work, str(outcome["model"])))
+            measure(work, _model(work, str(outcome["model"])))
     # From the asking to the end, so pauses and restarts are part of it.
     result["seconds"] = time.time() - jobs.get(work.conn, work.progress.job_id).created_at
     result["peak_rss_mb"] = (
@@ -144,7 +148,7 @@ def whole_round(work: Work) -> dict[str, object]:
 
 
 def recount(work: Work, run: Run, asked: Sequence[Question]) -> int:
-    """Read stored paths with today's readers, count every vote, and say how many winners changed."""
+    """Read stored paths with today's readers, count the votes, say how many winners changed."""
     before = {one.question_id: one.winner for one in votes.for_run(work.conn, run.id)}
     work.progress.begin("reading the stored paths", len(asked))
     for done, question in enumerate(asked, start=1):
@@ -164,7 +168,7 @@ def recount(work: Work, run: Run, asked: Sequence[Question]) -> int:
     return sum(before.get(one.question_id) != one.winner for one in after)
 
 
-def _sampled(work: Work, run: Run) -> dict[str, object]:
+def _sampled(work: Work, run: Run) -> Json:
     counts = paths.counts(work.conn, run.id)
     counted = votes.for_run(work.conn, run.id)
     return {
@@ -186,6 +190,8 @@ def _training_set(work: Work, conn: sqlite3.Connection, run: Run, teacher: Model
     """Choose, build and freeze; `conn` cannot read gold answers."""
     settings = work.settings
     pool = questions.by_split(conn, Split.POOL)
+    # Votes are counted again: the threshold may be another one since they were stored.
+    sampling.unsettled(work.conn, run, pool)
     counted = {one.question_id: one for one in votes.for_run(conn, run.id)}
     kept = curation.choose(
         [question for question in pool if question.id in counted],
@@ -219,44 +225,101 @@ def _training_set(work: Work, conn: sqlite3.Connection, run: Run, teacher: Model
         return example_rows.freeze(work.conn, frozen, built)
 
 
-def _train(work: Work, base: Model, settings: TrainSettings, stage: Stage) -> dict[str, object]:
+def train_model(work: Work, base: Model, settings: TrainSettings, stage: Stage) -> Json:
     """Train one model on the newest training set; the same training again finds what it made."""
     sets = example_rows.sets(work.conn)
     if not sets:
         raise BadInput("There is no training set yet: `lmsi-tui curate` makes one.")
     frozen = max(sets, key=lambda one: one.created_at)
+    return train_on(work, base, frozen, settings, stage)
+
+
+def train_on(
+    work: Work, base: Model, frozen: TrainingSet, settings: TrainSettings, stage: Stage
+) -> Json:
+    """Train a model on a set and store the new model, with its GGUF where the base has one.
+
+    What is trained is named by everything that decides it, so a restarted job goes on with the
+    checkpoint of the same training, and never with that of another.
+    """
+    from engine.distill import student_examples
+    from engine.finetune import train
+
     location = work.project.inside(base.location)
     if not location.is_dir():
         raise BadInput(
             f"{base.name} is a GGUF file, which can be sampled but not trained: "
             "give the model's Hugging Face folder to `lmsi-tui init`."
         )
-    recipe = content_hash([base.sha256, frozen.key, stage, dataclasses.asdict(settings)])
-    out = work.project.folder / "adapters" / recipe[:16]
-    for known in model_rows.all_of(work.conn):
-        if work.project.stored(out) in (known.adapter, known.location):
-            return {"model": known.name, "training_set": frozen.key, "trained": False}
-    chosen = example_rows.examples(work.conn, frozen.key)
-    if stage is Stage.DISTILLED:
-        chosen = students_examples(chosen, settings, frozen, base)
-    work.progress.begin(f"training {base.name}", 0)
-    train(
+    recipe = content_hash([base.sha256, frozen.key, stage, dataclasses.asdict(settings)])[:16]
+    adapters = work.project.folder / "adapters"
+    out = adapters / recipe
+    known = model_rows.all_of(work.conn)
+    for model in known:
+        if work.project.stored(out) in (model.adapter, model.location):
+            return {"model": model.name, "trained_before": True}
+    chosen = student_examples(
+        example_rows.examples(work.conn, frozen.key), frozen, base.tokenizer_sha256, settings
+    )
+    trained = train(
         location,
         chosen,
         settings,
         out=out,
-        work=work.project.folder / "adapters" / f".{recipe[:16]}",
-        style=example_style(work, frozen),
+        work=adapters / f"{recipe}.unfinished",
+        style=paths.run_by_id(work.conn, frozen.run_id).prompt_style,
         progress=work.progress,
         threads=work.settings.model.threads or None,
     )
-    return {}
+    gguf = _write_gguf(work, base, out, settings)
+    weights = models.describe_trained(out)
+    lora = settings.method == "lora"
+    taken = {model.name for model in known}
+    family = base.name.removesuffix("/base")
+    names = (f"{family}/{stage}" + (f"-{n}" if n > 1 else "") for n in itertools.count(1))
+    model = Model(
+        id=0,
+        name=next(name for name in names if name not in taken),
+        stage=stage,
+        location=base.location if lora else work.project.stored(out),
+        gguf=base.gguf if lora else gguf,
+        adapter=work.project.stored(out) if lora else None,
+        adapter_gguf=gguf if lora else None,
+        sha256=content_hash([base.sha256, weights]) if lora else weights,
+        tokenizer_sha256=base.tokenizer_sha256,
+        base_id=base.id,
+        training_set=frozen.key,
+        parameters=base.parameters,
+        created_at=time.time(),
+    )
+    with transaction(work.conn):
+        model_rows.add(work.conn, model)
+    return {"model": model.name, "trained_before": False, **dataclasses.asdict(trained)}
+
+
+def _write_gguf(work: Work, base: Model, out: Path, settings: TrainSettings) -> str | None:
+    """What was trained as GGUF, for llama.cpp, where the base has one; checked as it is made."""
+    if base.gguf is None:
+        return None
+    from engine.gguf import convert_adapter, convert_base
+
+    work.progress.begin("writing the GGUF and comparing it with what was trained", 0)
+    if settings.method == "lora":
+        target = out / "adapter.gguf"
+        if not target.exists():
+            location = work.project.inside(base.location)
+            convert_adapter(out, location, target, gguf=work.project.inside(base.gguf))
+    else:
+        target = out / "model.gguf"
+        if not target.exists():
+            convert_base(out, target)
+    return work.project.stored(target)
 
 
 # Measuring.
 
 
-def _measure(work: Work, model: Model) -> list[Evaluation]:
+def measure(work: Work, model: Model) -> list[Evaluation]:
     """Every method on every evaluation split that has questions."""
     settings = work.settings.evaluate
     found: list[Evaluation] = []
@@ -264,12 +327,12 @@ def _measure(work: Work, model: Model) -> list[Evaluation]:
         asked = questions.by_split(work.conn, split, limit=settings.limit or None)
         if not asked:
             continue
-        runs = [
+        drawn = [
             _evaluation_run(work, model, split, prompt_format, greedy, asked)
             for prompt_format, greedy in evaluation.formats_to_measure()
         ]
-        with runs.loaded(work, model, runs, asked) as load:
-            for run in runs:
+        with runs.loaded(work, model, drawn, asked) as load:
+            for run in drawn:
                 way = f"{run.m} paths" if run.m > 1 else "greedy"
                 title = f"measuring {model.name} on {split}: {run.prompt_format}, {way}"
                 runs.draw(work, run, load, asked, title)
@@ -306,7 +369,7 @@ def _evaluation_run(
     return runs.open_run(work, model, split, drawn, prompt_format, tasks)
 
 
-def as_json(work: Work, one: Evaluation) -> dict[str, object]:
+def as_json(work: Work, one: Evaluation) -> Json:
     """An evaluation as the report writes it."""
     model = model_rows.by_id(work.conn, one.model_id)
     return {

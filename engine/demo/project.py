@@ -12,11 +12,9 @@ from engine.demo import world
 from engine.models import base_model
 from engine.project import (
     SETTINGS,
-    CurateSettings,
     EvaluateSettings,
     ModelSettings,
     Project,
-    SampleSettings,
     Settings,
     TrainSettings,
     changed,
@@ -42,8 +40,6 @@ SETTINGS_OF_THE_DEMO = Settings(
     model=ModelSettings(
         teacher="pebble-l/base", students=tuple(f"{name}/base" for name in FAMILY[1:])
     ),
-    sample=SampleSettings(max_tokens=128),
-    curate=CurateSettings(),
     finetune=TrainSettings(learning_rate=1e-3),
     distill=TrainSettings(method="full", learning_rate=1e-3),
     evaluate=EvaluateSettings(k=16),
@@ -145,9 +141,8 @@ def _draw(split: Split, count: int, seed: int) -> Sequence[Question]:
 
 def _copy_model(name: str, target: Path) -> None:
     """Put a model into the project, each file whole or not there, and prove that it is ours."""
-    sums = dict(
-        reversed(line.split("  ", 1)) for line in (MODELS / "SHA256SUMS").read_text().splitlines()
-    )
+    lines = (MODELS / "SHA256SUMS").read_text().splitlines()
+    sums = {file: digest for digest, file in (line.split("  ", 1) for line in lines)}
     target.mkdir(parents=True, exist_ok=True)
     for file in sorted((MODELS / name).iterdir()):
         copy = target / file.name
