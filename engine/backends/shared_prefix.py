@@ -1,0 +1,484 @@
+"""Attention over a tree: one prefix of all prompts, the rest of each prompt, and each path.
+
+The keys and values of the prefix and of each prompt are kept once, however many paths grow from
+them, and the queries of all those paths meet them in one matrix product. The scores of a path
+against the three parts are laid side by side under one softmax, so the result is the ordinary
+attention of the whole sequence (the idea of Hydragen, Juravsky et al. 2024, and of cascade
+attention).
+
+It runs inside the model's own layers, as an attention function of transformers: whatever else a
+layer does stays the model's affair. Tokens of several sequences are handed to the model as one row
+with their own positions, so nothing is padded outside the attention.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812  (its name everywhere)
+from transformers import AttentionInterface
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+NAME = "shared-prefix"
+TOKENS_AT_ONCE = 1024
+"""Prompt tokens in one call of the model."""
+
+
+class PrefixTree:
+    """Keys and values of a prefix, of prompts that begin with it, and of paths that grow from them.
+
+    A prompt lives in a lane, a path in a slot; the caller numbers both. Running paths fill the
+    first slots, without holes.
+    """
+
+    def __init__(self, model: Any, width: int, max_tokens: int) -> None:
+        """Args:
+        model: a causal language model with `NAME` as its attention (see `why_not`).
+        width: slots, and most lanes.
+        max_tokens: of the longest path.
+        """
+        self._model = model
+        self._device = model.device
+        self._width = width
+        self._max_tokens = max_tokens
+        self._layers: dict[int, _Layer] = {}
+        self._prefix: tuple[int, ...] = ()
+        self._under_prefix = np.zeros(width, dtype=bool)
+        self._rests = np.zeros(width, dtype=np.int64)
+
+    @torch.inference_mode()
+    def plant(self, prefix: Sequence[int]) -> None:
+        """Evaluate the tokens that the prompts have in common; earlier prompts are forgotten."""
+        self._layers.clear()
+        self._prefix = ()
+        for start in range(0, len(prefix), TOKENS_AT_ONCE):
+            piece = tuple(prefix[start : start + TOKENS_AT_ONCE])
+            self._evaluate([piece], start, _Prompts(self, None, [len(piece)], under_prefix=True))
+            self._prefix += piece
+
+    def begins(self, prompt: Sequence[int]) -> bool:
+        """Whether the prefix begins this prompt and leaves something of it."""
+        length = len(self._prefix)
+        return len(prompt) > length and tuple(prompt[:length]) == self._prefix
+
+    @torch.inference_mode()
+    def add(self, prompts: Sequence[Sequence[int]], lanes: Sequence[int]) -> NDArray[np.float32]:
+        """Evaluate prompts, each into its lane.
+
+        Returns:
+            [prompts, vocabulary], the logits of each one's next token.
+        """
+        logits: list[NDArray[np.float32]] = [np.empty(0, np.float32)] * len(prompts)
+        # Of one kind and of like lengths together, so that little is padded.
+        order = sorted(
+            range(len(prompts)), key=lambda i: (self.begins(prompts[i]), len(prompts[i]))
+        )
+        group: list[int] = []
+        for i in order:
+            if group and (
+                self.begins(prompts[i]) != self.begins(prompts[group[0]])
+                or (len(group) + 1) * self._rest(prompts[i]) > TOKENS_AT_ONCE
+            ):
+                self._add_group(group, prompts, lanes, logits)
+                group = []
+            group.append(i)
+        self._add_group(group, prompts, lanes, logits)
+        return np.stack(logits)
+
+    def _rest(self, prompt: Sequence[int]) -> int:
+        return len(prompt) - len(self._prefix) * self.begins(prompt)
+
+    def _add_group(
+        self,
+        group: Sequence[int],
+        prompts: Sequence[Sequence[int]],
+        lanes: Sequence[int],
+        logits: list[NDArray[np.float32]],
+    ) -> None:
+        under_prefix = self.begins(prompts[group[0]])
+        start = len(self._prefix) if under_prefix else 0
+        rests = [tuple(prompts[i][start:]) for i in group]
+        into = [lanes[i] for i in group]
+        self._under_prefix[into] = under_prefix
+        self._rests[into] = lengths = [len(rest) for rest in rests]
+        rows = self._evaluate(rests, start, _Prompts(self, into, lengths, under_prefix))
+        for i, row in zip(group, rows, strict=True):
+            logits[i] = row
+
+    def _evaluate(
+        self, pieces: Sequence[Sequence[int]], start: int, shape: _Prompts
+    ) -> NDArray[np.float32]:
+        """The logits after each piece; all begin at position `start`."""
+        tokens = [token for piece in pieces for token in piece]
+        positions = [start + i for piece in pieces for i in range(len(piece))]
+        return self._forward(tokens, positions, shape, shape.lasts)
+
+    @torch.inference_mode()
+    def step(
+        self, tokens: NDArray[np.int64], lanes: NDArray[np.int64], lengths: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """Take each running path one token further.
+
+        Args:
+            tokens: [n], the newest token of the paths in the slots 0 to n - 1.
+            lanes: [n], where the prompt of each is.
+            lengths: [n], tokens of each path, the newest included.
+
+        Returns:
+            [n, vocabulary], the logits of each path's next token.
+        """
+        before = np.where(self._under_prefix[lanes], len(self._prefix), 0) + self._rests[lanes]
+        shape = _Steps(self, lanes, lengths)
+        return self._forward(tokens, before + lengths - 1, shape, 0)
+
+    @torch.inference_mode()
+    def move(self, slots: Sequence[int], sources: Sequence[int]) -> None:
+        """Put the paths of some slots into others."""
+        to, of = self.tensor(slots), self.tensor(sources)
+        for layer in self._layers.values():
+            layer.path_keys[to] = layer.path_keys[of]
+            layer.path_values[to] = layer.path_values[of]
+
+    def tensor(self, values: Any) -> Tensor:
+        """On the model's device."""
+        return torch.as_tensor(np.asarray(values), device=self._device)
+
+    def _forward(
+        self, tokens: Any, positions: Any, shape: _Prompts | _Steps, keep: Tensor | int
+    ) -> NDArray[np.float32]:
+        logits = self._model(
+            input_ids=self.tensor(tokens)[None],
+            position_ids=self.tensor(positions)[None],
+            use_cache=False,
+            logits_to_keep=keep,
+            shape=shape,
+        ).logits[0]
+        return logits.float().cpu().numpy()
+
+    def layer(self, index: int, keys: Tensor, values: Tensor) -> _Layer:
+        """What is kept for a layer, made when it is first met."""
+        if index not in self._layers:
+            self._layers[index] = _Layer(
+                *(
+                    kept
+                    for new in (keys, values)
+                    for kept in (
+                        new.new_zeros(new.shape[1], 0, new.shape[3]),
+                        new.new_zeros(0, new.shape[1], 0, new.shape[3]),
+                        new.new_zeros(self._width, new.shape[1], self._max_tokens, new.shape[3]),
+                    )
+                )
+            )
+        return self._layers[index]
+
+    def part_sizes(self, lanes: NDArray[np.int64]) -> tuple[int, NDArray[np.int64]]:
+        """Tokens of the longest rest in these lanes, and of each."""
+        rests = self._rests[lanes]
+        return int(rests.max()), rests
+
+    def mask(self, lanes: NDArray[np.int64], lengths: NDArray[np.int64]) -> Tensor:
+        """[n, 1, 1, prefix + longest rest + longest path], true where a path must not look."""
+        longest, rests = self.part_sizes(lanes)
+        prefix = np.broadcast_to(~self._under_prefix[lanes, None], (len(lanes), len(self._prefix)))
+        rest = np.arange(longest) >= rests[:, None]
+        path = np.arange(lengths.max()) >= lengths[:, None]
+        return self.tensor(np.concatenate([prefix, rest, path], axis=1))[:, None, None]
+
+
+@dataclass(slots=True)
+class _Layer:
+    """Keys and values of one layer."""
+
+    prefix_keys: Tensor
+    """[key heads, prefix, size]"""
+    rest_keys: Tensor
+    """[lanes, key heads, longest rest so far, size]; zeros behind shorter ones."""
+    path_keys: Tensor
+    """[slots, key heads, max tokens, size]"""
+    prefix_values: Tensor
+    rest_values: Tensor
+    path_values: Tensor
+
+    def lengthen_prefix(self, keys: Tensor, values: Tensor) -> None:
+        """Append [key heads, tokens, size]."""
+        self.prefix_keys = torch.cat([self.prefix_keys, keys], dim=1)
+        self.prefix_values = torch.cat([self.prefix_values, values], dim=1)
+
+    def put_rests(self, lanes: Tensor, lane_count: int, keys: Tensor, values: Tensor) -> None:
+        """Put [prompts, key heads, longest, size] into their lanes."""
+        longest = keys.shape[2]
+        self.rest_keys = _roomier(self.rest_keys, lane_count, longest)
+        self.rest_values = _roomier(self.rest_values, lane_count, longest)
+        self.rest_keys[lanes, :, :longest] = keys
+        self.rest_values[lanes, :, :longest] = values
+
+
+def _roomier(kept: Tensor, lanes: int, tokens: int) -> Tensor:
+    """The same with room for so many lanes and tokens."""
+    if lanes <= kept.shape[0] and tokens <= kept.shape[2]:
+        return kept
+    lanes = max(kept.shape[0], -(-lanes // 16) * 16)
+    tokens = max(kept.shape[2], -(-tokens // 32) * 32)
+    roomier = kept.new_zeros(lanes, kept.shape[1], tokens, kept.shape[3])
+    roomier[: kept.shape[0], :, : kept.shape[2]] = kept
+    return roomier
+
+
+class _Prompts:
+    """A row of whole prompts, or of one piece of the prefix; each sees what is before it."""
+
+    def __init__(
+        self,
+        tree: PrefixTree,
+        lanes: Sequence[int] | None,
+        lengths: Sequence[int],
+        under_prefix: bool,
+    ) -> None:
+        """Args:
+        tree: where keys and values go.
+        lanes: [prompts]; None when the row lengthens the prefix.
+        lengths: [prompts] tokens of each.
+        under_prefix: whether they see the prefix.
+        """
+        self._tree = tree
+        self._under_prefix = under_prefix
+        self._lanes = None if lanes is None else tree.tensor(lanes)
+        self._lane_count = 0 if lanes is None else max(lanes) + 1
+        starts = np.cumsum([0, *lengths[:-1]])
+        inside = np.arange(max(lengths))
+        self.lasts = tree.tensor(starts + lengths - 1)
+        # Where the tokens of each prompt stand in the row (its last one again behind its end), and
+        # where the tokens of the row stand in that table.
+        self._table = tree.tensor(
+            starts[:, None] + np.minimum(inside, np.asarray(lengths)[:, None] - 1)
+        )
+        self._back = tree.tensor(np.flatnonzero(inside < np.asarray(lengths)[:, None]))
+
+    def attend(self, index: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+        """Attention of the row in layer `index`.
+
+        Args:
+            index: of the layer.
+            query: [heads, tokens, size].
+            key: [key heads, tokens, size].
+            value: as keys.
+            scale: of the scores.
+
+        Returns:
+            [tokens, heads, size].
+        """
+        layer = self._tree.layer(index, key[None], value[None])
+        prompts, longest = self._table.shape
+        queries, keys, values = (
+            part[:, self._table].transpose(0, 1) for part in (query, key, value)
+        )
+        before = layer.prefix_keys.shape[1] if self._under_prefix else 0
+        all_keys, all_values = keys, values
+        if before:
+            all_keys = torch.cat([layer.prefix_keys.expand(prompts, -1, -1, -1), keys], dim=2)
+            all_values = torch.cat([layer.prefix_values.expand(prompts, -1, -1, -1), values], dim=2)
+        group = query.shape[0] // key.shape[0]
+        sees = torch.ones(longest, before + longest, dtype=torch.bool, device=key.device)
+        # The heads that share a key head stand as further queries of it.
+        out = F.scaled_dot_product_attention(
+            queries.reshape(prompts, key.shape[0], group * longest, -1),
+            all_keys,
+            all_values,
+            attn_mask=sees.tril(before).repeat(group, 1),
+            scale=scale,
+        )
+        if self._lanes is None:
+            layer.lengthen_prefix(keys[0], values[0])
+        else:
+            layer.put_rests(self._lanes, self._lane_count, keys, values)
+        out = out.view(prompts, query.shape[0], longest, -1).transpose(1, 2)
+        return out.flatten(0, 1)[self._back]
+
+
+class _Steps:
+    """A row of newest tokens, one of each running path."""
+
+    def __init__(
+        self, tree: PrefixTree, lanes: NDArray[np.int64], lengths: NDArray[np.int64]
+    ) -> None:
+        self._tree = tree
+        self._count = len(lanes)
+        self._newest = tree.tensor(lengths - 1)
+        self._longest_path = int(lengths.max())
+        self._longest_rest, _ = tree.part_sizes(lanes)
+        self._masked = tree.mask(lanes, lengths)
+        blocks, rows, places = _blocks(lanes)
+        self._all_lanes = np.array_equal(blocks, np.arange(len(blocks)))
+        self._blocks = tree.tensor(blocks)
+        self._rows = tree.tensor(rows)
+        self._places = tree.tensor(places)
+        self._slots = tree.tensor(np.arange(self._count))
+
+    def attend(self, index: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+        """As of `_Prompts`; the row's tokens are the paths."""
+        layer = self._tree.layer(index, key[None], value[None])
+        count, key_heads = self._count, key.shape[0]
+        layer.path_keys[self._slots, :, self._newest] = key.transpose(0, 1)
+        layer.path_values[self._slots, :, self._newest] = value.transpose(0, 1)
+        path_keys = layer.path_keys[:count, :, : self._longest_path]
+        path_values = layer.path_values[:count, :, : self._longest_path]
+        rest_keys, rest_values = self._rests(layer.rest_keys), self._rests(layer.rest_values)
+
+        queries = (query * scale).transpose(0, 1).unflatten(1, (key_heads, -1))
+        scores = torch.cat(
+            [
+                _apart(_together(queries) @ layer.prefix_keys.mT, count),
+                self._by_path(self._by_lane(queries) @ rest_keys.mT),
+                queries @ path_keys.mT,
+            ],
+            dim=-1,
+        )
+        weights = scores.masked_fill_(self._masked, -torch.inf)
+        weights = weights.softmax(-1, dtype=torch.float32).to(value.dtype)
+        on_prefix, on_rest, on_path = weights.split(
+            [layer.prefix_keys.shape[1], self._longest_rest, self._longest_path], dim=-1
+        )
+        out = _apart(_together(on_prefix) @ layer.prefix_values, count)
+        out = out + self._by_path(self._by_lane(on_rest) @ rest_values)
+        out = out + on_path @ path_values
+        return out.flatten(1, 2)
+
+    def _rests(self, kept: Tensor) -> Tensor:
+        """[blocks, key heads, longest rest, size]."""
+        kept = kept[:, :, : self._longest_rest]
+        return kept[: len(self._blocks)] if self._all_lanes else kept[self._blocks]
+
+    def _by_lane(self, part: Tensor) -> Tensor:
+        """[paths, key heads, group, x] as [blocks, key heads, paths of a block * group, x]."""
+        return part[self._rows].transpose(1, 2).flatten(2, 3)
+
+    def _by_path(self, part: Tensor) -> Tensor:
+        """The way back."""
+        part = part.unflatten(2, (self._rows.shape[1], -1)).transpose(1, 2)
+        return part.flatten(0, 1)[self._places]
+
+
+def _together(part: Tensor) -> Tensor:
+    """[paths, key heads, group, x] as [key heads, paths * group, x]."""
+    return part.transpose(0, 1).flatten(1, 2)
+
+
+def _apart(part: Tensor, count: int) -> Tensor:
+    """The way back."""
+    return part.unflatten(1, (count, -1)).transpose(0, 1)
+
+
+def _blocks(
+    lanes: NDArray[np.int64],
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Put paths of one lane into blocks of equal size, so that a lane is read once for many.
+
+    Where a few lanes have far more paths than the others they take several blocks, so that blocks
+    are never mostly empty.
+
+    Returns:
+        [blocks] the lane of each; [blocks, size] slots, any where there is none; [paths] where each
+        path stands in that table.
+    """
+    counts = np.bincount(lanes)
+    size = counts.max()
+    if size * len(counts) <= 2 * len(lanes):
+        blocks_of = np.ones_like(counts)  # a block for every lane, used or not: no copy is needed
+    else:
+        size = -(-len(lanes) // np.count_nonzero(counts))
+        blocks_of = -(-counts // size)
+    blocks = np.repeat(np.arange(len(counts)), blocks_of)
+    first_block = np.cumsum(blocks_of) - blocks_of
+    order = np.argsort(lanes, kind="stable")
+    rank = np.arange(len(lanes)) - (np.cumsum(counts) - counts)[lanes[order]]
+    places = np.empty_like(lanes)
+    places[order] = first_block[lanes[order]] * size + rank
+    table = np.zeros(len(blocks) * size, dtype=np.int64)
+    table[places] = np.arange(len(lanes))
+    return blocks, table.reshape(len(blocks), size), places
+
+
+def _attention(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    _attention_mask: Tensor | None,
+    *,
+    shape: _Prompts | _Steps,
+    scaling: float | None = None,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """The attention function that the model's layers call; [1, heads, tokens, size] each."""
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    out = shape.attend(module.layer_idx, query[0], key[0], value[0], scale)
+    return out[None], None
+
+
+AttentionInterface.register(NAME, _attention)
+
+
+def why_not(model: Any) -> str | None:
+    """Switch a model to this attention, unless it does not suit it.
+
+    What cannot be seen in the settings of the model is found by trial: a small tree is evaluated
+    both ways.
+
+    Returns:
+        None, or why the model keeps the attention that it has.
+    """
+    config = model.config.get_text_config()
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+    if kinds != {"full_attention"}:
+        return f"it has layers of another kind than full attention ({', '.join(sorted(kinds))})"
+    window = getattr(config, "sliding_window", None)
+    if not getattr(config, "layer_types", None) and window:
+        return f"its attention slides over a window of {window} tokens"
+    if getattr(config, "attn_logit_softcapping", None):
+        return "it caps its attention scores"
+    before = model.config._attn_implementation
+    try:
+        wanted = [_ordinary_logits(model, tokens) for tokens in _TRIAL]
+        model.set_attn_implementation(NAME)
+        found = _tree_logits(model)
+        scale = max(float(abs(row).max()) for row in wanted)
+        error = max(float(abs(a - b).max()) for a, b in zip(wanted, found, strict=True)) / scale
+        tolerance = 1e-3 if model.dtype == torch.float32 else 5e-2
+        reason = None if error <= tolerance else f"it came out differently by {error:.1e}"
+    except (TypeError, ValueError, RuntimeError, AttributeError, KeyError, IndexError) as problem:
+        reason = f"its layers are built otherwise ({str(problem).splitlines()[0][:120]})"
+    if reason:
+        model.set_attn_implementation(before)
+    return reason
+
+
+_PREFIX = (3, 5, 4, 6, 3)
+_TRIAL = (
+    (*_PREFIX, 7, 4, 5),
+    (*_PREFIX, 6),
+    (*_PREFIX, 7, 4, 5, 6),
+    (*_PREFIX, 7, 4, 5, 3),
+    (*_PREFIX, 6, 4),
+)
+
+
+@torch.inference_mode()
+def _ordinary_logits(model: Any, tokens: Sequence[int]) -> NDArray[np.float32]:
+    ids = torch.tensor([tokens], device=model.device)
+    return model(input_ids=ids, use_cache=False).logits[0, -1].float().cpu().numpy()
+
+
+def _tree_logits(model: Any) -> list[NDArray[np.float32]]:
+    tree = PrefixTree(model, width=3, max_tokens=1)
+    tree.plant(_PREFIX)
+    prompts = tree.add(_TRIAL[:2], [0, 1])
+    newest = np.array([tokens[-1] for tokens in _TRIAL[2:]])
+    return [*prompts, *tree.step(newest, np.array([0, 0, 1]), np.array([1, 1, 1]))]

@@ -1,0 +1,515 @@
+"""Sample from a Hugging Face folder: many paths of many questions in one running batch.
+
+Prompts are kept once (`engine.backends.shared_prefix`), their paths grow together, and a slot that
+becomes free takes the next path while the others go on. Models whose attention cannot be shared so
+are sampled by the model's own cache instead, and the log says so.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+import logging
+import re
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import psutil
+import torch
+import transformers
+from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
+
+from engine.backends.choosing import choose, uniforms
+from engine.backends.protocol import Generation, Message, PathRequest, PathSource, Sampling
+from engine.backends.shared_prefix import PrefixTree, why_not
+from engine.backends.stops import Endings
+from store.errors import BadInput
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from engine.backends.stops import Ending
+
+_log = logging.getLogger(__name__)
+
+WIDTH = 256
+"""Paths at a time when nothing else is asked: the fastest of 32 to 256 in every trial."""
+SMALL = 50_000_000
+"""Models with fewer weights compute in float32 everywhere: there is nothing to gain, and the same
+paths come out on every machine."""
+PATIENCE = 16
+"""A batch is refilled when one slot in so many is free: prompts are cheaper several at a time."""
+
+
+def open_transformers(
+    folder: Path,
+    *,
+    adapter: Path | None = None,
+    threads: int | None = None,
+    batch: int | None = None,
+) -> Transformers:
+    """Load a model for sampling, on the GPU if there is one.
+
+    Args:
+        folder: a Hugging Face folder with safetensors and a tokenizer; nothing is downloaded and no
+            code in it is run.
+        adapter: a PEFT folder, merged into the weights in memory.
+        threads: of the processor; None leaves torch's choice.
+        batch: most paths at a time; None for `WIDTH`. Fewer if the memory does not hold them.
+
+    Raises:
+        BadInput: the folder cannot be loaded as a causal language model with its tokenizer, or the
+            adapter does not fit it.
+    """
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    if threads:
+        torch.set_num_threads(threads)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    tokenizer = _load_tokenizer(folder)
+    model = _load_model(folder)
+    if adapter is not None:
+        model = _merged(model, adapter)
+    if model.num_parameters() >= SMALL and _computes_bfloat16(device):
+        model = model.to(torch.bfloat16)
+    return Transformers(model.to(device).eval(), tokenizer, batch or WIDTH)
+
+
+_LOADING = (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError, ImportError)
+
+
+def _load_tokenizer(folder: Path) -> Any:
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (*_LOADING, Exception) as problem:  # tokenizers raises bare Exception
+        raise BadInput(
+            f"The tokenizer in {folder} cannot be loaded ({_first_line(problem)}): "
+            "copy the tokenizer files again."
+        ) from problem
+
+
+def _load_model(folder: Path) -> Any:
+    from safetensors import SafetensorError
+
+    try:
+        model, found = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype="auto",
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    except (*_LOADING, SafetensorError) as problem:
+        raise BadInput(
+            f"The model in {folder} cannot be loaded ({_first_line(problem)}): copy it again, "
+            "or give a causal language model that transformers knows."
+        ) from problem
+    if found["missing_keys"]:
+        missing = sorted(found["missing_keys"])
+        raise BadInput(
+            f"The model in {folder} lacks {len(missing)} of its tensors, {missing[0]} first: "
+            "copy all its .safetensors files."
+        )
+    if model.dtype != torch.bfloat16 or model.num_parameters() < SMALL:
+        model = model.float()
+    return model
+
+
+def _merged(model: Any, adapter: Path) -> Any:
+    """The model with an adapter added to its weights, in float32."""
+    from peft import PeftModel
+    from safetensors import SafetensorError
+
+    try:
+        with warnings.catch_warnings():
+            # peft asks transformers by old names; nobody here can do anything about it.
+            warnings.simplefilter("ignore", FutureWarning)
+            tuned = PeftModel.from_pretrained(model.float(), adapter, local_files_only=True)
+            return tuned.merge_and_unload()
+    except (*_LOADING, SafetensorError) as problem:
+        raise BadInput(
+            f"The adapter in {adapter} does not fit the model ({_first_line(problem)}): "
+            "use it with the model that it was trained on."
+        ) from problem
+
+
+def _first_line(problem: Exception) -> str:
+    lines = str(problem).strip().splitlines()
+    return lines[0][:160].rstrip(" .:") if lines else type(problem).__name__
+
+
+def _computes_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 is multiplied by the hardware, not imitated."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability()[0] >= 8
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+class Transformers:
+    """A loaded Hugging Face model."""
+
+    name = "transformers"
+    version = transformers.__version__
+
+    def __init__(self, model: Any, tokenizer: Any, width: int) -> None:
+        """Args:
+        model: a causal language model, on its device.
+        tokenizer: its own.
+        width: most paths at a time.
+        """
+        self._model = model
+        self._tokenizer = tokenizer
+        self._width = width
+        config = model.config.get_text_config()
+        self._config = config
+        self.context_length = int(
+            getattr(config, "max_position_embeddings", None) or tokenizer.model_max_length
+        )
+        self._start = _start_tokens(tokenizer)
+        self._ends = _end_tokens(model, tokenizer)
+        self._pieces = _pieces(tokenizer, max(config.vocab_size, len(tokenizer)))
+        reason = why_not(model)
+        self.shares_prefix = reason is None
+        if reason:
+            _log.warning("Prompts are not shared between paths, so sampling is slow: %s.", reason)
+
+    def tokenize(self, text: str) -> list[int]:
+        """Token ids of plain text, with the model's own start token if its tokenizer adds one."""
+        return self._start + self._encode(text, special=False)
+
+    def tokenize_chat(self, messages: Sequence[Message]) -> list[int]:
+        """Token ids of a chat up to where the assistant is to speak or to go on.
+
+        Raises:
+            BadInput: there is no chat template, or it refuses these messages.
+        """
+        from engine.backends.chat import render_chat
+
+        if not self._tokenizer.chat_template:
+            raise BadInput(
+                "The model has no chat template: choose another prompt style, "
+                "or give a model that was tuned for chats."
+            )
+        stretches = render_chat(
+            self._tokenizer.get_chat_template(),
+            messages,
+            self._tokenizer.bos_token or "",
+            self._tokenizer.eos_token or "",
+            self._tokenizer.all_special_tokens,
+        )
+        return [token for text, meant in stretches for token in self._encode(text, meant)]
+
+    def _encode(self, text: str, special: bool) -> list[int]:
+        """Without start and end; a special token that is spelled is meant, or is plain text."""
+        encoded = self._tokenizer(text, add_special_tokens=False, split_special_tokens=not special)
+        ids: list[int] = encoded.input_ids
+        return ids
+
+    def sample(self, source: PathSource, sampling: Sampling) -> Iterator[Generation]:
+        """Yield paths as they finish.
+
+        Raises:
+            BadInput: a prompt and its path do not fit the model's context.
+            WorkFailed: the model computes numbers that are none.
+        """
+        endings = Endings(self._pieces, self._ends, sampling)
+        if self.shares_prefix:
+            yield from self._grow(source, sampling, endings)
+        else:
+            yield from self._grow_apart(source, sampling, endings)
+
+    def close(self) -> None:
+        """Free the memory of the model."""
+        self._model = None
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _next(self, source: PathSource, sampling: Sampling) -> PathRequest | None:
+        request = source.next_path()
+        if request and len(request.prompt) + sampling.max_tokens > self.context_length:
+            raise BadInput(
+                f"The prompt of question {request.question} has {len(request.prompt)} tokens and a "
+                f"path may take {sampling.max_tokens}, but the model's context holds "
+                f"{self.context_length}: use fewer examples, or lower max_tokens."
+            )
+        return request
+
+    def _grow(
+        self, source: PathSource, sampling: Sampling, endings: Endings
+    ) -> Iterator[Generation]:
+        """Prompts kept once, one running batch."""
+        first = self._next(source, sampling)
+        if first is None:
+            return
+        width = self._fitting_width(first, sampling)
+        tree = PrefixTree(self._model, width, sampling.max_tokens)
+        tree.plant(first.prompt[: min(first.shared, len(first.prompt) - 1)])
+        lanes = _Lanes(tree, width)
+        running = _Running(width, sampling.max_tokens)
+        begun: list[PathRequest] = [first]
+        while True:
+            free = width - running.count
+            if running.count == 0 or free * PATIENCE >= width:
+                while len(begun) < free and (request := self._next(source, sampling)):
+                    begun.append(request)
+            if not begun and not running.count:
+                return
+            logits = [running.step(tree)] if running.count else []
+            if begun:
+                places = lanes.take(begun, running.questions())
+                logits.append(np.stack([lanes.logits[place] for place in places]))
+                running.add(begun, places)
+                begun = []
+            ended = running.choose(np.concatenate(logits), sampling, endings)
+            if not ended:
+                continue
+            finished = [running.generation(slot, ending) for slot, ending in ended.items()]
+            running.drop(set(ended), tree)
+            yield from finished
+            running.drop(running.of_settled(source), tree)
+            lanes.release(source, running.questions())
+
+    def _fitting_width(self, first: PathRequest, sampling: Sampling) -> int:
+        """The width asked for, or as many paths like the first as half of the free memory holds."""
+        config, model = self._config, self._model
+        size = torch.finfo(model.dtype).bits // 8
+        heads = config.num_attention_heads
+        key_heads = getattr(config, "num_key_value_heads", None) or heads
+        head = getattr(config, "head_dim", None) or config.hidden_size // heads
+        own = sampling.max_tokens + len(first.prompt) - first.shared
+        kept = 2 * config.num_hidden_layers * key_heads * head * size * own
+        scores = 3 * 4 * heads * (len(first.prompt) + sampling.max_tokens)
+        logits = 3 * 4 * config.vocab_size
+        cuda = model.device.type == "cuda"
+        free = torch.cuda.mem_get_info()[0] if cuda else psutil.virtual_memory().available
+        width = max(1, min(self._width, int(free / 2 / (kept + scores + logits))))
+        if width < self._width:
+            _log.info("The free memory holds %d paths at a time, not %d.", width, self._width)
+        return width
+
+    def _grow_apart(
+        self, source: PathSource, sampling: Sampling, endings: Endings
+    ) -> Iterator[Generation]:
+        """The model's own cache, for any architecture: prompts of one length decode together.
+
+        Nothing is padded, so there is nothing that a layer could read wrongly.
+        """
+        while True:
+            requests: list[PathRequest] = []
+            while len(requests) < self._width and (request := self._next(source, sampling)):
+                requests.append(request)
+            if not requests:
+                return
+            for length in sorted({len(request.prompt) for request in requests}):
+                group = [
+                    request
+                    for request in requests
+                    if len(request.prompt) == length and not source.is_settled(request.question)
+                ]
+                if group:
+                    yield from self._decode_together(group, source, sampling, endings)
+
+    def _decode_together(
+        self,
+        requests: list[PathRequest],
+        source: PathSource,
+        sampling: Sampling,
+        endings: Endings,
+    ) -> Iterator[Generation]:
+        prompts = list(dict.fromkeys(request.prompt for request in requests))
+        running = _Running(len(requests), sampling.max_tokens)
+        running.add(requests, [prompts.index(request.prompt) for request in requests])
+        cache = DynamicCache(config=self._model.config)
+        logits = self._own_step(np.array(prompts), cache)[running.lanes]
+        with torch.inference_mode():
+            cache.reorder_cache(torch.as_tensor(running.lanes, device=self._model.device))
+        over: set[int] = set()
+        while len(over) < len(requests):
+            ended = running.choose(logits, sampling, endings)
+            for slot in ended.keys() - over:
+                over.add(slot)
+                yield running.generation(slot, ended[slot])
+            over |= running.of_settled(source)
+            if len(over) < len(requests):
+                logits = self._own_step(running.newest()[:, None], cache)
+
+    @torch.inference_mode()
+    def _own_step(self, tokens: NDArray[np.int64], cache: DynamicCache) -> NDArray[np.float32]:
+        ids = torch.as_tensor(tokens, device=self._model.device)
+        out = self._model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        return out.logits[:, -1].float().cpu().numpy()
+
+
+class _Running:
+    """The paths of the running batch as columns; slots 0 to count - 1 are taken."""
+
+    def __init__(self, width: int, max_tokens: int) -> None:
+        self.count = 0
+        self._requests: list[PathRequest] = []
+        self._lanes = np.zeros(width, dtype=np.int64)
+        self._seeds = np.zeros(width, dtype=np.uint64)
+        self._lengths = np.zeros(width, dtype=np.int64)
+        self._tokens = np.zeros((width, max_tokens), dtype=np.int64)
+
+    @property
+    def lanes(self) -> NDArray[np.int64]:
+        return self._lanes[: self.count]
+
+    def add(self, requests: Sequence[PathRequest], lanes: Sequence[int]) -> None:
+        """Put paths that have no token yet into the next slots."""
+        into = slice(self.count, self.count + len(requests))
+        self._requests += requests
+        self._lanes[into] = lanes
+        self._seeds[into] = [request.seed for request in requests]
+        self._lengths[into] = 0
+        self.count = into.stop
+
+    def newest(self) -> NDArray[np.int64]:
+        """[count] the last token of each path."""
+        return self._tokens[np.arange(self.count), self._lengths[: self.count] - 1]
+
+    def step(self, tree: PrefixTree) -> NDArray[np.float32]:
+        """[count, vocabulary] the logits of each path's next token."""
+        return tree.step(self.newest(), self.lanes, self._lengths[: self.count])
+
+    def choose(
+        self, logits: NDArray[np.float32], sampling: Sampling, endings: Endings
+    ) -> dict[int, Ending]:
+        """Give every path its next token; the slots whose paths have ended, and how."""
+        lengths = self._lengths[: self.count]
+        tokens = choose(logits, sampling, uniforms(self._seeds[: self.count], lengths))
+        self._tokens[np.arange(self.count), lengths] = tokens
+        lengths += 1
+        ended = {}
+        for slot in endings.suspects(tokens, lengths).tolist():
+            ending = endings.ending(self._tokens[slot, : lengths[slot]].tolist())
+            if ending is not None:
+                ended[slot] = ending
+        return ended
+
+    def generation(self, slot: int, ending: Ending) -> Generation:
+        """The finished path of a slot."""
+        request = self._requests[slot]
+        return Generation(
+            request.question, request.index, ending.text, ending.token_ids, ending.reason
+        )
+
+    def questions(self) -> set[str]:
+        """Those that have running paths."""
+        return {request.question for request in self._requests}
+
+    def of_settled(self, source: PathSource) -> set[int]:
+        """The slots whose paths are no longer wanted."""
+        settled = {question for question in self.questions() if source.is_settled(question)}
+        return {i for i, request in enumerate(self._requests) if request.question in settled}
+
+    def drop(self, slots: set[int], tree: PrefixTree) -> None:
+        """Free slots; the last paths move into the holes."""
+        left = self.count - len(slots)
+        holes = sorted(slot for slot in slots if slot < left)
+        movers = [slot for slot in range(left, self.count) if slot not in slots]
+        if holes:
+            tree.move(holes, movers)
+            for column in (self._lanes, self._seeds, self._lengths, self._tokens):
+                column[holes] = column[movers]
+            for hole, mover in zip(holes, movers, strict=True):
+                self._requests[hole] = self._requests[mover]
+        del self._requests[left:]
+        self.count = left
+
+
+class _Lanes:
+    """Which prompt is in which lane of the tree, with the logits of its first new token."""
+
+    def __init__(self, tree: PrefixTree, width: int) -> None:
+        self.logits: dict[int, NDArray[np.float32]] = {}
+        self._tree = tree
+        self._lane_of: dict[str, int] = {}
+        self._free = list(range(width))
+
+    def take(self, requests: Sequence[PathRequest], busy: set[str]) -> list[int]:
+        """The lane of each request's prompt; prompts that are not there yet are evaluated.
+
+        Args:
+            requests: with those of `busy`, of no more questions than there are lanes.
+            busy: questions whose prompts must stay.
+        """
+        new = {r.question: r.prompt for r in requests if r.question not in self._lane_of}
+        busy = busy.union(request.question for request in requests)
+        # Prompts of questions that wait for more paths stay while there is room.
+        idle = [question for question in self._lane_of if question not in busy]
+        self._give_back(idle[: max(0, len(new) - len(self._free))])
+        if new:
+            lanes = [heapq.heappop(self._free) for _ in new]
+            self._lane_of.update(zip(new, lanes, strict=True))
+            rows = self._tree.add(list(new.values()), lanes)
+            self.logits.update(zip(lanes, rows, strict=True))
+        return [self._lane_of[request.question] for request in requests]
+
+    def release(self, source: PathSource, busy: set[str]) -> None:
+        """Free the lanes of settled questions."""
+        idle = self._lane_of.keys() - busy
+        self._give_back([question for question in idle if source.is_settled(question)])
+
+    def _give_back(self, questions: Sequence[str]) -> None:
+        for question in questions:
+            lane = self._lane_of.pop(question)
+            del self.logits[lane]
+            heapq.heappush(self._free, lane)
+
+
+def _end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
+    """Every token that anything in the folder calls an end."""
+    ends: set[int] = set()
+    for said in (
+        getattr(model.generation_config, "eos_token_id", None),
+        getattr(model.config.get_text_config(), "eos_token_id", None),
+        tokenizer.eos_token_id,
+    ):
+        ends.update(said if isinstance(said, list) else [] if said is None else [said])
+    return frozenset(ends)
+
+
+def _start_tokens(tokenizer: Any) -> list[int]:
+    """What the tokenizer puts before every text (it may put something behind, too)."""
+    bare = tokenizer("a", add_special_tokens=False).input_ids
+    whole: list[int] = tokenizer("a").input_ids
+    at = next(i for i in range(len(whole)) if whole[i : i + len(bare)] == bare)
+    return whole[:at]
+
+
+def _pieces(tokenizer: Any, vocabulary: int) -> list[bytes]:
+    """The bytes that each token writes; special tokens write nothing."""
+    parts = json.loads(tokenizer.backend_tokenizer.to_str()) if tokenizer.is_fast else {}
+    byte_level = '"ByteLevel"' in json.dumps(parts.get("decoder"))
+    added = tokenizer.added_tokens_decoder
+    pieces = [b""] * vocabulary
+    for token, spelled in enumerate(tokenizer.convert_ids_to_tokens(range(len(tokenizer)))):
+        if token in added or spelled is None:
+            pieces[token] = b"" if token not in added or added[token].special else spelled.encode()
+        elif byte_level:
+            pieces[token] = bytes(_BYTE_OF[character] for character in spelled)
+        elif re.fullmatch(r"<0x[0-9A-Fa-f]{2}>", spelled):
+            pieces[token] = bytes.fromhex(spelled[3:5])
+        else:
+            pieces[token] = spelled.replace("\N{LOWER ONE EIGHTH BLOCK}", " ").encode()
+    special = [token for token in tokenizer.all_special_ids if token < vocabulary]
+    for token in special:
+        pieces[token] = b""
+    return pieces
+
+
+def _byte_letters() -> dict[str, int]:
+    """The letters by which byte-level BPE spells bytes (GPT-2, Radford et al. 2019)."""
+    shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    hidden = [byte for byte in range(256) if byte not in shown]
+    letters = {chr(byte): byte for byte in shown}
+    return letters | {chr(256 + i): byte for i, byte in enumerate(hidden)}
+
+
+_BYTE_OF = _byte_letters()
