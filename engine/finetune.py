@@ -1,0 +1,263 @@
+"""Train a model on a frozen set: LoRA or all weights, on a CPU or a CUDA device.
+
+The order of the work is fixed by the seed before the first step, every step's loss is divided by
+the weighted tokens of the whole step, and a checkpoint holds all that changes from step to step.
+So a run that was killed and started again ends with the weights of one that was left alone: bit
+for bit on a CPU with the same number of threads.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import shutil
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import torch
+
+from engine import checkpoints, learner, packing
+from store.errors import BadInput, WorkFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from engine.packing import Encoded
+    from engine.project import TrainSettings
+    from store.records import Example, PromptStyle
+
+_log = logging.getLogger(__name__)
+
+WARM_UP = 0.05
+"""Share of the steps in which the learning rate rises; then it falls to 0 as a cosine."""
+VALIDATIONS = 10
+"""How often the validation loss is taken in a run, the last time after the last step."""
+CLIP = 1.0
+"""Longest gradient (its norm over all learnt weights); longer ones are scaled down."""
+CHECKPOINT_SECONDS = 30.0
+"""Seconds between checkpoints: what a kill may cost. Large ones take a twentieth of the time."""
+
+
+class Watcher(Protocol):
+    """Who hears how the training goes; `engine.progress.Progress` is one."""
+
+    def begin(self, title: str, total: int, done: int = 0) -> None:
+        """`done` of `total` steps are done."""
+
+    def advance(self, done: int, total: int) -> None:
+        """A step is done."""
+
+    def measure(self, step: int, values: Mapping[str, float], *, always: bool = False) -> None:
+        """Numbers after a step: loss, learning_rate, tokens_per_second, and at times val_loss."""
+
+    def look(self) -> None:
+        """Called between steps; what it raises ends the training after a checkpoint."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """How a training went."""
+
+    steps: int
+    """Optimizer steps."""
+    examples: int
+    """Rows that were learnt from; those held out or left out are not counted."""
+    validation_examples: int
+    left_out: int
+    """Rows longer than the model's context."""
+    shares_prefixes: bool
+    """Whether common beginnings were evaluated once; False: each row alone, with equal results."""
+    scored_tokens: int
+    """Tokens of completions behind all steps, as if each example stood alone."""
+    seconds: float
+    """Time in the loop, over all sittings."""
+    loss: float
+    """Mean over the last step, in nats per weighted token."""
+    first_validation_loss: float | None
+    """Before the first step; None without validation examples."""
+    validation_loss: float | None
+    """Of the weights that were written: the lowest that was met after a step."""
+    best_step: int
+    """The step after which the written weights were taken, from 1 to `steps`."""
+
+
+def train(  # noqa: PLR0912, PLR0915 - one training, to be read from top to bottom
+    base: Path,
+    examples: Sequence[Example],
+    settings: TrainSettings,
+    *,
+    out: Path,
+    work: Path,
+    style: PromptStyle,
+    progress: Watcher,
+    threads: int | None = None,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+) -> Trained:
+    """Train `base` on `examples` and write an adapter or a whole model to `out`.
+
+    The same call again goes on from the checkpoint in `work`, and does nothing but return when
+    `out` was finished before.
+
+    Args:
+        base: Hugging Face folder.
+        examples: of one training set; some of them held out as validation.
+        settings: method, rate, epochs, examples behind a step, seed.
+        out: folder that appears when the training is finished, whole.
+        work: folder for checkpoints; belongs to this training alone, removed at its end.
+        style: how the prompts of the set are rendered.
+        progress: hears of every step.
+        threads: of the processor; None is torch's own choice.
+        checkpoint_seconds: time between checkpoints; 0 writes one after each step.
+
+    Raises:
+        BadInput: the base is no such folder, or there is nothing to learn from.
+        WorkFailed: the loss stopped being a number, or the device ran out of memory.
+    """
+    if threads:
+        torch.set_num_threads(threads)
+    purpose = checkpoints.fingerprint(base, examples, settings, style)
+    if (done := checkpoints.finished(out, purpose)) is not None:
+        return Trained(**done)
+
+    model = learner.load(base, settings)
+    encoded = packing.encode(examples, model.tokenizer, style, learner.ends(model))
+    longest = learner.context(model)
+    pairs = [
+        (one, row.validation)
+        for one, row in zip(encoded, examples, strict=True)
+        if one.weight > 0 and len(one.tokens) <= longest
+    ]
+    learnt = [one for one, is_held in pairs if not is_held]
+    held = [one for one, is_held in pairs if is_held]
+    if not learnt:
+        raise BadInput(
+            f"Nothing is left to train {base.name} on: of {len(examples)} examples, "
+            f"{len(examples) - len(pairs)} weigh nothing or are longer than its {longest} tokens, "
+            f"and {len(held)} are held out; sample more questions, or take a model with a longer "
+            "context."
+        )
+    if len(pairs) < len(examples):
+        _log.warning(
+            "%d of %d examples weigh nothing or are longer than the model's %d tokens: left out.",
+            len(examples) - len(pairs),
+            len(examples),
+            longest,
+        )
+    model = learner.checked(model, learnt)
+    validation = learner.rows(model, held)
+    steps = schedule(learnt, settings)
+
+    optimizer = torch.optim.AdamW(model.weights.values(), lr=0.0, weight_decay=0.0)
+    state = checkpoints.resume(work, purpose, model, optimizer)
+    progress.begin(f"training {base.name}", len(steps), state.step)
+    if state.step == 0 and validation:
+        state.first_validation_loss = learner.mean_loss(model, validation)
+        progress.measure(0, {"val_loss": state.first_validation_loss}, always=True)
+    saved_at, save_took = time.monotonic(), 0.0
+
+    while state.step < len(steps):
+        began = time.monotonic()
+        chosen = [learnt[number] for number in steps[state.step]]
+        rate = settings.learning_rate * _rate(state.step, len(steps))
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        loss = learner.gradients(model, chosen)
+        torch.nn.utils.clip_grad_norm_(model.weights.values(), CLIP)
+        optimizer.step()
+        optimizer.zero_grad()
+
+        tokens = sum(len(one.completion) for one in chosen)
+        speed = tokens / max(time.monotonic() - began, 1e-9)
+        state.step += 1
+        state.loss = loss
+        state.scored_tokens += tokens
+        measured = {"loss": loss, "learning_rate": rate, "tokens_per_second": speed}
+        if validation and _is_validated(state.step, len(steps)):
+            measured["val_loss"] = learner.mean_loss(model, validation)
+            if state.best_loss is None or measured["val_loss"] < state.best_loss:
+                state.best_loss, state.best_step = measured["val_loss"], state.step
+                checkpoints.write_weights(model, checkpoints.best(work, state.step))
+        if not all(map(math.isfinite, measured.values())):
+            raise WorkFailed(
+                f"The loss stopped being a number at step {state.step} of {len(steps)}: lower "
+                f"the learning rate (it is {settings.learning_rate}) and train again."
+            )
+        state.seconds += time.monotonic() - began
+        progress.advance(state.step, len(steps))
+        progress.measure(state.step, measured, always="val_loss" in measured)
+        try:
+            progress.look()
+        except BaseException:  # a wish to stop; here, between two steps, everything is whole
+            checkpoints.save(work, purpose, model, optimizer, state)
+            raise
+        waited = time.monotonic() - saved_at
+        if waited >= max(checkpoint_seconds, 20 * save_took) or state.step == len(steps):
+            saving = time.monotonic()
+            checkpoints.save(work, purpose, model, optimizer, state)
+            saved_at = time.monotonic()
+            save_took = saved_at - saving
+
+    if state.best_loss is None:
+        state.best_step = state.step
+    elif state.best_step < state.step:
+        checkpoints.read_weights(model, checkpoints.best(work, state.best_step))
+    trained = Trained(
+        steps=state.step,
+        examples=len(learnt),
+        validation_examples=len(held),
+        left_out=len(examples) - len(pairs),
+        shares_prefixes=model.shares,
+        scored_tokens=state.scored_tokens,
+        seconds=state.seconds,
+        loss=state.loss,
+        first_validation_loss=state.first_validation_loss,
+        validation_loss=state.best_loss,
+        best_step=state.best_step,
+    )
+    checkpoints.write(out, base, model, {"purpose": purpose, "trained": asdict(trained)})
+    shutil.rmtree(work)
+    return trained
+
+
+def schedule(learnt: Sequence[Encoded], settings: TrainSettings) -> list[list[int]]:
+    """The examples behind each optimizer step, by number.
+
+    Rows of one question in one format stay together, so that they share their prompt and a direct
+    answer of weight k is one step's k copies. Each epoch has its own order; steps go on across
+    epochs, and end once the weights of their rows sum to `settings.examples_per_step`.
+
+    Returns:
+        One list for each step; a fraction of an epoch takes that fraction of the groups.
+    """
+    groups: dict[tuple[int, str], list[int]] = {}
+    for number, one in enumerate(learnt):
+        groups.setdefault((one.question_id, one.prompt_format), []).append(number)
+    units = list(groups.values())
+    order: list[int] = []
+    for epoch in range(math.ceil(settings.epochs)):
+        order += np.random.default_rng([settings.seed, epoch]).permutation(len(units)).tolist()
+    steps: list[list[int]] = []
+    step: list[int] = []
+    weight = 0.0
+    for unit in order[: max(1, round(settings.epochs * len(units)))]:
+        step += units[unit]
+        weight += sum(learnt[number].weight for number in units[unit])
+        if weight >= settings.examples_per_step - 1e-9:
+            steps.append(step)
+            step, weight = [], 0.0
+    return [*steps, step] if step else steps
+
+
+def _rate(step: int, steps: int) -> float:
+    """Share of the learning rate at a step (from 0): linear warm-up, then a cosine to 0."""
+    warm = max(1, round(WARM_UP * steps))
+    if step < warm:
+        return (step + 1) / warm
+    return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+
+
+def _is_validated(step: int, steps: int) -> bool:
+    return step == steps or step * VALIDATIONS // steps > (step - 1) * VALIDATIONS // steps

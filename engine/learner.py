@@ -1,0 +1,258 @@
+"""A model that is trained: how it is loaded, what is learnt, and its loss on a batch."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint as recomputed
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from engine import packing
+from engine.packing import Batch, Cost, Encoded, Row
+from store.errors import BadInput, WorkFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from engine.project import TrainSettings
+
+_log = logging.getLogger(__name__)
+
+RECOMPUTE_FROM = 100_000_000
+"""Models with this many weights evaluate each layer again for the gradient, to save memory."""
+HEAD_NUMBERS = 2**26
+"""Logits held at once (256 MiB in float32); more are computed in parts, and again for gradients."""
+SHARES_TREES = ("llama", "mistral", "qwen2", "qwen3")
+"""Model types whose layers take a mask and whose head is one matrix (tests hold for these)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Learner:
+    """A causal language model with what is learnt of it."""
+
+    model: Any
+    """Wrapped by peft for LoRA."""
+    causal: Any
+    """Without the wrapper."""
+    tokenizer: Any
+    device: torch.device
+    cost: Cost
+    shares: bool
+    """Whether rows share their beginnings; else each is evaluated alone."""
+    weights: dict[str, torch.nn.Parameter]
+    """What is learnt, by name."""
+
+
+def load(base: Path, settings: TrainSettings) -> Learner:
+    """Load a Hugging Face folder for training; new LoRA weights come from the settings' seed.
+
+    Raises:
+        BadInput: it is no such folder.
+    """
+    if not (base / "config.json").exists():
+        raise BadInput(
+            f"{base} cannot be trained: training needs a Hugging Face folder with config.json and "
+            ".safetensors files."
+        )
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    lora = settings.method == "lora"
+    # Frozen weights need no more than half precision on a GPU; learnt ones do.
+    kind = torch.bfloat16 if lora and device.type == "cuda" else torch.float32
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
+        causal = AutoModelForCausalLM.from_pretrained(base, dtype=kind, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise BadInput(
+            f"{base} cannot be loaded as a language model with its tokenizer: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
+    for module in causal.modules():
+        # Copies of a row share their prompt, which counts as copies only without dropout.
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        if hasattr(module, "attention_dropout"):
+            module.attention_dropout = 0.0
+    if causal.num_parameters() >= RECOMPUTE_FROM:
+        causal.gradient_checkpointing_enable({"use_reentrant": False})
+    torch.manual_seed(settings.seed)
+    model = _with_lora(causal.to(device), settings, base.name) if lora else causal.to(device)
+    model.train()
+    reason = why_alone(causal)
+    if reason:
+        _log.warning("Every row is trained alone, which is slower: %s.", reason)
+    weights = {name: value for name, value in model.named_parameters() if value.requires_grad}
+    return Learner(model, causal, tokenizer, device, _cost(causal), reason is None, weights)
+
+
+def _with_lora(causal: Any, settings: TrainSettings, name: str) -> Any:
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        lora_dropout=0.0,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
+    model = get_peft_model(causal, config)
+    model.peft_config["default"].base_model_name_or_path = name
+    return model
+
+
+def _cost(causal: Any) -> Cost:
+    config = causal.config
+    heads = getattr(config, "num_attention_heads", 1)
+    body = [value for name, value in causal.named_parameters() if "embed" not in name]
+    return Cost.of(
+        sum(value.numel() for value in body),
+        getattr(config, "num_hidden_layers", 1),
+        heads * (getattr(config, "head_dim", None) or config.hidden_size // heads),
+    )
+
+
+def why_alone(causal: Any) -> str | None:
+    """Why a model's rows cannot share their beginnings; None when they can.
+
+    A tree needs layers in which every token may see every earlier one, positions that do not
+    depend on the longest row, attention that takes a mask, and a head that is one matrix.
+    """
+    config = causal.config
+    if config.model_type not in SHARES_TREES:
+        return f"models of type {config.model_type} are not known to take a tree's mask"
+    if config._attn_implementation not in ("sdpa", "eager"):
+        return f"its attention ({config._attn_implementation}) takes no mask"
+    others = set(getattr(config, "layer_types", None) or ()) - {"full_attention"}
+    if others:
+        return f"some of its layers have {', '.join(sorted(others))}"
+    if config.model_type == "mistral" and config.sliding_window:
+        return "its attention has a sliding window"
+    kind = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
+    if kind in ("dynamic", "longrope"):
+        return f"its positions depend on the longest row (rope type {kind})"
+    return None
+
+
+def checked(learner: Learner, learnt: Sequence[Encoded]) -> Learner:
+    """The learner, set to train rows alone when sharing does not give the loss of rows alone.
+
+    A few rows with common beginnings are enough: a mask that is not honoured shows.
+    """
+    if not learner.shares:
+        return learner
+    alone = replace(learner, shares=False)
+    some = sorted(learnt, key=lambda one: one.tokens)[:4]
+    shared, single = mean_loss(learner, rows(learner, some)), mean_loss(alone, rows(alone, some))
+    tolerance = 2e-2 if learner.device.type == "cuda" else 1e-4
+    if math.isclose(shared, single, rel_tol=tolerance):
+        return learner
+    _log.warning(
+        "Every row is trained alone, which is slower: the model does not honour the mask of a "
+        "tree (loss %.6g, alone %.6g).",
+        shared,
+        single,
+    )
+    return alone
+
+
+def ends(learner: Learner) -> frozenset[int]:
+    """Every token that anything in the model's folder calls an end."""
+    found: set[int] = set()
+    for said in (
+        learner.tokenizer.eos_token_id,
+        getattr(learner.causal.config, "eos_token_id", None),
+        getattr(learner.causal.generation_config, "eos_token_id", None),
+    ):
+        found.update(said if isinstance(said, list) else [] if said is None else [said])
+    return frozenset(found)
+
+
+def context(learner: Learner) -> int:
+    """Most tokens in a row."""
+    most = getattr(learner.causal.config, "max_position_embeddings", None)
+    return int(most or learner.tokenizer.model_max_length)
+
+
+# The loss.
+
+
+def rows(learner: Learner, some: Sequence[Encoded]) -> list[Row]:
+    """Examples as rows: trees where the learner shares beginnings, else one row for each."""
+    if not learner.shares:
+        return packing.alone(some)
+    return packing.fill(packing.trees(some, learner.cost))
+
+
+def gradients(learner: Learner, some: Sequence[Encoded]) -> float:
+    """Add the gradient of a step's mean loss to the weights.
+
+    Args:
+        learner: what is trained.
+        some: all examples of the step: the loss is divided by their weighted tokens together.
+
+    Returns:
+        The loss, in nats per weighted token.
+
+    Raises:
+        WorkFailed: the device has not enough memory.
+    """
+    total = sum(one.weight * len(one.completion) for one in some)
+    loss = 0.0
+    for batch in packing.batches(rows(learner, some)):
+        try:
+            part = loss_sum(learner, batch) / total
+            part.backward()
+        except torch.OutOfMemoryError as error:
+            raise WorkFailed(
+                f"The device ran out of memory on {batch.tokens.numel()} tokens at once: train a "
+                "smaller model, or with method lora."
+            ) from error
+        loss += part.item()
+    return loss
+
+
+def loss_sum(learner: Learner, batch: Batch) -> torch.Tensor:
+    """Sum of weight x loss over the scored tokens of a batch, a scalar in float32."""
+    batch = batch.to(learner.device)
+    half = learner.device.type == "cuda"
+    with torch.autocast(learner.device.type, torch.bfloat16, enabled=half):
+        if not learner.shares:
+            logits = learner.causal(
+                input_ids=batch.tokens, attention_mask=batch.real.long(), use_cache=False
+            ).logits
+            losses = functional.cross_entropy(
+                logits.flatten(0, 1)[batch.scored].float(), batch.targets, reduction="none"
+            )
+            return losses @ batch.weights
+        hidden = learner.causal.model(
+            input_ids=batch.tokens,
+            attention_mask=batch.mask(torch.bfloat16 if half else torch.float32),
+            position_ids=batch.positions,
+            use_cache=False,
+        ).last_hidden_state.flatten(0, 1)[batch.scored]
+        head = learner.causal.lm_head
+
+        def of(hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+            return functional.cross_entropy(head(hidden).float(), targets, reduction="none")
+
+        size = max(1, HEAD_NUMBERS // head.out_features)
+        if len(hidden) <= size:
+            return of(hidden, batch.targets) @ batch.weights
+        parts = zip(hidden.split(size), batch.targets.split(size), strict=True)
+        each = [recomputed(of, *part, use_reentrant=False) for part in parts]
+        return torch.cat(each) @ batch.weights
+
+
+@torch.no_grad()
+def mean_loss(learner: Learner, some: Sequence[Row]) -> float:
+    """Mean loss in nats per weighted token."""
+    total = weight = 0.0
+    for batch in packing.batches(some):
+        total += loss_sum(learner, batch).item()
+        weight += float(batch.weights.sum())
+    return total / weight

@@ -1,0 +1,370 @@
+"""Examples as rows of tokens in which every common beginning stands once.
+
+Paths of one question share its prompt, questions of one task share their worked examples, and a
+prompt may be the beginning of another one. A row therefore holds trees of tokens: two examples
+share the tokens that they begin with and part where they differ. Each token sees its own ancestors
+and nothing else, at the position that it would have in a row of its own, so that hidden states,
+loss and gradients are those of training each example alone (prefix sharing for training: Krell et
+al. 2022 for packed rows; Wang et al. 2025, "Tree Training", for trees). Only tokens of completions
+are scored.
+
+A tree lies in its row in depth-first order. Then the descendants of a token are the tokens from
+itself up to an index `until`, and token i sees token j exactly when `j <= i < until[j]`: the mask
+of a whole batch is two comparisons.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from store.errors import BadInput
+from store.records import PromptFormat, PromptStyle
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from store.records import Example
+
+    Integers = NDArray[np.int64]
+    Floats = NDArray[np.float32]
+
+ROW_TOKENS = 4096
+"""Longest tree. A dense mask costs the square of it; trees part earlier where that is cheaper."""
+
+BATCH_TOKENS = 4096
+"""Tokens evaluated at once, padding included: bounds the memory of activations."""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """An example as token ids."""
+
+    question_id: int
+    prompt_format: PromptFormat
+    prompt: tuple[int, ...]
+    """At least one token."""
+    completion: tuple[int, ...]
+    """At least one token, the end token included."""
+    weight: float
+    """≥ 0, of each of its scored tokens."""
+
+    @property
+    def tokens(self) -> tuple[int, ...]:
+        """Prompt and completion."""
+        return self.prompt + self.completion
+
+
+def encode(
+    examples: Sequence[Example], tokenizer: Any, style: PromptStyle, ends: Collection[int]
+) -> list[Encoded]:
+    """Turn examples into tokens, as the model met them when it was sampled.
+
+    A completion is the sampled token ids. Where there are none (direct answers, imported paths,
+    another tokenizer) its text is tokenised as it goes on from the end of the prompt. Every
+    completion ends with an end token, so that the model learns to stop: the sampled one, or the
+    tokenizer's own after a stop string and after tokenised text.
+
+    Args:
+        examples: of one training set.
+        tokenizer: a Hugging Face tokenizer.
+        style: how the set's prompts are rendered.
+        ends: every token id that ends a generation of the model.
+
+    Raises:
+        BadInput: the tokenizer has no end token, or no chat template for a chat.
+    """
+    if tokenizer.eos_token_id is None:
+        raise BadInput(
+            f"The tokenizer of {tokenizer.name_or_path} names no end token: "
+            'set "eos_token" in its tokenizer_config.json.'
+        )
+    prompts: dict[str, tuple[int, ...]] = {}
+    continued: dict[tuple[str, str], tuple[int, ...]] = {}
+    encoded = []
+    for example in examples:
+        if example.prompt not in prompts:
+            prompts[example.prompt] = _prompt_ids(example.prompt, tokenizer, style)
+        completion = example.token_ids
+        if not completion:
+            opening = "" if style is PromptStyle.CHAT else example.prompt.rpartition("\n")[2]
+            text = (opening, example.completion)
+            if text not in continued:
+                continued[text] = _continuation(*text, tokenizer)
+            completion = continued[text]
+        if not completion or completion[-1] not in ends:
+            completion = (*completion, tokenizer.eos_token_id)
+        encoded.append(
+            Encoded(
+                example.question_id,
+                example.prompt_format,
+                prompts[example.prompt],
+                completion,
+                example.weight,
+            )
+        )
+    return encoded
+
+
+def _prompt_ids(text: str, tokenizer: Any, style: PromptStyle) -> tuple[int, ...]:
+    if style is PromptStyle.BASE:
+        # A question that spells a special token is plain text; only the model's own start token
+        # stands before it, and nothing behind.
+        bare, whole = tokenizer("a", add_special_tokens=False).input_ids, tokenizer("a").input_ids
+        start = next(at for at in range(len(whole)) if whole[at : at + len(bare)] == bare)
+        return (*whole[:start], *_plain(text, tokenizer))
+    from engine.prompts import Prompt
+
+    turns = [
+        {"role": turn.role, "content": turn.content} for turn in Prompt(text, style, 0).messages()
+    ]
+    opened = turns[-1]["role"] == "assistant"
+    try:
+        ids = tokenizer.apply_chat_template(
+            turns,
+            add_generation_prompt=not opened,
+            continue_final_message=opened,
+            sanitize_control_tokens=True,
+            return_dict=False,
+        )
+    except ValueError as error:
+        raise BadInput(
+            f"The tokenizer of {tokenizer.name_or_path} has no chat template that fits: "
+            "set sample.style to base."
+        ) from error
+    return tuple(ids)
+
+
+def _continuation(opening: str, text: str, tokenizer: Any) -> tuple[int, ...]:
+    """Tokens of `text` as they follow `opening`; of the text alone where a token spans both."""
+    before, both = _plain(opening, tokenizer), _plain(opening + text, tokenizer)
+    return both[len(before) :] if both[: len(before)] == before else _plain(text, tokenizer)
+
+
+def _plain(text: str, tokenizer: Any) -> tuple[int, ...]:
+    return tuple(tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Trees of tokens, one after the other, S tokens in all. Arrays have length S."""
+
+    tokens: Integers
+    positions: Integers
+    """Depth in the tree: 0 at each root."""
+    parents: Integers
+    """Index of the token before it in its tree; -1 at a root."""
+    until: Integers
+    """Index after its last descendant: token i sees token j when `j <= i < until[j]`."""
+    weights: Floats
+    """Weight of predicting this token from its parent: the sum over the examples in whose
+    completion it is; 0 for tokens of prompts."""
+    leaves: dict[int, int]
+    """Index of the last token of each example, by the example's number."""
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What tokens and pairs of tokens cost in one model, in the same unit.
+
+    A token costs two operations per weight; a pair of tokens in one row costs four operations per
+    layer and dimension of its heads, whether the mask hides it or not.
+    """
+
+    token: float
+    pair: float
+
+    @classmethod
+    def of(cls, weights: int, layers: int, width: int) -> Cost:
+        """Cost in a model with this many weights in its layers; `width` is heads x head size."""
+        return cls(2.0 * weights, 4.0 * layers * width)
+
+    def is_worth_sharing(self, row: int, prefix: int, rest: int) -> bool:
+        """Whether `rest` tokens cost less in a row of `row` tokens than apart with their prefix."""
+        joined = rest * self.token + (2 * row * rest + rest**2) * self.pair
+        apart = (prefix + rest) * self.token + (prefix + rest) ** 2 * self.pair
+        return joined <= apart
+
+
+def trees(examples: Sequence[Encoded], cost: Cost) -> list[Row]:
+    """Pack examples into rows of one tree each, sharing beginnings where that is cheaper.
+
+    Every example is in exactly one row. No tree is longer than `ROW_TOKENS` unless it holds a
+    single example.
+    """
+    # Big-endian bytes sort as the token ids do, so neighbours share the most.
+    coded = [np.asarray(one.tokens, np.int64) for one in examples]
+    order = sorted(range(len(examples)), key=lambda number: coded[number].astype(">u4").tobytes())
+    rows: list[Row] = []
+    group: list[tuple[int, int]] = []
+    size = 0
+    for before, number in pairwise([-1, *order]):
+        sequence = coded[number]
+        common = _common(coded[before], sequence) if before >= 0 else 0
+        rest = len(sequence) - common
+        together = size + rest <= ROW_TOKENS and cost.is_worth_sharing(size, common, rest)
+        if group and not together:
+            rows.append(_tree(examples, coded, group))
+            group, size = [], 0
+        if not group:
+            common, rest = 0, len(sequence)
+        group.append((number, common))
+        size += rest
+    if group:
+        rows.append(_tree(examples, coded, group))
+    return rows
+
+
+def _common(first: Integers, second: Integers) -> int:
+    shorter = min(len(first), len(second))
+    differs = first[:shorter] != second[:shorter]
+    return int(differs.argmax()) if differs.any() else shorter
+
+
+def _tree(
+    examples: Sequence[Encoded], coded: Sequence[Integers], group: Sequence[tuple[int, int]]
+) -> Row:
+    """One tree of (example number, tokens shared with the one before it), in sorted order."""
+    size = sum(len(coded[number]) - common for number, common in group)
+    tokens = np.empty(size, np.int64)
+    positions = np.empty(size, np.int64)
+    parents = np.empty(size, np.int64)
+    until = np.full(size, size, np.int64)
+    weights = np.zeros(size, np.float32)
+    leaves: dict[int, int] = {}
+    path = np.empty(0, np.int64)  # index of each token of the example that was placed last
+    at = 0
+    for number, common in group:
+        sequence = coded[number]
+        until[path[common:]] = at
+        new = np.arange(at, at + len(sequence) - common)
+        path = np.concatenate([path[:common], new])
+        tokens[new] = sequence[common:]
+        positions[new] = np.arange(common, len(sequence))
+        parents[path[1:]] = path[:-1]
+        parents[path[0]] = -1
+        weights[path[len(examples[number].prompt) :]] += examples[number].weight
+        leaves[number] = int(path[-1])
+        at += len(new)
+    return Row(tokens, positions, parents, until, weights, leaves)
+
+
+def alone(examples: Sequence[Encoded]) -> list[Row]:
+    """Each example in a row of its own: for models that cannot take the mask of a tree."""
+    coded = [np.asarray(one.tokens, np.int64) for one in examples]
+    return [_tree(examples, coded, [(number, 0)]) for number in range(len(examples))]
+
+
+def fill(rows: Sequence[Row]) -> list[Row]:
+    """Put short rows behind each other, up to the length of the longest: padding costs the same.
+
+    First fit, longest first.
+    """
+    bins: list[list[Row]] = []
+    left: list[int] = []
+    for row in sorted(rows, key=len, reverse=True):
+        fits = next((place for place, room in enumerate(left) if len(row) <= room), None)
+        if fits is None:
+            bins.append([row])
+            left.append(len(bins[0][0]) - len(row))
+        else:
+            bins[fits].append(row)
+            left[fits] -= len(row)
+    return [_joined(some) for some in bins]
+
+
+def _joined(rows: Sequence[Row]) -> Row:
+    offsets = np.cumsum([0, *(len(row) for row in rows[:-1])])
+    moved = list(zip(rows, offsets, strict=True))
+    return Row(
+        np.concatenate([row.tokens for row in rows]),
+        np.concatenate([row.positions for row in rows]),
+        np.concatenate([np.where(row.parents < 0, -1, row.parents + by) for row, by in moved]),
+        np.concatenate([row.until + by for row, by in moved]),
+        np.concatenate([row.weights for row in rows]),
+        {number: leaf + int(by) for row, by in moved for number, leaf in row.leaves.items()},
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows as tensors: B rows padded to S tokens, T scored tokens in all."""
+
+    tokens: torch.Tensor
+    """[B, S], int64; 0 where padded."""
+    positions: torch.Tensor
+    """[B, S], int64."""
+    until: torch.Tensor
+    """[B, S], int64; padding sees itself only."""
+    real: torch.Tensor
+    """[B, S], bool: not padding."""
+    scored: torch.Tensor
+    """[T], int64: index into the B x S tokens of the one that predicts each target."""
+    targets: torch.Tensor
+    """[T], int64."""
+    weights: torch.Tensor
+    """[T], float32."""
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on a device."""
+        return Batch(
+            self.tokens.to(device),
+            self.positions.to(device),
+            self.until.to(device),
+            self.real.to(device),
+            self.scored.to(device),
+            self.targets.to(device),
+            self.weights.to(device),
+        )
+
+    def mask(self, dtype: torch.dtype) -> torch.Tensor:
+        """[B, 1, S, S], additive: 0 where a token sees another one, else the lowest number."""
+        here = torch.arange(self.tokens.shape[1], device=self.tokens.device)
+        row, column = here[:, None], here[None, :]
+        sees = (column <= row) & (row < self.until[:, None, :])
+        hidden = torch.full((), torch.finfo(dtype).min, dtype=dtype, device=sees.device)
+        return torch.where(sees, torch.zeros_like(hidden), hidden)[:, None]
+
+
+def batches(rows: Sequence[Row]) -> Iterator[Batch]:
+    """Rows in batches of at most `BATCH_TOKENS` tokens (or one row), longest rows first."""
+    waiting = sorted(rows, key=len, reverse=True)
+    while waiting:
+        count = max(1, BATCH_TOKENS // len(waiting[0]))
+        yield _batch(waiting[:count])
+        waiting = waiting[count:]
+
+
+def _batch(rows: Sequence[Row]) -> Batch:
+    width = len(rows[0])
+    shape = (len(rows), width)
+    tokens, positions = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+    until = np.tile(np.arange(1, width + 1), (len(rows), 1))
+    real = np.zeros(shape, np.bool_)
+    scored, targets, weights = [], [], []
+    for number, row in enumerate(rows):
+        size = len(row)
+        tokens[number, :size], positions[number, :size] = row.tokens, row.positions
+        until[number, :size], real[number, :size] = row.until, True
+        at = np.flatnonzero(row.weights)
+        scored.append(row.parents[at] + number * width)
+        targets.append(row.tokens[at])
+        weights.append(row.weights[at])
+    return Batch(
+        torch.from_numpy(tokens),
+        torch.from_numpy(positions),
+        torch.from_numpy(until),
+        torch.from_numpy(real),
+        torch.from_numpy(np.concatenate(scored)),
+        torch.from_numpy(np.concatenate(targets)),
+        torch.from_numpy(np.concatenate(weights)),
+    )
