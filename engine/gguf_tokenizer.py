@@ -1,0 +1,162 @@
+"""A Hugging Face tokenizer as the metadata of a GGUF file.
+
+Two kinds are written: byte-level BPE whose rule for cutting words is one that llama.cpp has a name
+for, and BPE over characters with byte fallback, which is what SentencePiece files become.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from store.errors import BadInput
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gguf import GGUFWriter
+    from tokenizers import Tokenizer
+
+_CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
+_REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+_WORD_RULES = {  # how text is cut into words before the merges, and llama.cpp's name for it
+    _CONTRACTIONS + r"\p{N}" + _REST: "qwen2",
+    _CONTRACTIONS + r"\p{N}{1,3}" + _REST: "llama-bpe",
+}
+
+
+def load_tokenizer(folder: Path) -> Tokenizer:
+    """The tokenizer of a folder, as transformers sets it up.
+
+    Raises:
+        BadInput: there is none that needs no Python code of its own.
+    """
+    tokenizer: Tokenizer = _load(folder).backend_tokenizer
+    return tokenizer
+
+
+def _load(folder: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (ValueError, OSError, KeyError) as error:
+        line = (str(error).splitlines() or ["unknown error"])[0]
+        raise BadInput(f"The tokenizer in {folder} cannot be loaded: {line}") from None
+    if not hasattr(tokenizer, "backend_tokenizer"):
+        raise BadInput(f"{folder} has no tokenizer.json: save its tokenizer with transformers.")
+    return tokenizer
+
+
+def write_tokenizer(writer: GGUFWriter, folder: Path, size: int) -> None:
+    """Write tokens, merges or scores, special tokens and chat template.
+
+    Args:
+        writer: the file, before its header is written.
+        folder: where the tokenizer is.
+        size: rows of the embedding; ids that no token has are filled.
+
+    Raises:
+        BadInput: the tokenizer is of another kind.
+    """
+    from gguf import TokenType
+
+    loaded = _load(folder)
+    tokenizer: Tokenizer = loaded.backend_tokenizer
+    told = json.loads(tokenizer.to_str())
+    model = told["model"]
+    if model["type"] != "BPE":
+        raise BadInput(
+            f"{folder} has a {model['type']} tokenizer, and only BPE is written as GGUF here: "
+            "convert it with llama.cpp's convert_hf_to_gguf.py."
+        )
+    tokens = [f"[PAD{number}]" for number in range(size)]
+    kinds = [TokenType.UNUSED] * size
+    named = {token["content"]: token["id"] for token in told["added_tokens"]}
+    if max([*model["vocab"].values(), *named.values()]) >= size:
+        raise BadInput(f"{folder} has more tokens than the {size} rows of its embedding.")
+    for text, number in model["vocab"].items():
+        byte = model.get("byte_fallback") and len(text) == 6 and text.startswith("<0x")
+        tokens[number] = text
+        kinds[number] = TokenType.BYTE if byte else TokenType.NORMAL
+    for token in told["added_tokens"]:
+        tokens[token["id"]] = token["content"]
+        kinds[token["id"]] = TokenType.CONTROL if token["special"] else TokenType.USER_DEFINED
+    # A merge is a pair, or in older files one text with a space.
+    merges = [pair.split(" ", 1) if isinstance(pair, str) else pair for pair in model["merges"]]
+    if model.get("byte_fallback"):
+        unknown = model["vocab"].get(model.get("unk_token"))
+        if unknown is not None:
+            kinds[unknown] = TokenType.UNKNOWN
+            writer.add_unk_token_id(unknown)
+        writer.add_tokenizer_model("llama")
+        writer.add_tokenizer_pre("default")
+        writer.add_token_scores(_scores(tokens, merges))
+        writer.add_add_space_prefix(_prepends_space(told))
+    else:
+        writer.add_tokenizer_model("gpt2")
+        writer.add_tokenizer_pre(_word_rule(folder, told))
+        writer.add_token_merges([" ".join(pair) for pair in merges])
+    writer.add_token_list(tokens)
+    writer.add_token_types(kinds)
+    _write_ends(writer, folder, loaded)
+    if isinstance(loaded.chat_template, str):
+        writer.add_chat_template(loaded.chat_template)
+
+
+def _scores(tokens: list[str], merges: list[list[str]]) -> list[float]:
+    """The earlier a token's first merge, the higher its score; others are never merged."""
+    ranks: dict[str, int] = {}
+    for rank, pair in enumerate(merges):
+        ranks.setdefault("".join(pair), rank)
+    return [-float(ranks.get(token, len(merges))) for token in tokens]
+
+
+def _parts(told: dict[str, Any], step: str) -> list[dict[str, Any]]:
+    """The single normalizers or pre-tokenizers of a tokenizer."""
+    whole = told[step]
+    if whole is None:
+        return []
+    inner: list[dict[str, Any]] = whole.get("normalizers") or whole.get("pretokenizers") or [whole]
+    return inner
+
+
+def _prepends_space(told: dict[str, Any]) -> bool:
+    return any(part["type"] == "Prepend" for part in _parts(told, "normalizer")) or any(
+        part["type"] == "Metaspace" and part.get("prepend_scheme") in ("always", "first")
+        for part in _parts(told, "pre_tokenizer")
+    )
+
+
+def _word_rule(folder: Path, told: dict[str, Any]) -> str:
+    parts = _parts(told, "pre_tokenizer")
+    kinds = [part["type"] for part in parts]
+    if kinds == ["ByteLevel"] and parts[0].get("use_regex", True):
+        return "gpt-2"
+    if kinds == ["Digits", "ByteLevel"] and parts[0].get("individual_digits"):
+        return "smollm"
+    if kinds == ["Split", "ByteLevel"]:
+        rule = _WORD_RULES.get(parts[0]["pattern"].get("Regex", ""))
+        if rule:
+            return rule
+    raise BadInput(
+        f"{folder} cuts text into words by a rule that is not known here: "
+        "convert it with llama.cpp's convert_hf_to_gguf.py."
+    )
+
+
+def _write_ends(writer: GGUFWriter, folder: Path, loaded: Any) -> None:
+    """The special tokens, and which of them are put around a text."""
+    if loaded.eos_token_id is None:
+        raise BadInput(f"{folder} names no end token (eos_token), so no path could end.")
+    writer.add_eos_token_id(loaded.eos_token_id)
+    if loaded.bos_token_id is not None:
+        writer.add_bos_token_id(loaded.bos_token_id)
+    if loaded.pad_token_id is not None:
+        writer.add_pad_token_id(loaded.pad_token_id)
+    around = loaded.backend_tokenizer.encode("").ids
+    writer.add_add_bos_token(
+        loaded.bos_token_id is not None and around[:1] == [loaded.bos_token_id]
+    )
+    # One token that is both start and end stands before the text.
+    writer.add_add_eos_token(len(around) > 1 and around[-1] == loaded.eos_token_id)
