@@ -41,6 +41,11 @@ CONTROL_SHARE = 0.03
 """Share of questions that `fast` runs to full m, to measure how often it changes a decision."""
 
 
+COMPARED = 16
+"""Prompts, spread over a task, whose common beginning is taken for that of all. A prompt that
+begins otherwise is evaluated alone."""
+
+
 @dataclass(slots=True)
 class _Open:
     """A question whose vote does not stand yet."""
@@ -201,14 +206,13 @@ class _Source:
         self._prefix = self._common_prefix(questions)
 
     def _common_prefix(self, questions: Sequence[Question]) -> tuple[int, ...]:
-        """The tokens that begin every prompt of the task: what two unlike questions share."""
+        """The tokens that begin every prompt of the task: its worked examples."""
         if len(questions) < 2:
             return ()
-        first, last = (
-            self._tokens(self.prompt_of(question)) for question in (questions[0], questions[-1])
-        )
-        same = takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))
-        return tuple(token for token, _ in same)
+        step = max(1, len(questions) // COMPARED)
+        some = [self._tokens(self.prompt_of(question)) for question in questions[::step]]
+        same = takewhile(lambda tokens: len(set(tokens)) == 1, zip(*some, strict=False))
+        return tuple(tokens[0] for tokens in same)
 
     def _tokens(self, prompt: Prompt) -> tuple[int, ...]:
         if prompt.style is PromptStyle.CHAT:

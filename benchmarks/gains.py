@@ -1,0 +1,308 @@
+"""What LMSI is worth on the embedded models: fresh seeds, control arms, and every claim as measured.
+
+    python -m benchmarks.gains                          # three seeds, hours on 2 cores
+    python -m benchmarks.gains --seeds 101 --eval 500   # a look
+
+For each seed it runs the demo's loop, through the real command line, on questions that no other seed
+has drawn. Then it trains the same models with the same budget on *unvoted* paths: as many questions and
+paths, taken without looking at any vote, the path's own answer taught as right. LMSI has to beat that,
+or the vote is worth nothing. Truth about pool questions comes from the world's solver, outside of any
+project. Started again, it goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine import curation, runs, stages, statistics
+from engine.demo import world
+from engine.evaluation import compare
+from engine.launch import process_start
+from engine.progress import Progress, Work
+from engine.project import open_project
+from engine.prompts import answer_sentence, render
+from lmsi_tui.format import percent, points, probability
+from store import evaluations, examples, jobs, models, paths, questions, votes
+from store.connection import connect, transaction
+from store.records import EndReason, JobKind, JobState, Method, Split, Stage
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Sequence
+
+    from engine.evaluation import Comparison
+    from engine.project import Project
+    from store.records import Evaluation, Model, Question, Reading, Run
+    from store.records import Path as Sampled
+
+SEEDS = (101, 102, 103)
+"""Not used while the world and the settings were chosen."""
+POOL, EVALUATION = 1000, 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Something that should hold: a gain between two models whose interval lies above a bound."""
+
+    says: str
+    before: str
+    after: str
+    method: Method
+    least_gain: float = 0.0
+    least_low: float = 0.0
+
+
+CLAIMS = (
+    Claim("untouched l beats m", "pebble-m/base", "pebble-l/base", Method.COT),
+    Claim("untouched m beats s", "pebble-s/base", "pebble-m/base", Method.COT),
+    Claim("LMSI: greedy", "pebble-l/base", "pebble-l/lmsi", Method.COT, least_gain=0.05),
+    Claim("LMSI: one path", "pebble-l/base", "pebble-l/lmsi", Method.SINGLE),
+    Claim("LMSI: vote not worse", "pebble-l/base", "pebble-l/lmsi", Method.SC, -1.0, -0.02),
+    Claim("distilled m beats l", "pebble-l/base", "pebble-m/distilled", Method.COT),
+    Claim("distilled s beats m", "pebble-m/base", "pebble-s/distilled", Method.COT),
+    Claim("vote: l, greedy", "pebble-l/control", "pebble-l/lmsi", Method.COT),
+    Claim("vote: l, one path", "pebble-l/control", "pebble-l/lmsi", Method.SINGLE),
+    Claim("vote: m, greedy", "pebble-m/control", "pebble-m/distilled", Method.COT),
+    Claim("vote: m, one path", "pebble-m/control", "pebble-m/distilled", Method.SINGLE),
+    Claim("vote: s, greedy", "pebble-s/control", "pebble-s/distilled", Method.COT),
+    Claim("vote: s, one path", "pebble-s/control", "pebble-s/distilled", Method.SINGLE),
+)
+
+
+def main() -> None:
+    """Measure each seed, then all of them together."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
+    parser.add_argument("--pool", type=int, default=POOL)
+    parser.add_argument("--eval", type=int, default=EVALUATION, dest="evaluation")
+    parser.add_argument("--folder", type=Path, default=Path("build/gains"))
+    parser.add_argument("--set", action="append", default=[], help="a setting of the demo")
+    asked = parser.parse_args()
+    projects = []
+    for seed in asked.seeds:
+        project = run_loop(asked.folder / f"seed-{seed}", seed, asked)
+        run_control(project, seed)
+        with connect(project.database, read_only=True) as conn:
+            print_seed(conn, seed)
+        projects.append(project)
+    held = print_claims(projects)
+    (asked.folder / "gains.json").write_text(json.dumps(held, indent=1) + "\n")
+
+
+def run_loop(folder: Path, seed: int, asked: argparse.Namespace) -> Project:
+    """Run the demo as a person would, or find that it was run."""
+    command = [sys.executable, "-m", "lmsi_tui", "demo", str(folder), "--headless", "--json"]
+    command += ["--seed", str(seed), "--pool", str(asked.pool), "--eval", str(asked.evaluation)]
+    for option in asked.set:
+        command += ["--set", option]
+    began = time.monotonic()
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    report = json.loads(done.stdout.splitlines()[-1])
+    print(
+        f"\nseed {seed}: the loop took {report['seconds'] / 60:.1f} min, "
+        f"at most {report['peak_rss_mb']:,.0f} MB ({time.monotonic() - began:.0f} s in this call)",
+        flush=True,
+    )
+    return open_project(folder)
+
+
+def run_control(project: Project, seed: int) -> None:
+    """Train and measure the three models on unvoted paths; nothing to do when that was done."""
+    ticks = process_start(os.getpid())
+    assert ticks is not None
+    with connect(project.database) as conn:
+        jobs.requeue_lost(conn, lambda pid, start: process_start(pid) == start)
+        with transaction(conn):
+            queued, _ = jobs.enqueue(conn, JobKind.FINETUNE, {"control": seed})
+        job = jobs.claim(conn, os.getpid(), ticks)
+        assert job is not None
+        assert job.id == queued.id
+        work = Work(project, conn, Progress(conn, job.id), {})
+        settings = project.settings
+        teacher = models.by_name(conn, settings.model.teacher)
+        assert teacher is not None
+        run = runs.pool_run(work, teacher, settings.sample)
+        frozen = freeze_unvoted(work, run, teacher, seed)
+        for name, training in (
+            (teacher.name, settings.finetune),
+            *((student, settings.distill) for student in settings.model.students),
+        ):
+            base = models.by_name(conn, name)
+            assert base is not None
+            trained = stages.train_on(work, base, frozen, training, Stage.CONTROL)
+            model = models.by_name(conn, str(trained["model"]))
+            assert model is not None
+            stages.measure(work, model)
+        jobs.finish(conn, job.id, JobState.DONE, "done", None, {})
+
+
+def freeze_unvoted(work: Work, run: Run, teacher: Model, seed: int) -> stages.TrainingSet:
+    """As many questions and paths as LMSI kept, the questions drawn at random, the paths the first.
+
+    Every question has at least the first few paths, whatever its vote, so they are a fair sample of
+    what the model writes. Paths without an answer are left out, which favours the control.
+    """
+    voted = next(one for one in examples.sets(work.conn) if one.run_id == run.id)
+    rows = examples.examples(work.conn, voted.key)
+    budget = len({row.path_id for row in rows if row.path_id is not None})
+    pool = questions.by_split(work.conn, Split.POOL)
+    random.Random(seed).shuffle(pool)
+    kept: list[curation.Kept] = []
+    cap = work.settings.sample.cap
+    for question in pool[: voted.questions]:
+        taken = answered(paths.for_question(work.conn, run.id, question.id))[: cap or None]
+        for answer in dict.fromkeys(answer for _, answer in taken):
+            same = tuple(path for path, its in taken if its == answer)[:budget]
+            budget -= len(same)
+            if same:
+                kept.append(curation.Kept(question, answer, same, len(same), False))
+    chosen = runs.exemplars(work, pool)
+    built = curation.build_examples(
+        kept,
+        lambda question, prompt_format: render(
+            question, prompt_format, run.prompt_style, chosen[question.task]
+        ),
+        answer_sentence,
+        formats=work.settings.curate.formats,
+        weighting=work.settings.curate.weighting,
+        validation_share=work.settings.curate.validation_share,
+        m=run.m,
+    )
+    frozen = curation.training_set(
+        built, kept, run, work.settings.curate, teacher.tokenizer_sha256, created_at=time.time()
+    )
+    with transaction(work.conn):
+        return examples.freeze(work.conn, frozen, built)
+
+
+def answered(pairs: Sequence[tuple[Sampled, Reading]]) -> list[tuple[Sampled, str]]:
+    """Whole paths with the answer that each reached, in index order."""
+    return [
+        (path, reading.answer)
+        for path, reading in pairs
+        if reading.answer is not None and path.end is not EndReason.LENGTH
+    ]
+
+
+def print_seed(conn: sqlite3.Connection, seed: int) -> None:
+    """Accuracies of one seed, and what the vote kept, judged by the world's solver."""
+    known = models.all_of(conn)
+    found = {(one.model_id, one.method): one for one in of_split(conn)}
+    print(f"{'model':20} {'direct':>18} {'greedy CoT':>18} {'one path':>18} {'vote':>18}")
+    for model in known:
+        cells = [cell(found.get((model.id, method))) for method in Method]
+        print(f"{model.name:20} " + " ".join(f"{text:>18}" for text in cells))
+    run = next(one for one in paths.runs(conn) if one.split is Split.POOL)
+    pool = {question.id: question for question in questions.by_split(conn, Split.POOL)}
+    print_kept(conn, run, pool)
+    for name in ("pebble-l/base", "pebble-l/lmsi", "pebble-l/control"):
+        model = next(one for one in known if one.name == name)
+        counts = paths.counts(conn, found[model.id, Method.SC].run_id)
+        print(
+            f"{name}: {counts.ended / counts.paths:.1%} of sampled paths end properly", flush=True
+        )
+
+
+def print_kept(conn: sqlite3.Connection, run: Run, pool: dict[int, Question]) -> None:
+    """How good the kept set is: right answers, and the share of careful paths."""
+    decided = {vote.question_id: vote for vote in votes.for_run(conn, run.id)}
+    kept = [vote for vote in decided.values() if vote.decision == "keep"]
+    right = sum(vote.winner == world.solve(pool[vote.question_id].text) for vote in kept)
+    careful = {"all": [0, 0], "kept": [0, 0]}
+    correct = {"careful": [0, 0], "quick": [0, 0], "other": [0, 0]}
+    for question_id, vote in decided.items():
+        truth = world.solve(pool[question_id].text)
+        taken = paths.for_question(conn, run.id, question_id)
+        for path, reading in taken[: run.cap or None]:
+            style = world.style_of(path.text)
+            careful["all"][0] += style == "careful"
+            careful["all"][1] += 1
+            correct[style][0] += reading.answer == truth
+            correct[style][1] += 1
+        if vote.decision == "keep":
+            agreeing = [path for path, its in taken if its.answer == vote.winner]
+            styles = [world.style_of(path.text) for path in agreeing[: run.cap or None]]
+            careful["kept"][0] += styles.count("careful")
+            careful["kept"][1] += len(styles)
+    shares = {name: done / max(1, total) for name, (done, total) in careful.items()}
+    by_style = ", ".join(
+        f"{name} {done / max(1, total):.1%}" for name, (done, total) in correct.items()
+    )
+    print(
+        f"kept {len(kept)} of {len(decided)} questions, {right / max(1, len(kept)):.1%} of them "
+        f"right; careful paths {shares['all']:.1%} of all, {shares['kept']:.1%} of the kept; "
+        f"paths right by style: {by_style}"
+    )
+
+
+def print_claims(projects: Sequence[Project]) -> list[dict[str, object]]:
+    """Each claim on each seed, and on all questions of all seeds together."""
+    written: list[dict[str, object]] = []
+    print(f"\n{'claim':24} {'seed':>6} {'n':>6} {'gain':>7} {'95 %':>16} {'p':>8}  holds")
+    for claim in CLAIMS:
+        every: tuple[list[bool], list[bool]] = ([], [])
+        for project in projects:
+            with connect(project.database, read_only=True) as conn:
+                before, after = (evaluation_of(conn, claim, name) for name in sides(claim))
+                compared = compare(conn, before, after)
+                assert compared is not None
+                first, second = (evaluations.answers(conn, one.id) for one in (before, after))
+            for pile, answers in zip(every, (first, second), strict=True):
+                pile += [answers[i] for i in sorted(first.keys() & second.keys())]
+            seed = str(project.settings.sample.seed)
+            written.append(line(claim, seed, compared))
+        if len(projects) > 1:
+            written.append(line(claim, "all", statistics.paired(*every)))
+    return written
+
+
+def sides(claim: Claim) -> tuple[str, str]:
+    """The names of the two models."""
+    return claim.before, claim.after
+
+
+def line(claim: Claim, seed: str, found: Comparison | statistics.Paired) -> dict[str, object]:
+    """Print one measured claim and give it as JSON."""
+    holds = found.gain >= claim.least_gain and found.low > claim.least_low
+    interval = f"{points(found.low)} to {points(found.high)}"
+    print(
+        f"{claim.says:24} {seed:>6} {found.n:>6} {points(found.gain):>7} {interval:>16} "
+        f"{probability(found.p):>8}  {'yes' if holds else 'NO'}",
+        flush=True,
+    )
+    numbers = {"n": found.n, "gain": found.gain, "low": found.low, "high": found.high}
+    return {**asdict(claim), "seed": seed, **numbers, "p": found.p, "holds": holds}
+
+
+def evaluation_of(conn: sqlite3.Connection, claim: Claim, name: str) -> Evaluation:
+    """The stored evaluation of a model that a claim needs."""
+    model = models.by_name(conn, name)
+    assert model is not None, name
+    return next(
+        one for one in of_split(conn) if (one.model_id, one.method) == (model.id, claim.method)
+    )
+
+
+def of_split(conn: sqlite3.Connection) -> list[Evaluation]:
+    """Evaluations on the questions of the pool's own kind."""
+    return [one for one in evaluations.all_of(conn) if one.split is Split.EVAL]
+
+
+def cell(one: Evaluation | None) -> str:
+    """An accuracy with its interval."""
+    if one is None:
+        return "–"
+    return f"{percent(one.accuracy)} ({percent(one.low)}–{percent(one.high)})"
+
+
+if __name__ == "__main__":
+    main()
