@@ -1,13 +1,13 @@
-"""What LMSI is worth on the embedded models: fresh seeds, control arms, and every claim as measured.
+"""What LMSI is worth on the embedded models: fresh seeds, control arms, each claim as measured.
 
     python -m benchmarks.gains                          # three seeds, hours on 2 cores
     python -m benchmarks.gains --seeds 101 --eval 500   # a look
 
-For each seed it runs the demo's loop, through the real command line, on questions that no other seed
-has drawn. Then it trains the same models with the same budget on *unvoted* paths: as many questions and
-paths, taken without looking at any vote, the path's own answer taught as right. LMSI has to beat that,
-or the vote is worth nothing. Truth about pool questions comes from the world's solver, outside of any
-project. Started again, it goes on where it stopped.
+For each seed it runs the demo's loop, through the real command line, on questions that no other
+seed has drawn. Then it trains the same models with the same budget on *unvoted* paths: as many
+questions and paths, taken without looking at any vote, the path's own answer taught as right. LMSI
+has to beat that, or the vote is worth nothing. Truth about pool questions comes from the world's
+solver, outside of any project. Started again, it goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from engine.evaluation import Comparison
     from engine.project import Project
-    from store.records import Evaluation, Model, Question, Reading, Run
+    from store.records import Evaluation, Model, Question, Reading, Run, TrainingSet
     from store.records import Path as Sampled
 
 SEEDS = (101, 102, 103)
@@ -145,7 +145,7 @@ def run_control(project: Project, seed: int) -> None:
         jobs.finish(conn, job.id, JobState.DONE, "done", None, {})
 
 
-def freeze_unvoted(work: Work, run: Run, teacher: Model, seed: int) -> stages.TrainingSet:
+def freeze_unvoted(work: Work, run: Run, teacher: Model, seed: int) -> TrainingSet:
     """As many questions and paths as LMSI kept, the questions drawn at random, the paths the first.
 
     Every question has at least the first few paths, whatever its vote, so they are a fair sample of

@@ -11,7 +11,7 @@ from store.records import Decision, Evaluation, JobKind, JobState, Model, Split
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 Json = dict[str, object]
 
@@ -23,6 +23,8 @@ class Report:
     models: Sequence[Model]
     evaluations: Sequence[Evaluation]
     comparisons: Sequence[Comparison]
+    ended: Mapping[int, float]
+    """By evaluation id: share of its run's paths that ended by themselves and were not cut."""
     status: Json
 
 
@@ -31,7 +33,13 @@ def build(conn: sqlite3.Connection) -> Report:
     newest: dict[tuple[int, str, str], Evaluation] = {}
     for one in evaluations.all_of(conn):
         newest[one.model_id, one.split, one.method] = one
-    return Report(models.all_of(conn), list(newest.values()), comparisons(conn), status(conn))
+    ended = {}
+    for one in newest.values():
+        counts = paths.counts(conn, one.run_id)
+        ended[one.id] = counts.ended / max(1, counts.paths)
+    return Report(
+        models.all_of(conn), list(newest.values()), comparisons(conn), ended, status(conn)
+    )
 
 
 def status(conn: sqlite3.Connection) -> Json:
@@ -106,14 +114,14 @@ def as_event(conn: sqlite3.Connection, seed: int) -> Json:
         "seconds": spent.get("seconds"),
         "peak_rss_mb": spent.get("peak_rss_mb"),
         "evaluations": [
-            _evaluation(one, names[one.model_id])
+            _evaluation(one, names[one.model_id], built.ended[one.id])
             for one in built.evaluations
             if one.split is Split.EVAL
         ],
         "comparisons": [_comparison(one) for one in built.comparisons if one.split is Split.EVAL],
         "out_of_domain": {
             "evaluations": [
-                _evaluation(one, names[one.model_id])
+                _evaluation(one, names[one.model_id], built.ended[one.id])
                 for one in built.evaluations
                 if one.split is Split.OOD
             ],
@@ -125,7 +133,7 @@ def as_event(conn: sqlite3.Connection, seed: int) -> Json:
     }
 
 
-def _evaluation(one: Evaluation, model: Model) -> Json:
+def _evaluation(one: Evaluation, model: Model, ended: float) -> Json:
     return {
         "model": model.name,
         "stage": model.stage,
@@ -135,6 +143,8 @@ def _evaluation(one: Evaluation, model: Model) -> Json:
         "accuracy": one.accuracy,
         "low": one.low,
         "high": one.high,
+        "abstained": one.abstained,
+        "ended": ended,
     }
 
 

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from lmsi_tui.format import percent, points, probability
 from lmsi_tui.text import plain, printable
-from store.records import Evaluation, Method, Model, Split
+from store.records import Evaluation, Method, Split
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +30,7 @@ def print_report(console: Console, report: Report) -> None:
     for split in Split:
         rows = [one for one in report.evaluations if one.split is split]
         if rows:
-            console.print(_accuracies(report.models, rows, split))
+            console.print(_accuracies(report, rows, split))
     if report.comparisons:
         console.print(_gains(report))
         for line in verdicts(report):
@@ -39,7 +39,7 @@ def print_report(console: Console, report: Report) -> None:
         console.print("Nothing was measured yet: `lmsi-tui evaluate`.", markup=False)
 
 
-def _accuracies(models: Sequence[Model], rows: Sequence[Evaluation], split: Split) -> Table:
+def _accuracies(report: Report, rows: Sequence[Evaluation], split: Split) -> Table:
     n = max(one.n for one in rows)
     k = max(one.k for one in rows)
     names = {Split.EVAL: "evaluation questions", Split.OOD: "out-of-domain questions"}
@@ -52,10 +52,14 @@ def _accuracies(models: Sequence[Model], rows: Sequence[Evaluation], split: Spli
         table.add_column(
             f"{title} @{k}" if method is Method.SC else title, justify="right", no_wrap=True
         )
-    for model in models:
+    table.add_column("paths that end", justify="right", no_wrap=True)
+    for model in report.models:
         cells = {one.method: one for one in rows if one.model_id == model.id}
         if cells:
-            table.add_row(plain(model.name), *(_cell(cells.get(method)) for method in TITLES))
+            sampled = cells.get(Method.SC)
+            ended = percent(report.ended[sampled.id]) if sampled else "–"
+            shown = [_cell(cells.get(method)) for method in TITLES]
+            table.add_row(plain(model.name), *shown, ended)
     return table
 
 
