@@ -174,7 +174,8 @@ def _is_archived(path: Path, wal: Path) -> bool:
 
     Readers of a WAL database create a file beside it, which a read-only folder does not allow.
     """
-    return not os.access(path.parent, os.W_OK) and not (wal.exists() and wal.stat().st_size)
+    writable = os.access(path.parent, os.W_OK, effective_ids=True)
+    return not writable and not (wal.exists() and wal.stat().st_size)
 
 
 def _checkpoint(conn: _Connection) -> None:

@@ -1,0 +1,132 @@
+"""A database of any released version becomes today's, with everything in it.
+
+`schemas/N.sql` is the dump of a small database as version N wrote it; a released one is never
+edited. A new version adds a migration and its own file: `"\\n".join(conn.iterdump())` with the
+`user_version` of that version.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from store import evaluations, examples, jobs, models, paths, questions, reviews, votes
+from store.connection import APPLICATION_ID, connect
+from store.errors import BadInput
+from store.records import Split
+from store.schema import SCHEMA_VERSION, ensure_schema
+
+SCHEMAS = Path(__file__).parent / "schemas"
+RELEASED = range(1, SCHEMA_VERSION + 1)
+
+Shape = list[tuple[str, str, str]]
+
+
+def released(version: int, path: Path) -> None:
+    with closing(sqlite3.connect(path)) as conn:
+        conn.executescript((SCHEMAS / f"{version}.sql").read_text(encoding="utf-8"))
+
+
+def shape(path: Path) -> Shape:
+    with closing(sqlite3.connect(path)) as conn:
+        return conn.execute(
+            "SELECT type, name, sql FROM sqlite_schema"
+            " WHERE sql IS NOT NULL AND name NOT LIKE '%_sqlite_migrations%' ORDER BY type, name"
+        ).fetchall()
+
+
+def test_every_released_schema_is_kept() -> None:
+    assert sorted(path.name for path in SCHEMAS.iterdir()) == [f"{n}.sql" for n in RELEASED]
+
+
+@pytest.mark.parametrize("version", RELEASED)
+def test_a_released_database_becomes_todays_with_its_rows(version: int, tmp_path: Path) -> None:
+    old, new = tmp_path / "old.db", tmp_path / "new.db"
+    released(version, old)
+    ensure_schema(old)
+    ensure_schema(new)
+    assert shape(old) == shape(new)
+    with connect(old) as conn:
+        assert conn.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        assert conn.execute("PRAGMA foreign_key_check").fetchall() == []
+        run = paths.runs(conn)[0]
+        asked = questions.by_split(conn, Split.POOL)
+        assert len(asked) == 3
+        assert len(questions.gold_for(conn, Split.EVAL)) == 2
+        assert len(paths.for_question(conn, run.id, asked[0].id)) == 2
+        assert paths.counts(conn, run.id).tokens == 6
+        assert len(votes.for_run(conn, run.id)) == 1
+        assert len(reviews.standing(conn, run.id)) == 1
+        (frozen,) = examples.sets(conn)
+        assert len(examples.examples(conn, frozen.key)) == 1
+        (measured,) = evaluations.all_of(conn)
+        assert len(evaluations.answers(conn, measured.id)) == 2
+        assert len(models.all_of(conn)) == 1
+        (job,) = jobs.all_of(conn)
+        assert len(jobs.metrics(conn, job.id)) == 1
+
+
+def test_a_database_is_made_in_wal_mode_and_marked_as_ours(tmp_path: Path) -> None:
+    path = tmp_path / "a b?#%.db"
+    ensure_schema(path)
+    with connect(path) as conn:
+        assert conn.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert conn.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
+        assert conn.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
+
+
+def test_a_current_database_is_not_written(tmp_path: Path) -> None:
+    path = tmp_path / "lmsi.db"
+    ensure_schema(path)
+    before = path.read_bytes()
+    ensure_schema(path)
+    assert path.read_bytes() == before
+
+
+def test_a_newer_database_is_refused_and_left_alone(database: Path) -> None:
+    with closing(sqlite3.connect(database)) as conn:
+        conn.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    before = database.read_bytes()
+    with pytest.raises(BadInput, match="newer version of the program"):
+        ensure_schema(database)
+    with pytest.raises(BadInput, match="newer version of the program"), connect(database):
+        pass
+    assert database.read_bytes() == before
+
+
+def test_an_older_database_says_what_brings_it_up_to_date(tmp_path: Path) -> None:
+    path = tmp_path / "lmsi.db"
+    path.touch()
+    with pytest.raises(BadInput, match="lmsi-tui status"), connect(path):
+        pass
+
+
+def test_the_database_of_another_program_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "lmsi.db"
+    with closing(sqlite3.connect(path)) as conn:
+        conn.execute("CREATE TABLE holiday (id)")
+    before = path.read_bytes()
+    with pytest.raises(BadInput, match="another program"):
+        ensure_schema(path)
+    assert path.read_bytes() == before
+
+
+def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "lmsi.db"
+    path.write_text("These are my notes, not a database, and they are long enough. " * 20)
+    with pytest.raises(BadInput, match=r"lmsi\.db is not a database"):
+        ensure_schema(path)
+    with pytest.raises(BadInput, match=r"lmsi\.db is not a database"), connect(path):
+        pass
+    assert path.read_text().startswith("These are my notes")
+
+
+def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="cannot be used"):
+        ensure_schema(tmp_path / "nowhere" / "lmsi.db")
+    with pytest.raises(BadInput, match="no database at"), connect(tmp_path / "lmsi.db"):
+        pass
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,146 @@
+"""The order of the packages, from their source and from fresh interpreters.
+
+`store` knows nothing of `engine`, `engine` nothing of `lmsi_tui`, and the process of the app and
+the command line never loads what runs models.
+"""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from store.connection import DATABASE
+from store.schema import ensure_schema
+
+ROOT = Path(__file__).parents[1]
+LAYERS = ("store", "engine", "lmsi_tui")
+MODELS = frozenset({"torch", "transformers", "peft", "llama_cpp", "gguf", "accelerate"})
+SLOW = MODELS | {"sqlite_utils", "scipy", "pyarrow", "math_verify"}
+"""What neither the app nor the command line imports: seconds, and hundreds of megabytes."""
+
+SOURCES = sorted(path for layer in LAYERS for path in (ROOT / layer).rglob("*.py"))
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported(source: str) -> set[str]:
+    """Top-level packages that a module imports anywhere, in functions too."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute, so that this test can read them"
+            assert node.module is not None
+            found.add(node.module.partition(".")[0])
+        elif isinstance(node, ast.Call):
+            found |= imported_by_call(node)
+    return found
+
+
+def imported_by_call(node: ast.Call) -> set[str]:
+    """What `import_module("x")` and `__import__("x")` import."""
+    name = node.func.attr if isinstance(node.func, ast.Attribute) else None
+    name = node.func.id if isinstance(node.func, ast.Name) else name
+    if name not in ("import_module", "__import__") or not node.args:
+        return set()
+    target = node.args[0]
+    assert isinstance(target, ast.Constant), "an import that no reader can see"
+    assert isinstance(target.value, str)
+    return {target.value.partition(".")[0]}
+
+
+def refused(path: Path) -> frozenset[str]:
+    """What a module of this layer may not import."""
+    layer = path.relative_to(ROOT).parts[0]
+    higher = frozenset(LAYERS[LAYERS.index(layer) + 1 :])
+    if layer == "lmsi_tui":
+        return MODELS | {"sqlite_utils"}
+    if path == ROOT / "store" / "schema.py":
+        return higher | MODELS
+    if layer == "store":
+        return higher | SLOW | {"numpy"}
+    return higher | {"sqlite_utils"}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_name)
+def test_a_module_imports_nothing_of_a_higher_layer(path: Path) -> None:
+    assert imported(path.read_text(encoding="utf-8")) & refused(path) == set()
+
+
+def test_the_test_sees_imports_wherever_they_are() -> None:
+    source = """
+import a.b
+from c.d import e
+def f():
+    import g
+    from importlib import import_module
+    import_module("h.i")
+    __import__("j")
+if TYPE_CHECKING:
+    from k import l
+"""
+    assert imported(source) == {"a", "c", "g", "importlib", "h", "j", "k"}
+
+
+def loaded_after(script: str, *arguments: object) -> set[str]:
+    """Top-level packages in memory when a fresh interpreter has run a script."""
+    tell = "\nimport sys; print(*{name.partition('.')[0] for name in sys.modules})"
+    ran = subprocess.run(
+        [sys.executable, "-c", script + tell, *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(ran.stdout.splitlines()[-1].split())
+
+
+def test_the_command_line_loads_no_model_library() -> None:
+    loaded = loaded_after(
+        "from lmsi_tui.cli import run\n"
+        "try:\n    run(['--help'])\nexcept SystemExit as end:\n    assert end.code == 0"
+    )
+    assert "lmsi_tui" in loaded
+    assert loaded & SLOW == set()
+
+
+@pytest.mark.parametrize("command", ["jobs", "status", "report"])
+def test_a_command_that_reads_loads_no_model_library(command: str, tmp_path: Path) -> None:
+    (tmp_path / "lmsi.toml").touch()
+    ensure_schema(tmp_path / DATABASE)
+    loaded = loaded_after(
+        "import sys\nfrom lmsi_tui.cli import run\nassert run(sys.argv[1:]) == 0",
+        command,
+        tmp_path,
+        "--json",
+    )
+    assert {"store", "engine"} <= loaded
+    assert loaded & MODELS == set()
+    assert "sqlite_utils" not in loaded
+
+
+def test_the_store_loads_only_the_standard_library_when_the_schema_is_current(
+    tmp_path: Path,
+) -> None:
+    ensure_schema(tmp_path / DATABASE)
+    modules = [module_name(path) for path in SOURCES if path.parent.name == "store"]
+    loaded = loaded_after(
+        f"import sys, {', '.join(modules)}\n"
+        "from pathlib import Path\n"
+        "path = Path(sys.argv[1])\n"
+        "store.schema.ensure_schema(path)\n"
+        "with store.connection.connect(path) as conn:\n"
+        "    assert store.jobs.all_of(conn) == []",
+        tmp_path / DATABASE,
+    )
+    own = {"store", "__main__", *sys.stdlib_module_names}
+    # What the interpreter itself loads at its start (editable installs, coverage, certificates).
+    assert loaded - own <= loaded_after("pass")
