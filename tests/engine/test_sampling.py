@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from engine import runs, sampling, stages
+from engine.backends.scripted import open_scripted
+from engine.progress import PauseWished
+from engine.project import Project, changed
+from store import jobs, models, paths, questions, votes
+from store.connection import connect, transaction
+from store.errors import WorkFailed
+from store.records import Decision, JobKind, JobState, Split
+from tests.projects import TEACHER, claimed, scripted_project
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from engine.backends.protocol import Generation, PathSource, Sampling
+    from engine.progress import Work
+    from store.records import Run
+
+Stored = dict[tuple[str, int], tuple[str, tuple[int, ...]]]
+
+
+def with_settings(project: Project, **sample: object) -> Project:
+    return replace(project, settings=changed(project.settings, {"sample": sample}))
+
+
+def sampled(project: Project) -> Run:
+    """Sample the pool to its end and give the run."""
+    with connect(project.database) as conn:
+        work = claimed(conn, project, JobKind.SAMPLE)
+        stages.sample(work)
+        jobs.finish(conn, work.progress.job_id, JobState.DONE, "done", None, {})
+        return next(one for one in paths.runs(conn) if one.split is Split.POOL)
+
+
+def everything(project: Project, run: Run) -> tuple[Stored, dict[str, tuple[object, ...]]]:
+    """Paths and votes by what they are, not by row numbers."""
+    with connect(project.database, read_only=True) as conn:
+        pool = questions.by_split(conn, Split.POOL)
+        drawn = {
+            (question.key, path.index): (path.text, path.token_ids)
+            for question in pool
+            for path, _ in paths.for_question(conn, run.id, question.id)
+        }
+        keys = {question.id: question.key for question in pool}
+        counted = {
+            keys[vote.question_id]: (vote.winner, vote.tally, vote.drawn, vote.decision)
+            for vote in votes.for_run(conn, run.id)
+        }
+    return drawn, counted
+
+
+def test_every_vote_stands_when_sampling_ends(tmp_path: Path) -> None:
+    project = scripted_project(tmp_path)
+    run = sampled(project)
+    _, counted = everything(project, run)
+    assert len(counted) == 12
+    assert Decision.OPEN not in {decision for *_, decision in counted.values()}
+
+
+def test_full_m_draws_every_path_once(tmp_path: Path) -> None:
+    project = scripted_project(tmp_path, changes={"sample": {"m": 8, "early_stop": "off"}})
+    run = sampled(project)
+    drawn, _ = everything(project, run)
+    per_question = Counter(key for key, _ in drawn)
+    assert set(per_question.values()) == {8}
+    assert {index for _, index in drawn} == set(range(8))
+
+
+def test_exact_early_stop_decides_as_the_full_m_and_draws_less(tmp_path: Path) -> None:
+    sample = {"m": 16, "cap": 4}
+    full = scripted_project(tmp_path / "a", changes={"sample": sample | {"early_stop": "off"}})
+    early = scripted_project(tmp_path / "b", changes={"sample": sample})
+    all_paths, all_votes = everything(full, sampled(full))
+    some_paths, some_votes = everything(early, sampled(early))
+    assert len(some_paths) < len(all_paths)
+    assert some_paths.items() <= all_paths.items()
+    kept = {key for key, (*_, decision) in all_votes.items() if decision is Decision.KEEP}
+    assert kept == {key for key, (*_, decision) in some_votes.items() if decision is Decision.KEEP}
+    assert 0 < len(kept) < len(all_votes)
+    for key in kept:
+        assert some_votes[key][0] == all_votes[key][0]
+
+
+def test_the_number_of_slots_changes_nothing_that_is_drawn(tmp_path: Path) -> None:
+    one = scripted_project(tmp_path / "one", slots=1)
+    many = scripted_project(tmp_path / "many", slots=64)
+    first, votes_of_first = everything(one, sampled(one))
+    second, votes_of_second = everything(many, sampled(many))
+    assert votes_of_first == votes_of_second
+    common = first.keys() & second.keys()
+    assert {key: first[key] for key in common} == {key: second[key] for key in common}
+
+
+def test_sampling_again_draws_nothing(tmp_path: Path) -> None:
+    project = scripted_project(tmp_path)
+    before = everything(project, sampled(project))
+    assert everything(project, sampled(project)) == before
+
+
+def test_an_engine_that_fails_leaves_its_finished_paths_and_the_next_try_goes_on(
+    tmp_path: Path,
+) -> None:
+    whole = scripted_project(tmp_path / "whole")
+    undisturbed = everything(whole, sampled(whole))
+
+    broken = scripted_project(tmp_path / "broken")
+    script = broken.folder / "models" / "script.json"
+    good = script.read_text()
+    script.write_text(good.replace('"context"', '"fail_after": 20, "context"'))
+    with pytest.raises(WorkFailed, match="after 20 paths"):
+        sampled(broken)
+    with connect(broken.database) as conn:
+        run = paths.runs(conn)[0]
+        assert paths.counts(conn, run.id).paths == 20
+        jobs.finish(conn, jobs.all_of(conn)[-1].id, JobState.FAILED, "failed", "x", {})
+    script.write_text(good)
+    assert everything(broken, sampled(broken)) == undisturbed
+
+
+def test_a_larger_m_goes_on_with_the_paths_that_are_there(tmp_path: Path) -> None:
+    project = scripted_project(tmp_path, changes={"sample": {"m": 4, "early_stop": "off"}})
+    small = sampled(project)
+    before, _ = everything(project, small)
+    large = sampled(with_settings(project, m=8))
+    after, counted = everything(project, large)
+    assert large.id == small.id
+    assert before.items() <= after.items()
+    assert len(after) == 2 * len(before)
+    assert {drawn for _, _, drawn, _ in counted.values()} == {8}
+
+
+def test_another_threshold_draws_what_it_unsettles(tmp_path: Path) -> None:
+    project = scripted_project(tmp_path, changes={"sample": {"m": 16, "threshold": "0.9"}})
+    sampled(project)
+    run = sampled(with_settings(project, threshold="0.3"))
+    _, counted = everything(project, run)
+    fresh = scripted_project(tmp_path / "fresh", changes={"sample": {"m": 16, "threshold": "0.3"}})
+    _, expected = everything(fresh, sampled(fresh))
+    assert {key: (vote[0], vote[3]) for key, vote in counted.items()} == {
+        key: (vote[0], vote[3]) for key, vote in expected.items()
+    }
+
+
+@dataclass
+class Shuffled:
+    """A backend that gives the paths of a script back in the reverse order of each batch."""
+
+    inner: object
+    name: str = "scripted"
+    version: str = "1"
+    context_length: int = 8192
+    seen: list[int] = field(default_factory=list)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.inner, name)
+
+    def sample(self, source: PathSource, sampling: Sampling) -> Iterator[Generation]:
+        waiting: list[Generation] = []
+        for generation in self.inner.sample(source, sampling):  # type: ignore[attr-defined]
+            waiting.append(generation)
+            if len(waiting) == 3:
+                yield from reversed(waiting)
+                waiting = []
+        yield from reversed(waiting)
+
+
+def test_votes_are_counted_in_index_order_whatever_finishes_first(tmp_path: Path) -> None:
+    straight = scripted_project(tmp_path / "straight", changes={"sample": {"early_stop": "off"}})
+    twisted = scripted_project(tmp_path / "twisted", changes={"sample": {"early_stop": "off"}})
+    _, expected = everything(straight, sampled(straight))
+    with connect(twisted.database) as conn:
+        run = draw_shuffled(conn, twisted)
+    _, counted = everything(twisted, run)
+    assert counted == expected
+
+
+def draw_shuffled(conn: sqlite3.Connection, project: Project) -> Run:
+    work: Work = claimed(conn, project, JobKind.SAMPLE)
+    teacher = models.by_name(conn, TEACHER)
+    assert teacher is not None
+    pool = questions.by_split(conn, Split.POOL)
+    run = runs.pool_run(work, teacher, project.settings.sample)
+    backend = Shuffled(open_scripted(project.inside(teacher.location)))
+    sampling.sample(
+        conn,
+        backend,  # type: ignore[arg-type]  # the rest is the inner backend's
+        run,
+        pool,
+        runs.prompts_of(work, run, pool),
+        work.progress,
+    )
+    return run
+
+
+def test_a_pause_is_heard_between_paths_and_keeps_them(tmp_path: Path) -> None:
+    project = scripted_project(tmp_path)
+    with connect(project.database) as conn:
+        work = claimed(conn, project, JobKind.SAMPLE)
+        with transaction(conn):
+            jobs.wish(conn, work.progress.job_id, JobState.PAUSING)
+        with pytest.raises(PauseWished):
+            stages.sample(work)
+
+
+def test_fast_leaves_a_few_questions_uncut_and_chooses_them_by_content(tmp_path: Path) -> None:
+    project = scripted_project(
+        tmp_path, pool=300, changes={"sample": {"m": 8, "early_stop": "fast", "epsilon": 0.4}}
+    )
+    run = sampled(project)
+    with connect(project.database, read_only=True) as conn:
+        pool = questions.by_split(conn, Split.POOL)
+        controls = {q.id for q in pool if sampling.rule_of(run, q) != run.early_stop}
+        drawn = {vote.question_id: vote.drawn for vote in votes.for_run(conn, run.id)}
+    assert 1 <= len(controls) <= 30
+    assert {drawn[one] for one in controls} == {8}
+    assert min(drawn.values()) < 8

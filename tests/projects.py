@@ -1,0 +1,165 @@
+"""Small projects that tests share: a scripted model, questions, and everything else real."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine.progress import Progress, Work
+from engine.project import Engine, ModelSettings, Project, Settings, changed, create_project
+from store import jobs, models, questions
+from store.connection import connect, transaction
+from store.records import (
+    AnswerType,
+    Job,
+    JobKind,
+    Model,
+    Question,
+    Split,
+    Stage,
+    content_hash,
+    question_key,
+)
+from store.schema import ensure_schema
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Mapping, Sequence
+
+SHARED = Path(__file__).parents[1].parent / "shared"
+"""Public data beside the checkout; tests that want it skip where it is not."""
+
+TEACHER = "scripted/base"
+DOUBTFUL = {"7": 3.0, "8": 2.0, "9": 2.0}
+"""Weights of answers that seldom agree."""
+
+
+EXAMPLES = """
+[[exemplar]]
+question = "Which number comes before 11?"
+reasoning = "Count: 9, 10, 11."
+answer = "10"
+
+[[exemplar]]
+question = "Which number comes before 3?"
+reasoning = "Count: 1, 2, 3."
+answer = "2"
+"""
+"""A person's own worked examples."""
+
+
+def a_question(number: int, split: Split = Split.POOL, **changes: object) -> Question:
+    """A question of the task `number`; its scripted answer is `number` itself."""
+    text = f"Which number comes before {number + 1} in {split}?"
+    question = Question(
+        id=0,
+        key=question_key("number", text, (), ""),
+        split=split,
+        source="counting",
+        position=number,
+        task="number",
+        answer_type=AnswerType.NUMBER,
+        text=text,
+    )
+    return replace(question, **changes)  # type: ignore[arg-type]  # fields by name
+
+
+def a_script(asked: Sequence[Question], slots: int = 8) -> dict[str, object]:
+    """Paths that are right four times of five, but for every fourth question, which is doubtful."""
+    rules = []
+    for question in asked:
+        right = str(question.position)
+        weights = {right: 8.0, "1000": 2.0} if question.position % 4 else DOUBTFUL
+        rules.append(
+            {
+                "contains": question.text,
+                "answers": weights,
+                "texts": [" {steps} The answer is {answer}."],
+                "steps": ["Count.", "Count once more, slowly.", "Look."],
+                "length": [0, 4],
+            }
+        )
+    return {"context": 8192, "slots": slots, "rules": rules}
+
+
+def scripted_project(
+    folder: Path,
+    *,
+    pool: int = 12,
+    evaluation: int = 8,
+    slots: int = 8,
+    changes: Mapping[str, dict[str, object]] | None = None,
+) -> Project:
+    """A project whose teacher plays a script over questions of its own."""
+    settings = changed(
+        replace(Settings(), model=ModelSettings(teacher=TEACHER, engine=Engine.SCRIPTED)),
+        {
+            "sample": {"m": 8, "exemplars": "examples.toml", **(changes or {}).get("sample", {})},
+            "evaluate": {"k": 4, **(changes or {}).get("evaluate", {})},
+        },
+    )
+    project = create_project(folder, settings)
+    (folder / "examples.toml").write_text(EXAMPLES)
+    ensure_schema(project.database)
+    asked = [a_question(number) for number in range(pool)]
+    measured = [a_question(number, Split.EVAL) for number in range(evaluation)]
+    script = project.folder / "models" / "script.json"
+    script.write_text(json.dumps(a_script([*asked, *measured], slots)))
+    with connect(project.database) as conn, transaction(conn):
+        models.add(conn, a_model(project, script))
+        gold = {question.key: (str(question.position),) for question in measured}
+        questions.add(conn, [*asked, *measured], gold)
+    return project
+
+
+def a_model(project: Project, script: Path) -> Model:
+    """The record of a scripted model."""
+    return Model(
+        id=0,
+        name=TEACHER,
+        stage=Stage.BASE,
+        location=project.stored(script),
+        gguf=None,
+        adapter=None,
+        adapter_gguf=None,
+        sha256=content_hash(script.read_text()),
+        tokenizer_sha256="bytes",
+        base_id=None,
+        training_set=None,
+        parameters=None,
+        created_at=time.time(),
+    )
+
+
+def claimed(conn: sqlite3.Connection, project: Project, kind: JobKind, **params: object) -> Work:
+    """A job of this kind, claimed by the test itself, so that a stage can run in its process."""
+    with transaction(conn):
+        queued, _ = jobs.enqueue(conn, kind, {"settings": {}} | params)
+    job = jobs.claim(conn, os.getpid(), 1)
+    assert job is not None
+    assert job.id == queued.id
+    return Work(project, conn, Progress(conn, job.id), job.params)
+
+
+def command(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the real command line in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "lmsi_tui", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=cwd,
+        timeout=300,
+    )
+
+
+def last_job(project: Project) -> Job:
+    """The newest job."""
+    with connect(project.database, read_only=True) as conn:
+        return jobs.all_of(conn)[-1]
