@@ -48,7 +48,7 @@ def enqueue(
         cursor = conn.execute(
             "INSERT INTO job (kind, params, key, state, message, created_at)"
             " VALUES (?, ?, ?, 'queued', 'waiting', ?)",
-            [kind, json.dumps(params, ensure_ascii=False), key, time.time()],
+            [kind, json.dumps(params), key, time.time()],
         )
         assert cursor.lastrowid is not None
         return get(conn, cursor.lastrowid), False
@@ -56,6 +56,8 @@ def enqueue(
 
 def claim(conn: sqlite3.Connection, pid: int, started_ticks: int) -> Job | None:
     """Take the oldest queued job for a worker, or None; two workers never get the same one.
+
+    `started_at` is the time of the last claim; what the job has done before is kept.
 
     Args:
         conn: the project's store.
@@ -79,7 +81,7 @@ def progress(conn: sqlite3.Connection, id_: int, done: int, total: int, message:
     with transaction(conn):
         conn.execute(
             "UPDATE job SET done = ?, total = ?, message = ?, heartbeat_at = ? WHERE id = ?",
-            [done, total, message, time.time(), id_],
+            [done, total, _whole(message), time.time(), id_],
         )
 
 
@@ -168,7 +170,7 @@ def finish(
         conn.execute(
             "UPDATE job SET state = ?, message = ?, error = ?, result = ?, finished_at = ?"
             " WHERE id = ?",
-            [state, message, error, json.dumps(result, ensure_ascii=False), ended, id_],
+            [state, _whole(message), error and _whole(error), json.dumps(result), ended, id_],
         )
 
 
@@ -214,6 +216,11 @@ def get(conn: sqlite3.Connection, id_: int) -> Job:
 def all_of(conn: sqlite3.Connection) -> list[Job]:
     """Every job, oldest first."""
     return [_job(row) for row in conn.execute(f"SELECT {_COLUMNS} FROM job ORDER BY id")]
+
+
+def _whole(text: str) -> str:
+    """Text that can be stored: file names that are not UTF-8 bring half characters."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _unknown(id_: int) -> BadInput:

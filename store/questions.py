@@ -54,7 +54,7 @@ def add(
         BadInput: a text holds half a character (a lone surrogate), which no file can hold.
     """
     with transaction(conn):
-        splits = dict(
+        splits: dict[str, str] = dict(
             conn.execute(
                 "SELECT key, split FROM question WHERE key IN (SELECT value FROM json_each(?))",
                 [json.dumps([question.key for question in questions])],
@@ -62,8 +62,8 @@ def add(
         )
         new, known, elsewhere = [], 0, 0
         for question in questions:
-            split = splits.setdefault(question.key, question)
-            if split is question:
+            split = splits.get(question.key)
+            if split is None:
                 new.append(question)
                 splits[question.key] = question.split
             elif split == question.split:

@@ -170,3 +170,13 @@ def test_the_end_of_a_job_is_written_whole(seeded: Seeded) -> None:
     assert (ended.state, ended.message, ended.error) == (JobState.FAILED, "failed", "It broke.")
     assert ended.result == {"exit_code": 2}
     assert ended.finished_at is not None
+
+
+def test_a_file_name_that_is_not_utf_8_does_not_spoil_the_end_of_a_job(seeded: Seeded) -> None:
+    job = claimed(seeded)
+    name = b"caf\xe9.gguf".decode("utf-8", "surrogateescape")
+    result: dict[str, object] = {"out": name}
+    jobs.finish(seeded.conn, job.id, JobState.FAILED, name, f"{name} is broken.", result)
+    ended = jobs.get(seeded.conn, job.id)
+    assert (ended.message, ended.error) == ("caf?.gguf", "caf?.gguf is broken.")
+    assert ended.result == result

@@ -7,20 +7,56 @@ edited. A new version adds a migration and its own file: `"\\n".join(conn.iterdu
 
 from __future__ import annotations
 
+import dataclasses
+import re
 import sqlite3
 from contextlib import closing
+from enum import StrEnum
 from pathlib import Path
+from types import UnionType
+from typing import get_args, get_type_hints
 
 import pytest
 
 from store import evaluations, examples, jobs, models, paths, questions, reviews, votes
 from store.connection import APPLICATION_ID, connect
 from store.errors import BadInput
-from store.records import Split
+from store.records import (
+    Evaluation,
+    Example,
+    Gold,
+    Job,
+    Metric,
+    Model,
+    Question,
+    Reading,
+    Review,
+    Run,
+    Split,
+    TrainingSet,
+    Vote,
+)
+from store.records import Path as SampledPath
 from store.schema import SCHEMA_VERSION, ensure_schema
 
 SCHEMAS = Path(__file__).parent / "schemas"
 RELEASED = range(1, SCHEMA_VERSION + 1)
+
+RECORDS = {
+    "question": Question,
+    "gold": Gold,
+    "model": Model,
+    "run": Run,
+    "path": SampledPath,
+    "reading": Reading,
+    "vote": Vote,
+    "review": Review,
+    "training_set": TrainingSet,
+    "example": Example,
+    "evaluation": Evaluation,
+    "job": Job,
+    "metric": Metric,
+}
 
 Shape = list[tuple[str, str, str]]
 
@@ -130,3 +166,30 @@ def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="no database at"), connect(tmp_path / "lmsi.db"):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("table", RECORDS)
+def test_a_table_has_the_fields_of_its_record_in_their_order(table: str, database: Path) -> None:
+    with connect(database) as conn:
+        columns = [row[1] for row in conn.execute(f"PRAGMA table_info({table})")]
+    fields = [field.name for field in dataclasses.fields(RECORDS[table])]
+    # A metric's row number only keeps the order.
+    assert columns == (["id", *fields] if table == "metric" else fields)
+
+
+@pytest.mark.parametrize("table", RECORDS)
+def test_a_table_allows_the_values_of_its_enums_and_no_others(table: str, database: Path) -> None:
+    with connect(database) as conn:
+        ((sql,),) = conn.execute("SELECT sql FROM sqlite_schema WHERE name = ?", [table])
+    allowed = {
+        column: {value.strip(" \n'") for value in values.split(",")}
+        for column, values in re.findall(r'CHECK \("?(\w+)"? IN\s*\(([^)]*)\)\)', sql)
+    }
+    for name, declared in get_type_hints(RECORDS[table]).items():
+        hint = get_args(declared)[0] if isinstance(declared, UnionType) else declared
+        if isinstance(hint, type) and issubclass(hint, StrEnum):
+            # Nothing is measured on the pool.
+            expected = set(hint) - (
+                {Split.POOL} if (table, name) == ("evaluation", "split") else set()
+            )
+            assert allowed[name] == expected
