@@ -41,7 +41,7 @@ class PrefixTree:
 
     def __init__(self, model: Any, width: int, max_tokens: int) -> None:
         """Args:
-        model: a causal language model with `NAME` as its attention (see `why_not`).
+        model: a causal language model with `NAME` as its attention (see `shared_trial`).
         width: slots, and most lanes.
         max_tokens: of the longest path.
         """
@@ -179,18 +179,24 @@ class PrefixTree:
             )
         return self._layers[index]
 
-    def part_sizes(self, lanes: NDArray[np.int64]) -> tuple[int, NDArray[np.int64]]:
-        """Tokens of the longest rest in these lanes, and of each."""
-        rests = self._rests[lanes]
-        return int(rests.max()), rests
+    def longest_rest(self, lanes: NDArray[np.int64]) -> int:
+        """Tokens of the longest prompt in these lanes, without the prefix."""
+        return int(self._rests[lanes].max())
 
-    def mask(self, lanes: NDArray[np.int64], lengths: NDArray[np.int64]) -> Tensor:
-        """[n, 1, 1, prefix + longest rest + longest path], true where a path must not look."""
-        longest, rests = self.part_sizes(lanes)
-        prefix = np.broadcast_to(~self._under_prefix[lanes, None], (len(lanes), len(self._prefix)))
-        rest = np.arange(longest) >= rests[:, None]
-        path = np.arange(lengths.max()) >= lengths[:, None]
-        return self.tensor(np.concatenate([prefix, rest, path], axis=1))[:, None, None]
+    def bias(self, lanes: NDArray[np.int64], lengths: NDArray[np.int64]) -> Tensor:
+        """What to add to the last columns of the scores: -inf where a path must not look.
+
+        Returns:
+            [n, 1, 1, longest rest + longest path], or with the prefix before them where some
+            prompt is not under it.
+        """
+        rests = self._rests[lanes, None]
+        blind = [np.arange(rests.max()) >= rests, np.arange(lengths.max()) >= lengths[:, None]]
+        apart = ~self._under_prefix[lanes, None]
+        if apart.any():
+            blind.insert(0, np.repeat(apart, len(self._prefix), axis=1))
+        bias = np.where(np.concatenate(blind, axis=1), np.float32(-np.inf), np.float32(0))
+        return self.tensor(bias).to(self._model.dtype)[:, None, None]
 
 
 @dataclass(slots=True)
@@ -313,8 +319,8 @@ class _Steps:
         self._count = len(lanes)
         self._newest = tree.tensor(lengths - 1)
         self._longest_path = int(lengths.max())
-        self._longest_rest, _ = tree.part_sizes(lanes)
-        self._masked = tree.mask(lanes, lengths)
+        self._longest_rest = tree.longest_rest(lanes)
+        self._bias = tree.bias(lanes, lengths)
         blocks, rows, places = _blocks(lanes)
         self._all_lanes = np.array_equal(blocks, np.arange(len(blocks)))
         self._blocks = tree.tensor(blocks)
@@ -341,8 +347,8 @@ class _Steps:
             ],
             dim=-1,
         )
-        weights = scores.masked_fill_(self._masked, -torch.inf)
-        weights = weights.softmax(-1, dtype=torch.float32).to(value.dtype)
+        scores[..., -self._bias.shape[-1] :] += self._bias
+        weights = scores.softmax(-1, dtype=torch.float32).to(value.dtype)
         on_prefix, on_rest, on_path = weights.split(
             [layer.prefix_keys.shape[1], self._longest_rest, self._longest_path], dim=-1
         )
@@ -424,61 +430,3 @@ def _attention(
 
 
 AttentionInterface.register(NAME, _attention)
-
-
-def why_not(model: Any) -> str | None:
-    """Switch a model to this attention, unless it does not suit it.
-
-    What cannot be seen in the settings of the model is found by trial: a small tree is evaluated
-    both ways.
-
-    Returns:
-        None, or why the model keeps the attention that it has.
-    """
-    config = model.config.get_text_config()
-    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
-    if kinds != {"full_attention"}:
-        return f"it has layers of another kind than full attention ({', '.join(sorted(kinds))})"
-    window = getattr(config, "sliding_window", None)
-    if not getattr(config, "layer_types", None) and window:
-        return f"its attention slides over a window of {window} tokens"
-    if getattr(config, "attn_logit_softcapping", None):
-        return "it caps its attention scores"
-    before = model.config._attn_implementation
-    try:
-        wanted = [_ordinary_logits(model, tokens) for tokens in _TRIAL]
-        model.set_attn_implementation(NAME)
-        found = _tree_logits(model)
-        scale = max(float(abs(row).max()) for row in wanted)
-        error = max(float(abs(a - b).max()) for a, b in zip(wanted, found, strict=True)) / scale
-        tolerance = 1e-3 if model.dtype == torch.float32 else 5e-2
-        reason = None if error <= tolerance else f"it came out differently by {error:.1e}"
-    except (TypeError, ValueError, RuntimeError, AttributeError, KeyError, IndexError) as problem:
-        reason = f"its layers are built otherwise ({str(problem).splitlines()[0][:120]})"
-    if reason:
-        model.set_attn_implementation(before)
-    return reason
-
-
-_PREFIX = (3, 5, 4, 6, 3)
-_TRIAL = (
-    (*_PREFIX, 7, 4, 5),
-    (*_PREFIX, 6),
-    (*_PREFIX, 7, 4, 5, 6),
-    (*_PREFIX, 7, 4, 5, 3),
-    (*_PREFIX, 6, 4),
-)
-
-
-@torch.inference_mode()
-def _ordinary_logits(model: Any, tokens: Sequence[int]) -> NDArray[np.float32]:
-    ids = torch.tensor([tokens], device=model.device)
-    return model(input_ids=ids, use_cache=False).logits[0, -1].float().cpu().numpy()
-
-
-def _tree_logits(model: Any) -> list[NDArray[np.float32]]:
-    tree = PrefixTree(model, width=3, max_tokens=1)
-    tree.plant(_PREFIX)
-    prompts = tree.add(_TRIAL[:2], [0, 1])
-    newest = np.array([tokens[-1] for tokens in _TRIAL[2:]])
-    return [*prompts, *tree.step(newest, np.array([0, 0, 1]), np.array([1, 1, 1]))]

@@ -8,21 +8,27 @@ are sampled by the model's own cache instead, and the log says so.
 from __future__ import annotations
 
 import heapq
-import json
 import logging
-import re
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import psutil
 import torch
 import transformers
-from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
+from transformers import DynamicCache
 
+from engine.backends.chat import render_chat
 from engine.backends.choosing import choose, uniforms
+from engine.backends.hugging_face import (
+    end_tokens,
+    load_model,
+    load_tokenizer,
+    piece_bytes,
+    start_tokens,
+)
 from engine.backends.protocol import Generation, Message, PathRequest, PathSource, Sampling
-from engine.backends.shared_prefix import PrefixTree, why_not
+from engine.backends.shared_prefix import PrefixTree
+from engine.backends.shared_trial import why_not
 from engine.backends.stops import Endings
 from store.errors import BadInput
 
@@ -38,9 +44,6 @@ _log = logging.getLogger(__name__)
 
 WIDTH = 256
 """Paths at a time when nothing else is asked: the fastest of 32 to 256 in every trial."""
-SMALL = 50_000_000
-"""Models with fewer weights compute in float32 everywhere: there is nothing to gain, and the same
-paths come out on every machine."""
 PATIENCE = 16
 """A batch is refilled when one slot in so many is free: prompts are cheaper several at a time."""
 
@@ -70,84 +73,8 @@ def open_transformers(
     if threads:
         torch.set_num_threads(threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    tokenizer = _load_tokenizer(folder)
-    model = _load_model(folder)
-    if adapter is not None:
-        model = _merged(model, adapter)
-    if model.num_parameters() >= SMALL and _computes_bfloat16(device):
-        model = model.to(torch.bfloat16)
-    return Transformers(model.to(device).eval(), tokenizer, batch or WIDTH)
-
-
-_LOADING = (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError, ImportError)
-
-
-def _load_tokenizer(folder: Path) -> Any:
-    try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (*_LOADING, Exception) as problem:  # tokenizers raises bare Exception
-        raise BadInput(
-            f"The tokenizer in {folder} cannot be loaded ({_first_line(problem)}): "
-            "copy the tokenizer files again."
-        ) from problem
-
-
-def _load_model(folder: Path) -> Any:
-    from safetensors import SafetensorError
-
-    try:
-        model, found = AutoModelForCausalLM.from_pretrained(
-            folder,
-            dtype="auto",
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-            output_loading_info=True,
-        )
-    except (*_LOADING, SafetensorError) as problem:
-        raise BadInput(
-            f"The model in {folder} cannot be loaded ({_first_line(problem)}): copy it again, "
-            "or give a causal language model that transformers knows."
-        ) from problem
-    if found["missing_keys"]:
-        missing = sorted(found["missing_keys"])
-        raise BadInput(
-            f"The model in {folder} lacks {len(missing)} of its tensors, {missing[0]} first: "
-            "copy all its .safetensors files."
-        )
-    if model.dtype != torch.bfloat16 or model.num_parameters() < SMALL:
-        model = model.float()
-    return model
-
-
-def _merged(model: Any, adapter: Path) -> Any:
-    """The model with an adapter added to its weights, in float32."""
-    from peft import PeftModel
-    from safetensors import SafetensorError
-
-    try:
-        with warnings.catch_warnings():
-            # peft asks transformers by old names; nobody here can do anything about it.
-            warnings.simplefilter("ignore", FutureWarning)
-            tuned = PeftModel.from_pretrained(model.float(), adapter, local_files_only=True)
-            return tuned.merge_and_unload()
-    except (*_LOADING, SafetensorError) as problem:
-        raise BadInput(
-            f"The adapter in {adapter} does not fit the model ({_first_line(problem)}): "
-            "use it with the model that it was trained on."
-        ) from problem
-
-
-def _first_line(problem: Exception) -> str:
-    lines = str(problem).strip().splitlines()
-    return lines[0][:160].rstrip(" .:") if lines else type(problem).__name__
-
-
-def _computes_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 is multiplied by the hardware, not imitated."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability()[0] >= 8
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    tokenizer = load_tokenizer(folder)
+    return Transformers(load_model(folder, adapter, device), tokenizer, batch or WIDTH)
 
 
 class Transformers:
@@ -164,15 +91,15 @@ class Transformers:
         """
         self._model = model
         self._tokenizer = tokenizer
-        self._width = width
+        self.batch = width
         config = model.config.get_text_config()
         self._config = config
         self.context_length = int(
             getattr(config, "max_position_embeddings", None) or tokenizer.model_max_length
         )
-        self._start = _start_tokens(tokenizer)
-        self._ends = _end_tokens(model, tokenizer)
-        self._pieces = _pieces(tokenizer, max(config.vocab_size, len(tokenizer)))
+        self._start = start_tokens(tokenizer)
+        self._ends = end_tokens(model, tokenizer)
+        self._pieces = piece_bytes(tokenizer, max(config.vocab_size, len(tokenizer)))
         reason = why_not(model)
         self.shares_prefix = reason is None
         if reason:
@@ -188,8 +115,6 @@ class Transformers:
         Raises:
             BadInput: there is no chat template, or it refuses these messages.
         """
-        from engine.backends.chat import render_chat
-
         if not self._tokenizer.chat_template:
             raise BadInput(
                 "The model has no chat template: choose another prompt style, "
@@ -287,9 +212,9 @@ class Transformers:
         logits = 3 * 4 * config.vocab_size
         cuda = model.device.type == "cuda"
         free = torch.cuda.mem_get_info()[0] if cuda else psutil.virtual_memory().available
-        width = max(1, min(self._width, int(free / 2 / (kept + scores + logits))))
-        if width < self._width:
-            _log.info("The free memory holds %d paths at a time, not %d.", width, self._width)
+        width = max(1, min(self.batch, int(free / 2 / (kept + scores + logits))))
+        if width < self.batch:
+            _log.info("The free memory holds %d paths at a time, not %d.", width, self.batch)
         return width
 
     def _grow_apart(
@@ -301,7 +226,7 @@ class Transformers:
         """
         while True:
             requests: list[PathRequest] = []
-            while len(requests) < self._width and (request := self._next(source, sampling)):
+            while len(requests) < self.batch and (request := self._next(source, sampling)):
                 requests.append(request)
             if not requests:
                 return
@@ -461,55 +386,3 @@ class _Lanes:
             lane = self._lane_of.pop(question)
             del self.logits[lane]
             heapq.heappush(self._free, lane)
-
-
-def _end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
-    """Every token that anything in the folder calls an end."""
-    ends: set[int] = set()
-    for said in (
-        getattr(model.generation_config, "eos_token_id", None),
-        getattr(model.config.get_text_config(), "eos_token_id", None),
-        tokenizer.eos_token_id,
-    ):
-        ends.update(said if isinstance(said, list) else [] if said is None else [said])
-    return frozenset(ends)
-
-
-def _start_tokens(tokenizer: Any) -> list[int]:
-    """What the tokenizer puts before every text (it may put something behind, too)."""
-    bare = tokenizer("a", add_special_tokens=False).input_ids
-    whole: list[int] = tokenizer("a").input_ids
-    at = next(i for i in range(len(whole)) if whole[i : i + len(bare)] == bare)
-    return whole[:at]
-
-
-def _pieces(tokenizer: Any, vocabulary: int) -> list[bytes]:
-    """The bytes that each token writes; special tokens write nothing."""
-    parts = json.loads(tokenizer.backend_tokenizer.to_str()) if tokenizer.is_fast else {}
-    byte_level = '"ByteLevel"' in json.dumps(parts.get("decoder"))
-    added = tokenizer.added_tokens_decoder
-    pieces = [b""] * vocabulary
-    for token, spelled in enumerate(tokenizer.convert_ids_to_tokens(range(len(tokenizer)))):
-        if token in added or spelled is None:
-            pieces[token] = b"" if token not in added or added[token].special else spelled.encode()
-        elif byte_level:
-            pieces[token] = bytes(_BYTE_OF[character] for character in spelled)
-        elif re.fullmatch(r"<0x[0-9A-Fa-f]{2}>", spelled):
-            pieces[token] = bytes.fromhex(spelled[3:5])
-        else:
-            pieces[token] = spelled.replace("\N{LOWER ONE EIGHTH BLOCK}", " ").encode()
-    special = [token for token in tokenizer.all_special_ids if token < vocabulary]
-    for token in special:
-        pieces[token] = b""
-    return pieces
-
-
-def _byte_letters() -> dict[str, int]:
-    """The letters by which byte-level BPE spells bytes (GPT-2, Radford et al. 2019)."""
-    shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    hidden = [byte for byte in range(256) if byte not in shown]
-    letters = {chr(byte): byte for byte in shown}
-    return letters | {chr(256 + i): byte for i, byte in enumerate(hidden)}
-
-
-_BYTE_OF = _byte_letters()
