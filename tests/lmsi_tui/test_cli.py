@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import pytest
+
+from lmsi_tui.cli import run
+from store import jobs, paths, questions
+from store.connection import connect
+from store.records import JobKind, JobState, Split
+from tests.projects import command, last_job, scripted_project
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from engine.project import Project
+
+PATIENCE = 60
+
+
+def lines(text: str) -> list[dict[str, object]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+@pytest.fixture
+def big(tmp_path: Path) -> Project:
+    return scripted_project(
+        tmp_path / "big", pool=400, changes={"sample": {"m": 32, "early_stop": "off"}}
+    )
+
+
+def test_a_stage_is_enqueued_followed_and_told_in_words(tmp_path: Path) -> None:
+    project = scripted_project(tmp_path)
+    done = command("sample", project.folder)
+    assert done.returncode == 0, done.stderr
+    assert "questions 12" in done.stdout
+    assert "sampling scripted/base" in done.stderr
+    assert last_job(project).state is JobState.DONE
+
+
+def test_json_lines_are_all_that_stands_on_stdout(tmp_path: Path) -> None:
+    project = scripted_project(tmp_path)
+    done = command("sample", project.folder, "--json")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    events = lines(done.stdout)
+    assert events[-1]["event"] == "done"
+    assert {event["event"] for event in events[:-1]} <= {"progress"}
+    result = events[-1]["result"]
+    assert isinstance(result, dict)
+    assert result["questions"] == 12
+
+
+def test_the_same_command_again_does_nothing_twice(tmp_path: Path) -> None:
+    project = scripted_project(tmp_path)
+    first = lines(command("sample", project.folder, "--json").stdout)[-1]
+    second = lines(command("sample", project.folder, "--json").stdout)[-1]
+    assert first["result"] == second["result"]
+
+
+def test_evaluating_ends_with_the_report_and_status_agrees(tmp_path: Path) -> None:
+    project = scripted_project(tmp_path)
+    evaluated = lines(command("evaluate", project.folder, "--json").stdout)[-1]
+    assert evaluated["event"] == "report"
+    report, status = (
+        lines(command(name, project.folder, "--json").stdout)[-1] for name in ("report", "status")
+    )
+    assert report == evaluated
+    assert status == evaluated | {"event": "status"}
+    measured = evaluated["evaluations"]
+    assert isinstance(measured, list)
+    assert {(one["method"], one["k"], one["n"]) for one in measured} == {
+        ("direct", 1, 8),
+        ("cot", 1, 8),
+        ("single", 1, 8),
+        ("sc", 4, 8),
+    }
+    for one in measured:
+        assert 0 <= one["low"] <= one["accuracy"] <= one["high"] <= 1
+
+
+def test_a_detached_job_is_done_without_the_command(tmp_path: Path) -> None:
+    project = scripted_project(tmp_path)
+    assert "is queued" in command("sample", project.folder, "--detach").stdout
+    attached = command("sample", project.folder)
+    assert attached.returncode == 0
+    with connect(project.database, read_only=True) as conn:
+        assert len(jobs.all_of(conn)) <= 2
+
+
+def started(project: Project) -> subprocess.Popen[str]:
+    """The command at work: some paths are stored."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lmsi_tui", "sample", str(project.folder)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not drawn(project):
+        assert process.poll() is None, process.communicate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(0.05)
+    return process
+
+
+def drawn(project: Project) -> int:
+    with connect(project.database, read_only=True) as conn:
+        return sum(paths.counts(conn, run.id).paths for run in paths.runs(conn))
+
+
+def test_ctrl_c_pauses_and_the_same_command_goes_on(big: Project) -> None:
+    process = started(big)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130
+    assert "the same command goes on" in said
+    assert "Traceback" not in said
+    assert last_job(big).state is JobState.PAUSED
+    before = drawn(big)
+    assert 0 < before < 400 * 32
+    assert command("sample", big.folder).returncode == 0
+    assert drawn(big) == 400 * 32
+    with connect(big.database, read_only=True) as conn:
+        assert len(jobs.all_of(conn)) == 1
+
+
+def test_killing_the_command_leaves_the_worker_at_work(big: Project) -> None:
+    process = started(big)
+    process.kill()
+    process.communicate()
+    again = command("sample", big.folder)
+    assert again.returncode == 0
+    assert "going on with job" in again.stderr
+    assert drawn(big) == 400 * 32
+
+
+def test_a_job_can_be_paused_and_cancelled_from_another_terminal(big: Project) -> None:
+    process = started(big)
+    number = last_job(big).id
+    assert command("jobs", big.folder, "--cancel", number).returncode == 0
+    _, said = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1
+    assert "cancelled" in said
+
+
+def test_jobs_lists_what_ran_and_shows_a_log(tmp_path: Path) -> None:
+    project = scripted_project(tmp_path)
+    assert "No jobs yet" in command("jobs", project.folder).stdout
+    command("sample", project.folder)
+    listed = command("jobs", project.folder).stdout
+    assert "sample" in listed
+    assert "done" in listed
+    assert command("jobs", project.folder, "--log", 1).returncode == 0
+
+
+def test_questions_are_imported_once(tmp_path: Path) -> None:
+    project = scripted_project(tmp_path, pool=0, evaluation=0)
+    file = tmp_path / "mine.jsonl"
+    file.write_text(
+        '{"question": "What is 2 + 2?", "answer": "4"}\n{"question": "What is 5 + 1?"}\n'
+    )
+    arguments = ("import", file, "--task", "number", "--project", project.folder, "--json")
+    first, again = (lines(command(*arguments).stdout)[-1] for _ in range(2))
+    assert (first["read"], first["added"], first["known"]) == (2, 2, 0)
+    assert (again["read"], again["added"], again["known"]) == (2, 0, 2)
+    elsewhere = lines(command(*arguments, "--split", "eval").stdout)[-1]
+    assert (elsewhere["added"], elsewhere["elsewhere"]) == (0, 1)
+    with connect(project.database, read_only=True) as conn:
+        assert len(questions.by_split(conn, Split.POOL)) == 2
+        assert questions.gold_for(conn, Split.POOL) == {}
+
+
+def test_the_prompt_is_shown_verbatim(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    project = scripted_project(tmp_path)
+    assert run(["prompt", str(project.folder), "--number", "2"]) == 0
+    assert capsys.readouterr().out == (
+        "Q: Which number comes before 11?\nA: Count: 9, 10, 11. The answer is 10.\n\n"
+        "Q: Which number comes before 3?\nA: Count: 1, 2, 3. The answer is 2.\n\n"
+        "Q: Which number comes before 2 in pool?\nA:\n"
+    )
+    assert run(["prompt", str(project.folder), "--format", "zero-shot-cot"]) == 0
+    assert capsys.readouterr().out.endswith("A: Let's think step by step.\n")
+
+
+def test_a_training_set_can_be_taken_along(tmp_path: Path) -> None:
+    project = scripted_project(tmp_path)
+    for stage in (JobKind.SAMPLE, JobKind.CURATE):
+        assert command(stage, project.folder).returncode == 0
+    assert command("export", "training-set", project.folder).returncode == 0
+    (file,) = (project.folder / "exports").glob("*.jsonl")
+    rows = lines(file.read_text())
+    assert {row["format"] for row in rows} == {
+        "few-shot-cot",
+        "few-shot-direct",
+        "zero-shot-cot",
+        "zero-shot-direct",
+    }
+    for row in rows:
+        assert str(row["prompt"]).startswith("Q: ")
+        assert "The answer is" in str(row["completion"])
+
+
+def test_the_doctor_finds_a_model_that_has_changed(tmp_path: Path) -> None:
+    project = scripted_project(tmp_path)
+    done = command("doctor", project.folder)
+    assert done.returncode == 2
+    assert "FAIL  model scripted/base" in done.stdout
+    checks = lines(command("doctor", tmp_path / "nothing", "--json").stdout)[-1]["checks"]
+    assert isinstance(checks, list)
+    assert {check["name"] for check in checks} >= {"torch", "disk", "memory", "project"}
+
+
+def test_output_may_be_cut_off_by_its_reader(tmp_path: Path) -> None:
+    project = scripted_project(tmp_path)
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", "lmsi_tui", "status", str(project.folder)],
+        stdout=write,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(write)
+    assert "Traceback" not in done.stderr
