@@ -222,7 +222,7 @@ def _stated(
     places = places[: _rambling_from(own, [place[:2] for place in places])]
     for start, end, found in reversed(places):
         before = own[max(0, start - 60) : start]
-        if _HYPOTHETICAL.search(before):
+        if found[0][0].isalpha() and _HYPOTHETICAL.search(before):
             continue
         if found.re is _LETTER_STATEMENT:
             stated = str(found[1] or found[2])

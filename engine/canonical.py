@@ -174,7 +174,7 @@ def number_in(text: str) -> str | None:
 
 _HALF_WORDS = {"half": "0.5", "one half": "0.5", "a half": "0.5", "a dozen": "12", "none": "0"}
 _BEFORE_NUMBER = re.compile(r"(?:[a-z] ?=|about|approximately|around|exactly|is|[=:(\[\"'~$]| )*", re.I)
-_AFTER_NUMBER = re.compile(r"[ ]?(?:[%°$€£)\]\"'.!]|[^\W\d][^\d=+*/<>]{0,60})*", re.I)
+_AFTER_NUMBER = re.compile(r"[^\d=+*/<>]*")
 
 
 def number(text: str) -> str | None:
