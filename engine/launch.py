@@ -21,6 +21,10 @@ LOCK = "worker.lock"
 """Held by the project's one worker for as long as it lives."""
 
 
+_started: list[subprocess.Popen[bytes]] = []
+"""Workers outlive who starts them; these are held so that Python does not call them forgotten."""
+
+
 def worker_runs(folder: Path) -> bool:
     """Whether the project's worker is alive: the kernel drops its lock when it dies."""
     try:
@@ -47,7 +51,7 @@ def ensure_worker(folder: Path) -> subprocess.Popen[bytes] | None:
     try:
         (folder / "logs").mkdir(exist_ok=True)
         with (folder / "logs" / "worker.log").open("ab") as log:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 [sys.executable, "-m", "engine.worker", str(folder.resolve())],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -58,6 +62,9 @@ def ensure_worker(folder: Path) -> subprocess.Popen[bytes] | None:
             )
     except OSError as error:
         raise WorkFailed(f"The worker of {folder} cannot be started: {error}.") from None
+    _started[:] = [one for one in _started if one.poll() is None]
+    _started.append(process)
+    return process
 
 
 def process_start(pid: int) -> int | None:

@@ -7,6 +7,7 @@ on). With `--json`, stdout holds one JSON object per line and nothing else.
 from __future__ import annotations
 
 import argparse
+import os
 import sqlite3
 import sys
 from functools import partial
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
     Command = Callable[[argparse.Namespace], None]
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+DEBUG = "LMSI_DEBUG"
+"""Set to anything, it lets a fault show where it happened."""
 
 STAGES = {
     JobKind.SAMPLE: "draw paths for the pool until every vote stands",
@@ -52,6 +56,17 @@ def run(argv: Sequence[str]) -> int:
         # Whoever read our output has gone, as `head` does; that is not a failure.
         sys.stderr.close()
         return 0
+    except Exception as fault:
+        # The last door: no traceback reaches a person, unless the person asks for it.
+        if DEBUG in os.environ:
+            raise
+        words = printable(f"{type(fault).__name__}: {fault}")
+        print(
+            f"lmsi-tui: a fault in the program, not in what you gave it ({words}); "
+            f"please report it with what {DEBUG}=1 prints.",
+            file=sys.stderr,
+        )
+        return 1
     return 0
 
 
