@@ -31,7 +31,7 @@ class Exemplar:
     reasoning: str
     """What comes before the sentence that states the answer; may be empty."""
     answer: str
-    """Canonical form: a letter for a choice, LaTeX without dollars for math."""
+    """A letter for a choice, LaTeX without dollars for math; a span as its passage writes it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,190 @@
+"""Files as rows: whatever holds a table of questions, read by its content.
+
+JSON Lines, a JSON list, an object with a list inside, BIG-bench, DROP's nested passages, CSV, TSV,
+Parquet and plain text, each also as .gz. What the columns mean is decided in `engine.fields`.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from store.errors import BadInput
+
+Row = dict[str, Any]
+
+LARGEST_CELL = 16 * 2**20
+"""Characters of one CSV cell; longer ones are a sign of a missing quote."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The rows of a file in its order."""
+
+    kind: str
+    """What the file was taken for, such as `JSON Lines`."""
+    rows: tuple[tuple[int, Row], ...]
+    """(number, columns): the line in files of lines, else the place in the list, from 1."""
+    left_out: tuple[tuple[int, str], ...] = ()
+    """(number, reason) of rows that do not fit the table."""
+
+
+def read_rows(path: Path) -> Rows:
+    """Read a whole file.
+
+    Raises:
+        BadInput: it is missing, empty, binary, or not what its content says that it is.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise BadInput(f"There is no file {path}: check the name.") from None
+    except IsADirectoryError:
+        raise BadInput(f"{path} is a folder: name one file in it.") from None
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read: {error.strerror}.") from None
+    if content[:2] == b"\x1f\x8b":
+        try:
+            content = gzip.decompress(content)
+        except (OSError, EOFError, zlib.error):
+            raise BadInput(f"{path} is a damaged gzip file: fetch it again.") from None
+    if content[:4] == b"PAR1":
+        return _parquet(path, content)
+    if content[:2] == b"PK":
+        raise BadInput(f"{path} is a zip archive: unpack it and name a file in it.")
+    text = _text(path, content)
+    if not text.strip():
+        raise BadInput(f"{path} is empty: it has no questions.")
+    suffix = Path(path.name.removesuffix(".gz")).suffix.lower()
+    header = text.lstrip().split("\n", 1)[0]
+    if suffix not in (".csv", ".tsv") and text.lstrip()[0] in "[{":
+        return _json(path, text, lines=suffix in (".jsonl", ".ndjson"))
+    if suffix in (".json", ".jsonl", ".ndjson"):
+        raise BadInput(f"{path}: line 1 is not JSON, though the file's name says so.")
+    if suffix == ".tsv" or (suffix != ".csv" and header.count("\t") >= 1):
+        return _table(path, text, "TSV", "\t")
+    if suffix == ".csv":
+        delimiter = ";" if header.count(";") > header.count(",") else ","
+        delimiter = "\t" if header.count("\t") > header.count(delimiter) else delimiter
+        return _table(path, text, "CSV", delimiter)
+    lines = enumerate(text.splitlines(), 1)
+    return Rows("plain text", tuple((n, {"question": one}) for n, one in lines if one.strip()))
+
+
+def _text(path: Path, content: bytes) -> str:
+    encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise BadInput(
+            f"{path} is not UTF-8 text (line {line}): give JSONL, CSV, TSV, Parquet or text."
+        ) from None
+    if "\0" in text[:65536]:
+        raise BadInput(f"{path} is a binary file: give JSONL, CSV, TSV, Parquet or text.")
+    return text
+
+
+def _json(path: Path, text: str, *, lines: bool) -> Rows:
+    """A JSON document, or a JSON value on each line (which is often called .json too)."""
+    if not lines:
+        try:
+            return _document(path, json.loads(text))
+        except json.JSONDecodeError as error:
+            if not (text.lstrip()[0] == "{" and error.msg == "Extra data"):
+                raise BadInput(
+                    f"{path}: line {error.lineno} is not JSON ({error.msg}); mend that line."
+                ) from None
+        except RecursionError:
+            raise BadInput(f"{path} is nested too deeply to be a list of questions.") from None
+    rows = []
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (json.JSONDecodeError, RecursionError):
+            raise BadInput(f"{path}: line {number} is not JSON; mend or remove it.") from None
+        if isinstance(row, list) and number == 1:
+            return _document(path, row)
+        if not isinstance(row, dict):
+            raise BadInput(f"{path}: line {number} is not a JSON object with named columns.")
+        rows.append((number, row))
+    if len(rows) == 1:
+        return _document(path, rows[0][1])
+    return Rows("JSON Lines", tuple(rows))
+
+
+def _document(path: Path, document: Any) -> Rows:
+    if isinstance(document, list):
+        for number, row in enumerate(document, 1):
+            if not isinstance(row, dict):
+                raise BadInput(f"{path}: entry {number} is not an object with named columns.")
+        return Rows("JSON list", tuple(enumerate(document, 1)))
+    if not isinstance(document, dict):
+        raise BadInput(f"{path} holds one {type(document).__name__}: give a list of questions.")
+    passages = [one for one in document.values() if isinstance(one, dict) and "qa_pairs" in one]
+    if passages:
+        return Rows("passages with qa_pairs", tuple(enumerate(_pairs(passages), 1)))
+    lists = {
+        name: value
+        for name, value in document.items()
+        if isinstance(value, list) and value and all(isinstance(one, dict) for one in value)
+    }
+    # An object with its own question is one row, though it may hold a list of choices.
+    if lists and not isinstance(document.get("question"), str | dict):
+        name = "examples" if "examples" in lists else max(lists, key=lambda one: len(lists[one]))
+        return Rows(f"JSON object, list {name!r}", tuple(enumerate(lists[name], 1)))
+    return Rows("JSON object", ((1, document),))
+
+
+def _pairs(passages: list[Row]) -> Iterator[Row]:
+    for one in passages:
+        for pair in one["qa_pairs"]:
+            if isinstance(pair, dict):
+                yield {**pair, "passage": one.get("passage", "")}
+
+
+def _table(path: Path, text: str, kind: str, delimiter: str) -> Rows:
+    """A table with a header line; a TSV has no quotes (OpenBookQA has unpaired ones)."""
+    quoting = csv.QUOTE_NONE if kind == "TSV" else csv.QUOTE_MINIMAL
+    before = csv.field_size_limit(LARGEST_CELL)
+    try:
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting)
+        header = [name.strip() for name in next(reader)]
+        rows, left_out = [], []
+        for cells in reader:
+            if not any(cell.strip() for cell in cells):
+                continue
+            if len(cells) != len(header):
+                reason = f"it has {len(cells)} columns, the header has {len(header)}"
+                left_out.append((reader.line_num, reason))
+                continue
+            rows.append((reader.line_num, dict(zip(header, cells, strict=True))))
+    except csv.Error as error:
+        raise BadInput(f"{path}: line {reader.line_num} is not {kind} ({error}).") from None
+    finally:
+        csv.field_size_limit(before)
+    if len(set(header)) < len(header):
+        raise BadInput(f"{path}: two columns of line 1 have the same name; rename one.")
+    if not rows and not left_out:
+        raise BadInput(f"{path} has a header line and no rows.")
+    return Rows(kind, tuple(rows), tuple(left_out))
+
+
+def _parquet(path: Path, content: bytes) -> Rows:
+    import pyarrow as arrow
+    import pyarrow.parquet as parquet
+
+    try:
+        table = parquet.read_table(arrow.BufferReader(content))
+    except arrow.ArrowException:
+        raise BadInput(f"{path} is a damaged Parquet file: fetch it again.") from None
+    return Rows("Parquet", tuple(enumerate(table.to_pylist(), 1)))
