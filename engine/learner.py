@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,8 @@ RECOMPUTE_FROM = 100_000_000
 """Models with this many weights evaluate each layer again for the gradient, to save memory."""
 HEAD_NUMBERS = 2**26
 """Logits held at once (256 MiB in float32); more are computed in parts, and again for gradients."""
+CALL = {"cpu": 2e7, "cuda": 2e10}
+"""Operations that could be done while the parts of one layer are started."""
 SHARES_TREES = ("llama", "mistral", "qwen2", "qwen3")
 """Model types whose layers take a mask and whose head is one matrix (tests hold for these)."""
 
@@ -78,16 +81,16 @@ def load(base: Path, settings: TrainSettings) -> Learner:
             module.p = 0.0
         if hasattr(module, "attention_dropout"):
             module.attention_dropout = 0.0
-    if causal.num_parameters() >= RECOMPUTE_FROM:
-        causal.gradient_checkpointing_enable({"use_reentrant": False})
     torch.manual_seed(settings.seed)
     model = _with_lora(causal.to(device), settings, base.name) if lora else causal.to(device)
+    if causal.num_parameters() >= RECOMPUTE_FROM:
+        causal.gradient_checkpointing_enable({"use_reentrant": False})
     model.train()
     reason = why_alone(causal)
     if reason:
         _log.warning("Every row is trained alone, which is slower: %s.", reason)
     weights = {name: value for name, value in model.named_parameters() if value.requires_grad}
-    return Learner(model, causal, tokenizer, device, _cost(causal), reason is None, weights)
+    return Learner(model, causal, tokenizer, device, _cost(causal, device), reason is None, weights)
 
 
 def _with_lora(causal: Any, settings: TrainSettings, name: str) -> Any:
@@ -100,19 +103,24 @@ def _with_lora(causal: Any, settings: TrainSettings, name: str) -> Any:
         target_modules="all-linear",
         task_type="CAUSAL_LM",
     )
-    model = get_peft_model(causal, config)
+    with warnings.catch_warnings():
+        # peft asks transformers a question by its old name.
+        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
+        model = get_peft_model(causal, config)
     model.peft_config["default"].base_model_name_or_path = name
     return model
 
 
-def _cost(causal: Any) -> Cost:
+def _cost(causal: Any, device: torch.device) -> Cost:
     config = causal.config
     heads = getattr(config, "num_attention_heads", 1)
+    width = heads * (getattr(config, "head_dim", None) or config.hidden_size // heads)
+    layers = getattr(config, "num_hidden_layers", 1)
     body = [value for name, value in causal.named_parameters() if "embed" not in name]
-    return Cost.of(
-        sum(value.numel() for value in body),
-        getattr(config, "num_hidden_layers", 1),
-        heads * (getattr(config, "head_dim", None) or config.hidden_size // heads),
+    return Cost(
+        token=2.0 * sum(value.numel() for value in body),
+        pair=4.0 * layers * width,
+        call=layers * CALL[device.type],
     )
 
 
@@ -183,9 +191,7 @@ def context(learner: Learner) -> int:
 
 def rows(learner: Learner, some: Sequence[Encoded]) -> list[Row]:
     """Examples as rows: trees where the learner shares beginnings, else one row for each."""
-    if not learner.shares:
-        return packing.alone(some)
-    return packing.fill(packing.trees(some, learner.cost))
+    return packing.trees(some, learner.cost) if learner.shares else packing.alone(some)
 
 
 def gradients(learner: Learner, some: Sequence[Encoded]) -> float:
@@ -203,7 +209,7 @@ def gradients(learner: Learner, some: Sequence[Encoded]) -> float:
     """
     total = sum(one.weight * len(one.completion) for one in some)
     loss = 0.0
-    for batch in packing.batches(rows(learner, some)):
+    for batch in packing.batches(rows(learner, some), learner.cost):
         try:
             part = loss_sum(learner, batch) / total
             part.backward()
@@ -219,14 +225,20 @@ def gradients(learner: Learner, some: Sequence[Encoded]) -> float:
 def loss_sum(learner: Learner, batch: Batch) -> torch.Tensor:
     """Sum of weight x loss over the scored tokens of a batch, a scalar in float32."""
     batch = batch.to(learner.device)
-    half = learner.device.type == "cuda"
+    half, width = learner.device.type == "cuda", batch.tokens.shape[1]
     with torch.autocast(learner.device.type, torch.bfloat16, enabled=half):
         if not learner.shares:
+            # Logits of the columns in which any row is scored, not of the prompts before them.
+            row, column = batch.scored // width, batch.scored % width
+            columns, place = column.unique(return_inverse=True)
             logits = learner.causal(
-                input_ids=batch.tokens, attention_mask=batch.real.long(), use_cache=False
+                input_ids=batch.tokens,
+                attention_mask=batch.real.long(),
+                use_cache=False,
+                logits_to_keep=columns,
             ).logits
             losses = functional.cross_entropy(
-                logits.flatten(0, 1)[batch.scored].float(), batch.targets, reduction="none"
+                logits[row, place].float(), batch.targets, reduction="none"
             )
             return losses @ batch.weights
         hidden = learner.causal.model(
@@ -252,7 +264,7 @@ def loss_sum(learner: Learner, batch: Batch) -> torch.Tensor:
 def mean_loss(learner: Learner, some: Sequence[Row]) -> float:
     """Mean loss in nats per weighted token."""
     total = weight = 0.0
-    for batch in packing.batches(some):
+    for batch in packing.batches(some, learner.cost):
         total += loss_sum(learner, batch).item()
         weight += float(batch.weights.sum())
     return total / weight

@@ -1,7 +1,7 @@
 """Examples as rows of tokens in which every common beginning stands once.
 
 Paths of one question share its prompt, questions of one task share their worked examples, and a
-prompt may be the beginning of another one. A row therefore holds trees of tokens: two examples
+prompt may be the beginning of another one. A row therefore holds a tree of tokens: two examples
 share the tokens that they begin with and part where they differ. Each token sees its own ancestors
 and nothing else, at the position that it would have in a row of its own, so that hidden states,
 loss and gradients are those of training each example alone (prefix sharing for training: Krell et
@@ -26,14 +26,14 @@ from store.errors import BadInput
 from store.records import PromptFormat, PromptStyle
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from numpy.typing import NDArray
 
     from store.records import Example
 
     Integers = NDArray[np.int64]
-    Floats = NDArray[np.float32]
+    Floats = NDArray[np.float64]
 
 ROW_TOKENS = 4096
 """Longest tree. A dense mask costs the square of it; trees part earlier where that is cheaper."""
@@ -153,16 +153,16 @@ def _plain(text: str, tokenizer: Any) -> tuple[int, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Trees of tokens, one after the other, S tokens in all. Arrays have length S."""
+    """A tree of S tokens. Arrays have length S."""
 
     tokens: Integers
     positions: Integers
-    """Depth in the tree: 0 at each root."""
+    """Depth in the tree: 0 at the root."""
     parents: Integers
-    """Index of the token before it in its tree; -1 at a root."""
+    """Index of the token before it in its tree; -1 at the root."""
     until: Integers
     """Index after its last descendant: token i sees token j when `j <= i < until[j]`."""
-    weights: Floats
+    weights: NDArray[np.float32]
     """Weight of predicting this token from its parent: the sum over the examples in whose
     completion it is; 0 for tokens of prompts."""
     leaves: dict[int, int]
@@ -174,54 +174,70 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What tokens and pairs of tokens cost in one model, in the same unit.
-
-    A token costs two operations per weight; a pair of tokens in one row costs four operations per
-    layer and dimension of its heads, whether the mask hides it or not.
-    """
+    """What a forward pass costs, in operations."""
 
     token: float
+    """Of a token, padding too: two for each weight that it meets."""
     pair: float
+    """Of a pair of tokens in one row, seen or not: four for each layer and dimension of heads."""
+    call: float
+    """Of evaluating a batch at all, however small."""
 
-    @classmethod
-    def of(cls, weights: int, layers: int, width: int) -> Cost:
-        """Cost in a model with this many weights in its layers; `width` is heads x head size."""
-        return cls(2.0 * weights, 4.0 * layers * width)
-
-    def is_worth_sharing(self, row: int, prefix: int, rest: int) -> bool:
-        """Whether `rest` tokens cost less in a row of `row` tokens than apart with their prefix."""
-        joined = rest * self.token + (2 * row * rest + rest**2) * self.pair
-        apart = (prefix + rest) * self.token + (prefix + rest) ** 2 * self.pair
-        return joined <= apart
+    def tree(self, tokens: Floats) -> Floats:
+        """Of rows of so many tokens."""
+        return tokens * self.token + tokens**2 * self.pair
 
 
 def trees(examples: Sequence[Encoded], cost: Cost) -> list[Row]:
     """Pack examples into rows of one tree each, sharing beginnings where that is cheaper.
 
     Every example is in exactly one row. No tree is longer than `ROW_TOKENS` unless it holds a
-    single example.
+    single example. Sorted by their tokens, examples share the most with their neighbours; of all
+    ways to cut that order into rows this is the cheapest.
     """
-    # Big-endian bytes sort as the token ids do, so neighbours share the most.
     coded = [np.asarray(one.tokens, np.int64) for one in examples]
+    # Big-endian bytes sort as the token ids do.
     order = sorted(range(len(examples)), key=lambda number: coded[number].astype(">u4").tobytes())
-    rows: list[Row] = []
-    group: list[tuple[int, int]] = []
-    size = 0
-    for before, number in pairwise([-1, *order]):
-        sequence = coded[number]
-        common = _common(coded[before], sequence) if before >= 0 else 0
-        rest = len(sequence) - common
-        together = size + rest <= ROW_TOKENS and cost.is_worth_sharing(size, common, rest)
-        if group and not together:
-            rows.append(_tree(examples, coded, group))
-            group, size = [], 0
-        if not group:
-            common, rest = 0, len(sequence)
-        group.append((number, common))
-        size += rest
-    if group:
-        rows.append(_tree(examples, coded, group))
-    return rows
+    common = [_common(coded[first], coded[second]) for first, second in pairwise(order)]
+    whole = np.array([len(coded[number]) for number in order], np.float64)
+    added = np.cumsum(whole - np.array([0, *common][: len(order)]))
+
+    def up_to(end: int) -> Floats:
+        size = whole[:end] + added[end - 1] - added[:end]
+        alone = np.arange(end) == end - 1
+        return np.where((size <= ROW_TOKENS) | alone, cost.tree(size), np.inf)
+
+    return [
+        _tree(
+            examples, coded, list(zip(order[first:end], [0, *common[first : end - 1]], strict=True))
+        )
+        for first, end in _cheapest_cuts(len(order), up_to)
+    ]
+
+
+def _cheapest_cuts(count: int, up_to: Callable[[int], Floats]) -> list[tuple[int, int]]:
+    """Cut 0 … count into consecutive runs whose costs sum to the least (dynamic programming).
+
+    Args:
+        count: how many there are to cut.
+        up_to: for an end, the cost of the run from each first < end to it; infinite where the
+            run may not be.
+
+    Returns:
+        First and end of each run.
+    """
+    best = np.zeros(count + 1)
+    begins = [0] * (count + 1)
+    for end in range(1, count + 1):
+        total = best[:end] + up_to(end)
+        begins[end] = int(total.argmin())
+        best[end] = total[begins[end]]
+    cuts = []
+    end = count
+    while end > 0:
+        cuts.append((begins[end], end))
+        end = begins[end]
+    return cuts[::-1]
 
 
 def _common(first: Integers, second: Integers) -> int:
@@ -264,37 +280,6 @@ def alone(examples: Sequence[Encoded]) -> list[Row]:
     return [_tree(examples, coded, [(number, 0)]) for number in range(len(examples))]
 
 
-def fill(rows: Sequence[Row]) -> list[Row]:
-    """Put short rows behind each other, up to the length of the longest: padding costs the same.
-
-    First fit, longest first.
-    """
-    bins: list[list[Row]] = []
-    left: list[int] = []
-    for row in sorted(rows, key=len, reverse=True):
-        fits = next((place for place, room in enumerate(left) if len(row) <= room), None)
-        if fits is None:
-            bins.append([row])
-            left.append(len(bins[0][0]) - len(row))
-        else:
-            bins[fits].append(row)
-            left[fits] -= len(row)
-    return [_joined(some) for some in bins]
-
-
-def _joined(rows: Sequence[Row]) -> Row:
-    offsets = np.cumsum([0, *(len(row) for row in rows[:-1])])
-    moved = list(zip(rows, offsets, strict=True))
-    return Row(
-        np.concatenate([row.tokens for row in rows]),
-        np.concatenate([row.positions for row in rows]),
-        np.concatenate([np.where(row.parents < 0, -1, row.parents + by) for row, by in moved]),
-        np.concatenate([row.until + by for row, by in moved]),
-        np.concatenate([row.weights for row in rows]),
-        {number: leaf + int(by) for row, by in moved for number, leaf in row.leaves.items()},
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Rows as tensors: B rows padded to S tokens, T scored tokens in all."""
@@ -335,13 +320,20 @@ class Batch:
         return torch.where(sees, torch.zeros_like(hidden), hidden)[:, None]
 
 
-def batches(rows: Sequence[Row]) -> Iterator[Batch]:
-    """Rows in batches of at most `BATCH_TOKENS` tokens (or one row), longest rows first."""
-    waiting = sorted(rows, key=len, reverse=True)
-    while waiting:
-        count = max(1, BATCH_TOKENS // len(waiting[0]))
-        yield _batch(waiting[:count])
-        waiting = waiting[count:]
+def batches(rows: Sequence[Row], cost: Cost) -> list[Batch]:
+    """Rows of like length in batches of at most `BATCH_TOKENS` tokens (or one row), longest first.
+
+    Padding is weighed against the cost of one more batch.
+    """
+    ordered = sorted(rows, key=len, reverse=True)
+    widths = np.array([len(row) for row in ordered], np.float64)
+
+    def up_to(end: int) -> Floats:
+        width, count = widths[:end], end - np.arange(end)
+        fits = (width * count <= BATCH_TOKENS) | (count == 1)
+        return np.where(fits, count * cost.tree(width) + cost.call, np.inf)
+
+    return [_batch(ordered[first:end]) for first, end in _cheapest_cuts(len(ordered), up_to)]
 
 
 def _batch(rows: Sequence[Row]) -> Batch:

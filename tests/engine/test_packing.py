@@ -1,0 +1,336 @@
+"""Trees of tokens: all is in them once, no token sees a stranger, and the loss is the same."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine import packing
+from engine.packing import Cost, Encoded
+from store.errors import BadInput
+from store.records import Example, PromptFormat, PromptStyle
+from tests.engine.tiny import tiny_model, tiny_tokenizer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from engine.packing import Row
+
+TOKENS_ONLY = Cost(token=1.0, pair=0.0, call=0.0)
+CALLS_ONLY = Cost(token=0.0, pair=0.0, call=1.0)
+
+
+def encoded(prompt: list[int], completion: list[int], weight: float = 1.0) -> Encoded:
+    return Encoded(0, PromptFormat.FEW_SHOT_COT, tuple(prompt), tuple(completion), weight)
+
+
+# Few different tokens, so that beginnings are common and some examples are equal.
+tokens = st.lists(st.integers(1, 3), min_size=1, max_size=8)
+encodeds = st.lists(
+    st.builds(encoded, tokens, tokens, st.sampled_from([0.5, 1.0, 8.0])), min_size=1, max_size=30
+)
+costs = st.builds(
+    Cost,
+    token=st.floats(0.1, 10),
+    pair=st.floats(0, 1),
+    call=st.floats(0, 100),
+)
+
+
+def seen(row: Row, index: int) -> list[int]:
+    return [at for at in range(len(row)) if at <= index < row.until[at]]
+
+
+@settings(deadline=None)
+@given(encodeds, costs)
+def test_every_example_is_in_one_row_as_its_leaf_sees_it(some: list[Encoded], cost: Cost) -> None:
+    rows = packing.trees(some, cost)
+    assert sorted(number for row in rows for number in row.leaves) == list(range(len(some)))
+    for row in rows:
+        for number, leaf in row.leaves.items():
+            path = seen(row, leaf)
+            assert tuple(row.tokens[path]) == some[number].tokens
+            assert list(row.positions[path]) == list(range(len(path)))
+            assert list(row.parents[path]) == [-1, *path[:-1]]
+
+
+@settings(deadline=None)
+@given(encodeds, costs)
+def test_a_token_sees_its_ancestors_and_itself_only(some: list[Encoded], cost: Cost) -> None:
+    for row in packing.trees(some, cost):
+        for index in range(len(row)):
+            ancestors = [index]
+            while row.parents[ancestors[-1]] >= 0:
+                ancestors.append(int(row.parents[ancestors[-1]]))
+            assert seen(row, index) == ancestors[::-1]
+
+
+@settings(deadline=None)
+@given(encodeds, costs)
+def test_the_weights_are_those_of_the_examples_alone(some: list[Encoded], cost: Cost) -> None:
+    for row in packing.trees(some, cost):
+        expected = np.zeros(len(row))
+        for number, leaf in row.leaves.items():
+            expected[seen(row, leaf)[len(some[number].prompt) :]] += some[number].weight
+        assert row.weights == pytest.approx(expected)
+
+
+@settings(deadline=None)
+@given(encodeds)
+def test_where_only_tokens_cost_a_row_holds_each_beginning_once(some: list[Encoded]) -> None:
+    rows = packing.trees(some, TOKENS_ONLY)
+    beginnings = {one.tokens[: end + 1] for one in some for end in range(len(one.tokens))}
+    assert sum(map(len, rows)) == len(beginnings)
+
+
+def test_rows_part_where_pairs_cost_more_than_a_prompt_again() -> None:
+    some = [encoded([1] * 4, [2 + n] * 50) for n in range(4)]
+    assert len(packing.trees(some, Cost(token=1.0, pair=1.0, call=0.0))) == 4
+    assert len(packing.trees(some, TOKENS_ONLY)) == 1
+
+
+def test_no_tree_is_longer_than_a_row_may_be() -> None:
+    some = [encoded([1] * 10, [2 + n] * 900) for n in range(9)]
+    rows = packing.trees([*some, encoded([1], [99] * (packing.ROW_TOKENS + 1))], TOKENS_ONLY)
+    assert sum(len(row) > packing.ROW_TOKENS for row in rows) == 1
+    assert sum(len(row.leaves) for row in rows) == 10
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=12), st.floats(0, 50))
+def test_the_cuts_are_the_cheapest_of_all(sizes: list[int], call: float) -> None:
+    def run(first: int, end: int) -> float:
+        return max(sizes[first:end]) * (end - first) + call
+
+    def cheapest(first: int) -> float:
+        ends = range(first + 1, len(sizes) + 1)
+        return min((run(first, end) + cheapest(end) for end in ends), default=0.0)
+
+    cuts = packing._cheapest_cuts(
+        len(sizes), lambda end: np.array([run(first, end) for first in range(end)])
+    )
+    assert [first for first, _ in cuts] == [0, *(end for _, end in cuts[:-1])]
+    assert cuts[-1][1] == len(sizes)
+    if len(sizes) <= 9:
+        assert sum(run(*cut) for cut in cuts) == pytest.approx(cheapest(0))
+
+
+@settings(deadline=None)
+@given(encodeds, costs)
+def test_batches_hold_every_scored_token_and_respect_their_size(
+    some: list[Encoded], cost: Cost
+) -> None:
+    rows = packing.alone(some)
+    found = packing.batches(rows, cost)
+    for batch in found:
+        assert batch.tokens.numel() <= packing.BATCH_TOKENS
+        assert bool(batch.real.flatten()[batch.scored].all())
+    scored = sum(float(batch.weights.sum()) for batch in found)
+    assert scored == pytest.approx(sum(one.weight * len(one.completion) for one in some))
+    assert len(packing.batches(rows, CALLS_ONLY)) == 1
+
+
+def test_padding_sees_itself_only() -> None:
+    import torch
+
+    rows = packing.alone([encoded([1, 2], [3, 4]), encoded([1], [2])])
+    (batch,) = packing.batches(rows, CALLS_ONLY)
+    sees = batch.mask(torch.float32)[1, 0] == 0
+    assert sees.int().tolist() == [[1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
+
+
+# What a model makes of them.
+
+FAMILIES = [
+    pytest.param({"family": "llama", "heads": 4, "key_heads": 2}, id="llama, two key heads"),
+    pytest.param({"family": "llama", "heads": 2, "key_heads": 2, "tied": False}, id="llama"),
+    pytest.param({"family": "qwen2", "heads": 4, "key_heads": 1}, id="qwen2, one key head"),
+    pytest.param({"family": "qwen3", "heads": 4, "key_heads": 2}, id="qwen3"),
+    pytest.param(
+        {"family": "mistral", "heads": 4, "key_heads": 2, "sliding_window": None}, id="mistral"
+    ),
+]
+
+
+def some_examples() -> list[Encoded]:
+    """Two tasks' prefixes, three questions each, paths with common beginnings, and weights."""
+    rng = np.random.default_rng(0)
+
+    def draw(length: int) -> list[int]:
+        return [int(token) for token in rng.integers(5, 500, length)]
+
+    found = []
+    for prefix in (draw(30), draw(12)):
+        for _ in range(3):
+            prompt, opening = prefix + draw(7), draw(3)
+            found += [encoded(prompt, opening + draw(int(rng.integers(1, 14)))) for _ in range(3)]
+            found += [encoded(prompt[len(prefix) :], draw(5), weight=3.0)]
+    return found
+
+
+def gradients(learner: Any, some: list[Encoded]) -> tuple[float, dict[str, Any]]:
+    from engine.learner import gradients as backward
+
+    for value in learner.weights.values():
+        value.grad = None
+    loss = backward(learner, some)
+    return loss, {name: value.grad.clone() for name, value in learner.weights.items()}
+
+
+@pytest.mark.parametrize("shape", FAMILIES)
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_loss_and_gradients_of_trees_are_those_of_rows_alone(
+    tmp_path: Path, shape: dict[str, Any], method: str
+) -> None:
+    import torch
+
+    from engine.learner import load
+    from engine.project import TrainSettings
+
+    torch.set_num_threads(1)
+    learner = load(tiny_model(tmp_path / "model", **shape), TrainSettings(method=method))
+    assert learner.shares
+    if method == "lora":  # a fresh adapter adds nothing, and its gradients would be half zeros
+        torch.manual_seed(1)
+        for value in learner.weights.values():
+            torch.nn.init.normal_(value, std=0.05)
+    some = some_examples()
+    alone_loss, alone = gradients(dataclasses.replace(learner, shares=False), some)
+    for cost in (TOKENS_ONLY, learner.cost):
+        loss, shared = gradients(dataclasses.replace(learner, cost=cost), some)
+        assert loss == pytest.approx(alone_loss, abs=1e-5)
+        for name, gradient in alone.items():
+            torch.testing.assert_close(shared[name], gradient, atol=1e-5, rtol=1e-5)
+
+
+def test_a_row_of_weight_k_is_k_rows(tmp_path: Path) -> None:
+    import torch
+
+    from engine.learner import load
+    from engine.project import TrainSettings
+
+    learner = load(tiny_model(tmp_path / "model"), TrainSettings(method="full"))
+    once, other = encoded([7, 8, 9], [10, 11, 0], weight=4.0), encoded([7, 8], [20, 0])
+    copy = dataclasses.replace(once, weight=1.0)
+    loss, weighted = gradients(learner, [once, other])
+    copies_loss, copies = gradients(
+        dataclasses.replace(learner, shares=False), [copy, copy, other, copy, copy]
+    )
+    assert loss == pytest.approx(copies_loss, abs=1e-6)
+    for name, gradient in copies.items():
+        torch.testing.assert_close(weighted[name], gradient, atol=1e-6, rtol=1e-5)
+
+
+def test_the_head_computed_in_parts_gives_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from engine import learner as learning
+    from engine.project import TrainSettings
+
+    learner = learning.load(tiny_model(tmp_path / "model"), TrainSettings(method="full"))
+    loss, whole = gradients(learner, some_examples())
+    monkeypatch.setattr(learning, "HEAD_NUMBERS", 512 * 7)
+    parts_loss, parts = gradients(learner, some_examples())
+    assert parts_loss == pytest.approx(loss, abs=1e-6)
+    for name, gradient in whole.items():
+        torch.testing.assert_close(parts[name], gradient, atol=1e-6, rtol=1e-5)
+
+
+# What is tokenised, and what is not.
+
+
+def example(**changes: Any) -> Example:
+    plain = Example(
+        id=0,
+        set_key="",
+        position=0,
+        question_id=1,
+        path_id=None,
+        prompt_format=PromptFormat.ZERO_SHOT_DIRECT,
+        prompt="Q: How many?\nA:",
+        shared=0,
+        completion=" The answer is 9.",
+        token_ids=(),
+        weight=1.0,
+        validation=False,
+    )
+    return dataclasses.replace(plain, **changes)
+
+
+def test_sampled_tokens_are_kept_as_they_were_and_end_once() -> None:
+    tokenizer = tiny_tokenizer()
+    end, text = tokenizer.eos_token_id, " The answer is 9."
+    letters = tuple(tokenizer(letter).input_ids[0] for letter in text)
+    assert letters != tuple(tokenizer(text).input_ids)
+    stopped, ended, other_end, direct = packing.encode(
+        [
+            example(token_ids=letters),
+            example(token_ids=(*letters, end)),
+            example(token_ids=(*letters, 5)),
+            example(),
+        ],
+        tokenizer,
+        PromptStyle.BASE,
+        {end, 5},
+    )
+    assert stopped.completion == ended.completion == (*letters, end)
+    assert other_end.completion == (*letters, 5)
+    assert direct.completion == (*tokenizer(text).input_ids, end)
+
+
+def test_a_question_that_spells_the_end_token_stays_text() -> None:
+    tokenizer = tiny_tokenizer()
+    end = tokenizer.eos_token_id
+    (found,) = packing.encode(
+        [example(prompt="Q: What is <|end|>?\nA:", completion=" <|end|>")],
+        tokenizer,
+        PromptStyle.BASE,
+        {end},
+    )
+    assert end not in found.prompt
+    assert found.completion.count(end) == 1
+
+
+def test_the_start_token_of_a_model_stands_before_its_prompts_only() -> None:
+    from tokenizers.processors import TemplateProcessing
+
+    tokenizer = tiny_tokenizer()
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<|pad|> $A", special_tokens=[("<|pad|>", tokenizer.pad_token_id)]
+    )
+    try:
+        (found,) = packing.encode([example()], tokenizer, PromptStyle.BASE, {0})
+    finally:
+        tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="$A")
+    assert found.prompt[0] == tokenizer.pad_token_id
+    assert tokenizer.pad_token_id not in found.tokens[1:]
+
+
+def test_a_chat_goes_through_its_template_and_is_left_open() -> None:
+    tokenizer = tiny_tokenizer(chat=True)
+    asked = '[["user", "How many?"]]'
+    opened = '[["user", "How many?"], ["assistant", "Let us see."]]'
+    first, second = packing.encode(
+        [example(prompt=asked, completion="9"), example(prompt=opened, completion=" 9")],
+        tokenizer,
+        PromptStyle.CHAT,
+        {tokenizer.eos_token_id},
+    )
+    assert tokenizer.decode(first.prompt).endswith("<|turn|>assistant\n")
+    assert tokenizer.decode(second.prompt).endswith("Let us see.")
+
+
+def test_a_tokenizer_without_end_or_template_is_refused_in_a_sentence() -> None:
+    tokenizer = tiny_tokenizer()
+    with pytest.raises(BadInput, match=r"sample\.style"):
+        packing.encode([example(prompt='[["user", "?"]]')], tokenizer, PromptStyle.CHAT, {0})
+    tokenizer.eos_token = None
+    with pytest.raises(BadInput, match="end token"):
+        packing.encode([example()], tokenizer, PromptStyle.BASE, {0})
