@@ -135,7 +135,9 @@ def piece_bytes(tokenizer: Any, vocabulary: int) -> list[bytes]:
 
     Special tokens write nothing, nor do ids behind the tokenizer's last one.
     """
-    decoder = json.loads(tokenizer.backend_tokenizer.to_str())["decoder"]
+    # Tokenizers without a backend are those of SentencePiece.
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    decoder = json.loads(backend.to_str())["decoder"] if backend else None
     byte_level = '"ByteLevel"' in json.dumps(decoder)
     added, special = tokenizer.added_tokens_decoder, set(tokenizer.all_special_ids)
     pieces = [b""] * vocabulary

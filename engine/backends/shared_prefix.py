@@ -419,11 +419,13 @@ def _attention(
     value: Tensor,
     _attention_mask: Tensor | None,
     *,
-    shape: _Prompts | _Steps,
+    shape: _Prompts | _Steps | None = None,
     scaling: float | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
     """The attention function that the model's layers call; [1, heads, tokens, size] each."""
+    if shape is None:
+        raise TypeError("they do not hand on the arguments of the attention")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     out = shape.attend(module.layer_idx, query[0], key[0], value[0], scale)
     return out[None], None

@@ -1,11 +1,13 @@
-"""Whether a model can keep its prompts once: asked of its settings, then tried."""
+"""Whether a model can be sampled, and with its prompts kept once: asked, then tried."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from transformers import DynamicCache
 
 from engine.backends.shared_prefix import NAME, PrefixTree
 
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+
+    Logits = NDArray[np.float32]
 
 _PREFIX = (3, 5, 4, 6, 3)
 _TRIAL = (
@@ -23,6 +27,8 @@ _TRIAL = (
     (*_PREFIX, 6, 4),
 )
 """Two prompts, then two paths of the first and one of the second, one token each."""
+_OTHERWISE = (TypeError, ValueError, RuntimeError, AttributeError, KeyError, IndexError)
+"""What comes out of layers that are called as they are not meant to be."""
 
 
 def why_not(model: Any) -> str | None:
@@ -35,12 +41,14 @@ def why_not(model: Any) -> str | None:
         None, or why the model keeps the attention that it has.
     """
     config = model.config.get_text_config()
-    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
-    if kinds != {"full_attention"}:
-        return f"it has layers of another kind than full attention ({', '.join(sorted(kinds))})"
+    kinds = set(getattr(config, "layer_types", None) or ())
     window = getattr(config, "sliding_window", None)
-    if not getattr(config, "layer_types", None) and window:
+    if window is None or window >= (getattr(config, "max_position_embeddings", None) or math.inf):
+        kinds.discard("sliding_attention")
+    elif not kinds:
         return f"its attention slides over a window of {window} tokens"
+    if kinds - {"full_attention"}:
+        return f"it has layers of another kind than full attention ({', '.join(sorted(kinds))})"
     if getattr(config, "attn_logit_softcapping", None):
         return "it caps its attention scores"
     before = model.config._attn_implementation
@@ -48,24 +56,53 @@ def why_not(model: Any) -> str | None:
         wanted = [_ordinary_logits(model, tokens) for tokens in _TRIAL]
         model.set_attn_implementation(NAME)
         found = _tree_logits(model)
-        scale = max(float(abs(row).max()) for row in wanted)
-        error = max(float(abs(a - b).max()) for a, b in zip(wanted, found, strict=True)) / scale
-        tolerance = 1e-3 if model.dtype == torch.float32 else 5e-2
-        reason = None if error <= tolerance else f"it came out differently by {error:.1e}"
-    except (TypeError, ValueError, RuntimeError, AttributeError, KeyError, IndexError) as problem:
+        error = _error(model, found, wanted)
+        reason = None if error is None else f"it came out differently by {error:.1e}"
+    except _OTHERWISE as problem:
         reason = f"its layers are built otherwise ({str(problem).splitlines()[0][:120]})"
     if reason:
         model.set_attn_implementation(before)
     return reason
 
 
+def continues(model: Any) -> bool:
+    """Whether a model goes on from an ordinary cache as it would from the whole text."""
+    begun, longer = _TRIAL[0], _TRIAL[2]
+    wanted = [_ordinary_logits(model, tokens) for tokens in (begun, longer)]
+    try:
+        cache = DynamicCache(config=model.config)
+        found = [own_step(model, np.array([row]), cache)[0] for row in (begun, longer[-1:])]
+    except _OTHERWISE:
+        return False
+    return _error(model, found, wanted) is None
+
+
+def _error(model: Any, found: Sequence[Logits], wanted: Sequence[Logits]) -> float | None:
+    """The largest error as a share of the largest logit; None when it is only rounding."""
+    scale = max(float(abs(row).max()) for row in wanted)
+    error = max(float(abs(a - b).max()) for a, b in zip(wanted, found, strict=True)) / scale
+    return None if error <= (1e-3 if model.dtype == torch.float32 else 5e-2) else error
+
+
 @torch.inference_mode()
-def _ordinary_logits(model: Any, tokens: Sequence[int]) -> NDArray[np.float32]:
+def own_step(model: Any, tokens: NDArray[np.int64], cache: DynamicCache) -> Logits:
+    """Take rows of tokens [n, length] through the model's own cache.
+
+    Returns:
+        [n, vocabulary], the logits of each row's next token.
+    """
+    ids = torch.as_tensor(tokens, device=model.device)
+    out = model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+    return out.logits[:, -1].float().cpu().numpy()
+
+
+@torch.inference_mode()
+def _ordinary_logits(model: Any, tokens: Sequence[int]) -> Logits:
     ids = torch.tensor([tokens], device=model.device)
     return model(input_ids=ids, use_cache=False).logits[0, -1].float().cpu().numpy()
 
 
-def _tree_logits(model: Any) -> list[NDArray[np.float32]]:
+def _tree_logits(model: Any) -> list[Logits]:
     tree = PrefixTree(model, width=3, max_tokens=1)
     tree.plant(_PREFIX)
     prompts = tree.add(_TRIAL[:2], [0, 1])

@@ -28,7 +28,7 @@ from engine.backends.hugging_face import (
 )
 from engine.backends.protocol import Generation, Message, PathRequest, PathSource, Sampling
 from engine.backends.shared_prefix import PrefixTree
-from engine.backends.shared_trial import why_not
+from engine.backends.shared_trial import continues, own_step, why_not
 from engine.backends.stops import Endings
 from store.errors import BadInput
 
@@ -88,6 +88,9 @@ class Transformers:
         model: a causal language model, on its device.
         tokenizer: its own.
         width: most paths at a time.
+
+        Raises:
+            BadInput: the model does not go on from a cache as others do.
         """
         self._model = model
         self._tokenizer = tokenizer
@@ -103,6 +106,11 @@ class Transformers:
         reason = why_not(model)
         self.shares_prefix = reason is None
         if reason:
+            if not continues(model):
+                raise BadInput(
+                    f"{config.model_type} models cannot be sampled here: "
+                    "give the model as GGUF and set the engine to llama.cpp."
+                )
             _log.warning("Prompts are not shared between paths, so sampling is slow: %s.", reason)
 
     def tokenize(self, text: str) -> list[int]:
@@ -203,10 +211,10 @@ class Transformers:
         """The width asked for, or as many paths like the first as half of the free memory holds."""
         config, model = self._config, self._model
         size = torch.finfo(model.dtype).bits // 8
-        heads = config.num_attention_heads
+        heads = getattr(config, "num_attention_heads", None) or 1
         key_heads = getattr(config, "num_key_value_heads", None) or heads
         head = getattr(config, "head_dim", None) or config.hidden_size // heads
-        own = sampling.max_tokens + len(first.prompt) - first.shared
+        own = sampling.max_tokens + len(first.prompt) - first.shared * self.shares_prefix
         kept = 2 * config.num_hidden_layers * key_heads * head * size * own
         scores = 3 * 4 * heads * (len(first.prompt) + sampling.max_tokens)
         logits = 3 * 4 * config.vocab_size
@@ -225,11 +233,13 @@ class Transformers:
         Nothing is padded, so there is nothing that a layer could read wrongly.
         """
         while True:
-            requests: list[PathRequest] = []
-            while len(requests) < self.batch and (request := self._next(source, sampling)):
-                requests.append(request)
-            if not requests:
+            first = self._next(source, sampling)
+            if first is None:
                 return
+            requests = [first]
+            width = self._fitting_width(first, sampling)
+            while len(requests) < width and (request := self._next(source, sampling)):
+                requests.append(request)
             for length in sorted({len(request.prompt) for request in requests}):
                 group = [
                     request
@@ -250,7 +260,7 @@ class Transformers:
         running = _Running(len(requests), sampling.max_tokens)
         running.add(requests, [prompts.index(request.prompt) for request in requests])
         cache = DynamicCache(config=self._model.config)
-        logits = self._own_step(np.array(prompts), cache)[running.lanes]
+        logits = own_step(self._model, np.array(prompts), cache)[running.lanes]
         with torch.inference_mode():
             cache.reorder_cache(torch.as_tensor(running.lanes, device=self._model.device))
         over: set[int] = set()
@@ -261,13 +271,7 @@ class Transformers:
                 yield running.generation(slot, ended[slot])
             over |= running.of_settled(source)
             if len(over) < len(requests):
-                logits = self._own_step(running.newest()[:, None], cache)
-
-    @torch.inference_mode()
-    def _own_step(self, tokens: NDArray[np.int64], cache: DynamicCache) -> NDArray[np.float32]:
-        ids = torch.as_tensor(tokens, device=self._model.device)
-        out = self._model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        return out.logits[:, -1].float().cpu().numpy()
+                logits = own_step(self._model, running.newest()[:, None], cache)
 
 
 class _Running:

@@ -33,7 +33,8 @@ SHAPES: dict[str, dict[str, Any]] = {
 }
 PLAIN: dict[str, dict[str, Any]] = {
     "mistral with a window": {"family": "mistral", "sliding_window": 12},
-    "gemma2": {"family": "gemma2", "query_pre_attn_scalar": 8},
+    "gemma2, which caps its scores": {"family": "gemma2", "query_pre_attn_scalar": 8},
+    "bloom, which has no positions": {"family": "bloom"},
 }
 
 
@@ -116,10 +117,8 @@ def test_plain_and_shared_sampling_draw_the_same_paths(folder: Path) -> None:
     sampling = Sampling(temperature=0.8, max_tokens=15)
     asked = requests(prompts(5), paths=4, shared=30)
     shared = sampled(backend, asked, sampling)
+    assert backend._model.config._attn_implementation == "shared-prefix"
     backend.shares_prefix = False
-    from engine.backends.shared_prefix import NAME
-
-    assert backend._model.config._attn_implementation == NAME
     backend._model.set_attn_implementation("sdpa")
     assert sampled(backend, asked, sampling) == shared
 
@@ -322,11 +321,8 @@ def test_a_sampling_that_is_left_early_leaves_nothing_behind(backend: Transforme
     asked = requests(prompts(4), paths=2, shared=30)
     whole = sampled(backend, asked, GREEDY)
     next(backend.sample(Waiting(asked), GREEDY))
-    assert sampled(backend, asked, GREEDY) == whole
-
-
-def test_nothing_to_sample_is_no_work(backend: Transformers) -> None:
     assert list(backend.sample(Waiting([]), GREEDY)) == []
+    assert sampled(backend, asked, GREEDY) == whole
 
 
 def test_a_prompt_that_leaves_no_room_is_refused_with_the_numbers(backend: Transformers) -> None:
@@ -398,6 +394,11 @@ def test_an_unknown_architecture_is_refused(tmp_path: Path) -> None:
     config.write_text(config.read_text().replace('"llama"', '"granola"'))
     with pytest.raises(BadInput, match="cannot be loaded"):
         opened(tmp_path)
+
+
+def test_a_model_with_another_kind_of_memory_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="mamba models cannot be sampled here"):
+        opened(tiny_model(tmp_path, family="mamba"))
 
 
 def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
