@@ -99,11 +99,11 @@ def count_vote(
 
 def _leaders(counts: Counter[str]) -> tuple[int, int]:
     """c1 and c2; 0 where there is no such answer."""
-    ordered = sorted(counts.values(), reverse=True)[:2]
-    return (ordered + [0, 0])[0], (ordered + [0, 0])[1]
+    first, second, *_ = [*sorted(counts.values(), reverse=True), 0, 0]
+    return first, second
 
 
-def _decide(
+def _decide(  # noqa: PLR0911 - a return for each rule
     counts: Counter[str],
     drawn: int,
     m: int,
@@ -128,9 +128,9 @@ def _decide(
     if rule is EarlyStop.FAST and drawn > 0:
         if _chance_of_keeping(counts, drawn, missing, needed) <= epsilon:
             return Decision.REJECT
-        if enough and first > second:
-            if _chance_of_losing(counts, drawn, missing, needed) <= epsilon:
-                return Decision.KEEP
+        leads = enough and first > second
+        if leads and _chance_of_losing(counts, drawn, missing, needed) <= epsilon:
+            return Decision.KEEP
     return Decision.OPEN
 
 
