@@ -7,12 +7,17 @@ it whenever what it reads changes, so that stored paths are read again (`docs/re
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from engine import canonical as forms
+from engine import numerals
 from store.records import Abstention, AnswerType, EndReason
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _VERSIONS = {
     AnswerType.NUMBER: 1,
@@ -73,7 +78,7 @@ def canonical(answer_type: AnswerType, text: str, options: Sequence[str] = ()) -
     """The canonical form of an answer that stands alone; None when it is not of the type."""
     match answer_type:
         case AnswerType.NUMBER:
-            return forms.number(text)
+            return numerals.number(text)
         case AnswerType.CHOICE:
             return forms.choice(text, options)
         case AnswerType.YES_NO:
@@ -130,19 +135,20 @@ def merge_equal(answer_type: AnswerType, answers: Sequence[str | None]) -> list[
 # The path's own words.
 
 _STARTS_ANEW = re.compile(
-    r"<\|[a-z_]{1,30}\|>|</s>|<start_of_turn>|<end_of_turn>|\[INST\]|\n[ \t]*\**Q\d{0,4}\**[:.]\**[ \t\n]"
-    r"|\n[ \t]*(?:#+ ?|\*\*)?(?:Human|User)\**:"
+    r"<\|[a-z_]{1,30}\|>|</s>|<start_of_turn>|<end_of_turn>|\[INST\]"
+    r"|\n[ \t]*\*{0,2}Q\d{0,4}\*{0,2}[:.]\*{0,2}(?:\s|$)"
+    r"|\n[ \t]*(?:#{1,4} ?|\*\*)?(?:Human|User)(?:\*\*)?:"
 )
 """What only begins a new turn or a new question."""
 _MAY_START_ANEW = re.compile(
-    r"\n[ \t]*(?:#+ ?|\*\*)?(?:Question|Problem|Exercise|Example|Instruction|Passage|Premise|Input"
-    r"|Context|Assistant)\b ?#?\d{0,4}\**[:.\n]"
+    r"\n[ \t]*(?:#{1,4} ?|\*\*)?(?:Question|Problem|Exercise|Example|Instruction|Passage|Premise|Input"
+    r"|Context|Assistant)\b ?#?\d{0,4}\*{0,2}[:.\n]"
 )
 """What begins a new question once the answer is given, and may be part of it before."""
 _ANNOTATION = re.compile(r"<<[^<>\n]{0,200}>>")
 _CHECKS_ITSELF = re.compile(
-    r"\W*(?:wait|but|however|hmm|hold on|actually|let me|let's|let us|check|verif|to (?:check|verify)"
-    r"|is th(?:at|is)|does th(?:at|is)|so|thus|therefore|note|also|alternatively|action|answer"
+    r"\W*(?:wait|but|however|hmm|hold on|actually|let me|let's|let us|check|verif"
+    r"|to (?:check|verify)|is th(?:at|is)|does th(?:at|is)|so|thus|therefore|note|also|alternatively|action|answer"
     r"|final|explanation|why)",
     re.I,
 )
@@ -175,9 +181,11 @@ _STATEMENT = re.compile(
     | (?:^|\n)[ \t]*\*{{0,3}}A\*{{0,3}}:\*{{0,3}}[ \t]*
     | \bAnswer\(
     | <answer>
-    | \b(?:answer|answers)\b(?:\*\*|"|'){{0,3}}(?:[ ](?:to|for|of|in|from|among|here|choice|option)\b[^.:?!\n]{{0,120}}?)?
+    | \b(?:answer|answers)\b(?:\*\*|"|'){{0,3}}
+      (?:[ ](?:to|for|of|in|from|among|here|choice|option)\b[^.:?!\n]{{0,120}}?)?
       (?:[ ](?:must|should|would|will|can|may)(?:[ ]only|[ ]therefore)?)?
-      (?:[ ]?\*{{0,3}}[ ]?{_SAID}(?![a-z])[ ]?\*{{0,3}}[ ]?){{1,2}}(?:(?:therefore|thus|then|simply|indeed)\b[ ,]{{0,2}})?
+      (?:[ ]?\*{{0,3}}[ ]?{_SAID}(?![a-z])[ ]?\*{{0,3}}[ ]?){{1,2}}
+      (?:(?:therefore|thus|then|simply|indeed)\b[ ,]{{0,2}})?
     | \b(?:correct|right|best|most[ ]likely|most[ ]appropriate|likeliest)[ ]
       (?:option|choice|completion|statement|conclusion|response|ending)\b[^.:?!\n]{{0,60}}?
       [ ]?\*{{0,3}}{_SAID}(?![a-z])[ ]?\*{{0,3}}[ ]?
@@ -186,10 +194,10 @@ _STATEMENT = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 _LETTER_STATEMENT = re.compile(
-    r"\b(?:option|choice|answer) ?\**[(\[]?\"?([A-J])\b\"?[)\]]?\**,? (?:is|would be|seems|appears|must be)"
-    r"(?: to be| likely| probably| clearly| therefore| thus)?,? (?:the )?(?:(?:single|most) )?"
+    r"\b(?:option|choice|answer) ?\*{0,2}[(\[]?\"?([A-J])\b\"?[)\]]?\*{0,2},?"
+    r" (?:is|would be|seems|appears|must be)(?: to be| likely| probably| clearly| therefore| thus)?,? (?:the )?(?:(?:single|most) )?"
     r"(?:best|correct|right|most|only|likel|accurate|appropriate)"
-    r"|[(\[]([A-J])[)\]]\**,? (?:is|would be) (?:the )?(?:best|correct|right|most likely|only)\b"
+    r"|[(\[]([A-J])[)\]]\*{0,2},? (?:is|would be) (?:the )?(?:best|correct|right|most likely|only)\b"
 )
 _NEGATED = re.compile(
     r"\W*(?:not|n't|never|neither)\b(?! possible)"
@@ -197,8 +205,8 @@ _NEGATED = re.compile(
     re.I,
 )
 _GIVES_NONE = re.compile(
-    r"\W*(?:(?:n't|not) (?:any|one|among|in|on|listed|given|available|here|present|provided)\b|none\b"
-    r"|neither\b|unknown|undetermined|cannot be|can't be|impossible|n/?a\b|there is no\b"
+    r"\W*(?:(?:n't|not) (?:any|one|among|in|on|listed|given|available|here|present|provided)\b"
+    r"|none\b|neither\b|unknown|undetermined|cannot be|can't be|impossible|n/?a\b|there is no\b"
     r"|no (?:correct |valid )?(?:answer|option|choice)|undefined|null\b)",
     re.I,
 )
@@ -207,9 +215,7 @@ _OR_BEFORE = re.compile(r"\bor\W{0,3}(?:Action\W{1,3})?$")
 _LETTER_ALONE = re.compile(r"\W*[A-Za-z]\W*$|\([A-Za-z]\)")
 
 
-def _stated(
-    answer_type: AnswerType, own: str, options: Sequence[str]
-) -> tuple[str, str] | None:
+def _stated(answer_type: AnswerType, own: str, options: Sequence[str]) -> tuple[str, str] | None:
     """The last statement that can be read.
 
     A last statement that says that there is no answer is believed; one that is not of the type
@@ -249,7 +255,7 @@ def _rambling_from(own: str, places: Sequence[tuple[int, int]]) -> int:
     After a statement, a blank line and a paragraph that asks something (and is not the model
     checking itself), the next statement answers another question.
     """
-    for number, ((_, end), (start, _)) in enumerate(zip(places, places[1:], strict=False), 1):
+    for number, ((_, end), (start, _)) in enumerate(itertools.pairwise(places), 1):
         gap = own[end:start]
         if "?" not in gap:
             continue
@@ -287,10 +293,12 @@ _SENTENCE_END = re.compile(
     r"(?<!\bNo)(?<!\bvs)(?<!\bMt)(?<!\bFt)(?<!\bRs)[.!?]+[\"')\]*]*(?=\s|$)"
 )
 _DOLLARS = re.compile(r"\$\$?([^$\n]{1,400})\$|\\\((.{1,400}?)\\\)|\\\[(.{1,400}?)\\\]")
-_SMALL_WORDS = re.compile(r"(?:simply|just|exactly|about|approximately|therefore|thus|that|:)\s+", re.I)
+_SMALL_WORDS = re.compile(
+    r"(?:simply|just|exactly|about|approximately|therefore|thus|that|:)\s+", re.I
+)
 
 
-def _answer_in(answer_type: AnswerType, stated: str, options: Sequence[str]) -> str | None:
+def _answer_in(answer_type: AnswerType, stated: str, options: Sequence[str]) -> str | None:  # noqa: PLR0911 - a case for each answer type
     """The canonical answer of one statement."""
     stated = stated.strip()
     if not stated or _NEGATED.match(stated):
@@ -298,7 +306,8 @@ def _answer_in(answer_type: AnswerType, stated: str, options: Sequence[str]) -> 
     quoted = re.match(r"[\"'(]+([^\"'()\n]+)[\"')]+", stated)
     match answer_type:
         case AnswerType.NUMBER:
-            return forms.number(_first_sentence(stated)) or forms.number_in(_first_sentence(stated))
+            sentence = _first_sentence(stated)
+            return numerals.number(sentence) or numerals.number_in(sentence)
         case AnswerType.CHOICE:
             sentence = _first_sentence(stated)
             whole = quoted[1] if quoted and len(quoted[1]) > 1 else ""
@@ -342,9 +351,7 @@ _VALUE_AT_END = re.compile(r"=\s*\**\s*([^=\n]{1,80})$")
 _BOLD = re.compile(r"\*\*([^*\n]{1,120})\*\*")
 
 
-def _concluded(
-    answer_type: AnswerType, own: str, options: Sequence[str]
-) -> tuple[str, str] | None:
+def _concluded(answer_type: AnswerType, own: str, options: Sequence[str]) -> tuple[str, str] | None:  # noqa: PLR0911 - a case for each answer type
     """The answer of a path that never says `the answer is`: alone, or in a closing sentence."""
     own = own.strip()
     if _STATEMENT.search(own[-_STATED:]) and answer_type is not AnswerType.SPAN:
@@ -389,7 +396,7 @@ def _last_says_none(own: str) -> bool:
 def _concluded_number(alone: str, last: str, closing: str) -> tuple[str, str] | None:
     """A number alone, in bold, after the last equals sign, or the only one of a whole sentence."""
     for one in (alone, last):
-        answer = forms.number(one) if one else None
+        answer = numerals.number(one) if one else None
         if answer:
             return answer, _shown(one)
     whole = last.endswith((".", "!", "**", "$", "\\)", "\\]"))
@@ -401,7 +408,9 @@ def _concluded_number(alone: str, last: str, closing: str) -> tuple[str, str] | 
     elif whole and len(set(re.findall(r"\d[\d,.]*\d|\d", closing))) <= 1:
         candidates.append(closing)
     for one in candidates:
-        answer = forms.number(one) or (forms.number_in(one) if one is closing or one in bold else None)
+        answer = numerals.number(one) or (
+            numerals.number_in(one) if one is closing or one in bold else None
+        )
         if answer:
             return answer, _shown(one)
     return None

@@ -7,33 +7,83 @@ say it outright with `--field MEANING=COLUMN`.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.canonical import LETTERS
-from engine.rows import Row
 from store.records import AnswerType
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from engine.rows import Row
 
 MEANINGS = ("question", "answer", "options", "passage")
 
-_QUESTION = (
-    "question questionstem question.stem stem problem input prompt query instruction questiontext "
-    "sentence q text"
-).split()
-_HYPOTHESIS = "hypothesis sentence2 claim statement".split()
-_PASSAGE = "passage premise context paragraph article background support sentence1 body".split()
-_OPTIONS = (
-    "options choices question.choices answerchoices endings candidates targetscores"
-).split()
-_ANSWER = (
-    "answer answerkey goldlabel gold label correct correctanswer finalanswer groundtruth target "
-    "answers reftext correctoption answerspans expected output completion answeridx label1 solution"
-).split()
+_QUESTION = [
+    "question",
+    "questionstem",
+    "question.stem",
+    "stem",
+    "problem",
+    "input",
+    "prompt",
+    "query",
+    "instruction",
+    "questiontext",
+    "sentence",
+    "q",
+    "text",
+]
+_HYPOTHESIS = ["hypothesis", "sentence2", "claim", "statement"]
+_PASSAGE = [
+    "passage",
+    "premise",
+    "context",
+    "paragraph",
+    "article",
+    "background",
+    "support",
+    "sentence1",
+    "body",
+]
+_OPTIONS = [
+    "options",
+    "choices",
+    "question.choices",
+    "answerchoices",
+    "endings",
+    "candidates",
+    "targetscores",
+]
+_ANSWER = [
+    "answer",
+    "answerkey",
+    "goldlabel",
+    "gold",
+    "label",
+    "correct",
+    "correctanswer",
+    "finalanswer",
+    "groundtruth",
+    "target",
+    "answers",
+    "reftext",
+    "correctoption",
+    "answerspans",
+    "expected",
+    "output",
+    "completion",
+    "answeridx",
+    "label1",
+    "solution",
+]
 _LETTER_COLUMNS = re.compile(r"(?:option|choice|ending|op|answer)?[ _]?([a-j]|\d)", re.I)
 _INLINE = re.compile(r"(?:^|\s)\(([A-Ja-j1-9])\)\s*")
 _LISTED = re.compile(r"^[ \t]*\(?([A-Ja-j1-9])[):.][ \t]*(.*\S)[ \t]*$", re.MULTILINE)
 _OPTION_LABEL = re.compile(r"\s*(?:\(([A-Ja-j])\)|([A-J])\s?[).:])\s*(?=\S)")
-_PROMPT = re.compile(r"\A\s*(?:Passage|Context):(.*?)\n\s*Question:(.*?)(?:\n\s*Answer:\s*)?\Z", re.S)
+_PROMPT = re.compile(
+    r"\A\s*(?:Passage|Context):(.*?)\n\s*Question:(.*?)(?:\n\s*Answer:\s*)?\Z", re.S
+)
 
 
 def flat(row: Row) -> Row:
@@ -84,7 +134,7 @@ def find_columns(
     return found
 
 
-def options_of(row: Row, column: str | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def options_of(row: Row, column: str | None) -> tuple[tuple[str, ...], tuple[str, ...]]:  # noqa: PLR0911 - a return for each layout
     """(labels, texts) of the choices of a row; both empty when it has none.
 
     Labels are as the file has them (`A`, `1`, a repeated `D`); where it has none they are the
@@ -103,8 +153,10 @@ def options_of(row: Row, column: str | None) -> tuple[tuple[str, ...], tuple[str
     if isinstance(value, dict):
         if isinstance(value.get("text"), list):
             return _labelled(value.get("label") or (), value["text"])
-        return _labelled(tuple(value), tuple(value)) if _scores(value) else _labelled(
-            tuple(value), tuple(value.values())
+        return (
+            _labelled(tuple(value), tuple(value))
+            if _scores(value)
+            else _labelled(tuple(value), tuple(value.values()))
         )
     if isinstance(value, list) and value:
         if all(isinstance(one, dict) for one in value):
@@ -143,7 +195,9 @@ def _lettered(texts: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     if all(found):
         marks = [str(one[1] or one[2]).upper() for one in found if one]
         if marks == list(LETTERS[: len(texts)]):
-            rest = tuple(one[mark.end() :].strip() for one, mark in zip(texts, found, strict=True) if mark)
+            rest = tuple(
+                one[mark.end() :].strip() for one, mark in zip(texts, found, strict=True) if mark
+            )
             return tuple(marks), rest
     return tuple(LETTERS[: len(texts)]), tuple(texts)
 
@@ -158,16 +212,24 @@ def inline_options(text: str) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
     if first is not None and len(marks) - first >= 2:
         marks = marks[first:]
         ends = [one.start() for one in marks[1:]] + [len(text)]
-        texts = tuple(
-            text[one.end() : end].strip() for one, end in zip(marks, ends, strict=True)
+        texts = tuple(text[one.end() : end].strip() for one, end in zip(marks, ends, strict=True))
+        before = re.sub(
+            r"\s*(?:answer )?(?:choices|options)\s*:?\s*\Z",
+            "",
+            text[: marks[0].start()],
+            flags=re.I,
         )
-        before = re.sub(r"\s*(?:answer )?(?:choices|options)\s*:?\s*\Z", "", text[: marks[0].start()], flags=re.I)
         return before.strip(), tuple(one[1].upper() for one in marks), texts
     listed = list(_LISTED.finditer(text))
     first = next((n for n, one in enumerate(listed) if one[1] in "Aa1"), None)
     if first is not None and len(listed) - first >= 2:
         listed = listed[first:]
-        before = re.sub(r"\s*(?:answer )?(?:choices|options)\s*:?\s*\Z", "", text[: listed[0].start()], flags=re.I)
+        before = re.sub(
+            r"\s*(?:answer )?(?:choices|options)\s*:?\s*\Z",
+            "",
+            text[: listed[0].start()],
+            flags=re.I,
+        )
         return (
             before.strip(),
             tuple(one[1].upper() for one in listed),

@@ -193,8 +193,8 @@ def train(  # noqa: PLR0912, PLR0915 - one training, to be read from top to bott
         except BaseException:  # a wish to stop; here, between two steps, everything is whole
             checkpoints.save(work, purpose, model, optimizer, state)
             raise
-        waited = time.monotonic() - saved_at
-        if waited >= max(checkpoint_seconds, 20 * save_took) or state.step == len(steps):
+        due = checkpoint_seconds and max(checkpoint_seconds, 20 * save_took)
+        if time.monotonic() - saved_at >= due or state.step == len(steps):
             saving = time.monotonic()
             checkpoints.save(work, purpose, model, optimizer, state)
             saved_at = time.monotonic()

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine import answers
 from engine.canonical import LETTERS, UNKNOWN
@@ -21,6 +19,10 @@ from engine.rows import Row, read_rows
 from engine.sampled import read_sampled, sampled_report
 from store.errors import BadInput
 from store.records import AnswerType, EndReason, Question, Split, question_key
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
 
 __all__ = ["Imported", "read_questions", "read_sampled", "sampled_report"]
 
@@ -40,7 +42,7 @@ class Imported:
     understood: dict[str, str]
     """Meaning to column, and `rows` to the format."""
     duplicates: int
-    """Rows that repeat an earlier question; they are not in `questions`."""
+    """Rows that repeat an earlier question; they add to its accepted answers only."""
 
 
 def read_questions(
@@ -74,14 +76,15 @@ def read_questions(
     found = _columns(path, columns, chosen, fields or {})
     if split is not Split.POOL and "answer" not in found:
         raise BadInput(
-            f"{path} has no column of answers ({_listed(columns)}): evaluation needs known answers; "
-            "name the column with --field answer=COLUMN, or import it as a pool."
+            f"{path} has no column of answers ({_listed(columns)}): evaluation needs "
+            "known answers; name the column with --field answer=COLUMN, or import it as a pool."
         )
     source = name or _stem(path)
     left_out = list(table.left_out)
     questions: dict[str, Question] = {}
     gold: dict[str, tuple[str, ...]] = {}
     duplicates = unread = read = 0
+    known: tuple[str, ...] = ()
     checked = split is not Split.POOL or _simple(found.get("answer", "")) in _PLAINLY_AN_ANSWER
     for position, (number, row) in enumerate(rows):
         if limit is not None and len(questions) >= limit:
@@ -99,12 +102,11 @@ def read_questions(
                 if split is not Split.POOL:
                     left_out.append((number, _why_not(row[found["answer"]], chosen.answer_type)))
                     continue
-        if question.key in questions:
-            duplicates += 1
-            continue
-        questions[question.key] = question
+        duplicates += question.key in questions
+        questions.setdefault(question.key, question)
         if split is not Split.POOL:
-            gold[question.key] = known
+            # DROP repeats a question with the answers of other annotators: all are accepted.
+            gold[question.key] = tuple(dict.fromkeys([*gold.get(question.key, ()), *known]))
     if read and unread * 2 > read:
         reason = next((why for _, why in left_out if why.startswith("its answer")), None)
         raise BadInput(
@@ -188,7 +190,9 @@ def _question(
         return "it has no premise"
     key = question_key(chosen.name, text, options, passage)
     kind = chosen.answer_type
-    return Question(0, key, split, source, position, chosen.name, kind, text, options, passage), labels
+    return Question(
+        0, key, split, source, position, chosen.name, kind, text, options, passage
+    ), labels
 
 
 def _words(row: Row, column: str | None) -> str:
@@ -215,7 +219,9 @@ def _gold(row: Row, column: str, question: Question, labels: tuple[str, ...]) ->
             return _inferences(value, question.task)
         case AnswerType.SPAN:
             listed = [value, *(row.get("validated_answers") or ())]
-            forms = [answers.canonical(AnswerType.SPAN, one) for part in listed for one in _spans(part)]
+            forms = [
+                answers.canonical(AnswerType.SPAN, one) for part in listed for one in _spans(part)
+            ]
             return tuple(dict.fromkeys(form for form in forms if form))
         case AnswerType.YES_NO if isinstance(value, bool) or value in (0, 1, "0", "1"):
             return ("yes" if value in (True, "1") else "no",)
@@ -271,7 +277,7 @@ def _inferences(value: object, task: str) -> tuple[str, ...]:
     return (form,) if form else ()
 
 
-def _spans(value: Any) -> list[str]:
+def _spans(value: Any) -> list[str]:  # noqa: PLR0911 - a return for each layout
     """The accepted answers in the layouts of DROP and SQuAD."""
     if isinstance(value, str):
         return [one.strip() for one in value.split("|")]

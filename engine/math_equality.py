@@ -119,9 +119,7 @@ def _serve() -> None:
     from math_verify import LatexExtractionConfig, parse, verify
 
     def parsed(text: str) -> object:
-        return parse(
-            f"${text}$", extraction_config=[LatexExtractionConfig()], parsing_timeout=None
-        )
+        return parse(f"${text}$", extraction_config=[LatexExtractionConfig()], parsing_timeout=None)
 
     print("ready", flush=True)
     for line in sys.stdin:

@@ -11,12 +11,14 @@ import gzip
 import io
 import json
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from store.errors import BadInput
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 Row = dict[str, Any]
 
@@ -154,10 +156,14 @@ def _pairs(passages: list[Row]) -> Iterator[Row]:
 
 def _table(path: Path, text: str, kind: str, delimiter: str) -> Rows:
     """A table with a header line; a TSV has no quotes (OpenBookQA has unpaired ones)."""
-    quoting = csv.QUOTE_NONE if kind == "TSV" else csv.QUOTE_MINIMAL
+    unquoted = kind == "TSV"
     before = csv.field_size_limit(LARGEST_CELL)
     try:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting)
+        reader = csv.reader(
+            io.StringIO(text, newline=""),
+            delimiter=delimiter,
+            quoting=csv.QUOTE_NONE if unquoted else csv.QUOTE_MINIMAL,
+        )
         header = [name.strip() for name in next(reader)]
         rows, left_out = [], []
         for cells in reader:
@@ -181,7 +187,7 @@ def _table(path: Path, text: str, kind: str, delimiter: str) -> Rows:
 
 def _parquet(path: Path, content: bytes) -> Rows:
     import pyarrow as arrow
-    import pyarrow.parquet as parquet
+    from pyarrow import parquet
 
     try:
         table = parquet.read_table(arrow.BufferReader(content))

@@ -6,10 +6,8 @@ numbers only.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine import answers, voting
 from engine.fields import flat, inline_options, options_of
@@ -17,6 +15,10 @@ from engine.presets import preset
 from engine.rows import Row, read_rows
 from store.errors import BadInput
 from store.records import AnswerType, EndReason
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
 
 _CUT = {"length", "max_tokens", "model_length"}
 """Reasons with which other engines mark a path that met its limit."""
@@ -48,12 +50,11 @@ def read_sampled(path: Path, task: str) -> list[Sampled]:
     found = []
     for number, plain_row in table.rows:
         row = flat(plain_row)
-        missing = [name for name in ("question", "samples") if name not in row]
-        if missing:
+        missing = [name for name in ("question", "samples", "gold") if name not in row]
+        if missing not in ([], ["gold"]):
             raise BadInput(
-                f"{path}: line {number} has no {' and no '.join(missing)} (it has "
-                f"{', '.join(plain_row)}): every row needs a question and its samples"
-                + ("; without question and gold its answers mean nothing." if missing == ["question"] and "gold" not in row else ".")
+                f"{path}: line {number} has no {' and no '.join(missing)}, only "
+                f"{', '.join(plain_row)}: every row needs its question and a list of samples."
             )
         samples = row["samples"]
         if not isinstance(samples, list):
@@ -71,7 +72,9 @@ def read_sampled(path: Path, task: str) -> list[Sampled]:
                 f"{path}: line {number}: gold {str(row['gold'])[:60]!r} cannot be read as "
                 f"{answer_type}: give the --task that fits."
             )
-        found.append(Sampled(tuple(answers.merge_equal(answer_type, read)), _same(answer_type, gold, read)))
+        found.append(
+            Sampled(tuple(answers.merge_equal(answer_type, read)), _same(answer_type, gold, read))
+        )
     return found
 
 
@@ -123,7 +126,7 @@ def sampled_report(sampled: Sequence[Sampled]) -> dict[str, object]:
         first place is shared), `mean_agreement`; and where there is gold `single_accuracy` (mean
         over paths), `accuracy_by_index`, `vote_accuracy` (a tie counts as wrong),
         `vote_accuracy_first_seen` (a tie goes to the answer seen first) and `majority_at` (expected
-        accuracy of k paths drawn without replacement, for k from 1 to the smallest number of paths).
+        accuracy of k paths drawn without replacement, for k up to the fewest paths).
         Questions without paths count nowhere but in their own line.
     """
     voted = [one for one in sampled if one.answers]
@@ -159,9 +162,7 @@ def sampled_report(sampled: Sequence[Sampled]) -> dict[str, object]:
                 [hit and not tie for hit, (_, _, tie) in zip(first, judged, strict=True)]
             ),
             "vote_accuracy_first_seen": _mean(first),
-            "majority_at": [
-                _mean([float(curve[k]) for curve in curves]) for k in range(shortest)
-            ],
+            "majority_at": [_mean([float(curve[k]) for curve in curves]) for k in range(shortest)],
         }
     return report
 

@@ -103,11 +103,12 @@ def _keep_top_k(weights: NDArray[np.float32], k: int) -> None:
 
 def _keep_top_p(weights: NDArray[np.float32], p: float) -> None:
     """Keep the fewest most likely tokens that have at least the share `p` together."""
-    falling = np.sort(weights, axis=1)[:, ::-1]
-    mass = falling.cumsum(axis=1, dtype=np.float64)
-    count = (mass < p * mass[:, -1:]).sum(axis=1, keepdims=True)
-    last = np.take_along_axis(falling, count, axis=1)
-    weights[weights < last] = 0
+    for row in weights:
+        total = row.sum(dtype=np.float64)
+        # All that are lighter than this have less than 1 - p together: only the rest is sorted.
+        heavy = np.sort(row[row >= (1 - p) * total / len(row)])[::-1]
+        count = np.searchsorted(heavy.cumsum(dtype=np.float64), p * total)
+        row[row < heavy[min(count, len(heavy) - 1)]] = 0
 
 
 def _inverse_cdf(weights: NDArray[np.float32], uniforms: NDArray[np.float64]) -> NDArray[np.int64]:

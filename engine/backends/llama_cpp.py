@@ -49,7 +49,7 @@ def open_llama_cpp(
     Args:
         gguf: the model.
         adapter: a LoRA adapter of it, as GGUF.
-        threads: None takes one per core that this process may use.
+        threads: None takes one per core that this process may use, and one for tiny models.
         batch: most paths at a time; None chooses by the model's size and the free memory.
         context: tokens that the longest prompt and its path need together; the model's own limit
             is not exceeded. None takes that limit.

@@ -9,8 +9,8 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+import re
 import unicodedata
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import llama_cpp as native
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _LEVELS = {1: logging.DEBUG, 2: logging.DEBUG, 3: logging.INFO, 4: logging.ERROR}
-_last_errors: deque[str] = deque(maxlen=8)
+_errors: list[str] = []  # since the last look
 
 
 def _to_log(level: int, text: bytes, _: object) -> None:
@@ -37,7 +37,7 @@ def _to_log(level: int, text: bytes, _: object) -> None:
     if line and level in _LEVELS:
         _log.log(_LEVELS[level], "%s", line)
         if level == 4:
-            _last_errors.append(line)
+            _errors.append(line)
 
 
 _log_callback = native.llama_log_callback(_to_log)  # referenced for as long as it may be called
@@ -46,7 +46,9 @@ native.llama_log_set(_log_callback, ctypes.c_void_p(0))
 _BATCH = 2048  # tokens of one native call
 _MICRO_BATCH = 512  # tokens evaluated together: enough to fill a processor
 _MEMORY_SHARE = 0.6  # of the free memory that keys and values may take
-_SLOTS = ((20e6, 192), (200e6, 64), (2e9, 32))  # weights below the first: paths together
+_TINY = 20e6  # weights; below it a step takes few milliseconds
+_SLOTS = ((_TINY, 192), (200e6, 64), (2e9, 32))  # weights below the first: paths together
+_BRANCHES = 6  # slots for each trunk: questions in flight ask for several paths at a time
 _NFC = ("qwen2",)  # tokenizers whose text is normalised first, which llama.cpp leaves to us
 
 
@@ -121,7 +123,7 @@ class Streams:
         try:
             self._load(gguf, adapter)
             self._plan(gguf, contents, slots, context)
-            self._open(gguf, contents, threads or _cores())
+            self._open(gguf, threads or self._threads())
         except BaseException:
             self.close()
             raise
@@ -130,7 +132,7 @@ class Streams:
         self._fill = _Batch(_BATCH)
 
     def _load(self, gguf: Path, adapter: Path | None) -> None:
-        _last_errors.clear()
+        _errors.clear()
         settings = native.llama_model_default_params()
         settings.n_gpu_layers = 999  # all of them, where there is a GPU
         self._model = native.llama_model_load_from_file(os.fsencode(gguf), settings)
@@ -153,8 +155,8 @@ class Streams:
         if slots is None:
             size = native.llama_model_n_params(self._model)
             slots = next((count for limit, count in _SLOTS if size < limit), 16)
-        self.slots = min(slots, most - 2)
-        self.trunks = min(-(-self.slots // 6), most - 1 - self.slots)
+        self.slots = min(slots, (most - 1) * _BRANCHES // (_BRANCHES + 1))
+        self.trunks = -(-self.slots // _BRANCHES)
         cell = _cell_bytes(self._model, contents, 4 if self._exact else 2)
         per_stream = cell * -(-self.length // 256) * 256
         free = int(psutil.virtual_memory().available * _MEMORY_SHARE)
@@ -166,9 +168,9 @@ class Streams:
             )
         while (self.slots + self.trunks + 1) * per_stream > free:
             self.slots = max(1, self.slots // 2)
-            self.trunks = -(-self.slots // 6)
+            self.trunks = -(-self.slots // _BRANCHES)
 
-    def _open(self, gguf: Path, contents: Contents, threads: int) -> None:
+    def _open(self, gguf: Path, threads: int) -> None:
         settings = native.llama_context_default_params()
         settings.n_batch = _BATCH
         settings.n_ubatch = _MICRO_BATCH
@@ -192,11 +194,15 @@ class Streams:
             if self.slots == 1:
                 raise WorkFailed(f"llama.cpp cannot make a context for {gguf}: {_reason()}.")
             self.slots //= 2
-            self.trunks = -(-self.slots // 6)
+            self.trunks = -(-self.slots // _BRANCHES)
         self._memory = native.llama_get_memory(self._context)
         if self._adapter:
             adapters = (native.llama_adapter_lora_p_ctypes * 1)(self._adapter)
             native.llama_set_adapters_lora(self._context, adapters, 1, (ctypes.c_float * 1)(1.0))
+
+    def _threads(self) -> int:
+        """One per core, but one alone for tiny models: threads would mostly wait for each other."""
+        return _cores() if native.llama_model_n_params(self._model) >= _TINY else 1
 
     def trunk(self, number: int) -> int:
         """The stream of a trunk; slots are the streams from 0."""
@@ -344,10 +350,13 @@ def _cell_bytes(model: Any, contents: Contents, size: int) -> int:
 
 
 def _cores() -> int:
-    """Cores that this process may use: a second thread on one core only waits for the first."""
+    """Cores that this process may use; a second thread on a core would only be in the way."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return max(1, min(allowed or 1, psutil.cpu_count(logical=False) or 1))
 
 
 def _reason() -> str:
-    return _last_errors[-1].rstrip(".") if _last_errors else "it gave no reason"
+    """The first error that llama.cpp has told since the last look; what follows only repeats it."""
+    first = re.sub(r"^\w+: ", "", _errors[0]).rstrip(".") if _errors else "it gave no reason"
+    _errors.clear()
+    return first

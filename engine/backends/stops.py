@@ -86,7 +86,8 @@ class Endings:
         """The path cut before the first stop string that its last token completes."""
         start, tail = len(token_ids) - 1, self._pieces[token_ids[-1]]
         wanted = len(tail) + self._reach - 1
-        while start > 0 and len(tail) < wanted:
+        # A silent token in front may begin where the stop string does: it must be looked at too.
+        while start > 0 and (len(tail) < wanted or not self._pieces[token_ids[start - 1]]):
             start -= 1
             tail = self._pieces[token_ids[start]] + tail
         found = [place for stop in self._stops if (place := tail.find(stop)) >= 0]

@@ -1,0 +1,198 @@
+"""Numbers as people and models write them: commas, currency, units, fractions, words, LaTeX."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+LONGEST = 1000
+"""Characters of a text that are looked at: an answer is not longer."""
+
+_EMPHASIS = re.compile(
+    r"(?<!\d)\*\*|\*\*(?!\d)|(?<![\w*\s])\*(?=\S)|(?<![^\s])\*(?=\S)|(?<=\S)\*(?![\w*])"
+    r"|`|(?<!\w)__?(?=\w)|(?<=\w)__?(?!\w)"
+)
+_THIN = re.compile(r"(?<=\d)[\u00a0\u2009\u202f](?=\d{3})")
+_SPACES = re.compile(r"\s+")
+
+
+def plain(text: str) -> str:
+    """One line without Markdown emphasis, with simple spaces."""
+    return _SPACES.sub(" ", _EMPHASIS.sub("", _THIN.sub("", text[:LONGEST]))).strip()
+
+
+_CURRENCY = r"(?:US\$|USD|EUR|GBP|Rs\.?|[$€£¥₹])"
+_AMOUNT = re.compile(
+    rf"""
+    (?<![\w.])
+    (?P<sign>[-−–+]|\b(?:minus|negative)\s)?
+    (?:{_CURRENCY}\s?)?(?P<inner>[-−–])?
+    (?:(?P<whole>\d{{1,3}}(?:,\d{{2,3}}){{0,12}},\d{{3}}(?!\d)|\d{{1,40}}(?!\d))(?P<part>\.\d{{1,40}})?
+       |(?P<only>\.\d{{1,40}}))
+    (?:(?P<over>[ ]\d{{1,9}})?[ ]?/[ ]?(?P<under>\d{{1,20}})(?![\d.]))?
+    (?:e(?P<power>[-+]?\d{{1,2}})\b)?
+    (?:[ ]?(?P<scale>hundred|thousand|million|billion|trillion|k)\b)?
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+_SCALES = {
+    "hundred": 100,
+    "thousand": 1000,
+    "k": 1000,
+    "million": 10**6,
+    "billion": 10**9,
+    "trillion": 10**12,
+}
+_GOES_ON = re.compile(r"\d|,\d|:\d| ?[*×·+÷^=/]| ?x ?\d| ?[-−–] ?[($]?[\d.]|\.\d|[xyzn]\b| ?\(\d")
+_OPERAND_BEFORE = re.compile(r"[\w)] ?[-−–*×·+÷^/] ?[($]?$")
+
+_ONES = [
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
+]
+_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
+_WORDS = {word: value for value, word in enumerate(_ONES)} | {
+    word: 10 * value for value, word in enumerate(_TENS, 2)
+}
+_WORD = rf"(?:{'|'.join([*_WORDS, 'hundred', 'thousand', 'million'])})"
+SPELLED = re.compile(rf"\b(?:minus |negative )?{_WORD}(?:(?: |-| and ){_WORD}){{0,20}}\b", re.I)
+
+LATEX_TEXT = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mbox|boldsymbol)\s?\{([^{}]*)\}")
+_LATEX_FRACTION = re.compile(r"\\[dtc]?frac\s?(?:\{([^{}]*)\}\s?\{([^{}]*)\}|(\d)(\d))")
+_LATEX_WORDS = (
+    ("{,}", ","),
+    (r"\$", "$"),
+    (r"\%", "%"),
+    (r"\times", "*"),
+    (r"\cdot", "*"),
+    (r"\approx", "="),
+    ("≈", "="),
+    (r"\left", ""),
+    (r"\right", ""),
+)
+_LATEX_SPACE = re.compile(r"\\[,;:!() \[\]]|\\quad|~")
+
+
+def without_latex(text: str) -> str:
+    """LaTeX of simple arithmetic as a person would type it."""
+    if "\\" in text or "{" in text or "≈" in text:
+        text = _LATEX_FRACTION.sub(
+            lambda found: f" {found[1] or found[3]}/{found[2] or found[4]}", text
+        )
+        text = LATEX_TEXT.sub(r" \1 ", text)
+        for written, meant in _LATEX_WORDS:
+            text = text.replace(written, meant)
+        text = _LATEX_SPACE.sub("", text)
+    return text
+
+
+def number_text(value: Fraction) -> str:
+    """A decimal where it ends (`9`, `-4.5`), a reduced fraction where it does not (`1/3`)."""
+    rest, twos, fives = value.denominator, 0, 0
+    while rest % 2 == 0:
+        rest, twos = rest // 2, twos + 1
+    while rest % 5 == 0:
+        rest, fives = rest // 5, fives + 1
+    if rest != 1:
+        return f"{value.numerator}/{value.denominator}"
+    places = max(twos, fives)
+    if not places:
+        return str(value.numerator)
+    digits = str(abs(value.numerator) * 10**places // value.denominator).rjust(places + 1, "0")
+    return f"{'-' * (value < 0)}{digits[:-places]}.{digits[-places:]}"
+
+
+def _value(found: re.Match[str]) -> Fraction | None:
+    """The value of a match of `_AMOUNT`; None when it divides by zero."""
+    whole = (found["whole"] or "").replace(",", "")
+    value = Fraction(f"{whole or '0'}{found['part'] or found['only'] or ''}")
+    if found["under"]:
+        under = int(found["under"])
+        if under == 0:
+            return None
+        value = value + Fraction(int(found["over"]), under) if found["over"] else value / under
+    value *= Fraction(10) ** int(found["power"] or 0)
+    value *= _SCALES.get((found["scale"] or "").lower(), 1)
+    negative = (found["sign"] or "+")[0] not in "+" or found["inner"]
+    return -value if negative else value
+
+
+def spelled_value(text: str) -> Fraction:
+    """The value of number words such as `two hundred and five`."""
+    total = group = 0
+    words = re.split(r"[ -]", text.lower())
+    for word in words:
+        if word in _WORDS:
+            group += _WORDS[word]
+        elif word == "hundred":
+            group = max(group, 1) * 100
+        elif word in _SCALES:
+            total, group = total + max(group, 1) * _SCALES[word], 0
+    value = Fraction(total + group)
+    return -value if words[0] in ("minus", "negative") else value
+
+
+def first_number(text: str) -> tuple[Fraction, int, int] | None:
+    """The number that a statement gives, with its place in `plain` text.
+
+    After the last equals sign where there is one; in words only where there are no digits. None
+    where the first number is only a part of an expression, a list, a time or a range.
+    """
+    start = text.rfind("=") + 1
+    found = _AMOUNT.search(text, start)
+    if found:
+        before, after = text[start : found.start()], text[found.end() : found.end() + 8]
+        if _OPERAND_BEFORE.search(before[-8:]) or _GOES_ON.match(after):
+            return None
+        value = _value(found)
+        return (value, *found.span()) if value is not None else None
+    spelled = SPELLED.search(text, start)
+    if spelled and not re.search(r"\d", text[start:]):
+        return (spelled_value(spelled[0]), *spelled.span())
+    return None
+
+
+def number_in(text: str) -> str | None:
+    """The number that an answer statement gives, whatever words stand around it."""
+    found = first_number(plain(without_latex(text[:LONGEST])))
+    return number_text(found[0]) if found else None
+
+
+_HALF_WORDS = {"half": "0.5", "one half": "0.5", "a half": "0.5", "a dozen": "12", "none": "0"}
+_BEFORE_NUMBER = re.compile(
+    r"(?:[a-z] ?=|about|approximately|around|exactly|is|[=:(\[\"'~$]| )*", re.I
+)
+_AFTER_NUMBER = re.compile(r"[^\d=+*/<>]*")
+
+
+def number(text: str) -> str | None:
+    """`text` as a number, if it is one with at most a few words of unit."""
+    whole = plain(without_latex(text[:LONGEST]))
+    if whole.rstrip(".").lower() in _HALF_WORDS:
+        return _HALF_WORDS[whole.rstrip(".").lower()]
+    found = first_number(whole)
+    if found is None or len(whole) > 120:
+        return None
+    value, start, end = found
+    before = whole[whole.rfind("=", 0, start) + 1 : start]
+    after = whole[end:]
+    fits = _BEFORE_NUMBER.fullmatch(before) and _AFTER_NUMBER.fullmatch(after)
+    return number_text(value) if fits and len(after.split()) <= 4 else None
