@@ -423,7 +423,6 @@ def _torch_logits(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """[probes, vocabulary] without and with the adapter, in float32."""
     import torch
-    from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
     model: Any = AutoModelForCausalLM.from_pretrained(
@@ -439,6 +438,8 @@ def _torch_logits(
     plain = last_logits()
     if adapter is None:
         return plain, plain
+    from peft import PeftModel
+
     model = PeftModel.from_pretrained(model, adapter).eval()
     return plain, last_logits()
 

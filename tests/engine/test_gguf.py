@@ -1,0 +1,343 @@
+"""GGUF files: looked into, written, and compared with where they came from."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import struct
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from engine.backends.llama_cpp import open_llama_cpp
+from engine.gguf import convert_adapter, convert_base, read_summary, verify
+from engine.gguf_tokenizer import load_tokenizer
+from store.errors import BadInput, WorkFailed
+from tests.engine.tiny import tiny_model
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from engine.backends.llama_cpp import LlamaCpp
+
+SHARED = Path(__file__).parents[2].parent / "shared" / "data"
+STORIES = SHARED / "models" / "stories260K"
+needs_stories = pytest.mark.skipif(
+    not STORIES.exists(), reason="the model stories260K is not there"
+)
+# peft asks transformers by its old name.
+pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
+PROMPT = "Once upon a time, there was a little girl named Lily. She liked to"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random Llama with the kind of tokenizer that the demo's models have."""
+    return tiny_model(tmp_path_factory.mktemp("tiny"), chat=True)
+
+
+@pytest.fixture(scope="module")
+def gguf(folder: Path) -> Path:
+    convert_base(folder, folder / "model.gguf")
+    return folder / "model.gguf"
+
+
+def write_adapter(base: Path, out: Path, **lora: Any) -> Path:
+    """A LoRA adapter with random weights on every linear layer."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(3)
+    model = AutoModelForCausalLM.from_pretrained(base)
+    names = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+    lora = {"r": 4, "lora_alpha": 12, "target_modules": names, **lora}
+    tuned = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **lora))
+    with torch.no_grad():
+        for name, tensor in tuned.named_parameters():
+            if "lora_" in name:
+                tensor.normal_(0, 0.1)
+    tuned.save_pretrained(out)
+    return out
+
+
+# Looking into files.
+
+
+def test_a_summary_counts_all_weights(gguf: Path, folder: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    tokenizer, parameters = read_summary(gguf)
+    assert parameters == AutoModelForCausalLM.from_pretrained(folder).num_parameters()
+    assert len(tokenizer) == 64
+
+
+def test_equal_tokenizers_have_equal_hashes(gguf: Path, tmp_path: Path) -> None:
+    other = tiny_model(tmp_path / "other", seed=5, width=16, chat=True)
+    plain = tiny_model(tmp_path / "plain")
+    for one in (other, plain):
+        convert_base(one, one / "model.gguf")
+    assert read_summary(other / "model.gguf")[0] == read_summary(gguf)[0]
+    assert read_summary(plain / "model.gguf")[0] != read_summary(gguf)[0]
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda data: data[: len(data) // 2], "cut off"),
+        (lambda data: data[:-1], "cut off"),
+        (lambda data: data[:20], "cut off"),
+        (lambda data: data[:4] + struct.pack("<I", 77) + data[8:], "cut off or damaged"),
+        (lambda data: b"PK\x03\x04" + data[4:], "not a GGUF file"),
+        (lambda _: b"", "not a GGUF file"),
+    ],
+)
+def test_a_damaged_file_is_named_in_one_sentence(
+    gguf: Path, tmp_path: Path, damage: Callable[[bytes], bytes], says: str
+) -> None:
+    bad = tmp_path / "bad.gguf"
+    bad.write_bytes(damage(gguf.read_bytes()))
+    for look in (read_summary, open_llama_cpp):
+        with pytest.raises(BadInput, match=says) as raised:
+            look(bad)
+        assert str(bad) in str(raised.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="no GGUF file at"):
+        read_summary(tmp_path / "none.gguf")
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.data())
+def test_no_damage_to_the_head_is_more_than_a_sentence(
+    gguf: Path, tmp_path: Path, data: st.DataObject
+) -> None:
+    whole = bytearray(gguf.read_bytes())
+    for place in data.draw(st.lists(st.integers(4, 3000), min_size=1, max_size=4)):
+        whole[place] = data.draw(st.integers(0, 255))
+    bad = tmp_path / "bad.gguf"
+    bad.write_bytes(whole)
+    with suppress(BadInput):
+        read_summary(bad)
+
+
+# Writing models.
+
+
+@pytest.fixture(scope="module")
+def readers(gguf: Path, folder: Path) -> Iterator[tuple[Any, LlamaCpp]]:
+    """The tokenizer of the folder, and the model that must read as it does."""
+    tokenizer = load_tokenizer(folder)
+    tokenizer.encode_special_tokens = True
+    with closing(open_llama_cpp(gguf, batch=1)) as model:
+        yield tokenizer, model
+
+
+def test_the_demo_s_tokenizer_comes_through_exactly(readers: tuple[Any, LlamaCpp]) -> None:
+    tokenizer, model = readers
+    end = tokenizer.token_to_id("<|end|>")
+    for text in (
+        "Q: Ann has 12 apples and buys 30 more.\nA: 12 + 30 = 42. The answer is 42.\n\n",
+        "I'm  WE'LL they'd\t\r\n \n\n x",
+        "naïve cafe\u0301 日本 👩‍🚀 \x00\x7f",
+        "a<|end|>b<|pad|>",
+        " ",
+        "",
+    ):
+        assert model.tokenize(text) == tokenizer.encode(text).ids
+        assert end not in model.tokenize(text)
+
+
+@settings(deadline=None)
+@given(texts=st.lists(st.text(st.characters(codec="utf-8"), max_size=60), max_size=20))
+def test_any_text_is_read_as_the_original_reads_it(
+    texts: list[str], readers: tuple[Any, LlamaCpp]
+) -> None:
+    tokenizer, model = readers
+    for text in texts:
+        assert model.tokenize(text) == tokenizer.encode(text).ids
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {"tied": False, "key_heads": 4},
+        {"key_heads": 1, "attention_bias": True},
+        {"family": "mistral", "sliding_window": None},
+        {"family": "qwen2", "vocab_size": 520},  # its class of tokenizers adds a token
+        {"rope_parameters": {"rope_type": "linear", "factor": 4.0, "rope_theta": 500.0}},
+        {
+            "rope_parameters": {
+                "rope_type": "llama3",
+                "factor": 8.0,
+                "low_freq_factor": 1.0,
+                "high_freq_factor": 4.0,
+                "original_max_position_embeddings": 64,
+                "rope_theta": 500.0,
+            }
+        },
+    ],
+    ids=["untied", "biased", "mistral", "qwen2", "linear", "llama3"],
+)
+def test_models_of_the_llama_family_agree_with_transformers(
+    tmp_path: Path, shape: dict[str, Any]
+) -> None:
+    folder = tiny_model(tmp_path / "model", **shape)
+    convert_base(folder, tmp_path / "model.gguf")  # compares tokens and logits itself
+    assert [path.name for path in tmp_path.glob("*.gguf")] == ["model.gguf"]
+
+
+def test_half_precision_is_half_the_size_and_agrees(folder: Path, tmp_path: Path) -> None:
+    for half in (False, True):
+        convert_base(folder, tmp_path / f"{half}.gguf", half=half)
+    small, large = ((tmp_path / f"{half}.gguf").stat().st_size for half in (True, False))
+    assert small < 0.7 * large
+
+
+def test_a_model_in_wrong_order_is_refused_and_leaves_no_file(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.gguf._permute", lambda tensor, _source, _config: tensor)
+    with pytest.raises(WorkFailed, match="logits of the GGUF file differ"):
+        convert_base(folder, tmp_path / "model.gguf")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_tokenizer_under_a_wrong_name_is_refused(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.gguf_tokenizer._word_rule", lambda _folder, _told: "gpt-2")
+    with pytest.raises(WorkFailed, match=r"would read .* as other tokens"):
+        convert_base(folder, tmp_path / "model.gguf")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"architectures": ["GPT2LMHeadModel"]}, "is a GPT2LMHeadModel"),
+        ({"hidden_act": "gelu"}, "activation gelu"),
+        ({"rope_parameters": {"rope_type": "yarn", "factor": 4.0}}, "by yarn"),
+        ({"vocab_size": 400}, "more tokens than the 400 rows"),
+    ],
+)
+def test_what_cannot_be_written_faithfully_is_refused(
+    folder: Path, tmp_path: Path, change: dict[str, Any], says: str
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(folder, other, ignore=shutil.ignore_patterns("*.gguf"))
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps({**config, **change}))
+    with pytest.raises(BadInput, match=says):
+        convert_base(other, tmp_path / "model.gguf")
+    assert [path.name for path in tmp_path.iterdir()] == ["other"]
+
+
+@pytest.mark.parametrize("name", ["gpt2", "minimind"])
+def test_real_tokenizers_come_through(name: str, tmp_path: Path) -> None:
+    tokenizer = SHARED / "tokenizers" / name
+    if not tokenizer.exists():
+        pytest.skip(f"the tokenizer {name} is not there")
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    read = PreTrainedTokenizerFast(tokenizer_file=str(tokenizer / "tokenizer.json"))
+    read.add_special_tokens({"eos_token": "<|endoftext|>"})
+    config = LlamaConfig(
+        vocab_size=len(read) + 7,
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=512,
+        initializer_range=0.3,
+        eos_token_id=read.eos_token_id,
+    )
+    LlamaForCausalLM(config).save_pretrained(tmp_path)
+    read.save_pretrained(tmp_path)
+    convert_base(tmp_path, tmp_path / "model.gguf")
+    lines = (STORIES.parents[1] / "gsm8k" / "test.jsonl").read_text().splitlines()[:100]
+    with closing(open_llama_cpp(tmp_path / "model.gguf", batch=1)) as model:
+        for line in lines:
+            text = json.loads(line)["question"]
+            assert model.tokenize(text) == read.backend_tokenizer.encode(text).ids
+
+
+# Adapters.
+
+
+@pytest.mark.parametrize(
+    "lora",
+    [{}, {"use_rslora": True}, {"alpha_pattern": {"q_proj": 40}, "rank_pattern": {"v_proj": 2}}],
+    ids=["plain", "rslora", "patterns"],
+)
+def test_an_adapter_agrees_with_peft(
+    folder: Path, gguf: Path, tmp_path: Path, lora: dict[str, Any]
+) -> None:
+    adapter = write_adapter(folder, tmp_path / "adapter", **lora)
+    convert_adapter(adapter, folder, tmp_path / "adapter.gguf", gguf=gguf)
+    assert read_summary(tmp_path / "adapter.gguf")[1] > 0
+    with pytest.raises(WorkFailed, match="logits"):
+        verify(folder, gguf, adapter=adapter)  # without it the logits are the base's
+
+
+def test_an_adapter_can_be_checked_without_a_gguf_of_the_base(folder: Path, tmp_path: Path) -> None:
+    adapter = write_adapter(folder, tmp_path / "adapter", target_modules=["q_proj"])
+    convert_adapter(adapter, folder, tmp_path / "adapter.gguf")
+    assert (tmp_path / "adapter.gguf").exists()
+
+
+def test_an_adapter_in_wrong_order_is_refused(
+    folder: Path, gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapter = write_adapter(folder, tmp_path / "adapter", target_modules=["q_proj"])
+    monkeypatch.setattr("engine.gguf._permute", lambda tensor, _source, _config: tensor)
+    with pytest.raises(WorkFailed, match=r"logits|changes"):
+        convert_adapter(adapter, folder, tmp_path / "adapter.gguf", gguf=gguf)
+    assert [path.name for path in tmp_path.iterdir()] == ["adapter"]
+
+
+@pytest.mark.parametrize(
+    ("lora", "says"),
+    [
+        ({"use_dora": True}, "uses DoRA"),
+        ({"bias": "all"}, "trains biases"),
+        ({"modules_to_save": ["lm_head"]}, "saves whole modules"),
+    ],
+)
+def test_an_adapter_that_is_more_than_low_rank_is_refused(
+    folder: Path, tmp_path: Path, lora: dict[str, Any], says: str
+) -> None:
+    adapter = tmp_path / "adapter"
+    write_adapter(folder, adapter)
+    settings = json.loads((adapter / "adapter_config.json").read_text())
+    (adapter / "adapter_config.json").write_text(json.dumps({**settings, **lora}))
+    with pytest.raises(BadInput, match=says):
+        convert_adapter(adapter, folder, tmp_path / "adapter.gguf")
+
+
+# A really trained model.
+
+
+@needs_stories
+def test_our_gguf_has_the_logits_of_the_shipped_one(tmp_path: Path) -> None:
+    convert_base(STORIES / "hf", tmp_path / "stories.gguf")
+    ids = load_tokenizer(STORIES / "hf").encode(PROMPT).ids
+    found = []
+    for path in (tmp_path / "stories.gguf", STORIES / "stories260K-f32.gguf"):
+        with closing(open_llama_cpp(path, batch=1)) as model:
+            found.append(model.logits(ids))
+    np.testing.assert_allclose(found[0], found[1], atol=1e-4)
+    assert read_summary(tmp_path / "stories.gguf")[1] == 260_032
+
+
+@needs_stories
+def test_a_gguf_whose_merges_lost_their_order_is_found_out() -> None:
+    """The shipped file gives every token one score, so that "little" is cut in the wrong place."""
+    with pytest.raises(WorkFailed, match=r"would read .* as other tokens"):
+        verify(STORIES / "hf", STORIES / "stories260K-f32.gguf")
