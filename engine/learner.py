@@ -96,11 +96,17 @@ def load(base: Path, settings: TrainSettings) -> Learner:
 def _with_lora(causal: Any, settings: TrainSettings, name: str) -> Any:
     from peft import LoraConfig, get_peft_model
 
+    head = causal.get_output_embeddings()
+    linear = {
+        path.rpartition(".")[2]
+        for path, module in causal.named_modules()
+        if isinstance(module, torch.nn.Linear) and module is not head
+    }
     config = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,
         lora_dropout=0.0,
-        target_modules="all-linear",
+        target_modules=sorted(linear) or "all-linear",
         task_type="CAUSAL_LM",
     )
     with warnings.catch_warnings():
