@@ -32,6 +32,8 @@ _SEARCHED = 20_000
 """Characters at the end of a path that are searched; an answer statement stands at the end."""
 _STATED = 600
 """Characters of one answer statement."""
+_TRIED = 20
+"""Statements that are tried, from the last one: a path has one or two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,15 +143,15 @@ _STARTS_ANEW = re.compile(
 )
 """What only begins a new turn or a new question."""
 _MAY_START_ANEW = re.compile(
-    r"\n[ \t]*(?:#{1,4} ?|\*\*)?(?:Question|Problem|Exercise|Example|Instruction|Passage|Premise|Input"
-    r"|Context|Assistant)\b ?#?\d{0,4}\*{0,2}[:.\n]"
+    r"\n[ \t]*(?:#{1,4} ?|\*\*)?(?:Question|Problem|Exercise|Example|Instruction|Passage"
+    r"|Premise|Input|Context|Assistant)\b ?#?\d{0,4}\*{0,2}[:.\n]"
 )
 """What begins a new question once the answer is given, and may be part of it before."""
 _ANNOTATION = re.compile(r"<<[^<>\n]{0,200}>>")
 _CHECKS_ITSELF = re.compile(
     r"\W*(?:wait|but|however|hmm|hold on|actually|let me|let's|let us|check|verif"
-    r"|to (?:check|verify)|is th(?:at|is)|does th(?:at|is)|so|thus|therefore|note|also|alternatively|action|answer"
-    r"|final|explanation|why)",
+    r"|to (?:check|verify)|is th(?:at|is)|does th(?:at|is)|so|thus|therefore|note|also"
+    r"|alternatively|action|answer|final|explanation|why)",
     re.I,
 )
 
@@ -195,9 +197,11 @@ _STATEMENT = re.compile(
 )
 _LETTER_STATEMENT = re.compile(
     r"\b(?:option|choice|answer) ?\*{0,2}[(\[]?\"?([A-J])\b\"?[)\]]?\*{0,2},?"
-    r" (?:is|would be|seems|appears|must be)(?: to be| likely| probably| clearly| therefore| thus)?,? (?:the )?(?:(?:single|most) )?"
+    r" (?:is|would be|seems|appears|must be)"
+    r"(?: to be| likely| probably| clearly| therefore| thus)?,? (?:the )?(?:(?:single|most) )?"
     r"(?:best|correct|right|most|only|likel|accurate|appropriate)"
-    r"|[(\[]([A-J])[)\]]\*{0,2},? (?:is|would be) (?:the )?(?:best|correct|right|most likely|only)\b"
+    r"|[(\[]([A-J])[)\]]\*{0,2},? (?:is|would be) (?:the )?"
+    r"(?:best|correct|right|most likely|only)\b"
 )
 _NEGATED = re.compile(
     r"\W*(?:not|n't|never|neither)\b(?! possible)"
@@ -226,7 +230,7 @@ def _stated(answer_type: AnswerType, own: str, options: Sequence[str]) -> tuple[
         places += [(found.start(), found.end(), found) for found in _LETTER_STATEMENT.finditer(own)]
         places.sort(key=lambda place: place[:2])
     places = places[: _rambling_from(own, [place[:2] for place in places])]
-    for start, end, found in reversed(places):
+    for start, end, found in reversed(places[-_TRIED:]):
         before = own[max(0, start - 60) : start]
         if found[0][0].isalpha() and _HYPOTHETICAL.search(before):
             continue
@@ -348,6 +352,7 @@ _CONCLUDES = re.compile(
     re.I,
 )
 _VALUE_AT_END = re.compile(r"=\s*\**\s*([^=\n]{1,80})$")
+_OPTION_LINE = re.compile(r"^[ \t]{0,8}[(*]{0,3}[A-J][).:]", re.MULTILINE)
 _BOLD = re.compile(r"\*\*([^*\n]{1,120})\*\*")
 
 
@@ -360,7 +365,11 @@ def _concluded(answer_type: AnswerType, own: str, options: Sequence[str]) -> tup
             return None
     alone = own if len(own) <= 200 and "\n" not in own else ""
     last = own.rsplit("\n", 1)[-1].strip()[-_STATED:]
+    if answer_type is AnswerType.CHOICE and len(_OPTION_LINE.findall(own)) > 1:
+        return None  # a list of the options ends with an option
     closing = _last_sentence(last)
+    # A statement that could not be read is not read as something else.
+    alone, last, closing = ("" if _STATEMENT.search(one) else one for one in (alone, last, closing))
     match answer_type:
         case AnswerType.NUMBER:
             return _concluded_number(alone, last, closing)

@@ -177,7 +177,7 @@ def inference(text: str, options: Sequence[str] = ()) -> str | None:
     line = plain(text)
     lettered = _LETTERED.match(line)
     if lettered:
-        rest = line[lettered.end() :]
+        rest = line[lettered.end() :].strip(" .*\"')")
         if rest:
             return inference(rest)
         number_of = LETTERS.index((lettered[1] or lettered[2]).upper())
@@ -283,7 +283,7 @@ def math_text(text: str) -> str | None:
     written = re.sub(r"\s+", " ", written).strip().rstrip(".").strip()
     written = re.sub(r" ?([-+*/=<>(){},^_\[\]]) ?", r"\1", written)
     written = _ASSIGNED.sub("", written, count=1) if _ASSIGNED.match(written) else written
-    if not re.search(r"\w", written):
+    if not re.search(r"\w", written) or written.count("{") != written.count("}"):
         return None
     if _PLAIN_NUMBER.fullmatch(written):
         return number_text(Fraction(written.replace(",", "").rstrip(".") or "0"))

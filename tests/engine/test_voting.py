@@ -145,9 +145,7 @@ def test_the_order_in_which_paths_finish_does_not_matter(
         in_order = []
         while len(in_order) in finished:
             in_order.append(finished[len(in_order)])
-        counted = vote(
-            in_order, m=len(answers), rule=EarlyStop.EXACT, threshold=threshold, cap=cap
-        )
+        counted = vote(in_order, m=len(answers), rule=EarlyStop.EXACT, threshold=threshold, cap=cap)
         if counted.decision is not Decision.OPEN:
             settled = settled or counted
             assert counted == settled
@@ -211,9 +209,7 @@ def test_what_is_wanted_is_never_more_than_is_missing_and_a_decision_needs_it(
     now = vote(answers, m=m, rule=EarlyStop.EXACT, threshold=threshold, cap=cap)
     if now.decision is not Decision.OPEN:
         return
-    wanted = voting.paths_wanted(
-        answers, m=m, rule=EarlyStop.EXACT, threshold=threshold, cap=cap
-    )
+    wanted = voting.paths_wanted(answers, m=m, rule=EarlyStop.EXACT, threshold=threshold, cap=cap)
     assert 1 <= wanted <= missing
     leader = now.tally[0][0] if now.tally else "a"
     if wanted > voting.WAVE:
