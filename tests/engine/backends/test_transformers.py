@@ -64,7 +64,6 @@ def prompts(count: int, prefix: int = 30, seed: int = 0) -> list[tuple[int, ...]
 
 
 def generated(folder: Path, prompt: Sequence[int], max_tokens: int = 20) -> list[int]:
-    """The greedy tokens of the model's own `generate`."""
     import torch
     from transformers import AutoModelForCausalLM
 
