@@ -150,6 +150,7 @@ def test_training_learns_and_says_what_it_did(tmp_path: Path, settings: TrainSet
     assert not (tmp_path / "work").exists()
 
 
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
 @pytest.mark.parametrize("settings", METHODS, ids=["lora", "full"])
 def test_the_best_weights_are_written_and_load_again(
     tmp_path: Path, settings: TrainSettings
