@@ -369,4 +369,4 @@ def test_a_number_survives_the_ways_of_writing_it(value: int, style: str) -> Non
 def test_only_the_end_of_a_long_path_is_searched() -> None:
     text = "The answer is 3. " + "word " * 50_000 + "The answer is 4."
     assert said(NUMBER, text) == "4"
-    assert answers._SEARCHED < len(text)
+    assert len(text) > answers._SEARCHED

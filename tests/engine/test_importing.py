@@ -1,0 +1,314 @@
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from engine.importing import Imported, read_questions
+from store.errors import BadInput
+from store.records import AnswerType, Split
+
+DATA = Path(__file__).parents[2].parent / "shared" / "data"
+RAW = DATA / "hf_raw_formats"
+UNKNOWN = "it is not possible to tell"
+
+
+def shared(path: Path) -> Path:
+    if not path.exists():
+        pytest.skip(f"the public data set {path.name} is not beside the repository")
+    return path
+
+
+def written(folder: Path, name: str, text: str) -> Path:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def evaluation(path: Path, task: str, **fields: str) -> Imported:
+    return read_questions(path, task=task, split=Split.EVAL, fields=fields)
+
+
+SETS = [
+    ("gsm8k/train.jsonl", "gsm8k", 7473),
+    ("gsm8k/test.jsonl", "gsm8k", 1319),
+    ("svamp/SVAMP.json", "svamp", 1000),
+    ("aqua/dev.json", "aqua", 254),
+    ("aqua/test.json", "aqua", 254),
+    ("strategyqa/train.json", "strategyqa", 2061),
+    ("strategyqa/dev.json", "strategyqa", 229),
+    ("strategyqa/bigbench_task.json", "strategyqa", 2290),
+    ("arc_challenge/train1056.clean.jsonl", "arc-challenge", 1056),
+    ("arc_challenge/test.clean.jsonl", "arc-challenge", 1172),
+    ("openbookqa/train.tsv", "openbookqa", 4957),
+    ("openbookqa/dev.tsv", "openbookqa", 500),
+    ("openbookqa/test.tsv", "openbookqa", 500),
+    ("drop/drop_v0_dev.jsonl.gz", "drop", 9536),
+    ("drop/drop_fixture_original_format.json", "drop", 19),
+    ("commonsenseqa/train_rand_split.jsonl", "commonsenseqa", 9741),
+    ("commonsenseqa/dev_rand_split.jsonl", "commonsenseqa", 1221),
+]
+
+
+@pytest.mark.parametrize(("name", "task", "rows"), SETS)
+@pytest.mark.parametrize("split", [Split.POOL, Split.EVAL])
+def test_a_public_set_is_read_whole(name: str, task: str, rows: int, split: Split) -> None:
+    found = read_questions(shared(DATA / name), task=task, split=split)
+    assert len(found.questions) + found.duplicates == rows
+    assert found.left_out == ()
+    assert len(found.gold) == (0 if split is Split.POOL else len(found.questions))
+    assert all(one.text and one.id == 0 and one.split is split for one in found.questions)
+    choice = found.questions[0].answer_type is AnswerType.CHOICE
+    assert all((2 <= len(one.options) <= 5) == choice for one in found.questions)
+
+
+RAW_SETS = [
+    ("ai2_arc", "ARC-Challenge-*.jsonl", "arc-challenge", 7),
+    ("aqua_rat", "*.json", "aqua", 15),
+    ("drop", "*.json", "drop", 7),
+    ("glue_mnli", "*.tsv", "mnli", 9),
+    ("glue_rte", "*.tsv", "rte", 6),
+    ("gsm8k", "*.jsonl", "gsm8k", 10),
+    ("multi_nli", "*.jsonl", "mnli", 15),
+    ("openbookqa", "*.jsonl", "openbookqa", 8),
+    ("superglue_rte", "*.jsonl", "rte", 6),
+]
+
+
+@pytest.mark.parametrize(("folder", "pattern", "task", "rows"), RAW_SETS)
+def test_the_original_layouts_are_read(folder: str, pattern: str, task: str, rows: int) -> None:
+    files = sorted(shared(RAW / folder).rglob(pattern))
+    found = [read_questions(path, task=task, split=Split.POOL) for path in files]
+    assert sum(len(one.questions) for one in found) == rows
+    assert all(one.left_out == () and one.gold == {} for one in found)
+
+
+def test_a_row_that_was_cut_is_left_out_with_its_line() -> None:
+    path = shared(RAW / "multi_nli/dummy_data/multinli_1.0.zip/multinli_1.0/multinli_1.0_train.txt")
+    found = read_questions(path, task="mnli", split=Split.EVAL)
+    assert found.left_out == ((5, "it has 11 columns, the header has 15"),)
+
+
+def test_gsm8k_golds_keep_their_sign_and_lose_their_commas() -> None:
+    gold = evaluation(shared(DATA / "gsm8k/train.jsonl"), "gsm8k").gold.values()
+    numbers = [float(one) for (one,) in gold]
+    assert sum(one < 0 for one in numbers) == 3
+    assert ("109200000",) in gold
+
+
+def test_a_svamp_story_gets_its_full_stop() -> None:
+    found = evaluation(shared(DATA / "svamp/SVAMP.json"), "svamp")
+    assert "on each pack. How much do you" in found.questions[0].text
+    assert found.questions[0].passage == ""
+    assert found.gold[found.questions[0].key] == ("51",)
+
+
+def test_arc_labels_that_are_numbers_become_letters() -> None:
+    path = shared(DATA / "arc_challenge/test.clean.jsonl")
+    found = evaluation(path, "arc-challenge")
+    for line, question in zip(path.read_text().splitlines(), found.questions, strict=True):
+        row = json.loads(line)
+        if row["answerKey"] in "1234":
+            letter = "ABCD"[int(row["answerKey"]) - 1]
+            assert found.gold[question.key] == (letter,)
+
+
+def test_two_options_with_one_label_are_both_kept() -> None:
+    found = evaluation(shared(DATA / "openbookqa/train.tsv"), "openbookqa")
+    (question,) = [one for one in found.questions if "baby birds chewing worms" in one.options]
+    assert len(question.options) == 5
+    assert found.gold[question.key] == ("B",)
+
+
+def test_aqua_options_lose_the_label_in_their_text() -> None:
+    found = evaluation(shared(DATA / "aqua/dev.json"), "aqua")
+    assert found.questions[0].options == ("32400", "6000", "600", "60000", "10")
+
+
+def test_drop_accepts_what_any_annotator_wrote() -> None:
+    found = evaluation(shared(DATA / "drop/drop_v0_dev.jsonl.gz"), "drop")
+    accepted = found.gold[found.questions[1].key]
+    assert accepted == ("pakistanis and filipinos", "pakistani and filipino")
+    assert "two nationalities" in found.questions[1].text
+    assert found.questions[1].passage.startswith("Non-nationals")
+
+
+# The rows below are written by hand; none is from a data set.
+
+ANLI = [
+    {"context": "The shop opens at nine.", "hypothesis": "It is open at ten.", "label": "n"},
+    {"context": "All lamps are lit.", "hypothesis": "One lamp is lit.", "label": "e"},
+    {"context": "No lamp is lit.", "hypothesis": "One lamp is lit.", "label": "c"},
+]
+
+
+@pytest.mark.parametrize("task", ["anli-a1", "anli-a2", "anli-a3", "nli"])
+def test_anli_is_read_from_its_letters_and_from_numbers(tmp_path: Path, task: str) -> None:
+    path = written(tmp_path, "a.jsonl", "\n".join(json.dumps(one) for one in ANLI))
+    found = evaluation(path, task)
+    assert [found.gold[one.key] for one in found.questions] == [(UNKNOWN,), ("yes",), ("no",)]
+    assert found.questions[0].passage == "The shop opens at nine."
+    assert found.questions[0].text == "It is open at ten."
+    numbered = [
+        {
+            "premise": one["context"],
+            "hypothesis": one["hypothesis"],
+            "label": "enc".index(one["label"]),
+        }
+        for one in ANLI
+    ]
+    again = evaluation(written(tmp_path, "b.json", json.dumps(numbered)), task)
+    assert again.gold == found.gold
+
+
+def test_what_does_not_follow_in_rte_may_be_either_of_the_others(tmp_path: Path) -> None:
+    row = {"premise": "It rains.", "hypothesis": "It is Monday.", "label": "not_entailment"}
+    found = evaluation(written(tmp_path, "r.jsonl", json.dumps(row)), "rte")
+    assert list(found.gold.values()) == [("no", UNKNOWN)]
+
+
+def test_a_pool_never_gets_an_answer_that_its_file_has(tmp_path: Path) -> None:
+    path = written(tmp_path, "q.csv", "question,answer\nOne plus one?,2\n")
+    found = read_questions(path, task="number", split=Split.POOL)
+    assert found.gold == {}
+    assert found.understood["answer"] == "answer (ignored: a pool has no answers)"
+
+
+LAYOUTS = {
+    "mmlu": {"question": "Which?", "choices": ["x", "y"], "answer": 1},
+    "hub": {
+        "question": "Which?",
+        "choices": {"text": ["x", "y"], "label": ["A", "B"]},
+        "answerKey": "B",
+    },
+    "columns": {"question": "Which?", "A": "x", "B": "y", "answer": "B"},
+    "named": {"question": "Which?", "option_a": "x", "option_b": "y", "correct": "b"},
+    "inside": {"question": "Which? (A) x (B) y", "answer": "(B)"},
+    "lines": {"question": "Which?\nChoices:\n A: x\n B: y", "answer": "B"},
+    "text": {"question": "Which?", "options": ["x", "y"], "answer": "y"},
+    "scores": {"input": "Which?", "target_scores": {"x": 0, "y": 1}},
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_options_are_found_in_every_layout(tmp_path: Path, layout: str) -> None:
+    rows = [LAYOUTS[layout], LAYOUTS[layout]]
+    found = evaluation(written(tmp_path, "c.json", json.dumps(rows)), "choice")
+    (question,) = found.questions
+    assert (question.text, question.options) == ("Which?", ("x", "y"))
+    assert found.gold == {question.key: ("B",)}
+    assert found.duplicates == 1
+
+
+def test_every_form_of_a_table_gives_the_same_questions(tmp_path: Path) -> None:
+    import pyarrow as arrow
+    from pyarrow import parquet
+
+    rows = [{"question": "One, two?", "answer": "12"}, {"question": "Two\tand two?", "answer": "4"}]
+    lines = "\n".join(json.dumps(one) for one in rows)
+    files = [
+        written(tmp_path, "a.jsonl", lines),
+        written(tmp_path, "b.json", lines),
+        written(tmp_path, "c.json", json.dumps(rows)),
+        written(tmp_path, "d.json", json.dumps({"version": 1, "data": rows})),
+        written(tmp_path, "e.csv", 'question,answer\n"One, two?",12\nTwo\tand two?,4\n'),
+        written(tmp_path, "f.csv", "question;answer\r\nOne, two?;12\r\nTwo\tand two?;4\r\n"),
+        tmp_path / "g.jsonl.gz",
+        tmp_path / "h.parquet",
+    ]
+    files[-2].write_bytes(gzip.compress(lines.encode()))
+    parquet.write_table(arrow.Table.from_pylist(rows), files[-1])
+    keys = set()
+    for path in files:
+        found = evaluation(path, "number")
+        keys.add(tuple(one.key for one in found.questions))
+        assert list(found.gold.values()) == [("12",), ("4",)]
+    assert len(keys) == 1
+
+
+def test_plain_text_is_one_question_on_each_line(tmp_path: Path) -> None:
+    path = written(tmp_path, "q.txt", "One plus one?\n\nTwo, or three?\n")
+    found = read_questions(path, task="number", split=Split.POOL, limit=1)
+    assert [one.text for one in found.questions] == ["One plus one?"]
+    assert found.questions[0].source == "q"
+    assert len(read_questions(path, task="number", split=Split.POOL).questions) == 2
+
+
+def test_columns_can_be_named(tmp_path: Path) -> None:
+    path = written(tmp_path, "q.csv", "frage,loesung\nEins plus eins?,2\n")
+    found = evaluation(path, "number", question="frage", answer="loesung")
+    assert found.questions[0].text == "Eins plus eins?"
+    assert list(found.gold.values()) == [("2",)]
+
+
+def test_rows_that_cannot_be_used_are_left_out_with_their_line(tmp_path: Path) -> None:
+    path = written(tmp_path, "q.csv", "question,answer\nA?,1\n,2\nB?,many\nC?,\nD?,5\nE?,6\n")
+    found = evaluation(path, "number")
+    assert [one.text for one in found.questions] == ["A?", "D?", "E?"]
+    assert found.left_out == (
+        (3, "it has no question"),
+        (4, "its answer 'many' cannot be read as number"),
+        (5, "it has no answer"),
+    )
+
+
+BAD = [
+    ("q.jsonl", '{"question": "a"}\n{"question": \n', "number", "line 2 is not JSON"),
+    ("q.json", '[{"question": "a",]', "number", "line 1 is not JSON"),
+    ("q.json", "question,answer", "number", "line 1 is not JSON"),
+    ("q.json", "[1, 2]", "number", "entry 1 is not an object"),
+    ("q.json", "[" * 100_000, "number", "nested too deeply|is not JSON"),
+    ("q.csv", "", "number", "is empty"),
+    ("q.csv", "question,answer\n", "number", "no rows"),
+    ("q.csv", "question,question\na,b\n", "number", "same name"),
+    ("q.csv", "a,b\n1,2\n", "number", "no column of questions .it has a, b.*--field question"),
+    ("q.csv", "question,b\nx,2\n", "number", "no column of answers"),
+    ("q.csv", "question,answer\nx,Paris\ny,Rome\n", "number", "does not fit --task number"),
+    ("q.csv", "question,answer\nx,7\ny,8\n", "yes-no", "does not fit --task yes-no"),
+    ("q.csv", "question,answer\nx,A\n", "choice", "line 2: it has no options"),
+    ("q.csv", "question,answer\nx,yes\n", "nli", "no pair of premise and hypothesis"),
+    ("q.csv", "question,answer\nx,yes\n", "gsm", "There is no task 'gsm'"),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "task", "sentence"), BAD)
+def test_a_file_that_cannot_be_used_is_refused_in_one_sentence(
+    tmp_path: Path, name: str, text: str, task: str, sentence: str
+) -> None:
+    with pytest.raises(BadInput, match=sentence) as refusal:
+        evaluation(written(tmp_path, name, text), task)
+    assert "\n" not in str(refusal.value)
+    assert str(refusal.value).endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"\x89PNG\r\n\x1a\n\0\0\0\xff", "not UTF-8 text"),
+        (b"abc\0def", "binary file"),
+        (b"PK\x03\x04rest", "zip archive"),
+        (b"\x1f\x8b\x08broken", "damaged gzip"),
+        (b"PAR1broken", "damaged Parquet"),
+    ],
+)
+def test_a_binary_file_is_refused(tmp_path: Path, content: bytes, sentence: str) -> None:
+    path = tmp_path / "q.bin"
+    path.write_bytes(content)
+    with pytest.raises(BadInput, match=sentence):
+        evaluation(path, "number")
+
+
+def test_a_missing_file_a_folder_and_unknown_columns_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="There is no file"):
+        evaluation(tmp_path / "none.jsonl", "number")
+    with pytest.raises(BadInput, match="is a folder"):
+        evaluation(tmp_path, "number")
+    path = written(tmp_path, "q.csv", "question,answer\nx,1\n")
+    with pytest.raises(BadInput, match="no column 'gold': it has question, answer"):
+        evaluation(path, "number", answer="gold")
+    with pytest.raises(BadInput, match="--field hint= is not known"):
+        evaluation(path, "number", hint="question")
+    with pytest.raises(BadInput, match="--limit is 0"):
+        read_questions(path, task="number", split=Split.POOL, limit=0)

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from engine.answers import canonical, equal
+from engine.presets import EXEMPLARS, PRESETS, exemplars_of, load_exemplars, preset
+from engine.prompts import answer_sentence
+from store.errors import BadInput
+from store.records import AnswerType
+
+
+@pytest.mark.parametrize(
+    ("task", "count"),
+    [
+        ("gsm8k", 8),
+        ("svamp", 8),
+        ("drop", 3),
+        ("drop-football", 3),
+        ("arc-challenge", 4),
+        ("openbookqa", 4),
+        ("anli-a2", 6),
+        ("anli-a3", 6),
+        ("aqua", 4),
+        ("strategyqa", 6),
+        ("rte", 4),
+    ],
+)
+def test_a_task_has_as_many_examples_as_in_the_paper(task: str, count: int) -> None:
+    assert len(exemplars_of(task)) == count
+
+
+def test_every_answer_type_is_a_task() -> None:
+    assert all(preset(one).answer_type is one for one in AnswerType)
+
+
+@pytest.mark.parametrize("task", list(PRESETS))
+def test_every_worked_example_fits_its_task(task: str) -> None:
+    kind = preset(task).answer_type
+    for one in exemplars_of(task):
+        read = canonical(kind, one.answer, one.options)
+        assert read is not None
+        assert equal(kind, read, one.answer.casefold() if kind is AnswerType.SPAN else one.answer)
+        assert bool(one.options) == (kind is AnswerType.CHOICE)
+        assert bool(one.passage) == (kind in (AnswerType.NLI, AnswerType.SPAN))
+        assert one.reasoning.endswith(".")
+        assert "the answer is" not in one.reasoning.lower()
+        assert answer_sentence(kind, one.answer).startswith(" The answer is ")
+
+
+def test_the_examples_of_a_choice_do_not_favour_a_letter() -> None:
+    for task in ("arc-challenge", "openbookqa", "commonsenseqa", "aqua"):
+        given = [one.answer for one in exemplars_of(task)]
+        assert len(set(given)) == len(given)
+
+
+def test_every_exemplar_file_belongs_to_a_task() -> None:
+    used = {one.exemplars for one in PRESETS.values() if one.exemplars}
+    assert {path.stem for path in EXEMPLARS.glob("*.toml")} == used
+
+
+def test_the_pebble_task_asks_like_the_world_that_the_pebbles_know() -> None:
+    from engine.demo import world
+
+    assert [one.question for one in exemplars_of("pebble")] == [
+        one.question for one in world.EXEMPLARS
+    ]
+
+
+def test_an_unknown_task_lists_the_known_ones() -> None:
+    with pytest.raises(BadInput, match=r"no task 'gsm9k'; there are gsm8k, drop"):
+        preset("gsm9k")
+
+
+def test_a_persons_own_examples_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('[[exemplar]]\nquestion = "1 + 1?"\nreasoning = "Two ones."\nanswer = 2\n')
+    (one,) = load_exemplars(path)
+    assert (one.question, one.options, one.reasoning, one.answer) == (
+        "1 + 1?",
+        (),
+        "Two ones.",
+        "2",
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "has no exemplars"),
+        ("exemplar = 3", "has no exemplars"),
+        ("[[exemplar", "not valid TOML"),
+        ("exemplar = [3]", r"exemplar 1 must be a section"),
+        ('[[exemplar]]\nquestion = "a"', r"exemplar 1 has no answer"),
+        ('[[exemplar]]\nquestion = "a"\nanswer = true', r"exemplar 1: answer must be text"),
+        ('[[exemplar]]\nquestion = "a"\nanswer = "b"\nhint = "c"', r"exemplar 1 has 'hint'"),
+        (
+            '[[exemplar]]\nquestion = "a"\nanswer = "b"\n'
+            '[[exemplar]]\nquestion = "a"\nanswer = "b"\noptions = "c"',
+            r"exemplar 2: options must be a list",
+        ),
+    ],
+)
+def test_a_broken_exemplar_file_is_refused_by_name(
+    tmp_path: Path, text: str, sentence: str
+) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    with pytest.raises(BadInput, match=sentence):
+        load_exemplars(path)
+
+
+def test_a_missing_exemplar_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="There is no exemplar file"):
+        load_exemplars(tmp_path / "none.toml")
