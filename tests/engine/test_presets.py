@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
 
 import pytest
 
@@ -9,6 +8,10 @@ from engine.presets import EXEMPLARS, PRESETS, exemplars_of, load_exemplars, pre
 from engine.prompts import answer_sentence
 from store.errors import BadInput
 from store.records import AnswerType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.mark.parametrize(

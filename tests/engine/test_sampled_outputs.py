@@ -64,7 +64,7 @@ def test_math_differs_from_the_published_scores_in_one_text_only() -> None:
     assert report["ties"] == 4
 
 
-def kind_of_difference(row: dict[str, Any], text: str, theirs: str | None, ours: str | None) -> str:
+def kind_of_difference(row: dict[str, Any], text: str, theirs: str | None, ours: str | None) -> str:  # noqa: PLR0911 - a return for each cause
     """Why our reading and the published vote differ; see docs/readers.md."""
     forms = re.findall(r'Answer\("([^"]*)"\)', text)
     named = [one for one in forms if re.fullmatch("[A-Za-z]", one)]
