@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from engine import evaluation, report, runs, stages
+from store import evaluations, jobs, models, paths, questions, votes
+from store.connection import connect, transaction
+from store.errors import BadInput
+from store.records import JobKind, JobState, Method, Model, PromptFormat, Split, Stage
+from tests.projects import TEACHER, claimed, scripted_project
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from engine.progress import Work
+    from store.records import Evaluation, Run
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Iterator[Work]:
+    """A project in which the teacher was measured on eight questions."""
+    project = scripted_project(tmp_path, pool=1, evaluation=8)
+    with connect(project.database) as conn:
+        job = claimed(conn, project, JobKind.EVALUATE)
+        stages.evaluate(job)
+        yield job
+
+
+def by_method(conn: sqlite3.Connection) -> dict[Method, Evaluation]:
+    return {one.method: one for one in evaluations.all_of(conn)}
+
+
+def sampled_run(conn: sqlite3.Connection) -> Run:
+    return next(one for one in paths.runs(conn) if one.temperature > 0)
+
+
+def test_every_method_is_measured_on_every_question(work: Work) -> None:
+    found = by_method(work.conn)
+    assert set(found) == set(Method)
+    assert {one.n for one in found.values()} == {8}
+    assert found[Method.SC].k == 4
+    assert {found[method].k for method in Method if method is not Method.SC} == {1}
+
+
+def test_accuracy_is_the_share_of_right_answers(work: Work) -> None:
+    found = by_method(work.conn)
+    gold = questions.gold_for(work.conn, Split.EVAL)
+    run = sampled_run(work.conn)
+    answered = paths.answers_by_question(work.conn, run.id, list(gold))
+    right = sum(answered[one][0] in gold[one] for one in gold)
+    assert found[Method.SINGLE].correct == right
+    winners = {vote.question_id: vote.winner for vote in votes.for_run(work.conn, run.id)}
+    assert found[Method.SC].correct == sum(winners[one] in gold[one] for one in gold)
+
+
+def test_a_tie_has_no_answer_and_counts_as_wrong(work: Work) -> None:
+    run = sampled_run(work.conn)
+    tied = sum(vote.winner is None for vote in votes.for_run(work.conn, run.id))
+    assert by_method(work.conn)[Method.SC].abstained == tied
+
+
+def test_the_single_path_is_the_first_path_of_the_vote(work: Work) -> None:
+    found = by_method(work.conn)
+    assert found[Method.SINGLE].run_id == found[Method.SC].run_id
+
+
+def test_measuring_again_asks_nothing_and_finds_the_same(work: Work) -> None:
+    before = by_method(work.conn)
+    stages.evaluate(work)
+    after = by_method(work.conn)
+    assert len(evaluations.all_of(work.conn)) == len(before)
+    for method, one in before.items():
+        assert (one.correct, one.n) == (after[method].correct, after[method].n)
+
+
+def test_a_limit_measures_the_first_questions_only(work: Work) -> None:
+    teacher = models.by_name(work.conn, TEACHER)
+    assert teacher is not None
+    run = sampled_run(work.conn)
+    asked = questions.by_split(work.conn, Split.EVAL, limit=3)
+    scored = evaluation.score(work.conn, run, asked, keep=False)
+    assert {one.n for one in scored} == {3}
+    assert {one.n for one in evaluations.all_of(work.conn)} == {8}
+
+
+def test_questions_without_known_answers_cannot_measure(tmp_path: Path) -> None:
+    project = scripted_project(tmp_path, pool=2, evaluation=0)
+    with connect(project.database) as conn:
+        job = claimed(conn, project, JobKind.EVALUATE)
+        with pytest.raises(BadInput, match="no evaluation questions"):
+            stages.evaluate(job)
+
+
+def copy_of(model: Model, name: str, stage: Stage, parameters: int) -> Model:
+    return Model(
+        id=0,
+        name=name,
+        stage=stage,
+        location=model.location,
+        gguf=None,
+        adapter=None,
+        adapter_gguf=None,
+        sha256=name,
+        tokenizer_sha256=model.tokenizer_sha256,
+        base_id=None if stage is Stage.BASE else model.id,
+        training_set=None,
+        parameters=parameters,
+        created_at=model.created_at,
+    )
+
+
+def measured(work: Work, name: str, stage: Stage, parameters: int, right: int) -> Model:
+    """Another model with the same paths and the first `right` of eight greedy answers right."""
+    teacher = models.by_name(work.conn, TEACHER)
+    assert teacher is not None
+    with transaction(work.conn):
+        model = models.add(work.conn, copy_of(teacher, name, stage, parameters))
+    settings = work.settings.sample
+    asked = questions.by_split(work.conn, Split.EVAL)
+    run = runs.open_run(
+        work, model, Split.EVAL, settings, PromptFormat.FEW_SHOT_COT, [asked[0].task]
+    )
+    before = by_method(work.conn)[Method.COT]
+    from dataclasses import replace
+
+    rows = [(one.id, None, number < right) for number, one in enumerate(asked)]
+    evaluations.put(
+        work.conn, replace(before, id=0, model_id=model.id, run_id=run.id, correct=right), rows
+    )
+    return model
+
+
+def test_a_trained_model_is_compared_with_its_own_base_question_by_question(work: Work) -> None:
+    first = evaluations.answers(work.conn, by_method(work.conn)[Method.COT].id)
+    measured(work, "scripted/lmsi", Stage.LMSI, 1, 8)
+    (found,) = evaluation.comparisons(work.conn)
+    assert (found.before, found.after) == (TEACHER, "scripted/lmsi")
+    assert (found.n, found.won, found.lost) == (8, 8 - sum(first.values()), 0)
+    assert found.gain == pytest.approx(found.won / 8)
+    assert found.low <= found.gain <= found.high
+
+
+def test_the_report_tells_what_the_store_holds(work: Work) -> None:
+    measured(work, "scripted/lmsi", Stage.LMSI, 1, 8)
+    event = report.as_event(work.conn, 5)
+    assert event["event"] == "report"
+    assert event["seed"] == 5
+    told = event["evaluations"]
+    assert isinstance(told, list)
+    stored = {(one.model_id, one.method): one for one in evaluations.all_of(work.conn)}
+    names = {model.name: model.id for model in models.all_of(work.conn)}
+    assert len(told) == len(stored)
+    for one in told:
+        kept = stored[names[one["model"]], one["method"]]
+        assert (one["accuracy"], one["low"], one["high"], one["n"]) == (
+            kept.accuracy,
+            kept.low,
+            kept.high,
+            kept.n,
+        )
+    compared = event["comparisons"]
+    assert isinstance(compared, list)
+    assert [(one["before"], one["after"]) for one in compared] == [(TEACHER, "scripted/lmsi")]
+
+
+def test_seconds_and_memory_are_of_the_last_whole_round(work: Work) -> None:
+    assert report.as_event(work.conn, 0)["seconds"] is None
+    with transaction(work.conn):
+        queued, _ = jobs.enqueue(work.conn, JobKind.ROUND, {})
+    result: dict[str, object] = {"seconds": 12.5, "peak_rss_mb": 300.0}
+    jobs.finish(work.conn, queued.id, JobState.DONE, "done", None, result)
+    event = report.as_event(work.conn, 0)
+    assert (event["seconds"], event["peak_rss_mb"]) == (12.5, 300.0)

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+
+from engine.evaluation import Comparison
+from engine.report import Report
+from lmsi_tui.tables import print_report, verdicts
+from store.records import Evaluation, Method, Model, Split, Stage
+
+
+def a_model(number: int, name: str, stage: Stage, base: int | None = None) -> Model:
+    return Model(
+        id=number,
+        name=name,
+        stage=stage,
+        location="m",
+        gguf=None,
+        adapter=None,
+        adapter_gguf=None,
+        sha256=name,
+        tokenizer_sha256="t",
+        base_id=base,
+        training_set=None,
+        parameters=1,
+        created_at=0.0,
+    )
+
+
+def measured(number: int, model: int, method: Method, correct: int) -> Evaluation:
+    return Evaluation(
+        id=number,
+        model_id=model,
+        split=Split.EVAL,
+        method=method,
+        k=16 if method is Method.SC else 1,
+        run_id=1,
+        n=1000,
+        correct=correct,
+        low=correct / 1000 - 0.03,
+        high=correct / 1000 + 0.03,
+        abstained=0,
+        created_at=0.0,
+    )
+
+
+def compared(gain: float, low: float, high: float) -> Comparison:
+    return Comparison(
+        before="m/base",
+        after="m/lmsi",
+        split=Split.EVAL,
+        method=Method.COT,
+        n=1000,
+        gain=gain,
+        low=low,
+        high=high,
+        p=0.0,
+        won=1,
+        lost=0,
+    )
+
+
+def a_report(*comparisons: Comparison, base: str = "m/base") -> Report:
+    models = [a_model(1, base, Stage.BASE), a_model(2, "m/lmsi", Stage.LMSI, base=1)]
+    evaluations = [
+        measured(1, 1, Method.COT, 450),
+        measured(2, 1, Method.SC, 610),
+        measured(3, 2, Method.COT, 620),
+    ]
+    ended = {1: 1.0, 2: 0.973, 3: 1.0}
+    return Report(models, evaluations, comparisons, ended, {})
+
+
+def printed(report: Report, width: int = 140) -> str:
+    out = io.StringIO()
+    print_report(Console(file=out, width=width, color_system=None), report)
+    return out.getvalue()
+
+
+def test_every_accuracy_has_its_interval_and_the_table_its_n() -> None:
+    text = printed(a_report(compared(0.17, 0.14, 0.2)))
+    assert "1,000 evaluation questions" in text
+    assert "45.0 (42.0–48.0)" in text
+    assert "self-consistency @16" in text
+    assert "97.3" in text
+    assert "+17.0 (+14.0 to +20.0)" in text
+
+
+def test_what_was_not_measured_is_a_dash() -> None:
+    row = next(line for line in printed(a_report()).splitlines() if "m/lmsi" in line)
+    assert row.count("–") >= 3
+
+
+def test_a_gain_is_only_called_one_when_its_interval_says_so() -> None:
+    assert "is better than m/base by +17.0" in verdicts(a_report(compared(0.17, 0.14, 0.2)))[0]
+    assert "not shown to differ" in verdicts(a_report(compared(0.01, -0.02, 0.04)))[0]
+    assert "is worse than m/base" in verdicts(a_report(compared(-0.1, -0.12, -0.05)))[0]
+
+
+def test_a_report_of_nothing_says_what_to_do() -> None:
+    assert "lmsi-tui evaluate" in printed(Report([], [], [], {}, {}))
+
+
+def test_a_models_name_cannot_paint_the_screen() -> None:
+    text = printed(a_report(base="[red]\x1b[31mm/base"))
+    assert "\x1b" not in text
+    assert "[red]" in text
+
+
+def test_a_narrow_terminal_breaks_nothing() -> None:
+    assert "m/lmsi" in printed(a_report(compared(0.17, 0.14, 0.2)), width=40)
