@@ -70,7 +70,9 @@ def load(base: Path, settings: TrainSettings) -> Learner:
     try:
         tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
         causal = AutoModelForCausalLM.from_pretrained(base, dtype=kind, local_files_only=True)
-    except (OSError, ValueError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # safetensors and tokenizers raise kinds of their own
         raise BadInput(
             f"{base} cannot be loaded as a language model with its tokenizer: "
             f"{str(error).splitlines()[0]}"

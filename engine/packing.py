@@ -4,9 +4,8 @@ Paths of one question share its prompt, questions of one task share their worked
 prompt may be the beginning of another one. A row therefore holds a tree of tokens: two examples
 share the tokens that they begin with and part where they differ. Each token sees its own ancestors
 and nothing else, at the position that it would have in a row of its own, so that hidden states,
-loss and gradients are those of training each example alone (prefix sharing for training: Krell et
-al. 2022 for packed rows; Wang et al. 2025, "Tree Training", for trees). Only tokens of completions
-are scored.
+loss and gradients are those of training each example alone ("Tree Training", arXiv 2511.00413, does
+the same for the turns of agents). Only tokens of completions are scored.
 
 A tree lies in its row in depth-first order. Then the descendants of a token are the tokens from
 itself up to an index `until`, and token i sees token j exactly when `j <= i < until[j]`: the mask
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from engine.prompts import Prompt
 from store.errors import BadInput
 from store.records import PromptFormat, PromptStyle
 
@@ -119,8 +119,6 @@ def _prompt_ids(text: str, tokenizer: Any, style: PromptStyle) -> tuple[int, ...
         bare, whole = tokenizer("a", add_special_tokens=False).input_ids, tokenizer("a").input_ids
         start = next(at for at in range(len(whole)) if whole[at : at + len(bare)] == bare)
         return (*whole[:start], *_plain(text, tokenizer))
-    from engine.prompts import Prompt
-
     turns = [
         {"role": turn.role, "content": turn.content} for turn in Prompt(text, style, 0).messages()
     ]

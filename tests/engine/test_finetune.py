@@ -351,6 +351,10 @@ def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "base").mkdir()
     with pytest.raises(BadInput, match=r"config\.json"):
         trained(tmp_path)
+    tiny_model(tmp_path / "base")
+    (tmp_path / "base" / "model.safetensors").write_bytes(b"cut")
+    with pytest.raises(BadInput, match="cannot be loaded"):
+        trained(tmp_path)
 
 
 def test_steps_hold_whole_groups_of_the_asked_weight() -> None:

@@ -243,6 +243,26 @@ def test_the_head_computed_in_parts_gives_the_same(
         torch.testing.assert_close(parts[name], gradient, atol=1e-6, rtol=1e-5)
 
 
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_layers_evaluated_again_give_the_same_gradients(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    import torch
+
+    from engine import learner as learning
+    from engine.project import TrainSettings
+
+    base = tiny_model(tmp_path / "model")
+    loss, kept = gradients(learning.load(base, TrainSettings(method=method)), some_examples())
+    monkeypatch.setattr(learning, "RECOMPUTE_FROM", 0)
+    learner = learning.load(base, TrainSettings(method=method))
+    assert learner.causal.is_activation_checkpointing
+    again_loss, again = gradients(learner, some_examples())
+    assert again_loss == pytest.approx(loss, abs=1e-6)
+    for name, gradient in kept.items():
+        torch.testing.assert_close(again[name], gradient, atol=1e-6, rtol=1e-5)
+
+
 # What is tokenised, and what is not.
 
 
