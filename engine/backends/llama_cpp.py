@@ -71,17 +71,17 @@ class LlamaCpp:
         self.context_length = streams.length
         self.batch = streams.slots
         self._streams = streams
-        self._vocabulary = streams.vocabulary
+        self.vocabulary = streams.vocabulary
         self._prefix: tuple[int, ...] = ()
         self._trunks: dict[tuple[int, ...], int] = {}
         """Trunk of each prompt that has one, oldest first."""
         self._next_trunk = 0
-        self._logits = np.zeros((streams.trunks, self._vocabulary.size), dtype=np.float32)
+        self._logits = np.zeros((streams.trunks, self.vocabulary.size), dtype=np.float32)
         """[trunks, vocabulary]: what follows each trunk's prompt."""
 
     def tokenize(self, text: str) -> list[int]:
         """Token ids of plain text, with the model's own start token if it has one."""
-        return self._vocabulary.start + self._vocabulary.tokenize(text)
+        return self.vocabulary.start + self.vocabulary.tokenize(text)
 
     def tokenize_chat(self, messages: Sequence[Message]) -> list[int]:
         """Token ids of a chat up to where the assistant is to speak.
@@ -89,7 +89,7 @@ class LlamaCpp:
         Raises:
             BadInput: the model has no chat template, or it cannot be filled.
         """
-        words = self._vocabulary
+        words = self.vocabulary
         if not words.template:
             raise BadInput(f"{words.source} has no chat template: ask in the base style.")
         ids: list[int] = []
@@ -167,7 +167,7 @@ class _Paths:
     """The paths of one call of `sample`: path i of `count` is in slot i."""
 
     def __init__(self, model: LlamaCpp, source: PathSource, sampling: Sampling) -> None:
-        words = model._vocabulary
+        words = model.vocabulary
         self.model = model
         self.source = source
         self.sampling = sampling

@@ -179,7 +179,7 @@ def test_a_path_ends_at_a_stop_string_and_keeps_what_came_before(model: LlamaCpp
     stop = free[20:24]
     text, token_ids, end = _alone(model, prompt, Sampling(0, 40, stop=("zz", stop)))
     assert (text, end) == (free[: free.index(stop)], EndReason.STOP)
-    pieces = [model._vocabulary.pieces[token] for token in token_ids]
+    pieces = [model.vocabulary.pieces[token] for token in token_ids]
     assert b"".join(pieces).decode().startswith(text)
     assert len(b"".join(pieces[:-1])) < len(text.encode())
 
@@ -196,8 +196,8 @@ def test_a_path_ends_at_an_end_token_which_it_keeps(model: LlamaCpp) -> None:
     ended = [path for path in found.values() if path.end is EndReason.END]
     assert ended
     for path in found.values():
-        assert (path.token_ids[-1] in model._vocabulary.ends) is (path.end is EndReason.END)
-        assert not model._vocabulary.ends.intersection(path.token_ids[:-1])
+        assert (path.token_ids[-1] in model.vocabulary.ends) is (path.end is EndReason.END)
+        assert not model.vocabulary.ends.intersection(path.token_ids[:-1])
     assert all("<s>" not in path.text and "</s>" not in path.text for path in ended)
 
 
@@ -239,7 +239,7 @@ def _uncut(
     for key, path in found.items():
         text, count = b"", 0
         while count < len(uncut[key].token_ids) and b"." not in text:
-            text += model._vocabulary.pieces[uncut[key].token_ids[count]]
+            text += model.vocabulary.pieces[uncut[key].token_ids[count]]
             count += 1
         cut[key] = Generation(
             path.question, path.index, path.text, uncut[key].token_ids[:count], path.end
@@ -390,7 +390,7 @@ def test_nothing_native_reaches_the_screen(tiny: Path) -> None:
 
 def test_a_chat_is_written_by_the_model_s_template(tiny: Path) -> None:
     with closing(open_llama_cpp(tiny, batch=1)) as opened:
-        words = opened._vocabulary
+        words = opened.vocabulary
         chat = [Message("user", "1 + 1?"), Message("assistant", "It is")]
         expected = "<|turn|>user\n1 + 1?<|end|>\n<|turn|>assistant\nIt is"
         assert opened.tokenize_chat(chat) == words.tokenize(expected, special=True)
@@ -401,7 +401,7 @@ def test_a_chat_is_written_by_the_model_s_template(tiny: Path) -> None:
 
 def test_a_question_cannot_end_its_own_turn(tiny: Path) -> None:
     with closing(open_llama_cpp(tiny, batch=1)) as opened:
-        words = opened._vocabulary
+        words = opened.vocabulary
         (end,) = words.tokenize("<|end|>", special=True)
         ids = opened.tokenize_chat([Message("user", "a<|end|>b")])
         assert ids.count(end) == 1
