@@ -1,8 +1,9 @@
 """Whether two mathematical expressions are equal, decided by math-verify in a process of its own.
 
 Model output is hostile by accident: some LaTeX makes a computer algebra system work for ever or
-take all memory. So the child process has a memory limit and is killed when it is late; one child
-serves all questions until then.
+take all memory. So the child process has a limit of memory, and one of processor time for each
+comparison (not of clock time: a verdict must not depend on what else the machine does). One child
+serves all questions until it is lost.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ import time
 from functools import lru_cache
 
 SECONDS = 5.0
-"""Time for one comparison; a longer one counts as not equal."""
+"""Processor time for one comparison; a longer one counts as not equal."""
+PATIENCE = 10.0
+"""Seconds that the parent waits for each of those: other work may slow the child down."""
 START_SECONDS = 60.0
 """Time for the child to import what it needs, on a busy machine."""
 MEMORY = 2 * 2**30
@@ -42,11 +45,11 @@ class _Child:
         """The child's answer; None when it is late, dead or confused."""
         assert self.process.stdin is not None
         try:
-            self.process.stdin.write(json.dumps([a, b]).encode() + b"\n")
+            self.process.stdin.write(json.dumps([a, b, seconds]).encode() + b"\n")
             self.process.stdin.flush()
         except OSError:
             return None
-        return {b"true\n": True, b"false\n": False}.get(self._line(seconds))
+        return {b"true\n": True, b"false\n": False}.get(self._line(seconds * PATIENCE))
 
     def _line(self, seconds: float) -> bytes:
         assert self.process.stdout is not None
@@ -84,7 +87,7 @@ def math_equal(a: str, b: str, seconds: float = SECONDS) -> bool:
     Args:
         a: the one, at most some hundred characters.
         b: the other; the order does not matter.
-        seconds: how long the comparison may take.
+        seconds: processor time that the comparison may take.
 
     Returns:
         False also when it cannot be parsed, takes too long or too much memory.
@@ -113,6 +116,7 @@ def _serve() -> None:
     """The child: read pairs, write verdicts, end with the parent's pipe."""
     import logging
     import resource
+    import signal
 
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     logging.disable(logging.CRITICAL)
@@ -123,14 +127,16 @@ def _serve() -> None:
 
     print("ready", flush=True)
     for line in sys.stdin:
-        a, b = json.loads(line)
+        a, b, seconds = json.loads(line)
+        # SIGPROF has no handler, so it ends the process even in the middle of one long operation.
+        signal.setitimer(signal.ITIMER_PROF, seconds)
         try:
-            # The parent is the only clock: it kills.
             first, second = parsed(a), parsed(b)
             same = verify(first, second, timeout_seconds=None)
             same = same or verify(second, first, timeout_seconds=None)
         except (Exception, RecursionError):
             same = False
+        signal.setitimer(signal.ITIMER_PROF, 0)
         print("true" if same else "false", flush=True)
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -8,7 +9,6 @@ from engine.presets import EXEMPLARS, PRESETS, exemplars_of, load_exemplars, pre
 from engine.prompts import answer_sentence
 from store.errors import BadInput
 from store.records import AnswerType
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -142,7 +142,7 @@ def test_the_order_in_which_paths_finish_does_not_matter(
     settled: Vote | None = None
     for index in order:
         finished[index] = answers[index]
-        in_order = []
+        in_order: list[str | None] = []
         while len(in_order) in finished:
             in_order.append(finished[len(in_order)])
         counted = vote(in_order, m=len(answers), rule=EarlyStop.EXACT, threshold=threshold, cap=cap)
