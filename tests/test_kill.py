@@ -1,0 +1,149 @@
+"""Kill -9 of worker and command at random moments: nothing finished is lost or there twice."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from engine.project import open_project
+from store import examples, jobs, paths, questions
+from store.connection import connect
+from store.records import JobKind, JobState, Split
+from tests.projects import command, scripted_project
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.slow
+
+KILLS = 20
+
+Drawn = dict[tuple[str, str, int], tuple[str, tuple[int, ...]]]
+
+
+def drawn(database: Path) -> Drawn:
+    """Every stored path, by run, question and index; asserts that none is there twice."""
+    with connect(database, read_only=True) as conn:
+        keys = {
+            question.id: question.key
+            for split in Split
+            for question in questions.by_split(conn, split)
+        }
+        found: Drawn = {}
+        for run in paths.runs(conn):
+            for question_id, key in keys.items():
+                for path, _ in paths.for_question(conn, run.id, question_id):
+                    place = (run.key, key, path.index)
+                    assert place not in found
+                    found[place] = (path.text, path.token_ids)
+    return found
+
+
+def workers_of(folder: Path) -> list[psutil.Process]:
+    """The worker of this project, which this test has started by its command."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            line = process.cmdline()
+            if "engine.worker" in line and str(folder.resolve()) in line:
+                found.append(process)
+    return found
+
+
+def kill_in(seconds: float, arguments: list[str], folder: Path) -> bool:
+    """Start a command, kill it and the worker after some seconds; False when it ended before."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lmsi_tui", *arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        for worker in workers_of(folder):
+            with suppress(psutil.Error):
+                worker.kill()
+                worker.wait(10)
+        process.communicate()
+        return True
+    assert process.returncode == 0
+    return False
+
+
+def killed_again_and_again(folder: Path, arguments: list[str], typical: float, seed: int) -> int:
+    """Run a command to its end through kills at random moments; gives the number of kills."""
+    rng = random.Random(seed)
+    before: Drawn = {}
+    kills = 0
+    # A start takes a second or two before anything is done, so a kill waits at least that long
+    # most of the time; a few come at once.
+    while kills < KILLS:
+        wait = rng.uniform(0.05, 1.0) if rng.random() < 0.2 else rng.uniform(1.0, typical)
+        if not kill_in(wait, arguments, folder):
+            break
+        kills += 1
+        if (folder / "lmsi.db").exists() and (folder / "lmsi.db").stat().st_size:
+            after = drawn(folder / "lmsi.db")
+            assert before.items() <= after.items(), "a finished path was lost or changed"
+            before = after
+    done = command(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert before.items() <= drawn(folder / "lmsi.db").items()
+    return kills
+
+
+def test_a_scripted_run_ends_with_the_training_set_of_an_undisturbed_one(tmp_path: Path) -> None:
+    sizes = {"pool": 500, "evaluation": 4, "changes": {"sample": {"m": 32}}}
+    calm = scripted_project(tmp_path / "calm", **sizes)  # type: ignore[arg-type]
+    hunted = scripted_project(tmp_path / "hunted", **sizes)  # type: ignore[arg-type]
+    kills = 0
+    for stage in (JobKind.SAMPLE, JobKind.CURATE):
+        assert command(stage, calm.folder).returncode == 0
+        kills += killed_again_and_again(
+            hunted.folder, [stage, str(hunted.folder)], 2.5, seed=len(stage)
+        )
+    assert kills >= 5
+    assert drawn(hunted.database) == drawn(calm.database)
+    sets = []
+    for project in (calm, hunted):
+        with connect(project.database, read_only=True) as conn:
+            sets.append(examples.sets(conn)[-1])
+            assert {job.state for job in jobs.all_of(conn)} == {JobState.DONE}
+    assert sets[0].key == sets[1].key
+
+
+def test_the_demo_survives_twenty_kills(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sizes = ["--pool", "160", "--eval", "60", "--set", "evaluate.k=4", "--set", "sample.m=16"]
+    sizes += ["--set", "finetune.epochs=1", "--set", "distill.epochs=1"]
+
+    def demo(folder: Path) -> list[str]:
+        return ["demo", str(folder), "--headless", "--json", *sizes]
+
+    began = time.monotonic()
+    calm = command(*demo(tmp_path / "calm"))
+    assert calm.returncode == 0, calm.stderr
+    typical = max(3.0, (time.monotonic() - began) / 6)
+
+    kills = killed_again_and_again(tmp_path / "hunted", demo(tmp_path / "hunted"), typical, 7)
+
+    whole, hunted = (drawn(tmp_path / name / "lmsi.db") for name in ("calm", "hunted"))
+    pool_run = {key[0] for key in whole} & {key[0] for key in hunted}
+    common = [place for place in whole.keys() & hunted.keys() if place[0] in pool_run]
+    same = sum(whole[place] == hunted[place] for place in common)
+    with capsys.disabled():
+        print(
+            f"\n{kills} kills; {len(common)} paths drawn in both runs, "
+            f"{same / len(common):.2%} of them identical"
+        )
+    assert kills == KILLS
+    with connect(open_project(tmp_path / "hunted").database, read_only=True) as conn:
+        (job,) = jobs.all_of(conn)
+        assert job.state is JobState.DONE
