@@ -22,7 +22,7 @@ from engine.numerals import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 UNKNOWN = "it is not possible to tell"
@@ -212,6 +212,24 @@ def span(text: str) -> str | None:
 
     A number with a unit is the number alone, as DROP's answers are compared: `21 yards` is `21`.
     """
+    return _settled(_span_words, text)
+
+
+def _settled(step: Callable[[str], str | None], text: str) -> str | None:
+    """What a simplification comes to when it is repeated: removing one thing may uncover another.
+
+    None when it does not come to an end.
+    """
+    now = step(text)
+    for _ in range(8):
+        again = step(now) if now else None
+        if again == now:
+            return now
+        now = again
+    return None
+
+
+def _span_words(text: str) -> str | None:
     words = plain(without_latex(text[:LONGEST])).casefold().replace("−", "-")
     words = _HYPHEN.sub(" ", words)
     words = _ARTICLES.sub(" ", _NOT_SPAN.sub(" ", words))
@@ -271,8 +289,10 @@ def math_text(text: str) -> str | None:
     Plain numbers and fractions of plain numbers get one form; what else is equal is decided by
     `engine.math_equality`.
     """
-    if len(text) > LONGEST:
-        return None
+    return _settled(_math_written, text) if len(text) <= LONGEST else None
+
+
+def _math_written(text: str) -> str | None:
     written = _MATH_FENCE.sub("", text.replace(r"\$", "").replace(r"\%", "").replace("%", ""))
     written = written.replace("{,}", ",").replace(r"\dfrac", r"\frac").replace(r"\tfrac", r"\frac")
     written = _MATH_SPACE.sub(" ", plain(written)).replace("−", "-")
