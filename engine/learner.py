@@ -84,9 +84,12 @@ def load(base: Path, settings: TrainSettings) -> Learner:
         if hasattr(module, "attention_dropout"):
             module.attention_dropout = 0.0
     torch.manual_seed(settings.seed)
-    model = _with_lora(causal.to(device), settings, base.name) if lora else causal.to(device)
-    if causal.num_parameters() >= RECOMPUTE_FROM:
-        causal.gradient_checkpointing_enable({"use_reentrant": False})
+    with warnings.catch_warnings():
+        # peft and older transformers know recomputing by a name that newer ones warn of.
+        warnings.filterwarnings("ignore", ".*gradient_checkpointing", FutureWarning)
+        model = _with_lora(causal.to(device), settings, base.name) if lora else causal.to(device)
+        if causal.num_parameters() >= RECOMPUTE_FROM:
+            causal.gradient_checkpointing_enable({"use_reentrant": False})
     model.train()
     reason = why_alone(causal)
     if reason:
@@ -111,10 +114,7 @@ def _with_lora(causal: Any, settings: TrainSettings, name: str) -> Any:
         target_modules=sorted(linear) or "all-linear",
         task_type="CAUSAL_LM",
     )
-    with warnings.catch_warnings():
-        # peft asks transformers a question by its old name.
-        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
-        model = get_peft_model(causal, config)
+    model = get_peft_model(causal, config)
     model.peft_config["default"].base_model_name_or_path = name
     return model
 
