@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine import curation, runs, stages, statistics
-from engine.demo import world
+from engine.demo import documents, world
 from engine.evaluation import compare
 from engine.launch import process_start
 from engine.progress import Progress, Work
@@ -223,14 +223,14 @@ def print_kept(conn: sqlite3.Connection, run: Run, pool: dict[int, Question]) ->
         truth = world.solve(pool[question_id].text)
         taken = paths.for_question(conn, run.id, question_id)
         for path, reading in taken[: run.cap or None]:
-            style = world.style_of(path.text)
+            style = documents.style_of(path.text)
             careful["all"][0] += style == "careful"
             careful["all"][1] += 1
             correct[style][0] += reading.answer == truth
             correct[style][1] += 1
         if vote.decision == "keep":
             agreeing = [path for path, its in taken if its.answer == vote.winner]
-            styles = [world.style_of(path.text) for path in agreeing[: run.cap or None]]
+            styles = [documents.style_of(path.text) for path in agreeing[: run.cap or None]]
             careful["kept"][0] += styles.count("careful")
             careful["kept"][1] += len(styles)
     shares = {name: done / max(1, total) for name, (done, total) in careful.items()}

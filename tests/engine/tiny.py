@@ -25,10 +25,10 @@ CHAT_TEMPLATE = (
 
 @cache
 def _trained_tokenizer() -> Any:
-    from engine.demo import world
+    from engine.demo.documents import documents
     from engine.demo.make_pebbles import train_tokenizer
 
-    return train_tokenizer(itertools.islice(world.documents(0, runs=True), 300))
+    return train_tokenizer(itertools.islice(documents(0, runs=True), 300))
 
 
 def tiny_tokenizer(*, chat: bool = False) -> Any:
