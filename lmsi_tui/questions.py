@@ -132,7 +132,7 @@ def load(asked: argparse.Namespace) -> None:
 
 def load_paths(asked: argparse.Namespace) -> None:
     """Vote on paths that were sampled elsewhere."""
-    from engine.importing import read_sampled, sampled_report
+    from engine.sampled import read_sampled, sampled_report
 
     report = sampled_report(read_sampled(asked.file, asked.task))
     if asked.json:
