@@ -21,6 +21,15 @@ LOCK = "worker.lock"
 """Held by the project's one worker for as long as it lives."""
 
 
+ENVIRONMENT = {
+    # Threads that wait by spinning starve each other as soon as anything else runs on the machine:
+    # sampling then takes a hundred times as long. Sleeping costs little.
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "TOKENIZERS_PARALLELISM": "false",
+    "HF_HUB_OFFLINE": "1",
+}
+"""What a worker's libraries are told, unless the person has told them otherwise."""
+
 _started: list[subprocess.Popen[bytes]] = []
 """Workers outlive who starts them; these are held so that Python does not call them forgotten."""
 
@@ -58,7 +67,7 @@ def ensure_worker(folder: Path) -> subprocess.Popen[bytes] | None:
                 stderr=log,
                 start_new_session=True,
                 cwd=folder,
-                env=os.environ | {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"},
+                env=ENVIRONMENT | os.environ,
             )
     except OSError as error:
         raise WorkFailed(f"The worker of {folder} cannot be started: {error}.") from None

@@ -283,7 +283,7 @@ def _build(kind: type[T], values: dict[str, Any], where: str, default: T) -> T:
             raise BadInput(f"{where} {name!r} is not a setting; there are {known}.".strip())
         hint = hints[name]
         label = f"{where} {name}".strip()
-        if dataclasses.is_dataclass(hint):
+        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
             if not isinstance(value, dict):
                 raise BadInput(f"{label} must be a section, such as [{name}].")
             found[name] = _build(hint, value, f"{where} {name}.".strip(), getattr(default, name))

@@ -79,7 +79,7 @@ class Abstention(StrEnum):
 
 
 class EarlyStop(StrEnum):
-    """When to stop drawing paths for a question (design: exact keeps every decision of the full m)."""
+    """When to stop drawing paths for a question; `EXACT` keeps every decision of the full m."""
 
     OFF = "off"
     EXACT = "exact"

@@ -8,11 +8,13 @@ question, and it drops paths of questions that have been settled meanwhile.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from store.records import EndReason
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from store.records import EndReason
 
 
 @dataclass(frozen=True, slots=True)

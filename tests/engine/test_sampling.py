@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from store.records import Run
 
 Stored = dict[tuple[str, int], tuple[str, tuple[int, ...]]]
+Counted = dict[str, tuple[str | None, tuple[tuple[str, int], ...], int, Decision]]
 
 
 def with_settings(project: Project, **sample: object) -> Project:
@@ -41,7 +42,7 @@ def sampled(project: Project) -> Run:
         return next(one for one in paths.runs(conn) if one.split is Split.POOL)
 
 
-def everything(project: Project, run: Run) -> tuple[Stored, dict[str, tuple[object, ...]]]:
+def everything(project: Project, run: Run) -> tuple[Stored, Counted]:
     """Paths and votes by what they are, not by row numbers."""
     with connect(project.database, read_only=True) as conn:
         pool = questions.by_split(conn, Split.POOL)
@@ -76,7 +77,7 @@ def test_full_m_draws_every_path_once(tmp_path: Path) -> None:
 
 
 def test_exact_early_stop_decides_as_the_full_m_and_draws_less(tmp_path: Path) -> None:
-    sample = {"m": 16, "cap": 4}
+    sample: dict[str, object] = {"m": 16, "cap": 4}
     full = scripted_project(tmp_path / "a", changes={"sample": sample | {"early_stop": "off"}})
     early = scripted_project(tmp_path / "b", changes={"sample": sample})
     all_paths, all_votes = everything(full, sampled(full))
