@@ -16,15 +16,12 @@ from engine.canonical import LETTERS, UNKNOWN
 from engine.fields import MEANINGS, find_columns, flat, inline_options, options_of, prompt_parts
 from engine.presets import Preset, preset
 from engine.rows import Row, read_rows
-from engine.sampled import read_sampled, sampled_report
 from store.errors import BadInput
 from store.records import AnswerType, EndReason, Question, Split, question_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
-
-__all__ = ["Imported", "read_questions", "read_sampled", "sampled_report"]
 
 _PLAINLY_AN_ANSWER = {"answer", "answerkey", "gold", "goldlabel", "correct", "targetscores"}
 """Columns whose content may tell that a pool file is of another type."""
@@ -96,11 +93,12 @@ def read_questions(
         question, labels = asked
         if checked and "answer" in found:
             known = _gold(row, found["answer"], question, labels)
-            read += 1
+            given = row.get(found["answer"])
+            read += given not in (None, "")
             if not known:
-                unread += 1
+                unread += given not in (None, "")
                 if split is not Split.POOL:
-                    left_out.append((number, _why_not(row[found["answer"]], chosen.answer_type)))
+                    left_out.append((number, _why_not(given, chosen.answer_type)))
                     continue
         duplicates += question.key in questions
         questions.setdefault(question.key, question)

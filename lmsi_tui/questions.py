@@ -113,7 +113,7 @@ def load(asked: argparse.Namespace) -> None:
         return
     sentences = [
         f"{len(found.questions):,} questions read from {asked.file}, {added.added:,} new, "
-        f"{added.known:,} known before; {len(found.left_out):,} lines left out.",
+        f"{added.known:,} known before; {len(found.left_out):,} left out.",
         "Understood: "
         + ", ".join(f"{meaning} from {column}" for meaning, column in found.understood.items())
         + ".",

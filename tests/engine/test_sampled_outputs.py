@@ -12,7 +12,7 @@ import pytest
 
 from engine.answers import read
 from engine.fields import inline_options
-from engine.importing import read_sampled, sampled_report
+from engine.sampled import read_sampled, sampled_report
 from store.errors import BadInput
 from store.records import AnswerType, EndReason
 
