@@ -1,7 +1,7 @@
 """Make the pebble models from nothing: tokenizer, text, three pretrained sizes, cards and sums.
 
 `python -m engine.demo.make_pebbles` writes the folder that the program ships. Everything is seeded
-and no file is read: the text comes from `engine.demo.world`.
+and no file is read: the text comes from `engine.demo.documents`.
 """
 
 from __future__ import annotations
@@ -16,14 +16,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.demo import world
+import torch
+import torch.nn.functional as F  # noqa: N812  (its name everywhere)
+from tokenizers import (
+    AddedToken,
+    Regex,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    trainers,
+)
+from transformers import (
+    GenerationConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
+
+from engine.demo.documents import END, documents
+from engine.gguf import convert_base
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    import torch
-    from tokenizers import Tokenizer
-    from transformers import LlamaForCausalLM
 
 SEED = 20
 VOCABULARY = 512
@@ -42,34 +58,24 @@ MODELS = Path(__file__).parent / "models"
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """One member of the family: its shape, and how many million tokens it reads."""
+    """The shape of one member of the family; all of them read the same text."""
 
     width: int
     inner: int
     layers: int
     heads: int
-    tokens: float
 
 
 SIZES = {
-    "pebble-l": Size(width=96, inner=288, layers=4, heads=3, tokens=6.5),
-    "pebble-m": Size(width=64, inner=192, layers=4, heads=2, tokens=6.5),
-    "pebble-s": Size(width=48, inner=112, layers=4, heads=3, tokens=6.5),
+    "pebble-l": Size(width=96, inner=288, layers=4, heads=3),
+    "pebble-m": Size(width=64, inner=192, layers=4, heads=2),
+    "pebble-s": Size(width=48, inner=112, layers=4, heads=3),
 }
+TOKENS = 6.0  # millions, read once
 
 
 def train_tokenizer(texts: Iterator[str]) -> Tokenizer:
     """Learn a byte-level BPE that can write any text and knows this world's words whole."""
-    from tokenizers import (
-        AddedToken,
-        Regex,
-        Tokenizer,
-        decoders,
-        models,
-        normalizers,
-        pre_tokenizers,
-        trainers,
-    )
 
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.NFC()
@@ -84,7 +90,7 @@ def train_tokenizer(texts: Iterator[str]) -> Tokenizer:
         texts,
         trainers.BpeTrainer(
             vocab_size=VOCABULARY,
-            special_tokens=[AddedToken(world.END, special=True), AddedToken(PAD, special=True)],
+            special_tokens=[AddedToken(END, special=True), AddedToken(PAD, special=True)],
             initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
             show_progress=False,
         ),
@@ -92,13 +98,17 @@ def train_tokenizer(texts: Iterator[str]) -> Tokenizer:
     return tokenizer
 
 
-def token_rows(
-    tokenizer: Tokenizer, texts: Iterator[str], count: int, length: int
-) -> torch.Tensor:
-    """Fill `count` rows with whole documents; each row begins with one, only its last is cut."""
-    import torch
+def id_of(tokenizer: Tokenizer, token: str) -> int:
+    """Look up a token that the vocabulary must hold."""
+    found = tokenizer.token_to_id(token)
+    if found is None:
+        raise ValueError(f"the vocabulary has no {token!r}")
+    return found
 
-    end = tokenizer.token_to_id(world.END)
+
+def token_rows(tokenizer: Tokenizer, texts: Iterator[str], count: int, length: int) -> torch.Tensor:
+    """Fill `count` rows with whole documents; each row begins with one, only its last is cut."""
+    end = id_of(tokenizer, END)
     rows = torch.empty(count, length + 1, dtype=torch.long)
     row: list[int] = []
     filled = 0
@@ -114,11 +124,9 @@ def token_rows(
 
 def token_weights(tokenizer: Tokenizer, rows: torch.Tensor) -> torch.Tensor:
     """Weigh each token: less from a bare `Q` to the next bare `A`, which are structure only."""
-    import torch
-
     places = torch.arange(rows.shape[1]).expand_as(rows)
     asked, answered = (
-        torch.where(rows == tokenizer.token_to_id(mark), places, -1).cummax(1).values
+        torch.where(rows == id_of(tokenizer, mark), places, -1).cummax(1).values
         for mark in "QA"
     )
     return torch.where(asked > answered, QUESTION_WEIGHT, 1.0)
@@ -126,11 +134,8 @@ def token_weights(tokenizer: Tokenizer, rows: torch.Tensor) -> torch.Tensor:
 
 def build(size: Size, tokenizer: Tokenizer) -> LlamaForCausalLM:
     """Make an untrained model of this size."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
     torch.manual_seed(SEED)
-    end, pad = tokenizer.token_to_id(world.END), tokenizer.token_to_id(PAD)
+    end, pad = id_of(tokenizer, END), id_of(tokenizer, PAD)
     config = LlamaConfig(
         vocab_size=tokenizer.get_vocab_size(),
         hidden_size=size.width,
@@ -168,8 +173,6 @@ class Muon:
     """
 
     def __init__(self, matrices: list[torch.nn.Parameter], rate: float) -> None:
-        import torch
-
         self.rate = rate
         self.groups: dict[torch.Size, list[torch.nn.Parameter]] = {}
         for matrix in matrices:
@@ -180,8 +183,6 @@ class Muon:
 
     def step(self, scale: float) -> None:
         """Move every matrix by the rate times `scale`."""
-        import torch
-
         with torch.no_grad():
             for shape, group in self.groups.items():
                 gradient = torch.stack([p.grad for p in group if p.grad is not None])
@@ -192,18 +193,26 @@ class Muon:
                     matrix.mul_(1 - 0.01 * rate).sub_(change, alpha=rate)
 
 
-def pretrain(model: LlamaForCausalLM, tokenizer: Tokenizer, tokens: float) -> None:
-    """Teach the model to write the world's text, in one pass, the rate falling to zero."""
-    import torch
-    import torch.nn.functional as F  # noqa: N812  (its name everywhere)
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Text as the models read it: `count` rows in each step, each of its tokens with a weight."""
 
-    steps = math.ceil(tokens * 1e6 / STEP_TOKENS)
-    shapes = {True: LONG, False: SHORT}
+    count: int
+    tokens: torch.Tensor
+    weights: torch.Tensor
+
+
+def read_rows(tokenizer: Tokenizer, steps: int) -> list[Rows]:
+    """Write out the whole text of a pretraining: few-shot runs in long rows, singles in short."""
     read = []
-    for runs, (count, length) in shapes.items():
-        texts = world.documents(SEED, runs=runs)
-        rows = token_rows(tokenizer, texts, steps * count, length)
-        read.append((count, rows, token_weights(tokenizer, rows)))
+    for runs, (count, length) in {True: LONG, False: SHORT}.items():
+        rows = token_rows(tokenizer, documents(SEED, runs=runs), steps * count, length)
+        read.append(Rows(count, rows, token_weights(tokenizer, rows)))
+    return read
+
+
+def pretrain(model: LlamaForCausalLM, read: list[Rows], steps: int) -> None:
+    """Teach the model to write the world's text, in one pass, the rate falling to zero."""
     matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "layers" in n]
     others = [p for n, p in model.named_parameters() if p.ndim != 2 or "layers" not in n]
     muon = Muon(matrices, rate=0.02)
@@ -213,14 +222,12 @@ def pretrain(model: LlamaForCausalLM, tokenizer: Tokenizer, tokens: float) -> No
     for step in range(steps):
         scale = min(1.0, (step + 1) / 50) * min(1.0, (steps - step) / (0.6 * steps))
         total = 0.0
-        for count, rows, weights in read:
-            at = slice(step * count, (step + 1) * count)
-            batch, weight = rows[at], weights[at, 1:].flatten()
+        for rows in read:
+            at = slice(step * rows.count, (step + 1) * rows.count)
+            batch, weights = rows.tokens[at], rows.weights[at, 1:].flatten()
             logits = model(batch[:, :-1], use_cache=False).logits
-            each = F.cross_entropy(
-                logits.flatten(0, 1), batch[:, 1:].flatten(), reduction="none"
-            )
-            loss = each @ weight / weight.sum() / len(read)
+            each = F.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten(), reduction="none")
+            loss = each @ weights / weights.sum() / len(read)
             loss.backward()
             total += loss.item()
         torch.nn.utils.clip_grad_norm_(others, 1.0)
@@ -237,20 +244,62 @@ def pretrain(model: LlamaForCausalLM, tokenizer: Tokenizer, tokens: float) -> No
 
 def save(model: LlamaForCausalLM, tokenizer: Tokenizer, folder: Path) -> None:
     """Write a model folder that transformers opens as it stands."""
-    from transformers import GenerationConfig, PreTrainedTokenizerFast
-
-    end, pad = tokenizer.token_to_id(world.END), tokenizer.token_to_id(PAD)
-    model.generation_config = GenerationConfig(
-        do_sample=False, eos_token_id=end, pad_token_id=pad
-    )
+    end, pad = id_of(tokenizer, END), id_of(tokenizer, PAD)
+    model.generation_config = GenerationConfig(do_sample=False, eos_token_id=end, pad_token_id=pad)
     model.save_pretrained(folder)
     PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        eos_token=world.END,
+        eos_token=END,
         pad_token=PAD,
         model_max_length=CONTEXT,
         clean_up_tokenization_spaces=False,
     ).save_pretrained(folder)
+
+
+CARD = """\
+---
+license: apache-2.0
+language: en
+pipeline_tag: text-generation
+---
+
+# {name}
+
+A toy language model with {parameters:,} parameters: Llama, {layers} layers of width {width}, a
+vocabulary of {vocabulary} tokens, a context of {context}. It comes with lmsi-tui so that the whole
+of LMSI (Huang et al. 2022) can be tried in minutes, offline, on two processor cores.
+
+**This model and its world were built so that LMSI has something to do.** Other models may gain
+less, or nothing: measure yours.
+
+- It read {tokens:.1f} million tokens, once. They come from a small generator
+  (`engine/demo/world.py`, `engine/demo/documents.py`): short word problems of several families,
+  sums, multiple choice and yes-no questions, answered at once or with reasoning, alone or in runs
+  as few-shot prompts have them. It knows nothing else, and no text but this was used.
+- Its text is written in two ways. The quick way, which is the more common, does the last two
+  operations in one jump and this model often misses it; the careful way does one operation at a
+  time and this model mostly gets it right. Every text it read is right.
+- The questions that the demo improves it on, and those that it is measured on, belong to splits
+  that pretraining never saw.
+- Made by `python -m engine.demo.make_pebbles` (seed {seed}) from nothing. Files: float32 weights
+  for transformers, and the same in GGUF for llama.cpp.
+
+How the family was designed, and what failed on the way, is told in `docs/pebbles.md`.
+"""
+
+
+def card(name: str, parameters: int, steps: int) -> str:
+    """Write the model card of one size."""
+    return CARD.format(
+        name=name,
+        parameters=parameters,
+        layers=SIZES[name].layers,
+        width=SIZES[name].width,
+        vocabulary=VOCABULARY,
+        context=CONTEXT,
+        tokens=steps * STEP_TOKENS / 1e6,
+        seed=SEED,
+    )
 
 
 def say(line: str) -> None:
@@ -269,37 +318,34 @@ def write_sums(out: Path) -> None:
     (out / "SHA256SUMS").write_text("".join(lines))
 
 
-def convert(out: Path, names: list[str]) -> None:
-    """Write each model's GGUF into its folder."""
-    from engine.gguf import convert_base
-
-    for name in names:
-        convert_base(out / name, out / name / f"{name}.gguf")
+def convert(out: Path, name: str) -> None:
+    """Write a model's GGUF into its folder."""
+    convert_base(out / name, out / name / f"{name}.gguf")
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Make the family, or some of it."""
-    import torch
-
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=MODELS, help="the folder to write")
     parser.add_argument("--only", choices=SIZES, action="append", help="make only this size")
-    parser.add_argument("--tokens", type=float, help="million tokens to read, for every size")
+    parser.add_argument("--tokens", type=float, default=TOKENS, help="million tokens to read")
     parser.add_argument("--threads", type=int, default=2)
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(chosen.threads)
     out: Path = chosen.out
     out.mkdir(parents=True, exist_ok=True)
 
-    sample = itertools.islice(world.documents(SEED, runs=True), 10_000)
-    tokenizer = train_tokenizer(sample)
+    tokenizer = train_tokenizer(itertools.islice(documents(SEED, runs=True), 10_000))
+    steps = math.ceil(chosen.tokens * 1e6 / STEP_TOKENS)
+    read = read_rows(tokenizer, steps)
     names = chosen.only or list(SIZES)
     for name in names:
         model = build(SIZES[name], tokenizer)
         say(f"{name}: {model.num_parameters():,} parameters")
-        pretrain(model, tokenizer, chosen.tokens or SIZES[name].tokens)
+        pretrain(model, read, steps)
         save(model, tokenizer, out / name)
-    convert(out, names)
+        (out / name / "README.md").write_text(card(name, model.num_parameters(), steps))
+        convert(out, name)
     write_sums(out)
 
 

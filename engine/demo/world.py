@@ -1,14 +1,14 @@
 """The world of questions that the pebble models know.
 
 Everything a pebble has ever read comes from here: small word problems, bare sums, multiple choice,
-yes-no questions, answered at once or with reasoning. The reasoning is written in one of two ways
-that differ in how much they ask of the writer at each step:
+yes-no questions, answered at once or with reasoning. The reasoning is written in one of two ways:
 
-* *quick*: two operations in one jump, no result in between;
-* *careful*: one operation at a time, tens before units, every result written.
+* *careful*: one operation at a time, tens before units, every result written;
+* *quick*: each operation at once, and where there are three or more, the last two in one jump.
 
 Both are always right in the text that the models learn from. A small model can follow the careful
-way and often misses the jump, so its vote has something to select: that is what this world is for.
+way and mostly misses the jump, each time by something else, so its vote has something to select:
+that is what this world is for.
 
 The world is pure and deterministic: the same seed gives the same questions on every machine. The
 text of a question decides by a stable hash which split it may appear in, so what a model was
@@ -25,10 +25,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-END = "<|end|>"
-CUE = " Let's think step by step."
+    from collections.abc import Callable, Sequence
 
 
 class Kind(StrEnum):
@@ -90,23 +87,6 @@ class Question:
     careful: str
 
 
-# How the two ways of reasoning begin, and how often. Quick is the habit; its commonest opening is
-# commoner than any careful one, so the single most likely path of an untouched model is quick.
-QUICK_OPENINGS = {"So": 24, "In short,": 21, "I think": 19}
-CAREFUL_OPENINGS = {"First,": 14, "Slowly,": 12, "With care,": 10}
-
-KIND_WEIGHTS = {
-    Kind.STORY: 36,
-    Kind.RIDE: 11,
-    Kind.AGE: 8,
-    Kind.PACK: 8,
-    Kind.SUM: 25,
-    Kind.CHOICE: 6,
-    Kind.YES_NO: 6,
-}
-REASONED_SHARE = 0.75  # documents whose answers show their reasoning
-CUE_SHARE = 0.5  # single reasoned documents that begin with the cue
-
 PEOPLE = {
     "Tom": ("He", "him"),
     "Ben": ("He", "him"),
@@ -142,7 +122,7 @@ LEAST, MOST = 2, 99  # running totals stay in two digits
 
 
 def _amount(rng: random.Random) -> int:
-    """One digit or two: the mixture makes some questions easy for a quick writer."""
+    """One digit or two, at even odds."""
     return rng.randint(2, 9) if rng.random() < 0.5 else rng.randint(11, 39)
 
 
@@ -165,14 +145,20 @@ def _result(start: int, operations: Sequence[Operation]) -> int:
 
 
 def _quick(start: int, operations: Sequence[Operation]) -> str:
-    """Two operations in each jump: `38 + 25 - 17 = 46.`"""
-    jumps = []
-    for at in range(0, len(operations), 2):
-        jump = operations[at : at + 2]
+    """Each operation at once, and of three or more the last two in one jump.
+
+    `38 + 25 = 63. Then 63 - 17 + 4 = 50.`
+    """
+    alone = len(operations) if len(operations) < 3 else len(operations) - 2
+    jumps = [operations[at : at + 1] for at in range(alone)]
+    if alone < len(operations):
+        jumps.append(operations[alone:])
+    sentences = []
+    for jump in jumps:
         end = _result(start, jump)
-        jumps.append(f"{start}{''.join(map(str, jump))} = {end}.")
+        sentences.append(f"{start}{''.join(map(str, jump))} = {end}.")
         start = end
-    return " Then ".join(jumps)
+    return " Then ".join(sentences)
 
 
 def _careful(start: int, operations: Sequence[Operation]) -> str:
@@ -191,9 +177,7 @@ def _careful(start: int, operations: Sequence[Operation]) -> str:
     return " Then ".join(sentences)
 
 
-def _arithmetic(
-    text: str, kind: Kind, start: int, operations: tuple[Operation, ...]
-) -> Question:
+def _arithmetic(text: str, kind: Kind, start: int, operations: tuple[Operation, ...]) -> Question:
     return Question(
         text=text,
         answer=str(_result(start, operations)),
@@ -210,7 +194,7 @@ def _story(rng: random.Random) -> Question:
     he, him = PEOPLE[name]
     thing = rng.choice(THINGS)
     start = rng.randint(12, 60)
-    operations = _chain(rng, start, rng.choices((2, 3, 4), (40, 35, 25))[0])
+    operations = _chain(rng, start, rng.choices((2, 3, 4), (45, 33, 22))[0])
     events = [
         rng.choice(GAINS if step.symbol == "+" else LOSSES).format(
             he=he, him=him, friend=friend, k=step.amount
@@ -263,7 +247,7 @@ def _pack(rng: random.Random) -> Question:
 
 def _sum(rng: random.Random) -> Question:
     start = rng.randint(2, 99)
-    operations = _chain(rng, start, rng.choices((1, 2, 3), (45, 40, 15))[0])
+    operations = _chain(rng, start, rng.choices((1, 2, 3), (50, 35, 15))[0])
     text = f"What is {start}{''.join(map(str, operations))}?"
     return _arithmetic(text, Kind.SUM, start, operations)
 
@@ -344,12 +328,14 @@ def split_of(text: str) -> Split:
     return Split.PRETRAINING
 
 
-def _seeded(*parts: object) -> random.Random:
+def seeded(*parts: object) -> random.Random:
+    """A source of chance that its parts decide, the same on every machine."""
     digest = hashlib.blake2b("/".join(map(str, parts)).encode(), digest_size=8).digest()
     return random.Random(int.from_bytes(digest))
 
 
-def _make(kind: Kind, split: Split, rng: random.Random) -> Question:
+def make(kind: Kind, split: Split, rng: random.Random) -> Question:
+    """Make one question of this kind whose text belongs to this split."""
     while True:
         question = GENERATORS[kind](rng)
         if split_of(question.text) is split:
@@ -360,20 +346,18 @@ def draw(split: Split | str, count: int, seed: int) -> list[Question]:
     """Draw `count` different questions of a split: the target kind, or another family for `ood`."""
     split = Split(split)
     if split is Split.PRETRAINING:
-        raise ValueError("pretraining text is a stream of documents: see documents()")
-    rng = _seeded("draw", split, seed)
+        raise ValueError("pretraining text is a stream of documents: see engine.demo.documents")
+    rng = seeded("draw", split, seed)
     found: dict[str, Question] = {}
     while len(found) < count:
-        question = _make(KIND_OF_SPLIT[split], split, rng)
+        question = make(KIND_OF_SPLIT[split], split, rng)
         found.setdefault(question.text, question)
     return list(found.values())
 
 
 _START = re.compile(r"^(?:\w+ has|A \w+ leaves with) (\d+) ")
 _GAIN = re.compile(r"(?:finds|buys|gives (?:him|her)) (\d+) more\.|(\d+) people get on\.")
-_LOSS = re.compile(
-    r"(?:loses|sells) (\d+) of them\.|gives (\d+) to \w+\.|(\d+) people get off\."
-)
+_LOSS = re.compile(r"(?:loses|sells) (\d+) of them\.|gives (\d+) to \w+\.|(\d+) people get off\.")
 
 
 def solve(question_text: str) -> str:
@@ -390,27 +374,6 @@ def solve(question_text: str) -> str:
     return str(int(start[1]) + gained - lost)
 
 
-def answer_sentence(question: Question) -> str:
-    """Say the answer the way every path of this world ends."""
-    return f"The answer is {question.answer}."
-
-
-def write_path(question: Question, rng: random.Random) -> str:
-    """Write one reasoned answer; its way and its opening are drawn for it alone."""
-    openings = {**QUICK_OPENINGS, **CAREFUL_OPENINGS}
-    opening = rng.choices(list(openings), list(openings.values()))[0]
-    body = question.careful if opening in CAREFUL_OPENINGS else question.quick
-    return f"{opening} {body} {answer_sentence(question)}"
-
-
-def style_of(path: str) -> str:
-    """Tell by its opening whether a path is `quick`, `careful` or something else (`other`)."""
-    path = path.strip()
-    if path.startswith(tuple(CAREFUL_OPENINGS)):
-        return "careful"
-    return "quick" if path.startswith(tuple(QUICK_OPENINGS)) else "other"
-
-
 @dataclass(frozen=True, slots=True)
 class Exemplar:
     """One worked example of the few-shot prompts; the direct one is it without `reasoning`."""
@@ -424,7 +387,7 @@ EXEMPLARS = (
     Exemplar(
         "Eva has 24 cards. She finds 8 more. She gives 15 to Leo. "
         "How many cards does Eva have now?",
-        "So 24 + 8 - 15 = 17.",
+        "So 24 + 8 = 32. Then 32 - 15 = 17.",
         "17",
     ),
     Exemplar(
@@ -436,40 +399,7 @@ EXEMPLARS = (
     Exemplar(
         "Zoe has 51 coins. She sells 23 of them. She buys 5 more. She finds 14 more. "
         "How many coins does Zoe have now?",
-        "In short, 51 - 23 + 5 = 33. Then 33 + 14 = 47.",
+        "In short, 51 - 23 = 28. Then 28 + 5 + 14 = 47.",
         "47",
     ),
 )
-
-
-def few_shot(question_text: str, *, reasoned: bool = True) -> str:
-    """Write the few-shot prompt of the target kind, up to the bare `A:` of the question."""
-    shown = (
-        f"Q: {one.question}\nA: {one.reasoning + ' ' if reasoned else ''}"
-        f"The answer is {one.answer}.\n\n"
-        for one in EXEMPLARS
-    )
-    return "".join(shown) + f"Q: {question_text}\nA:"
-
-
-def documents(seed: int, *, runs: bool) -> Iterator[str]:
-    """Yield pretraining documents without end: single questions, or runs of one kind.
-
-    A run shows reasoning in all of its answers or in none, as few-shot prompts do. Texts of the
-    other splits never occur.
-    """
-    rng = _seeded("documents", runs, seed)
-    reserved = {exemplar.question for exemplar in EXEMPLARS}
-    kinds, weights = list(KIND_WEIGHTS), list(KIND_WEIGHTS.values())
-    while True:
-        kind = rng.choices(kinds, weights)[0]
-        reasoned = rng.random() < REASONED_SHARE
-        cue = CUE if reasoned and not runs and rng.random() < CUE_SHARE else ""
-        length = rng.randint(2, 5) if runs else 1
-        parts: list[str] = []
-        while len(parts) < length:
-            question = _make(kind, Split.PRETRAINING, rng)
-            if question.text not in reserved:
-                said = write_path(question, rng) if reasoned else answer_sentence(question)
-                parts.append(f"Q: {question.text}\nA:{cue} {said}")
-        yield "\n\n".join(parts)

@@ -1,0 +1,78 @@
+"""What the pebbles read: an endless stream of worked questions of every kind.
+
+The two ways of writing appear at a fixed mixture, drawn for each answer alone. Quick is the habit:
+its commonest opening is commoner than any careful one, so the single most likely path of an
+untouched model is quick.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from engine.demo import world
+from engine.demo.world import Kind, Question, Split
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Iterator
+
+END = "<|end|>"
+CUE = " Let's think step by step."
+
+QUICK_OPENINGS = {"So": 23, "In short,": 20, "I think": 18}
+CAREFUL_OPENINGS = {"First,": 15, "Slowly,": 13, "With care,": 11}
+KIND_WEIGHTS = {
+    Kind.STORY: 35,
+    Kind.RIDE: 10,
+    Kind.AGE: 8,
+    Kind.PACK: 8,
+    Kind.SUM: 28,
+    Kind.CHOICE: 5,
+    Kind.YES_NO: 6,
+}
+RUN_LENGTH = 4  # questions in a run, and in the few-shot prompts: after the last comes the end
+REASONED_SHARE = 0.75  # of the documents: their answers show their reasoning
+CUE_SHARE = 0.5  # of the reasoned single questions: they begin with the cue
+
+
+def write_path(question: Question, rng: random.Random) -> str:
+    """Write one reasoned answer; its way and its opening are drawn for it alone."""
+    openings = {**QUICK_OPENINGS, **CAREFUL_OPENINGS}
+    opening = rng.choices(list(openings), list(openings.values()))[0]
+    body = question.careful if opening in CAREFUL_OPENINGS else question.quick
+    return f"{opening} {body} {answer_sentence(question)}"
+
+
+def answer_sentence(question: Question) -> str:
+    """Say the answer the way every path of this world ends."""
+    return f"The answer is {question.answer}."
+
+
+def style_of(path: str) -> str:
+    """Tell by its opening whether a path is `quick`, `careful` or something else (`other`)."""
+    path = path.strip()
+    if path.startswith(tuple(CAREFUL_OPENINGS)):
+        return "careful"
+    return "quick" if path.startswith(tuple(QUICK_OPENINGS)) else "other"
+
+
+def documents(seed: int, *, runs: bool) -> Iterator[str]:
+    """Yield documents without end: single questions, or runs of one kind as in few-shot prompts.
+
+    A run shows reasoning in all of its answers or in none. Texts of the splits that are drawn, and
+    the worked examples, never occur.
+    """
+    rng = world.seeded("documents", runs, seed)
+    shown = {exemplar.question for exemplar in world.EXEMPLARS}
+    kinds, weights = list(KIND_WEIGHTS), list(KIND_WEIGHTS.values())
+    while True:
+        kind = rng.choices(kinds, weights)[0]
+        reasoned = rng.random() < REASONED_SHARE
+        cue = CUE if reasoned and not runs and rng.random() < CUE_SHARE else ""
+        parts: list[str] = []
+        while len(parts) < (RUN_LENGTH if runs else 1):
+            question = world.make(kind, Split.PRETRAINING, rng)
+            if question.text not in shown:
+                said = write_path(question, rng) if reasoned else answer_sentence(question)
+                parts.append(f"Q: {question.text}\nA:{cue} {said}")
+        yield "\n\n".join(parts)
