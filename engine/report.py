@@ -104,10 +104,13 @@ def as_event(conn: sqlite3.Connection, seed: int) -> Json:
     """The report as the one JSON line that ends `demo --headless --json`."""
     built = build(conn)
     names = {model.id: model for model in built.models}
-    last = [
-        job for job in jobs.all_of(conn) if job.kind is JobKind.ROUND and job.state is JobState.DONE
+    rounds = [
+        job.result
+        for job in jobs.all_of(conn)
+        if job.kind is JobKind.ROUND and job.state is JobState.DONE
     ]
-    spent = last[-1].result if last else {}
+    # The longest, because a round that is asked for again finds everything done.
+    spent = max(rounds, key=lambda result: float(str(result["seconds"])), default={})
     return {
         "event": "report",
         "seed": seed,
