@@ -25,6 +25,8 @@ class Report:
     comparisons: Sequence[Comparison]
     ended: Mapping[int, float]
     """By evaluation id: share of its run's paths that ended by themselves and were not cut."""
+    temperatures: Mapping[int, float]
+    """By evaluation id: at which its paths were sampled; 0 is greedy."""
     status: Json
 
 
@@ -33,12 +35,18 @@ def build(conn: sqlite3.Connection) -> Report:
     newest: dict[tuple[int, str, str], Evaluation] = {}
     for one in evaluations.all_of(conn):
         newest[one.model_id, one.split, one.method] = one
-    ended = {}
+    ended, temperatures = {}, {}
     for one in newest.values():
         counts = paths.counts(conn, one.run_id)
         ended[one.id] = counts.ended / max(1, counts.paths)
+        temperatures[one.id] = paths.run_by_id(conn, one.run_id).temperature
     return Report(
-        models.all_of(conn), list(newest.values()), comparisons(conn), ended, status(conn)
+        models=models.all_of(conn),
+        evaluations=list(newest.values()),
+        comparisons=comparisons(conn),
+        ended=ended,
+        temperatures=temperatures,
+        status=status(conn),
     )
 
 
@@ -117,14 +125,14 @@ def as_event(conn: sqlite3.Connection, seed: int) -> Json:
         "seconds": spent.get("seconds"),
         "peak_rss_mb": spent.get("peak_rss_mb"),
         "evaluations": [
-            _evaluation(one, names[one.model_id], built.ended[one.id])
+            _evaluation(one, names[one.model_id], built)
             for one in built.evaluations
             if one.split is Split.EVAL
         ],
         "comparisons": [_comparison(one) for one in built.comparisons if one.split is Split.EVAL],
         "out_of_domain": {
             "evaluations": [
-                _evaluation(one, names[one.model_id], built.ended[one.id])
+                _evaluation(one, names[one.model_id], built)
                 for one in built.evaluations
                 if one.split is Split.OOD
             ],
@@ -136,7 +144,7 @@ def as_event(conn: sqlite3.Connection, seed: int) -> Json:
     }
 
 
-def _evaluation(one: Evaluation, model: Model, ended: float) -> Json:
+def _evaluation(one: Evaluation, model: Model, built: Report) -> Json:
     return {
         "model": model.name,
         "stage": model.stage,
@@ -147,7 +155,8 @@ def _evaluation(one: Evaluation, model: Model, ended: float) -> Json:
         "low": one.low,
         "high": one.high,
         "abstained": one.abstained,
-        "ended": ended,
+        "ended": built.ended[one.id],
+        "temperature": built.temperatures[one.id],
     }
 
 

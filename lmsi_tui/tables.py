@@ -43,8 +43,11 @@ def _accuracies(report: Report, rows: Sequence[Evaluation], split: Split) -> Tab
     n = max(one.n for one in rows)
     k = max(one.k for one in rows)
     names = {Split.EVAL: "evaluation questions", Split.OOD: "out-of-domain questions"}
+    sampled = sorted({report.temperatures[one.id] for one in rows if one.method is Method.SC})
+    at = " and ".join(f"{temperature:g}" for temperature in sampled)
     table = Table(
-        title=f"Accuracy in % on {n:,} {names.get(split, split)} (95 % interval)",
+        title=f"Accuracy in % on {n:,} {names.get(split, split)} (95 % interval)"
+        + (f"; paths sampled at temperature {at}" if at else ""),
         title_justify="left",
     )
     table.add_column("model", no_wrap=True)

@@ -69,7 +69,8 @@ def a_report(*comparisons: Comparison, base: str = "m/base") -> Report:
         measured(3, 2, Method.COT, 620),
     ]
     ended = {1: 1.0, 2: 0.973, 3: 1.0}
-    return Report(models, evaluations, comparisons, ended, {})
+    temperatures = {1: 0.0, 2: 0.7, 3: 0.0}
+    return Report(models, evaluations, comparisons, ended, temperatures, {})
 
 
 def printed(report: Report, width: int = 140) -> str:
@@ -84,6 +85,7 @@ def test_every_accuracy_has_its_interval_and_the_table_its_n() -> None:
     assert "45.0 (42.0–48.0)" in text
     assert "self-consistency @16" in text
     assert "97.3" in text
+    assert "temperature 0.7" in text
     assert "+17.0 (+14.0 to +20.0)" in text
 
 
@@ -99,7 +101,7 @@ def test_a_gain_is_only_called_one_when_its_interval_says_so() -> None:
 
 
 def test_a_report_of_nothing_says_what_to_do() -> None:
-    assert "lmsi-tui evaluate" in printed(Report([], [], [], {}, {}))
+    assert "lmsi-tui evaluate" in printed(Report([], [], [], {}, {}, {}))
 
 
 def test_a_models_name_cannot_paint_the_screen() -> None:
