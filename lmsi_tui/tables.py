@@ -47,7 +47,7 @@ def _accuracies(report: Report, rows: Sequence[Evaluation], split: Split) -> Tab
     at = " and ".join(f"{temperature:g}" for temperature in sampled)
     table = Table(
         title=f"Accuracy in % on {n:,} {names.get(split, split)} (95 % interval)"
-        + (f"; paths sampled at temperature {at}" if at else ""),
+        + (f"\npaths sampled at temperature {at}" if at else ""),
         title_justify="left",
     )
     table.add_column("model", no_wrap=True)
@@ -59,8 +59,8 @@ def _accuracies(report: Report, rows: Sequence[Evaluation], split: Split) -> Tab
     for model in report.models:
         cells = {one.method: one for one in rows if one.model_id == model.id}
         if cells:
-            sampled = cells.get(Method.SC)
-            ended = percent(report.ended[sampled.id]) if sampled else "–"
+            voted = cells.get(Method.SC)
+            ended = percent(report.ended[voted.id]) if voted else "–"
             shown = [_cell(cells.get(method)) for method in TITLES]
             table.add_row(plain(model.name), *shown, ended)
     return table
