@@ -68,8 +68,8 @@ class Size:
 
 SIZES = {
     "pebble-l": Size(width=96, inner=288, layers=4, heads=3),
-    "pebble-m": Size(width=64, inner=192, layers=4, heads=2),
-    "pebble-s": Size(width=48, inner=112, layers=4, heads=3),
+    "pebble-m": Size(width=64, inner=144, layers=3, heads=4),
+    "pebble-s": Size(width=40, inner=52, layers=3, heads=2),
 }
 TOKENS = 6.0  # millions, read once
 
@@ -126,8 +126,7 @@ def token_weights(tokenizer: Tokenizer, rows: torch.Tensor) -> torch.Tensor:
     """Weigh each token: less from a bare `Q` to the next bare `A`, which are structure only."""
     places = torch.arange(rows.shape[1]).expand_as(rows)
     asked, answered = (
-        torch.where(rows == id_of(tokenizer, mark), places, -1).cummax(1).values
-        for mark in "QA"
+        torch.where(rows == id_of(tokenizer, mark), places, -1).cummax(1).values for mark in "QA"
     )
     return torch.where(asked > answered, QUESTION_WEIGHT, 1.0)
 
@@ -329,7 +328,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=MODELS, help="the folder to write")
     parser.add_argument("--only", choices=SIZES, action="append", help="make only this size")
     parser.add_argument("--tokens", type=float, default=TOKENS, help="million tokens to read")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1, help="more change the last digits")
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(chosen.threads)
     out: Path = chosen.out

@@ -3,12 +3,17 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import random
 from typing import TYPE_CHECKING
 
 import pytest
 
-from engine.demo import make_pebbles, world
+from engine.demo import documents, make_pebbles, world
 from engine.demo.world import Kind, Question, Split
+from engine.presets import exemplars_of
+from engine.prompts import STEP_BY_STEP, render
+from store import records
+from store.records import AnswerType, PromptFormat, PromptStyle
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,8 +30,8 @@ def drawn(split: Split, seed: int = 7) -> list[Question]:
 
 def read_in_pretraining() -> set[str]:
     texts = itertools.chain(
-        itertools.islice(world.documents(3, runs=True), 2000),
-        itertools.islice(world.documents(3, runs=False), 4000),
+        itertools.islice(documents.documents(3, runs=True), 2000),
+        itertools.islice(documents.documents(3, runs=False), 4000),
     )
     return {
         part.removeprefix("Q: ").split("\nA:")[0] for text in texts for part in text.split("\n\n")
@@ -38,6 +43,22 @@ def tokenizer() -> Tokenizer:
     from tokenizers import Tokenizer
 
     return Tokenizer.from_file(str(make_pebbles.MODELS / "pebble-l" / "tokenizer.json"))
+
+
+def prompt_of(text: str) -> str:
+    """The few-shot prompt as the program puts it to a model."""
+    question = records.Question(
+        id=0,
+        key="",
+        split=records.Split.POOL,
+        source="pebble",
+        position=0,
+        task="pebble",
+        answer_type=AnswerType.NUMBER,
+        text=text,
+    )
+    shown = exemplars_of("pebble")
+    return render(question, PromptFormat.FEW_SHOT_COT, PromptStyle.BASE, shown).text
 
 
 def folder(name: str) -> Path:
@@ -115,12 +136,19 @@ def test_every_step_of_the_careful_way_is_true() -> None:
             assert len(values) == 1, sentence
 
 
+def test_the_quick_way_jumps_over_the_last_result_of_three_or_more_and_over_no_other() -> None:
+    for question in drawn(Split.POOL)[:300]:
+        steps = len(question.operations)
+        assert question.careful.count(". Then ") == steps - 1
+        assert question.quick.count(". Then ") == (steps - 1 if steps < 3 else steps - 2)
+
+
 def test_a_draw_depends_on_its_seed_and_on_nothing_else() -> None:
     assert drawn(Split.EVAL, 5) == drawn(Split.EVAL, 5)
     assert drawn(Split.EVAL, 5) != drawn(Split.EVAL, 6)
     for runs in (True, False):
         first, again = (
-            list(itertools.islice(world.documents(11, runs=runs), 50)) for _ in range(2)
+            list(itertools.islice(documents.documents(11, runs=runs), 50)) for _ in range(2)
         )
         assert first == again
 
@@ -132,11 +160,11 @@ def test_a_draw_repeats_no_question() -> None:
 
 def test_pretraining_text_holds_every_kind_of_question() -> None:
     for kind, generate in world.GENERATORS.items():
-        question = generate(world.random.Random(1))
+        question = generate(random.Random(1))
         assert question.kind is kind
     starts = {text.split(" ")[0] for text in read_in_pretraining()}
     assert {"What", "Which", "Is", "A"} <= starts
-    assert set(world.KIND_WEIGHTS) == set(Kind)
+    assert set(documents.KIND_WEIGHTS) == set(Kind)
 
 
 def test_pretraining_text_is_not_for_drawing() -> None:
@@ -144,17 +172,30 @@ def test_pretraining_text_is_not_for_drawing() -> None:
         world.draw(Split.PRETRAINING, 1, 0)
 
 
+def test_the_pebbles_read_the_prompts_that_the_program_writes() -> None:
+    assert f" {STEP_BY_STEP}" == documents.CUE
+    text = next(documents.documents(11, runs=True))
+    assert text.count("\n\nQ: ") == len(world.EXEMPLARS) == documents.RUN_LENGTH - 1
+    assert prompt_of("?").count("\n\nQ: ") == len(world.EXEMPLARS)
+
+
+def test_quick_is_the_habit_and_its_commonest_opening_the_commonest_of_all() -> None:
+    quick, careful = documents.QUICK_OPENINGS, documents.CAREFUL_OPENINGS
+    assert max(quick.values()) > max(careful.values())
+    assert 0.3 <= sum(careful.values()) / sum([*quick.values(), *careful.values()]) <= 0.4
+
+
 def test_the_way_of_a_path_is_told_by_its_opening() -> None:
-    assert world.style_of(" So 1 + 2 + 3 = 6.") == "quick"
-    assert world.style_of(" First, 1 + 2 = 3.") == "careful"
-    assert world.style_of(" The answer is 6.") == "other"
+    assert documents.style_of(" So 1 + 2 + 3 = 6.") == "quick"
+    assert documents.style_of(" First, 1 + 2 = 3.") == "careful"
+    assert documents.style_of(" The answer is 6.") == "other"
 
 
 def test_prompts_and_paths_of_the_target_kind_fit_the_trained_context(
     tokenizer: Tokenizer,
 ) -> None:
     longest = max(
-        len(tokenizer.encode(world.few_shot(question.text)).ids)
+        len(tokenizer.encode(prompt_of(question.text)).ids)
         + len(tokenizer.encode(f" With care, {question.careful} The answer is 99.\n\n").ids)
         for split in DRAWN
         for question in drawn(split)
