@@ -30,7 +30,7 @@ ENVIRONMENT = {
 }
 """What a worker's libraries are told, unless the person has told them otherwise."""
 
-_started: list[subprocess.Popen[bytes]] = []
+started: list[subprocess.Popen[bytes]] = []
 """Workers outlive who starts them; these are held so that Python does not call them forgotten."""
 
 
@@ -71,8 +71,8 @@ def ensure_worker(folder: Path) -> subprocess.Popen[bytes] | None:
             )
     except OSError as error:
         raise WorkFailed(f"The worker of {folder} cannot be started: {error}.") from None
-    _started[:] = [one for one in _started if one.poll() is None]
-    _started.append(process)
+    started[:] = [one for one in started if one.poll() is None]
+    started.append(process)
     return process
 
 
