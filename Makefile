@@ -41,7 +41,7 @@ format: $(INSTALLED) ## Format the code and mend what the linter can
 bench: $(INSTALLED) ## Measure what the README claims (about an hour and a half)
 	$(BIN)/python -m benchmarks.gains
 
-pebbles: $(INSTALLED) ## Make the embedded models again from nothing (hours)
+pebbles: $(INSTALLED) ## Make the embedded models again from nothing (a quarter of an hour)
 	$(BIN)/python -m engine.demo.make_pebbles
 
 screenshots: $(INSTALLED) ## Draw the pictures in screenshots/ from the real program
