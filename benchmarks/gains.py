@@ -29,7 +29,6 @@ from engine.evaluation import compare
 from engine.launch import process_start
 from engine.progress import Progress, Work
 from engine.project import open_project
-from engine.prompts import answer_sentence, render
 from lmsi_tui.format import percent, points, probability
 from store import evaluations, examples, jobs, models, paths, questions, votes
 from store.connection import connect, transaction
@@ -39,7 +38,6 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
 
-    from engine.evaluation import Comparison
     from engine.project import Project
     from store.records import Evaluation, Model, Question, Reading, Run, TrainingSet
     from store.records import Path as Sampled
@@ -165,23 +163,7 @@ def freeze_unvoted(work: Work, run: Run, teacher: Model, seed: int) -> TrainingS
             budget -= len(same)
             if same:
                 kept.append(curation.Kept(question, answer, same, len(same), False))
-    chosen = runs.exemplars(work, pool)
-    built = curation.build_examples(
-        kept,
-        lambda question, prompt_format: render(
-            question, prompt_format, run.prompt_style, chosen[question.task]
-        ),
-        answer_sentence,
-        formats=work.settings.curate.formats,
-        weighting=work.settings.curate.weighting,
-        validation_share=work.settings.curate.validation_share,
-        m=run.m,
-    )
-    frozen = curation.training_set(
-        built, kept, run, work.settings.curate, teacher.tokenizer_sha256, created_at=time.time()
-    )
-    with transaction(work.conn):
-        return examples.freeze(work.conn, frozen, built)
+    return stages.freeze(work, run, kept, teacher)
 
 
 def answered(pairs: Sequence[tuple[Sampled, Reading]]) -> list[tuple[Sampled, str]]:
@@ -259,7 +241,7 @@ def print_claims(projects: Sequence[Project]) -> list[dict[str, object]]:
             for pile, answers in zip(every, (first, second), strict=True):
                 pile += [answers[i] for i in sorted(first.keys() & second.keys())]
             seed = str(project.settings.sample.seed)
-            written.append(line(claim, seed, compared))
+            written.append(line(claim, seed, compared.result))
         if len(projects) > 1:
             written.append(line(claim, "all", statistics.paired(*every)))
     return written
@@ -270,7 +252,7 @@ def sides(claim: Claim) -> tuple[str, str]:
     return claim.before, claim.after
 
 
-def line(claim: Claim, seed: str, found: Comparison | statistics.Paired) -> dict[str, object]:
+def line(claim: Claim, seed: str, found: statistics.Paired) -> dict[str, object]:
     """Print one measured claim and give it as JSON."""
     holds = found.gain >= claim.least_gain and found.low > claim.least_low
     interval = f"{points(found.low)} to {points(found.high)}"

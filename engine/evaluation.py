@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator, Mapping, Sequence
 
+    from engine.statistics import Paired
+
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
@@ -38,17 +40,7 @@ class Comparison:
     after: str
     split: Split
     method: Method
-    n: int
-    gain: float
-    """Accuracy after minus accuracy before, a share."""
-    low: float
-    """Lower end of the paired 95 % interval of the gain."""
-    high: float
-    p: float
-    """Exact McNemar test, two-sided."""
-    won: int
-    """Questions that only the later model gets right."""
-    lost: int
+    result: Paired
 
 
 def methods_of(run: Run) -> tuple[Method, ...]:
@@ -127,13 +119,7 @@ def compare(conn: sqlite3.Connection, before: Evaluation, after: Evaluation) -> 
         after=models.by_id(conn, after.model_id).name,
         split=after.split,
         method=after.method,
-        n=paired.n,
-        gain=paired.gain,
-        low=paired.low,
-        high=paired.high,
-        p=paired.p,
-        won=paired.won,
-        lost=paired.lost,
+        result=paired,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -165,11 +166,5 @@ def _comparison(one: Comparison) -> Json:
         "before": one.before,
         "after": one.after,
         "method": one.method,
-        "n": one.n,
-        "gain": one.gain,
-        "low": one.low,
-        "high": one.high,
-        "p": one.p,
-        "won": one.won,
-        "lost": one.lost,
+        **dataclasses.asdict(one.result),
     }

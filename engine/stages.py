@@ -206,20 +206,26 @@ def _training_set(work: Work, conn: sqlite3.Connection, run: Run, teacher: Model
             "No question reached the threshold, so there is nothing to train on: sample first, "
             f"or lower sample.threshold (it is {settings.sample.threshold})."
         )
-    chosen = runs.exemplars(work, pool)
+    return freeze(work, run, kept, teacher)
+
+
+def freeze(work: Work, run: Run, kept: Sequence[curation.Kept], teacher: Model) -> TrainingSet:
+    """Write what was kept in the asked formats, and store it under the hash of its content."""
+    settings = work.settings.curate
+    chosen = runs.exemplars(work, [one.question for one in kept])
     built = curation.build_examples(
         kept,
         lambda question, prompt_format: render(
             question, prompt_format, run.prompt_style, chosen[question.task]
         ),
         answer_sentence,
-        formats=settings.curate.formats,
-        weighting=settings.curate.weighting,
-        validation_share=settings.curate.validation_share,
+        formats=settings.formats,
+        weighting=settings.weighting,
+        validation_share=settings.validation_share,
         m=run.m,
     )
     frozen = curation.training_set(
-        built, kept, run, settings.curate, teacher.tokenizer_sha256, created_at=time.time()
+        built, kept, run, settings, teacher.tokenizer_sha256, created_at=time.time()
     )
     with transaction(work.conn):
         return example_rows.freeze(work.conn, frozen, built)

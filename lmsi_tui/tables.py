@@ -93,9 +93,9 @@ def _gains(report: Report) -> Table:
             plain(one.after),
             one.split,
             TITLES[one.method],
-            f"{one.n:,}",
-            f"{points(one.gain)} ({points(one.low)} to {points(one.high)})",
-            probability(one.p),
+            f"{one.result.n:,}",
+            f"{points(one.result.gain)} ({points(one.result.low)} to {points(one.result.high)})",
+            probability(one.result.p),
         )
     return table
 
@@ -109,11 +109,14 @@ def verdicts(report: Report) -> list[str]:
         own = after.base_id is not None and bases[one.before].id == after.base_id
         if one.split is not Split.EVAL or one.method is not Method.COT or not own:
             continue
-        if one.low > 0:
-            word = f"better than {one.before} by {points(one.gain)} points"
-        elif one.high < 0:
-            word = f"worse than {one.before} by {points(one.gain)} points"
+        result = one.result
+        gain = points(result.gain)
+        if result.low > 0:
+            word = f"better than {one.before} by {gain} points"
+        elif result.high < 0:
+            word = f"worse than {one.before} by {gain} points"
         else:
-            word = f"not shown to differ from {one.before} ({points(one.gain)} points)"
-        lines.append(printable(f"{one.after} is {word} in greedy chain of thought, n = {one.n:,}."))
+            word = f"not shown to differ from {one.before} ({gain} points)"
+        said = f"{one.after} is {word} in greedy chain of thought, n = {result.n:,}."
+        lines.append(printable(said))
     return lines

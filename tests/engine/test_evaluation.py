@@ -139,9 +139,9 @@ def test_a_trained_model_is_compared_with_its_own_base_question_by_question(work
     measured(work, "scripted/lmsi", Stage.LMSI, 1, 8)
     (found,) = evaluation.comparisons(work.conn)
     assert (found.before, found.after) == (TEACHER, "scripted/lmsi")
-    assert (found.n, found.won, found.lost) == (8, 8 - sum(first.values()), 0)
-    assert found.gain == pytest.approx(found.won / 8)
-    assert found.low <= found.gain <= found.high
+    assert (found.result.n, found.result.won, found.result.lost) == (8, 8 - sum(first.values()), 0)
+    assert found.result.gain == pytest.approx(found.result.won / 8)
+    assert found.result.low <= found.result.gain <= found.result.high
 
 
 def test_the_report_tells_what_the_store_holds(work: Work) -> None:

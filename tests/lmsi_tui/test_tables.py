@@ -6,6 +6,7 @@ from rich.console import Console
 
 from engine.evaluation import Comparison
 from engine.report import Report
+from engine.statistics import Paired
 from lmsi_tui.tables import print_report, verdicts
 from store.records import Evaluation, Method, Model, Split, Stage
 
@@ -51,13 +52,7 @@ def compared(gain: float, low: float, high: float) -> Comparison:
         after="m/lmsi",
         split=Split.EVAL,
         method=Method.COT,
-        n=1000,
-        gain=gain,
-        low=low,
-        high=high,
-        p=0.0,
-        won=1,
-        lost=0,
+        result=Paired(n=1000, gain=gain, low=low, high=high, p=0.0, won=1, lost=0),
     )
 
 
