@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 from engine import curation, runs, stages, statistics
 from engine.demo import documents, world
 from engine.evaluation import compare
-from engine.launch import process_start
+from engine.launch import ENVIRONMENT, process_start
 from engine.progress import Progress, Work
 from engine.project import open_project
 from lmsi_tui.format import percent, points, probability
@@ -85,6 +85,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("build/gains"))
     parser.add_argument("--set", action="append", default=[], help="a setting of the demo")
     asked = parser.parse_args()
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)  # the control arm trains in this process
     projects = []
     for seed in asked.seeds:
         project = run_loop(asked.folder / f"seed-{seed}", seed, asked)

@@ -110,7 +110,8 @@ def draw(
     work.progress.begin(title, len(asked), len(asked) - len(missing))
     if missing:
         prompt_of = prompts_of(work, run, asked)
-        sampling.sample(work.conn, load(), run, missing, prompt_of, work.progress)
+        before = len(asked) - len(missing)
+        sampling.sample(work.conn, load(), run, missing, prompt_of, work.progress, settled=before)
 
 
 def prompts_of(work: Work, run: Run, asked: Sequence[Question]) -> Callable[[Question], Prompt]:

@@ -84,6 +84,8 @@ def sample(
     questions: Sequence[Question],
     prompt_of: Callable[[Question], Prompt],
     progress: Progress,
+    *,
+    settled: int = 0,
 ) -> Tally:
     """Draw what is missing of a run and store paths, readings and votes.
 
@@ -94,6 +96,7 @@ def sample(
         questions: in the order in which they are begun; those settled before are skipped.
         prompt_of: renders a question's prompt.
         progress: the job's row.
+        settled: questions that were settled before this call, for the count that is shown.
 
     Returns:
         What this call drew (what was stored before is not counted).
@@ -103,9 +106,8 @@ def sample(
     """
     tally = Tally()
     for _task, group in groupby(questions, key=lambda question: question.task):
-        source = _Source(
-            conn, backend, run, list(group), prompt_of, progress, tally, len(questions)
-        )
+        source = _Source(conn, backend, run, list(group), prompt_of, progress, tally)
+        source.before, source.total = settled, settled + len(questions)
         sampling = Sampling(
             temperature=run.temperature,
             max_tokens=run.max_tokens,
@@ -189,7 +191,6 @@ class _Source:
         prompt_of: Callable[[Question], Prompt],
         progress: Progress,
         tally: Tally,
-        total: int,
     ) -> None:
         self.conn = conn
         self.backend = backend
@@ -197,7 +198,8 @@ class _Source:
         self.prompt_of = prompt_of
         self.progress = progress
         self.tally = tally
-        self.total = total
+        self.before = 0
+        self.total = len(questions)
         self._known = paths.answers_by_question(conn, run.id, [q.id for q in questions])
         self._waiting = deque(questions)
         self._open: dict[str, _Open] = {}
@@ -318,4 +320,4 @@ class _Source:
         if self._votes:
             votes.put(self.conn, self._votes)
             self._votes = []
-            self.progress.advance(self.tally.settled, self.total)
+            self.progress.advance(self.before + self.tally.settled, self.total)

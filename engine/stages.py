@@ -21,6 +21,7 @@ from store import models as model_rows
 from store.connection import connect, transaction
 from store.errors import BadInput
 from store.records import (
+    Decision,
     EarlyStop,
     Evaluation,
     Model,
@@ -179,7 +180,8 @@ def _sampled(work: Work, run: Run) -> Json:
         "ended_properly": counts.ended,
         "abstained": counts.abstained,
         "drawn_share": sum(one.drawn for one in counted) / max(1, run.m * len(counted)),
-        "kept_questions": sum(one.decision == "keep" for one in counted),
+        "kept_questions": sum(one.decision is Decision.KEEP for one in counted),
+        "threshold": run.threshold,
     }
 
 

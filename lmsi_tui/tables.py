@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rich.table import Table
+from rich.text import Text
 
 from lmsi_tui.format import percent, points, probability
 from lmsi_tui.text import plain, printable
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from engine.report import Report
+
+WIDEST = 1000
+"""More columns than any table of the report has."""
 
 TITLES = {
     Method.DIRECT: "direct",
@@ -30,13 +34,28 @@ def print_report(console: Console, report: Report) -> None:
     for split in Split:
         rows = [one for one in report.evaluations if one.split is split]
         if rows:
-            console.print(_accuracies(report, rows, split))
+            _print_table(console, _accuracies(report, rows, split))
     if report.comparisons:
-        console.print(_gains(report))
+        _print_table(console, _gains(report))
         for line in verdicts(report):
             console.print(line, markup=False, highlight=False)
     if not report.evaluations:
         console.print("Nothing was measured yet: `lmsi-tui evaluate`.", markup=False)
+
+
+def _print_table(console: Console, table: Table) -> None:
+    """The table, or, where the terminal is too narrow, its rows one below the other."""
+    if console.measure(table, options=console.options.update(max_width=WIDEST)).maximum <= (
+        console.width
+    ):
+        console.print(table)
+        return
+    console.print(table.title, style="table.title")
+    titles = [str(column.header) for column in table.columns]
+    for row in zip(*(column.cells for column in table.columns), strict=True):
+        for title, cell in zip(titles, row, strict=True):
+            line = Text.assemble("" if title == titles[0] else f"  {title}: ", cell)
+            console.print(line, highlight=False)
 
 
 def _accuracies(report: Report, rows: Sequence[Evaluation], split: Split) -> Table:

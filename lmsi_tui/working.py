@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from engine.project import changed, open_project
 from lmsi_tui import follow, reading
+from lmsi_tui.format import duration
 from store.records import JobKind
 from store.schema import ensure_schema
 
@@ -31,7 +32,7 @@ def stage(kind: JobKind, asked: argparse.Namespace) -> None:
     elif kind in (JobKind.ROUND, JobKind.EVALUATE):
         reading.report(asked)
     else:
-        reading.say(asked, _sentence(job.result))
+        reading.say(asked, _sentence(job.kind, job.result))
 
 
 def demo(asked: argparse.Namespace) -> None:
@@ -62,21 +63,37 @@ def export(asked: argparse.Namespace) -> None:
         "out": str(asked.out.resolve()) if asked.out else None,
     }
     job = follow.start(project, JobKind.EXPORT, params, detach=False, as_json=asked.json)
-    reading.say(asked, _sentence(job.result))
+    reading.say(asked, _sentence(job.kind, job.result))
 
 
-def _sentence(result: dict[str, object]) -> str:
-    """A job's result as one line of words."""
-    shown = []
-    for name, value in result.items():
-        words = name.replace("_", " ")
-        if isinstance(value, dict):
-            shown.append(f"{name}: {_sentence(value)}")
-        elif isinstance(value, bool):
-            shown.append(f"{words} {'yes' if value else 'no'}")
-        elif isinstance(value, float):
-            shown.append(f"{words} {value:.3g}")
-        elif value is not None:
-            text = str(value)
-            shown.append(f"{words} {text[:12] if len(text) == 64 else text}")
-    return ", ".join(shown)
+def _sentence(kind: JobKind, result: dict[str, Any]) -> str:
+    """A job's result as a person would tell it."""
+    match kind:
+        case JobKind.SAMPLE | JobKind.VOTE:
+            return (
+                f"{result['questions']:,} questions settled, {result['kept_questions']:,} of them "
+                f"kept at an agreement of {result['threshold']}. {result['paths']:,} paths "
+                f"({result['drawn_share']:.0%} of the full vote), of which "
+                f"{result['ended_properly']:,} ended by themselves and {result['abstained']:,} "
+                "gave no answer."
+            )
+        case JobKind.CURATE:
+            free = "label-free" if result["label_free"] else "with decisions of a person"
+            return (
+                f"Training set {result['training_set'][:12]}: {result['examples']:,} examples from "
+                f"{result['questions']:,} questions, {free}."
+            )
+        case JobKind.FINETUNE:
+            return _trained(result)
+        case JobKind.DISTILL:
+            return "\n".join(_trained(one) for one in result.values())
+        case _:
+            return ", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in result.items())
+
+
+def _trained(result: dict[str, Any]) -> str:
+    if result["trained_before"]:
+        return f"{result['model']} was trained in this way before."
+    before, after = result["first_validation_loss"], result["validation_loss"]
+    learnt = f"; validation loss {before:.3f} to {after:.3f}" if after is not None else ""
+    return f"{result['model']}: {result['steps']:,} steps in {duration(result['seconds'])}{learnt}."

@@ -39,8 +39,8 @@ def test_a_stage_is_enqueued_followed_and_told_in_words(tmp_path: Path) -> None:
     project = scripted_project(tmp_path)
     done = command("sample", project.folder)
     assert done.returncode == 0, done.stderr
-    assert "questions 12" in done.stdout
-    assert "sampling scripted/base" in done.stderr
+    assert "12 questions settled" in done.stdout
+    assert done.stderr.splitlines()[-1] == "done"
     assert last_job(project).state is JobState.DONE
 
 

@@ -105,5 +105,9 @@ def test_a_models_name_cannot_paint_the_screen() -> None:
     assert "[red]" in text
 
 
-def test_a_narrow_terminal_breaks_nothing() -> None:
-    assert "m/lmsi" in printed(a_report(compared(0.17, 0.14, 0.2)), width=40)
+def test_a_narrow_terminal_gets_the_same_numbers_line_by_line() -> None:
+    text = printed(a_report(compared(0.17, 0.14, 0.2)), width=40)
+    assert max(len(line) for line in text.splitlines()) <= 40
+    assert "greedy CoT: 45.0 (42.0–48.0)" in text
+    assert "+17.0 (+14.0 to +20.0)" in " ".join(text.split())
+    assert "…" not in text
