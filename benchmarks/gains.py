@@ -31,7 +31,7 @@ from engine.progress import Progress, Work
 from engine.project import open_project
 from lmsi_tui.format import percent, points, probability
 from store import evaluations, examples, jobs, models, paths, questions, votes
-from store.connection import connect, transaction
+from store.connection import DATABASE, connect, transaction
 from store.records import EndReason, JobKind, JobState, Method, Split, Stage
 
 if TYPE_CHECKING:
@@ -89,7 +89,9 @@ def main() -> None:
         os.environ.setdefault(name, value)  # the control arm trains in this process
     projects = []
     for seed in asked.seeds:
-        project = run_loop(asked.folder / f"seed-{seed}", seed, asked)
+        folder = asked.folder / f"seed-{seed}"
+        drop_control_job(folder)
+        project = run_loop(folder, seed, asked)
         run_control(project, seed)
         with connect(project.database, read_only=True) as conn:
             print_seed(conn, seed)
@@ -115,12 +117,21 @@ def run_loop(folder: Path, seed: int, asked: argparse.Namespace) -> Project:
     return open_project(folder)
 
 
+def drop_control_job(folder: Path) -> None:
+    """End the job of a control that was killed: a worker would take it for an ordinary one."""
+    if not (folder / DATABASE).exists():
+        return
+    with connect(folder / DATABASE) as conn:
+        for job in jobs.all_of(conn):
+            if "control" in job.params and job.finished_at is None:
+                jobs.finish(conn, job.id, JobState.CANCELLED, "begun again", None, {})
+
+
 def run_control(project: Project, seed: int) -> None:
     """Train and measure the three models on unvoted paths; nothing to do when that was done."""
     ticks = process_start(os.getpid())
     assert ticks is not None
     with connect(project.database) as conn:
-        jobs.requeue_lost(conn, lambda pid, start: process_start(pid) == start)
         with transaction(conn):
             queued, _ = jobs.enqueue(conn, JobKind.FINETUNE, {"control": seed})
         job = jobs.claim(conn, os.getpid(), ticks)
