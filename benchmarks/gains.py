@@ -61,7 +61,9 @@ class Claim:
 
 CLAIMS = (
     Claim("untouched l beats m", "pebble-m/base", "pebble-l/base", Method.COT),
+    Claim("the same, one path", "pebble-m/base", "pebble-l/base", Method.SINGLE),
     Claim("untouched m beats s", "pebble-s/base", "pebble-m/base", Method.COT),
+    Claim("the same, one path", "pebble-s/base", "pebble-m/base", Method.SINGLE),
     Claim("LMSI: greedy", "pebble-l/base", "pebble-l/lmsi", Method.COT, least_gain=0.05),
     Claim("LMSI: one path", "pebble-l/base", "pebble-l/lmsi", Method.SINGLE),
     Claim("LMSI: vote not worse", "pebble-l/base", "pebble-l/lmsi", Method.SC, -1.0, -0.02),
