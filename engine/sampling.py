@@ -63,6 +63,10 @@ class _Open:
 class Tally:
     """What a run has drawn so far, for the screen."""
 
+    before: int
+    """Questions that were settled before this sitting."""
+    total: int
+    """Questions of the run."""
     settled: int = 0
     paths: int = 0
     tokens: int = 0
@@ -104,10 +108,9 @@ def sample(
     Raises:
         BadInput: a prompt and its path do not fit the model's context.
     """
-    tally = Tally()
+    tally = Tally(before=settled, total=settled + len(questions))
     for _task, group in groupby(questions, key=lambda question: question.task):
         source = _Source(conn, backend, run, list(group), prompt_of, progress, tally)
-        source.before, source.total = settled, settled + len(questions)
         sampling = Sampling(
             temperature=run.temperature,
             max_tokens=run.max_tokens,
@@ -198,8 +201,6 @@ class _Source:
         self.prompt_of = prompt_of
         self.progress = progress
         self.tally = tally
-        self.before = 0
-        self.total = len(questions)
         self._known = paths.answers_by_question(conn, run.id, [q.id for q in questions])
         self._waiting = deque(questions)
         self._open: dict[str, _Open] = {}
@@ -320,4 +321,4 @@ class _Source:
         if self._votes:
             votes.put(self.conn, self._votes)
             self._votes = []
-            self.progress.advance(self.before + self.tally.settled, self.total)
+            self.progress.advance(self.tally.before + self.tally.settled, self.tally.total)
