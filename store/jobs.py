@@ -218,6 +218,15 @@ def all_of(conn: sqlite3.Connection) -> list[Job]:
     return [_job(row) for row in conn.execute(f"SELECT {_COLUMNS} FROM job ORDER BY id")]
 
 
+def unfinished(conn: sqlite3.Connection) -> list[Job]:
+    """Jobs that a worker has or should take, oldest first; paused ones wait for a person."""
+    rows = conn.execute(
+        f"SELECT {_COLUMNS} FROM job"
+        " WHERE state IN ('queued', 'running', 'pausing', 'cancelling') ORDER BY id"
+    )
+    return [_job(row) for row in rows]
+
+
 def _whole(text: str) -> str:
     """Text that can be stored: file names that are not UTF-8 bring half characters."""
     return text.encode("utf-8", "replace").decode("utf-8")
