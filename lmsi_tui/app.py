@@ -6,6 +6,7 @@ a person wants and shows what the store says.
 
 from __future__ import annotations
 
+import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -97,18 +98,28 @@ class LmsiApp(App[None]):
     """Set by `open_project`; nothing that needs it is shown before."""
     conn: sqlite3.Connection
 
-    def __init__(self, project: Project | None = None, *, place: str = "home") -> None:
+    def __init__(
+        self,
+        project: Project | None = None,
+        *,
+        place: str = "home",
+        now: Callable[[], float] = time.time,
+    ) -> None:
         """Args:
         project: opened at once; None shows the welcome screen.
         place: the mode to begin in.
+        now: seconds since the epoch, for everything that is shown as a duration.
         """
         super().__init__()
+        self.now = now
         self.store_changed: Signal[None] = Signal(self, "store-changed")
         self._wanted, self._place = project, place
         self._open = ExitStack()
         self._watch: Watch | None = None
         self._lives: Lives | None = None
         self._states: dict[int, JobState] = {}
+        self.fault: Exception | None = None
+        """What ended the app against everybody's will; whoever started it tells."""
 
     def on_mount(self) -> None:
         """Themes and keys, then the project or the welcome screen."""
@@ -126,6 +137,12 @@ class LmsiApp(App[None]):
     def on_unmount(self) -> None:
         """Let go of the store."""
         self._open.close()
+
+    def _handle_exception(self, error: Exception) -> None:
+        """Keep the fault, and draw no traceback over the terminal that is given back."""
+        self.fault = self.fault or error
+        super()._handle_exception(error)
+        self._exit_renderables.clear()
 
     def _configure(self) -> None:
         try:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import atexit
 import json
 import math
-import os
 import random
 import shutil
 import tempfile
@@ -62,6 +61,8 @@ if TYPE_CHECKING:
     from store.records import Job
 
 POOL, MEASURED = 48, 60
+NOBODY = 2**30
+"""A process that does not exist: what is drawn does not depend on this one's memory."""
 TEACHER, STUDENT = "maple-1b", "maple-small"
 NOW = 1_790_000_000.0
 """When the story is looked at; everything in it happened before."""
@@ -197,9 +198,9 @@ def _told() -> Path:
 
 
 @contextmanager
-def _counting_clock() -> Iterator[None]:
-    """Time that passes by being asked for."""
-    ticks = [NOW - 7200.0]
+def _counting_clock(before: float = 7200.0) -> Iterator[None]:
+    """Time that passes by being asked for, from so many seconds before now."""
+    ticks = [NOW - before]
 
     def tick() -> float:
         ticks[0] += 0.02
@@ -367,7 +368,7 @@ def running(conn: sqlite3.Connection, kind: JobKind) -> Job:
     """A job of this kind that this process has claimed."""
     with transaction(conn):
         jobs.enqueue(conn, kind, {"settings": {}})
-    job = jobs.claim(conn, os.getpid(), 1)
+    job = jobs.claim(conn, NOBODY, 1)
     assert job is not None
     return job
 
@@ -400,3 +401,50 @@ def at_work(project: Project) -> Iterator[None]:
     with (project.folder / LOCK).open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def while_training(project: Project) -> None:
+    """The story with one more training, halfway."""
+    with connect(project.database) as conn, _counting_clock(90.0):
+        learn(conn, running(conn, JobKind.FINETUNE), 74, 120, 1.38, 0.41)
+
+
+def while_sampling(project: Project) -> None:
+    """The story with more questions in the pool, and the teacher being sampled on them."""
+    more = stories(POOL + MEASURED + 80, seed=4)[POOL + MEASURED :]
+    with connect(project.database) as conn, _counting_clock(90.0):
+        asked = [
+            Question(
+                id=0,
+                key=question_key("number", one.question, (), ""),
+                split=Split.POOL,
+                source="word-sums",
+                position=POOL + number,
+                task="number",
+                answer_type=AnswerType.NUMBER,
+                text=one.question,
+            )
+            for number, one in enumerate(more)
+        ]
+        with transaction(conn):
+            questions.add(conn, asked, {})
+        script = project.folder / "models" / f"{TEACHER}-base.json"
+        script.write_text(json.dumps(_script(stories(POOL + MEASURED + 80, seed=4), 0.72)))
+        work = claimed(conn, project, JobKind.SAMPLE, part=1)
+        stop_after = POOL + 34
+
+        def stopped(done: int, total: int) -> None:
+            type(work.progress).advance(work.progress, done, total)
+            if done >= stop_after:
+                raise _Halfway
+
+        with mock.patch.object(work.progress, "advance", stopped):
+            try:
+                stages.sample(work)
+            except _Halfway:
+                # The transaction of the last path was rolled back; the job's row stays running.
+                return
+
+
+class _Halfway(Exception):
+    """The story is looked at here."""
