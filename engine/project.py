@@ -19,8 +19,6 @@ from fractions import Fraction
 from types import UnionType
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_hints
 
-import tomlkit
-
 from store.connection import DATABASE
 from store.errors import BadInput
 from store.records import EarlyStop, PromptFormat, PromptStyle, Weighting
@@ -229,6 +227,8 @@ def create_project(folder: Path, settings: Settings) -> Project:
 
 def save_settings(folder: Path, settings: Settings) -> None:
     """Write the settings, keeping comments that a person put into the file."""
+    import tomlkit
+
     path = folder / SETTINGS
     document = tomlkit.parse(path.read_text(encoding="utf-8")) if path.exists() else None
     if document is None:

@@ -9,7 +9,8 @@ from engine.models import base_model
 from engine.project import SETTINGS, Project, Settings, changed, create_project, open_project
 from lmsi_tui import follow
 from lmsi_tui.format import percent
-from lmsi_tui.reading import say, settings_from
+from lmsi_tui.options import settings_from
+from lmsi_tui.reading import say
 from lmsi_tui.text import snippet
 from store import models
 from store import questions as rows

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from engine import report as numbers
 from engine.launch import ensure_worker
 from engine.project import changed, open_project
 from lmsi_tui import follow
+from lmsi_tui.options import settings_from
 from lmsi_tui.tables import print_report
 from lmsi_tui.text import printable
 from store import jobs as rows
@@ -29,14 +29,6 @@ if TYPE_CHECKING:
     from engine.project import Project
 
 WIDTH_WITHOUT_TERMINAL = 140
-
-
-def overview(asked: argparse.Namespace) -> None:
-    """Say what can be asked for, when nothing was."""
-    raise BadInput(
-        "Name a command: `lmsi-tui demo` runs everything on the embedded models, "
-        "`lmsi-tui --help` lists the rest."
-    )
 
 
 def jobs(asked: argparse.Namespace) -> None:
@@ -126,26 +118,6 @@ def doctor(asked: argparse.Namespace) -> None:
         say(asked, f"{'ok  ' if check.ok else 'FAIL'}  {check.name}: {check.says}")
     if not all(check.ok for check in found):
         raise BadInput("Some checks failed; each such line says what to do.")
-
-
-def settings_from(options: list[str]) -> dict[str, dict[str, object]]:
-    """The `--set` options as sections; values are read as TOML, and as text where they are none.
-
-    Raises:
-        BadInput: not of the form SECTION.NAME=VALUE.
-    """
-    sections: dict[str, dict[str, object]] = {}
-    for option in options:
-        name, equals, value = option.partition("=")
-        section, dot, key = name.partition(".")
-        if not (equals and dot and section and key):
-            raise BadInput(f"--set {option} is not understood: write SECTION.NAME=VALUE.")
-        try:
-            read = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            read = value
-        sections.setdefault(section, {})[key] = read
-    return sections
 
 
 def say(asked: argparse.Namespace, sentence: str) -> None:

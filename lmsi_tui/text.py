@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.text import Text
-
 if TYPE_CHECKING:
+    from rich.text import Text
     from textual.content import Content
 
 _CONTROLS = {code: 0x2400 + code for code in range(32) if code not in (0x09, 0x0A)}
@@ -27,6 +26,8 @@ def printable(text: str) -> str:
 
 def plain(text: str) -> Text:
     """The text as data for rich: no markup, no controls."""
+    from rich.text import Text
+
     return Text(printable(text))
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from engine.project import changed, open_project
 from lmsi_tui import follow, reading
 from lmsi_tui.format import duration
+from lmsi_tui.launching import demo_project
+from lmsi_tui.options import settings_from
 from store.records import JobKind
 from store.schema import ensure_schema
 
@@ -15,11 +17,12 @@ if TYPE_CHECKING:
     import argparse
 
 
-def stage(kind: JobKind, asked: argparse.Namespace) -> None:
+def stage(asked: argparse.Namespace) -> None:
     """Do one stage, or the whole round."""
+    kind: JobKind = asked.kind
     project = open_project(asked.project)
     ensure_schema(project.database)
-    changes = reading.settings_from(asked.set)
+    changes = settings_from(asked.set)
     changed(project.settings, changes)
     params: dict[str, object] = {"settings": changes}
     if kind is JobKind.EVALUATE and asked.model:
@@ -37,15 +40,7 @@ def stage(kind: JobKind, asked: argparse.Namespace) -> None:
 
 def demo(asked: argparse.Namespace) -> None:
     """Make the demo's project and run the whole loop on it."""
-    from engine.demo.project import make_demo
-
-    project = make_demo(
-        asked.project,
-        seed=asked.seed,
-        pool=asked.pool,
-        evaluation=asked.evaluation,
-        changes=reading.settings_from(asked.set),
-    )
+    project = demo_project(asked)
     if not asked.json:
         print(f"The demo's project is {project.folder}.", file=sys.stderr)
     params: dict[str, object] = {"settings": {}}
