@@ -13,7 +13,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from engine import answers, curation, evaluation, models, runs, sampling
+from engine import answers, curation, encoding, evaluation, models, runs, sampling
 from engine.prompts import answer_sentence, render
 from store import examples as example_rows
 from store import jobs, paths, questions, reviews, votes
@@ -77,11 +77,13 @@ def curate(work: Work) -> Json:
     work.progress.begin("choosing the training set", 0)
     with connect(work.project.database, training=True) as conn:
         frozen = _training_set(work, conn, run, teacher)
+    tokens = encoding.count_tokens(work, frozen)
     return {
         "training_set": frozen.key,
         "questions": frozen.questions,
         "examples": frozen.examples,
         "label_free": frozen.label_free,
+        "tokens": tokens,
     }
 
 

@@ -333,7 +333,8 @@ CREATE INDEX metric_job ON metric (job_id)
 """
 
 # The counts of the two leading answers, so that a hundred thousand votes can be put in order, or
-# counted for a histogram, from an index alone.
+# counted for a histogram, from an index alone. What can be asked about examples without reading
+# their long prompts is an index, too.
 _QUEUE_AND_ENCODING = """
 ALTER TABLE vote ADD COLUMN first INTEGER
     GENERATED ALWAYS AS (coalesce(json_extract(tally, '$[0][1]'), 0)) VIRTUAL
@@ -352,4 +353,6 @@ CREATE TABLE encoding (
     pieces BLOB,
     PRIMARY KEY (set_key, tokenizer_sha256, position)
 ) STRICT, WITHOUT ROWID
+
+CREATE INDEX example_kinds ON example (set_key, prompt_format, position, validation, weight)
 """

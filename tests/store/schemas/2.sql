@@ -266,6 +266,7 @@ WHERE state IN ('queued', 'running', 'pausing', 'paused');
 CREATE INDEX job_state ON job (state);
 CREATE INDEX metric_job ON metric (job_id);
 CREATE INDEX vote_counts ON vote (run_id, decision, first, second, drawn, m, abstained);
+CREATE INDEX example_kinds ON example (set_key, prompt_format, position, validation, weight);
 COMMIT;
 PRAGMA application_id = 1819112297;
 PRAGMA user_version = 2;
