@@ -58,14 +58,19 @@ def test_places_are_found_by_how_long_the_examples_are(seeded: Seeded) -> None:
     conn, key = seeded.conn, frozen.key
     examples.put_encodings(conn, [an_encoding(key, at) for at in range(5)])
 
-    def longer_than(limit: int, **asked: PromptFormat) -> list[int]:
-        return list(
-            examples.positions(conn, key, longer_than=limit, tokenizer_sha256="tokenizer", **asked)
+    def longer_than(limit: int, prompt_format: PromptFormat | None = None) -> list[int]:
+        found = examples.positions(
+            conn,
+            key,
+            prompt_format=prompt_format,
+            longer_than=limit,
+            tokenizer_sha256="tokenizer",
         )
+        return list(found)
 
     assert longer_than(33) == [3, 4]
     assert longer_than(32) == [2, 3, 4]
-    assert longer_than(32, prompt_format=FEW) == [3]
+    assert longer_than(32, FEW) == [3]
     assert list(examples.positions(conn, key, longer_than=1, tokenizer_sha256="another")) == []
 
 
