@@ -41,6 +41,9 @@ class Comparison:
     split: Split
     method: Method
     result: Paired
+    before_id: int
+    """Row number of the evaluation before."""
+    after_id: int
 
 
 def methods_of(run: Run) -> tuple[Method, ...]:
@@ -120,6 +123,8 @@ def compare(conn: sqlite3.Connection, before: Evaluation, after: Evaluation) -> 
         split=after.split,
         method=after.method,
         result=paired,
+        before_id=before.id,
+        after_id=after.id,
     )
 
 
