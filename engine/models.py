@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import struct
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING
 
-from engine.project import Engine, ModelSettings, Project
+from engine.project import Engine, ModelSettings, Project, TrainSettings
 from store.errors import BadInput
 from store.records import Model, Stage, content_hash
 
@@ -117,6 +118,11 @@ def base_model(project: Project, name: str, location: Path, gguf: Path | None = 
         parameters=weights.parameters,
         created_at=time.time(),
     )
+
+
+def recipe(base: Model, set_key: str, stage: Stage, settings: TrainSettings) -> str:
+    """The name of a training: a hash of everything that decides what it makes."""
+    return content_hash([base.sha256, set_key, stage, dataclasses.asdict(settings)])[:16]
 
 
 def chosen_engine(model: Model, settings: ModelSettings) -> Engine:

@@ -10,10 +10,10 @@ import dataclasses
 import itertools
 import resource
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from engine import answers, curation, encoding, evaluation, models, runs, sampling
+from engine.progress import MEASURING, SAMPLING
 from engine.prompts import answer_sentence, render
 from store import examples as example_rows
 from store import jobs, paths, questions, reviews, votes
@@ -22,7 +22,6 @@ from store.connection import connect, transaction
 from store.errors import BadInput
 from store.records import (
     Decision,
-    EarlyStop,
     Evaluation,
     Model,
     PromptFormat,
@@ -55,7 +54,7 @@ def sample(work: Work) -> Json:
     pool = _pool(work)
     run = runs.pool_run(work, teacher, settings.sample)
     with runs.loaded(work, teacher, [run], pool) as load:
-        runs.draw(work, run, load, pool, f"sampling {teacher.name}")
+        runs.draw(work, run, load, pool, f"{SAMPLING} {teacher.name}")
     return _sampled(work, run)
 
 
@@ -261,7 +260,7 @@ def train_on(
             f"{base.name} is a GGUF file, which can be sampled but not trained: "
             "give the model's Hugging Face folder to `lmsi-tui init`."
         )
-    recipe = content_hash([base.sha256, frozen.key, stage, dataclasses.asdict(settings)])[:16]
+    recipe = models.recipe(base, frozen.key, stage, settings)
     adapters = work.project.folder / "adapters"
     out = adapters / recipe
     known = model_rows.all_of(work.conn)
@@ -344,7 +343,7 @@ def measure(work: Work, model: Model) -> list[Evaluation]:
         with runs.loaded(work, model, drawn, asked) as load:
             for run in drawn:
                 way = f"{run.m} paths" if run.m > 1 else "greedy"
-                title = f"measuring {model.name} on {split}: {run.prompt_format}, {way}"
+                title = f"{MEASURING} {model.name} on {split}: {run.prompt_format}, {way}"
                 runs.draw(work, run, load, asked, title)
                 with transaction(work.conn):
                     found += evaluation.score(work.conn, run, asked)
@@ -365,16 +364,7 @@ def _evaluation_run(
     asked: Sequence[Question],
 ) -> Run:
     """The run over evaluation questions: every path is drawn, none is kept."""
-    settings = work.settings.evaluate
-    drawn = replace(
-        work.settings.sample,
-        m=1 if greedy else settings.k,
-        temperature=0.0 if greedy else settings.temperature,
-        seed=settings.seed,
-        early_stop=EarlyStop.OFF,
-        threshold="0",
-        cap=0,
-    )
+    drawn = evaluation.sampling_of(work.settings, greedy=greedy)
     tasks = [question.task for question in asked]
     return runs.open_run(work, model, split, drawn, prompt_format, tasks)
 
