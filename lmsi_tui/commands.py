@@ -16,6 +16,7 @@ from textual.command import DiscoveryHit, Hit, Provider
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from textual.binding import BindingType
     from textual.command import Hits
 
 
@@ -57,7 +58,7 @@ SCREENS: dict[str, tuple[Command, ...]] = {}
 """Commands of each screen, by the screen's name; each screen's module declares its own."""
 
 
-def declare(screen: str, *commands: Command) -> list[Binding]:
+def declare(screen: str, *commands: Command) -> list[BindingType]:
     """Declare a screen's commands and give their bindings: `BINDINGS = declare("home", …)`."""
     SCREENS[screen] = commands
     return [command.binding for command in commands]

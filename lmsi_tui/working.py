@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from engine.project import changed, open_project
 from lmsi_tui import follow, reading
-from lmsi_tui.format import duration
 from lmsi_tui.launching import demo_project
 from lmsi_tui.options import settings_from
+from lmsi_tui.telling import sentence
 from store.records import JobKind
 from store.schema import ensure_schema
 
@@ -35,7 +35,7 @@ def stage(asked: argparse.Namespace) -> None:
     elif kind in (JobKind.ROUND, JobKind.EVALUATE):
         reading.report(asked)
     else:
-        reading.say(asked, _sentence(job.kind, job.result))
+        reading.say(asked, sentence(job.kind, job.result))
 
 
 def demo(asked: argparse.Namespace) -> None:
@@ -58,37 +58,4 @@ def export(asked: argparse.Namespace) -> None:
         "out": str(asked.out.resolve()) if asked.out else None,
     }
     job = follow.start(project, JobKind.EXPORT, params, detach=False, as_json=asked.json)
-    reading.say(asked, _sentence(job.kind, job.result))
-
-
-def _sentence(kind: JobKind, result: dict[str, Any]) -> str:
-    """A job's result as a person would tell it."""
-    match kind:
-        case JobKind.SAMPLE | JobKind.VOTE:
-            return (
-                f"{result['questions']:,} questions settled, {result['kept_questions']:,} of them "
-                f"kept at an agreement of {result['threshold']}. {result['paths']:,} paths "
-                f"({result['drawn_share']:.0%} of the full vote), of which "
-                f"{result['ended_properly']:,} ended by themselves and {result['abstained']:,} "
-                "gave no answer."
-            )
-        case JobKind.CURATE:
-            free = "label-free" if result["label_free"] else "with decisions of a person"
-            return (
-                f"Training set {result['training_set'][:12]}: {result['examples']:,} examples from "
-                f"{result['questions']:,} questions, {free}."
-            )
-        case JobKind.FINETUNE:
-            return _trained(result)
-        case JobKind.DISTILL:
-            return "\n".join(_trained(one) for one in result.values())
-        case _:
-            return ", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in result.items())
-
-
-def _trained(result: dict[str, Any]) -> str:
-    if result["trained_before"]:
-        return f"{result['model']} was trained in this way before."
-    before, after = result["first_validation_loss"], result["validation_loss"]
-    learnt = f"; validation loss {before:.3f} to {after:.3f}" if after is not None else ""
-    return f"{result['model']}: {result['steps']:,} steps in {duration(result['seconds'])}{learnt}."
+    reading.say(asked, sentence(job.kind, job.result))
