@@ -22,6 +22,8 @@ DARK = Theme(
         "block-cursor-text-style": "none",
         "border-blurred": "#39414f",
         "border": "#7aa2c8",
+        # Within a text, Textual's own ("auto 60%") comes out as plain white or black.
+        "text-muted": "#878b91",
     },
 )
 
@@ -43,6 +45,7 @@ LIGHT = Theme(
         "block-cursor-text-style": "none",
         "border-blurred": "#c4c0b6",
         "border": "#2f6690",
+        "text-muted": "#6b6e73",
     },
 )
 
