@@ -12,6 +12,7 @@ import atexit
 import json
 import math
 import random
+import re
 import shutil
 import tempfile
 import time
@@ -39,6 +40,7 @@ from store.connection import connect, transaction
 from store.records import (
     AnswerType,
     Decision,
+    Encoding,
     JobKind,
     JobState,
     Model,
@@ -64,6 +66,8 @@ POOL, MEASURED = 48, 60
 NOBODY = 2**30
 """A process that does not exist: what is drawn does not depend on this one's memory."""
 TEACHER, STUDENT = "maple-1b", "maple-small"
+TOKENIZER = "bytes"
+"""Hash of the tokenizer of all of them."""
 NOW = 1_790_000_000.0
 """When the story is looked at; everything in it happened before."""
 
@@ -232,6 +236,7 @@ def _tell(folder: Path) -> None:
         _review(conn)
         _done(project, conn, JobKind.CURATE)
         key = examples.sets(conn)[-1].key
+        _count_tokens(conn, key)
         tuned = _bring(project, conn, f"{TEACHER}/lmsi", _script(told, 0.86), None, base, key)
         _trained(conn, JobKind.FINETUNE, tuned.name, 1.38, 0.41)
         small = _bring(
@@ -282,7 +287,7 @@ def _bring(
         adapter=None,
         adapter_gguf=None,
         sha256=content_hash([name, script]),
-        tokenizer_sha256="bytes",
+        tokenizer_sha256=TOKENIZER,
         base_id=base.id if base else None,
         training_set=training_set,
         parameters=base.parameters if base else parameters,
@@ -337,6 +342,29 @@ def _review(conn: sqlite3.Connection) -> None:
         decide(2, Verdict.ANSWER, answer=doubtful[2].tally[1][0])
         for place in range(3):
             decide(place, Verdict.TYPED, Queue.AUDIT, answer=accepted[place].winner)
+
+
+def _count_tokens(conn: sqlite3.Connection, key: str) -> None:
+    """Tokens of a set, as if words were tokens: a script has no tokenizer."""
+
+    def pieces(text: str) -> list[str]:
+        return re.findall(r" ?\w+|\s|[^\w\s]", text)
+
+    coded = []
+    for example in examples.examples(conn, key):
+        prompt, completion = pieces(example.prompt), [*pieces(example.completion), "<|end|>"]
+        coded.append(
+            Encoding(
+                set_key=key,
+                tokenizer_sha256=TOKENIZER,
+                position=example.position,
+                prompt_tokens=len(prompt),
+                completion_tokens=len(completion),
+                pieces=(*prompt, *completion),
+            )
+        )
+    with transaction(conn):
+        examples.put_encodings(conn, coded)
 
 
 def _trained(
