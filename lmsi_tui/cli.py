@@ -46,7 +46,8 @@ STAGES = {
 def run(argv: Sequence[str]) -> int:
     """Parse, do, and turn every expected failure into one sentence and an exit code."""
     parser = build_parser()
-    asked = parser.parse_args(_with_command(argv, parser))
+    typed = _with_command(argv, parser)
+    asked = parser.parse_args(typed, argparse.Namespace(typed=typed))
     try:
         resolve_name(asked.command)(asked)
     except LmsiError as failure:
@@ -133,6 +134,7 @@ def _projects(commands: Commands) -> None:
     )
     demo.add_argument("project", metavar="DIR", nargs="?", type=Path, default=Path("lmsi-demo"))
     demo.add_argument("--headless", action="store_true", help="no app: run the loop and report")
+    demo.add_argument("--only-make", action="store_true", help="make the project and run nothing")
     demo.add_argument(
         "--seed", type=_natural, default=0, help="draws other questions and other paths"
     )
@@ -150,11 +152,15 @@ def _projects(commands: Commands) -> None:
     init.add_argument("--student", action="append", default=[], help="a smaller model; repeatable")
     init.add_argument("--name", help="what to call the model (default: its file name)")
     _settings(init)
+    _preview(init)
+    _json(init)
 
     load = _add(commands, "import", "lmsi_tui.questions:load", "read questions from a file")
     load.add_argument("file", type=Path)
     load.add_argument("--split", type=Split, choices=list(Split), default=Split.POOL)
-    load.add_argument("--task", required=True, help="a preset or an answer type; see docs/tasks.md")
+    load.add_argument(
+        "--task", help="a preset or an answer type, see docs/tasks.md (default: guessed and said)"
+    )
     load.add_argument("--name", help="what to call the set (default: the file's name)")
     load.add_argument("--limit", type=_positive, help="read at most so many questions")
     load.add_argument(
@@ -165,6 +171,7 @@ def _projects(commands: Commands) -> None:
         help="which column holds question, answer, options, passage; repeatable",
     )
     load.add_argument("--project", metavar="DIR", type=Path, default=Path())
+    _preview(load)
     _json(load)
 
     sampled = _add(
@@ -239,6 +246,12 @@ def _add(commands: Commands, name: str, command: str, title: str) -> argparse.Ar
 def _project(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "project", metavar="PROJECT", nargs="?", type=Path, default=Path(), help="default: here"
+    )
+
+
+def _preview(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--preview", action="store_true", help="say what is understood, and write nothing"
     )
 
 

@@ -6,7 +6,6 @@ that it should pause.
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from rich.progress import (
 
 from engine.launch import ensure_worker
 from lmsi_tui.lives import Lives
+from lmsi_tui.output import emit
 from lmsi_tui.text import printable
 from store import jobs
 from store.connection import connect, transaction
@@ -47,11 +47,6 @@ class Interrupted(LmsiError):
     """The person pressed Ctrl-C; the work can go on later."""
 
     exit_code = 130
-
-
-def emit(event: dict[str, object]) -> None:
-    """One JSON object on one line of stdout."""
-    print(json.dumps(event, ensure_ascii=False), flush=True)
 
 
 def start(

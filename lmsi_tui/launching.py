@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import time
 import traceback
@@ -10,7 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.project import SETTINGS, open_project
+from lmsi_tui.asking import PROGRAM
 from lmsi_tui.config import config_path
+from lmsi_tui.output import emit, say
 from lmsi_tui.text import printable
 from store.errors import BadInput, LmsiError, WorkFailed
 
@@ -38,15 +41,25 @@ def review(asked: argparse.Namespace) -> None:
 
 def demo(asked: argparse.Namespace) -> None:
     """Make the demo's project and open the app on it, or run the whole loop without one."""
-    if asked.headless or asked.json or not has_terminal():
+    if asked.only_make:
+        project = demo_project(asked)
+        say(asked, f"Made {project.folder}.")
+        if asked.json:
+            emit({"event": "made", "project": str(project.folder)})
+    elif asked.headless or asked.json or not has_terminal():
         from lmsi_tui.working import demo as whole_loop
 
         whole_loop(asked)
-        return
-    print(f"Drawing questions and copying three small models into {asked.project} …")
-    project = demo_project(asked)
-    _run(project)
-    print(f"The demo's project is {project.folder}; `lmsi-tui {project.folder}` goes on with it.")
+    else:
+        print(f"Drawing questions and copying three small models into {asked.project} …")
+        # Elsewhere, because the app's own process never loads what makes a database.
+        made = subprocess.run(
+            [*PROGRAM, *asked.typed, "--only-make"], stdout=subprocess.DEVNULL, check=False
+        )
+        if made.returncode:
+            sys.exit(made.returncode)  # it has said why
+        _run(open_project(asked.project))
+        print(f"`lmsi-tui {asked.project}` goes on with it.")
 
 
 def demo_project(asked: argparse.Namespace) -> Project:

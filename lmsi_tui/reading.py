@@ -12,6 +12,7 @@ from engine.launch import ensure_worker
 from engine.project import changed, open_project
 from lmsi_tui import follow
 from lmsi_tui.options import settings_from
+from lmsi_tui.output import emit, say
 from lmsi_tui.tables import print_report
 from lmsi_tui.text import printable
 from store import jobs as rows
@@ -53,7 +54,7 @@ def jobs(asked: argparse.Namespace) -> None:
         found = rows.all_of(conn)
     for job in found:
         if asked.json:
-            follow.emit(follow.event("job", job) | {"error": job.error})
+            emit(follow.event("job", job) | {"error": job.error})
         else:
             end = printable(job.error or job.message)
             print(f"{job.id:4}  {job.kind:9} {job.state:10} {job.done:7}/{job.total:<7} {end}")
@@ -65,7 +66,7 @@ def status(asked: argparse.Namespace) -> None:
     """Count what every stage has."""
     with _opened(asked) as (project, conn):
         if asked.json:
-            follow.emit(numbers.as_event(conn, project.settings.sample.seed) | {"event": "status"})
+            emit(numbers.as_event(conn, project.settings.sample.seed) | {"event": "status"})
             return
         for section, lines in numbers.status(conn).items():
             say(asked, section.replace("_", " "))
@@ -81,7 +82,7 @@ def report(asked: argparse.Namespace) -> None:
     """Print what was measured, with intervals and paired tests."""
     with _opened(asked) as (project, conn):
         if asked.json:
-            follow.emit(numbers.as_event(conn, project.settings.sample.seed))
+            emit(numbers.as_event(conn, project.settings.sample.seed))
             return
         console = Console()
         if not console.is_terminal:
@@ -113,17 +114,11 @@ def doctor(asked: argparse.Namespace) -> None:
 
     found = examine(asked.project)
     if asked.json:
-        follow.emit({"event": "doctor", "checks": [check.as_json() for check in found]})
+        emit({"event": "doctor", "checks": [check.as_json() for check in found]})
     for check in found:
         say(asked, f"{'ok  ' if check.ok else 'FAIL'}  {check.name}: {check.says}")
     if not all(check.ok for check in found):
         raise BadInput("Some checks failed; each such line says what to do.")
-
-
-def say(asked: argparse.Namespace, sentence: str) -> None:
-    """A sentence for a person; nothing where stdout is for programs."""
-    if not getattr(asked, "json", False):
-        print(printable(sentence))
 
 
 @contextmanager

@@ -15,7 +15,7 @@ _ROUND = (JobKind.SAMPLE, JobKind.CURATE, JobKind.FINETUNE, JobKind.DISTILL)
 """Stages of the whole loop that leave a result of their own."""
 
 
-def sentence(kind: JobKind, result: dict[str, Any]) -> str:
+def sentence(kind: JobKind, result: dict[str, Any]) -> str:  # noqa: PLR0911 - one for each kind
     """What came of a job that is done."""
     match kind:
         case JobKind.SAMPLE | JobKind.VOTE:

@@ -9,6 +9,7 @@ from engine.project import changed, open_project
 from lmsi_tui import follow, reading
 from lmsi_tui.launching import demo_project
 from lmsi_tui.options import settings_from
+from lmsi_tui.output import emit, say
 from lmsi_tui.telling import sentence
 from store.records import JobKind
 from store.schema import ensure_schema
@@ -29,13 +30,13 @@ def stage(asked: argparse.Namespace) -> None:
         params["models"] = asked.model
     job = follow.start(project, kind, params, detach=asked.detach, as_json=asked.json)
     if asked.detach and asked.json:
-        follow.emit({"event": "queued", "job": job.id, "kind": job.kind})
+        emit({"event": "queued", "job": job.id, "kind": job.kind})
     elif asked.detach:
-        reading.say(asked, f"Job {job.id} ({kind}) is queued; watch it with `lmsi-tui jobs`.")
+        say(asked, f"Job {job.id} ({kind}) is queued; watch it with `lmsi-tui jobs`.")
     elif kind in (JobKind.ROUND, JobKind.EVALUATE):
         reading.report(asked)
     else:
-        reading.say(asked, sentence(job.kind, job.result))
+        say(asked, sentence(job.kind, job.result))
 
 
 def demo(asked: argparse.Namespace) -> None:
@@ -58,4 +59,4 @@ def export(asked: argparse.Namespace) -> None:
         "out": str(asked.out.resolve()) if asked.out else None,
     }
     job = follow.start(project, JobKind.EXPORT, params, detach=False, as_json=asked.json)
-    reading.say(asked, sentence(job.kind, job.result))
+    say(asked, sentence(job.kind, job.result))
