@@ -1,7 +1,7 @@
 """Draw the pictures in this folder from the real app.
 
     make screenshots                                  # draw them again
-    python -m screenshots.make_screenshots --check    # are they what the app shows? (a test asks, too)
+    python -m screenshots.make_screenshots --check    # are they what the app shows? (a test asks)
 
 The app is driven over the scripted story of `tests/seed.py`, so that a picture changes only when
 the program does. The screens are real; the numbers on them are a script's and claim nothing.
@@ -26,7 +26,7 @@ from tests.lmsi_tui.driving import settled
 from tests.seed import NOW, at_work, seeded_project, while_sampling, while_training
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from engine.project import Project
 
