@@ -120,7 +120,7 @@ class QuestionPaths(ModalScreen[None]):
         """Show the path under the cursor."""
         message.stop()
         path, _ = self.asked.pairs[message.index]
-        self.query_one("#words", Static).update(content(path.text.strip("\n")))
+        self.query_one("#words", Static).update(content(path.text.strip()))
         self.query_one("#path").scroll_home(animate=False)
 
     def on_line_list_chosen(self, message: LineList.Chosen) -> None:
