@@ -204,6 +204,29 @@ def kinds(
 # Tokens.
 
 
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How much there is to learn from in a training set."""
+
+    tokens: int
+    """Of completions; where they were not sampled here, a quarter of their characters."""
+    weight: float
+    """Sum over the examples that are not held out."""
+    longest: int
+    """Characters of the longest prompt with its completion."""
+
+
+def extent(conn: sqlite3.Connection, key: str) -> Extent:
+    """How much there is to learn from; a scan of the set, for a thread."""
+    ((tokens, weight, longest),) = conn.execute(
+        "SELECT total(iif(length(token_ids), length(token_ids) / 4, length(completion) / 4 + 1)),"
+        " total(weight), coalesce(max(length(prompt) + length(completion)), 0)"
+        " FROM example WHERE set_key = ? AND NOT validation",
+        [key],
+    )
+    return Extent(int(tokens), weight, longest)
+
+
 def put_encodings(conn: sqlite3.Connection, encodings: Iterable[Encoding]) -> None:
     """Store what examples are as tokens; those that are there stay as they are."""
     with transaction(conn):
