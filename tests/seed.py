@@ -202,12 +202,12 @@ def _told() -> Path:
 
 
 @contextmanager
-def _counting_clock(before: float = 7200.0) -> Iterator[None]:
+def _counting_clock(before: float = 7200.0, step: float = 0.02) -> Iterator[None]:
     """Time that passes by being asked for, from so many seconds before now."""
     ticks = [NOW - before]
 
     def tick() -> float:
-        ticks[0] += 0.02
+        ticks[0] += step
         return ticks[0]
 
     with mock.patch("time.time", tick), mock.patch("time.monotonic", tick):
@@ -433,14 +433,14 @@ def at_work(project: Project) -> Iterator[None]:
 
 def while_training(project: Project) -> None:
     """The story with one more training, halfway."""
-    with connect(project.database) as conn, _counting_clock(90.0):
+    with connect(project.database) as conn, _counting_clock(300.0, step=2.0):
         learn(conn, running(conn, JobKind.FINETUNE), 74, 120, 1.38, 0.41)
 
 
 def while_sampling(project: Project) -> None:
     """The story with more questions in the pool, and the teacher being sampled on them."""
     more = stories(POOL + MEASURED + 80, seed=4)[POOL + MEASURED :]
-    with connect(project.database) as conn, _counting_clock(90.0):
+    with connect(project.database) as conn, _counting_clock(45.5):
         asked = [
             Question(
                 id=0,
