@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from textual.screen import Screen
 
-    from engine.project import Project
+    from engine.project import Project, Settings
     from store.records import Job
 
 LONG_JOB = 60.0
@@ -171,6 +171,20 @@ class LmsiApp(App[None]):
         self.title = f"lmsi {printable(project.folder.resolve().name)}"
         self._remember(str(project.folder.resolve()))
         self.switch_mode(place)
+
+    def save_settings(self, settings: Settings) -> None:
+        """Write changed settings into lmsi.toml, comments kept, and go on with them.
+
+        Raises:
+            BadInput, WorkFailed: the file cannot be written.
+        """
+        from engine.project import open_project, save_settings
+
+        try:
+            save_settings(self.project.folder, settings)
+        except OSError as failure:
+            raise WorkFailed(f"The settings cannot be saved: {failure}.") from None
+        self.project = open_project(self.project.folder)
 
     def _remember(self, folder: str) -> None:
         try:
@@ -304,6 +318,13 @@ class LmsiApp(App[None]):
         """All jobs."""
         if self._watch is not None:
             self.switch_mode("jobs")
+
+    def action_import(self) -> None:
+        """Bring questions into the project."""
+        if self._watch is not None:
+            from lmsi_tui.screens.import_questions import ImportScreen
+
+            self.push_screen(ImportScreen())
 
     def action_next_theme(self) -> None:
         """Change to the other of our own themes."""
