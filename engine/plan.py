@@ -83,6 +83,11 @@ class Setting:
         """Section and name, such as `sample.m`."""
         return f"{self.section}.{self.name}"
 
+    @property
+    def label(self) -> str:
+        """What it is called where it is shown: one that no file keeps has no section."""
+        return self.path if self.section else self.name
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
-from textual.containers import VerticalScroll
+from textual.containers import Vertical, VerticalScroll
 from textual.message import Message
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from engine.project import Project, Settings
 
 ALL = "all"
-OF_THE_JOB = "this"
+OF_THE_JOB = ""
 """Section of what is asked for this job alone and is not kept in lmsi.toml."""
 
 
@@ -45,6 +45,7 @@ class PlanScreen(LmsiScreen, ModalScreen[None]):
         "lmsi.toml when the job starts; escape leaves everything as it is."
     )
     CSS_PATH = "plan.tcss"
+    HORIZONTAL_BREAKPOINTS: ClassVar = [(0, "-narrow"), (90, "-wide")]  # type: ignore[misc]
     BINDINGS: ClassVar = declare(
         "plan",
         Command("plan.start", "enter", "start", "start", "Save the settings and start the job."),
@@ -82,12 +83,13 @@ class PlanScreen(LmsiScreen, ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         """The facts, the settings, and what to press."""
-        with VerticalScroll(classes="dialog", can_focus=False) as dialog:
+        with Vertical(classes="dialog") as dialog:
             dialog.border_title = f"plan · {title(self.kind)}"
             yield PlanFacts()
             with VerticalScroll(id="settings", can_focus=False):
                 for setting in settings_of(self._base.settings, self.kind):
                     yield SettingRow(setting)
+            yield Static(id="meaning", markup=False)
             yield Static(id="hint", markup=False)
 
     def on_mount(self) -> None:
@@ -97,7 +99,11 @@ class PlanScreen(LmsiScreen, ModalScreen[None]):
             self.lmsi.project = open_project(self.lmsi.project.folder)
         except LmsiError as failure:
             self.tell_failure(failure)
-        self.action_move(1)
+
+    def on_resize(self) -> None:
+        """The settings take what facts and keys leave."""
+        around = 9 + self.query_one(PlanFacts).size.height
+        self.query_one("#settings").styles.max_height = max(3, self.size.height - around)
 
     # The plan.
 
@@ -125,6 +131,7 @@ class PlanScreen(LmsiScreen, ModalScreen[None]):
         if is_first:
             self._ask_for_this_job(message.plan)
         self._hint()
+        self.call_after_refresh(self.on_resize)
 
     def _ask_for_this_job(self, made: Plan) -> None:
         rows = [SettingRow(one) for one in own_settings(self.kind, made)]
@@ -153,16 +160,26 @@ class PlanScreen(LmsiScreen, ModalScreen[None]):
 
     # Settings.
 
+    @on(SettingRow.Reached)
+    def explain(self, message: SettingRow.Reached) -> None:
+        """Show the whole meaning of the setting."""
+        message.stop()
+        self.query_one("#meaning", Static).update(content(message.setting.meaning))
+
     @on(SettingRow.Edited)
     def edit(self, message: SettingRow.Edited) -> None:
         """Take a changed value, or say under its field why it cannot be."""
         message.stop()
         section, name = message.path.split(".")
         if section == OF_THE_JOB:
+            if self._own.get(name) == str(message.value):
+                return
             self._own[name] = str(message.value)
-        else:
+        elif message.differs:
             self._edits[message.path] = message.value
             self._last = message.path
+        elif self._edits.pop(message.path, None) is None:
+            return  # a field tells of its first value, too
         wrong = self._complaints()
         self._wrong = bool(wrong)
         for row in self.query(SettingRow):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from textual.content import Content
@@ -15,7 +16,7 @@ from store.records import JobKind
 if TYPE_CHECKING:
     from engine.plan import Plan
 
-MARGIN = 12
+MARGIN = 14
 """Columns of the facts' names."""
 
 
@@ -39,10 +40,12 @@ class PlanFacts(Widget):
         """A line for each fact that the kind of job has."""
         if self.plan is None:
             return Content.styled("Looking at what is there…", "$text-muted")
+        room = max(20, self.content_size.width - MARGIN)
         lines = []
         for name, words, style in facts_of(self.plan):
-            head = Content.styled(f"{name:<{MARGIN}}", "$text-muted")
-            lines.append(Content.assemble(head, (printable(words), style)))
+            for number, line in enumerate(wrap(printable(words), room) or [""]):
+                head = Content.styled(f"{'' if number else name:<{MARGIN}}", "$text-muted")
+                lines.append(Content.assemble(head, (line, style)))
         return Content("\n").join(lines)
 
 

@@ -23,12 +23,17 @@ class SettingRow(Vertical):
 
     DEFAULT_CSS: ClassVar[str] = """
     SettingRow { height: auto; }
-    SettingRow Horizontal { height: auto; }
+    SettingRow Horizontal { height: 1; }
     SettingRow .name { width: 27; color: $text-muted; }
+    SettingRow:focus-within .name { color: $foreground; text-style: bold; }
     SettingRow.-changed .name { color: $accent; text-style: bold; }
-    SettingRow Input { width: 18; }
-    SettingRow Choice { width: 18; }
-    SettingRow .meaning { width: 1fr; height: auto; padding-left: 2; color: $text-muted; }
+    SettingRow Input { width: 20; background: $panel; }
+    SettingRow Input:focus { background: $block-cursor-blurred-background; }
+    SettingRow Choice { width: 20; }
+    SettingRow .meaning {
+        width: 1fr; height: 1; padding-left: 2; color: $text-muted;
+        text-wrap: nowrap; text-overflow: ellipsis;
+    }
     SettingRow .wrong { display: none; height: auto; padding-left: 27; color: $text-error; }
     SettingRow.-wrong .wrong { display: block; }
     """
@@ -36,12 +41,23 @@ class SettingRow(Vertical):
     class Edited(Message):
         """The value is another one."""
 
-        def __init__(self, path: str, value: object) -> None:
+        def __init__(self, path: str, value: object, differs: bool) -> None:
             """Args:
             path: of the setting, such as `sample.m`.
             value: as the settings take it; text where it cannot be read as what it should be.
+            differs: from what it was when the row was made.
             """
-            self.path, self.value = path, value
+            self.path, self.value, self.differs = path, value, differs
+            super().__init__()
+
+    class Reached(Message):
+        """The person is at this setting now."""
+
+        def __init__(self, setting: Setting) -> None:
+            """Args:
+            setting: that has the focus.
+            """
+            self.setting = setting
             super().__init__()
 
     def __init__(self, setting: Setting) -> None:
@@ -55,7 +71,7 @@ class SettingRow(Vertical):
     def compose(self) -> ComposeResult:
         """Name, field and meaning on one line, the complaint below."""
         with Horizontal():
-            yield Static(content(self.setting.path), classes="name", markup=False)
+            yield Static(content(self.setting.label), classes="name", markup=False)
             if self.setting.choices:
                 yield Choice(self.setting.choices, self._text)
             else:
@@ -63,15 +79,19 @@ class SettingRow(Vertical):
             yield Static(content(self.setting.meaning), classes="meaning", markup=False)
         yield Static(classes="wrong", markup=False)
 
+    def on_descendant_focus(self) -> None:
+        """Say which setting it is."""
+        self.post_message(self.Reached(self.setting))
+
     @on(Input.Changed)
     @on(Choice.Changed)
     def tell(self, message: Input.Changed | Choice.Changed) -> None:
         """Say what the setting would be now."""
         message.stop()
-        self.set_class(message.value != self._text, "-changed")
-        self.post_message(
-            self.Edited(self.setting.path, read_value(message.value, self.setting.value))
-        )
+        differs = message.value != self._text
+        self.set_class(differs, "-changed")
+        value = read_value(message.value, self.setting.value)
+        self.post_message(self.Edited(self.setting.path, value, differs))
 
     def complain(self, sentence: str) -> None:
         """Show what is wrong with the value; nothing when it is empty."""
