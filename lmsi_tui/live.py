@@ -62,26 +62,25 @@ class Home:
     """Carried from one reading to the next."""
 
 
-def read_home(conn: sqlite3.Connection, project: Project, before: Series, now: float) -> Home:
+def read_home(conn: sqlite3.Connection, project: Project, before: Series) -> Home:
     """Read it all.
 
     Args:
         conn: a connection of the thread that calls.
         project: the opened one.
         before: the series of the last reading.
-        now: seconds since the epoch.
     """
     known = jobs.all_of(conn)
     job = current(known)
     doing = doing_of(job) if job is not None else None
-    series = grown(before, conn, job.id) if job is not None else Series()
+    series = grown(before, conn, job) if job is not None else Series()
     flow = read_flow(conn, project, job, doing)
     return Home(
         flow=flow,
         job=job,
         waiting=sum(one.state is JobState.QUEUED for one in known if one is not job),
         doing=doing,
-        picture=_picture(conn, project, job, doing, series, now),
+        picture=_picture(conn, project, job, doing, series),
         series=series,
     )
 
@@ -115,10 +114,9 @@ def _picture(
     job: Job | None,
     doing: JobKind | None,
     series: Series,
-    now: float,
 ) -> Picture:
     if doing in (JobKind.FINETUNE, JobKind.DISTILL) and job is not None:
-        return training(project, job, doing, series, now)
+        return training(project, job, doing, series)
     if doing is JobKind.EVALUATE and job is not None:
         return evaluation(conn, job, series)
     return sampling(conn, project, job if doing is JobKind.SAMPLE else None, series)
@@ -153,37 +151,25 @@ def sampling(
     )
 
 
-def training(
-    project: Project, job: Job, doing: JobKind, series: Series, now: float
-) -> TrainingSnapshot:
+def training(project: Project, job: Job, doing: JobKind, series: Series) -> TrainingSnapshot:
     """A training that runs or has ended."""
     settings = project.settings.distill if doing is JobKind.DISTILL else project.settings.finetune
     at_work = job.state in AT_WORK
     is_training = job.message.startswith(TRAINING)
-    loss = series.points.get("loss", ())
+    pace = series.seconds_per_step
     step, steps = (job.done, job.total) if is_training or job.total else (0, 0)
     return TrainingSnapshot(
         title=job.message,
         step=step,
         steps=steps,
         epochs=settings.epochs,
-        loss=tuple(thinned(loss, POINTS)),
+        loss=tuple(thinned(series.points.get("loss", ()), POINTS)),
         validation=tuple(thinned(series.points.get("val_loss", ()), POINTS)),
         learning_rate=series.last("learning_rate"),
         tokens_per_second=series.last("tokens_per_second"),
-        seconds_left=_steps_left(job, loss, now) if at_work and is_training else None,
+        seconds_left=pace * (steps - step) if pace and at_work and is_training else None,
         memory=_memory(job) if at_work else None,
     )
-
-
-def _steps_left(job: Job, loss: tuple[tuple[float, float], ...], now: float) -> float | None:
-    """Seconds for the steps that are left, at the pace of this sitting."""
-    if job.started_at is None or not loss or now <= job.started_at:
-        return None
-    done = job.done - loss[0][0] + 1
-    # A sitting that went on from a checkpoint did not do the steps before it; a training within a
-    # round began later than the job. Both only make the time left look longer at first.
-    return (now - job.started_at) / done * (job.total - job.done) if done > 0 else None
 
 
 def _memory(job: Job) -> int | None:

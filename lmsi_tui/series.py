@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Mapping
 
-    from store.records import Metric
+    from store.records import Job, Metric
 
+LOSS = "loss"
 MOST = 4096
 """Points of a curve that are kept; beyond it every second one goes."""
 
@@ -27,6 +28,19 @@ class Series:
     """The last row that was read."""
     points: Mapping[str, tuple[tuple[float, float], ...]] = field(default_factory=dict)
     """(step, value) in order of the steps."""
+    sitting: float | None = None
+    """When the job was claimed last; seconds since the epoch."""
+    begun: tuple[int, float] | None = None
+    """(step, time) of the first loss of this training in this sitting."""
+    reached: tuple[int, float] | None = None
+    """(step, time) of the newest loss."""
+
+    @property
+    def seconds_per_step(self) -> float | None:
+        """The pace of the training in this sitting; None before its second loss."""
+        if self.begun is None or self.reached is None or self.reached[0] <= self.begun[0]:
+            return None
+        return (self.reached[1] - self.begun[1]) / (self.reached[0] - self.begun[0])
 
     def last(self, name: str) -> float | None:
         """The newest value of that name."""
@@ -34,14 +48,21 @@ class Series:
         return points[-1][1] if points else None
 
 
-def grown(series: Series, conn: sqlite3.Connection, job_id: int) -> Series:
+def grown(series: Series, conn: sqlite3.Connection, job: Job) -> Series:
     """The series with what a job has measured since; another job begins a new one."""
-    if series.job_id != job_id:
-        series = Series(job_id)
-    found, read_to = jobs.metrics_after(conn, job_id, series.read_to)
+    if series.job_id != job.id:
+        series = Series(job.id)
+    found, read_to = jobs.metrics_after(conn, job.id, series.read_to)
     if not found:
         return series
-    return replace(series, read_to=read_to, points=_with(series.points, found))
+    begun = series.begun if series.sitting == job.started_at else None
+    reached = series.reached
+    for one in found:
+        if one.name == LOSS and one.created_at >= (job.started_at or 0.0):
+            again = reached is not None and one.step <= reached[0]
+            reached = (one.step, one.created_at)
+            begun = reached if begun is None or again else begun
+    return Series(job.id, read_to, _with(series.points, found), job.started_at, begun, reached)
 
 
 def _with(

@@ -265,7 +265,8 @@ def latest(conn: sqlite3.Connection, run_id: int, n: int, *, length: int = 400) 
         length: characters of the texts.
     """
     rows = conn.execute(
-        "SELECT path.id, substr(question.text, 1, :length), substr(path.text, -:length), shown"
+        "SELECT path.id, substr(question.text, 1, :length), substr(path.text, -:length),"
+        " iif(answer IS NULL, NULL, shown)"
         " FROM path JOIN question ON question.id = path.question_id"
         " JOIN reading ON reading.path_id = path.id"
         " WHERE path.id > (SELECT max(id) FROM path) - :lately AND +run_id = :run"

@@ -73,6 +73,9 @@ class HomeScreen(LmsiScreen):
         Command("home.finetune", "f", "finetune", "fine-tune", "Plan a fine-tuning."),
         Command("home.distill", "d", "distill", "distil", "Plan a distillation."),
         Command("home.evaluate", "e", "evaluate", "evaluate", "Measure models."),
+        Command(
+            "home.import", "i", "app.import", "import", "Bring questions in from a file.", False
+        ),
         Command("home.export", "x", "export", "export", "Write what was learnt to files."),
         Command("home.go", "g", "go", "go", "The whole loop once, from sampling to measuring."),
         Command("home.pause", "p", "pause", "pause", "Let the job wait, or let it go on."),
@@ -150,12 +153,12 @@ class HomeScreen(LmsiScreen):
         """Read everything in a thread; a long reading is followed by a rest."""
         if self._resting:
             return
-        project, now = self.lmsi.project, self.lmsi.now()
+        project = self.lmsi.project
         before = self.home.series if self.home else Series()
 
         def ask(conn: sqlite3.Connection) -> Message:
             began = time.monotonic()
-            home = read_home(conn, project, before, now)
+            home = read_home(conn, project, before)
             return self.HomeRead(home, time.monotonic() - began)
 
         self.read("home", ask)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from engine.yields import Bin, Yield
     from store.paths import Finished
 
-SIDE_BY_SIDE = 56
+SIDE_BY_SIDE = 38
 """Columns from which histogram and yields stand beside each other."""
 
 
@@ -54,8 +54,8 @@ class SamplingPane(Picture[SamplingSnapshot]):
         lines = [*_progress(snapshot, width), Content("")]
         left, right = _agreement(snapshot), _yields(snapshot)
         if width >= SIDE_BY_SIDE:
-            half = max(28, min(width // 2, 48))
-            lines += beside(_bars(left, half - 3), right, half)
+            half = max(18, min(width // 2, 48))
+            lines += beside(_bars(left, half - 2), right, half)
         else:
             bars = _bars(left, width)
             room = height - len(lines) - len(right) - 1
@@ -92,7 +92,7 @@ def _agreement(one: SamplingSnapshot) -> list[Bar]:
 
 
 def _bars(bars: list[Bar], width: int) -> list[Content]:
-    light = any(bar.at_least for bar in bars)
+    light = any(bar.at_least for bar in bars) and width >= 24
     title = Content.assemble(
         ("agreement", "bold $text-muted"), (" ▒ at least" if light else "", "$text-muted")
     )
@@ -103,13 +103,13 @@ def _yields(one: SamplingSnapshot) -> list[Content]:
     lines = [Content.styled("kept at threshold", "bold $text-muted")]
     for row in one.yields:
         if not one.settled:
-            share = "–"
+            share = "      –"
         elif row.low == row.high:
-            share = f"{percent(row.low / one.settled):>5} %"
+            share = f"{percent(row.low / one.settled):>7} %"
         else:
-            low, high = row.low / one.settled, row.high / one.settled
-            share = f"{percent(low):>5} to {percent(high)} %"
-        sign = " ◀ yours" if row.own else ""
+            low, high = 100 * row.low / one.settled, 100 * row.high / one.settled
+            share = f"{f'{low:.0f}–{high:.0f}':>7} %"
+        sign = " ◀" if row.own else ""
         style = "bold $accent" if row.own else ""
         lines.append(Content.styled(f"≥ {row.threshold:<4} {share}{sign}", style))
     return lines

@@ -56,7 +56,7 @@ class TrainingPane(Picture[TrainingSnapshot]):
                 )
             )
             lines += line_chart(
-                one.loss, one.validation, width, max(3, min(room, 24)), until=one.steps or None
+                one.loss, one.validation, width, max(3, min(room, 30)), until=one.steps or None
             )
         else:
             lines.append(Content.styled("The first loss comes with the first step.", "$text-muted"))
