@@ -118,7 +118,7 @@ class FlipsScreen(LmsiScreen):
                 with Horizontal(id="paths"):
                     for side, name in (("before", one.before), ("after", one.after)):
                         with VerticalScroll(id=side, classes="pane") as pane:
-                            pane.border_title = f"{side} · {printable(name)}"
+                            pane.border_title = content(f"{side} · {snippet(name, 80)}")
                             yield Static(id=f"{side}-path", markup=False)
         yield Footer()
 

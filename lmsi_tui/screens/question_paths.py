@@ -13,7 +13,7 @@ from textual.widgets import Static
 from engine.prompts import question_text
 from lmsi_tui.commands import Command, declare
 from lmsi_tui.messages import TextCopied, TextOpened
-from lmsi_tui.text import content, printable, snippet
+from lmsi_tui.text import content, snippet
 from lmsi_tui.widgets.line_list import LineList
 from store import paths, questions, votes
 
@@ -80,7 +80,7 @@ class QuestionPaths(ModalScreen[None]):
         """The question, its paths, one of them."""
         question = self.asked.question
         with Vertical(classes="dialog") as dialog:
-            dialog.border_title = printable(f"{question.source} #{question.position}")
+            dialog.border_title = content(f"{snippet(question.source, 80)} #{question.position}")
             dialog.border_subtitle = "y copy   o open   escape close"
             text = question_text(
                 question.answer_type, question.text, question.options, question.passage

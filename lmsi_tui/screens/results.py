@@ -14,7 +14,7 @@ from lmsi_tui.commands import Command, declare
 from lmsi_tui.messages import TextCopied, TextOpened
 from lmsi_tui.screens.screen import LmsiScreen
 from lmsi_tui.tables import print_report
-from lmsi_tui.text import printable
+from lmsi_tui.text import content, snippet
 from lmsi_tui.widgets import standing_text
 from lmsi_tui.widgets.curve import curves as drawn_curves
 from lmsi_tui.widgets.curve import sign
@@ -240,14 +240,14 @@ class ResultsScreen(LmsiScreen):
             return
         found = self.curves[self._at]
         pane = self.query_one("#agreement-pane")
-        of = f"{found.model}, {standing_text.SPLITS[found.evaluation.split]}"
-        pane.border_title = f"agreement against accuracy · {printable(of)}"
+        of = f"{snippet(found.model, 60)}, {standing_text.SPLITS[found.evaluation.split]}"
+        pane.border_title = content(f"agreement against accuracy · {of}")
         width = pane.scrollable_content_region.width
         agreement.update(standing_text.agreement_table(found, width))
         region = self.query_one("#majority-pane").scrollable_content_region
         signs = [sign(number) for number in range(len(self.curves))]
         lines = [list(enumerate(one.majority, start=1)) for one in self.curves]
-        height = max(4, min(20, region.height - len(signs) - 2))
+        height = max(8, min(20, region.height - len(signs) - 2))
         picture = drawn_curves(lines, region.width, height)
         legend = standing_text.majority_legend(self.curves, signs)
         majority.update(picture + "\n" + legend)

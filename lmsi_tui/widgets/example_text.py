@@ -9,7 +9,7 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
-from lmsi_tui.text import printable
+from lmsi_tui.text import printable, snippet
 from store.records import PromptStyle, Verdict
 
 if TYPE_CHECKING:
@@ -86,17 +86,19 @@ def origin_facts(origin: Origin, model: str) -> tuple[str, ...]:
         origin: of the example.
         model: name of the model that was sampled.
     """
-    facts = [f"{origin.question.source} #{origin.question.position}"]
+    facts = [f"{snippet(origin.question.source, 40)} #{origin.question.position}"]
     facts.append("the answer alone" if origin.path_index is None else f"path {origin.path_index}")
     if (vote := origin.vote) is not None:
-        facts.append(f"{vote.top} of {vote.m} paths agree on {vote.winner or 'no one answer'}")
+        early = f", {vote.drawn} drawn" if vote.drawn < vote.m else ""
+        answer = snippet(vote.winner or "no one answer", 40)
+        facts.append(f"{vote.top} of {vote.m} paths agree on {answer}{early}")
     undone = {one.undoes for one in origin.reviews if one.verdict is Verdict.UNDO}
     reviewed = [
-        f"{one.queue}: {one.verdict}" + (f" {one.answer}" if one.answer else "")
+        f"{one.queue}: {one.verdict}" + (f" {snippet(one.answer, 40)}" if one.answer else "")
         for one in origin.reviews
         if one.verdict is not Verdict.UNDO and one.id not in undone
     ]
-    return (*facts, *(reviewed or ["not reviewed"]), f"run {origin.run_id} of {model}")
+    return (*facts, *(reviewed or ["not reviewed"]), f"run {origin.run_id} of {snippet(model, 40)}")
 
 
 def told(shown: Shown, boundaries: bool) -> Content:

@@ -123,8 +123,10 @@ class LineList(ScrollView, can_focus=True):
         index = y + self.scroll_offset.y
         width = self.scrollable_content_region.width
         style = self.visual_style
-        if self.count == 0 and y == 0:
-            said, style = Content(self._empty), self.get_visual_style("line-list--empty")
+        if self.count == 0:
+            wrapped = Content(self._empty).wrap(max(1, width))
+            said = wrapped[y] if y < len(wrapped) else Content("")
+            style = self.get_visual_style("line-list--empty")
         elif index >= self.count:
             return Strip.blank(width, style.rich_style)
         else:

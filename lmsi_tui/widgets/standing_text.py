@@ -10,7 +10,7 @@ from textual.content import Content
 from engine.standing import Standing, lineage
 from lmsi_tui.format import percent, points, probability
 from lmsi_tui.tables import TITLES
-from lmsi_tui.text import printable, snippet
+from lmsi_tui.text import snippet
 from lmsi_tui.widgets.interval_bar import interval_bar
 from store.records import Method, Model, Split, Stage, TrainingSet
 
@@ -94,11 +94,11 @@ def _model_line(
 ) -> Content:
     facts = [model.stage.value]
     if model.stage is Stage.DISTILLED and model.base_id is not None:
-        facts.append(f"from {standing.model(model.base_id).name}")
+        facts.append(f"from {snippet(standing.model(model.base_id).name, 40)}")
     facts.append(parameters(model.parameters))
     if model.adapter is not None:
         facts.append("adapter")
-    said = " · ".join(printable(fact) for fact in facts if fact)
+    said = " · ".join(fact for fact in facts if fact)
     accuracy = f"  {percent(measured.accuracy)}" if measured else ""
     return Content.assemble(
         (shape, "$text-muted"),
@@ -121,7 +121,7 @@ def accuracies(standing: Standing, width: int) -> Content:
         return Content("")
     begin = max(0.0, min(one.low for one in standing.evaluations) // 0.1 * 0.1)
     end = min(1.0, (max(one.high for one in standing.evaluations) // 0.1 + 1) * 0.1)
-    name = min(24, max(len(printable(one.name)) for one in standing.models))
+    name = max(len(snippet(one.name, 24)) for one in standing.models)
     room = width - name - 22
     lines: list[Content] = []
     for split, on in SPLITS.items():
