@@ -65,7 +65,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Project:
     asked = [
         Question(
             id=0,
-            key=question_key("span", text, (), str(number)),
+            key=question_key("span", f"{split} {text}", (), str(number)),
             split=split,
             source="[/] \x1b[2J set",
             position=number,
