@@ -242,7 +242,7 @@ def _questions(known: _Known) -> Line:
         Place.QUESTIONS,
         Sign.DONE if pool else Sign.EMPTY,
         f"{pool:,}" if pool else "",
-        note if pool or measured else "import a file of questions",
+        note if pool or measured else "none yet",
     )
 
 
@@ -371,7 +371,7 @@ def _advice(known: _Known, lines: Sequence[Line]) -> Advice:  # noqa: PLR0911 - 
     signs = {line.place: line.sign for line in lines}
     pool = known.counts[Split.POOL]
     if not pool:
-        return Advice("", "The pool is empty: import questions with `lmsi-tui import FILE`.")
+        return Advice("home.import", "import questions: the pool is empty")
     if known.settled < pool:
         left = pool - known.settled
         return Advice("home.sample", f"sample {left:,} question{'s' * (left != 1)}")

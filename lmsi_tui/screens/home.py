@@ -80,6 +80,7 @@ class HomeScreen(LmsiScreen):
         Command("home.go", "g", "go", "go", "The whole loop once, from sampling to measuring."),
         Command("home.pause", "p", "pause", "pause", "Let the job wait, or let it go on."),
         Command("home.stop", "k", "stop", "stop", "End the job; what it finished is kept.", False),
+        Command("home.import", "i", "questions", "import", "Take in a file of questions.", False),
         Command("home.vote", "v", "vote", "vote", "Read the paths and count votes again.", False),
         Command(
             "home.finetune-now",
@@ -233,11 +234,10 @@ class HomeScreen(LmsiScreen):
         await self.run_action(ACTIONS[message.place])
 
     def action_questions(self) -> None:
-        """Say where questions come from."""
-        self.notify(
-            "Questions come from a file: `lmsi-tui import FILE --split pool --task TYPE`.",
-            markup=False,
-        )
+        """Take in a file of questions."""
+        from lmsi_tui.screens.import_questions import ImportScreen
+
+        self.app.push_screen(ImportScreen())
 
     def action_sample(self) -> None:
         """The plan of a sampling."""
