@@ -37,14 +37,14 @@ if TYPE_CHECKING:
 REST = 4.0
 """A reading is followed by at least so many times its own length without one."""
 ACTIONS = {
-    Place.QUESTIONS: "questions",
-    Place.SAMPLE: "sample",
-    Place.VOTE: "vote",
-    Place.REVIEW: "review",
-    Place.TRAINING_SET: "training_set",
-    Place.FINETUNE: "finetune",
-    Place.EVALUATE: "results",
-    Place.DISTIL: "distill",
+    Place.QUESTIONS: "app.import",
+    Place.SAMPLE: "plan('sample')",
+    Place.VOTE: "plan('vote')",
+    Place.REVIEW: "place('review')",
+    Place.TRAINING_SET: "place('training-set')",
+    Place.FINETUNE: "plan('finetune')",
+    Place.EVALUATE: "plan('evaluate')",
+    Place.DISTIL: "plan('distill')",
 }
 """What `enter` does on a stage."""
 
@@ -67,21 +67,30 @@ class HomeScreen(LmsiScreen):
     ]
     BINDINGS: ClassVar = declare(
         "home",
-        Command("home.sample", "s", "sample", "sample", "Draw paths until every vote stands."),
-        Command("home.review", "r", "review", "review", "Decide the doubtful questions."),
-        Command("home.curate", "c", "curate", "curate", "Freeze the training set."),
-        Command("home.finetune", "f", "finetune", "fine-tune", "Plan a fine-tuning."),
-        Command("home.distill", "d", "distill", "distil", "Plan a distillation."),
-        Command("home.evaluate", "e", "evaluate", "evaluate", "Measure models."),
+        Command(
+            "home.sample", "s", "plan('sample')", "sample", "Draw paths until every vote stands."
+        ),
+        Command("home.review", "r", "place('review')", "review", "Decide the doubtful questions."),
+        Command("home.curate", "c", "plan('curate')", "curate", "Freeze the training set."),
+        Command("home.finetune", "f", "plan('finetune')", "fine-tune", "Plan a fine-tuning."),
+        Command("home.distill", "d", "plan('distill')", "distil", "Plan a distillation."),
+        Command("home.evaluate", "e", "plan('evaluate')", "evaluate", "Measure models."),
         Command(
             "home.import", "i", "app.import", "import", "Bring questions in from a file.", False
         ),
-        Command("home.export", "x", "export", "export", "Write what was learnt to files."),
-        Command("home.go", "g", "go", "go", "The whole loop once, from sampling to measuring."),
+        Command("home.export", "x", "plan('export')", "export", "Write what was learnt to files."),
+        Command(
+            "home.go",
+            "g",
+            "plan('round')",
+            "go",
+            "The whole loop once, from sampling to measuring.",
+        ),
         Command("home.pause", "p", "pause", "pause", "Let the job wait, or let it go on."),
         Command("home.stop", "k", "stop", "stop", "End the job; what it finished is kept.", False),
-        Command("home.import", "i", "questions", "import", "Take in a file of questions.", False),
-        Command("home.vote", "v", "vote", "vote", "Read the paths and count votes again.", False),
+        Command(
+            "home.vote", "v", "plan('vote')", "vote", "Read the paths and count votes again.", False
+        ),
         Command(
             "home.finetune-now",
             "F",
@@ -101,12 +110,12 @@ class HomeScreen(LmsiScreen):
         Command(
             "home.training-set",
             "t",
-            "training_set",
+            "place('training-set')",
             "training set",
             "The examples as the model will see them.",
             False,
         ),
-        Command("home.results", "w", "results", "worth", "What it was worth.", False),
+        Command("home.results", "w", "place('results')", "worth", "What it was worth.", False),
         Command("home.log", "l,L", "log", "log", "The log of the job.", False),
     )
 
@@ -233,59 +242,17 @@ class HomeScreen(LmsiScreen):
         message.stop()
         await self.run_action(ACTIONS[message.place])
 
-    def action_questions(self) -> None:
-        """Take in a file of questions."""
-        from lmsi_tui.screens.import_questions import ImportScreen
-
-        self.app.push_screen(ImportScreen())
-
-    def action_sample(self) -> None:
-        """The plan of a sampling."""
-        self.post_message(StageAsked(JobKind.SAMPLE))
-
-    def action_vote(self) -> None:
-        """The plan of counting again."""
-        self.post_message(StageAsked(JobKind.VOTE))
-
-    def action_curate(self) -> None:
-        """The plan of a training set."""
-        self.post_message(StageAsked(JobKind.CURATE))
-
-    def action_finetune(self) -> None:
-        """The plan of a fine-tuning."""
-        self.post_message(StageAsked(JobKind.FINETUNE))
-
-    def action_distill(self) -> None:
-        """The plan of a distillation."""
-        self.post_message(StageAsked(JobKind.DISTILL))
-
-    def action_evaluate(self) -> None:
-        """The plan of a measurement."""
-        self.post_message(StageAsked(JobKind.EVALUATE))
-
-    def action_export(self) -> None:
-        """What to export, and where to."""
-        self.post_message(StageAsked(JobKind.EXPORT))
-
-    def action_go(self) -> None:
-        """The plan of the whole loop."""
-        self.post_message(StageAsked(JobKind.ROUND))
+    def action_plan(self, kind: str) -> None:
+        """The plan of a stage, before anything runs."""
+        self.post_message(StageAsked(JobKind(kind)))
 
     def action_now(self, kind: str) -> None:
         """Start a stage with the settings last used."""
         self.post_message(StageAsked(JobKind(kind), at_once=True))
 
-    def action_review(self) -> None:
-        """To the queue."""
-        self.post_message(PlaceAsked("review"))
-
-    def action_training_set(self) -> None:
-        """To the examples."""
-        self.post_message(PlaceAsked("training-set"))
-
-    def action_results(self) -> None:
-        """To what it was worth."""
-        self.post_message(PlaceAsked("results"))
+    def action_place(self, mode: str) -> None:
+        """To another screen."""
+        self.post_message(PlaceAsked(mode))
 
     def action_pause(self) -> None:
         """Pause what runs; go on with what is paused, being paused, or has failed."""

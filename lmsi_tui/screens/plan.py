@@ -155,7 +155,7 @@ class PlanScreen(LmsiScreen, ModalScreen[None]):
     @staticmethod
     def _key_of(kind: JobKind) -> str:
         """The key that asks for a stage on the loop."""
-        found = [one.key for one in commands_of("home") if one.action == str(kind)]
+        found = [one.key for one in commands_of("home") if one.id == f"home.{kind}"]
         return found[0] if found else str(kind)
 
     # Settings.
