@@ -319,6 +319,10 @@ class LmsiApp(App[None]):
         if self._watch is not None:
             self.switch_mode("jobs")
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """What needs a project is not offered without one."""
+        return self._watch is not None or action not in ("home", "jobs", "import")
+
     def action_import(self) -> None:
         """Bring questions into the project."""
         if self._watch is not None:

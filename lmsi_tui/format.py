@@ -33,3 +33,11 @@ def size(count: float) -> str:
             return f"{count:.0f} {unit}"
         count /= 1024
     return f"{count:.1f} GiB"
+
+
+def magnitude(count: int) -> str:
+    """A large number as `480 k`, `1.5 M`, `7.2 B`, as sizes of models are told."""
+    for unit, size_ in ((" B", 10**9), (" M", 10**6)):
+        if count >= size_:
+            return f"{count / size_:.1f}{unit}"
+    return f"{count / 1000:.0f} k" if count >= 1000 else str(count)

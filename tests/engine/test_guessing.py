@@ -14,7 +14,7 @@ from tests.projects import SHARED
 if TYPE_CHECKING:
     from pathlib import Path
 
-FILES = {
+FILES: dict[str, list[dict[str, object]]] = {
     "number": [{"question": "What is 2 + 2?", "answer": "4"}],
     "yes-no": [{"question": "Is it cold?", "answer": True}],
     "choice": [{"question": "Which?", "choices": ["red", "green"], "answer": "A"}],
