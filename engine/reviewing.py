@@ -16,13 +16,15 @@ from store.records import (
     EndReason,
     Path,
     Question,
+    Queue,
     Review,
+    Verdict,
     Vote,
 )
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,22 +85,24 @@ class OpenQuestion:
             case _:
                 return ()
 
-    def same_as(self, answer: str) -> Group | None:
-        """The group that has this answer, written so or otherwise.
+    @property
+    def slow(self) -> bool:
+        """Whether comparing answers may take seconds, because formulas are compared elsewhere."""
+        return self.question.answer_type is AnswerType.MATH
 
-        May take seconds for `MATH`, whose formulas are compared in another process.
-        """
+    def place_of(self, answer: str) -> int | None:
+        """Which group has this answer, written so or otherwise; in a thread where `slow`."""
         for exact in (True, False):
-            for group in self.groups:
+            for place, group in enumerate(self.groups):
                 for one in (group.answer, *group.also):
                     if one == answer or (
                         not exact and equal(self.question.answer_type, one, answer)
                     ):
-                        return group
+                        return place
         return None
 
     def wrong_by(self, audit: Review) -> bool:
-        """Whether an audit says that the vote is wrong; for `MATH` as `same_as`."""
+        """Whether an audit says that the vote is wrong; in a thread where `slow`."""
         return found_wrong(self.question, audit, self.winner, self.ruling)
 
 
@@ -162,6 +166,32 @@ def open_question(
     )
 
 
+def audited(
+    conn: sqlite3.Connection, run_id: int, standing: Iterable[Review]
+) -> dict[int, bool | None]:
+    """Whether the vote was right on each audited question, by its last audit.
+
+    None where the person could not judge. May take seconds for `MATH`.
+
+    Args:
+        conn: the project's store.
+        run_id: whose votes.
+        standing: reviews of that run.
+    """
+    last = {
+        review.question_id: review
+        for review in standing
+        if review.queue is Queue.AUDIT and review.verdict is not Verdict.SAME
+    }
+    found: dict[int, bool | None] = {}
+    for question_id, review in last.items():
+        opened = open_question(conn, run_id, question_id)
+        if opened is not None:
+            skipped = review.verdict is Verdict.SKIP
+            found[question_id] = None if skipped else not opened.wrong_by(review)
+    return found
+
+
 def read_typed(question: Question, text: str) -> str | None:
     """The canonical answer in what a person typed, read as if a path had said it.
 
@@ -172,8 +202,3 @@ def read_typed(question: Question, text: str) -> str | None:
         return None
     found = read(question.answer_type, said, options=question.options, end=EndReason.END).answer
     return found or canonical(question.answer_type, said, question.options)
-
-
-def decided_now(standing: Sequence[Review]) -> Review | None:
-    """The triage decision that holds; None where there is none or the last one was skipped."""
-    return ruling_of(standing).decision

@@ -36,12 +36,20 @@ class Command:
     """One sentence for the help and the palette."""
     shown: bool = True
     """Whether it has a place in the footer."""
+    display: str | None = None
+    """How the footer writes the key, where one stands for several: `1-9`."""
 
     @property
     def binding(self) -> Binding:
         """The binding that Textual knows it by."""
         return Binding(
-            self.key, self.action, self.title, show=self.shown, tooltip=self.help, id=self.id
+            self.key,
+            self.action,
+            self.title,
+            show=self.shown,
+            key_display=self.display,
+            tooltip=self.help,
+            id=self.id,
         )
 
 

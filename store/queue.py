@@ -187,6 +187,14 @@ def size(conn: sqlite3.Connection, run_id: int, scope: Scope) -> int:
     return int(count)
 
 
+def open_votes(conn: sqlite3.Connection, run_id: int) -> int:
+    """How many votes still wait for paths."""
+    ((count,),) = conn.execute(
+        "SELECT count(*) FROM vote WHERE run_id = ? AND decision = 'open'", [run_id]
+    )
+    return int(count)
+
+
 def page(conn: sqlite3.Connection, run_id: int, ids: Sequence[int]) -> list[Row]:
     """The lines of these questions, in the order of `ids`; those without a vote are left out."""
     asked = json.dumps(list(ids))

@@ -105,16 +105,16 @@ class PathGroup(VerticalScroll, can_focus=True, inherit_bindings=False):
         self.border_subtitle = content(f"path {path.place} of {path.of}" if path.place else "")
         at = path.marked
         _fill(before, path.steps if at is None else path.steps[:at])
-        _fill(marked, () if at is None else path.steps[at : at + 1], " ◂ first difference")
+        _fill(marked, () if at is None else path.steps[at : at + 1], "  ◂ first difference")
         _fill(after, () if at is None else path.steps[at + 1 :])
         note.update(Content(printable(path.note)))
         note.display = bool(path.note)
 
 
 def _fill(part: Static, steps: tuple[str, ...], label: str = "") -> None:
-    """Put steps into a part of the pane; hide it when there are none."""
+    """Put steps into a part of the pane, each on its own line; hide it when there are none."""
     part.display = bool(steps)
-    text = "".join(steps).strip("\n").rstrip()
+    text = "\n".join(filter(None, (step.strip() for step in steps)))
     cut = len(text) - _LONGEST
-    said = content(text[:_LONGEST].lstrip() + (_CUT.format(cut) if cut > 0 else ""))
+    said = content(text[:_LONGEST] + (_CUT.format(cut) if cut > 0 else ""))
     part.update(said.append(Content.styled(label, "$accent not bold")) if label else said)
