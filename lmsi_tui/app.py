@@ -26,7 +26,7 @@ from lmsi_tui.messages import (
     TextOpened,
 )
 from lmsi_tui.pager import read_elsewhere
-from lmsi_tui.text import printable
+from lmsi_tui.text import plain, printable
 from lmsi_tui.theme import THEMES
 from lmsi_tui.watch import LOOK_SECONDS, Watch
 from store import jobs
@@ -318,6 +318,20 @@ class LmsiApp(App[None]):
         """All jobs."""
         if self._watch is not None:
             self.switch_mode("jobs")
+
+    async def action_quit(self) -> None:
+        """Leave; what runs goes on, and that is said."""
+        running = jobs.unfinished(self.conn) if self._watch is not None else []
+        if not running:
+            self.exit()
+            return
+        job = running[0]
+        self.exit(
+            message=plain(
+                f"Job {job.id} ({job.kind}) goes on without the app: "
+                f"`lmsi-tui {self.project.folder}` shows it again."
+            )
+        )
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """What needs a project is not offered without one."""

@@ -21,14 +21,14 @@ PROGRAM = (sys.executable, "-P", "-m", "lmsi_tui")
 Event = dict[str, Any]
 
 
-async def ask(*arguments: str) -> list[Event]:
+async def ask(command: str, *arguments: str) -> list[Event]:
     """Run a command with `--json` and give its events; ended with whoever waits for it.
 
     Raises:
         BadInput, WorkFailed: as the command says it.
     """
     process = await asyncio.create_subprocess_exec(
-        *PROGRAM, *arguments, "--json", stdin=DEVNULL, stdout=PIPE, stderr=PIPE
+        *PROGRAM, command, "--json", *arguments, stdin=DEVNULL, stdout=PIPE, stderr=PIPE
     )
     try:
         said, complained = await process.communicate()

@@ -130,7 +130,7 @@ class FormScreen(ModalScreen[Answer], Generic[Answer]):
         try:
             await asyncio.sleep(PAUSE_SECONDS)
             self.say("Looking …")
-            self.say(self.told(await ask(*arguments, "--preview")))
+            self.say(self.told(await ask(arguments[0], "--preview", *arguments[1:])))
         except LmsiError as failure:
             self.say(in_the_form(str(failure)), wrong=True)
 
