@@ -13,7 +13,7 @@ from engine import statistics
 from engine.evaluation import methods_of
 from engine.progress import MEASURING, SAMPLING, TRAINING
 from engine.yields import curve, histogram, saved_share
-from lmsi_tui.flow import Flow, pool_run, read_flow
+from lmsi_tui.flow import Flow, Pool, read_flow, read_pool
 from lmsi_tui.series import Series, grown
 from lmsi_tui.widgets.evaluation_pane import Accuracy, EvaluationSnapshot
 from lmsi_tui.widgets.line_chart import thinned
@@ -74,13 +74,14 @@ def read_home(conn: sqlite3.Connection, project: Project, before: Series) -> Hom
     job = current(known)
     doing = doing_of(job) if job is not None else None
     series = grown(before, conn, job) if job is not None else Series()
-    flow = read_flow(conn, project, job, doing)
+    pool = read_pool(conn, project)
+    flow = read_flow(conn, project, pool, job, doing)
     return Home(
         flow=flow,
         job=job,
         waiting=sum(one.state is JobState.QUEUED for one in known if one is not job),
         doing=doing,
-        picture=_picture(conn, project, job, doing, series),
+        picture=_picture(conn, project, pool, job, doing, series),
         series=series,
     )
 
@@ -111,6 +112,7 @@ def doing_of(job: Job) -> JobKind:
 def _picture(
     conn: sqlite3.Connection,
     project: Project,
+    pool: Pool,
     job: Job | None,
     doing: JobKind | None,
     series: Series,
@@ -119,17 +121,16 @@ def _picture(
         return training(project, job, doing, series)
     if doing is JobKind.EVALUATE and job is not None:
         return evaluation(conn, job, series)
-    return sampling(conn, project, job if doing is JobKind.SAMPLE else None, series)
+    return sampling(conn, pool, job if doing is JobKind.SAMPLE else None, series)
 
 
 def sampling(
-    conn: sqlite3.Connection, project: Project, job: Job | None, series: Series
+    conn: sqlite3.Connection, pool: Pool, job: Job | None, series: Series
 ) -> SamplingSnapshot | None:
     """The pool's run; None before the first."""
-    run = pool_run(conn, project)
+    run, alike = pool.run, pool.alike
     if run is None:
         return None
-    alike = votes.likes(conn, run.id)
     settled = sum(one.votes for one in alike if one.decision is not Decision.OPEN)
     total = sum(one.count for one in questions.counts(conn) if one.split is Split.POOL)
     drawn = sum(one.drawn * one.votes for one in alike)
