@@ -56,7 +56,7 @@ def entries_of(folder: Path, wanted: Wanted) -> tuple[Entry, ...]:
     try:
         with os.scandir(folder) as scan:
             for _, one in zip(range(MOST), scan, strict=False):
-                if printable(one.name) == one.name and "\n" not in one.name:
+                if printable(one.name) == one.name and not {"\n", "\t"} & set(one.name):
                     entry = _entry(Path(one.path), wanted)
                     if entry.folder or entry.fits:
                         found.append(entry)

@@ -57,3 +57,8 @@ async def until(pilot: Pilot[None], holds: Callable[[], bool]) -> None:
     async with asyncio.timeout(PATIENCE):
         while not holds():
             await pilot.pause()
+
+
+def notices(pilot: Pilot[None]) -> list[str]:
+    """What the app has told in the corner of the screen."""
+    return [one.message for one in pilot.app._notifications]
