@@ -101,18 +101,13 @@ FEW = 5
 
 def fewest(counts: Counter[str], drawn: int, rule: EarlyStop, threshold: str, cap: int) -> int:
     """By trying every way in which the missing paths can come out."""
+    needed = kept_needed(FEW, threshold)
     start = tuple(sorted(counts.items()))
     states = {start}
     for more in range(FEW - drawn + 1):
         for state in states:
             decision = voting._decide(
-                Counter(dict(state)),
-                drawn + more,
-                FEW,
-                kept_needed(FEW, threshold),
-                cap,
-                rule,
-                0.01,
+                Counter(dict(state)), drawn + more, FEW, needed, cap, rule, 0.01
             )
             if decision is not Decision.OPEN:
                 return more
