@@ -67,6 +67,10 @@ class EvaluationPane(Picture[EvaluationSnapshot]):
         if not one.rows:
             lines.append(Content.styled("Nothing was measured yet.", "$text-muted"))
         names = min(24, max((len(row.model) for row in one.rows), default=0))
+        # One scale for all rows, or what lies below each other could not be compared.
+        scale = min(
+            44, width - names - 26 - max((len(_so_far(row)) for row in one.rows), default=0)
+        )
         way = None
         for row in one.rows:
             if row.way != way:
@@ -74,7 +78,7 @@ class EvaluationPane(Picture[EvaluationSnapshot]):
                 if lines and lines[-1].plain:
                     lines.append(Content(""))
                 lines.append(Content.styled(f"{way} (n {row.n:,})", "bold $text-muted"))
-            lines.append(_row(row, names, width))
+            lines.append(_row(row, names, scale))
         if one.rows:
             lines += [Content(""), Content.styled("in %, with 95 % intervals", "$text-muted")]
         return lines
@@ -93,17 +97,19 @@ def _progress(one: EvaluationSnapshot, width: int) -> Content:
     )
 
 
-def _row(row: Accuracy, names: int, width: int) -> Content:
+def _so_far(row: Accuracy) -> str:
+    return f" of {row.n:,} so far" if row.so_far else ""
+
+
+def _row(row: Accuracy, names: int, scale: int) -> Content:
     numbers = f" {percent(row.share):>5}  {percent(row.low):>5} to {percent(row.high):<5}"
-    said = f" of {row.n:,} so far" if row.so_far else ""
-    room = width - names - len(numbers) - len(said) - 4
     style = "$accent" if row.so_far else "$primary"
     return Content.assemble(
         f"{snippet(row.model, names):<{names}}",
         (numbers, "bold" if row.so_far else ""),
         "  ",
-        (_interval(row, min(room, 44)) if room >= 10 else "", style),
-        (said, "$accent"),
+        (_interval(row, scale) if scale >= 10 else "", style),
+        (_so_far(row), "$accent"),
     )
 
 
