@@ -28,10 +28,10 @@ def split_steps(text: str) -> tuple[str, ...]:
     """
     if not text:
         return ()
-    start = len(text) - len(text.lstrip())
+    end = len(text.rstrip())
     cuts = [0]
-    for found in _BOUNDARY.finditer(text, start):
-        if text[cuts[-1] : found.end()].strip() and found.end() < len(text):
+    for found in _BOUNDARY.finditer(text):
+        if text[cuts[-1] : found.end()].strip() and found.end() < end:
             cuts.append(found.end())
     return tuple(text[a:b] for a, b in itertools.pairwise([*cuts, len(text)]))
 

@@ -35,12 +35,12 @@ class AnswerInput(ModalScreen[str | None]):
 
     NAME = "answer"
     BINDINGS: ClassVar = [Binding("escape", "leave", "leave")]
-    DEFAULT_CSS = """
+    # Not DEFAULT_CSS: what all dialogs share, in app.tcss, comes before that.
+    CSS = """
     AnswerInput {
         align: center bottom;
         background: $background 30%;
         & > .dialog { width: 100%; max-width: 100%; padding: 0 1; margin-bottom: 1; }
-        & Input { border: none; height: 1; padding: 0; background: $surface; }
         & #reading { height: auto; }
     }
     """
@@ -58,7 +58,7 @@ class AnswerInput(ModalScreen[str | None]):
         with Vertical(classes="dialog") as dialog:
             dialog.border_title = "the right answer"
             dialog.border_subtitle = "enter takes it   escape leaves"
-            yield Input(self._typed, select_on_focus=False)
+            yield Input(self._typed, select_on_focus=False, compact=True)
             yield Static(self._reading(self._typed), id="reading", markup=False)
 
     def _reading(self, typed: str) -> Content:

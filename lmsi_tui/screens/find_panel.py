@@ -35,7 +35,8 @@ class FindPanel(ModalScreen[Wanted | None]):
         Binding("escape", "leave", "leave"),
         Binding("ctrl+r", "reset", "as usual"),
     ]
-    DEFAULT_CSS = """
+    # Not DEFAULT_CSS: what all dialogs share, in app.tcss, comes before that.
+    CSS = """
     FindPanel {
         & > .dialog { width: 72; padding: 1; }
         & Horizontal { height: 1; }

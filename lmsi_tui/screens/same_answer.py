@@ -25,7 +25,8 @@ class SameAnswer(ModalScreen[tuple[int, int] | None]):
         Binding("escape,m,q", "leave", "leave"),
         *(Binding(str(key), f"mark({key - 1})", show=False) for key in range(1, 10)),
     ]
-    DEFAULT_CSS = """
+    # Not DEFAULT_CSS: what all dialogs share, in app.tcss, comes before that.
+    CSS = """
     SameAnswer {
         & > .dialog { width: 60; padding: 0 1; }
         & OptionList { height: auto; max-height: 16; }
