@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ async def driven(
     *,
     size: tuple[int, int] = SIZE,
     heard: list[Message] | None = None,
+    now: float | None = None,
 ) -> AsyncIterator[Pilot[None]]:
     """The app on a project, its first reading done, toasts shown as a person would see them.
 
@@ -36,8 +38,10 @@ async def driven(
         place: the mode to begin in.
         size: columns and rows.
         heard: takes every message that the app's widgets get.
+        now: what the app takes for the time, always; None is the real one.
     """
-    app = LmsiApp(project, place=place)
+    clock = time.time if now is None else lambda: now
+    app = LmsiApp(project, place=place, now=clock)
     hook = heard.append if heard is not None else None
     async with app.run_test(size=size, notifications=True, message_hook=hook) as pilot:
         await settled(pilot)
