@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import App, SuspendNotSupported
@@ -37,12 +38,15 @@ from store.schema import ensure_schema
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from textual.screen import Screen
 
     from engine.project import Project, Settings
     from store.records import Job
+
+KEYS_SECONDS = 0.5
+"""When a person's own keys are looked at, after the start."""
 
 LONG_JOB = 60.0
 """Seconds after which the end of a job is told on every screen, and rings."""
@@ -149,9 +153,27 @@ class LmsiApp(App[None]):
             config = read_config()
         except BadInput as failure:
             config = Config()
-            self.notify(printable(str(failure)), severity="warning", timeout=12, markup=False)
+            self._warn(str(failure))
         self.theme = config.theme if config.theme in self.available_themes else DEFAULT_THEME
-        self.set_keymap(dict(config.keys))
+        if config.theme not in self.available_themes:
+            known = ", ".join(theme.name for theme in THEMES)
+            self._warn(f"There is no theme {config.theme!r}; there are {known} and Textual's own.")
+        if config.keys:
+            from lmsi_tui.keys import keymap_of
+
+            self.set_keymap(keymap_of(config.keys))
+            # To judge them takes every screen, which the first one need not wait for.
+            self.set_timer(KEYS_SECONDS, partial(self._judge_keys, config.keys))
+
+    def _judge_keys(self, keys: Mapping[str, str]) -> None:
+        from lmsi_tui.keys import wrong_keys
+
+        commands.load_all()
+        for sentence in wrong_keys(keys):
+            self._warn(sentence)
+
+    def _warn(self, sentence: str) -> None:
+        self.notify(printable(sentence), severity="warning", timeout=12, markup=False)
 
     # The project.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from textual.binding import Binding
 from textual.command import DiscoveryHit, Hit, Provider
@@ -16,8 +16,10 @@ from textual.command import DiscoveryHit, Hit, Provider
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from textual.app import App
     from textual.binding import BindingType
     from textual.command import Hits
+    from textual.screen import Screen
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ class Command:
 
 
 APP = (
-    Command("app.help", "question_mark", "help", "help", "What every key of this screen does."),
+    Command("app.help", "question_mark,f1", "help", "help", "What every key of this screen does."),
     Command("app.home", "escape", "home", "home", "Back to the loop.", shown=False),
     Command("app.jobs", "j", "jobs", "jobs", "All jobs, their logs, cancel and restart."),
     Command("app.theme", "ctrl+t", "next_theme", "theme", "Another theme.", shown=False),
@@ -77,26 +79,73 @@ def commands_of(screen: str) -> tuple[Command, ...]:
     return (*SCREENS.get(screen, ()), *APP)
 
 
+def load_all() -> None:
+    """Import every screen, so that every command is declared; the app does it only when asked."""
+    from lmsi_tui.screens import (  # noqa: F401 - each declares its commands
+        demo,
+        flips,
+        home,
+        import_questions,
+        jobs,
+        new_project,
+        plan,
+        question_paths,
+        results,
+        review,
+        training_set,
+        welcome,
+    )
+
+
+def keys_of(screen: Screen[Any]) -> dict[str, str]:
+    """The keys of each command that works on a screen now, as they are shown, by its id."""
+    keys: dict[str, list[str]] = {}
+    for active in screen.active_bindings.values():
+        if active.binding.id:
+            shown = screen.app.get_key_display(active.binding)
+            keys.setdefault(active.binding.id, []).append(shown)
+    return {id_: " ".join(dict.fromkeys(shown)) for id_, shown in keys.items()}
+
+
 class PaletteCommands(Provider):
     """The commands of the current screen, for the palette."""
 
     def _commands(self) -> Iterable[Command]:
-        return commands_of(str(getattr(self.screen, "NAME", "")))
+        name = str(getattr(self.screen, "NAME", ""))
+        for command in commands_of(name):
+            action = command.action.partition("(")[0].removeprefix("app.")
+            if self._owner(command).check_action(action, ()):
+                yield command
+
+    def _owner(self, command: Command) -> App[object] | Screen[Any]:
+        ours = command in APP or command.action.startswith("app.")
+        return self.app if ours else self.screen
 
     async def discover(self) -> Hits:
         """Every command, before anything is typed."""
+        keys = keys_of(self.screen)
         for command in self._commands():
             yield DiscoveryHit(
-                command.help, partial(self._run, command), text=command.help, help=command.key
+                command.help,
+                partial(self._run, command),
+                text=command.help,
+                help=f"{command.title} · {keys.get(command.id, command.key)}",
             )
 
     async def search(self, query: str) -> Hits:
         """The commands whose words fit."""
         matcher = self.matcher(query)
+        keys = keys_of(self.screen)
         for command in self._commands():
             words = f"{command.title}: {command.help}"
             if (score := matcher.match(words)) > 0:
-                yield Hit(score, matcher.highlight(words), partial(self._run, command))
+                yield Hit(
+                    score,
+                    matcher.highlight(words),
+                    partial(self._run, command),
+                    text=command.help,
+                    help=keys.get(command.id, command.key),
+                )
 
     async def _run(self, command: Command) -> None:
-        await self.screen.run_action(command.action)
+        await self.app.run_action(command.action, default_namespace=self._owner(command))
