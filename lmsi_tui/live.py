@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from engine import statistics
 from engine.evaluation import methods_of
+from engine.launch import is_alive
 from engine.progress import MEASURING, SAMPLING, TRAINING
 from engine.yields import curve, histogram, saved_share
 from lmsi_tui.flow import Flow, Pool, read_flow, read_pool
@@ -174,9 +175,10 @@ def training(project: Project, job: Job, doing: JobKind, series: Series) -> Trai
 
 
 def _memory(job: Job) -> int | None:
+    """Bytes that the job's worker holds; None when it does not live any more."""
     import psutil
 
-    if job.pid is None:
+    if job.pid is None or job.started_ticks is None or not is_alive(job.pid, job.started_ticks):
         return None
     try:
         return int(psutil.Process(job.pid).memory_info().rss)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 from textual.widgets import Static
 
+from engine.launch import process_start
 from engine.project import Settings, create_project
 from lmsi_tui.flow import Place, Sign
 from lmsi_tui.live import doing_of
@@ -323,6 +325,8 @@ async def test_a_training_shows_its_pane(project: Project) -> None:
     job = begin(project, JobKind.FINETUNE)
     with connect(project.database) as conn:
         learn(conn, job, 80, 120, 1.4, 0.4)
+        me = (os.getpid(), process_start(os.getpid()), job.id)
+        conn.execute("UPDATE job SET pid = ?, started_ticks = ? WHERE id = ?", me)
     async with driven(project, now=NOW) as pilot:
         pane = home(pilot).query_one(TrainingPane)
         assert pane.display
