@@ -122,6 +122,7 @@ class LmsiApp(App[None]):
         self._watch: Watch | None = None
         self._lives: Lives | None = None
         self._states: dict[int, JobState] = {}
+        self._given_theme: str | None = None
         self.fault: Exception | None = None
         """What ended the app against everybody's will; whoever started it tells."""
 
@@ -154,7 +155,8 @@ class LmsiApp(App[None]):
         except BadInput as failure:
             config = Config()
             self._warn(str(failure))
-        self.theme = config.theme if config.theme in self.available_themes else DEFAULT_THEME
+        theme = config.theme if config.theme in self.available_themes else DEFAULT_THEME
+        self._given_theme = self.theme = theme
         if config.theme not in self.available_themes:
             known = ", ".join(theme.name for theme in THEMES)
             self._warn(f"There is no theme {config.theme!r}; there are {known} and Textual's own.")
@@ -374,13 +376,6 @@ class LmsiApp(App[None]):
 
     def watch_theme(self, theme: str) -> None:
         """Remember the theme that a person has chosen."""
-        if self.is_running and self.screen_stack and theme != read_theme():
+        if self._given_theme not in (None, theme):
+            self._given_theme = theme
             remember(theme=theme)
-
-
-def read_theme() -> str:
-    """The theme that is written in the configuration."""
-    try:
-        return read_config().theme
-    except BadInput:
-        return DEFAULT_THEME
