@@ -223,7 +223,7 @@ class TrainingSetScreen(LmsiScreen):
     def on_line_list_chosen(self, message: LineList.Chosen) -> None:
         """Read the example: the text takes the keys."""
         message.stop()
-        self.query_one("#text").focus()
+        self.query_one("#whole").focus()
 
     def _show(self) -> None:
         facts, position = self.facts, self._position()

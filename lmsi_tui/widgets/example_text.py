@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from textual.containers import VerticalScroll
+from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
@@ -40,13 +40,14 @@ class Shown:
     """(model, most tokens) of each model that would leave it out for its length."""
 
 
-class ExampleText(VerticalScroll):
+class ExampleText(Vertical):
     """The text of one example, begun at its own question: worked examples lie above."""
 
     DEFAULT_CSS = """
     ExampleText { height: 1fr; }
-    ExampleText > #told { height: auto; padding-bottom: 1; }
-    ExampleText > #shared, ExampleText > #own { height: auto; }
+    ExampleText > #told { height: auto; max-height: 50%; padding-bottom: 1; }
+    ExampleText > #whole { height: 1fr; scrollbar-size-vertical: 1; }
+    ExampleText #shared, ExampleText #own { height: auto; }
     """
 
     shown: Shown | None = None
@@ -55,28 +56,26 @@ class ExampleText(VerticalScroll):
     def compose(self) -> ComposeResult:
         """What is told, then the worked examples, then what belongs to this example."""
         yield Static(id="told", markup=False)
-        yield Static(id="shared", markup=False)
-        yield Static(id="own", markup=False)
+        with VerticalScroll(id="whole"):
+            yield Static(id="shared", markup=False)
+            yield Static(id="own", markup=False)
 
     def show(self, shown: Shown | None, *, boundaries: bool) -> None:
         """Show another example, or none."""
-        same = shown is not None and self.shown is not None
-        same = same and shown.example.id == self.shown.example.id  # type: ignore[union-attr]
         self.shown, self.boundaries = shown, boundaries
         parts = (Content(""),) * 3
         if shown is not None:
             parts = (told(shown, boundaries), *drawn(shown, boundaries))
         for name, part in zip(("told", "shared", "own"), parts, strict=True):
             self.query_one(f"#{name}", Static).update(part)
-        if not same:
-            self.call_after_refresh(self._begin)
+        self.call_after_refresh(self._begin)
 
     def _begin(self) -> None:
         """Go to the top, or to the question where worked examples would hide it."""
-        own = self.query_one("#own", Static)
+        own, whole = self.query_one("#own"), self.query_one("#whole")
         above = own.virtual_region.y
-        fits = above + own.virtual_region.height <= self.scrollable_content_region.height
-        self.scroll_to(y=0 if fits else above, animate=False)
+        fits = above + own.virtual_region.height <= whole.scrollable_content_region.height
+        whole.scroll_to(y=0 if fits else above, animate=False)
 
 
 def origin_facts(origin: Origin, model: str) -> tuple[str, ...]:

@@ -201,6 +201,7 @@ def _notes(facts: SetFacts) -> list[tuple[str, str]]:
                 "$text-muted",
             )
         )
+    fitting: dict[int, list[str]] = {}
     for one in facts.learners:
         if one.reason is not None:
             notes.append((one.reason, "$text-muted"))
@@ -213,9 +214,11 @@ def _notes(facts: SetFacts) -> list[tuple[str, str]]:
                 )
             )
         elif one.limit is not None:
-            notes.append(
-                (f"✓ All fit into the {one.limit:,} tokens of {one.name}.", "$text-success")
-            )
+            fitting.setdefault(one.limit, []).append(one.name)
+    for limit, learners in fitting.items():
+        notes.append(
+            (f"✓ All fit into the {limit:,} tokens of {', '.join(learners)}.", "$text-success")
+        )
     names = ", ".join(facts.trained)
     notes.append(
         (

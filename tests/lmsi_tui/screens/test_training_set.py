@@ -11,7 +11,6 @@ from engine import encoding
 from lmsi_tui.messages import TextCopied, TextOpened
 from lmsi_tui.screens.question_paths import QuestionPaths
 from lmsi_tui.screens.training_set import TrainingSetScreen
-from lmsi_tui.widgets.example_text import ExampleText
 from lmsi_tui.widgets.line_list import LineList
 from store import examples, paths
 from store.connection import connect
@@ -86,6 +85,20 @@ async def test_the_newest_set_is_shown_with_its_formats_and_who_was_trained_on_i
         assert words(pilot, "shared") + "\n" + words(pilot, "own") == (
             rows[0].prompt + rows[0].completion + "<|end|>"
         )
+
+
+async def test_an_example_is_begun_at_its_question_below_the_worked_examples(
+    project: Project,
+) -> None:
+    async with driven(project, PLACE, size=(80, 30)) as pilot:
+        pane, own = (pilot.app.screen.query_one(name) for name in ("#whole", "#own"))
+        for keys in ([], ["b"], ["down"], ["b"]):
+            await press(pilot, *keys)
+            assert own.region.bottom <= pane.region.bottom
+        assert pane.scroll_offset.y > 0
+        await press(pilot, "f", "f")  # direct answers, which are short
+        await press(pilot, "f")
+        assert pane.scroll_offset.y == 0
 
 
 async def test_an_example_says_where_it_came_from(project: Project) -> None:
@@ -236,7 +249,7 @@ async def test_enter_and_the_mouse_choose(project: Project) -> None:
         assert "example 3" in str(pilot.app.screen.query_one("#text").border_title)
         await pilot.click("#lines", offset=(10, 4))
         await settled(pilot)
-        assert pilot.app.focused is pilot.app.screen.query_one(ExampleText)
+        assert pilot.app.focused is pilot.app.screen.query_one("#whole")
 
 
 async def test_a_set_that_is_chosen_meanwhile_appears_and_a_cursor_stays(project: Project) -> None:
