@@ -159,7 +159,9 @@ def training(project: Project, job: Job, doing: JobKind, series: Series) -> Trai
     at_work = job.state in AT_WORK
     is_training = job.message.startswith(TRAINING)
     pace = series.seconds_per_step
-    step, steps = (job.done, job.total) if is_training or job.total else (0, 0)
+    step, steps = job.done, job.total
+    if not steps and (loss := series.points.get("loss")):
+        step = steps = int(loss[-1][0])  # what comes after the last step has no count of its own
     return TrainingSnapshot(
         title=job.message,
         step=step,
@@ -196,9 +198,8 @@ def evaluation(conn: sqlite3.Connection, job: Job, series: Series) -> Evaluation
     running = _so_far(conn, run, known) if run is not None else ()
     each = run.m if run is not None else 1
     return EvaluationSnapshot(
-        title=job.message if job.state is not JobState.DONE else "",
         done=job.done,
-        total=job.total,
+        total=job.total if job.state is not JobState.DONE else 0,
         paths_per_second=rate,
         seconds_left=(job.total - job.done) * each / rate if rate else None,
         rows=_rows(conn, known, running),

@@ -144,7 +144,7 @@ class HomeScreen(LmsiScreen):
                 yield SamplingPane()
                 yield TrainingPane()
                 yield EvaluationPane()
-        yield Footer()
+        yield Footer(compact=True)
 
     def on_mount(self) -> None:
         """Listen, and look now and then whether a worker that is silent has died."""
