@@ -9,11 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from engine import statistics
-from engine.evaluation import methods_of
 from engine.launch import is_alive
 from engine.progress import MEASURING, SAMPLING, TRAINING
-from engine.yields import curve, histogram, saved_share
 from lmsi_tui.flow import Flow, Pool, read_flow, read_pool
 from lmsi_tui.series import Series, grown
 from lmsi_tui.widgets.evaluation_pane import Accuracy, EvaluationSnapshot
@@ -129,6 +126,8 @@ def sampling(
     conn: sqlite3.Connection, pool: Pool, job: Job | None, series: Series
 ) -> SamplingSnapshot | None:
     """The pool's run; None before the first."""
+    from engine.yields import curve, histogram, saved_share
+
     run, alike = pool.run, pool.alike
     if run is None:
         return None
@@ -231,6 +230,8 @@ def _so_far(conn: sqlite3.Connection, run: Run, known: list[Model]) -> tuple[Acc
     if any(one.answer_type is AnswerType.MATH for one in asked.values()):
         return ()
     from engine.answers import equal
+    from engine.evaluation import methods_of
+    from engine.statistics import wilson
 
     name = next(model.name for model in known if model.id == run.model_id)
     answered = paths.answers_by_question(conn, run.id, gold)
@@ -249,7 +250,7 @@ def _so_far(conn: sqlite3.Connection, run: Run, known: list[Model]) -> tuple[Acc
             and any(equal(asked[id_].answer_type, answer, one) for one in gold[id_])
             for id_, answer in answers.items()
         )
-        low, high = statistics.wilson(right, len(answers))
+        low, high = wilson(right, len(answers))
         way = _way(run.split, method, run.m)
         found.append(Accuracy(name, way, len(answers), right, low, high, so_far=True))
     return tuple(found)

@@ -157,6 +157,10 @@ class HomeScreen(LmsiScreen):
         if self.is_current and job is not None and job.state in AT_WORK:
             self.reload()
 
+    def on_resize(self) -> None:
+        """The palette has no place in the footer of a small terminal; its key works there, too."""
+        self.query_one(Footer).show_command_palette = self.size.width >= 100
+
     # Reading and showing.
 
     def reload(self) -> None:

@@ -101,7 +101,8 @@ def _so_far(row: Accuracy) -> str:
 
 
 def _row(row: Accuracy, names: int, scale: int) -> Content:
-    numbers = f" {percent(row.share):>5}  {percent(row.low):>5} to {percent(row.high):<5}"
+    interval = f"{percent(row.low)}–{percent(row.high)}"
+    numbers = f" {percent(row.share):>5}  {interval:<10}"
     style = "$accent" if row.so_far else "$primary"
     return Content.assemble(
         f"{snippet(row.model, names):<{names}}",

@@ -195,8 +195,8 @@ def test_measuring_shows_the_model_before_beside_what_is_right_so_far() -> None:
     assert "30/60 settled" in said
     (before,) = [line for line in said.split("\n") if line.startswith("maple-1b/base")]
     (now,) = [line for line in said.split("\n") if line.startswith("maple-1b/lmsi")]
-    assert " 63.3   50.7 to 74.4" in before
-    assert " 80.0   62.0 to 90.0" in now
+    assert " 63.3  50.7–74.4" in before
+    assert " 80.0  62.0–90.0" in now
     assert now.endswith("of 30 so far")
     assert before.index("●") < now.index("●")
 
