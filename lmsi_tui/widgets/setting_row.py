@@ -9,7 +9,7 @@ from textual.containers import Horizontal, Vertical
 from textual.message import Message
 from textual.widgets import Input, Static
 
-from lmsi_tui.text import content
+from lmsi_tui.text import content, printable
 from lmsi_tui.widgets.choice import Choice
 
 if TYPE_CHECKING:
@@ -67,6 +67,8 @@ class SettingRow(Vertical):
         super().__init__()
         self.setting = setting
         self._text = shown(setting.value)
+        if not setting.choices:
+            self._text = printable(self._text)  # a name from a file; unedited, it stays as it is
 
     def compose(self) -> ComposeResult:
         """Name, field and meaning on one line, the complaint below."""
