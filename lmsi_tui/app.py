@@ -27,6 +27,8 @@ from lmsi_tui.messages import (
     TextOpened,
 )
 from lmsi_tui.pager import read_elsewhere
+from lmsi_tui.states import title
+from lmsi_tui.telling import last_word
 from lmsi_tui.text import plain, printable
 from lmsi_tui.theme import THEMES
 from lmsi_tui.watch import LOOK_SECONDS, Watch
@@ -254,13 +256,14 @@ class LmsiApp(App[None]):
         if job.state is JobState.FAILED:
             self.notify(
                 printable(job.error or ""),
-                title=f"{job.kind} failed",
+                title=f"{title(job.kind)} failed",
                 severity="error",
                 timeout=20,
                 markup=False,
             )
         elif job.state is JobState.DONE:
-            self.notify(f"{job.kind} is done.", markup=False)
+            words = f"{title(job.kind)} is done. {last_word(job)}"
+            self.notify(printable(words), markup=False)
         else:
             return
         if job.finished_at and job.finished_at - job.created_at >= LONG_JOB:
