@@ -184,12 +184,16 @@ class Session:
         return sum(last) / len(last) if last else None
 
     def words(self, left: int) -> str:
-        """Decisions, their pace, and what is left of time: `12 decided  9.4/min  ~3 min left`."""
+        """Decisions, pace, and what is left: `12 decided  9.4/min  29 left  ~3 min`."""
+        parts = []
         seconds = self.seconds
-        if seconds is None:
-            return ""
-        said = f"{len(self._made)} decided  {60 / max(seconds, 0.1):.1f}/min"
-        return f"{said}  {_rough(left * seconds)} left" if left else said
+        if seconds is not None:
+            parts += [f"{len(self._made):,} decided", f"{60 / max(seconds, 0.1):.1f}/min"]
+        if left:
+            parts.append(f"{left:,} left")
+            if seconds is not None:
+                parts.append(_rough(left * seconds))
+        return "  ".join(parts)
 
 
 def _rough(seconds: float) -> str:

@@ -35,7 +35,14 @@ COMMANDS = (
         "The path before it.",
         shown=False,
     ),
-    Command("review.group", "g", "group", "group", "Another answer's paths in this pane."),
+    Command(
+        "review.group",
+        "g",
+        "group",
+        "group",
+        "Another answer's paths in this pane, so that every answer can be seen.",
+        shown=False,
+    ),
     Command("review.left", "left", "pane('left')", "left", "Choose the left pane.", shown=False),
     Command(
         "review.right", "right", "pane('right')", "right", "Choose the right pane.", shown=False
