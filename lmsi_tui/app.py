@@ -6,6 +6,7 @@ a person wants and shows what the store says.
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from contextlib import ExitStack
 from functools import partial
@@ -39,7 +40,6 @@ from store.records import JobState
 from store.schema import ensure_schema
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Callable, Mapping
 
     from textual.screen import Screen
@@ -117,6 +117,10 @@ class LmsiApp(App[None]):
         now: seconds since the epoch, for everything that is shown as a duration.
         """
         super().__init__()
+        for theme in THEMES:
+            self.register_theme(theme)
+        # Before the first style is computed: a theme that comes later computes all of them again.
+        self.set_reactive(App.theme, DEFAULT_THEME)
         self.now = now
         self.store_changed: Signal[None] = Signal(self, "store-changed")
         self._wanted, self._place = project, place
@@ -125,13 +129,12 @@ class LmsiApp(App[None]):
         self._lives: Lives | None = None
         self._states: dict[int, JobState] = {}
         self._given_theme: str | None = None
+        self._complained = ""
         self.fault: Exception | None = None
         """What ended the app against everybody's will; whoever started it tells."""
 
     def on_mount(self) -> None:
-        """Themes and keys, then the project or the welcome screen."""
-        for theme in THEMES:
-            self.register_theme(theme)
+        """Theme and keys, then the project or the welcome screen."""
         self._configure()
         if self._wanted is None:
             from lmsi_tui.screens.welcome import WelcomeScreen
@@ -231,8 +234,18 @@ class LmsiApp(App[None]):
                 self._tell_ends()
                 self.store_changed.publish(None)
             self._keep_working()
-        except LmsiError as failure:
-            self.notify(printable(str(failure)), severity="error", timeout=12, markup=False)
+            self._complained = ""
+        except (LmsiError, sqlite3.Error) as failure:
+            if str(failure) != self._complained:  # it looks again in half a second
+                self._complained = str(failure)
+                self._complain(failure)
+
+    def _complain(self, failure: Exception) -> None:
+        """Tell in one sentence what could not be done; the app goes on."""
+        words = str(failure)
+        if isinstance(failure, sqlite3.Error):
+            words = f"The project's database cannot be used: {failure}."
+        self.notify(printable(words), severity="error", timeout=12, markup=False)
 
     def _keep_working(self) -> None:
         """Start a worker where a job waits for one: a killed one is followed by another."""
@@ -287,8 +300,8 @@ class LmsiApp(App[None]):
                 job, attached = jobs.enqueue(self.conn, message.kind, message.params)
             self._lives = Lives(self.project)
             ensure_worker(self.project.folder)
-        except LmsiError as failure:
-            self.notify(printable(str(failure)), severity="error", timeout=12, markup=False)
+        except (LmsiError, sqlite3.Error) as failure:
+            self._complain(failure)
             return
         self._states.setdefault(job.id, job.state)
         said = "goes on" if attached else "is queued"
@@ -306,8 +319,8 @@ class LmsiApp(App[None]):
                     jobs.wish(self.conn, message.job_id, message.state)
             self._lives = Lives(self.project)
             ensure_worker(self.project.folder)
-        except LmsiError as failure:
-            self.notify(printable(str(failure)), severity="error", timeout=12, markup=False)
+        except (LmsiError, sqlite3.Error) as failure:
+            self._complain(failure)
         self.store_changed.publish(None)
 
     def on_place_asked(self, message: PlaceAsked) -> None:
@@ -332,7 +345,7 @@ class LmsiApp(App[None]):
         except SuspendNotSupported:
             failure = WorkFailed("This terminal cannot be lent to another program.")
         if failure is not None:
-            self.notify(printable(str(failure)), severity="error", timeout=12, markup=False)
+            self._complain(failure)
         self.refresh()
 
     # Commands of every screen.
