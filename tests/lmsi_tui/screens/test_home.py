@@ -255,6 +255,20 @@ async def test_p_pauses_takes_the_pause_back_and_goes_on(project: Project) -> No
         assert wished == [JobState.PAUSING, JobState.QUEUED, JobState.QUEUED]
 
 
+async def test_a_job_that_waits_can_be_paused_and_ended(project: Project) -> None:
+    with connect(project.database) as conn, transaction(conn):
+        jobs.enqueue(conn, JobKind.FINETUNE, {"settings": {}})
+    async with driven(project) as pilot:
+        await pilot.press("p")
+        await settled(pilot)
+        assert rows(project)[-1].state is JobState.PAUSED
+        await until(pilot, lambda: "Press p to go on" in said(pilot))
+        await pilot.press("k", "y")
+        await settled(pilot)
+        assert rows(project)[-1].state is JobState.CANCELLED
+        await until(pilot, lambda: "cancelled" in said(pilot))
+
+
 async def test_k_asks_once_and_then_ends_the_job(project: Project) -> None:
     begin(project, JobKind.FINETUNE, f"training {TEACHER}", 3, 10)
     async with driven(project, now=NOW) as pilot:
