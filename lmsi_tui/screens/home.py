@@ -61,7 +61,7 @@ class HomeScreen(LmsiScreen):
     CSS_PATH = "home.tcss"
     HORIZONTAL_BREAKPOINTS: ClassVar = [  # type: ignore[misc]  # it is one there, too
         (0, "-tiny"),
-        (60, "-narrow"),
+        (72, "-narrow"),
         (100, "-normal"),
         (150, "-wide"),
     ]

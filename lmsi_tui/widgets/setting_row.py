@@ -27,9 +27,9 @@ class SettingRow(Vertical):
     SettingRow .name { width: 27; color: $text-muted; }
     SettingRow:focus-within .name { color: $foreground; text-style: bold; }
     SettingRow.-changed .name { color: $accent; text-style: bold; }
-    SettingRow Input { width: 20; background: $panel; }
+    SettingRow Input { width: 24; background: $panel; }
     SettingRow Input:focus { background: $block-cursor-blurred-background; }
-    SettingRow Choice { width: 20; }
+    SettingRow Choice { width: 24; }
     SettingRow .meaning {
         width: 1fr; height: 1; padding-left: 2; color: $text-muted;
         text-wrap: nowrap; text-overflow: ellipsis;

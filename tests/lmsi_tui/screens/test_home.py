@@ -492,13 +492,17 @@ async def test_a_sampling_from_the_first_key_to_its_end(tmp_path: Path) -> None:
     assert (job.kind, job.params) == (JobKind.SAMPLE, {"settings": {}})
 
 
-@pytest.mark.parametrize("size", [(40, 12), (80, 24), (120, 36), (200, 50), (220, 60)])
+@pytest.mark.parametrize("size", [(40, 16), (60, 20), (80, 24), (120, 36), (200, 50), (220, 60)])
 async def test_the_screen_fits(project: Project, size: tuple[int, int]) -> None:
     begin(project, JobKind.SAMPLE, f"sampling {TEACHER}/base", 20, POOL)
     async with driven(project, size=size, now=NOW) as pilot:
         loop, live = home(pilot).query_one("#loop"), home(pilot).query_one("#live")
         assert loop.region.right <= size[0]
-        assert loop.region.height == size[1] - 2
-        if size[0] >= 80:
+        assert home(pilot).query_one(StageList).size.height >= 8, "every stage has a line"
+        assert live.region.bottom == size[1] - 1
+        if size[0] < 72:
+            assert live.region.y == loop.region.bottom
+        else:
+            assert loop.region.height == size[1] - 2
             assert live.region.right == size[0]
             assert live.region.width >= size[0] // 2
