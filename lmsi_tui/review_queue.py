@@ -93,6 +93,8 @@ class ReviewQueue:
     """Size of the scope when this was read: another size means that the order is old."""
     open_votes: int
     """Votes that still wait for paths."""
+    newest: int
+    """Row number of the last review when this was read."""
 
     @property
     def left(self) -> int:
@@ -135,6 +137,7 @@ def read_queue(conn: sqlite3.Connection, project: Project, wanted: Wanted) -> Re
     run = pool_run(conn, project)
     if run is None:
         return None
+    newest = reviews.newest(conn)
     standing = reviews.standing(conn, run.id)
     judged: dict[int, bool | None] = {}
     if wanted.queue is Queue.AUDIT:
@@ -153,6 +156,7 @@ def read_queue(conn: sqlite3.Connection, project: Project, wanted: Wanted) -> Re
         tasks=tuple(one.task for one in questions.counts(conn) if one.split is Split.POOL),
         votes=queue.size(conn, run.id, wanted.scope),
         open_votes=queue.open_votes(conn, run.id),
+        newest=newest,
     )
 
 

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from lmsi_tui.commands import Command
 
-_ANSWER = "The answer with this number is right; in an audit, the option."
+
+def _right(key: int) -> str:
+    return f"Answer {key} is right; in an audit: option {key}."
+
 
 COMMANDS = (
-    Command("review.answer-1", "1", "answer(0)", "is right", _ANSWER, display="1-9"),
+    Command("review.answer-1", "1", "answer(0)", "is right", _right(1), display="1-9"),
     *(
-        Command(f"review.answer-{key}", str(key), f"answer({key - 1})", "", _ANSWER, shown=False)
+        Command(
+            f"review.answer-{key}", str(key), f"answer({key - 1})", "", _right(key), shown=False
+        )
         for key in range(2, 10)
     ),
     Command("review.majority", "a", "majority", "majority", "The majority is right."),
