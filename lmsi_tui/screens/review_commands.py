@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from lmsi_tui.commands import Command
 
+_ANY = "The answer with this number is right; in an audit, the option."
+
 
 def _right(key: int) -> str:
     return f"Answer {key} is right; in an audit: option {key}."
 
 
 COMMANDS = (
-    Command("review.answer-1", "1", "answer(0)", "is right", _right(1), display="1-9"),
+    Command("review.answer-1", "1", "answer(0)", "is right", _ANY, display="1-9"),
     *(
         Command(
             f"review.answer-{key}", str(key), f"answer({key - 1})", "", _right(key), shown=False
@@ -45,7 +47,7 @@ COMMANDS = (
         "g",
         "group",
         "group",
-        "Another answer's paths in this pane, so that every answer can be seen.",
+        "Another answer's paths in this pane.",
         shown=False,
     ),
     Command("review.left", "left", "pane('left')", "left", "Choose the left pane.", shown=False),
