@@ -96,6 +96,10 @@ class Desk:
             self.queue, place = self.queue.seen_to(question_id, True), at
         self.opened = None
 
+    def look_again(self, now: float) -> None:
+        """The person has been elsewhere: the time of the open question begins again."""
+        self._since = now
+
     def has_news(self, conn: sqlite3.Connection) -> bool:
         """Whether the open question was decided or counted by somebody else meanwhile."""
         if self.opened is None:

@@ -83,6 +83,8 @@ class ReviewQueue:
     wanted: Wanted
     run: Run
     ids: array[int]
+    places: Mapping[int, int]
+    """Where each question stands, from 0; a search in `ids` would take milliseconds."""
     done: frozenset[int]
     """Those of them that a person has seen to: decided, skipped, or judged."""
     judged: Mapping[int, bool | None]
@@ -109,9 +111,7 @@ class ReviewQueue:
 
     def place_of(self, question_id: int | None) -> int | None:
         """Where a question stands, from 0; None when the queue does not have it."""
-        if question_id is None or question_id not in self.ids:
-            return None
-        return self.ids.index(question_id)
+        return None if question_id is None else self.places.get(question_id)
 
     def next_after(self, place: int) -> int | None:
         """The next place that nobody has seen to, from the start again when the end is reached;
@@ -128,7 +128,9 @@ class ReviewQueue:
         if not done:
             return replace(self, done=self.done - {question_id})
         return (
-            self if question_id not in self.ids else replace(self, done=self.done | {question_id})
+            self
+            if question_id not in self.places
+            else replace(self, done=self.done | {question_id})
         )
 
 
@@ -151,6 +153,7 @@ def read_queue(conn: sqlite3.Connection, project: Project, wanted: Wanted) -> Re
         wanted=wanted,
         run=run,
         ids=ids,
+        places={id_: place for place, id_ in enumerate(ids)},
         done=frozenset(done.intersection(ids)),
         judged=judged,
         tasks=tuple(one.task for one in questions.counts(conn) if one.split is Split.POOL),

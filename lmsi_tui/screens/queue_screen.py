@@ -52,7 +52,10 @@ class QueueScreen(LmsiScreen):
         self._recalled: int | None = None
         """The question at which another session ended."""
         self._project: Project | None = None
+        self._away = True
+        """Whether another screen is shown; a dialog over this one is none."""
         self._stale = True
+        """Whether the queue must be read whatever the store says."""
         self._read_at = 0.0
         self._waiting: Timer | None = None
 
@@ -70,14 +73,20 @@ class QueueScreen(LmsiScreen):
 
     def on_screen_resume(self) -> None:
         """Read the queue anew: the settings may name another run, or it is another project."""
+        if not self._away:
+            return  # a dialog was closed
+        self._away = False
         if self._project is not self.lmsi.project:
             self._project, self.desk = self.lmsi.project, Desk()
             self.wanted, self._recalled = recall(self._project.folder)
+        self.desk.look_again(self.lmsi.now())
         self._stale = True  # and `reload` is what follows
 
     def on_screen_suspend(self) -> None:
-        """Remember where one was."""
-        self._remember()
+        """Remember where one was, unless it is only a dialog that covers the question."""
+        self._away = self not in self.app.screen_stack
+        if self._away:
+            self._remember()
 
     def on_unmount(self) -> None:
         """Remember where one was."""

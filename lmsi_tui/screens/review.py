@@ -93,7 +93,8 @@ before you see what the vote said: only this tells how often the vote is right."
             empty.update(words.empty_words(found) if found else words.NOT_SAMPLED)
         else:
             case.case = case_of(desk)
-            self.query_one(QuestionTable).move_to(opened.question.id)
+            if self.has_class("-listing"):
+                self.query_one(QuestionTable).move_to(opened.question.id)
             if opened.unread:
                 run_id, id_ = found.run.id, opened.question.id
                 self.read(
@@ -117,7 +118,9 @@ before you see what the vote said: only this tells how often the vote is right."
     def _show_list(self) -> None:
         desk, table = self.desk, self.query_one(QuestionTable)
         if desk.queue is None or desk.auditing:
-            self.remove_class("-listing")
+            if self.has_class("-listing"):
+                self.remove_class("-listing")
+                self.set_focus(None)
             return
         run_id = desk.queue.run.id
         opened = desk.opened.question.id if desk.opened else None

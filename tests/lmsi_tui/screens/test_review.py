@@ -747,3 +747,49 @@ async def test_a_full_disk_is_told_and_the_question_stays(
         await press(pilot, "u")
         assert question(pilot) == FOUR[0].text
     assert standing(project) == []
+
+
+async def test_the_list_is_left_for_the_audit(tmp_path: Path) -> None:
+    project = doubts_project(tmp_path / "both", [*FOUR, *ACCEPTED])
+    async with driven(project, "review", size=(200, 50)) as pilot:
+        await press(pilot, "l", "b")
+        assert review(pilot).query_one(QuestionTable).region.height == 0
+        hidden = vote_of(pilot)
+        assert hidden not in shown(pilot)
+        await press(pilot, "x", "b", "1")
+    assert [(one.queue, one.verdict) for one in written(project)] == [
+        (Queue.AUDIT, Verdict.NONE),
+        (Queue.TRIAGE, Verdict.ANSWER),
+    ]
+
+
+async def test_time_spent_elsewhere_is_not_time_of_the_question(project: Project) -> None:
+    async with driven(project, "review") as pilot:
+        clock = [1000.0]
+        pilot.app.now = lambda: clock[0]  # type: ignore[attr-defined]
+        await press(pilot, "n")
+        clock[0] += 500
+        await press(pilot, "j")
+        clock[0] += 3000
+        pilot.app.switch_mode("review")
+        await settled(pilot)
+        clock[0] += 4
+        await press(pilot, "t")
+        clock[0] += 3
+        await enter_text(pilot, "12")
+        clock[0] += 6
+        await press(pilot, "x")
+    assert [one.seconds for one in written(project)] == [7.0, 6.0]
+
+
+async def test_a_dialog_does_not_read_the_queue_again(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with driven(project, "review") as pilot:
+        read: list[object] = []
+        monkeypatch.setattr(
+            "lmsi_tui.screens.queue_screen.read_queue", lambda *asked: read.append(asked)
+        )
+        await press(pilot, "t", "escape", "m", "escape", "question_mark", "escape")
+        assert question(pilot) == FOUR[0].text
+        assert read == []
