@@ -28,6 +28,6 @@ class Watch:
     def has_news(self) -> bool:
         """Whether the store has changed; the first look always says so."""
         ((version,),) = self._conn.execute("PRAGMA data_version")
-        changed = version != self._version
+        changed = bool(version != self._version)
         self._version = version
         return changed

@@ -151,7 +151,6 @@ class HomeScreen(LmsiScreen):
 
     def on_mount(self) -> None:
         """Listen, and look now and then whether a worker that is silent has died."""
-        super().on_mount()
         self.query_one(StageList).focus()
         self.set_interval(5.0, self._look)
 

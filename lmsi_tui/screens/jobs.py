@@ -64,7 +64,6 @@ class JobsScreen(LmsiScreen):
 
     def on_mount(self) -> None:
         """The keys belong to the list."""
-        super().on_mount()
         self.query_one(JobTable).focus()
 
     def reload(self) -> None:

@@ -94,7 +94,6 @@ class PlanScreen(LmsiScreen, ModalScreen[None]):
 
     def on_mount(self) -> None:
         """Read the settings anew, and begin in the first field."""
-        super().on_mount()
         try:
             self.lmsi.project = open_project(self.lmsi.project.folder)
         except LmsiError as failure:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -142,7 +141,6 @@ class QueueScreen(LmsiScreen):
         self._read_at = time.monotonic()
         if (message.project, message.wanted) != (self._project, self.wanted):
             return
-        _spare_the_collector()
         desk = self.desk
         before, desk.queue = desk.queue, message.queue
         found, now = desk.queue, self.lmsi.now()
@@ -160,13 +158,3 @@ class QueueScreen(LmsiScreen):
         else:
             desk.open(self.conn, desk.opened.question.id, now)
         self.show_queue()
-
-
-def _spare_the_collector() -> None:
-    """Take what is there now for permanent, once: modules, styles, widgets.
-
-    Going through them all was a pause of 56 ms now and then between a key and what it paints, and
-    is one of 15 ms at most.
-    """
-    if not gc.get_freeze_count():
-        gc.freeze()

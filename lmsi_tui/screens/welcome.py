@@ -80,7 +80,6 @@ class WelcomeScreen(LmsiScreen):
 
     def on_mount(self) -> None:
         """The arrows belong to the choices."""
-        super().on_mount()
         self.query_one(OptionList).focus()
 
     @on(OptionList.OptionSelected)
