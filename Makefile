@@ -21,7 +21,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 demo: $(INSTALLED) ## Run the whole of LMSI on the embedded models, in ./demo
-	$(BIN)/lmsi-tui demo demo
+	$(BIN)/lmsi-tui demo demo --headless
 
 test: $(INSTALLED) ## Run the tests (under 15 minutes on 2 cores)
 	$(BIN)/python -m pytest -q

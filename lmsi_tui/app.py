@@ -90,6 +90,20 @@ class LmsiApp(App[None]):
 
     TITLE = "lmsi"
     CSS_PATH = "app.tcss"
+    # A default, so that each dialog's own default comes before it; app.tcss would come before both.
+    DEFAULT_CSS = """
+    .dialog {
+        width: 90%;
+        max-width: 100;
+        height: auto;
+        max-height: 90%;
+        padding: 1 2;
+        background: $surface;
+        border: round $border;
+        border-title-color: $accent;
+        scrollbar-size-vertical: 1;
+    }
+    """
     BINDINGS: ClassVar = [command.binding for command in commands.APP]
     COMMANDS: ClassVar = App.COMMANDS | {commands.PaletteCommands}
     # A screen is imported when it is first shown, so that the first one is there at once.
@@ -122,6 +136,7 @@ class LmsiApp(App[None]):
             self.register_theme(theme)
         # Before the first style is computed: a theme that comes later computes all of them again.
         self.set_reactive(App.theme, DEFAULT_THEME)
+        self.stylesheet.set_variables(self.get_css_variables())
         self.now = now
         self.store_changed: Signal[None] = Signal(self, "store-changed")
         self._wanted, self._place = project, place

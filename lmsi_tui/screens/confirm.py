@@ -23,7 +23,7 @@ class ConfirmScreen(ModalScreen[bool]):
         Binding("n,escape,q", "answer(False)", "no"),
         Binding("left,right,h,l", "app.focus_next", "other", show=False),
     ]
-    CSS: ClassVar[str] = """
+    DEFAULT_CSS: ClassVar[str] = """
     ConfirmScreen .dialog { max-width: 64; }
     ConfirmScreen Horizontal { height: auto; margin-top: 1; align-horizontal: right; }
     ConfirmScreen Button { margin-left: 2; }

@@ -63,7 +63,7 @@ class FlipsScreen(LmsiScreen):
         "is now wrong, ✓ was wrong and is now right. Below stand the two paths as they came; "
         "where a vote was measured, the first path of its winner."
     )
-    CSS = """
+    DEFAULT_CSS = """
     FlipsScreen {
         #flips { width: 38%; height: 1fr; }
         #both { width: 1fr; height: 1fr; }

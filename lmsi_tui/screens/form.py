@@ -38,7 +38,7 @@ class FormScreen(ModalScreen[Answer], Generic[Answer]):
     TITLE_TEXT: ClassVar[str] = ""
     DO: ClassVar[str] = ""
     """What the button says."""
-    CSS: ClassVar[str] = """
+    DEFAULT_CSS: ClassVar[str] = """
     FormScreen .dialog { height: auto; }
     FormScreen .field { height: auto; }
     FormScreen .field .label { width: 11; color: $text-muted; }

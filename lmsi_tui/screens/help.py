@@ -31,7 +31,7 @@ class HelpScreen(ModalScreen[None]):
     """The help of one screen, drawn from the table of its commands."""
 
     BINDINGS: ClassVar = [Binding("escape,question_mark,f1,q,enter", "close", "close")]
-    CSS: ClassVar[str] = """
+    DEFAULT_CSS: ClassVar[str] = """
     HelpScreen .dialog { max-width: 108; }
     """
 

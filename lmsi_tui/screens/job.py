@@ -29,7 +29,7 @@ class JobScreen(ModalScreen[None]):
         Binding("escape,q,enter", "close", "close"),
         Binding("y", "copy", "copy"),
     ]
-    CSS: ClassVar[str] = """
+    DEFAULT_CSS: ClassVar[str] = """
     JobScreen Horizontal { height: auto; }
     JobScreen Horizontal Static { width: 1fr; }
     JobScreen Horizontal .name { width: 18; color: $text-muted; }

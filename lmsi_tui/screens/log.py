@@ -36,7 +36,7 @@ class LogScreen(ModalScreen[None]):
         Binding("escape,q,l", "close", "close"),
         Binding("o", "open", "open in the pager"),
     ]
-    CSS: ClassVar[str] = """
+    DEFAULT_CSS: ClassVar[str] = """
     LogScreen .dialog { width: 100%; max-width: 100%; height: 100%; max-height: 100%; padding: 0; }
     LogScreen LogTail { height: 1fr; }
     """

@@ -38,7 +38,7 @@ class PickerScreen(ModalScreen[Path | None]):
         Binding("up", "move(-1)", "previous", show=False),
         Binding("tab", "complete", "complete", show=False, priority=True),
     ]
-    CSS: ClassVar[str] = """
+    DEFAULT_CSS: ClassVar[str] = """
     PickerScreen .dialog { height: 80%; }
     PickerScreen OptionList { height: 1fr; border: none; background: transparent; padding: 0; }
     PickerScreen #complaint { height: auto; color: $text-error; }

@@ -53,7 +53,7 @@ class QuestionPaths(ModalScreen[None]):
 
     NAME = "question-paths"
     HELP = "Every path that was sampled for this question, with the answer that was read from it."
-    CSS = """
+    DEFAULT_CSS = """
     QuestionPaths {
         & > .dialog { width: 96%; max-width: 140; height: 92%; }
         #question { height: auto; max-height: 6; padding-bottom: 1; }

@@ -233,3 +233,13 @@ async def test_escape_leads_home_from_every_screen(project: Project) -> None:
             await pilot.press("j")
             await settled(pilot)
             assert isinstance(pilot.app.screen, JobsScreen)
+
+
+async def test_the_first_picture_has_the_colours_of_our_own_theme() -> None:
+    async with driven(None) as pilot:
+        first = pilot.app.screen.styles.background
+        assert pilot.app.theme == DEFAULT_THEME
+        await pilot.press("ctrl+t", "ctrl+t")
+        await settled(pilot)
+        assert pilot.app.theme == DEFAULT_THEME
+        assert pilot.app.screen.styles.background == first
