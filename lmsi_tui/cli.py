@@ -14,7 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lmsi_tui import questions, reading, working
+from engine.pilot import QUESTIONS
+from lmsi_tui import questions, reading, telling, working
 from lmsi_tui.text import printable
 from store.errors import LmsiError
 from store.records import JobKind, Split
@@ -81,6 +82,7 @@ def build_parser() -> argparse.ArgumentParser:
     _projects(commands)
     _stages(commands)
     _reading(commands)
+    _telling(commands)
     return parser
 
 
@@ -180,6 +182,37 @@ def _reading(commands: Commands) -> None:
     prompt.add_argument("--number", type=_positive, default=1, help="which question, from 1")
     prompt.add_argument("--format", help="one of the paper's four (default: the project's)")
     _settings(prompt)
+
+
+def _telling(commands: Commands) -> None:
+    """Commands that tell what the numbers are worth."""
+    pilot = _add(
+        commands, "pilot", telling.pilot, "whether LMSI may help here, on few known questions"
+    )
+    _project(pilot)
+    pilot.add_argument(
+        "--questions",
+        type=_positive,
+        default=QUESTIONS,
+        metavar="N",
+        help=f"measure at least so many, as far as there are (default: {QUESTIONS})",
+    )
+    _settings(pilot)
+    _json(pilot)
+
+    audit = _add(
+        commands, "audit", telling.audit, "how precise the accepted labels are, and what is next"
+    )
+    _project(audit)
+    audit.add_argument("--precision", default="0.95", help="to certify (default: 0.95)")
+    audit.add_argument("--confidence", default="0.95", help="of a certificate (default: 0.95)")
+    _json(audit)
+
+    calibration = _add(
+        commands, "calibration", telling.calibration, "what an agreement is worth here"
+    )
+    _project(calibration)
+    _json(calibration)
 
 
 def _add(commands: Commands, name: str, command: Command, title: str) -> argparse.ArgumentParser:

@@ -71,7 +71,7 @@ def jobs(asked: argparse.Namespace) -> None:
 
 def status(asked: argparse.Namespace) -> None:
     """Count what every stage has."""
-    with _opened(asked) as (project, conn):
+    with opened(asked) as (project, conn):
         if asked.json:
             follow.emit(numbers.as_event(conn, project.settings.sample.seed) | {"event": "status"})
             return
@@ -87,7 +87,7 @@ def status(asked: argparse.Namespace) -> None:
 
 def report(asked: argparse.Namespace) -> None:
     """Print what was measured, with intervals and paired tests."""
-    with _opened(asked) as (project, conn):
+    with opened(asked) as (project, conn):
         if asked.json:
             follow.emit(numbers.as_event(conn, project.settings.sample.seed))
             return
@@ -104,7 +104,7 @@ def prompt(asked: argparse.Namespace) -> None:
 
     if asked.format is not None and asked.format not in set(PromptFormat):
         raise BadInput(f"--format is {asked.format!r}: one of {', '.join(PromptFormat)}.")
-    with _opened(asked) as (project, conn):
+    with opened(asked) as (project, conn):
         found = questions.by_split(conn, asked.split)
     settings = changed(project.settings, settings_from(asked.set)).sample
     if asked.number > len(found):
@@ -155,7 +155,7 @@ def say(asked: argparse.Namespace, sentence: str) -> None:
 
 
 @contextmanager
-def _opened(asked: argparse.Namespace) -> Iterator[tuple[Project, sqlite3.Connection]]:
+def opened(asked: argparse.Namespace) -> Iterator[tuple[Project, sqlite3.Connection]]:
     """The asked project and a read-only connection to its store."""
     project = open_project(asked.project)
     ensure_schema(project.database)
