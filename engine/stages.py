@@ -13,7 +13,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from engine import answers, curation, evaluation, models, runs, sampling
+from engine import answers, curation, evaluation, leaks, models, runs, sampling
 from engine.prompts import answer_sentence, render
 from store import examples as example_rows
 from store import jobs, paths, questions, reviews, votes
@@ -38,6 +38,7 @@ from store.records import (
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
+    from collections.abc import Set as AbstractSet
     from pathlib import Path
 
     from engine.progress import Work
@@ -76,9 +77,11 @@ def curate(work: Work) -> Json:
     run = runs.pool_run(work, teacher, settings.sample)
     work.progress.begin("choosing the training set", 0)
     with connect(work.project.database, training=True) as conn:
-        frozen = _training_set(work, conn, run, teacher)
+        leaked = leaks.of_store(conn).found
+        frozen = _training_set(work, conn, run, teacher, {one.pool.id for one in leaked})
     return {
         "training_set": frozen.key,
+        "leaked": len(leaked),
         "questions": frozen.questions,
         "examples": frozen.examples,
         "label_free": frozen.label_free,
@@ -188,10 +191,12 @@ def _sampled(work: Work, run: Run) -> Json:
 # Training.
 
 
-def _training_set(work: Work, conn: sqlite3.Connection, run: Run, teacher: Model) -> TrainingSet:
-    """Choose, build and freeze; `conn` cannot read gold answers."""
+def _training_set(
+    work: Work, conn: sqlite3.Connection, run: Run, teacher: Model, leaked: AbstractSet[int]
+) -> TrainingSet:
+    """Choose, build and freeze; `conn` cannot read gold answers, and no `leaked` id is taken."""
     settings = work.settings
-    pool = questions.by_split(conn, Split.POOL)
+    pool = [one for one in questions.by_split(conn, Split.POOL) if one.id not in leaked]
     # Votes are counted again: the threshold may be another one since they were stored.
     sampling.unsettled(work.conn, run, pool)
     counted = {one.question_id: one for one in votes.for_run(conn, run.id)}

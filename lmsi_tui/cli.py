@@ -214,6 +214,12 @@ def _telling(commands: Commands) -> None:
     _project(calibration)
     _json(calibration)
 
+    leaks = _add(
+        commands, "leaks", telling.leaks, "pool questions that are nearly evaluation questions"
+    )
+    _project(leaks)
+    _json(leaks)
+
 
 def _add(commands: Commands, name: str, command: Command, title: str) -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=title, description=title[0].upper() + title[1:] + ".")

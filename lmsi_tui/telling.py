@@ -379,6 +379,55 @@ def _calibration(
     )
 
 
+# Leaks.
+
+
+def leaks(asked: argparse.Namespace) -> None:
+    """Show the pool questions that are nearly evaluation questions."""
+    from engine.leaks import of_store
+
+    with reading.opened(asked) as (_, conn):
+        told = of_store(conn)
+    pool, measured = told.compared
+    if asked.json:
+        follow.emit(
+            {
+                "event": "leaks",
+                "pool": pool,
+                "evaluation": measured,
+                "other_numbers": told.other_numbers,
+                "leaks": [
+                    {
+                        "overlap": one.overlap,
+                        "pool": one.pool.key,
+                        "measured": one.measured.key,
+                        "split": one.measured.split,
+                    }
+                    for one in told.found
+                ],
+            }
+        )
+        return
+    reading.say(
+        asked,
+        f"{len(told.found):,} of {pool:,} pool questions are nearly one of {measured:,} evaluation "
+        "questions; they are left out of training.",
+    )
+    for one in told.found:
+        reading.say(asked, f"  {percent(one.overlap)} % of the word trigrams in common:")
+        reading.say(asked, f"    pool {one.pool.key}  {snippet(one.pool.text, 100)}")
+        reading.say(
+            asked,
+            f"    {one.measured.split:4} {one.measured.key}  {snippet(one.measured.text, 100)}",
+        )
+    if told.other_numbers:
+        reading.say(
+            asked,
+            f"{told.other_numbers:,} more have the wording of an evaluation question with other "
+            "numbers; they stay.",
+        )
+
+
 # What is there.
 
 

@@ -79,9 +79,15 @@ def _sentence(kind: JobKind, result: dict[str, Any]) -> str:
             )
         case JobKind.CURATE:
             free = "label-free" if result["label_free"] else "with decisions of a person"
+            left_out = (
+                f" {result['leaked']:,} pool questions are nearly evaluation questions and were "
+                "left out: `lmsi-tui leaks` shows them."
+                if result["leaked"]
+                else ""
+            )
             return (
                 f"Training set {result['training_set'][:12]}: {result['examples']:,} examples from "
-                f"{result['questions']:,} questions, {free}."
+                f"{result['questions']:,} questions, {free}.{left_out}"
             )
         case JobKind.FINETUNE:
             return _trained(result)

@@ -105,3 +105,23 @@ def test_calibration_comes_from_known_answers_and_from_the_audit(sampled: Projec
     assert "the winner's true share is" in text
     assert "<- yours" in text
     assert line(told(sampled, "calibration", "--json"))["event"] == "calibration"
+
+
+def test_leaks_are_shown_with_both_questions(tmp_path: Path) -> None:
+    project = scripted_project(tmp_path)
+    assert "0 of 12 pool questions are nearly one of 8" in told(project, "leaks")
+    copy = {"question": "Which number comes BEFORE 2 in pool?", "answer": "1"}
+    (tmp_path / "copy.jsonl").write_text(json.dumps(copy))
+    done = command(
+        *("import", tmp_path / "copy.jsonl", "--split", "eval", "--task", "number"),
+        *("--project", project.folder),
+    )
+    assert done.returncode == 0, done.stderr
+    text = told(project, "leaks")
+    assert "1 of 12 pool questions" in text
+    assert "BEFORE 2 in pool" in text
+    found = line(told(project, "leaks", "--json"))["leaks"]
+    assert isinstance(found, list)
+    assert found[0]["overlap"] == 1.0
+    told(project, "sample")
+    assert "1 pool questions are nearly evaluation questions" in told(project, "curate")
