@@ -13,10 +13,18 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from engine import answers, curation, evaluation, leaks, models, runs, sampling
-from engine.prompts import answer_sentence, render
+from engine import (
+    answers,
+    curation,
+    evaluation,
+    leaks,
+    models,
+    runs,
+    sampling,
+    training_set,
+)
 from store import examples as example_rows
-from store import jobs, paths, questions, reviews, votes
+from store import jobs, paths, questions, votes
 from store import models as model_rows
 from store.connection import connect, transaction
 from store.errors import BadInput
@@ -195,44 +203,23 @@ def _training_set(
     work: Work, conn: sqlite3.Connection, run: Run, teacher: Model, leaked: AbstractSet[int]
 ) -> TrainingSet:
     """Choose, build and freeze; `conn` cannot read gold answers, and no `leaked` id is taken."""
-    settings = work.settings
-    pool = [one for one in questions.by_split(conn, Split.POOL) if one.id not in leaked]
+    pool = questions.by_split(conn, Split.POOL)
     # Votes are counted again: the threshold may be another one since they were stored.
     sampling.unsettled(work.conn, run, pool)
     counted = {one.question_id: one for one in votes.for_run(conn, run.id)}
-    kept = curation.choose(
-        [question for question in pool if question.id in counted],
-        counted,
-        {question.id: paths.for_question(conn, run.id, question.id) for question in pool},
-        reviews.standing(conn, run.id),
-        threshold=settings.sample.threshold,
-        cap=settings.sample.cap,
-    )
+    kept = training_set.chosen(conn, run, counted, leaked)
     if not kept:
         raise BadInput(
             "No question reached the threshold, so there is nothing to train on: sample first, "
-            f"or lower sample.threshold (it is {settings.sample.threshold})."
+            f"or lower sample.threshold (it is {run.threshold})."
         )
     return freeze(work, run, kept, teacher)
 
 
 def freeze(work: Work, run: Run, kept: Sequence[curation.Kept], teacher: Model) -> TrainingSet:
     """Write what was kept in the asked formats, and store it under the hash of its content."""
-    settings = work.settings.curate
-    chosen = runs.exemplars(work, [one.question for one in kept])
-    built = curation.build_examples(
-        kept,
-        lambda question, prompt_format: render(
-            question, prompt_format, run.prompt_style, chosen[question.task]
-        ),
-        answer_sentence,
-        formats=settings.formats,
-        weighting=settings.weighting,
-        validation_share=settings.validation_share,
-        m=run.m,
-    )
-    frozen = curation.training_set(
-        built, kept, run, settings, teacher.tokenizer_sha256, created_at=time.time()
+    frozen, built = training_set.written(
+        work.project, work.settings, run, kept, teacher.tokenizer_sha256, created_at=time.time()
     )
     with transaction(work.conn):
         return example_rows.freeze(work.conn, frozen, built)

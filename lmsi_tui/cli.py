@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from engine.pilot import QUESTIONS
 from lmsi_tui import questions, reading, telling, working
 from lmsi_tui.text import printable
+from lmsi_tui.why import why
 from store.errors import LmsiError
 from store.records import JobKind, Split
 
@@ -219,6 +220,15 @@ def _telling(commands: Commands) -> None:
     )
     _project(leaks)
     _json(leaks)
+
+    lineage = _add(commands, "why", why, "where a training line or a model came from")
+    lineage.add_argument(
+        "target",
+        metavar="EXAMPLE|ADAPTER",
+        help="SET:POSITION or a row number, a model's name, a training set's or question's key",
+    )
+    _project(lineage)
+    _json(lineage)
 
 
 def _add(commands: Commands, name: str, command: Command, title: str) -> argparse.ArgumentParser:

@@ -35,17 +35,18 @@ def add(conn: sqlite3.Connection, review: Review) -> Review:
     return replace(review, id=cursor.lastrowid)
 
 
-def standing(conn: sqlite3.Connection, run_id: int) -> list[Review]:
+def standing(conn: sqlite3.Connection, run_id: int, *, until: float | None = None) -> list[Review]:
     """The decisions of a run that hold, oldest first: without undos and what they took back.
 
     A question may have several: two answers called the same, a decision, a later audit; what they
     say together is for the curation to know. An undo that was itself undone takes nothing back.
+    With `until`, what held at that time.
     """
     undone: set[int | None] = set()
     held = []
     # Newest first, because an undo is always newer than what it takes back.
     for review in reversed(history(conn, run_id)):
-        if review.id in undone:
+        if review.id in undone or (until is not None and review.created_at > until):
             continue
         if review.verdict is Verdict.UNDO:
             undone.add(review.undoes)

@@ -236,6 +236,7 @@ CASES = (
     Case("too sure", nothing, "audit {p} --precision 1", ("--precision", "0.95")),
     Case("no share", nothing, "audit {p} --confidence much", ("--confidence", "much")),
     Case("nothing judged", nothing, "calibration {p}", ("lmsi-tui evaluate",)),
+    Case("why of nothing", nothing, "why nobody {p}", ("nobody", "lmsi-tui status")),
     Case("not a database", no_database, "status {p}", ("lmsi.db",)),
     Case("a newer program's database", newer_database, "status {p}", ("lmsi.db", "newer")),
     Case("demo over something else", nothing, "demo {t} --headless", ("not empty",)),
