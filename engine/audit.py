@@ -35,12 +35,14 @@ from engine.curation import reaches
 from engine.project import exact_share
 from engine.statistics import wilson
 from engine.voting import kept_needed
-from store.records import Queue, Review, Verdict, content_hash
+from store import questions, reviews, votes
+from store.records import Queue, Review, Split, Verdict, content_hash
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Iterable, Mapping, Sequence
 
-    from store.records import Question, Vote
+    from store.records import Question, Run, Vote
 
 CONFIDENCE = Fraction(95, 100)
 """Of every interval and certificate, unless asked otherwise."""
@@ -410,7 +412,7 @@ class Audit:
 
 
 def of_run(
-    questions: Sequence[Question],
+    asked: Sequence[Question],
     votes_by_id: Mapping[int, Vote],
     standing_reviews: Iterable[Review],
     *,
@@ -420,7 +422,7 @@ def of_run(
     """The audit of a run as it stands.
 
     Args:
-        questions: of the pool.
+        asked: questions of the pool.
         votes_by_id: the vote of each by question id; those without one are left out.
         standing_reviews: of the run, without what was undone, oldest first. Only rows of the queue
             `AUDIT` are looked at.
@@ -430,7 +432,7 @@ def of_run(
     Raises:
         BadInput: the threshold is no share.
     """
-    strata = draw(questions, votes_by_id, threshold=threshold, seed=seed)
+    strata = draw(asked, votes_by_id, threshold=threshold, seed=seed)
     by_id: defaultdict[int, list[Review]] = defaultdict(list)
     for review in standing_reviews:
         if review.queue is Queue.AUDIT:
@@ -452,8 +454,19 @@ def of_run(
     )
 
 
+def of_store(conn: sqlite3.Connection, run: Run, *, threshold: str, seed: int) -> Audit:
+    """The same, read from the store; `threshold` and `seed` are the project's `[sample]`."""
+    return of_run(
+        questions.by_split(conn, Split.POOL),
+        {one.question_id: one for one in votes.for_run(conn, run.id)},
+        reviews.standing(conn, run.id),
+        threshold=threshold,
+        seed=seed,
+    )
+
+
 def draw(
-    questions: Sequence[Question],
+    asked: Sequence[Question],
     votes_by_id: Mapping[int, Vote],
     *,
     threshold: str,
@@ -468,7 +481,7 @@ def draw(
     loosest = exact_share(threshold)
     levels = [*(one for one in _LEVELS if one > loosest), loosest]
     by_level: dict[Fraction, list[Question]] = {level: [] for level in levels}
-    for question in questions:
+    for question in asked:
         vote = votes_by_id.get(question.id)
         if vote is not None and accepts(vote, threshold):
             by_level[_strictest(vote, levels)].append(question)

@@ -12,13 +12,19 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
+from engine import audit, runs
+from engine.answers import merge_equal
 from engine.statistics import Z95, wilson
 from engine.voting import kept_needed
+from store import evaluations, paths, questions, votes
+from store.records import Method, Split
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    import sqlite3
+    from collections.abc import Mapping, Sequence
 
-    from store.records import Vote
+    from engine.project import SampleSettings
+    from store.records import Model, Vote
 
 BINS = 10
 """Bins of equal width in agreement, as is usual for the ECE (Guo et al. 2017)."""
@@ -109,6 +115,73 @@ class Agreement:
     high: float
 
 
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Agreement against accuracy, from one source of truth."""
+
+    source: str
+    """`known answers` or `audit`."""
+    model: str
+    bins: tuple[Bin, ...]
+    error: CalibrationError | None
+    agreement: Agreement | None
+    curve: tuple[Trade, ...]
+
+
+def of_store(conn: sqlite3.Connection, model: Model, settings: SampleSettings) -> list[Calibration]:
+    """From the known answers of the evaluation questions, then from the audit; what there is.
+
+    Takes scipy: for the command line and the worker, not for the app.
+    """
+    found = []
+    for one in reversed(evaluations.all_of(conn)):
+        if (one.model_id, one.split, one.method) == (model.id, Split.EVAL, Method.SC):
+            right = evaluations.answers(conn, one.id)
+            counted = [
+                vote for vote in votes.for_run(conn, one.run_id) if vote.question_id in right
+            ]
+            found.append(_calibration(conn, "known answers", model, counted, right))
+            break
+    run = runs.newest_over_pool(conn, model)
+    if run is not None:
+        audited = audit.of_store(conn, run, threshold=settings.threshold, seed=settings.seed)
+        if audited.judged:
+            counted = votes.for_run(conn, run.id)
+            found.append(_calibration(conn, "audit", model, counted, audited.judged))
+    return found
+
+
+def _calibration(
+    conn: sqlite3.Connection,
+    source: str,
+    model: Model,
+    counted: Sequence[Vote],
+    right: Mapping[int, bool],
+) -> Calibration:
+    judged = [
+        Judged(vote, right[vote.question_id]) for vote in counted if vote.question_id in right
+    ]
+    drawn = {vote.question_id: vote.drawn for vote in counted}
+    asked = questions.by_ids(conn, drawn)
+    answered = paths.answers_by_question(conn, counted[0].run_id, drawn)
+    return Calibration(
+        source=source,
+        model=model.name,
+        bins=tuple(bins(judged)),
+        error=calibration_error(judged),
+        agreement=corrected(
+            [
+                merge_equal(
+                    asked[id_].answer_type,
+                    [by_index[i] for i in range(drawn[id_]) if i in by_index],
+                )
+                for id_, by_index in answered.items()
+            ]
+        ),
+        curve=tuple(trades(counted, judged)),
+    )
+
+
 def bins(judged: Sequence[Judged], count: int = BINS) -> list[Bin]:
     """Agreement against accuracy; votes without a winner are left out, and so are empty bins."""
     groups: dict[int, list[Judged]] = {}
@@ -176,22 +249,22 @@ def calibration_error(judged: Sequence[Judged], seed: int = 0) -> CalibrationErr
     )
 
 
-def trades(votes: Sequence[Vote], judged: Sequence[Judged]) -> list[Trade]:
+def trades(counted: Sequence[Vote], judged: Sequence[Judged]) -> list[Trade]:
     """Yield and expected precision of every threshold that a vote of m paths can tell apart.
 
     Args:
-        votes: all votes, of one m; one without a winner is never kept.
+        counted: all votes, of one m; one without a winner is never kept.
         judged: those of them (or of a like population) that are known to be right or wrong.
 
     Returns:
         From the loosest threshold, one path, to the strictest, m.
     """
-    if not votes:
+    if not counted:
         return []
-    m = votes[0].m
+    m = counted[0].m
     found = []
     for needed in range(1, m + 1):
-        kept = sum(one.winner is not None and one.top >= needed for one in votes)
+        kept = sum(one.winner is not None and one.top >= needed for one in counted)
         known = [
             one.right for one in judged if one.vote.winner is not None and one.vote.top >= needed
         ]
@@ -201,7 +274,7 @@ def trades(votes: Sequence[Vote], judged: Sequence[Judged]) -> list[Trade]:
                 needed=needed,
                 m=m,
                 kept=kept,
-                kept_share=kept / len(votes),
+                kept_share=kept / len(counted),
                 n=len(known),
                 precision=sum(known) / len(known) if known else None,
                 low=low,

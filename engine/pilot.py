@@ -179,7 +179,7 @@ def of_model(conn: sqlite3.Connection, model: Model, settings: SampleSettings) -
         greedy=_accuracy([first[i] for i in common]),
         majority=_accuracy([second[i] for i in common]),
         gap=gap,
-        detectable=detectable_gap(gap),
+        detectable=statistics.detectable_by(gap),
         questions_needed=questions_needed(gap),
         paths=counts.paths,
         truncated=counts.paths - counts.ended,
@@ -192,19 +192,6 @@ def of_model(conn: sqlite3.Connection, model: Model, settings: SampleSettings) -
             for m, threshold in _planned(settings)
         ),
     )
-
-
-def detectable_gap(gap: Paired) -> float | None:
-    """The gap that a pilot of this size shows four times in five.
-
-    At the share of questions that changed here; where that few could not show any gap, at the
-    smallest share that could.
-    """
-    for changed in range(max(1, gap.won + gap.lost), gap.n + 1):
-        found = statistics.detectable_gain(gap.n, changed / gap.n)
-        if found is not None:
-            return found
-    return None
 
 
 def questions_needed(gap: Paired) -> int | None:

@@ -156,6 +156,19 @@ def detectable_gain(n: int, discordant_share: float) -> float | None:
     return gain if gain <= discordant_share else None
 
 
+def detectable_by(found: Paired) -> float | None:
+    """The gain that a comparison of this size shows four times in five, a share.
+
+    At the share of questions that changed; where that few could not show any gain, at the smallest
+    share that could. None when n is too small for any.
+    """
+    for changed in range(max(1, found.won + found.lost), found.n + 1):
+        gain = detectable_gain(found.n, changed / found.n)
+        if gain is not None:
+            return gain
+    return None
+
+
 def _newcombe(both: int, won: int, lost: int, neither: int) -> tuple[float, float]:
     """Method 10: after minus before, from the four counts of a paired table."""
     n = both + won + lost + neither

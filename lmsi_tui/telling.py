@@ -14,17 +14,17 @@ from engine.project import changed, exact_share
 from lmsi_tui import follow, reading
 from lmsi_tui.format import duration, percent, points
 from lmsi_tui.text import printable, snippet
-from store import evaluations, models, paths, questions, reviews, votes
+from store import models, questions
 from store.errors import BadInput
-from store.records import JobKind, Method, Split
+from store.records import JobKind, Split
 
 if TYPE_CHECKING:
     import argparse
     import sqlite3
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from engine.project import Project
-    from store.records import Model, Run, Vote
+    from store.records import Model, Run
 
 SHOWN_NEXT = 3
 """Questions of the audit's queue that the command shows."""
@@ -128,31 +128,16 @@ def audit(asked: argparse.Namespace) -> None:
     wanted = _share_between(asked.precision, "--precision")
     confidence = _share_between(asked.confidence, "--confidence")
     with reading.opened(asked) as (project, conn):
-        found, _ = audit_of(project, conn)
+        sample = project.settings.sample
+        found = auditing.of_store(
+            conn, _pool_run(project, conn), threshold=sample.threshold, seed=sample.seed
+        )
     certificates = found.certificates(wanted, confidence)
     if asked.json:
         follow.emit({"event": "audit", **audit_json(found, certificates, wanted, confidence)})
         return
     for line in audit_lines(found, certificates, wanted, confidence):
         reading.say(asked, line)
-
-
-def audit_of(project: Project, conn: sqlite3.Connection) -> tuple[auditing.Audit, Run]:
-    """The audit of the teacher's newest run over the pool.
-
-    Raises:
-        BadInput: nothing was sampled yet.
-    """
-    run = _pool_run(project, conn)
-    sample = project.settings.sample
-    found = auditing.of_run(
-        questions.by_split(conn, Split.POOL),
-        {one.question_id: one for one in votes.for_run(conn, run.id)},
-        reviews.standing(conn, run.id),
-        threshold=sample.threshold,
-        seed=sample.seed,
-    )
-    return found, run
 
 
 def audit_json(
@@ -259,7 +244,7 @@ def audit_lines(
 def calibration(asked: argparse.Namespace) -> None:
     """Say what an agreement is worth, from known answers or from the audit."""
     with reading.opened(asked) as (project, conn):
-        told = calibrations(project, conn)
+        told = calibrating.of_store(conn, _teacher(project, conn), project.settings.sample)
     if not told:
         raise BadInput(
             "Nothing is known to be right or wrong yet: `lmsi-tui evaluate` measures on questions "
@@ -267,116 +252,51 @@ def calibration(asked: argparse.Namespace) -> None:
         )
     for one in told:
         if asked.json:
-            follow.emit({"event": "calibration", **one.as_json()})
+            follow.emit({"event": "calibration", **dataclasses.asdict(one)})
         else:
-            for line in one.lines(project.settings.sample.threshold):
+            for line in calibration_lines(one, project.settings.sample.threshold):
                 reading.say(asked, line)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Calibration:
-    """Agreement against accuracy from one source of truth."""
-
-    source: str
-    """`known answers` or `audit`."""
-    model: str
-    bins: Sequence[calibrating.Bin]
-    error: calibrating.CalibrationError | None
-    agreement: calibrating.Agreement | None
-    curve: Sequence[calibrating.Trade]
-
-    def as_json(self) -> dict[str, object]:
-        """As one JSON object; shares in [0, 1]."""
-        return dataclasses.asdict(self)
-
-    def lines(self, threshold: str) -> list[str]:
-        """As a person reads it."""
-        lines = [
-            f"{self.model}, from {self.source} (95 % intervals):",
-            "  agreement        n   right in %",
-        ]
+def calibration_lines(found: calibrating.Calibration, threshold: str) -> list[str]:
+    """A calibration as a person reads it, with `threshold` marked on the curve."""
+    lines = [
+        f"{found.model}, from {found.source} (95 % intervals):",
+        "  agreement        n   right in %",
+    ]
+    lines += [
+        f"  {one.low:.1f} to {one.high:.1f}  {one.n:6,}   {percent(one.accuracy)} "
+        f"({percent(one.accuracy_low)} to {percent(one.accuracy_high)})"
+        for one in found.bins
+    ]
+    if found.error:
+        lines.append(
+            f"  expected calibration error {percent(found.error.value)} points "
+            f"({percent(found.error.low)} to {percent(found.error.high)}), n = {found.error.n:,}"
+        )
+    if found.agreement:
+        mean = found.agreement
+        lines.append(
+            f"  mean agreement {percent(mean.counted)} % as counted on {mean.paths} paths; "
+            f"the winner's true share is {percent(mean.corrected)} % "
+            f"({percent(mean.low)} to {percent(mean.high)}), n = {mean.questions:,} "
+            "(each path left out in turn)"
+        )
+    if found.curve:
+        mine = calibrating.at_threshold(found.curve, threshold)
+        lines.append("  threshold   yield   precision in %")
         lines += [
-            f"  {one.low:.1f} to {one.high:.1f}  {one.n:6,}   {percent(one.accuracy)} "
-            f"({percent(one.accuracy_low)} to {percent(one.accuracy_high)})"
-            for one in self.bins
+            f"  {one.needed / one.m:9.3f} {percent(one.kept_share):>7}   {_worth(one)}"
+            f"{'   <- yours' if one is mine else ''}"
+            for one in found.curve
         ]
-        if self.error:
-            lines.append(
-                f"  expected calibration error {percent(self.error.value)} points "
-                f"({percent(self.error.low)} to {percent(self.error.high)}), n = {self.error.n:,}"
-            )
-        if self.agreement:
-            mean = self.agreement
-            lines.append(
-                f"  mean agreement {percent(mean.counted)} % as counted on {mean.paths} paths; "
-                f"the winner's true share is {percent(mean.corrected)} % "
-                f"({percent(mean.low)} to {percent(mean.high)}), n = {mean.questions:,} "
-                "(each path left out in turn)"
-            )
-        if self.curve:
-            mine = calibrating.at_threshold(self.curve, threshold)
-            lines.append("  threshold   yield   precision in %")
-            lines += [
-                f"  {one.needed / one.m:9.3f} {percent(one.kept_share):>7}   {_worth(one)}"
-                f"{'   <- yours' if one is mine else ''}"
-                for one in self.curve
-            ]
-        return lines
+    return lines
 
 
 def _worth(one: calibrating.Trade) -> str:
     if one.precision is None:
         return "not known"
     return f"{percent(one.precision)} ({percent(one.low)} to {percent(one.high)}), n = {one.n:,}"
-
-
-def calibrations(project: Project, conn: sqlite3.Connection) -> list[Calibration]:
-    """From the known answers of the evaluation questions, and from the audit where there is one."""
-    teacher = _teacher(project, conn)
-    found = []
-    for one in reversed(evaluations.all_of(conn)):
-        if (one.model_id, one.split, one.method) == (teacher.id, Split.EVAL, Method.SC):
-            run = paths.run_by_id(conn, one.run_id)
-            right = evaluations.answers(conn, one.id)
-            counted = [vote for vote in votes.for_run(conn, run.id) if vote.question_id in right]
-            found.append(_calibration(conn, "known answers", teacher, counted, right))
-            break
-    if _newest_run(project, conn) is not None:
-        audited, run = audit_of(project, conn)
-        if audited.judged:
-            counted = votes.for_run(conn, run.id)
-            found.append(_calibration(conn, "audit", teacher, counted, audited.judged))
-    return found
-
-
-def _calibration(
-    conn: sqlite3.Connection,
-    source: str,
-    model: Model,
-    counted: Sequence[Vote],
-    right: Mapping[int, bool],
-) -> Calibration:
-    judged = [
-        calibrating.Judged(vote, right[vote.question_id])
-        for vote in counted
-        if vote.question_id in right
-    ]
-    drawn = {vote.question_id: vote.drawn for vote in counted}
-    run_id = counted[0].run_id
-    answered = paths.answers_by_question(conn, run_id, drawn)
-    return Calibration(
-        source=source,
-        model=model.name,
-        bins=calibrating.bins(judged),
-        error=calibrating.calibration_error(judged),
-        agreement=calibrating.corrected(
-            [
-                [by_index[i] for i in range(drawn[id_]) if i in by_index]
-                for id_, by_index in answered.items()
-            ]
-        ),
-        curve=calibrating.trades(counted, judged),
-    )
 
 
 # Leaks.
@@ -442,12 +362,8 @@ def _teacher(project: Project, conn: sqlite3.Connection) -> Model:
     return found
 
 
-def _newest_run(project: Project, conn: sqlite3.Connection) -> Run | None:
-    return runs.newest_over_pool(conn, _teacher(project, conn))
-
-
 def _pool_run(project: Project, conn: sqlite3.Connection) -> Run:
-    run = _newest_run(project, conn)
+    run = runs.newest_over_pool(conn, _teacher(project, conn))
     if run is None:
         raise BadInput("Nothing was sampled yet: `lmsi-tui sample` draws paths and votes on them.")
     return run
