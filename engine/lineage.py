@@ -212,10 +212,10 @@ def rebuild(project: Project, conn: sqlite3.Connection, frozen: TrainingSet) -> 
     pool = questions.by_split(conn, Split.POOL)
     counted = {one.question_id: one for one in sampling.recounted(conn, run, pool) if one.drawn}
     leaked = {one.pool.id for one in leaks.of_store(conn).found}
-    kept = training_set.chosen(conn, run, counted, leaked, until=frozen.created_at)
+    kept, excluded = training_set.chosen(conn, run, counted, leaked, until=frozen.created_at)
     if not kept:
         return Rebuilt(frozen.key, None)
     built, _ = training_set.written(
-        project, settings, run, kept, frozen.tokenizer_sha256, frozen.created_at
+        project, settings, run, kept, frozen.tokenizer_sha256, frozen.created_at, excluded=excluded
     )
     return Rebuilt(frozen.key, built.key)

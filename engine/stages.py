@@ -207,19 +207,35 @@ def _training_set(
     # Votes are counted again: the threshold may be another one since they were stored.
     sampling.unsettled(work.conn, run, pool)
     counted = {one.question_id: one for one in votes.for_run(conn, run.id)}
-    kept = training_set.chosen(conn, run, counted, leaked)
+    kept, excluded = training_set.chosen(conn, run, counted, leaked)
     if not kept:
         raise BadInput(
             "No question reached the threshold, so there is nothing to train on: sample first, "
             f"or lower sample.threshold (it is {run.threshold})."
         )
-    return freeze(work, run, kept, teacher)
+    return freeze(work, run, kept, teacher, excluded=excluded)
 
 
-def freeze(work: Work, run: Run, kept: Sequence[curation.Kept], teacher: Model) -> TrainingSet:
-    """Write what was kept in the asked formats, and store it under the hash of its content."""
+def freeze(
+    work: Work,
+    run: Run,
+    kept: Sequence[curation.Kept],
+    teacher: Model,
+    *,
+    excluded: bool = False,
+) -> TrainingSet:
+    """Write what was kept in the asked formats, and store it under the hash of its content.
+
+    `excluded` says that a person took questions out that the vote keeps.
+    """
     frozen, built = training_set.written(
-        work.project, work.settings, run, kept, teacher.tokenizer_sha256, created_at=time.time()
+        work.project,
+        work.settings,
+        run,
+        kept,
+        teacher.tokenizer_sha256,
+        created_at=time.time(),
+        excluded=excluded,
     )
     with transaction(work.conn):
         return example_rows.freeze(work.conn, frozen, built)

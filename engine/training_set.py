@@ -5,6 +5,7 @@ The stage that freezes one and the check that builds it again go through the sam
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from engine import curation
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from engine.curation import Kept
     from engine.project import Project, Settings
-    from store.records import Example, Run, TrainingSet, Vote
+    from store.records import Example, Review, Run, TrainingSet, Vote
 
 
 def chosen(
@@ -30,8 +31,11 @@ def chosen(
     leaked: AbstractSet[int],
     *,
     until: float | None = None,
-) -> list[Kept]:
+) -> tuple[list[Kept], bool]:
     """The questions and paths that votes and reviews keep, in the order of the pool.
+
+    Beside them, whether a person took out a question that the vote keeps: what is left then rests
+    on that decision too, and the set is not label-free.
 
     Args:
         conn: a connection that cannot read known answers.
@@ -48,14 +52,15 @@ def chosen(
         for question in questions.by_split(conn, Split.POOL)
         if question.id in counted and question.id not in leaked
     ]
-    return curation.choose(
-        pool,
-        counted,
-        {question.id: paths.for_question(conn, run.id, question.id) for question in pool},
-        reviews.standing(conn, run.id, until=until),
-        threshold=run.threshold,
-        cap=run.cap,
-    )
+    drawn = {question.id: paths.for_question(conn, run.id, question.id) for question in pool}
+    held = reviews.standing(conn, run.id, until=until)
+
+    def choose(decided: Sequence[Review]) -> list[Kept]:
+        return curation.choose(pool, counted, drawn, decided, threshold=run.threshold, cap=run.cap)
+
+    kept = choose(held)
+    by_vote = {one.question.id for one in choose([])} if held else set()
+    return kept, bool(by_vote - {one.question.id for one in kept})
 
 
 def written(
@@ -65,8 +70,13 @@ def written(
     kept: Sequence[Kept],
     tokenizer_sha256: str,
     created_at: float,
+    *,
+    excluded: bool,
 ) -> tuple[TrainingSet, list[Example]]:
-    """What was kept in the asked formats, under the hash of its content."""
+    """What was kept in the asked formats, under the hash of its content.
+
+    `excluded` says that a person took questions out, as `chosen` found.
+    """
     tasks = {one.question.task for one in kept}
     exemplars = {task: exemplars_for(project, settings.sample, task) for task in tasks}
     built = curation.build_examples(
@@ -81,4 +91,4 @@ def written(
         m=run.m,
     )
     frozen = curation.training_set(built, kept, run, settings.curate, tokenizer_sha256, created_at)
-    return frozen, built
+    return replace(frozen, label_free=frozen.label_free and not excluded), built

@@ -176,6 +176,13 @@ def _reading(commands: Commands) -> None:
         parser = _add(commands, name, command, title)
         _project(parser)
         _json(parser)
+        if name == "report":
+            parser.add_argument(
+                "--format",
+                choices=["md", "html", "json"],
+                help="the whole report as one document; html holds the plots",
+            )
+            parser.add_argument("--out", type=Path, help="write the document to this file")
 
     prompt = _add(commands, "prompt", reading.prompt, "print the prompt of a question verbatim")
     _project(prompt)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import argparse
     import sqlite3
     from collections.abc import Iterator
+    from pathlib import Path
 
     from engine.project import Project
 
@@ -91,10 +93,40 @@ def report(asked: argparse.Namespace) -> None:
         if asked.json:
             follow.emit(numbers.as_event(conn, project.settings.sample.seed))
             return
+        if getattr(asked, "format", None):
+            write_document(project, conn, asked.format, asked.out)
+            return
         console = Console()
         if not console.is_terminal:
             console = Console(width=WIDTH_WITHOUT_TERMINAL)
         print_report(console, numbers.build(conn))
+
+
+def write_document(project: Project, conn: sqlite3.Connection, form: str, out: Path | None) -> None:
+    """The whole report as Markdown, HTML or JSON, to a file or to stdout.
+
+    Raises:
+        BadInput: the file cannot be written.
+    """
+    from engine import document
+
+    built = document.build(project, conn)
+    match form:
+        case "md":
+            text = document.markdown(built)
+        case "html":
+            text = document.html_page(built)
+        case _:
+            event = numbers.as_event(conn, project.settings.sample.seed)
+            text = json.dumps(event | {"document": document.as_json(built)}, ensure_ascii=False)
+    text = printable(text)
+    if out is None:
+        print(text, end="" if text.endswith("\n") else "\n")
+        return
+    try:
+        out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise BadInput(f"{out} cannot be written: {error.strerror}.") from None
 
 
 def prompt(asked: argparse.Namespace) -> None:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from engine import lineage, stages
+from engine.audit import accepts
 from engine.project import open_project
 from lmsi_tui.cli import run as typed
-from store import examples, models, questions, reviews
+from store import examples, models, paths, questions, reviews, votes
 from store.connection import connect, transaction
 from store.errors import BadInput
 from store.records import JobKind, Queue, Review, Split, Stage, TrainingSet, Verdict
@@ -100,6 +101,20 @@ def test_what_people_decided_later_does_not_change_it(story: Story) -> None:
     assert rebuilt(story.project, story.frozen).same
     again = curated(story.project, story.conn, curate={"weighting": "per-path"})
     assert again.key != story.frozen.key
+
+
+def test_a_set_from_which_a_person_took_questions_is_not_label_free(tmp_path: Path) -> None:
+    project = scripted_project(tmp_path, pool=20)
+    with connect(project.database) as conn:
+        stages.sample(claimed(conn, project, JobKind.SAMPLE))
+        (run,) = paths.runs(conn)
+        accepted = [one for one in votes.for_run(conn, run.id) if accepts(one, "0.6")]
+        question = questions.by_ids(conn, [accepted[0].question_id])[accepted[0].question_id]
+        decide(conn, question, Verdict.MAJORITY, queue=Queue.AUDIT)
+        assert curated(project, conn).label_free
+        decide(conn, question, Verdict.NONE, queue=Queue.AUDIT)
+        frozen = curated(project, conn, curate={"weighting": "per-path"})
+    assert not frozen.label_free
 
 
 def test_another_prompt_is_another_set_and_it_says_so(story: Story) -> None:
