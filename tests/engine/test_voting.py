@@ -262,6 +262,6 @@ def test_equal_mathematics_is_one_answer_of_a_vote() -> None:
         threshold="0.6",
         cap=0,
         epsilon=0,
-        reader="math/1",
+        reader="math/2",
     )
     assert counted.tally == (("\\frac{1}{2}", 2),)
