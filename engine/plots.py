@@ -67,6 +67,7 @@ def chart(
     y: str,
     x_range: tuple[float, float],
     y_range: tuple[float, float] = (0.0, 1.0),
+    x_ticks: Sequence[float] = (),
     diagonal: bool = False,
     per_cent: bool = True,
 ) -> str:
@@ -79,6 +80,7 @@ def chart(
         y: name of the y axis.
         x_range: ends of the x axis.
         y_range: ends of the y axis.
+        x_ticks: values that are written below the x axis; six in equal steps unless told.
         diagonal: draw x = y, on which a model that knows itself would lie.
         per_cent: y is a share and is written in per cent.
     """
@@ -94,12 +96,13 @@ def chart(
     drawn = [_text(_LEFT, 20, title, weight=600)]
     for step in range(6):
         y_value = y_range[0] + step / 5 * (y_range[1] - y_range[0])
-        x_value = x_range[0] + step / 5 * (x_range[1] - x_range[0])
         left, height = at(x_range[0], y_value)
         right = at(x_range[1], y_value)[0]
         drawn.append(_line(left, height, right, height, "grid"))
         shown = f"{100 * y_value:.0f}" if per_cent else f"{y_value:g}"
         drawn.append(_text(left - 8, height + 4, shown, anchor="end"))
+    steps = [x_range[0] + step / 5 * (x_range[1] - x_range[0]) for step in range(6)]
+    for x_value in x_ticks or steps:
         place, low = at(x_value, y_range[0])
         drawn.append(_text(place, low + 18, f"{x_value:.3g}", anchor="middle"))
     drawn.append(_line(*at(x_range[0], y_range[0]), *at(x_range[1], y_range[0]), "axis"))
@@ -111,10 +114,13 @@ def chart(
     if diagonal:
         low, high = max(x_range[0], y_range[0]), min(x_range[1], y_range[1])
         drawn.append(_line(*at(low, low), *at(high, high), "grid", dashed=True))
+    legend = float(_LEFT)
     for number, one in enumerate(series):
         colour = _COLOURS[number % len(_COLOURS)]
         most = max((point.n for point in one.points), default=0)
-        places = [at(point.x, point.y) for point in one.points]
+        # Side by side, so that intervals at the same x can be told apart.
+        aside = 4 * (number - (len(series) - 1) / 2)
+        places = [(at(p.x, p.y)[0] + aside, at(p.x, p.y)[1]) for p in one.points]
         if one.joined and len(places) > 1:
             path = " ".join(f"{left:.1f},{height:.1f}" for left, height in places)
             drawn.append(f'<polyline points="{path}" fill="none" stroke="{colour}"/>')
@@ -132,7 +138,8 @@ def chart(
                 f'fill="{colour}">{about}</circle>'
             )
         if len(series) > 1:
-            drawn.append(_text(_LEFT + 140 * number, 38, one.name, colour=colour))
+            drawn.append(_text(legend, 38, one.name, colour=colour))
+            legend += 6.8 * len(one.name) + 12  # about the width of this type
     return _svg(title, drawn, HEIGHT)
 
 
