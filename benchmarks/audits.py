@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("build/audits"))
     asked = parser.parse_args()
     print(
-        f"{asked.audits} audits of the accepted of {asked.pool:,} questions, by the world's solver\n"
+        f"{asked.audits} audits of the accepted of {asked.pool:,} questions, by the solver\n"
         "seed  accepted  found wrong  precision % (95 %, any time)   true %  expected wrong  "
         "truly wrong  certified at 0.95  covers",
         flush=True,

@@ -406,7 +406,9 @@ class Audit:
         now = list(self.counts)
         while len(coming) < limit and (place := next_stratum(now)) is not None:
             one = now[place]
-            coming.append(self.strata[place].questions[one.audited + one.skipped])
+            question = self.strata[place].questions[one.audited + one.skipped]
+            if question.id not in self.judged:  # it may have been audited out of turn
+                coming.append(question)
             now[place] = replace(one, audited=one.audited + 1)
         return coming
 
@@ -433,6 +435,18 @@ def of_run(
         BadInput: the threshold is no share.
     """
     strata = draw(asked, votes_by_id, threshold=threshold, seed=seed)
+    return so_far(strata, votes_by_id, standing_reviews, seed=seed)
+
+
+def so_far(
+    strata: Sequence[Stratum],
+    votes_by_id: Mapping[int, Vote],
+    standing_reviews: Iterable[Review],
+    *,
+    seed: int,
+) -> Audit:
+    """What the reviews say about strata that were drawn before: all that changes from one decision
+    to the next. The arguments are those of `of_run`."""
     by_id: defaultdict[int, list[Review]] = defaultdict(list)
     for review in standing_reviews:
         if review.queue is Queue.AUDIT:

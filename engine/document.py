@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
-from engine import audit, calibration, curation, evaluation, leaks, plots, runs, statistics
+from engine import audit, calibration, curation, evaluation, guard, leaks, plots, runs, statistics
 from engine.answers import reader_name
 from store import evaluations, examples, jobs, models, paths, questions, reviews, votes
 from store.connection import SCHEMA_VERSION
@@ -104,7 +104,7 @@ def build(project: Project, conn: sqlite3.Connection) -> Document:
     """
     teacher = models.by_name(conn, project.settings.model.teacher)
     run = runs.newest_over_pool(conn, teacher) if teacher else None
-    sections = [_gains(conn), _accuracies(conn), _counts(conn)]
+    sections = [_gains(conn), _guard(conn), _accuracies(conn), _counts(conn)]
     if run is not None:
         counted = votes.for_run(conn, run.id)
         sections += [
@@ -194,6 +194,31 @@ def _gains(conn: sqlite3.Connection) -> Section:
         blocks.append(Plot(plots.intervals("Gain over the own base", bars, x="points, 95 %")))
     blocks += [block for one in main for block in _flips(conn, one, known)]
     return Section("What it was worth", tuple(blocks))
+
+
+def _guard(conn: sqlite3.Connection) -> Section:
+    """Whether each trained model is kept, and what should make a person look."""
+    rounds = guard.of_store(conn)
+    blocks: list[Block] = []
+    if rounds:
+        blocks.append(
+            "A model is accepted when it is surely better than its own base on the evaluation "
+            "questions and not surely worse out of domain; it is rejected when it is surely worse "
+            "on either (95 % intervals of the paired difference, greedy chain of thought)."
+        )
+        rows = tuple(
+            (
+                one.model,
+                str(one.outcome),
+                _points(one.gain),
+                _points(one.out_of_domain) if one.out_of_domain else "not measured",
+                " ".join(one.alarms) or "none",
+            )
+            for one in rounds
+        )
+        headers = ("model", "guard", "gain in points", "out of domain", "alarms without labels")
+        blocks.append(Table(headers, rows))
+    return Section("The guard", tuple(blocks))
 
 
 def _labels(conn: sqlite3.Connection, model: Model) -> str:

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from engine import voting
+from engine import evaluation, voting
 from engine.answers import merge_equal
 from engine.calibration import corrected
-from store import paths, questions
-from store.records import EndReason
+from store import models, paths, questions
+from store.records import EndReason, Method, Split
 
 if TYPE_CHECKING:
     import sqlite3
@@ -47,6 +47,55 @@ def decide(gain: Paired, out_of_domain: Paired | None = None) -> Outcome:
     if gain.high < 0 or (out_of_domain is not None and out_of_domain.high < 0):
         return Outcome.REJECT
     return Outcome.ACCEPT if gain.low > 0 else Outcome.UNDECIDED
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """A trained model before the guard."""
+
+    model: str
+    base: str
+    method: Method
+    outcome: Outcome
+    gain: Paired
+    """Against its own base on the evaluation questions."""
+    out_of_domain: Paired | None
+    alarms: tuple[str, ...]
+    """From the sampled paths on the evaluation questions of both."""
+
+
+def of_store(conn: sqlite3.Connection, method: Method = Method.COT) -> list[Round]:
+    """What the guard says of every trained model that was measured beside its own base."""
+    known = {one.name: one for one in models.all_of(conn)}
+    own = [
+        one
+        for one in evaluation.comparisons(conn)
+        if one.method is method and known[one.after].base_id == known[one.before].id
+    ]
+    elsewhere = {one.after: one.result for one in own if one.split is Split.OOD}
+    sampled = {
+        run.model_id: run
+        for run in paths.runs(conn)
+        if run.split is Split.EVAL and run.temperature > 0
+    }
+    found = []
+    for one in own:
+        if one.split is not Split.EVAL:
+            continue
+        ids = known[one.before].id, known[one.after].id
+        before, after = (signs(conn, sampled[id_]) if id_ in sampled else None for id_ in ids)
+        found.append(
+            Round(
+                model=one.after,
+                base=one.before,
+                method=method,
+                outcome=decide(one.result, elsewhere.get(one.after)),
+                gain=one.result,
+                out_of_domain=elsewhere.get(one.after),
+                alarms=tuple(alarms(before, after)) if before and after else (),
+            )
+        )
+    return found
 
 
 def best_round(gains: Sequence[Paired]) -> int:

@@ -296,6 +296,7 @@ def test_an_audit_out_of_turn_waits_until_its_turn_has_come() -> None:
     found = audited(asked, votes, judge.rows)
     assert found.counts == (Count(40, 1, 0),)
     assert found.upcoming(1) == [order[1]]
+    assert found.upcoming(2) == [order[1], order[3]]
     judge.says(order[1], Verdict.MAJORITY)
     assert audited(asked, votes, judge.rows).counts == (Count(40, 3, 1),)
 

@@ -132,6 +132,7 @@ def test_every_part_of_the_story_is_told(told: Project) -> None:
     titles = [section.title for section in found.sections]
     assert titles == [
         "What it was worth",
+        "The guard",
         "Accuracy",
         "Questions",
         "Votes",
@@ -150,6 +151,9 @@ def test_every_part_of_the_story_is_told(told: Project) -> None:
         "expected calibration error",
         "sample.m = 8",
         "database schema",
+        "| scripted/lmsi | undecided |",
+        "not measured",
+        "no audit shows that the answers became better",
     ):
         assert said in text, said
 
