@@ -214,6 +214,12 @@ def _telling(commands: Commands) -> None:
     _project(audit)
     audit.add_argument("--precision", default="0.95", help="to certify (default: 0.95)")
     audit.add_argument("--confidence", default="0.95", help="of a certificate (default: 0.95)")
+    audit.add_argument(
+        "--planned",
+        type=_positive,
+        metavar="N",
+        help="you fixed N audits before the first: show the exact interval for it too",
+    )
     _json(audit)
 
     calibration = _add(

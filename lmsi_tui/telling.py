@@ -11,6 +11,7 @@ from engine import calibration as calibrating
 from engine import pilot as piloting
 from engine import runs
 from engine.project import changed, exact_share
+from engine.statistics import clopper_pearson
 from lmsi_tui import follow, reading
 from lmsi_tui.format import duration, percent, points
 from lmsi_tui.text import printable, snippet
@@ -133,11 +134,35 @@ def audit(asked: argparse.Namespace) -> None:
             conn, _pool_run(project, conn), threshold=sample.threshold, seed=sample.seed
         )
     certificates = found.certificates(wanted, confidence)
+    fixed = _fixed(found, asked.planned)
     if asked.json:
-        follow.emit({"event": "audit", **audit_json(found, certificates, wanted, confidence)})
+        told = audit_json(found, certificates, wanted, confidence)
+        follow.emit({"event": "audit", **told, "fixed": fixed})
         return
     for line in audit_lines(found, certificates, wanted, confidence):
         reading.say(asked, line)
+    if fixed is not None:
+        low, high = fixed
+        reading.say(
+            asked,
+            f"With n = {asked.planned:,} fixed before the first audit: {percent(low)} to "
+            f"{percent(high)} % (Clopper-Pearson, 95 %; it does not hold if you go on).",
+        )
+    elif asked.planned is not None:
+        reading.say(
+            asked,
+            f"The exact interval for a planned n of {asked.planned:,} is for exactly that many "
+            "judged questions, none skipped.",
+        )
+
+
+def _fixed(found: auditing.Audit, planned: int | None) -> tuple[float, float] | None:
+    """The exact interval of a number of audits that was fixed before; None where it is not that
+    many. Strata in proportion and a finite pool only make it wider than it need be."""
+    precision = found.precision
+    if precision is None or precision.audited != planned or precision.skipped:
+        return None
+    return clopper_pearson(precision.audited - precision.wrong, precision.audited)
 
 
 def audit_json(
