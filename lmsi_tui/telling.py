@@ -47,9 +47,12 @@ def pilot(asked: argparse.Namespace) -> None:
                 "`lmsi-tui import FILE --split eval --task TYPE`."
             )
         before = piloting.measured(conn, teacher)
-    if before is None or min(one.n for one in before) < min(asked.questions, known) or changes:
+    stored = min(one.n for one in before) if before else 0
+    if stored < min(asked.questions, known) or changes:
         measuring = {name: dict(section) for name, section in changes.items()}
-        measuring.setdefault("evaluate", {}).update({"limit": asked.questions, "ood": False})
+        # Never fewer than before: the new measurement of a run takes the place of the old one.
+        limit = max(asked.questions, stored)
+        measuring.setdefault("evaluate", {}).update({"limit": limit, "ood": False})
         params: dict[str, object] = {"settings": measuring, "models": [teacher.name]}
         follow.start(project, JobKind.EVALUATE, params, detach=False, as_json=asked.json)
     with reading.opened(asked) as (_, conn):

@@ -69,6 +69,8 @@ def test_a_pilot_measures_what_is_missing_and_gives_a_plain_verdict(tmp_path: Pa
     with connect(project.database, read_only=True) as conn:
         assert len(jobs.all_of(conn)) == 1, "what is measured is not measured again"
     assert line(told(project, "pilot", "--questions", 30, "--json"))["n"] == 30
+    again = told(project, "pilot", "--questions", 10, "--set", "sample.threshold=0.9", "--json")
+    assert line(again)["n"] == 30, "a look with other settings takes nothing away"
 
 
 def test_an_audit_says_what_is_known_and_what_is_missing(sampled: Project) -> None:
