@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.pilot import QUESTIONS
-from lmsi_tui import questions, reading, telling, working
+from lmsi_tui import questions, reading, worth, working
 from lmsi_tui.text import printable
 from lmsi_tui.why import why
 from store.errors import LmsiError
@@ -195,7 +195,7 @@ def _reading(commands: Commands) -> None:
 def _telling(commands: Commands) -> None:
     """Commands that tell what the numbers are worth."""
     pilot = _add(
-        commands, "pilot", telling.pilot, "whether LMSI may help here, on few known questions"
+        commands, "pilot", worth.pilot, "whether LMSI may help here, on few known questions"
     )
     _project(pilot)
     pilot.add_argument(
@@ -209,7 +209,7 @@ def _telling(commands: Commands) -> None:
     _json(pilot)
 
     audit = _add(
-        commands, "audit", telling.audit, "how precise the accepted labels are, and what is next"
+        commands, "audit", worth.audit, "how precise the accepted labels are, and what is next"
     )
     _project(audit)
     audit.add_argument("--precision", default="0.95", help="to certify (default: 0.95)")
@@ -223,13 +223,13 @@ def _telling(commands: Commands) -> None:
     _json(audit)
 
     calibration = _add(
-        commands, "calibration", telling.calibration, "what an agreement is worth here"
+        commands, "calibration", worth.calibration, "what an agreement is worth here"
     )
     _project(calibration)
     _json(calibration)
 
     leaks = _add(
-        commands, "leaks", telling.leaks, "pool questions that are nearly evaluation questions"
+        commands, "leaks", worth.leaks, "pool questions that are nearly evaluation questions"
     )
     _project(leaks)
     _json(leaks)
