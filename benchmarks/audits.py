@@ -105,7 +105,7 @@ def audited(project: Project, seed: int, count: int) -> Told:
     rows: list[Review] = []
 
     def now() -> audit.Audit:
-        return audit.of_run(pool, counted, rows, threshold=settings.threshold, seed=settings.seed)
+        return audit.of_run(pool, counted, rows, threshold=settings.threshold, run_key=run.key)
 
     judged = set[int]()
     while len(judged) < count and (coming := now().upcoming(20)):

@@ -1,7 +1,7 @@
 """How much of what the vote accepted is right: an audit that a person may stop at any moment.
 
 The accepted questions fall into strata by agreement. Within each, questions are shown in an order
-drawn by a seed, without replacement, and a person says whether the winner is right. What is then
+drawn by a hash, without replacement, and a person says whether the winner is right. What is then
 known is one test martingale over all strata together, so the interval holds at every moment at
 once, however the person decides when to stop (Ville's inequality).
 
@@ -36,6 +36,7 @@ from engine.project import exact_share
 from engine.statistics import wilson
 from engine.voting import kept_needed
 from store import questions, reviews, votes
+from store.queue import audit_place
 from store.records import Queue, Review, Split, Verdict, content_hash
 
 if TYPE_CHECKING:
@@ -419,7 +420,7 @@ def of_run(
     standing_reviews: Iterable[Review],
     *,
     threshold: str,
-    seed: int,
+    run_key: str,
 ) -> Audit:
     """The audit of a run as it stands.
 
@@ -429,13 +430,13 @@ def of_run(
         standing_reviews: of the run, without what was undone, oldest first. Only rows of the queue
             `AUDIT` are looked at.
         threshold: at which questions are accepted, an exact decimal or fraction.
-        seed: of the order.
+        run_key: of the run; it holds the run's seed and decides the order.
 
     Raises:
         BadInput: the threshold is no share.
     """
-    strata = draw(asked, votes_by_id, threshold=threshold, seed=seed)
-    return so_far(strata, votes_by_id, standing_reviews, seed=seed)
+    strata = draw(asked, votes_by_id, threshold=threshold, run_key=run_key)
+    return so_far(strata, votes_by_id, standing_reviews, run_key=run_key)
 
 
 def so_far(
@@ -443,7 +444,7 @@ def so_far(
     votes_by_id: Mapping[int, Vote],
     standing_reviews: Iterable[Review],
     *,
-    seed: int,
+    run_key: str,
 ) -> Audit:
     """What the reviews say about strata that were drawn before: all that changes from one decision
     to the next. The arguments are those of `of_run`."""
@@ -463,19 +464,19 @@ def so_far(
         strata=tuple(strata),
         counts=tuple(counts),
         judged={id_: found[0] for id_, found in given.items()},
-        repeats=tuple(_due(strata, given, by_id, seed)),
+        repeats=tuple(_due(strata, given, by_id, run_key)),
         consistency=_consistency([found for found in given.values() if len(found) > 1]),
     )
 
 
-def of_store(conn: sqlite3.Connection, run: Run, *, threshold: str, seed: int) -> Audit:
-    """The same, read from the store; `threshold` and `seed` are the project's `[sample]`."""
+def of_store(conn: sqlite3.Connection, run: Run, *, threshold: str) -> Audit:
+    """The same, read from the store; `threshold` is the project's `sample.threshold`."""
     return of_run(
         questions.by_split(conn, Split.POOL),
         {one.question_id: one for one in votes.for_run(conn, run.id)},
         reviews.standing(conn, run.id),
         threshold=threshold,
-        seed=seed,
+        run_key=run.key,
     )
 
 
@@ -484,13 +485,16 @@ def draw(
     votes_by_id: Mapping[int, Vote],
     *,
     threshold: str,
-    seed: int,
+    run_key: str,
 ) -> list[Stratum]:
     """The accepted questions by agreement, each stratum in the order of its audit.
 
-    The order is that of a hash of seed and content, so it is the same in every project, and a
-    question that joins or leaves changes nothing for the others. Early stopping leaves the share of
-    a question open: it stands where it is certain to be accepted, not where it might be.
+    The order is that of a hash (`store.queue.audit_place`), so it is the same every time, and a
+    question that joins or leaves changes nothing for the others. A part of a random order is a
+    random order, so one order of all accepted questions serves every stratum.
+
+    Early stopping leaves the share of a question open: it stands where it is certain to be
+    accepted, not where it might be.
     """
     loosest = exact_share(threshold)
     levels = [*(one for one in _LEVELS if one > loosest), loosest]
@@ -510,8 +514,8 @@ def draw(
         before = bands.pop()[1] if bands else []
         bands.append((loosest, before + waiting))
 
-    def place(question: Question) -> str:
-        return content_hash(["audit", seed, question.key])
+    def place(question: Question) -> bytes:
+        return audit_place(run_key, question.key)
 
     return [
         Stratum(level, tuple(sorted(members, key=place))) for level, members in bands if members
@@ -582,7 +586,7 @@ def _due(
     strata: Sequence[Stratum],
     given: Mapping[int, Sequence[bool]],
     audits: Mapping[int, Sequence[Review]],
-    seed: int,
+    run_key: str,
 ) -> list[Question]:
     """Questions that were judged once, were drawn to be repeated, and are long enough ago."""
     newest = sorted((audits[id_][-1].id for id_ in given), reverse=True)[:REPEAT_AFTER]
@@ -591,7 +595,7 @@ def _due(
         for stratum in strata
         for question in stratum.questions
         if len(given.get(question.id, ())) == 1
-        and int(content_hash(["repeat", seed, question.key])[:8], 16) % REPEAT_EVERY == 0
+        and int(content_hash(["repeat", run_key, question.key])[:8], 16) % REPEAT_EVERY == 0
         and len(newest) == REPEAT_AFTER
         and audits[question.id][-1].id < newest[-1]
     ]

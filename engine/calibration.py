@@ -144,7 +144,7 @@ def of_store(conn: sqlite3.Connection, model: Model, settings: SampleSettings) -
             break
     run = runs.newest_over_pool(conn, model)
     if run is not None:
-        audited = audit.of_store(conn, run, threshold=settings.threshold, seed=settings.seed)
+        audited = audit.of_store(conn, run, threshold=settings.threshold)
         if audited.judged:
             counted = votes.for_run(conn, run.id)
             found.append(_calibration(conn, "audit", model, counted, audited.judged))

@@ -56,7 +56,7 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
-class _Ruling:
+class Ruling:
     """What the standing reviews of one question say together."""
 
     same: Mapping[str, str]
@@ -150,7 +150,7 @@ def _judge(
 ) -> tuple[str, frozenset[str], int, bool] | None:
     """The answer to teach, the paths' answers that count as it, how many paths count for
     it, and whether a person had a part in it; None when the question is left out."""
-    ruling = _ruling(reviews)
+    ruling = ruling_of(reviews)
     counts: defaultdict[str, int] = defaultdict(int)
     for answer, count in vote.tally:
         counts[ruling.one_of(answer)] += count
@@ -161,7 +161,7 @@ def _judge(
     def group(answer: str) -> frozenset[str]:
         return frozenset(one for one, _ in vote.tally if ruling.one_of(one) == answer)
 
-    if any(_found_wrong(question, audit, winner, ruling) for audit in ruling.audits):
+    if any(found_wrong(question, audit, winner, ruling) for audit in ruling.audits):
         return None
     decision = ruling.decision
     if decision is None:
@@ -192,11 +192,12 @@ def reaches(vote: Vote, top: int, second: int, threshold: str) -> bool:
     return not settled and vote.decision is Decision.KEEP and top * vote.m >= needed * vote.drawn
 
 
-def _ruling(reviews: Sequence[Review]) -> _Ruling:
+def ruling_of(reviews: Iterable[Review]) -> Ruling:
+    """What the standing reviews of one question, oldest first, say together."""
     same: dict[str, str] = {}
     decision: Review | None = None
     audits: list[Review] = []
-    ruling = _Ruling(same, None, ())
+    ruling = Ruling(same, None, ())
     for review in reviews:
         if review.verdict is Verdict.SAME:
             assert review.answer is not None
@@ -210,10 +211,18 @@ def _ruling(reviews: Sequence[Review]) -> _Ruling:
             decision = None
         elif review.verdict is not Verdict.UNDO:
             decision, audits = review, []
-    return _Ruling(same, decision, tuple(audits))
+    return Ruling(same, decision, tuple(audits))
 
 
-def _found_wrong(question: Question, audit: Review, winner: str | None, ruling: _Ruling) -> bool:
+def found_wrong(question: Question, audit: Review, winner: str | None, ruling: Ruling) -> bool:
+    """Whether an audit says that the vote's winner is not the right answer.
+
+    Args:
+        question: decides when two answers are equal.
+        audit: a person's judgement; one that could not judge finds nothing wrong.
+        winner: the leading answer, those that are the same counted as one; None is a tie.
+        ruling: of all standing reviews of the question.
+    """
     if audit.verdict is Verdict.NONE:
         return True
     if audit.verdict not in (Verdict.ANSWER, Verdict.TYPED) or audit.answer is None:

@@ -315,7 +315,7 @@ def _votes(conn: sqlite3.Connection, run: Run, counted: Sequence[Vote]) -> Secti
 
 def _audit(project: Project, conn: sqlite3.Connection, run: Run) -> Section:
     sample = project.settings.sample
-    found = audit.of_store(conn, run, threshold=sample.threshold, seed=sample.seed)
+    found = audit.of_store(conn, run, threshold=sample.threshold)
     precision = found.precision
     if precision is None or precision.estimate is None or precision.expected_wrong is None:
         return Section(
@@ -361,7 +361,7 @@ def _left_out(
     held = reviews.standing(conn, run.id)
     by_id = {one.question_id: one for one in counted}
     sample = project.settings.sample
-    audited = audit.of_store(conn, run, threshold=sample.threshold, seed=sample.seed)
+    audited = audit.of_store(conn, run, threshold=sample.threshold)
     rejected = {
         one.question_id for one in held if one.queue is Queue.TRIAGE and one.verdict is Verdict.NONE
     }

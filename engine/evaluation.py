@@ -8,13 +8,14 @@ the first path of the self-consistency run, so that both describe the same distr
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from engine import statistics
 from engine.answers import equal
 from store import evaluations, models, paths, questions, votes
 from store.records import (
+    EarlyStop,
     Evaluation,
     Method,
     Model,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator, Mapping, Sequence
 
+    from engine.project import SampleSettings, Settings
     from engine.statistics import Paired
 
 
@@ -41,6 +43,9 @@ class Comparison:
     split: Split
     method: Method
     result: Paired
+    before_id: int
+    """Row number of the evaluation before."""
+    after_id: int
 
 
 def methods_of(run: Run) -> tuple[Method, ...]:
@@ -120,6 +125,8 @@ def compare(conn: sqlite3.Connection, before: Evaluation, after: Evaluation) -> 
         split=after.split,
         method=after.method,
         result=paired,
+        before_id=before.id,
+        after_id=after.id,
     )
 
 
@@ -166,4 +173,18 @@ def formats_to_measure() -> tuple[tuple[PromptFormat, bool], ...]:
         (PromptFormat.FEW_SHOT_DIRECT, True),
         (PromptFormat.FEW_SHOT_COT, True),
         (PromptFormat.FEW_SHOT_COT, False),
+    )
+
+
+def sampling_of(settings: Settings, *, greedy: bool) -> SampleSettings:
+    """How evaluation questions are asked: every path is drawn, none is kept."""
+    chosen = settings.evaluate
+    return replace(
+        settings.sample,
+        m=1 if greedy else chosen.k,
+        temperature=0.0 if greedy else chosen.temperature,
+        seed=chosen.seed,
+        early_stop=EarlyStop.OFF,
+        threshold="0",
+        cap=0,
     )

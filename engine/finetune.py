@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from engine import checkpoints, learner, packing
+from engine.progress import TRAINING
 from store.errors import BadInput, WorkFailed
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ def train(  # noqa: PLR0912, PLR0915 - one training, to be read from top to bott
 
     optimizer = torch.optim.AdamW(model.weights.values(), lr=0.0, weight_decay=0.0)
     state = checkpoints.resume(work, purpose, model, optimizer)
-    progress.begin(f"training {base.name}", len(steps), state.step)
+    progress.begin(f"{TRAINING} {base.name}", len(steps), state.step)
     if state.step == 0 and validation:
         state.first_validation_loss = learner.mean_loss(model, validation)
         progress.measure(0, {"val_loss": state.first_validation_loss}, always=True)

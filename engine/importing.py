@@ -15,7 +15,7 @@ from engine import answers
 from engine.canonical import LETTERS, UNKNOWN
 from engine.fields import MEANINGS, find_columns, flat, inline_options, options_of, prompt_parts
 from engine.presets import Preset, preset
-from engine.rows import Row, read_rows
+from engine.rows import Row, Rows, read_rows
 from store.errors import BadInput
 from store.records import AnswerType, EndReason, Question, Split, question_key
 
@@ -64,10 +64,26 @@ def read_questions(
     Raises:
         BadInput: the file cannot be read or does not fit the task.
     """
+    preset(task)  # a wrong name is told before a large file is read
+    return questions_in(
+        read_rows(path), path, task=task, split=split, name=name, limit=limit, fields=fields
+    )
+
+
+def questions_in(
+    table: Rows,
+    path: Path,
+    *,
+    task: str,
+    split: Split,
+    name: str | None = None,
+    limit: int | None = None,
+    fields: Mapping[str, str] | None = None,
+) -> Imported:
+    """The questions of a file that was read; all else as `read_questions`."""
     chosen = preset(task)
     if limit is not None and limit < 1:
         raise BadInput(f"--limit is {limit}: give at least 1.")
-    table = read_rows(path)
     rows = [(number, flat(row)) for number, row in table.rows]
     columns = list(dict.fromkeys(column for _, row in rows[:200] for column in row))
     found = _columns(path, columns, chosen, fields or {})

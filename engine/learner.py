@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint as recomputed
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from engine import packing
 from engine.packing import Batch, Cost, Encoded, Row
@@ -178,20 +178,57 @@ def checked(learner: Learner, learnt: Sequence[Encoded]) -> Learner:
 
 def ends(learner: Learner) -> frozenset[int]:
     """Every token that anything in the model's folder calls an end."""
+    causal = learner.causal
+    return _ends(learner.tokenizer, causal.config, causal.generation_config)
+
+
+def context(learner: Learner) -> int:
+    """Most tokens in a row."""
+    return _context(learner.tokenizer, learner.causal.config)
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """What of a learner decides how examples become tokens."""
+
+    tokenizer: Any
+    ends: frozenset[int]
+    context: int
+
+
+def text_of(base: Path) -> Text:
+    """The same as of the loaded learner, without its weights.
+
+    Raises:
+        BadInput: the folder's tokenizer or configuration cannot be read.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
+        config = AutoConfig.from_pretrained(base, local_files_only=True)
+        if (base / "generation_config.json").exists():
+            generation = GenerationConfig.from_pretrained(base, local_files_only=True)
+        else:
+            generation = GenerationConfig.from_model_config(config)
+    except Exception as error:  # what reads tokenizer.json raises nothing narrower
+        raise BadInput(
+            f"The tokenizer in {base} cannot be loaded: {str(error).splitlines()[0]}"
+        ) from error
+    return Text(tokenizer, _ends(tokenizer, config, generation), _context(tokenizer, config))
+
+
+def _ends(tokenizer: Any, config: Any, generation: Any) -> frozenset[int]:
     found: set[int] = set()
     for said in (
-        learner.tokenizer.eos_token_id,
-        getattr(learner.causal.config, "eos_token_id", None),
-        getattr(learner.causal.generation_config, "eos_token_id", None),
+        tokenizer.eos_token_id,
+        getattr(config, "eos_token_id", None),
+        getattr(generation, "eos_token_id", None),
     ):
         found.update(said if isinstance(said, list) else [] if said is None else [said])
     return frozenset(found)
 
 
-def context(learner: Learner) -> int:
-    """Most tokens in a row."""
-    most = getattr(learner.causal.config, "max_position_embeddings", None)
-    return int(most or learner.tokenizer.model_max_length)
+def _context(tokenizer: Any, config: Any) -> int:
+    return int(getattr(config, "max_position_embeddings", None) or tokenizer.model_max_length)
 
 
 # The loss.

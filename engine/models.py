@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import struct
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING
 
-from engine.project import Engine, ModelSettings, Project
+from engine.project import Engine, ModelSettings, Project, TrainSettings
 from store.errors import BadInput
 from store.records import Model, Stage, content_hash
 
@@ -59,19 +60,37 @@ def describe_trained(folder: Path) -> str:
 
 
 def _describe_folder(folder: Path) -> Weights:
+    tokenizer, parameters = tokenizer_of(folder), weights_of(folder)
+    files = sorted(folder.glob("*.safetensors"))
+    return Weights(content_hash([_file_hash(path) for path in files]), tokenizer, parameters)
+
+
+def tokenizer_of(folder: Path) -> str:
+    """Hash of the tokenizer in a Hugging Face folder.
+
+    Raises:
+        BadInput: the folder is none, or has no tokenizer.
+    """
+    if not folder.is_dir():
+        where = "There is no model at" if not folder.exists() else "There is no model folder at"
+        raise BadInput(f"{where} {folder}: give a Hugging Face folder or a .gguf file.")
     if not (folder / "config.json").exists():
         raise BadInput(f"{folder} has no config.json, so it is not a Hugging Face model folder.")
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
+    if not any(folder.glob("*.safetensors")):
         raise BadInput(f"{folder} has no .safetensors files: save the model in that format first.")
     tokenizers = [folder / name for name in _TOKENIZER_FILES if (folder / name).exists()]
     if not tokenizers:
         raise BadInput(f"{folder} has no tokenizer (tokenizer.json): copy it beside the weights.")
-    return Weights(
-        content_hash([_file_hash(path) for path in files]),
-        content_hash([_file_hash(path) for path in tokenizers]),
-        sum(_safetensors_parameters(path) for path in files),
-    )
+    return content_hash([_file_hash(path) for path in tokenizers])
+
+
+def weights_of(folder: Path) -> int:
+    """Number of weights in a Hugging Face folder, from the headers of its files.
+
+    Raises:
+        BadInput: a file is cut off.
+    """
+    return sum(_safetensors_parameters(path) for path in sorted(folder.glob("*.safetensors")))
 
 
 def _safetensors_parameters(path: Path) -> int:
@@ -117,6 +136,11 @@ def base_model(project: Project, name: str, location: Path, gguf: Path | None = 
         parameters=weights.parameters,
         created_at=time.time(),
     )
+
+
+def recipe(base: Model, set_key: str, stage: Stage, settings: TrainSettings) -> str:
+    """The name of a training: a hash of everything that decides what it makes."""
+    return content_hash([base.sha256, set_key, stage, dataclasses.asdict(settings)])[:16]
 
 
 def chosen_engine(model: Model, settings: ModelSettings) -> Engine:

@@ -22,6 +22,11 @@ METRICS_EVERY = 1.0
 """Seconds between two rows of the same metrics, enough for a chart."""
 
 
+SAMPLING, MEASURING, TRAINING = "sampling", "measuring", "training"
+"""First words of what a job says that it does: a round goes through several pieces of work, and
+whoever watches tells them apart by these."""
+
+
 class PauseWished(Exception):
     """The person wants the job to wait; what is committed stays."""
 

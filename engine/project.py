@@ -19,8 +19,6 @@ from fractions import Fraction
 from types import UnionType
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_hints
 
-import tomlkit
-
 from store.connection import DATABASE
 from store.errors import BadInput
 from store.records import EarlyStop, PromptFormat, PromptStyle, Weighting
@@ -76,6 +74,7 @@ class SampleSettings:
     max_tokens: int = 0
     """Longest path in tokens; longer ones are cut and abstain. 0 takes what the task needs."""
     seed: int = 0
+    """Where the paths come from: the same seed draws the same paths again."""
     threshold: str = "0.6"
     """Share of the m paths that must agree; 0 keeps every plurality answer, as the paper does."""
     cap: int = 8
@@ -85,7 +84,9 @@ class SampleSettings:
     epsilon: float = 0.01
     """Chance of another decision that `fast` accepts at one look, in (0, 0.5)."""
     format: PromptFormat = PromptFormat.FEW_SHOT_COT
+    """How the model is asked; the paper samples with `few-shot-cot`."""
     style: PromptStyle = PromptStyle.BASE
+    """`base` continues plain text, `chat` fills the model's own chat template."""
     top_p: float = 1.0
     """1 is off, as in the paper; in (0, 1]."""
     top_k: int = 0
@@ -101,7 +102,9 @@ class CurateSettings:
     """`[curate]`: what becomes training data."""
 
     formats: tuple[PromptFormat, ...] = tuple(PromptFormat)
+    """In which ways each kept path is taught; the paper mixes all four."""
     weighting: Weighting = Weighting.PER_PATH
+    """`per-path` (the paper) counts every kept path, `per-question` every question once."""
     validation_share: float = 0.05
     """Share of the kept questions held out to choose the checkpoint, in [0, 0.5]."""
 
@@ -113,13 +116,17 @@ class TrainSettings:
     method: str = "lora"
     """`lora` or `full`."""
     rank: int = 16
+    """Width of the LoRA adapter, ≥ 1; more learns more and takes more memory."""
     alpha: int = 32
+    """Scale of the LoRA adapter; it is multiplied by alpha / rank."""
     learning_rate: float = 2e-4
     """LoRA wants about ten times the rate of full fine-tuning (the paper: 5e-5, full)."""
     epochs: float = 3.0
+    """Times that the training set is gone through, above 0; a fraction takes that part of it."""
     examples_per_step: int = 32
     """Weighted examples behind one optimizer step (the paper: 32)."""
     seed: int = 0
+    """Of the order of the examples and of the first LoRA weights."""
     paths: PathChoice = PathChoice.ALL
     """Which kept paths are learnt from (`distill` only)."""
     paths_per_question: int = 0
@@ -137,6 +144,7 @@ class EvaluateSettings:
     limit: int = 0
     """Evaluation questions to use, in their order; 0 is all."""
     seed: int = 1000003
+    """Of the paths that are measured; another than the one that is trained on."""
     ood: bool = True
     """Measure out-of-domain questions too, where there are some."""
 
@@ -229,6 +237,8 @@ def create_project(folder: Path, settings: Settings) -> Project:
 
 def save_settings(folder: Path, settings: Settings) -> None:
     """Write the settings, keeping comments that a person put into the file."""
+    import tomlkit
+
     path = folder / SETTINGS
     document = tomlkit.parse(path.read_text(encoding="utf-8")) if path.exists() else None
     if document is None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from engine.backends.protocol import Backend
     from engine.progress import Work
-    from engine.project import Project, SampleSettings
+    from engine.project import ModelSettings, Project, SampleSettings
 
 
 def exemplars_for(project: Project, settings: SampleSettings, task: str) -> Sequence[Exemplar]:
@@ -37,26 +37,39 @@ def open_run(
     prompt_format: PromptFormat,
     tasks: Sequence[str],
 ) -> Run:
-    """The run with these settings: the stored one, or a new one.
+    """The run with these settings: the stored one, or a new one."""
+    run = run_of(
+        work.project, work.settings.model, model, split, sampling_settings, prompt_format, tasks
+    )
+    with transaction(work.conn):
+        return paths.open_run(work.conn, run)
+
+
+def run_of(
+    project: Project,
+    model_settings: ModelSettings,
+    model: Model,
+    split: Split,
+    chosen: SampleSettings,
+    prompt_format: PromptFormat,
+    tasks: Sequence[str],
+) -> Run:
+    """The run with these settings, as it would be stored.
 
     The key holds what a path's distribution depends on and nothing else, so that another m,
     threshold or rule goes on with the paths that are there.
     """
     from importlib.metadata import version
 
-    chosen = sampling_settings
-    engine = models.chosen_engine(model, work.settings.model)
+    engine = models.chosen_engine(model, model_settings)
     package = {"transformers": "transformers", "llama.cpp": "llama-cpp-python"}.get(engine)
     prompts = content_hash(
         [
-            [
-                task,
-                prompt_hash(prompt_format, chosen.style, exemplars_for(work.project, chosen, task)),
-            ]
+            [task, prompt_hash(prompt_format, chosen.style, exemplars_for(project, chosen, task))]
             for task in sorted(set(tasks))
         ]
     )
-    max_tokens = chosen.max_tokens or max(preset(task).max_tokens for task in tasks)
+    max_tokens = chosen.max_tokens or max(preset(task).max_tokens for task in set(tasks))
     distribution = [
         model.sha256,
         split,
@@ -70,7 +83,7 @@ def open_run(
         max_tokens,
         chosen.seed,
     ]
-    run = Run(
+    return Run(
         id=0,
         key=content_hash(distribution),
         model_id=model.id,
@@ -93,8 +106,6 @@ def open_run(
         engine_version=version(package) if package else "1",
         created_at=time.time(),
     )
-    with transaction(work.conn):
-        return paths.open_run(work.conn, run)
 
 
 def newest_over_pool(conn: sqlite3.Connection, model: Model) -> Run | None:

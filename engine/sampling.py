@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import groupby, takewhile
 from typing import TYPE_CHECKING
 
@@ -63,6 +63,8 @@ class _Open:
 class Tally:
     """What a run has drawn so far, for the screen."""
 
+    started: float
+    """When this sitting began, by the monotonic clock."""
     before: int
     """Questions that were settled before this sitting."""
     total: int
@@ -70,7 +72,6 @@ class Tally:
     settled: int = 0
     paths: int = 0
     tokens: int = 0
-    started: float = field(default_factory=time.monotonic)
 
     def rates(self) -> dict[str, float]:
         """Paths and tokens per second since the start of this sitting."""
@@ -108,7 +109,7 @@ def sample(
     Raises:
         BadInput: a prompt and its path do not fit the model's context.
     """
-    tally = Tally(before=settled, total=settled + len(questions))
+    tally = Tally(time.monotonic(), before=settled, total=settled + len(questions))
     for _task, group in groupby(questions, key=lambda question: question.task):
         source = _Source(conn, backend, run, list(group), prompt_of, progress, tally)
         sampling = Sampling(

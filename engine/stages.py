@@ -10,12 +10,12 @@ import dataclasses
 import itertools
 import resource
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from engine import (
     answers,
     curation,
+    encoding,
     evaluation,
     leaks,
     models,
@@ -23,6 +23,7 @@ from engine import (
     sampling,
     training_set,
 )
+from engine.progress import MEASURING, SAMPLING
 from store import examples as example_rows
 from store import jobs, paths, questions, votes
 from store import models as model_rows
@@ -30,7 +31,6 @@ from store.connection import connect, transaction
 from store.errors import BadInput
 from store.records import (
     Decision,
-    EarlyStop,
     Evaluation,
     Model,
     PromptFormat,
@@ -64,7 +64,7 @@ def sample(work: Work) -> Json:
     pool = _pool(work)
     run = runs.pool_run(work, teacher, settings.sample)
     with runs.loaded(work, teacher, [run], pool) as load:
-        runs.draw(work, run, load, pool, f"sampling {teacher.name}")
+        runs.draw(work, run, load, pool, f"{SAMPLING} {teacher.name}")
     return _sampled(work, run)
 
 
@@ -87,12 +87,14 @@ def curate(work: Work) -> Json:
     with connect(work.project.database, training=True) as conn:
         leaked = leaks.of_store(conn).found
         frozen = _training_set(work, conn, run, teacher, {one.pool.id for one in leaked})
+    tokens = encoding.count_tokens(work, frozen)
     return {
         "training_set": frozen.key,
         "leaked": len(leaked),
         "questions": frozen.questions,
         "examples": frozen.examples,
         "label_free": frozen.label_free,
+        "tokens": tokens,
     }
 
 
@@ -267,7 +269,7 @@ def train_on(
             f"{base.name} is a GGUF file, which can be sampled but not trained: "
             "give the model's Hugging Face folder to `lmsi-tui init`."
         )
-    recipe = content_hash([base.sha256, frozen.key, stage, dataclasses.asdict(settings)])[:16]
+    recipe = models.recipe(base, frozen.key, stage, settings)
     adapters = work.project.folder / "adapters"
     out = adapters / recipe
     known = model_rows.all_of(work.conn)
@@ -350,7 +352,7 @@ def measure(work: Work, model: Model) -> list[Evaluation]:
         with runs.loaded(work, model, drawn, asked) as load:
             for run in drawn:
                 way = f"{run.m} paths" if run.m > 1 else "greedy"
-                title = f"measuring {model.name} on {split}: {run.prompt_format}, {way}"
+                title = f"{MEASURING} {model.name} on {split}: {run.prompt_format}, {way}"
                 runs.draw(work, run, load, asked, title)
                 with transaction(work.conn):
                     found += evaluation.score(work.conn, run, asked)
@@ -371,16 +373,7 @@ def _evaluation_run(
     asked: Sequence[Question],
 ) -> Run:
     """The run over evaluation questions: every path is drawn, none is kept."""
-    settings = work.settings.evaluate
-    drawn = replace(
-        work.settings.sample,
-        m=1 if greedy else settings.k,
-        temperature=0.0 if greedy else settings.temperature,
-        seed=settings.seed,
-        early_stop=EarlyStop.OFF,
-        threshold="0",
-        cap=0,
-    )
+    drawn = evaluation.sampling_of(work.settings, greedy=greedy)
     tasks = [question.task for question in asked]
     return runs.open_run(work, model, split, drawn, prompt_format, tasks)
 

@@ -214,6 +214,39 @@ def paths_wanted(answers: Answers, *, m: int, rule: EarlyStop, threshold: str, c
     return min(missing, max(soonest, WAVE))
 
 
+def fewest_paths(
+    first: int,
+    second: int,
+    drawn: int,
+    *,
+    m: int,
+    rule: EarlyStop,
+    threshold: str,
+    cap: int,
+    epsilon: float = 0.0,
+) -> int:
+    """The fewest more paths after which the vote of a question could stand; 0 when it does.
+
+    Args:
+        first: paths of the leading answer.
+        second: paths of the next one.
+        drawn: paths that were counted.
+        m: paths of a full vote.
+        rule: when a vote may stand before all m are drawn.
+        threshold: share that must agree.
+        cap: most kept paths; 0 is no cap.
+        epsilon: chance of another decision that `FAST` accepts at one look.
+    """
+    needed = kept_needed(m, threshold)
+    for more in range(max(0, m - drawn)):
+        # All of them for the leader, or all of them without an answer: nothing is decided sooner.
+        for gained in {0, more}:
+            counts = Counter({"first": first + gained, "second": second})
+            if _decide(counts, drawn + more, m, needed, cap, rule, epsilon) is not Decision.OPEN:
+                return more
+    return max(0, m - drawn)
+
+
 def agreement(answers: Answers) -> float:
     """Share of the leading answer among all paths, abstentions included; 0 without paths."""
     return _leaders(Counter(one for one in answers if one is not None))[0] / max(1, len(answers))

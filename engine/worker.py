@@ -38,6 +38,10 @@ IDLE_SECONDS = 2.0
 
 LOOK_SECONDS = 0.1
 
+NICENESS = 10
+"""How far the work steps back behind what a person does on the machine, the app included. On a
+machine that does nothing else it costs nothing."""
+
 Stage = Callable[[Work], dict[str, object]]
 
 STAGES: dict[JobKind, Stage] = {
@@ -59,6 +63,7 @@ class ShutDown(PauseWished):
 def main(folder: Path) -> int:
     """Do the project's jobs until there are none."""
     signal.signal(signal.SIGTERM, _shut_down)
+    os.nice(max(0, NICENESS - os.nice(0)))
     try:
         with (folder / LOCK).open("ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

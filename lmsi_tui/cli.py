@@ -1,7 +1,10 @@
-"""The command line: every action of the app is also a subcommand.
+"""The command line: it opens the app, and every action of the app is also a subcommand.
 
 Exit codes: 0 done, 1 the work failed, 2 bad usage or input, 130 interrupted (the same command goes
 on). With `--json`, stdout holds one JSON object per line and nothing else.
+
+What a command needs is imported when it runs, so that the app opens at once: commands are named as
+`module:function`.
 """
 
 from __future__ import annotations
@@ -10,22 +13,21 @@ import argparse
 import os
 import sqlite3
 import sys
-from functools import partial
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
-from engine.pilot import QUESTIONS
-from lmsi_tui import questions, reading, worth, working
 from lmsi_tui.text import printable
-from lmsi_tui.why import why
 from store.errors import LmsiError
 from store.records import JobKind, Split
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    Command = Callable[[argparse.Namespace], None]
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+OPEN = "open"
+"""The command that a person means by naming none."""
 
 DEBUG = "LMSI_DEBUG"
 """Set to anything, it lets a fault show where it happened."""
@@ -43,9 +45,11 @@ STAGES = {
 
 def run(argv: Sequence[str]) -> int:
     """Parse, do, and turn every expected failure into one sentence and an exit code."""
-    asked = build_parser().parse_args(argv)
+    parser = build_parser()
+    typed = _with_command(argv, parser)
+    asked = parser.parse_args(typed, argparse.Namespace(typed=typed))
     try:
-        asked.command(asked)
+        resolve_name(asked.command)(asked)
     except LmsiError as failure:
         print(f"lmsi-tui: {printable(str(failure))}", file=sys.stderr)
         return failure.exit_code
@@ -72,14 +76,36 @@ def run(argv: Sequence[str]) -> int:
     return 0
 
 
+def _with_command(argv: Sequence[str], parser: argparse.ArgumentParser) -> Sequence[str]:
+    """What was typed, led by `open` where no command leads: nothing, or the folder of a project."""
+    if not argv:
+        return [OPEN]
+    first = argv[0]
+    if first.startswith("-") or first in _names(parser):
+        return argv
+    if Path(first).is_dir():
+        return [OPEN, *argv]
+    known = ", ".join(name for name in _names(parser) if name != OPEN)
+    return parser.error(f"{first!r} is neither a folder with a project nor a command ({known})")
+
+
+def _names(parser: argparse.ArgumentParser) -> list[str]:
+    """The commands that there are."""
+    groups = (one.choices for one in parser._actions if isinstance(one.choices, dict))
+    return [name for choices in groups for name in choices]
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The whole grammar of the command line."""
     parser = argparse.ArgumentParser(
         prog="lmsi-tui",
-        description="Make a local language model better at your questions, without labels.",
+        usage="lmsi-tui [PROJECT]\n       lmsi-tui COMMAND ...",
+        description="Make a local language model better at your questions, without labels. "
+        "Without a command it opens the app: on PROJECT, else on the current folder where that "
+        "is a project, else with a welcome.",
     )
-    parser.set_defaults(command=reading.overview, project=Path())
-    commands = parser.add_subparsers(metavar="COMMAND", title="commands")
+    commands = parser.add_subparsers(metavar="COMMAND", title="commands", prog=parser.prog)
+    _app(commands)
     _projects(commands)
     _stages(commands)
     _reading(commands)
@@ -87,13 +113,29 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _app(commands: Commands) -> None:
+    """Commands that open the app."""
+    # Not listed: it is what happens without a command.
+    shown = commands.add_parser(OPEN, description="Open the app.")
+    shown.set_defaults(command="lmsi_tui.launching:open_app")
+    shown.add_argument("project", metavar="PROJECT", nargs="?", type=Path, help="default: here")
+    review = _add(
+        commands, "review", "lmsi_tui.launching:review", "open the app on the questions in doubt"
+    )
+    _project(review)
+
+
 def _projects(commands: Commands) -> None:
     """Commands that make a project and fill it."""
     demo = _add(
-        commands, "demo", working.demo, "the whole loop on the embedded models and questions"
+        commands,
+        "demo",
+        "lmsi_tui.launching:demo",
+        "the whole loop on the embedded models and questions",
     )
     demo.add_argument("project", metavar="DIR", nargs="?", type=Path, default=Path("lmsi-demo"))
     demo.add_argument("--headless", action="store_true", help="no app: run the loop and report")
+    demo.add_argument("--only-make", action="store_true", help="make the project and run nothing")
     demo.add_argument(
         "--seed", type=_natural, default=0, help="draws other questions and other paths"
     )
@@ -104,18 +146,22 @@ def _projects(commands: Commands) -> None:
     _settings(demo)
     _json(demo)
 
-    init = _add(commands, "init", questions.init, "make a project on your own model")
+    init = _add(commands, "init", "lmsi_tui.questions:init", "make a project on your own model")
     init.add_argument("project", metavar="DIR", type=Path)
     init.add_argument("--model", required=True, help="GGUF file or Hugging Face folder")
     init.add_argument("--gguf", type=Path, help="the same model as GGUF, beside its folder")
     init.add_argument("--student", action="append", default=[], help="a smaller model; repeatable")
     init.add_argument("--name", help="what to call the model (default: its file name)")
     _settings(init)
+    _preview(init)
+    _json(init)
 
-    load = _add(commands, "import", questions.load, "read questions from a file")
+    load = _add(commands, "import", "lmsi_tui.questions:load", "read questions from a file")
     load.add_argument("file", type=Path)
     load.add_argument("--split", type=Split, choices=list(Split), default=Split.POOL)
-    load.add_argument("--task", required=True, help="a preset or an answer type; see docs/tasks.md")
+    load.add_argument(
+        "--task", help="a preset or an answer type, see docs/tasks.md (default: guessed and said)"
+    )
     load.add_argument("--name", help="what to call the set (default: the file's name)")
     load.add_argument("--limit", type=_positive, help="read at most so many questions")
     load.add_argument(
@@ -126,10 +172,11 @@ def _projects(commands: Commands) -> None:
         help="which column holds question, answer, options, passage; repeatable",
     )
     load.add_argument("--project", metavar="DIR", type=Path, default=Path())
+    _preview(load)
     _json(load)
 
     sampled = _add(
-        commands, "import-paths", questions.load_paths, "vote on paths sampled elsewhere"
+        commands, "import-paths", "lmsi_tui.questions:load_paths", "vote on paths sampled elsewhere"
     )
     sampled.add_argument("file", type=Path)
     sampled.add_argument("--task", required=True, help="a preset or an answer type")
@@ -139,7 +186,8 @@ def _projects(commands: Commands) -> None:
 def _stages(commands: Commands) -> None:
     """Commands that enqueue a job and follow it."""
     for kind, title in STAGES.items():
-        stage = _add(commands, kind, partial(working.stage, kind), title)
+        stage = _add(commands, kind, "lmsi_tui.working:stage", title)
+        stage.set_defaults(kind=kind)
         _project(stage)
         if kind is JobKind.EVALUATE:
             stage.add_argument(
@@ -150,7 +198,10 @@ def _stages(commands: Commands) -> None:
         _json(stage)
 
     export = _add(
-        commands, "export", working.export, "write an adapter or training set for other programs"
+        commands,
+        "export",
+        "lmsi_tui.working:export",
+        "write an adapter or training set for other programs",
     )
     export.add_argument("what", choices=["adapter", "training-set"])
     _project(export)
@@ -161,7 +212,7 @@ def _stages(commands: Commands) -> None:
 
 def _reading(commands: Commands) -> None:
     """Commands that tell what is there."""
-    jobs = _add(commands, "jobs", reading.jobs, "what runs and what ran")
+    jobs = _add(commands, "jobs", "lmsi_tui.reading:jobs", "what runs and what ran")
     _project(jobs)
     jobs.add_argument("--pause", type=int, metavar="JOB")
     jobs.add_argument("--cancel", type=int, metavar="JOB")
@@ -169,9 +220,9 @@ def _reading(commands: Commands) -> None:
     _json(jobs)
 
     for name, command, title in (
-        ("status", reading.status, "what stands"),
-        ("report", reading.report, "what it is worth"),
-        ("doctor", reading.doctor, "what is wrong with this machine or project"),
+        ("status", "lmsi_tui.reading:status", "what stands"),
+        ("report", "lmsi_tui.reading:report", "what it is worth"),
+        ("doctor", "lmsi_tui.reading:doctor", "what is wrong with this machine or project"),
     ):
         parser = _add(commands, name, command, title)
         _project(parser)
@@ -184,7 +235,9 @@ def _reading(commands: Commands) -> None:
             )
             parser.add_argument("--out", type=Path, help="write the document to this file")
 
-    prompt = _add(commands, "prompt", reading.prompt, "print the prompt of a question verbatim")
+    prompt = _add(
+        commands, "prompt", "lmsi_tui.reading:prompt", "print the prompt of a question verbatim"
+    )
     _project(prompt)
     prompt.add_argument("--split", type=Split, choices=list(Split), default=Split.POOL)
     prompt.add_argument("--number", type=_positive, default=1, help="which question, from 1")
@@ -195,21 +248,26 @@ def _reading(commands: Commands) -> None:
 def _telling(commands: Commands) -> None:
     """Commands that tell what the numbers are worth."""
     pilot = _add(
-        commands, "pilot", worth.pilot, "whether LMSI may help here, on few known questions"
+        commands,
+        "pilot",
+        "lmsi_tui.worth:pilot",
+        "whether LMSI may help here, on few known questions",
     )
     _project(pilot)
     pilot.add_argument(
         "--questions",
         type=_positive,
-        default=QUESTIONS,
         metavar="N",
-        help=f"measure at least so many, as far as there are (default: {QUESTIONS})",
+        help="measure at least so many, as far as there are (default: 80)",
     )
     _settings(pilot)
     _json(pilot)
 
     audit = _add(
-        commands, "audit", worth.audit, "how precise the accepted labels are, and what is next"
+        commands,
+        "audit",
+        "lmsi_tui.worth:audit",
+        "how precise the accepted labels are, and what is next",
     )
     _project(audit)
     audit.add_argument("--precision", default="0.95", help="to certify (default: 0.95)")
@@ -223,18 +281,23 @@ def _telling(commands: Commands) -> None:
     _json(audit)
 
     calibration = _add(
-        commands, "calibration", worth.calibration, "what an agreement is worth here"
+        commands, "calibration", "lmsi_tui.worth:calibration", "what an agreement is worth here"
     )
     _project(calibration)
     _json(calibration)
 
     leaks = _add(
-        commands, "leaks", worth.leaks, "pool questions that are nearly evaluation questions"
+        commands,
+        "leaks",
+        "lmsi_tui.worth:leaks",
+        "pool questions that are nearly evaluation questions",
     )
     _project(leaks)
     _json(leaks)
 
-    lineage = _add(commands, "why", why, "where a training line or a model came from")
+    lineage = _add(
+        commands, "why", "lmsi_tui.why:why", "where a training line or a model came from"
+    )
     lineage.add_argument(
         "target",
         metavar="EXAMPLE|ADAPTER",
@@ -244,7 +307,7 @@ def _telling(commands: Commands) -> None:
     _json(lineage)
 
 
-def _add(commands: Commands, name: str, command: Command, title: str) -> argparse.ArgumentParser:
+def _add(commands: Commands, name: str, command: str, title: str) -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=title, description=title[0].upper() + title[1:] + ".")
     parser.set_defaults(command=command, json=False)
     return parser
@@ -253,6 +316,12 @@ def _add(commands: Commands, name: str, command: Command, title: str) -> argpars
 def _project(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "project", metavar="PROJECT", nargs="?", type=Path, default=Path(), help="default: here"
+    )
+
+
+def _preview(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--preview", action="store_true", help="say what is understood, and write nothing"
     )
 
 

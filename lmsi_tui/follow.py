@@ -6,7 +6,6 @@ that it should pause.
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from contextlib import contextmanager
@@ -22,7 +21,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from engine.launch import ensure_worker, worker_runs
+from engine.launch import ensure_worker
+from lmsi_tui.lives import Lives
+from lmsi_tui.output import emit
 from lmsi_tui.text import printable
 from store import jobs
 from store.connection import connect, transaction
@@ -31,7 +32,6 @@ from store.records import Job, JobKind, JobState
 
 if TYPE_CHECKING:
     import sqlite3
-    import subprocess
     from collections.abc import Callable, Iterator
 
     from engine.project import Project
@@ -40,9 +40,6 @@ LOOK_SECONDS = 0.2
 TELL_SECONDS = 1.0
 """How often a JSON line of progress is written at most."""
 
-LIVES = 5
-"""How often a worker may die in a row without progress before the command gives up."""
-
 ENDED = (JobState.DONE, JobState.FAILED, JobState.CANCELLED, JobState.PAUSED)
 
 
@@ -50,11 +47,6 @@ class Interrupted(LmsiError):
     """The person pressed Ctrl-C; the work can go on later."""
 
     exit_code = 130
-
-
-def emit(event: dict[str, object]) -> None:
-    """One JSON object on one line of stdout."""
-    print(json.dumps(event, ensure_ascii=False), flush=True)
 
 
 def start(
@@ -79,7 +71,7 @@ def start(
 
 def _follow(project: Project, conn: sqlite3.Connection, job_id: int, as_json: bool) -> Job:
     told = 0.0
-    lives = _Lives(project)
+    lives = Lives(project)
     with _bar(as_json) as show:
         try:
             while True:
@@ -106,42 +98,13 @@ def _follow(project: Project, conn: sqlite3.Connection, job_id: int, as_json: bo
     return job
 
 
-class _Lives:
-    """Starts the worker again when it died, but not for ever when it dies without any progress."""
-
-    def __init__(self, project: Project) -> None:
-        self.project = project
-        self.left = LIVES
-        self.process: subprocess.Popen[bytes] | None = None
-        self.last: tuple[int, str] | None = None
-
-    def keep(self, job: Job) -> None:
-        """Start a worker when none runs.
-
-        Raises:
-            WorkFailed: it died again and again and did nothing in between.
-        """
-        starting = self.process is not None and self.process.poll() is None
-        if starting or worker_runs(self.project.folder):
-            return
-        now = (job.done, job.message)
-        self.left = LIVES if now != self.last else self.left - 1
-        self.last = now
-        if self.left == 0:
-            log = self.project.folder / "logs" / "worker.log"
-            lines = log.read_text(errors="replace").split("\n") if log.exists() else []
-            said = next((line for line in reversed(lines) if line.strip()), "nothing")
-            raise WorkFailed(f"The worker ends before it can work; the end of {log} is: {said}")
-        self.process = ensure_worker(self.project.folder)
-
-
 def _pause(project: Project, conn: sqlite3.Connection, job_id: int) -> Job:
     """Ask for a pause and wait for it; a second Ctrl-C stops the waiting, not the pause."""
     with transaction(conn):
         jobs.wish(conn, job_id, JobState.PAUSING)
     print("pausing…", file=sys.stderr)
     try:
-        lives = _Lives(project)
+        lives = Lives(project)
         while (job := jobs.get(conn, job_id)).state not in ENDED:
             lives.keep(job)
             time.sleep(LOOK_SECONDS)

@@ -24,3 +24,20 @@ def duration(seconds: float) -> str:
     hours, rest = divmod(whole, 3600)
     minutes, second = divmod(rest, 60)
     return f"{hours}:{minutes:02}:{second:02}" if hours else f"{minutes}:{second:02}"
+
+
+def size(count: float) -> str:
+    """Bytes as `812 MiB`, `3.4 GiB`."""
+    for unit in ("B", "KiB", "MiB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1024
+    return f"{count:.1f} GiB"
+
+
+def magnitude(count: int) -> str:
+    """A large number as `480 k`, `1.5 M`, `7.2 B`, as sizes of models are told."""
+    for unit, size_ in ((" B", 10**9), (" M", 10**6)):
+        if count >= size_:
+            return f"{count / size_:.1f}{unit}"
+    return f"{count / 1000:.0f} k" if count >= 1000 else str(count)

@@ -1,15 +1,19 @@
-"""Commands that make a project and bring questions and paths into it."""
+"""Commands that make a project and bring questions and paths into it.
+
+Each of them can say what it understands before it writes anything (`--preview`); the app asks these
+commands in a process of their own, so that there is one way to make a project and to import.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from engine.models import base_model
 from engine.project import SETTINGS, Project, Settings, changed, create_project, open_project
-from lmsi_tui import follow
 from lmsi_tui.format import percent
-from lmsi_tui.reading import say, settings_from
+from lmsi_tui.options import settings_from
+from lmsi_tui.output import emit, say
 from lmsi_tui.text import snippet
 from store import models
 from store import questions as rows
@@ -20,7 +24,12 @@ from store.schema import ensure_schema
 if TYPE_CHECKING:
     import argparse
 
+    from engine.importing import Imported
+
 SHOWN_LEFT_OUT = 5
+SHOWN_FIRST = 3
+TOLD_LEFT_OUT = 200
+"""Lines that a preview names for programs; all are counted."""
 
 
 def init(asked: argparse.Namespace) -> None:
@@ -39,6 +48,9 @@ def init(asked: argparse.Namespace) -> None:
     changes = settings_from(asked.set)
     changes.setdefault("model", {}).update({"teacher": names[0], "students": names[1:]})
     settings = changed(Settings(), changes)
+    if asked.preview:
+        _tell_models(asked, dict(zip(names, (place for _, place in wanted), strict=True)))
+        return
     planned = Project(asked.project, settings)
     records = [
         base_model(planned, name, location, asked.gguf if name == names[0] else None)
@@ -49,11 +61,43 @@ def init(asked: argparse.Namespace) -> None:
     with connect(project.database) as conn, transaction(conn):
         for record in records:
             models.add(conn, record)
+    if asked.json:
+        emit({"event": "made", "project": str(project.folder), "models": names})
     say(
         asked,
         f"Made {project.folder}. Next: `lmsi-tui import FILE --split pool --task TYPE "
         f"--project {project.folder}`.",
     )
+
+
+def _tell_models(asked: argparse.Namespace, places: dict[str, Path]) -> None:
+    """What the files of the models say; the first is the teacher."""
+    from engine.model_facts import facts_of
+
+    teacher = None
+    for name, place in places.items():
+        facts = facts_of(place)
+        teacher = teacher or facts
+        same = facts.tokenizer_sha256 == teacher.tokenizer_sha256
+        if asked.json:
+            event: dict[str, object] = {"event": "model", "name": name, "place": str(place)}
+            event |= {
+                field: getattr(facts, field)
+                for field in (
+                    *("kind", "architecture", "parameters"),
+                    *("tokenizer", "context", "trainable"),
+                )
+            }
+            emit(event | {"same_tokenizer": same})
+            continue
+        size = f"{facts.parameters:,}" if facts.parameters else "an unknown number of"
+        say(asked, f"{name}: {facts.kind}, {facts.architecture}, {size} parameters.")
+        context = f"{facts.context:,} tokens" if facts.context else "not said"
+        say(asked, f"  tokenizer {facts.tokenizer}; context {context}.")
+        if not facts.trainable:
+            say(asked, "  It can be sampled, not trained: give its Hugging Face folder for that.")
+        if not same:
+            say(asked, "  Its tokenizer is another one than the teacher's: texts are cut anew.")
 
 
 def _location(text: str) -> Path:
@@ -74,60 +118,104 @@ def _name_of(location: str) -> str:
 
 def load(asked: argparse.Namespace) -> None:
     """Read questions from a file into the project, and say what was understood."""
-    from engine.importing import read_questions
+    from engine.importing import questions_in
+    from engine.presets import preset
+    from engine.rows import read_rows
 
-    project = open_project(asked.project)
+    project = None if asked.preview else open_project(asked.project)
     fields = {}
     for option in asked.field:
         meaning, equals, column = option.partition("=")
         if not (equals and meaning and column):
             raise BadInput(f"--field {option} is not understood: write MEANING=COLUMN.")
         fields[meaning] = column
-    found = read_questions(
+    if asked.task:
+        preset(asked.task)  # a wrong name is told before a large file is read
+    table = read_rows(asked.file)
+    task = asked.task or _guessed(asked.file, table)
+    found = questions_in(
+        table,
         asked.file,
-        task=asked.task,
+        task=task,
         split=asked.split,
         name=asked.name,
         limit=asked.limit,
         fields=fields,
     )
+    understood = _understood(asked, found, task)
+    if project is None:
+        if asked.json:
+            emit({"event": "understood", **understood})
+        else:
+            _tell(asked, found, f"{len(found.questions):,} questions in {asked.file}")
+        return
     ensure_schema(project.database)
     with connect(project.database) as conn, transaction(conn):
         added = rows.add(conn, found.questions, found.gold)
     if asked.json:
-        follow.emit(
-            {
-                "event": "imported",
-                "file": str(asked.file),
-                "split": asked.split,
-                "read": len(found.questions),
-                "added": added.added,
-                "known": added.known,
-                "elsewhere": added.elsewhere,
-                "duplicates": found.duplicates,
-                "with_gold": len(found.gold),
-                "left_out": [[line, reason] for line, reason in found.left_out],
-                "understood": dict(found.understood),
-            }
-        )
+        counts = {"added": added.added, "known": added.known, "elsewhere": added.elsewhere}
+        emit({"event": "imported", **understood, **counts})
         return
-    sentences = [
-        f"{len(found.questions):,} questions read from {asked.file}, {added.added:,} new, "
-        f"{added.known:,} known before; {len(found.left_out):,} left out.",
-        "Understood: "
-        + ", ".join(f"{meaning} from {column}" for meaning, column in found.understood.items())
-        + ".",
-    ]
+    read = f"{len(found.questions):,} questions read from {asked.file}, {added.added:,} new"
+    _tell(asked, found, f"{read}, {added.known:,} known before")
     if added.elsewhere:
-        sentences.append(
+        say(
+            asked,
             f"{added.elsewhere:,} of them are in another split of this project and stay there: "
-            "a question that is trained on must not measure."
+            "a question that is trained on must not measure.",
         )
-    sentences += [
-        f"  line {line}: {snippet(reason, 100)}" for line, reason in found.left_out[:SHOWN_LEFT_OUT]
-    ]
-    for sentence in sentences:
-        say(asked, sentence)
+
+
+def _guessed(file: Path, table: Any) -> str:
+    """The task that the file itself suggests.
+
+    Raises:
+        BadInput: it suggests none.
+    """
+    from engine.guessing import guess_task
+    from engine.presets import PRESETS
+
+    task = guess_task(file, table)
+    if task is None:
+        raise BadInput(
+            f"{file} does not say what kind of answers it wants: "
+            f"name it with --task, one of {', '.join(PRESETS)}."
+        )
+    return task
+
+
+def _understood(asked: argparse.Namespace, found: Imported, task: str) -> dict[str, object]:
+    """What was understood of a file, for programs."""
+    return {
+        "file": str(asked.file),
+        "split": asked.split,
+        "task": task,
+        "guessed": asked.task is None,
+        "read": len(found.questions),
+        "duplicates": found.duplicates,
+        "with_gold": len(found.gold),
+        "left_out": [[line, reason] for line, reason in found.left_out[:TOLD_LEFT_OUT]],
+        "left_out_count": len(found.left_out),
+        "understood": dict(found.understood),
+        "first": [
+            {"text": one.text, "options": list(one.options), "passage": one.passage}
+            for one in found.questions[:SHOWN_FIRST]
+        ],
+    }
+
+
+def _tell(asked: argparse.Namespace, found: Imported, counted: str) -> None:
+    """What was understood of a file, for a person."""
+    say(asked, f"{counted}; {len(found.left_out):,} left out.")
+    columns = (f"{meaning} from {column}" for meaning, column in found.understood.items())
+    if asked.task is None:
+        say(asked, f"Guessed from the file: --task {found.questions[0].task}.")
+    say(asked, "Understood: " + ", ".join(columns) + ".")
+    if asked.preview:
+        for one in found.questions[:SHOWN_FIRST]:
+            say(asked, f"  {snippet(one.text, 100)}")
+    for line, reason in found.left_out[:SHOWN_LEFT_OUT]:
+        say(asked, f"  line {line}: {snippet(reason, 100)}")
 
 
 def load_paths(asked: argparse.Namespace) -> None:
@@ -136,7 +224,7 @@ def load_paths(asked: argparse.Namespace) -> None:
 
     report = sampled_report(read_sampled(asked.file, asked.task))
     if asked.json:
-        follow.emit({"event": "import-paths", "file": str(asked.file), **report})
+        emit({"event": "import-paths", "file": str(asked.file), **report})
         return
     for name, value in report.items():
         if isinstance(value, float):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,8 @@ from engine import report as numbers
 from engine.launch import ensure_worker
 from engine.project import changed, open_project
 from lmsi_tui import follow
+from lmsi_tui.options import settings_from
+from lmsi_tui.output import emit, say
 from lmsi_tui.tables import print_report
 from lmsi_tui.text import printable
 from store import jobs as rows
@@ -31,14 +32,6 @@ if TYPE_CHECKING:
     from engine.project import Project
 
 WIDTH_WITHOUT_TERMINAL = 140
-
-
-def overview(asked: argparse.Namespace) -> None:
-    """Say what can be asked for, when nothing was."""
-    raise BadInput(
-        "Name a command: `lmsi-tui demo` runs everything on the embedded models, "
-        "`lmsi-tui --help` lists the rest."
-    )
 
 
 def jobs(asked: argparse.Namespace) -> None:
@@ -63,7 +56,7 @@ def jobs(asked: argparse.Namespace) -> None:
         found = rows.all_of(conn)
     for job in found:
         if asked.json:
-            follow.emit(follow.event("job", job) | {"error": job.error})
+            emit(follow.event("job", job) | {"error": job.error})
         else:
             end = printable(job.error or job.message)
             print(f"{job.id:4}  {job.kind:9} {job.state:10} {job.done:7}/{job.total:<7} {end}")
@@ -75,7 +68,7 @@ def status(asked: argparse.Namespace) -> None:
     """Count what every stage has."""
     with opened(asked) as (project, conn):
         if asked.json:
-            follow.emit(numbers.as_event(conn, project.settings.sample.seed) | {"event": "status"})
+            emit(numbers.as_event(conn, project.settings.sample.seed) | {"event": "status"})
             return
         for section, lines in numbers.status(conn).items():
             say(asked, section.replace("_", " "))
@@ -91,7 +84,7 @@ def report(asked: argparse.Namespace) -> None:
     """Print what was measured, with intervals and paired tests."""
     with opened(asked) as (project, conn):
         if asked.json:
-            follow.emit(numbers.as_event(conn, project.settings.sample.seed))
+            emit(numbers.as_event(conn, project.settings.sample.seed))
             return
         if getattr(asked, "format", None):
             write_document(project, conn, asked.format, asked.out)
@@ -153,37 +146,11 @@ def doctor(asked: argparse.Namespace) -> None:
 
     found = examine(asked.project)
     if asked.json:
-        follow.emit({"event": "doctor", "checks": [check.as_json() for check in found]})
+        emit({"event": "doctor", "checks": [check.as_json() for check in found]})
     for check in found:
         say(asked, f"{'ok  ' if check.ok else 'FAIL'}  {check.name}: {check.says}")
     if not all(check.ok for check in found):
         raise BadInput("Some checks failed; each such line says what to do.")
-
-
-def settings_from(options: list[str]) -> dict[str, dict[str, object]]:
-    """The `--set` options as sections; values are read as TOML, and as text where they are none.
-
-    Raises:
-        BadInput: not of the form SECTION.NAME=VALUE.
-    """
-    sections: dict[str, dict[str, object]] = {}
-    for option in options:
-        name, equals, value = option.partition("=")
-        section, dot, key = name.partition(".")
-        if not (equals and dot and section and key):
-            raise BadInput(f"--set {option} is not understood: write SECTION.NAME=VALUE.")
-        try:
-            read = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            read = value
-        sections.setdefault(section, {})[key] = read
-    return sections
-
-
-def say(asked: argparse.Namespace, sentence: str) -> None:
-    """A sentence for a person; nothing where stdout is for programs."""
-    if not getattr(asked, "json", False):
-        print(printable(sentence))
 
 
 @contextmanager

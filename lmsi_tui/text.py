@@ -6,7 +6,11 @@ turn the direction of reading, or a line of a million letters.
 
 from __future__ import annotations
 
-from rich.text import Text
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.text import Text
+    from textual.content import Content
 
 _CONTROLS = {code: 0x2400 + code for code in range(32) if code not in (0x09, 0x0A)}
 _CONTROLS |= {0x7F: 0x2421}
@@ -22,7 +26,16 @@ def printable(text: str) -> str:
 
 def plain(text: str) -> Text:
     """The text as data for rich: no markup, no controls."""
+    from rich.text import Text
+
     return Text(printable(text))
+
+
+def content(text: str) -> Content:
+    """The text as data for a widget: no markup, no controls."""
+    from textual.content import Content
+
+    return Content(printable(text))
 
 
 def snippet(text: str, width: int) -> str:

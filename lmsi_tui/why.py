@@ -6,8 +6,9 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from engine import lineage
-from lmsi_tui import follow, reading
 from lmsi_tui.format import percent
+from lmsi_tui.output import emit, say
+from lmsi_tui.reading import opened
 from lmsi_tui.text import snippet
 from store.connection import connect
 from store.records import Example, Model, Question, TrainingSet
@@ -26,13 +27,13 @@ WIDTH = 100
 
 def why(asked: argparse.Namespace) -> None:
     """Say where something came from and what falls with it."""
-    with reading.opened(asked) as (project, conn):
+    with opened(asked) as (project, conn):
         found = lineage.find(conn, asked.target)
         if asked.json:
-            follow.emit({"event": "why", "target": asked.target, **_as_json(project, conn, found)})
+            emit({"event": "why", "target": asked.target, **_as_json(project, conn, found)})
             return
         for line in _lines(project, conn, found):
-            reading.say(asked, line)
+            say(asked, line)
 
 
 def _lines(

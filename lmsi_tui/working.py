@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from engine.project import changed, open_project
 from lmsi_tui import follow, reading
-from lmsi_tui.format import duration
+from lmsi_tui.launching import demo_project
+from lmsi_tui.options import settings_from
+from lmsi_tui.output import emit, say
+from lmsi_tui.telling import sentence
 from store.records import JobKind
 from store.schema import ensure_schema
 
@@ -15,37 +18,30 @@ if TYPE_CHECKING:
     import argparse
 
 
-def stage(kind: JobKind, asked: argparse.Namespace) -> None:
+def stage(asked: argparse.Namespace) -> None:
     """Do one stage, or the whole round."""
+    kind: JobKind = asked.kind
     project = open_project(asked.project)
     ensure_schema(project.database)
-    changes = reading.settings_from(asked.set)
+    changes = settings_from(asked.set)
     changed(project.settings, changes)
     params: dict[str, object] = {"settings": changes}
     if kind is JobKind.EVALUATE and asked.model:
         params["models"] = asked.model
     job = follow.start(project, kind, params, detach=asked.detach, as_json=asked.json)
     if asked.detach and asked.json:
-        follow.emit({"event": "queued", "job": job.id, "kind": job.kind})
+        emit({"event": "queued", "job": job.id, "kind": job.kind})
     elif asked.detach:
-        reading.say(asked, f"Job {job.id} ({kind}) is queued; watch it with `lmsi-tui jobs`.")
+        say(asked, f"Job {job.id} ({kind}) is queued; watch it with `lmsi-tui jobs`.")
     elif kind in (JobKind.ROUND, JobKind.EVALUATE):
         reading.report(asked)
     else:
-        reading.say(asked, _sentence(job.kind, job.result))
+        say(asked, sentence(job.kind, job.result))
 
 
 def demo(asked: argparse.Namespace) -> None:
     """Make the demo's project and run the whole loop on it."""
-    from engine.demo.project import make_demo
-
-    project = make_demo(
-        asked.project,
-        seed=asked.seed,
-        pool=asked.pool,
-        evaluation=asked.evaluation,
-        changes=reading.settings_from(asked.set),
-    )
+    project = demo_project(asked)
     if not asked.json:
         print(f"The demo's project is {project.folder}.", file=sys.stderr)
     params: dict[str, object] = {"settings": {}}
@@ -63,43 +59,4 @@ def export(asked: argparse.Namespace) -> None:
         "out": str(asked.out.resolve()) if asked.out else None,
     }
     job = follow.start(project, JobKind.EXPORT, params, detach=False, as_json=asked.json)
-    reading.say(asked, _sentence(job.kind, job.result))
-
-
-def _sentence(kind: JobKind, result: dict[str, Any]) -> str:
-    """A job's result as a person would tell it."""
-    match kind:
-        case JobKind.SAMPLE | JobKind.VOTE:
-            return (
-                f"{result['questions']:,} questions settled, {result['kept_questions']:,} of them "
-                f"kept at an agreement of {result['threshold']}. {result['paths']:,} paths "
-                f"({result['drawn_share']:.0%} of the full vote), of which "
-                f"{result['ended_properly']:,} ended by themselves and {result['abstained']:,} "
-                "gave no answer."
-            )
-        case JobKind.CURATE:
-            free = "label-free" if result["label_free"] else "with decisions of a person"
-            left_out = (
-                f" {result['leaked']:,} pool questions are nearly evaluation questions and were "
-                "left out: `lmsi-tui leaks` shows them."
-                if result["leaked"]
-                else ""
-            )
-            return (
-                f"Training set {result['training_set'][:12]}: {result['examples']:,} examples from "
-                f"{result['questions']:,} questions, {free}.{left_out}"
-            )
-        case JobKind.FINETUNE:
-            return _trained(result)
-        case JobKind.DISTILL:
-            return "\n".join(_trained(one) for one in result.values())
-        case _:
-            return ", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in result.items())
-
-
-def _trained(result: dict[str, Any]) -> str:
-    if result["trained_before"]:
-        return f"{result['model']} was trained in this way before."
-    before, after = result["first_validation_loss"], result["validation_loss"]
-    learnt = f"; validation loss {before:.3f} to {after:.3f}" if after is not None else ""
-    return f"{result['model']}: {result['steps']:,} steps in {duration(result['seconds'])}{learnt}."
+    say(asked, sentence(job.kind, job.result))

@@ -12,8 +12,11 @@ from engine import pilot as piloting
 from engine import runs
 from engine.project import changed, exact_share
 from engine.statistics import clopper_pearson
-from lmsi_tui import follow, reading
+from lmsi_tui import follow
 from lmsi_tui.format import duration, percent, points
+from lmsi_tui.options import settings_from
+from lmsi_tui.output import emit, say
+from lmsi_tui.reading import opened
 from lmsi_tui.text import printable, snippet
 from store import models, questions
 from store.errors import BadInput
@@ -36,8 +39,8 @@ SHOWN_NEXT = 3
 
 def pilot(asked: argparse.Namespace) -> None:
     """Measure the teacher on few questions where that is missing, and say whether LMSI may help."""
-    with reading.opened(asked) as (project, conn):
-        changes = reading.settings_from(asked.set)
+    with opened(asked) as (project, conn):
+        changes = settings_from(asked.set)
         settings = changed(project.settings, changes)
         teacher = _teacher(project, conn)
         known = len(questions.gold_for(conn, Split.EVAL))
@@ -47,21 +50,22 @@ def pilot(asked: argparse.Namespace) -> None:
                 "`lmsi-tui import FILE --split eval --task TYPE`."
             )
         before = piloting.measured(conn, teacher)
+    wanted = asked.questions or piloting.QUESTIONS
     stored = min(one.n for one in before) if before else 0
-    if stored < min(asked.questions, known) or changes:
+    if stored < min(wanted, known) or changes:
         measuring = {name: dict(section) for name, section in changes.items()}
         # Never fewer than before: the new measurement of a run takes the place of the old one.
-        limit = max(asked.questions, stored)
+        limit = max(wanted, stored)
         measuring.setdefault("evaluate", {}).update({"limit": limit, "ood": False})
         params: dict[str, object] = {"settings": measuring, "models": [teacher.name]}
         follow.start(project, JobKind.EVALUATE, params, detach=False, as_json=asked.json)
-    with reading.opened(asked) as (_, conn):
+    with opened(asked) as (_, conn):
         found = piloting.of_model(conn, teacher, settings.sample)
     if asked.json:
-        follow.emit({"event": "pilot", **pilot_json(found)})
+        emit({"event": "pilot", **pilot_json(found)})
         return
     for line in pilot_lines(found):
-        reading.say(asked, line)
+        say(asked, line)
 
 
 def pilot_json(found: piloting.Pilot) -> dict[str, object]:
@@ -131,28 +135,26 @@ def audit(asked: argparse.Namespace) -> None:
     """Say how precise the accepted labels are, which threshold is certified, what is next."""
     wanted = _share_between(asked.precision, "--precision")
     confidence = _share_between(asked.confidence, "--confidence")
-    with reading.opened(asked) as (project, conn):
+    with opened(asked) as (project, conn):
         sample = project.settings.sample
-        found = auditing.of_store(
-            conn, _pool_run(project, conn), threshold=sample.threshold, seed=sample.seed
-        )
+        found = auditing.of_store(conn, _pool_run(project, conn), threshold=sample.threshold)
     certificates = found.certificates(wanted, confidence)
     fixed = _fixed(found, asked.planned)
     if asked.json:
         told = audit_json(found, certificates, wanted, confidence)
-        follow.emit({"event": "audit", **told, "fixed": fixed})
+        emit({"event": "audit", **told, "fixed": fixed})
         return
     for line in audit_lines(found, certificates, wanted, confidence):
-        reading.say(asked, line)
+        say(asked, line)
     if fixed is not None:
         low, high = fixed
-        reading.say(
+        say(
             asked,
             f"With n = {asked.planned:,} fixed before the first audit: {percent(low)} to "
             f"{percent(high)} % (Clopper-Pearson, 95 %; it does not hold if you go on).",
         )
     elif asked.planned is not None:
-        reading.say(
+        say(
             asked,
             f"The exact interval for a planned n of {asked.planned:,} is for exactly that many "
             "judged questions, none skipped.",
@@ -271,7 +273,7 @@ def audit_lines(
 
 def calibration(asked: argparse.Namespace) -> None:
     """Say what an agreement is worth, from known answers or from the audit."""
-    with reading.opened(asked) as (project, conn):
+    with opened(asked) as (project, conn):
         told = calibrating.of_store(conn, _teacher(project, conn), project.settings.sample)
     if not told:
         raise BadInput(
@@ -280,10 +282,10 @@ def calibration(asked: argparse.Namespace) -> None:
         )
     for one in told:
         if asked.json:
-            follow.emit({"event": "calibration", **dataclasses.asdict(one)})
+            emit({"event": "calibration", **dataclasses.asdict(one)})
         else:
             for line in calibration_lines(one, project.settings.sample.threshold):
-                reading.say(asked, line)
+                say(asked, line)
 
 
 def calibration_lines(found: calibrating.Calibration, threshold: str) -> list[str]:
@@ -334,11 +336,11 @@ def leaks(asked: argparse.Namespace) -> None:
     """Show the pool questions that are nearly evaluation questions."""
     from engine.leaks import of_store
 
-    with reading.opened(asked) as (_, conn):
+    with opened(asked) as (_, conn):
         told = of_store(conn)
     pool, measured = told.compared
     if asked.json:
-        follow.emit(
+        emit(
             {
                 "event": "leaks",
                 "pool": pool,
@@ -356,20 +358,20 @@ def leaks(asked: argparse.Namespace) -> None:
             }
         )
         return
-    reading.say(
+    say(
         asked,
         f"{len(told.found):,} of {pool:,} pool questions are nearly one of {measured:,} evaluation "
         "questions; they are left out of training.",
     )
     for one in told.found:
-        reading.say(asked, f"  {percent(one.overlap)} % of the word trigrams in common:")
-        reading.say(asked, f"    pool {one.pool.key}  {snippet(one.pool.text, 100)}")
-        reading.say(
+        say(asked, f"  {percent(one.overlap)} % of the word trigrams in common:")
+        say(asked, f"    pool {one.pool.key}  {snippet(one.pool.text, 100)}")
+        say(
             asked,
             f"    {one.measured.split:4} {one.measured.key}  {snippet(one.measured.text, 100)}",
         )
     if told.other_numbers:
-        reading.say(
+        say(
             asked,
             f"{told.other_numbers:,} more have the wording of an evaluation question with other "
             "numbers; they stay.",

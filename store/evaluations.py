@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from store.connection import transaction
@@ -13,6 +14,18 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _COLUMNS = "id, model_id, split, method, k, run_id, n, correct, low, high, abstained, created_at"
+
+
+@dataclass(frozen=True, slots=True)
+class Flip:
+    """A question that one evaluation has right and another one wrong."""
+
+    question_id: int
+    before: str | None
+    """Canonical answer; `None` where there was none."""
+    after: str | None
+    won: bool
+    """Wrong before and right after; otherwise the reverse."""
 
 
 def put(
@@ -80,6 +93,38 @@ def answers(conn: sqlite3.Connection, id_: int) -> dict[int, bool]:
         'SELECT question_id, "right" FROM evaluation_answer WHERE evaluation_id = ?', [id_]
     )
     return {question_id: bool(right) for question_id, right in rows}
+
+
+def by_id(conn: sqlite3.Connection, id_: int) -> Evaluation:
+    """The evaluation of that row number.
+
+    Raises:
+        BadInput: there is none.
+    """
+    for row in conn.execute(f"SELECT {_COLUMNS} FROM evaluation WHERE id = ?", [id_]):
+        return _evaluation(row)
+    raise BadInput(f"There is no evaluation {id_}: `lmsi-tui report` shows what was measured.")
+
+
+def flips(conn: sqlite3.Connection, before_id: int, after_id: int) -> list[Flip]:
+    """The questions that two evaluations answered differently well, lost ones first.
+
+    Only questions that both hold are compared, as in the paired test.
+    """
+    rows = conn.execute(
+        'SELECT question_id, a.answer, b.answer, b."right" FROM evaluation_answer a'
+        " JOIN evaluation_answer b USING (question_id)"
+        ' WHERE a.evaluation_id = ? AND b.evaluation_id = ? AND a."right" <> b."right"'
+        ' ORDER BY b."right", question_id',
+        [before_id, after_id],
+    )
+    return [Flip(question_id, a, b, bool(won)) for question_id, a, b, won in rows]
+
+
+def newest_at(conn: sqlite3.Connection) -> tuple[int, float]:
+    """(how many, when the last was measured): changes whenever something was measured."""
+    ((count, at),) = conn.execute("SELECT count(*), coalesce(max(created_at), 0) FROM evaluation")
+    return count, at
 
 
 def _evaluation(row: tuple[Any, ...]) -> Evaluation:

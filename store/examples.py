@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import zlib
+from array import array
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from store.connection import transaction
 from store.paths import pack_tokens, unpack_tokens
-from store.records import Example, PromptFormat, TrainingSet, Weighting
+from store.records import Encoding, Example, PromptFormat, TrainingSet, Weighting
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 _SET = (
     "key, run_id, threshold, cap, formats, weighting, label_free, tokenizer_sha256, questions,"
@@ -21,6 +24,28 @@ _EXAMPLE = (
     "id, set_key, position, question_id, path_id, prompt_format, prompt, shared, completion,"
     " token_ids, weight, validation"
 )
+
+_ENCODING = "set_key, tokenizer_sha256, position, prompt_tokens, completion_tokens, pieces"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """The examples of one format in a training set."""
+
+    prompt_format: PromptFormat
+    examples: int
+    validation: int
+    """Of these held out."""
+    weight: float
+    """Sum of their weights."""
+    encoded: int
+    """Examples whose tokens are counted; the counts below are about these."""
+    prompt_tokens: int
+    completion_tokens: int
+    longest: int
+    """Most tokens of one example, prompt and completion together."""
+    too_long: int
+    """Examples with more tokens than the limit that was asked about."""
 
 
 def freeze(
@@ -119,6 +144,157 @@ def of_question(conn: sqlite3.Connection, question_id: int) -> dict[str, int]:
         [question_id],
     )
     return dict(rows.fetchall())
+
+
+def at(conn: sqlite3.Connection, key: str, positions: Iterable[int]) -> dict[int, Example]:
+    """The examples at these places of a training set; unknown places are left out."""
+    rows = conn.execute(
+        f"SELECT {_EXAMPLE} FROM example"
+        " WHERE set_key = ? AND position IN (SELECT value FROM json_each(?))",
+        [key, json.dumps(list(positions))],
+    )
+    return {example.position: example for example in map(_example, rows)}
+
+
+def positions(
+    conn: sqlite3.Connection,
+    key: str,
+    *,
+    prompt_format: PromptFormat | None = None,
+    validation: bool | None = None,
+    longer_than: int | None = None,
+    tokenizer_sha256: str = "",
+) -> array[int]:
+    """Places of the examples that fit every condition, in the set's order.
+
+    Args:
+        conn: the project's store.
+        key: of the set.
+        prompt_format: of this format only.
+        validation: only those held out, or only those learnt from.
+        longer_than: only those with more tokens than this, prompt and completion together.
+        tokenizer_sha256: of the tokenizer that counts them.
+    """
+    where, values = ["set_key = ?"], [key]
+    if prompt_format is not None:
+        where.append("prompt_format = ?")
+        values.append(prompt_format)
+    if validation is not None:
+        where.append(f"validation = {int(validation)}")
+    source = "example"
+    if longer_than is not None:
+        source = "example JOIN encoding USING (set_key, position)"
+        where.append("tokenizer_sha256 = ?")
+        values.append(tokenizer_sha256)
+        where.append(f"prompt_tokens + completion_tokens > {int(longer_than)}")
+    rows = conn.execute(
+        f"SELECT position FROM {source} WHERE {' AND '.join(where)} ORDER BY position", values
+    )
+    return array("q", (position for (position,) in rows))
+
+
+def kinds(
+    conn: sqlite3.Connection, key: str, tokenizer_sha256: str, limit: int | None
+) -> list[Kind]:
+    """What a training set holds of each format, in the order in which the formats come in it.
+
+    Args:
+        conn: the project's store.
+        key: of the set.
+        tokenizer_sha256: of the tokenizer that counts.
+        limit: most tokens that a model takes; None when it is not known, and then none is too long.
+    """
+    rows = conn.execute(
+        "SELECT prompt_format, count(*), sum(validation), sum(weight), count(prompt_tokens),"
+        " coalesce(sum(prompt_tokens), 0), coalesce(sum(completion_tokens), 0),"
+        " coalesce(max(prompt_tokens + completion_tokens), 0),"
+        " count(*) FILTER (WHERE prompt_tokens + completion_tokens > ?)"
+        " FROM example LEFT JOIN encoding ON encoding.set_key = example.set_key"
+        " AND encoding.position = example.position AND tokenizer_sha256 = ?"
+        " WHERE example.set_key = ? GROUP BY prompt_format ORDER BY min(example.position)",
+        [limit, tokenizer_sha256, key],
+    )
+    return [Kind(PromptFormat(prompt_format), *rest) for prompt_format, *rest in rows]
+
+
+# Tokens.
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How much there is to learn from in a training set."""
+
+    tokens: int
+    """Of completions; where they were not sampled here, a quarter of their characters."""
+    weight: float
+    """Sum over the examples that are not held out."""
+    longest: int
+    """Characters of the longest prompt with its completion."""
+
+
+def extent(conn: sqlite3.Connection, key: str) -> Extent:
+    """How much there is to learn from; a scan of the set, for a thread."""
+    ((tokens, weight, longest),) = conn.execute(
+        "SELECT total(iif(length(token_ids), length(token_ids) / 4, length(completion) / 4 + 1)),"
+        " total(weight), coalesce(max(length(prompt) + length(completion)), 0)"
+        " FROM example WHERE set_key = ? AND NOT validation",
+        [key],
+    )
+    return Extent(int(tokens), weight, longest)
+
+
+def put_encodings(conn: sqlite3.Connection, encodings: Iterable[Encoding]) -> None:
+    """Store what examples are as tokens; those that are there stay as they are."""
+    with transaction(conn):
+        conn.executemany(
+            f"INSERT INTO encoding ({_ENCODING}) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            (
+                (
+                    one.set_key,
+                    one.tokenizer_sha256,
+                    one.position,
+                    one.prompt_tokens,
+                    one.completion_tokens,
+                    None if one.pieces is None else _packed(one.pieces),
+                )
+                for one in encodings
+            ),
+        )
+
+
+def encodings(
+    conn: sqlite3.Connection, key: str, tokenizer_sha256: str, places: Iterable[int]
+) -> dict[int, Encoding]:
+    """What the examples at these places are as tokens; those not counted are left out."""
+    rows = conn.execute(
+        f"SELECT {_ENCODING} FROM encoding WHERE set_key = ? AND tokenizer_sha256 = ?"
+        " AND position IN (SELECT value FROM json_each(?))",
+        [key, tokenizer_sha256, json.dumps(list(places))],
+    )
+    return {encoding.position: encoding for encoding in map(_encoding, rows)}
+
+
+def encoded_up_to(conn: sqlite3.Connection, key: str, tokenizer_sha256: str) -> int:
+    """The place after the last one whose tokens are counted; 0 when none is.
+
+    Examples are counted in their order, so this is where a counting that was ended goes on.
+    """
+    rows = conn.execute(
+        "SELECT position + 1 FROM encoding WHERE set_key = ? AND tokenizer_sha256 = ?"
+        " ORDER BY position DESC LIMIT 1",
+        [key, tokenizer_sha256],
+    )
+    return next((position for (position,) in rows), 0)
+
+
+def _packed(pieces: Sequence[str]) -> bytes:
+    return zlib.compress(json.dumps(pieces).encode())
+
+
+def _encoding(row: tuple[Any, ...]) -> Encoding:
+    set_key, tokenizer_sha256, position, prompt_tokens, completion_tokens, packed = row
+    pieces = None if packed is None else tuple(json.loads(zlib.decompress(packed)))
+    return Encoding(set_key, tokenizer_sha256, position, prompt_tokens, completion_tokens, pieces)
 
 
 def _set(row: tuple[Any, ...]) -> TrainingSet:

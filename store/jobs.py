@@ -119,6 +119,34 @@ def metrics(conn: sqlite3.Connection, id_: int) -> list[Metric]:
     ]
 
 
+def metrics_after(conn: sqlite3.Connection, id_: int, after: int = 0) -> tuple[list[Metric], int]:
+    """The numbers of a job that were added after a row, and the row to ask from next time.
+
+    So a chart that is drawn twice a second reads every number once.
+    """
+    found = conn.execute(
+        "SELECT id, job_id, step, name, value, created_at FROM metric"
+        " WHERE job_id = ? AND id > ? ORDER BY id",
+        [id_, after],
+    ).fetchall()
+    numbers = [
+        Metric(job_id, step, name, math.nan if value is None else value, created_at)
+        for _, job_id, step, name, value, created_at in found
+    ]
+    return numbers, found[-1][0] if found else after
+
+
+def newest_metric(conn: sqlite3.Connection, id_: int, name: str) -> Metric | None:
+    """The number of that name that a job added last; looked for from its end."""
+    for job_id, step, found, value, created_at in conn.execute(
+        "SELECT job_id, step, name, value, created_at FROM metric"
+        " WHERE job_id = ? AND name = ? ORDER BY id DESC LIMIT 1",
+        [id_, name],
+    ):
+        return Metric(job_id, step, found, math.nan if value is None else value, created_at)
+    return None
+
+
 def wish(conn: sqlite3.Connection, id_: int, state: JobState) -> None:
     """Ask a job to pause or to be cancelled; one that no worker has obeys at once.
 
@@ -216,6 +244,15 @@ def get(conn: sqlite3.Connection, id_: int) -> Job:
 def all_of(conn: sqlite3.Connection) -> list[Job]:
     """Every job, oldest first."""
     return [_job(row) for row in conn.execute(f"SELECT {_COLUMNS} FROM job ORDER BY id")]
+
+
+def unfinished(conn: sqlite3.Connection) -> list[Job]:
+    """Jobs that a worker has or should take, oldest first; paused ones wait for a person."""
+    rows = conn.execute(
+        f"SELECT {_COLUMNS} FROM job"
+        " WHERE state IN ('queued', 'running', 'pausing', 'cancelling') ORDER BY id"
+    )
+    return [_job(row) for row in rows]
 
 
 def _whole(text: str) -> str:

@@ -49,6 +49,23 @@ class Counts:
     """Paths without an answer, cut ones included."""
 
 
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A path that was finished lately, as far as a line of the screen needs it."""
+
+    path_id: int
+    question: str
+    """Beginning of the question's text."""
+    text: str
+    """End of the path's text."""
+    answer: str | None
+    """As the path wrote it; None when it abstained."""
+
+
+LATELY = 4096
+"""Rows that are searched for the last paths of a run: those of another run may follow them."""
+
+
 def pack_tokens(token_ids: Sequence[int]) -> bytes:
     """Token ids as little-endian unsigned 32-bit integers, four bytes each."""
     return struct.pack(f"<{len(token_ids)}I", *token_ids)
@@ -114,6 +131,13 @@ def run_by_id(conn: sqlite3.Connection, id_: int) -> Run:
 def runs(conn: sqlite3.Connection) -> list[Run]:
     """Every run, oldest first."""
     return [_run(row) for row in conn.execute(f"SELECT {_RUN} FROM run ORDER BY id")]
+
+
+def run_by_key(conn: sqlite3.Connection, key: str) -> Run | None:
+    """The run of those settings, if it was begun."""
+    for row in conn.execute(f"SELECT {_RUN} FROM run WHERE key = ?", [key]):
+        return _run(row)
+    return None
 
 
 # Paths.
@@ -219,6 +243,37 @@ def missing(
         for question_id in asked
     }
     return {question_id: indices for question_id, indices in gaps.items() if indices}
+
+
+def stored(conn: sqlite3.Connection, run_id: int, question_ids: Iterable[int], m: int) -> int:
+    """How many of the first m paths of these questions a run has."""
+    ((count,),) = conn.execute(
+        'SELECT count(*) FROM path WHERE run_id = ? AND "index" < ?'
+        " AND question_id IN (SELECT value FROM json_each(?))",
+        [run_id, m, json.dumps(list(question_ids))],
+    )
+    return int(count)
+
+
+def latest(conn: sqlite3.Connection, run_id: int, n: int, *, length: int = 400) -> list[Finished]:
+    """The paths of a run that were stored last, newest first.
+
+    Args:
+        conn: the project's store.
+        run_id: the run.
+        n: at most so many; fewer when another run has drawn many since.
+        length: characters of the texts.
+    """
+    rows = conn.execute(
+        "SELECT path.id, substr(question.text, 1, :length), substr(path.text, -:length),"
+        " iif(answer IS NULL, NULL, shown)"
+        " FROM path JOIN question ON question.id = path.question_id"
+        " JOIN reading ON reading.path_id = path.id"
+        " WHERE path.id > (SELECT max(id) FROM path) - :lately AND +run_id = :run"
+        " ORDER BY path.id DESC LIMIT :n",
+        {"run": run_id, "n": n, "length": length, "lately": LATELY},
+    )
+    return [Finished(*row) for row in rows]
 
 
 def counts(conn: sqlite3.Connection, run_id: int) -> Counts:

@@ -418,6 +418,23 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True)
+class Encoding:
+    """An example as the tokens of one tokenizer, as a training meets them."""
+
+    set_key: str
+    tokenizer_sha256: str
+    position: int
+    """Of the example in its set."""
+    prompt_tokens: int
+    """≥ 1; these carry no loss."""
+    completion_tokens: int
+    """≥ 1, the end token included; these carry the loss."""
+    pieces: tuple[str, ...] | None
+    """What each token writes, prompt first; a token that ends within a character writes nothing,
+    and the one that completes it writes it. `None` where only the counts are kept."""
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
     """How often a model was right, asked in one way, with its 95 % interval."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from store.records import Queue, Review, Verdict
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Iterable
 
 _COLUMNS = "id, question_id, run_id, queue, verdict, answer, other, undoes, seconds, created_at"
 
@@ -35,17 +37,25 @@ def add(conn: sqlite3.Connection, review: Review) -> Review:
     return replace(review, id=cursor.lastrowid)
 
 
-def standing(conn: sqlite3.Connection, run_id: int, *, until: float | None = None) -> list[Review]:
+def standing(
+    conn: sqlite3.Connection,
+    run_id: int,
+    question_ids: Iterable[int] | None = None,
+    *,
+    until: float | None = None,
+) -> list[Review]:
     """The decisions of a run that hold, oldest first: without undos and what they took back.
 
-    A question may have several: two answers called the same, a decision, a later audit; what they
+    Of these questions alone where some are given: an undo is of the question that it undoes. A
+    question may have several: two answers called the same, a decision, a later audit; what they
     say together is for the curation to know. An undo that was itself undone takes nothing back.
     With `until`, what held at that time.
     """
     undone: set[int | None] = set()
     held = []
     # Newest first, because an undo is always newer than what it takes back.
-    for review in reversed(history(conn, run_id)):
+    rows = history(conn, run_id) if question_ids is None else _of(conn, run_id, question_ids)
+    for review in reversed(rows):
         if review.id in undone or (until is not None and review.created_at > until):
             continue
         if review.verdict is Verdict.UNDO:
@@ -61,6 +71,15 @@ def history(conn: sqlite3.Connection, run_id: int, question_id: int | None = Non
         f"SELECT {_COLUMNS} FROM review"
         " WHERE run_id = ? AND (? IS NULL OR question_id = ?) ORDER BY id",
         [run_id, question_id, question_id],
+    )
+    return [_review(row) for row in rows]
+
+
+def _of(conn: sqlite3.Connection, run_id: int, question_ids: Iterable[int]) -> list[Review]:
+    rows = conn.execute(
+        f"SELECT {_COLUMNS} FROM review WHERE run_id = ?"
+        " AND question_id IN (SELECT value FROM json_each(?)) ORDER BY id",
+        [run_id, json.dumps(list(question_ids))],
     )
     return [_review(row) for row in rows]
 

@@ -54,7 +54,7 @@ def _migrate(conn: sqlite3.Connection) -> None:
     from sqlite_utils import Database, Migrations  # noqa: PLC0415
 
     migrations = Migrations("lmsi")
-    for step in (m001_initial,):
+    for step in (m001_initial, m002_queue_and_encoding):
         migrations()(step)
     # One write lock around looking and applying; sqlite-utils nests its own as savepoints.
     with transaction(conn):
@@ -66,6 +66,12 @@ def _migrate(conn: sqlite3.Connection) -> None:
 def m001_initial(db: Database) -> None:
     """The tables of version 1."""
     for statement in _INITIAL.strip().split("\n\n"):
+        db.execute(statement)
+
+
+def m002_queue_and_encoding(db: Database) -> None:
+    """Version 2: the review queue in its order, and what a training set is as tokens."""
+    for statement in _QUEUE_AND_ENCODING.strip().split("\n\n"):
         db.execute(statement)
 
 
@@ -324,4 +330,29 @@ CREATE TABLE metric (
 ) STRICT
 
 CREATE INDEX metric_job ON metric (job_id)
+"""
+
+# The counts of the two leading answers, so that a hundred thousand votes can be put in order, or
+# counted for a histogram, from an index alone. What can be asked about examples without reading
+# their long prompts is an index, too.
+_QUEUE_AND_ENCODING = """
+ALTER TABLE vote ADD COLUMN first INTEGER
+    GENERATED ALWAYS AS (coalesce(json_extract(tally, '$[0][1]'), 0)) VIRTUAL
+
+ALTER TABLE vote ADD COLUMN second INTEGER
+    GENERATED ALWAYS AS (coalesce(json_extract(tally, '$[1][1]'), 0)) VIRTUAL
+
+CREATE INDEX vote_counts ON vote (run_id, decision, first, second, drawn, m, abstained)
+
+CREATE TABLE encoding (
+    set_key TEXT NOT NULL REFERENCES training_set (key),
+    tokenizer_sha256 TEXT NOT NULL,
+    position INTEGER NOT NULL CHECK (position >= 0),
+    prompt_tokens INTEGER NOT NULL CHECK (prompt_tokens >= 1),
+    completion_tokens INTEGER NOT NULL CHECK (completion_tokens >= 1),
+    pieces BLOB,
+    PRIMARY KEY (set_key, tokenizer_sha256, position)
+) STRICT, WITHOUT ROWID
+
+CREATE INDEX example_kinds ON example (set_key, prompt_format, position, validation, weight)
 """

@@ -3,14 +3,44 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from store.connection import transaction
-from store.records import Decision, Vote
+from store.records import Decision, Split, Vote
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Likes:
+    """How many votes of a run came out alike; all that histograms and yields need."""
+
+    decision: Decision
+    first: int
+    """Paths of the leading answer."""
+    second: int
+    """Paths of the next one."""
+    drawn: int
+    m: int
+    votes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How many questions of a split stand alike in a run, for the plan of a sampling."""
+
+    first: int
+    """Paths of the leading answer; 0 when nothing was counted."""
+    second: int
+    drawn: int
+    """Paths that were counted."""
+    stored: int
+    """Paths that are stored, whether they were counted or not."""
+    questions: int
+
 
 _COLUMNS = "run_id, question_id, m, drawn, tally, abstained, winner, decision, reader"
 
@@ -55,6 +85,33 @@ def get(conn: sqlite3.Connection, run_id: int, question_id: int) -> Vote | None:
     ):
         return _vote(row)
     return None
+
+
+def likes(conn: sqlite3.Connection, run_id: int) -> list[Likes]:
+    """The votes of a run, those that came out alike together; read from an index alone."""
+    rows = conn.execute(
+        "SELECT decision, first, second, drawn, m, count(*) FROM vote INDEXED BY vote_counts"
+        " WHERE run_id = ? GROUP BY decision, first, second, drawn, m",
+        [run_id],
+    )
+    return [Likes(Decision(decision), *rest) for decision, *rest in rows]
+
+
+def standings(conn: sqlite3.Connection, run_id: int, split: Split) -> list[Standing]:
+    """How the questions of a split stand in a run; a run that is not there (0) has nothing.
+
+    A scan of the run's paths: for a thread.
+    """
+    rows = conn.execute(
+        "SELECT coalesce(first, 0), coalesce(second, 0), coalesce(drawn, 0), coalesce(stored, 0),"
+        " count(*) FROM question"
+        " LEFT JOIN vote ON vote.run_id = :run AND vote.question_id = question.id"
+        " LEFT JOIN (SELECT question_id, count(*) AS stored FROM path WHERE run_id = :run"
+        " GROUP BY question_id) AS drew ON drew.question_id = question.id"
+        " WHERE split = :split GROUP BY 1, 2, 3, 4",
+        {"run": run_id, "split": split},
+    )
+    return [Standing(*row) for row in rows]
 
 
 def _vote(row: tuple[Any, ...]) -> Vote:

@@ -144,3 +144,103 @@ def test_the_store_loads_only_the_standard_library_when_the_schema_is_current(
     own = {"store", "__main__", *sys.stdlib_module_names}
     # What the interpreter itself loads at its start (editable installs, coverage, certificates).
     assert loaded - own <= loaded_after("pass")
+
+
+APP = """
+import asyncio, os, sys
+from pathlib import Path
+os.environ["XDG_CONFIG_HOME"] = sys.argv[2]
+from engine.project import open_project
+from lmsi_tui.app import LmsiApp
+
+async def settled(pilot):
+    for _ in range(2):
+        await pilot.app.workers.wait_for_complete()
+        await pilot.pause()
+
+async def main():
+    for place in [*LmsiApp.MODES, None]:
+        project = open_project(Path(sys.argv[1])) if place else None
+        app = LmsiApp(project, place=place or "home")
+        async with app.run_test(size=(120, 36)) as pilot:
+            await settled(pilot)
+            for key in ("question_mark", "escape", "ctrl+t", "down", "s", "escape", "i", "escape"):
+                await pilot.press(key)
+                await settled(pilot)
+        assert app.fault is None
+asyncio.run(main())
+"""
+
+
+def test_the_app_loads_no_model_library_on_any_screen(tmp_path: Path) -> None:
+    from tests.seed import at_work, seeded_project
+
+    project = seeded_project(tmp_path / "story")
+    with at_work(project):
+        loaded = loaded_after(APP, project.folder, tmp_path / "config")
+    assert {"textual", "lmsi_tui", "engine", "store"} <= loaded
+    assert loaded & SLOW == set()
+
+
+def threads(source: str) -> list[ast.FunctionDef]:
+    """Methods that run in a thread: `@work(thread=True)`."""
+    return [
+        node
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.FunctionDef)
+        for mark in node.decorator_list
+        if isinstance(mark, ast.Call)
+        for one in mark.keywords
+        if one.arg == "thread" and isinstance(one.value, ast.Constant) and one.value.value
+    ]
+
+
+def used_of_self(function: ast.FunctionDef) -> set[str]:
+    """Attributes of `self` that a method reads, calls or sets, and `set:NAME` for what it sets."""
+    found = set()
+    for node in ast.walk(function):
+        if (
+            isinstance(node, ast.Attribute)
+            and isinstance(node.value, ast.Name)
+            and node.value.id == "self"
+        ):
+            found.add(node.attr if isinstance(node.ctx, ast.Load) else f"set:{node.attr}")
+    return found
+
+
+def test_nothing_is_drawn_or_changed_from_a_thread() -> None:
+    allowed = {
+        # A reading gives its message back and says that it has ended.
+        "screens/screen.py": {"post_message", "ReadDone", "lmsi"},
+        # The picker reads a folder; what is wanted is set once, before it is shown.
+        "screens/picker.py": {"post_message", "Listed", "_wanted"},
+    }
+    found = {}
+    for path in sorted((ROOT / "lmsi_tui").rglob("*.py")):
+        used = [used_of_self(one) for one in threads(path.read_text(encoding="utf-8"))]
+        if used:
+            found[str(path.relative_to(ROOT / "lmsi_tui"))] = set().union(*used)
+    assert found == allowed
+
+
+def test_no_thread_is_started_but_by_work() -> None:
+    for path in sorted((ROOT / "lmsi_tui").rglob("*.py")):
+        source = path.read_text(encoding="utf-8")
+        assert "threading" not in imported(source), path
+        for name in ("to_thread", "run_in_executor", "call_from_thread"):
+            assert name not in source, path
+
+
+def test_the_test_sees_what_a_thread_touches() -> None:
+    source = """
+class Screen:
+    @work(thread=True, group="x")
+    def read(self):
+        self.loading = False
+        self.query_one("#x").update("y")
+    @work(exclusive=True)
+    async def other(self):
+        self.refresh()
+"""
+    (function,) = threads(source)
+    assert used_of_self(function) == {"set:loading", "query_one"}

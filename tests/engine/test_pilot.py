@@ -152,7 +152,7 @@ def test_an_audit_finds_a_majority_that_is_confidently_wrong(tmp_path: Path) -> 
 
         def now() -> audit.Audit:
             held = reviews.standing(conn, run.id)
-            return audit.of_run(pool, counted, held, threshold="0.6", seed=0)
+            return audit.of_run(pool, counted, held, threshold="0.6", run_key=run.key)
 
         accepted = sum(count.size for count in now().counts)
         assert accepted > 150  # the vote is sure of itself

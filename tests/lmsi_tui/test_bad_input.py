@@ -115,7 +115,11 @@ def gguf_only(folder: Path) -> None:
 NUMBERS = '{"question": "What is 2 + 2?", "answer": "4"}\n'
 
 CASES = (
-    Case("no command", nothing, "", ("lmsi-tui demo", "--help")),
+    Case("no terminal", nothing, "", ("terminal", "lmsi-tui demo", "--help")),
+    Case("no terminal for a project", nothing, "{p}", ("terminal",)),
+    Case("no terminal to review in", nothing, "review {p}", ("terminal",)),
+    Case("a folder that is no project", nothing, "{t}", ("not a project", "lmsi-tui init")),
+    Case("review of nothing", nothing, "review {t}/nowhere", ("nowhere", "lmsi-tui init")),
     Case("no such project", nothing, "status {t}/nowhere", ("nowhere", "lmsi-tui init")),
     Case("not a project", nothing, "status {t}", ("not a project", "lmsi-tui init")),
     Case("unknown setting", settings("[sample]\nbeams = 3\n"), "status {p}", ("beams", SETTINGS)),

@@ -53,6 +53,8 @@ def compared(gain: float, low: float, high: float) -> Comparison:
         split=Split.EVAL,
         method=Method.COT,
         result=Paired(n=1000, gain=gain, low=low, high=high, p=0.0, won=1, lost=0),
+        before_id=1,
+        after_id=3,
     )
 
 

@@ -22,6 +22,7 @@ from store import evaluations, examples, jobs, models, paths, questions, reviews
 from store.connection import APPLICATION_ID, connect
 from store.errors import BadInput
 from store.records import (
+    Encoding,
     Evaluation,
     Example,
     Gold,
@@ -53,6 +54,7 @@ RECORDS = {
     "review": Review,
     "training_set": TrainingSet,
     "example": Example,
+    "encoding": Encoding,
     "evaluation": Evaluation,
     "job": Job,
     "metric": Metric,

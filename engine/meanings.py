@@ -1,0 +1,47 @@
+"""What each setting means, in the words that stand under it in `engine.project`.
+
+The words are written once, where the setting is declared; whoever shows settings reads them here.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+from functools import lru_cache
+from typing import TYPE_CHECKING, get_type_hints
+
+from engine import project
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@lru_cache(maxsize=1)
+def meanings() -> Mapping[tuple[str, str], str]:
+    """The text under each field, by section (such as `sample`) and name (such as `m`)."""
+    classes = {
+        node.name: _under_fields(node)
+        for node in ast.parse(inspect.getsource(project)).body
+        if isinstance(node, ast.ClassDef)
+    }
+    hints = get_type_hints(project.Settings)
+    return {
+        (section.name, name): text
+        for section in dataclasses.fields(project.Settings)
+        for name, text in classes[hints[section.name].__name__].items()
+    }
+
+
+def _under_fields(node: ast.ClassDef) -> dict[str, str]:
+    found = {}
+    for field, text in zip(node.body, node.body[1:], strict=False):
+        if (
+            isinstance(field, ast.AnnAssign)
+            and isinstance(field.target, ast.Name)
+            and isinstance(text, ast.Expr)
+            and isinstance(text.value, ast.Constant)
+            and isinstance(text.value.value, str)
+        ):
+            found[field.target.id] = inspect.cleandoc(text.value.value).replace("\n", " ")
+    return found

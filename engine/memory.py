@@ -1,0 +1,152 @@
+"""How much memory a stage will want, told from the model's files before anything is loaded.
+
+These are estimates for the processor's memory: weights and optimizer are exact but for rounding,
+what is held while computing is the size of its largest parts.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from engine.project import Engine
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from engine.project import Project, TrainSettings
+    from store.records import Model
+
+WIDTH = 256
+"""Paths at a time when the settings leave it open (as `engine.backends.transformers`)."""
+CACHE_SHARE = 0.5
+"""Share of the free memory that keys and values take at most; then fewer paths run at a time."""
+RECOMPUTE_FROM = 100_000_000
+"""Weights from which a training evaluates each layer again (as `engine.learner`)."""
+HEAD_BYTES = 256 << 20
+"""Logits held at once in a training (as `engine.learner`)."""
+HELD_PER_LAYER = 12
+"""Vectors as wide as the hidden state that one layer holds for its gradient, about."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One thing that takes memory."""
+
+    name: str
+    size: int
+    """Bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The sizes of a transformer that memory depends on."""
+
+    layers: int
+    hidden: int
+    inner: int
+    """Width of the feed-forward layers."""
+    kv: int
+    """Numbers of one key, or one value, of one token in one layer."""
+    vocabulary: int
+
+
+def shape_of(folder: Path) -> Shape | None:
+    """The sizes that a Hugging Face folder states; None when it does not."""
+    try:
+        config: Any = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = config.get("text_config", config)
+        hidden, heads = int(config["hidden_size"]), int(config["num_attention_heads"])
+        head = int(config.get("head_dim") or hidden // heads)
+        return Shape(
+            layers=int(config["num_hidden_layers"]),
+            hidden=hidden,
+            inner=int(config.get("intermediate_size") or 4 * hidden),
+            kv=int(config.get("num_key_value_heads") or heads) * head,
+            vocabulary=int(config["vocab_size"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def free_memory() -> int:
+    """Bytes that programs can still take without others being swapped out."""
+    import psutil
+
+    return int(psutil.virtual_memory().available)
+
+
+def of_sampling(
+    project: Project, model: Model, engine: Engine, batch: int, tokens: int
+) -> tuple[Part, ...]:
+    """What a sampling holds.
+
+    Args:
+        project: the folder that the model's locations are relative to.
+        model: to be sampled.
+        engine: that does it.
+        batch: paths at a time; 0 leaves it to the engine.
+        tokens: of a prompt and its path together.
+    """
+    if engine is Engine.SCRIPTED:
+        return ()
+    folder = project.inside(model.location)
+    file = project.inside(model.gguf) if engine is Engine.LLAMA_CPP and model.gguf else folder
+    parts = [Part("weights", _weights(file))]
+    shape = shape_of(folder)
+    if shape is not None:
+        number = 4 if (model.parameters or 0) < 50_000_000 else 2
+        one = 2 * shape.layers * shape.kv * tokens * number
+        width = batch or WIDTH
+        most = int(free_memory() * CACHE_SHARE)
+        parts.append(Part("keys and values of the paths", min(width * one, max(most, one))))
+        parts.append(Part("logits", width * shape.vocabulary * 4))
+    return tuple(parts)
+
+
+def of_training(
+    project: Project, model: Model, settings: TrainSettings, tokens: int
+) -> tuple[Part, ...]:
+    """What a training holds.
+
+    Args:
+        project: the folder that the model's locations are relative to.
+        model: to be trained.
+        settings: of the training.
+        tokens: of the rows that are computed at once, about.
+    """
+    folder = project.inside(model.location)
+    parameters = model.parameters or _weights(folder) // 2
+    shape = shape_of(folder)
+    if not parameters:
+        return ()
+    learnt = parameters
+    if settings.method == "lora":
+        learnt = settings.rank * _lora_widths(shape) if shape else parameters // 100
+    parts = [
+        Part("weights", 4 * parameters),
+        Part("gradients", 4 * learnt),
+        Part("optimizer", 8 * learnt),
+    ]
+    if settings.method == "lora":
+        parts.insert(1, Part("adapter", 4 * learnt))
+    if shape is not None:
+        kept = 1 if parameters >= RECOMPUTE_FROM else HELD_PER_LAYER
+        held = tokens * shape.hidden * 4 * (shape.layers * kept + HELD_PER_LAYER)
+        logits = min(2 * HEAD_BYTES, 2 * tokens * shape.vocabulary * 4)
+        parts.append(Part("what is held for the gradient", held + logits))
+    return tuple(parts)
+
+
+def _lora_widths(shape: Shape) -> int:
+    """Inputs plus outputs of every linear layer that gets an adapter."""
+    attention = 2 * (shape.hidden + shape.hidden) + 2 * (shape.hidden + shape.kv)
+    return shape.layers * (attention + 3 * (shape.hidden + shape.inner))
+
+
+def _weights(location: Path) -> int:
+    """Bytes of the weights' files; 0 where there are none."""
+    if location.is_dir():
+        return sum(file.stat().st_size for file in location.glob("*.safetensors"))
+    return location.stat().st_size if location.exists() else 0

@@ -1,0 +1,102 @@
+"""What a model is, as far as its files say without being loaded: read in a moment, to be shown
+before a project is made on it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from engine.models import tokenizer_of, weights_of
+from store.errors import BadInput
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FOLDER, GGUF = "Hugging Face folder", "GGUF file"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """What the files of a model say."""
+
+    kind: str
+    """`FOLDER` or `GGUF`."""
+    architecture: str
+    """Such as `llama` or `qwen2`; `unknown` where the files do not say."""
+    parameters: int | None
+    tokenizer: str
+    """Its kind and size in words."""
+    tokenizer_sha256: str
+    context: int | None
+    """Longest text in tokens; None where the files do not say."""
+    trainable: bool
+    """Whether it can be fine-tuned: a GGUF can only be sampled."""
+
+
+def facts_of(location: Path) -> ModelFacts:
+    """Read what a model's files say; no weights are read, only their headers.
+
+    Raises:
+        BadInput: it is missing, of another kind, or cut.
+    """
+    if location.suffix == ".gguf" and not location.is_dir():
+        return _of_gguf(location)
+    tokenizer_sha256 = tokenizer_of(location)
+    parameters = weights_of(location)
+    config = _json(location / "config.json")
+    inner = config.get("text_config", config)
+    text = inner if isinstance(inner, dict) else config
+    return ModelFacts(
+        kind=FOLDER,
+        architecture=str(config.get("model_type", "unknown")),
+        parameters=parameters,
+        tokenizer=_tokenizer(location, _whole(text.get("vocab_size"))),
+        tokenizer_sha256=tokenizer_sha256,
+        context=_whole(text.get("max_position_embeddings")),
+        trainable=True,
+    )
+
+
+def _of_gguf(file: Path) -> ModelFacts:
+    from engine.gguf_header import read_contents
+
+    contents = read_contents(file)
+    values = contents.values
+    architecture = str(values.get("general.architecture", "unknown"))
+    tokens = _whole(values.get("tokenizer.ggml.tokens"))
+    kind = str(values.get("tokenizer.ggml.model", "of unknown kind"))
+    return ModelFacts(
+        kind=GGUF,
+        architecture=architecture,
+        parameters=contents.parameters,
+        tokenizer=f"{kind}, {tokens:,} tokens" if tokens else kind,
+        tokenizer_sha256=contents.tokenizer_sha256,
+        context=_whole(values.get(f"{architecture}.context_length")),
+        trainable=False,
+    )
+
+
+def _tokenizer(folder: Path, size: int | None) -> str:
+    kind = "SentencePiece"
+    if (folder / "tokenizer.json").exists():
+        model = _json(folder / "tokenizer.json").get("model")
+        kind = str(model.get("type", "BPE")) if isinstance(model, dict) else "of unknown kind"
+    elif (folder / "vocab.json").exists():
+        kind = "BPE"
+    return f"{kind}, {size:,} tokens" if size else kind
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        read = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise BadInput(f"{file} cannot be read as JSON ({error}): copy it again.") from None
+    if not isinstance(read, dict):
+        raise BadInput(f"{file} is not a JSON object: copy it again.")
+    return read
+
+
+def _whole(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None

@@ -1,0 +1,381 @@
+"""The app: which project is open, which screen is shown, and the one clock.
+
+It does no work. A stage is a job, a job is a row, and a worker process does it; the app writes what
+a person wants and shows what the store says.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from textual.app import App, SuspendNotSupported
+from textual.signal import Signal
+
+from engine.launch import ensure_worker
+from lmsi_tui import commands
+from lmsi_tui.config import DEFAULT_THEME, RECENT, Config, read_config, remember
+from lmsi_tui.lives import Lives
+from lmsi_tui.messages import (
+    JobAsked,
+    JobWished,
+    PlaceAsked,
+    StageAsked,
+    TextCopied,
+    TextOpened,
+)
+from lmsi_tui.pager import read_elsewhere
+from lmsi_tui.text import plain, printable
+from lmsi_tui.theme import THEMES
+from lmsi_tui.watch import LOOK_SECONDS, Watch
+from store import jobs
+from store.connection import connect, transaction
+from store.errors import BadInput, LmsiError, WorkFailed
+from store.records import JobState
+from store.schema import ensure_schema
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Mapping
+
+    from textual.screen import Screen
+
+    from engine.project import Project, Settings
+    from store.records import Job
+
+KEYS_SECONDS = 0.5
+"""When a person's own keys are looked at, after the start."""
+
+LONG_JOB = 60.0
+"""Seconds after which the end of a job is told on every screen, and rings."""
+
+
+def _home() -> Screen[None]:
+    from lmsi_tui.screens.home import HomeScreen
+
+    return HomeScreen()
+
+
+def _review() -> Screen[None]:
+    from lmsi_tui.screens.review import ReviewScreen
+
+    return ReviewScreen()
+
+
+def _training_set() -> Screen[None]:
+    from lmsi_tui.screens.training_set import TrainingSetScreen
+
+    return TrainingSetScreen()
+
+
+def _results() -> Screen[None]:
+    from lmsi_tui.screens.results import ResultsScreen
+
+    return ResultsScreen()
+
+
+def _jobs() -> Screen[None]:
+    from lmsi_tui.screens.jobs import JobsScreen
+
+    return JobsScreen()
+
+
+class LmsiApp(App[None]):
+    """The terminal app; without a project it begins with the welcome screen."""
+
+    TITLE = "lmsi"
+    CSS_PATH = "app.tcss"
+    BINDINGS: ClassVar = [command.binding for command in commands.APP]
+    COMMANDS: ClassVar = App.COMMANDS | {commands.PaletteCommands}
+    # A screen is imported when it is first shown, so that the first one is there at once.
+    MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {
+        "home": _home,
+        "review": _review,
+        "training-set": _training_set,
+        "results": _results,
+        "jobs": _jobs,
+    }
+
+    project: Project
+    """Set by `open_project`; nothing that needs it is shown before."""
+    conn: sqlite3.Connection
+
+    def __init__(
+        self,
+        project: Project | None = None,
+        *,
+        place: str = "home",
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """Args:
+        project: opened at once; None shows the welcome screen.
+        place: the mode to begin in.
+        now: seconds since the epoch, for everything that is shown as a duration.
+        """
+        super().__init__()
+        self.now = now
+        self.store_changed: Signal[None] = Signal(self, "store-changed")
+        self._wanted, self._place = project, place
+        self._open = ExitStack()
+        self._watch: Watch | None = None
+        self._lives: Lives | None = None
+        self._states: dict[int, JobState] = {}
+        self._given_theme: str | None = None
+        self.fault: Exception | None = None
+        """What ended the app against everybody's will; whoever started it tells."""
+
+    def on_mount(self) -> None:
+        """Themes and keys, then the project or the welcome screen."""
+        for theme in THEMES:
+            self.register_theme(theme)
+        self._configure()
+        if self._wanted is None:
+            from lmsi_tui.screens.welcome import WelcomeScreen
+
+            self.push_screen(WelcomeScreen())
+        else:
+            self.open_project(self._wanted, self._place)
+        self.set_interval(LOOK_SECONDS, self._look)
+
+    def on_unmount(self) -> None:
+        """Let go of the store."""
+        self._open.close()
+
+    def _handle_exception(self, error: Exception) -> None:
+        """Keep the fault, and draw no traceback over the terminal that is given back."""
+        self.fault = self.fault or error
+        super()._handle_exception(error)
+        self._exit_renderables.clear()
+
+    def _configure(self) -> None:
+        try:
+            config = read_config()
+        except BadInput as failure:
+            config = Config()
+            self._warn(str(failure))
+        theme = config.theme if config.theme in self.available_themes else DEFAULT_THEME
+        self._given_theme = self.theme = theme
+        if config.theme not in self.available_themes:
+            known = ", ".join(theme.name for theme in THEMES)
+            self._warn(f"There is no theme {config.theme!r}; there are {known} and Textual's own.")
+        if config.keys:
+            from lmsi_tui.keys import keymap_of
+
+            self.set_keymap(keymap_of(config.keys))
+            # To judge them takes every screen, which the first one need not wait for.
+            self.set_timer(KEYS_SECONDS, partial(self._judge_keys, config.keys))
+
+    def _judge_keys(self, keys: Mapping[str, str]) -> None:
+        from lmsi_tui.keys import wrong_keys
+
+        commands.load_all()
+        for sentence in wrong_keys(keys):
+            self._warn(sentence)
+
+    def _warn(self, sentence: str) -> None:
+        self.notify(printable(sentence), severity="warning", timeout=12, markup=False)
+
+    # The project.
+
+    def open_project(self, project: Project, place: str = "home") -> None:
+        """Show a project from now on.
+
+        Raises:
+            BadInput, WorkFailed: its database cannot be used.
+        """
+        ensure_schema(project.database)
+        self._open.close()
+        self.project = project
+        self.conn = self._open.enter_context(connect(project.database))
+        self._watch = Watch(self._open.enter_context(connect(project.database, read_only=True)))
+        self._lives = Lives(project)
+        self._states = {job.id: job.state for job in jobs.all_of(self.conn)}
+        self.title = f"lmsi {printable(project.folder.resolve().name)}"
+        self._remember(str(project.folder.resolve()))
+        self.switch_mode(place)
+
+    def save_settings(self, settings: Settings) -> None:
+        """Write changed settings into lmsi.toml, comments kept, and go on with them.
+
+        Raises:
+            BadInput, WorkFailed: the file cannot be written.
+        """
+        from engine.project import open_project, save_settings
+
+        try:
+            save_settings(self.project.folder, settings)
+        except OSError as failure:
+            raise WorkFailed(f"The settings cannot be saved: {failure}.") from None
+        self.project = open_project(self.project.folder)
+
+    def _remember(self, folder: str) -> None:
+        try:
+            known = read_config().recent
+        except BadInput:
+            return  # a file that a person is mending is left alone
+        recent = [folder, *(one for one in known if one != folder)][:RECENT]
+        if tuple(recent) != known:
+            remember(recent=recent)
+
+    # The clock.
+
+    def _look(self) -> None:
+        if self._watch is None:
+            return
+        try:
+            if self._watch.has_news():
+                self._tell_ends()
+                self.store_changed.publish(None)
+            self._keep_working()
+        except LmsiError as failure:
+            self.notify(printable(str(failure)), severity="error", timeout=12, markup=False)
+
+    def _keep_working(self) -> None:
+        """Start a worker where a job waits for one: a killed one is followed by another."""
+        if self._lives is not None and (waiting := jobs.unfinished(self.conn)):
+            try:
+                self._lives.keep(waiting[0])
+            except WorkFailed:
+                self._lives = None  # until a person asks for work again
+                raise
+
+    def _tell_ends(self) -> None:
+        """Say on every screen that a long job has ended."""
+        now = {job.id: job for job in jobs.all_of(self.conn)}
+        for job in now.values():
+            before = self._states.get(job.id)
+            if before is not None and before is not job.state:
+                self._tell_end(job)
+        self._states = {id_: job.state for id_, job in now.items()}
+
+    def _tell_end(self, job: Job) -> None:
+        if job.state is JobState.FAILED:
+            self.notify(
+                printable(job.error or ""),
+                title=f"{job.kind} failed",
+                severity="error",
+                timeout=20,
+                markup=False,
+            )
+        elif job.state is JobState.DONE:
+            self.notify(f"{job.kind} is done.", markup=False)
+        else:
+            return
+        if job.finished_at and job.finished_at - job.created_at >= LONG_JOB:
+            self.bell()
+
+    # What screens ask for.
+
+    def on_stage_asked(self, message: StageAsked) -> None:
+        """Show the plan of a stage, or start it."""
+        if message.at_once:
+            self.post_message(JobAsked(message.kind, {"settings": {}}))
+            return
+        from lmsi_tui.screens.plan import PlanScreen
+
+        self.push_screen(PlanScreen(message.kind))
+
+    def on_job_asked(self, message: JobAsked) -> None:
+        """Write the wish for a job as a row, and see to it that somebody does it."""
+        try:
+            with transaction(self.conn):
+                job, attached = jobs.enqueue(self.conn, message.kind, message.params)
+            self._lives = Lives(self.project)
+            ensure_worker(self.project.folder)
+        except LmsiError as failure:
+            self.notify(printable(str(failure)), severity="error", timeout=12, markup=False)
+            return
+        self._states.setdefault(job.id, job.state)
+        said = "goes on" if attached else "is queued"
+        self.notify(f"Job {job.id} ({job.kind}) {said}.", markup=False)
+        self.store_changed.publish(None)
+
+    def on_job_wished(self, message: JobWished) -> None:
+        """Write the wish to pause, end or go on into the job's row."""
+        try:
+            with transaction(self.conn):
+                if message.state is JobState.QUEUED:
+                    again = jobs.get(self.conn, message.job_id)
+                    jobs.enqueue(self.conn, again.kind, again.params)
+                else:
+                    jobs.wish(self.conn, message.job_id, message.state)
+            self._lives = Lives(self.project)
+            ensure_worker(self.project.folder)
+        except LmsiError as failure:
+            self.notify(printable(str(failure)), severity="error", timeout=12, markup=False)
+        self.store_changed.publish(None)
+
+    def on_place_asked(self, message: PlaceAsked) -> None:
+        """Go to another screen."""
+        self.switch_mode(message.mode)
+
+    def on_text_copied(self, message: TextCopied) -> None:
+        """Put a text into the clipboard of the terminal."""
+        self.copy_to_clipboard(printable(message.text))
+        self.notify(f"Copied {message.what}.", markup=False)
+
+    def on_text_opened(self, message: TextOpened) -> None:
+        """Give the terminal to the person's pager or editor until it ends."""
+        try:
+            with self.suspend():
+                read_elsewhere(printable(message.text))
+        except (LmsiError, SuspendNotSupported) as failure:
+            self.notify(printable(str(failure)), severity="error", timeout=12, markup=False)
+        self.refresh()
+
+    # Commands of every screen.
+
+    def action_help(self) -> None:
+        """Explain the keys of this screen."""
+        from lmsi_tui.screens.help import HelpScreen
+
+        self.push_screen(HelpScreen(self.screen))
+
+    def action_home(self) -> None:
+        """Back to the loop."""
+        if self._watch is not None:
+            self.switch_mode("home")
+
+    def action_jobs(self) -> None:
+        """All jobs."""
+        if self._watch is not None:
+            self.switch_mode("jobs")
+
+    async def action_quit(self) -> None:
+        """Leave; what runs goes on, and that is said."""
+        running = jobs.unfinished(self.conn) if self._watch is not None else []
+        if not running:
+            self.exit()
+            return
+        job = running[0]
+        self.exit(
+            message=plain(
+                f"Job {job.id} ({job.kind}) goes on without the app: "
+                f"`lmsi-tui {self.project.folder}` shows it again."
+            )
+        )
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """What needs a project is not offered without one."""
+        return self._watch is not None or action not in ("home", "jobs", "import")
+
+    def action_import(self) -> None:
+        """Bring questions into the project."""
+        if self._watch is not None:
+            from lmsi_tui.screens.import_questions import ImportScreen
+
+            self.push_screen(ImportScreen())
+
+    def action_next_theme(self) -> None:
+        """Change to the other of our own themes."""
+        names = [theme.name for theme in THEMES]
+        at = names.index(self.theme) if self.theme in names else -1
+        self.theme = names[(at + 1) % len(names)]
+
+    def watch_theme(self, theme: str) -> None:
+        """Remember the theme that a person has chosen."""
+        if self._given_theme not in (None, theme):
+            self._given_theme = theme
+            remember(theme=theme)

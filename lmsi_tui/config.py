@@ -1,0 +1,91 @@
+"""What a person sets once for the app, in every project: keys and theme.
+
+    # ~/.config/lmsi-tui/config.toml
+    theme = "lmsi-light"
+
+    [keys]
+    "review.majority" = "enter,a"
+
+The names under `[keys]` are those that the help screen shows beside each key.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from store.errors import BadInput
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DEFAULT_THEME = "lmsi-dark"
+
+RECENT = 8
+"""Projects that the welcome screen remembers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The configuration file, checked."""
+
+    theme: str = DEFAULT_THEME
+    keys: Mapping[str, str] = field(default_factory=dict)
+    """Command id (such as `review.majority`) to keys parted by commas."""
+    recent: tuple[str, ...] = ()
+    """Folders of the projects that were opened last, newest first."""
+
+
+def config_path() -> Path:
+    """Where the configuration lies, by the XDG rules."""
+    home = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    return Path(home) / "lmsi-tui" / "config.toml"
+
+
+def read_config() -> Config:
+    """The configuration; what it does not say is as the program ships.
+
+    Raises:
+        BadInput: it is not valid TOML, or a field is not what it should be.
+    """
+    path = config_path()
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return Config()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path} cannot be read: {error}.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise BadInput(f"{path} is not valid TOML: {error}; mend that line.") from None
+    theme, keys = values.get("theme", DEFAULT_THEME), values.get("keys", {})
+    recent = values.get("recent", [])
+    if not isinstance(theme, str):
+        raise BadInput(f"{path}: theme must be the name of a theme.")
+    if not isinstance(keys, dict) or not all(isinstance(one, str) for one in keys.values()):
+        raise BadInput(f'{path}: [keys] must hold lines such as "review.majority" = "enter,a".')
+    if not isinstance(recent, list) or not all(isinstance(one, str) for one in recent):
+        raise BadInput(f"{path}: recent must be a list of folders.")
+    return Config(theme, keys, tuple(recent))
+
+
+def remember(**changes: object) -> None:
+    """Write `theme` or `recent` into the configuration, leaving everything else as it is.
+
+    What cannot be written (a read-only home) is not worth a complaint: it is only remembered.
+    """
+    import tomlkit
+
+    path = config_path()
+    try:
+        document = tomlkit.parse(path.read_text(encoding="utf-8") if path.exists() else "")
+        for name, value in changes.items():
+            document[name] = value
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(".toml.new")
+        temporary.write_text(tomlkit.dumps(document), encoding="utf-8")
+        temporary.replace(path)
+    except (OSError, tomlkit.exceptions.TOMLKitError):
+        return

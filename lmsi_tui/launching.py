@@ -1,0 +1,124 @@
+"""Commands that open the app; a fault in it becomes one sentence, and the rest goes into a log."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine.project import SETTINGS, open_project
+from lmsi_tui.asking import PROGRAM
+from lmsi_tui.config import config_path
+from lmsi_tui.output import emit, say
+from lmsi_tui.text import printable
+from store.errors import BadInput, LmsiError, WorkFailed
+
+if TYPE_CHECKING:
+    import argparse
+
+    from engine.project import Project
+
+APP_LOG = "app.log"
+"""In the project's logs/: the traceback of each fault that ended the app."""
+
+
+def open_app(asked: argparse.Namespace) -> None:
+    """Open the app on a project; with none named and none here, on the welcome screen."""
+    if asked.project is None and not Path(SETTINGS).exists():
+        _run(None)
+    else:
+        _run(open_project(asked.project or Path()))
+
+
+def review(asked: argparse.Namespace) -> None:
+    """Open the app on the questions in doubt."""
+    _run(open_project(asked.project), place="review")
+
+
+def demo(asked: argparse.Namespace) -> None:
+    """Make the demo's project and open the app on it, or run the whole loop without one."""
+    if asked.only_make:
+        project = demo_project(asked)
+        say(asked, f"Made {project.folder}.")
+        if asked.json:
+            emit({"event": "made", "project": str(project.folder)})
+    elif asked.headless or asked.json or not has_terminal():
+        from lmsi_tui.working import demo as whole_loop
+
+        whole_loop(asked)
+    else:
+        print(f"Drawing questions and copying three small models into {asked.project} …")
+        # Elsewhere, because the app's own process never loads what makes a database.
+        made = subprocess.run(
+            [*PROGRAM, *asked.typed, "--only-make"], stdout=subprocess.DEVNULL, check=False
+        )
+        if made.returncode:
+            sys.exit(made.returncode)  # it has said why
+        _run(open_project(asked.project))
+        print(f"`lmsi-tui {asked.project}` goes on with it.")
+
+
+def demo_project(asked: argparse.Namespace) -> Project:
+    """The demo's project as it was asked for, made where it is not there yet."""
+    from engine.demo.project import make_demo
+    from lmsi_tui.options import settings_from
+
+    return make_demo(
+        asked.project,
+        seed=asked.seed,
+        pool=asked.pool,
+        evaluation=asked.evaluation,
+        changes=settings_from(asked.set),
+    )
+
+
+def has_terminal() -> bool:
+    """Whether a person sits before what we read from and draw on (Textual draws on stderr)."""
+    streams = (sys.stdin, sys.stdout, sys.stderr)
+    return all(one is not None and one.isatty() for one in streams)
+
+
+def _run(project: Project | None, place: str = "home") -> None:
+    """Run the app until the person leaves it.
+
+    Raises:
+        BadInput: there is no terminal to draw on.
+        WorkFailed: a fault ended the app.
+    """
+    if not has_terminal():
+        raise BadInput(
+            "The app needs a terminal for input and output: without one, "
+            "`lmsi-tui demo --headless` runs everything on the embedded models "
+            "and `lmsi-tui --help` lists the other commands."
+        )
+    from lmsi_tui.app import LmsiApp
+
+    app = LmsiApp(project, place=place)
+    app.run()
+    if app.fault is not None:
+        _tell(app.fault, log_of(project))
+
+
+def log_of(project: Project | None) -> Path:
+    """Where faults of the app are written down."""
+    return (project.folder / "logs" if project else config_path().parent) / APP_LOG
+
+
+def _tell(fault: BaseException, log: Path) -> None:
+    """Turn the fault that ended the app into one sentence."""
+    if isinstance(fault, LmsiError) or "LMSI_DEBUG" in os.environ:
+        raise fault
+    kept = f"the details are in {log}"
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("a", encoding="utf-8", errors="replace") as file:
+            file.write(time.strftime("\n%Y-%m-%d %H:%M:%S\n"))
+            file.writelines(traceback.format_exception(fault))
+    except OSError:
+        kept = "LMSI_DEBUG=1 shows the details"
+    words = printable(f"{type(fault).__name__}: {fault}".partition("\n")[0])
+    raise WorkFailed(f"A fault in the program ended the app ({words}); jobs go on, and {kept}.")

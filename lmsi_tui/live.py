@@ -1,0 +1,287 @@
+"""What the live panes show of a job, read from the store in a thread.
+
+A round goes through several pieces of work; its pane is that of the work it is at, told by the
+first word of what the job says (`engine.progress`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from engine import statistics
+from engine.evaluation import methods_of
+from engine.launch import is_alive
+from engine.progress import MEASURING, SAMPLING, TRAINING
+from engine.yields import curve, histogram, saved_share
+from lmsi_tui.flow import Flow, Pool, read_flow, read_pool
+from lmsi_tui.series import Series, grown
+from lmsi_tui.widgets.evaluation_pane import Accuracy, EvaluationSnapshot
+from lmsi_tui.widgets.line_chart import thinned
+from lmsi_tui.widgets.sampling_pane import SamplingSnapshot
+from lmsi_tui.widgets.training_pane import TrainingSnapshot
+from store import evaluations, jobs, models, paths, questions, votes
+from store.records import AnswerType, Decision, Job, JobKind, JobState, Method, Run, Split
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from engine.project import Project
+    from store.records import Evaluation, Model
+
+Picture = SamplingSnapshot | TrainingSnapshot | EvaluationSnapshot | None
+
+AT_WORK = (JobState.RUNNING, JobState.PAUSING, JobState.CANCELLING)
+"""States in which a worker has the job."""
+GOING_ON = (*AT_WORK, JobState.QUEUED, JobState.PAUSED)
+"""States from which a job can still come to its end."""
+
+POINTS = 400
+"""Points of a curve that reach a pane: more than it has columns."""
+
+WAYS = {
+    Method.DIRECT: "direct",
+    Method.COT: "greedy CoT",
+    Method.SINGLE: "one path",
+    Method.SC: "self-consistency",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """Everything that the home screen shows, at one moment."""
+
+    flow: Flow
+    job: Job | None
+    """What runs or waits, or else what ended last."""
+    waiting: int
+    """Jobs that are queued behind it."""
+    doing: JobKind | None
+    """The piece of work that it is at."""
+    picture: Picture
+    series: Series = field(default_factory=Series)
+    """Carried from one reading to the next."""
+
+
+def read_home(conn: sqlite3.Connection, project: Project, before: Series) -> Home:
+    """Read it all.
+
+    Args:
+        conn: a connection of the thread that calls.
+        project: the opened one.
+        before: the series of the last reading.
+    """
+    known = jobs.all_of(conn)
+    job = current(known)
+    doing = doing_of(job) if job is not None else None
+    series = grown(before, conn, job) if job is not None else Series()
+    pool = read_pool(conn, project)
+    flow = read_flow(conn, project, pool, job, doing)
+    return Home(
+        flow=flow,
+        job=job,
+        waiting=sum(one.state is JobState.QUEUED for one in known if one is not job),
+        doing=doing,
+        picture=_picture(conn, project, pool, job, doing, series),
+        series=series,
+    )
+
+
+def current(known: list[Job]) -> Job | None:
+    """The job that is shown: at work, else next in line, else paused, else the last that ended."""
+    for states in (AT_WORK, (JobState.QUEUED,)):
+        for job in known:
+            if job.state in states:
+                return job
+    for job in reversed(known):
+        if job.state is JobState.PAUSED:
+            return job
+    return max(known, key=lambda job: (job.finished_at or 0.0, job.id), default=None)
+
+
+def doing_of(job: Job) -> JobKind:
+    """The piece of work that a job is at; of a round that ended, the measuring."""
+    if job.kind is not JobKind.ROUND:
+        return job.kind
+    first = job.message.partition(" ")[0]
+    works = {SAMPLING: JobKind.SAMPLE, MEASURING: JobKind.EVALUATE, TRAINING: JobKind.FINETUNE}
+    if first in works:
+        return works[first]
+    return JobKind.EVALUATE if job.state is JobState.DONE else JobKind.CURATE
+
+
+def _picture(
+    conn: sqlite3.Connection,
+    project: Project,
+    pool: Pool,
+    job: Job | None,
+    doing: JobKind | None,
+    series: Series,
+) -> Picture:
+    if doing in (JobKind.FINETUNE, JobKind.DISTILL) and job is not None:
+        return training(project, job, doing, series)
+    if doing is JobKind.EVALUATE and job is not None:
+        return evaluation(conn, job, series)
+    return sampling(conn, pool, job if doing is JobKind.SAMPLE else None, series)
+
+
+def sampling(
+    conn: sqlite3.Connection, pool: Pool, job: Job | None, series: Series
+) -> SamplingSnapshot | None:
+    """The pool's run; None before the first."""
+    run, alike = pool.run, pool.alike
+    if run is None:
+        return None
+    settled = sum(one.votes for one in alike if one.decision is not Decision.OPEN)
+    total = sum(one.count for one in questions.counts(conn) if one.split is Split.POOL)
+    drawn = sum(one.drawn * one.votes for one in alike)
+    at_work = job is not None and job.state in AT_WORK
+    rate = series.last("paths_per_second") if at_work else None
+    each = drawn / settled if settled else float(run.m)
+    return SamplingSnapshot(
+        settled=settled,
+        total=total,
+        m=run.m,
+        rule=str(run.early_stop),
+        paths_per_second=rate,
+        tokens_per_second=series.last("tokens_per_second") if at_work else None,
+        seconds_left=max(0, total - settled) * each / rate if rate else None,
+        saved=saved_share(alike),
+        bins=histogram(alike),
+        yields=curve(alike, run.threshold),
+        latest=tuple(paths.latest(conn, run.id, 12)),
+    )
+
+
+def training(project: Project, job: Job, doing: JobKind, series: Series) -> TrainingSnapshot:
+    """A training that runs or has ended."""
+    settings = project.settings.distill if doing is JobKind.DISTILL else project.settings.finetune
+    at_work = job.state in AT_WORK
+    is_training = job.message.startswith(TRAINING)
+    pace = series.seconds_per_step
+    step, steps = (job.done, job.total) if is_training or job.total else (0, 0)
+    return TrainingSnapshot(
+        title=job.message,
+        step=step,
+        steps=steps,
+        epochs=settings.epochs,
+        loss=tuple(thinned(series.points.get("loss", ()), POINTS)),
+        validation=tuple(thinned(series.points.get("val_loss", ()), POINTS)),
+        learning_rate=series.last("learning_rate"),
+        tokens_per_second=series.last("tokens_per_second"),
+        seconds_left=pace * (steps - step) if pace and at_work and is_training else None,
+        memory=_memory(job) if at_work else None,
+    )
+
+
+def _memory(job: Job) -> int | None:
+    """Bytes that the job's worker holds; None when it does not live any more."""
+    import psutil
+
+    if job.pid is None or job.started_ticks is None or not is_alive(job.pid, job.started_ticks):
+        return None
+    try:
+        return int(psutil.Process(job.pid).memory_info().rss)
+    except psutil.Error:
+        return None
+
+
+def evaluation(conn: sqlite3.Connection, job: Job, series: Series) -> EvaluationSnapshot:
+    """What is being measured, then everything that was."""
+    at_work = job.state in AT_WORK
+    measuring = at_work and job.message.startswith(MEASURING)
+    rate = series.last("paths_per_second") if measuring else None
+    known = models.all_of(conn)
+    run = _run_in_progress(conn, job, known) if measuring else None
+    running = _so_far(conn, run, known) if run is not None else ()
+    each = run.m if run is not None else 1
+    return EvaluationSnapshot(
+        title=job.message if job.state is not JobState.DONE else "",
+        done=job.done,
+        total=job.total,
+        paths_per_second=rate,
+        seconds_left=(job.total - job.done) * each / rate if rate else None,
+        rows=_rows(conn, known, running),
+    )
+
+
+def _run_in_progress(conn: sqlite3.Connection, job: Job, known: list[Model]) -> Run | None:
+    """The run that a job says it draws: `measuring NAME on SPLIT: FORMAT, WAY`."""
+    said = job.message.removeprefix(MEASURING).strip()
+    named, _, way = said.rpartition(": ")
+    name, _, split = named.rpartition(" on ")
+    asked, _, how = way.partition(", ")
+    ids = {model.id for model in known if model.name == name}
+    found = [
+        run
+        for run in paths.runs(conn)
+        if run.model_id in ids
+        and run.split == split
+        and run.prompt_format == asked
+        and (run.temperature == 0) == (how == "greedy")
+    ]
+    return found[-1] if found else None
+
+
+def _so_far(conn: sqlite3.Connection, run: Run, known: list[Model]) -> tuple[Accuracy, ...]:
+    """How often the answers that are there are right; empty where that takes a mathematician."""
+    gold = questions.gold_for(conn, run.split)
+    asked = questions.by_ids(conn, gold)
+    if any(one.answer_type is AnswerType.MATH for one in asked.values()):
+        return ()
+    from engine.answers import equal
+
+    name = next(model.name for model in known if model.id == run.model_id)
+    answered = paths.answers_by_question(conn, run.id, gold)
+    winners = {one.question_id: one.winner for one in votes.for_run(conn, run.id)}
+    found = []
+    for method in methods_of(run):
+        answers = {
+            id_: winners[id_] if method is Method.SC else drawn.get(0)
+            for id_, drawn in answered.items()
+            if (id_ in winners if method is Method.SC else 0 in drawn)
+        }
+        if not answers:
+            continue
+        right = sum(
+            answer is not None
+            and any(equal(asked[id_].answer_type, answer, one) for one in gold[id_])
+            for id_, answer in answers.items()
+        )
+        low, high = statistics.wilson(right, len(answers))
+        way = _way(run.split, method, run.m)
+        found.append(Accuracy(name, way, len(answers), right, low, high, so_far=True))
+    return tuple(found)
+
+
+def _rows(
+    conn: sqlite3.Connection, known: list[Model], running: tuple[Accuracy, ...]
+) -> tuple[Accuracy, ...]:
+    """The newest of each model and way, what is being measured in place of what was before."""
+    names = {model.id: model.name for model in known}
+    newest: dict[tuple[Split, Method, int], Evaluation] = {}
+    for one in evaluations.all_of(conn):
+        newest[one.split, one.method, one.model_id] = one
+    measured: dict[tuple[str, str], Accuracy] = {}
+    for split in Split:
+        for method in (Method.SC, Method.COT, Method.SINGLE, Method.DIRECT):
+            for model in known:
+                found = newest.get((split, method, model.id))
+                if found is not None:
+                    way = _way(split, method, found.k)
+                    measured[way, names[model.id]] = Accuracy(
+                        names[model.id], way, found.n, found.correct, found.low, found.high
+                    )
+    measured |= {(now.way, now.model): now for now in running}
+    ways = list(dict.fromkeys([now.way for now in running] + [way for way, _ in measured]))
+    return tuple(
+        measured[way, model.name]
+        for way in ways
+        for model in known
+        if (way, model.name) in measured
+    )
+
+
+def _way(split: Split, method: Method, k: int) -> str:
+    where = {Split.EVAL: "", Split.OOD: "out-of-domain, "}.get(split, "")
+    return f"{where}{WAYS[method]}{f' @{k}' if method is Method.SC else ''}"

@@ -1,0 +1,30 @@
+"""Give a text to the program in which the person reads: `$PAGER`, else `$EDITOR`, else `less`."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import tempfile
+from pathlib import Path
+
+from store.errors import BadInput
+
+
+def read_elsewhere(text: str) -> None:
+    """Show a text, already printable, until the person leaves the program.
+
+    Raises:
+        BadInput: the program cannot be started.
+    """
+    program = os.environ.get("PAGER") or os.environ.get("EDITOR") or "less"
+    with tempfile.TemporaryDirectory(prefix="lmsi-") as folder:
+        # A file, not a pipe: an editor wants one, and a pager takes one.
+        file = Path(folder) / "text.txt"
+        file.write_text(text, encoding="utf-8")
+        try:
+            subprocess.run([*shlex.split(program), str(file)], check=False)
+        except (OSError, ValueError) as error:
+            raise BadInput(
+                f"{program!r} cannot be started ({error}): set PAGER to a program that you have."
+            ) from None

@@ -1,0 +1,199 @@
+"""The review queue as it was last read, and what one session at it has done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from engine import reviewing
+from lmsi_tui.flow import pool_run
+from lmsi_tui.text import snippet
+from store import questions, queue, reviews
+from store.queue import QueueFilter, Scope, Sort
+from store.records import Queue, Split
+
+if TYPE_CHECKING:
+    import sqlite3
+    from array import array
+    from collections.abc import Mapping
+    from fractions import Fraction
+
+    from engine.project import Project
+    from store.records import Review, Run
+
+PACE = 20
+"""Decisions whose time tells how long one takes: a person gets faster, and slower."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a person wants to look at."""
+
+    queue: Queue = Queue.TRIAGE
+    chosen: QueueFilter = field(default_factory=QueueFilter)
+    """Of triage alone: the audit is a random sample, and a filter would bias it."""
+    sort: Sort = Sort.MARGIN
+
+    @property
+    def scope(self) -> Scope:
+        """The votes that the queue is taken from."""
+        return Scope.KEPT if self.queue is Queue.AUDIT else self.chosen.scope
+
+    @property
+    def words(self) -> str:
+        """The filter and the order, as a person says them; empty when they are as usual."""
+        if self.queue is Queue.AUDIT:
+            return "a random sample of what the vote accepted"
+        chosen = self.chosen
+        parts = [] if chosen.scope is Scope.DOUBTFUL else [f"{chosen.scope} votes"]
+        if chosen.low > 0 and chosen.high < 1:
+            parts.append(f"agreement {share(chosen.low)} to {share(chosen.high)}")
+        elif chosen.low > 0:
+            parts.append(f"agreement ≥ {share(chosen.low)}")
+        elif chosen.high < 1:
+            parts.append(f"agreement ≤ {share(chosen.high)}")
+        if chosen.task is not None:
+            parts.append(f"task {snippet(chosen.task, 20)}")
+        if chosen.reviewed is not None:
+            parts.append("reviewed" if chosen.reviewed else "not reviewed")
+        if chosen.words.strip():
+            parts.append(f"“{snippet(chosen.words, 24)}”")
+        parts.append(SORTS[self.sort])
+        return " · ".join(parts)
+
+
+SORTS = {
+    Sort.MARGIN: "lowest margin first",
+    Sort.GROUP: "largest group first",
+    Sort.VALUE: "most value per second first",
+    Sort.IMPORTED: "in order of import",
+}
+
+
+def share(value: Fraction) -> str:
+    """A share as a person writes it: a short decimal where it is exact, else a fraction."""
+    decimal = f"{float(value):.4g}"
+    return decimal if value == type(value)(decimal) else str(value)
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewQueue:
+    """The questions in order, and which of them are done."""
+
+    wanted: Wanted
+    run: Run
+    ids: array[int]
+    done: frozenset[int]
+    """Those of them that a person has seen to: decided, skipped, or judged."""
+    judged: Mapping[int, bool | None]
+    """Audited questions: whether the vote was right; None where that cannot be judged."""
+    tasks: tuple[str, ...]
+    """Tasks of the pool."""
+    votes: int
+    """Size of the scope when this was read: another size means that the order is old."""
+    open_votes: int
+    """Votes that still wait for paths."""
+
+    @property
+    def left(self) -> int:
+        """Questions that nobody has seen to."""
+        return len(self.ids) - len(self.done)
+
+    @property
+    def agreed(self) -> tuple[int, int]:
+        """Audited votes that were right, and all that could be judged."""
+        known = [right for right in self.judged.values() if right is not None]
+        return sum(known), len(known)
+
+    def place_of(self, question_id: int | None) -> int | None:
+        """Where a question stands, from 0; None when the queue does not have it."""
+        if question_id is None or question_id not in self.ids:
+            return None
+        return self.ids.index(question_id)
+
+    def next_after(self, place: int) -> int | None:
+        """The next place that nobody has seen to, from the start again when the end is reached;
+        None when all are done."""
+        if self.left == 0:
+            return None
+        for at in range(place + 1, len(self.ids)):
+            if self.ids[at] not in self.done:
+                return at
+        return self.next_after(-1) if place >= 0 else None
+
+    def seen_to(self, question_id: int, done: bool) -> ReviewQueue:
+        """The same queue after a decision or an undo."""
+        if not done:
+            return replace(self, done=self.done - {question_id})
+        return (
+            self if question_id not in self.ids else replace(self, done=self.done | {question_id})
+        )
+
+
+def read_queue(conn: sqlite3.Connection, project: Project, wanted: Wanted) -> ReviewQueue | None:
+    """Read a queue; a scan, so in a thread. None when nothing was sampled yet."""
+    run = pool_run(conn, project)
+    if run is None:
+        return None
+    standing = reviews.standing(conn, run.id)
+    judged: dict[int, bool | None] = {}
+    if wanted.queue is Queue.AUDIT:
+        ids = queue.audit_order(conn, run.id)
+        judged = reviewing.audited(conn, run.id, standing)
+        done = set(judged)
+    else:
+        ids = queue.order(conn, run.id, wanted.chosen, wanted.sort)
+        done = set(queue.triage_decisions(standing))
+    return ReviewQueue(
+        wanted=wanted,
+        run=run,
+        ids=ids,
+        done=frozenset(done.intersection(ids)),
+        judged=judged,
+        tasks=tuple(one.task for one in questions.counts(conn) if one.split is Split.POOL),
+        votes=queue.size(conn, run.id, wanted.scope),
+        open_votes=queue.open_votes(conn, run.id),
+    )
+
+
+class Session:
+    """The decisions since the app was started, for undo and for the pace."""
+
+    def __init__(self) -> None:
+        self._made: list[Review] = []
+        self._paces: list[float] = []
+
+    def add(self, review: Review) -> None:
+        """Remember a decision."""
+        self._made.append(review)
+        self._paces.append(review.seconds)
+
+    @property
+    def last(self) -> Review | None:
+        """The last decision that was not taken back."""
+        return self._made[-1] if self._made else None
+
+    def take_back(self) -> None:
+        """Forget the last decision."""
+        self._made.pop()
+
+    @property
+    def seconds(self) -> float | None:
+        """What one of the last decisions took, on average; None before the first."""
+        last = self._paces[-PACE:]
+        return sum(last) / len(last) if last else None
+
+    def words(self, left: int) -> str:
+        """Decisions, their pace, and what is left of time: `12 decided  9.4/min  ~3 min left`."""
+        seconds = self.seconds
+        if seconds is None:
+            return ""
+        said = f"{len(self._made)} decided  {60 / max(seconds, 0.1):.1f}/min"
+        return f"{said}  {_rough(left * seconds)} left" if left else said
+
+
+def _rough(seconds: float) -> str:
+    if seconds < 90:
+        return f"~{max(1, round(seconds))} s"
+    minutes = seconds / 60
+    return f"~{minutes:.0f} min" if minutes < 90 else f"~{minutes / 60:.1f} h"

@@ -1,0 +1,178 @@
+"""What review says about a question, a decision, and a queue that holds nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from textual.content import Content
+
+from lmsi_tui.text import content, printable, snippet
+from store import queue
+from store.queue import QueueFilter, Scope
+from store.records import Abstention, AnswerType, Decision, Queue, Verdict
+
+if TYPE_CHECKING:
+    from engine.reviewing import OpenQuestion
+    from lmsi_tui.review_queue import ReviewQueue, Session
+    from store.records import Question, Review
+
+ABSTAINED = {
+    Abstention.TRUNCATED: "cut off",
+    Abstention.NO_ANSWER: "no answer",
+    Abstention.EMPTY: "empty",
+}
+
+NOT_SAMPLED = (
+    "No path is sampled yet, so there is nothing to review.\n\n"
+    "Press escape for the loop, then s to sample."
+)
+READING = "Reading the queue…"
+
+
+def answer_words(question: Question, answer: str) -> str:
+    """An answer as a person reads it: the letter of a choice with its text."""
+    if question.answer_type is AnswerType.CHOICE and len(answer) == 1:
+        place = ord(answer) - ord("A")
+        if 0 <= place < len(question.options):
+            return f"{answer} {question.options[place]}"
+    return answer
+
+
+def asked_words(opened: OpenQuestion, *, numbered: bool) -> Content:
+    """The question, its options, and the passage below them.
+
+    Args:
+        opened: the question.
+        numbered: options with the keys that pick them, as in an audit.
+    """
+    question = opened.question
+    said = Content.styled(printable(question.text).strip() or "(an empty question)", "bold")
+    for place, answer in enumerate(opened.choices):
+        if numbered or question.options:
+            key = f"{place + 1}  " if numbered and place < 9 else "   "
+            said = said.append(Content.styled(f"\n {key}", "bold $footer-key-foreground"))
+            said = said.append(printable(answer_words(question, answer)))
+    if question.passage.strip():
+        said = said.append(
+            Content.styled("\n" + printable(question.passage).strip(), "$text-muted")
+        )
+    return said
+
+
+def standing_words(opened: OpenQuestion, threshold: str) -> Content:
+    """The decision that holds, or why the question is asked."""
+    decision = queue.triage_decisions(opened.reviews).get(opened.question.id)
+    if decision is not None:
+        return decision_words(opened, decision)
+    vote = opened.vote
+    if not opened.groups:
+        return Content.styled("no path gives an answer", "$text-muted")
+    if vote.decision is Decision.OPEN:
+        return Content.styled(
+            f"still drawing: {vote.drawn} of {vote.m} paths are there", "$text-muted"
+        )
+    if opened.winner is None:
+        return Content.styled("a tie: no majority", "$warning")
+    top = opened.groups[0].count
+    said = f"{top} of {vote.m} agree ({top / vote.m:.2f}); kept from {printable(threshold)}"
+    if any(group.also for group in opened.groups):
+        said += " · some answers are called the same"
+    return Content.styled(said, "$text-muted")
+
+
+def decision_words(opened: OpenQuestion, review: Review) -> Content:
+    """What was decided, with a sign."""
+    answer = review.answer
+    if review.verdict is Verdict.MAJORITY:
+        answer = opened.winner
+    said = snippet(answer_words(opened.question, answer), 48) if answer is not None else ""
+    sign, colour, text = {
+        Verdict.ANSWER: ("✓", "$text-success", f"decided: {said} is right"),
+        Verdict.MAJORITY: ("✓", "$text-success", f"decided: the majority, {said}, is right"),
+        Verdict.TYPED: ("✎", "$text-success", f"decided: {said} is right (typed)"),
+        Verdict.NONE: ("✗", "$text-error", "decided: none is right, the question is left out"),
+        Verdict.SKIP: ("○", "$text-muted", "skipped: it counts as the vote left it"),
+    }[review.verdict]
+    return Content.assemble((f"{sign} ", f"bold {colour}"), (text, colour))
+
+
+def judged_words(opened: OpenQuestion, review: Review, right: bool | None) -> Content:
+    """What an audit and the vote say to each other."""
+    vote = opened.winner
+    voted = "a tie" if vote is None else snippet(answer_words(opened.question, vote), 32)
+    said = snippet(answer_words(opened.question, review.answer or ""), 32)
+    top = opened.groups[0].count if opened.groups else 0
+    share = f"{top} of {opened.vote.m} paths"
+    go_on = (" · space goes on", "$text-muted")
+    if review.verdict is Verdict.SKIP:
+        return Content.assemble(
+            (f"○ not judged; the vote says {voted} ({share})", "$text-muted"), go_on
+        )
+    if right:
+        return Content.assemble(
+            ("✓ right: ", "bold $text-success"),
+            (f"the vote says {voted} too ({share})", "$text-success"),
+            go_on,
+        )
+    yours = "the question is broken" if review.verdict is Verdict.NONE else said
+    return Content.assemble(
+        ("✗ wrong: ", "bold $text-error"),
+        (f"you say {yours}, the vote says {voted} ({share})", "$text-error"),
+        go_on,
+    )
+
+
+def audit_words(opened: OpenQuestion) -> Content:
+    """How to judge without the vote."""
+    pick = f"1–{min(9, len(opened.choices))} pick it" if opened.choices else "t type the answer"
+    return content(
+        f"What is right? {pick} · x the question is broken · space it cannot be judged\n"
+        "The vote is shown afterwards."
+    )
+
+
+def bar_words(session: Session, found: ReviewQueue, place: int | None) -> Content:
+    """Where one is, and how it goes: `review · triage  17 of 46   3 decided  9.4/min`."""
+    parts = [f"{place + 1:,} of {len(found.ids):,}" if place is not None else f"{len(found.ids):,}"]
+    if found.wanted.queue is Queue.AUDIT:
+        agreed, judged = found.agreed
+        parts.append(f"{agreed} of {judged} agree")
+    if said := session.words(found.left):
+        parts.append(said)
+    return Content.assemble(
+        "review · ", (found.wanted.queue, "bold $accent"), "  ", "   ".join(parts)
+    )
+
+
+def empty_words(found: ReviewQueue) -> str:
+    """Why there is no question, and what to press."""
+    if found.wanted.queue is Queue.AUDIT:
+        if not found.ids:
+            return (
+                "The vote has accepted nothing yet, so there is nothing to audit.\n\n"
+                "Press b for triage, or escape for the loop."
+            )
+        agreed, judged = found.agreed
+        return (
+            f"All {len(found.ids):,} accepted questions are audited: {agreed} of {judged} agree."
+            "\n\nPress b for triage, u to take the last one back, or escape for the loop."
+        )
+    usual = found.wanted.chosen == QueueFilter()
+    if not found.ids and not usual:
+        return "No question fits the filter.\n\nPress / to change it."
+    if not found.ids and found.open_votes:
+        return (
+            f"No vote is doubtful yet; {found.open_votes:,} are still open. Each question comes "
+            "here when its vote is settled.\n\nPress b to audit what was accepted, or escape."
+        )
+    if not found.ids:
+        return (
+            "No vote is doubtful.\n\n"
+            "Press b to audit what was accepted, or escape and c for the training set."
+        )
+    kind = "doubtful" if found.wanted.chosen.scope is Scope.DOUBTFUL else "found"
+    return (
+        f"All {len(found.ids):,} {kind} questions are seen to.\n\n"
+        "Press b to audit what was accepted, p to look back, u to take the last one back,\n"
+        "or escape and c for the training set."
+    )

@@ -1,0 +1,89 @@
+"""Type the answer of a question; it is read as if a path had said it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.binding import Binding
+from textual.containers import Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Input, Static
+
+from engine.reviewing import read_typed
+from lmsi_tui.text import snippet
+from store.records import AnswerType
+
+if TYPE_CHECKING:
+    from textual.app import ComposeResult
+
+    from store.records import Question
+
+WANTED = {
+    AnswerType.NUMBER: "a number, such as 12 or 3/4",
+    AnswerType.CHOICE: "the letter or the text of an option",
+    AnswerType.YES_NO: "yes or no",
+    AnswerType.NLI: "yes, no, or it is not possible to tell",
+    AnswerType.SPAN: "words or a number from the passage",
+    AnswerType.MATH: "a number or a formula",
+}
+"""What the reader of each type can read."""
+
+
+class AnswerInput(ModalScreen[str | None]):
+    """One line to type an answer in; gives its canonical form, or None."""
+
+    NAME = "answer"
+    BINDINGS: ClassVar = [Binding("escape", "leave", "leave")]
+    # Not DEFAULT_CSS: what all dialogs share, in app.tcss, comes before that.
+    CSS = """
+    AnswerInput {
+        align: center bottom;
+        background: $background 30%;
+        & > .dialog { width: 100%; max-width: 100%; padding: 0 1; margin-bottom: 1; }
+        & #reading { height: auto; }
+    }
+    """
+
+    def __init__(self, question: Question, typed: str = "") -> None:
+        """Args:
+        question: its type and its options decide what can be read.
+        typed: what stands there at first.
+        """
+        super().__init__()
+        self._question, self._typed = question, typed
+
+    def compose(self) -> ComposeResult:
+        """The line, and below it how it is read."""
+        with Vertical(classes="dialog") as dialog:
+            dialog.border_title = "the right answer"
+            dialog.border_subtitle = "enter takes it   escape leaves"
+            yield Input(self._typed, select_on_focus=False, compact=True)
+            yield Static(self._reading(self._typed), id="reading", markup=False)
+
+    def _reading(self, typed: str) -> Content:
+        if not typed.strip():
+            return Content.styled(f"Type {WANTED[self._question.answer_type]}.", "$text-muted")
+        answer = read_typed(self._question, typed)
+        if answer is None:
+            wanted = WANTED[self._question.answer_type]
+            return Content.styled(f"✗ Not an answer: type {wanted}.", "$text-error")
+        return Content.assemble(("✓ read as ", "$text-success"), (snippet(answer, 60), "bold"))
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """Say at once how it is read."""
+        event.stop()
+        self.query_one("#reading", Static).update(self._reading(event.value))
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Take an answer that can be read; stay with another one."""
+        event.stop()
+        answer = read_typed(self._question, event.value)
+        if answer is None:
+            self.app.bell()
+        else:
+            self.dismiss(answer)
+
+    def action_leave(self) -> None:
+        """Decide nothing."""
+        self.dismiss(None)

@@ -1,0 +1,92 @@
+"""What every key of a screen does."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, ClassVar
+
+from rich.table import Table
+from rich.text import Text
+from textual.binding import Binding
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from lmsi_tui.commands import commands_of, keys_of
+from lmsi_tui.config import config_path
+from lmsi_tui.text import content, plain
+
+if TYPE_CHECKING:
+    from textual.app import ComposeResult
+    from textual.screen import Screen
+
+MOUSE = (
+    "The mouse works too: click what you want, turn the wheel, drag to select text "
+    "(shift-drag selects with the terminal's own hands)."
+)
+
+
+class HelpScreen(ModalScreen[None]):
+    """The help of one screen, drawn from the table of its commands."""
+
+    BINDINGS: ClassVar = [Binding("escape,question_mark,f1,q,enter", "close", "close")]
+    DEFAULT_CSS: ClassVar[str] = """
+    HelpScreen .dialog { max-width: 108; }
+    """
+
+    def __init__(self, about: Screen[object]) -> None:
+        """Args:
+        about: the screen that is explained.
+        """
+        super().__init__()
+        self._about = about
+
+    def compose(self) -> ComposeResult:
+        """The screen's own text, then a line for each command."""
+        name = str(getattr(self._about, "NAME", ""))
+        with VerticalScroll(classes="dialog") as dialog:
+            dialog.border_title = f"help · {name.replace('-', ' ')}" if name else "help"
+            dialog.border_subtitle = "escape close"
+            if self._about.HELP:
+                yield Static(content(_paragraphs(self._about.HELP) + "\n"), markup=False)
+            yield Static(self._table(name))
+            yield Static(
+                Content.assemble(
+                    content(f"\n{MOUSE}\n\n"),
+                    content("Other keys: write the name at the right and a key into [keys] of "),
+                    content(str(config_path())).stylize("bold"),
+                    content("; ctrl+p finds every command by its words."),
+                ),
+                classes="muted",
+                markup=False,
+            )
+
+    def _table(self, name: str) -> Table:
+        """Key, what it does, and the name to bind another key to."""
+        keys = keys_of(self._about)
+        table = Table.grid(padding=(0, 2), expand=True)
+        table.add_column(justify="right", no_wrap=True)
+        table.add_column(ratio=1)
+        table.add_column(no_wrap=True, justify="right")
+        told = ""
+        for command in commands_of(name):
+            # A row of keys that do the same is told once, and what a form takes away, not at all.
+            if command.id in keys and command.help != told:
+                told = command.help
+                table.add_row(
+                    Text(keys[command.id], style="bold"),
+                    plain(command.help),
+                    Text(command.id, style="dim"),
+                )
+        return table
+
+    def action_close(self) -> None:
+        """Back to the screen."""
+        self.dismiss()
+
+
+def _paragraphs(text: str) -> str:
+    """A text whose lines are as long as the terminal allows, whatever the source's are."""
+    parts = inspect.cleandoc(text).split("\n\n")
+    return "\n\n".join(" ".join(part.split()) for part in parts)

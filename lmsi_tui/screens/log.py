@@ -1,0 +1,76 @@
+"""The log of one job, as large as the terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from textual.binding import Binding
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+from textual.widgets import Footer
+
+from lmsi_tui.messages import TextOpened
+from lmsi_tui.widgets.log_tail import LogTail, tail_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from textual.app import ComposeResult
+
+    from engine.project import Project
+    from lmsi_tui.app import LmsiApp
+
+PAGER_BYTES = 4 * 2**20
+"""Most of a log that goes to the pager: its end."""
+
+
+def log_of(project: Project, job_id: int) -> Path:
+    """Where everything is written that a job and its libraries print."""
+    return project.folder / "logs" / f"job-{job_id}.log"
+
+
+class LogScreen(ModalScreen[None]):
+    """The last lines of a job's log, and what is added to it."""
+
+    BINDINGS: ClassVar = [
+        Binding("escape,q,l", "close", "close"),
+        Binding("o", "open", "open in the pager"),
+    ]
+    DEFAULT_CSS: ClassVar[str] = """
+    LogScreen .dialog { width: 100%; max-width: 100%; height: 100%; max-height: 100%; padding: 0; }
+    LogScreen LogTail { height: 1fr; }
+    """
+
+    def __init__(self, job_id: int) -> None:
+        """Args:
+        job_id: whose log is shown.
+        """
+        super().__init__()
+        self.job_id = job_id
+
+    def compose(self) -> ComposeResult:
+        """The log and the keys."""
+        with Vertical(classes="dialog") as dialog:
+            dialog.border_title = f"log of job {self.job_id}"
+            yield LogTail()
+        yield Footer(show_command_palette=False)
+
+    def on_mount(self) -> None:
+        """Begin at the end."""
+        tail = self.query_one(LogTail)
+        tail.follow(self._file)
+        tail.focus()
+        if not tail.line_count:
+            self.query_one(".dialog").border_subtitle = "nothing was written yet"
+
+    @property
+    def _file(self) -> Path:
+        return log_of(cast("LmsiApp", self.app).project, self.job_id)
+
+    def action_close(self) -> None:
+        """Back to where one was."""
+        self.dismiss()
+
+    def action_open(self) -> None:
+        """Read it in the pager."""
+        self.post_message(TextOpened(tail_of(self._file, PAGER_BYTES)))

@@ -1,0 +1,22 @@
+"""Short facts in as few lines as they need."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from textual.content import Content
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def in_rows(parts: Sequence[str], width: int, style: str = "$text-muted") -> list[Content]:
+    """The facts, parted by dots, as many on a line as fit."""
+    rows, text = [], ""
+    for part in parts:
+        if text and len(text) + 3 + len(part) > width:
+            rows.append(text)
+            text = part
+        else:
+            text = f"{text} · {part}" if text else part
+    return [Content.styled(row, style) for row in [*rows, text] if row]

@@ -1,0 +1,36 @@
+"""An interval as a small bar: where it begins, what was measured, where it ends."""
+
+from __future__ import annotations
+
+BEGIN, END, LINE, POINT, ZERO = "├", "┤", "─", "●", "┊"
+
+
+def interval_bar(
+    low: float, value: float, high: float, width: int, begin: float, end: float
+) -> str:
+    """The bar of an interval on a scale.
+
+    Args:
+        low: lower end of the interval.
+        value: what was measured.
+        high: upper end.
+        width: columns.
+        begin: value at the left edge; where 0 lies within the scale it is marked.
+        end: value at the right edge.
+    """
+    if width < 1:
+        return ""
+
+    def column(value: float) -> int:
+        share = (value - begin) / (end - begin) if end > begin else 0.0
+        return min(width - 1, max(0, round(share * (width - 1))))
+
+    cells = [" "] * width
+    if begin < 0 < end:
+        cells[column(0.0)] = ZERO
+    first, last = column(low), column(high)
+    for place in range(first, last + 1):
+        cells[place] = LINE
+    cells[first], cells[last] = BEGIN, END
+    cells[column(value)] = POINT
+    return "".join(cells)

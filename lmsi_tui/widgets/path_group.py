@@ -1,0 +1,120 @@
+"""One answer's paths, one at a time, with the step at which it parts from the other answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.binding import Binding
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.reactive import reactive
+from textual.widgets import Static
+
+from lmsi_tui.text import content, printable, snippet
+
+if TYPE_CHECKING:
+    from textual.app import ComposeResult
+
+_LONGEST = 20_000
+"""Characters of a path that are laid out; the pager has all."""
+_CUT = "\n… {} more characters: o opens all of them"
+
+
+@dataclass(frozen=True, slots=True)
+class PathShown:
+    """One path of a group of paths."""
+
+    key: str
+    """The key that calls this answer right; empty where there is none."""
+    answer: str
+    count: int
+    """Paths that gave the answer."""
+    place: int
+    """Which of the stored ones this is, from 1; 0 where none is stored."""
+    of: int
+    """How many are stored."""
+    steps: tuple[str, ...]
+    """The path's text, cut into steps."""
+    marked: int | None = None
+    """The step at which it first differs from the other answer's path."""
+    note: str = ""
+    """What else is to be said of the group, such as `you called 10 and 10.0 the same`."""
+
+
+class PathGroup(VerticalScroll, can_focus=True, inherit_bindings=False):
+    """A scrollable path under the answer that it gave."""
+
+    # Left and right choose between the groups, so a group must not scroll by them.
+    BINDINGS: ClassVar = [
+        Binding("up", "scroll_up", "up", show=False),
+        Binding("down", "scroll_down", "down", show=False),
+        Binding("pageup", "page_up", "page up", show=False),
+        Binding("pagedown", "page_down", "page down", show=False),
+        Binding("home", "scroll_home", "top", show=False),
+        Binding("end", "scroll_end", "end", show=False),
+    ]
+    DEFAULT_CSS = """
+    PathGroup {
+        & > Static { height: auto; width: 1fr; padding: 0 0 0 1; }
+        & > .path-group--marked {
+            padding: 0;
+            border-left: outer $accent;
+            text-style: bold;
+        }
+        & > .path-group--note { color: $text-muted; }
+    }
+    """
+
+    path: reactive[PathShown | None] = reactive(None)
+
+    def __init__(self, path: PathShown | None = None, *, id: str | None = None) -> None:
+        """Args:
+        path: shown first.
+        id: of the widget.
+        """
+        super().__init__(id=id, classes="pane")
+        self.set_reactive(PathGroup.path, path)
+
+    def compose(self) -> ComposeResult:
+        """What comes before the marked step, it, and what follows."""
+        for part in ("before", "marked", "after", "note"):
+            yield Static(markup=False, classes=f"path-group--{part}")
+
+    def on_mount(self) -> None:
+        """Show what was given before there were any widgets."""
+        self._show(self.path)
+
+    def watch_path(self, path: PathShown | None) -> None:
+        """Show another path, from its beginning."""
+        if self.is_mounted:
+            self._show(path)
+            self.scroll_home(animate=False)
+
+    def _show(self, path: PathShown | None) -> None:
+        parts = [child for child in self.children if isinstance(child, Static)]
+        if not parts:
+            return
+        before, marked, after, note = parts
+        self.display = path is not None
+        if path is None:
+            return
+        paths = "1 path" if path.count == 1 else f"{path.count} paths"
+        answer = snippet(path.answer, 40) or "(empty)"
+        self.border_title = content(" · ".join(filter(None, [path.key, answer, paths])))
+        self.border_subtitle = content(f"path {path.place} of {path.of}" if path.place else "")
+        at = path.marked
+        _fill(before, path.steps if at is None else path.steps[:at])
+        _fill(marked, () if at is None else path.steps[at : at + 1], "  ◂\u00a0first\u00a0difference")
+        _fill(after, () if at is None else path.steps[at + 1 :])
+        note.update(Content(printable(path.note)))
+        note.display = bool(path.note)
+
+
+def _fill(part: Static, steps: tuple[str, ...], label: str = "") -> None:
+    """Put steps into a part of the pane, each on its own line; hide it when there are none."""
+    part.display = bool(steps)
+    text = "\n".join(filter(None, (step.strip() for step in steps)))
+    cut = len(text) - _LONGEST
+    said = content(text[:_LONGEST] + (_CUT.format(cut) if cut > 0 else ""))
+    part.update(said.append(Content.styled(label, "$accent not bold")) if label else said)

@@ -1,0 +1,121 @@
+"""The loop as its stages, one under the other, with a cursor."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.binding import Binding
+from textual.content import Content
+from textual.message import Message
+from textual.reactive import reactive
+from textual.widget import Widget
+
+from lmsi_tui.flow import Line, Place, Sign
+from lmsi_tui.text import snippet
+
+if TYPE_CHECKING:
+    from textual.events import Click
+
+COLOURS = {
+    Sign.DONE: "$success",
+    Sign.RUNNING: "$accent",
+    Sign.PARTLY: "$warning",
+    Sign.EMPTY: "$text-muted",
+    Sign.FAILED: "$error",
+    Sign.PAUSED: "$warning",
+}
+
+
+class StageList(Widget, can_focus=True):
+    """Draws the stages: sign, name, count, and below each its last result where there is room."""
+
+    DEFAULT_CSS = """
+    StageList {
+        height: 1fr;
+        text-wrap: nowrap;
+        text-overflow: ellipsis;
+    }
+    """
+    BINDINGS: ClassVar = [
+        Binding("up", "move(-1)", "up", show=False),
+        Binding("down", "move(1)", "down", show=False),
+        Binding("enter", "choose", "open", show=False),
+    ]
+
+    lines: reactive[tuple[Line, ...]] = reactive(())
+    cursor: reactive[int] = reactive(0)
+
+    class StageChosen(Message):
+        """The person wants to go on with a stage."""
+
+        def __init__(self, place: Place) -> None:
+            """Args:
+            place: the stage.
+            """
+            self.place = place
+            super().__init__()
+
+    def render(self) -> Content:
+        """The stages at the size that the widget has."""
+        width = self.content_size.width
+        rows: list[Content] = []
+        for number, line in enumerate(self.lines):
+            rows += self._drawn(line, number == self.cursor and self.has_focus, width)
+        return Content("\n").join(rows)
+
+    @property
+    def _each(self) -> int:
+        """Rows of one stage: with its note, and with air where there is much room."""
+        return max(1, min(3, self.content_size.height // max(1, len(self.lines))))
+
+    def _drawn(self, line: Line, is_chosen: bool, width: int) -> list[Content]:
+        count = snippet(line.count, max(0, width - 6))
+        room = max(1, width - 3 - len(count) - (1 if count else 0))
+        name = f"{snippet(str(line.place).capitalize(), room):<{room}}"
+        mark = "▌" if is_chosen else " "
+        empty = line.sign is Sign.EMPTY
+        row = Content.assemble(
+            (mark, "$accent"),
+            (f"{line.sign} ", COLOURS[line.sign]),
+            (name, "bold" if is_chosen else "$text-muted" if empty else ""),
+            (f" {count}" if count else "", "$text-muted" if empty else ""),
+        )
+        if is_chosen:
+            row = row.stylize("on $surface-lighten-1")
+        if self._each == 1:
+            return [row]
+        note = Content.styled(f"   {snippet(line.note, max(1, width - 3))}", "$text-muted")
+        return [row, note] if self._each == 2 else [row, note, Content("")]
+
+    def on_focus(self) -> None:
+        """The cursor is seen only where the keys go."""
+        self.refresh()
+
+    def on_blur(self) -> None:
+        """See `on_focus`."""
+        self.refresh()
+
+    def validate_cursor(self, cursor: int) -> int:
+        """Keep the cursor on a stage."""
+        return max(0, min(cursor, len(Place) - 1))
+
+    def action_move(self, stages: int) -> None:
+        """Move the cursor."""
+        self.cursor += stages
+
+    def action_choose(self) -> None:
+        """Go on with the stage under the cursor."""
+        if self.lines:
+            self.post_message(self.StageChosen(self.lines[self.cursor].place))
+
+    def on_click(self, event: Click) -> None:
+        """The first click moves the cursor, one on the cursor chooses."""
+        offset = event.get_content_offset(self)
+        if offset is None or not self.lines:
+            return
+        number = offset.y // self._each
+        if number >= len(self.lines):
+            return
+        if number == self.cursor:
+            self.action_choose()
+        self.cursor = number

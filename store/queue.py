@@ -1,0 +1,262 @@
+"""The questions that a person looks at, as row numbers in an order.
+
+A queue is found by one query over an index of counts (`vote_counts`), so that a hundred thousand
+votes are put in order in a fraction of a second; what is on the screen is then read a page at a
+time. Triage is a chosen, biased queue; the audit is a random sample of what the vote accepted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from array import array
+from dataclasses import dataclass
+from enum import StrEnum
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from store import reviews
+from store.records import Decision, Queue, Review, Verdict
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterable, Mapping, Sequence
+
+CHARACTERS_PER_SECOND = 25.0
+"""How fast a person reads: 300 words a minute."""
+SECONDS_TO_DECIDE = 2.0
+"""What a decision takes beside the reading."""
+_SOME_PATHS = 200
+"""Paths whose length stands for that of all."""
+
+
+class Scope(StrEnum):
+    """Which votes are looked at."""
+
+    DOUBTFUL = "doubtful"
+    """Settled and not kept: too little agreement, a tie, or no answer at all."""
+    KEPT = "kept"
+    ALL = "all"
+    """These, and those that still wait for paths."""
+
+
+class Sort(StrEnum):
+    """What comes first; where two are alike, the one that was imported first."""
+
+    MARGIN = "margin"
+    """The smallest lead of the first answer over the second, as a share of m."""
+    GROUP = "group"
+    """The most paths for the leading answer."""
+    VALUE = "value"
+    """The most expected kept paths for a second of reading; see `order`."""
+    IMPORTED = "imported"
+
+
+@dataclass(frozen=True, slots=True)
+class QueueFilter:
+    """Which questions of a run are in the queue."""
+
+    scope: Scope = Scope.DOUBTFUL
+    low: Fraction = Fraction(0)
+    """Least agreement, in [0, 1]."""
+    high: Fraction = Fraction(1)
+    """Most agreement, in [0, 1]. A vote that stopped early is in when its share may be."""
+    task: str | None = None
+    """Only questions of this task."""
+    reviewed: bool | None = None
+    """Only questions that a person has (or has not) decided in triage; None is both."""
+    words: str = ""
+    """Every one of these must stand in the question or its passage; ASCII case does not matter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A question as one line of a table."""
+
+    question_id: int
+    text: str
+    """The beginning of the question."""
+    answers: tuple[tuple[str, int], ...]
+    """The tally: (answer, paths), most first."""
+    drawn: int
+    m: int
+    decision: Decision
+    review: Review | None
+    """The triage decision that stands, a skip included."""
+
+
+_SCOPES = {
+    Scope.DOUBTFUL: (Decision.REJECT,),
+    Scope.KEPT: (Decision.KEEP,),
+    Scope.ALL: tuple(Decision),
+}
+_SORTS = {
+    Sort.MARGIN: "1.0 * (first - second) / m",
+    Sort.GROUP: "first DESC",
+    Sort.VALUE: (
+        "1.0 * (first * min(first, :cap) + second * min(second, :cap)) / max(1, drawn)"
+        " / (:pause + (length(text) + length(passage) + length(options)"
+        " + ((first > 0) + (second > 0)) * :path) / :speed) DESC"
+    ),
+    Sort.IMPORTED: "question_id",
+}
+
+
+def order(conn: sqlite3.Connection, run_id: int, chosen: QueueFilter, sort: Sort) -> array[int]:
+    """The questions of a queue, in order.
+
+    The value of a decision is the number of kept paths that it is expected to add, for each second
+    that it is expected to take. An answer with c of the n drawn paths is right with a chance of
+    c / n, and then the smaller of c and the run's cap are kept; both leading answers count. The
+    seconds are those of reading the question and one path of each of these answers, of the run's
+    usual length, and of deciding.
+
+    Args:
+        conn: the project's store.
+        run_id: whose votes are looked at.
+        chosen: which of them.
+        sort: what comes first.
+
+    Returns:
+        Row numbers of questions, as signed 64-bit integers.
+    """
+    needs_question = sort is Sort.VALUE or chosen.words.split()
+    tests = ["run_id = :run"]
+    values: dict[str, object] = {"run": run_id}
+    scope = ", ".join(f"'{one}'" for one in _SCOPES[chosen.scope])
+    tests.append(f"decision IN ({scope})")
+    if chosen.low > 0:
+        # In whole numbers, because shares in floats lie at the borders.
+        tests.append("(first + m - drawn) * :low_of >= :low * m")
+        values |= {"low": chosen.low.numerator, "low_of": chosen.low.denominator}
+    if chosen.high < 1:
+        tests.append("first * :high_of <= :high * m")
+        values |= {"high": chosen.high.numerator, "high_of": chosen.high.denominator}
+    if chosen.task is not None:
+        tests.append("question_id IN (SELECT id FROM question WHERE task = :task)")
+        values["task"] = chosen.task
+    if chosen.reviewed is not None:
+        within = "IN" if chosen.reviewed else "NOT IN"
+        tests.append(f"question_id {within} (SELECT value FROM json_each(:decided))")
+        values["decided"] = json.dumps(sorted(decided(reviews.standing(conn, run_id))))
+    for number, word in enumerate(chosen.words.split()):
+        tests.append(
+            f"(text LIKE :word{number} ESCAPE '\\' OR passage LIKE :word{number} ESCAPE '\\')"
+        )
+        values[f"word{number}"] = f"%{_literal(word)}%"
+    if sort is Sort.VALUE:
+        values |= _reading_of(conn, run_id)
+    source = "vote JOIN question ON question.id = question_id" if needs_question else "vote"
+    rows = conn.execute(
+        f"SELECT question_id FROM {source} WHERE {' AND '.join(tests)}"
+        f" ORDER BY {_SORTS[sort]}, question_id",
+        values,
+    )
+    return array("q", (id_ for (id_,) in rows))
+
+
+def audit_order(conn: sqlite3.Connection, run_id: int) -> array[int]:
+    """The accepted questions of a run in a random order that is the same every time.
+
+    Any first part of it is a simple random sample of them, drawn without putting back. The order
+    is that of a hash of the run's key and the question's, so it depends neither on row numbers nor
+    on what was accepted besides.
+    """
+    rows = conn.execute(
+        "SELECT question_id, question.key FROM vote JOIN question ON question.id = question_id"
+        " WHERE run_id = ? AND decision = 'keep'",
+        [run_id],
+    ).fetchall()
+    ((run_key,),) = conn.execute("SELECT key FROM run WHERE id = ?", [run_id])
+    return array(
+        "q", (id_ for id_, _ in sorted(rows, key=lambda row: audit_place(run_key, row[1])))
+    )
+
+
+def audit_place(run_key: str, question_key: str) -> bytes:
+    """Where a question stands in the audit of a run: 16 bytes, in whose order they are drawn.
+
+    The run's key holds its seed, so another seed is another order.
+    """
+    return hashlib.blake2b(f"audit {run_key} {question_key}".encode(), digest_size=16).digest()
+
+
+def size(conn: sqlite3.Connection, run_id: int, scope: Scope) -> int:
+    """How many votes a scope has; read from an index, so the screen may ask often."""
+    scopes = ", ".join(f"'{one}'" for one in _SCOPES[scope])
+    ((count,),) = conn.execute(
+        f"SELECT count(*) FROM vote WHERE run_id = ? AND decision IN ({scopes})", [run_id]
+    )
+    return int(count)
+
+
+def open_votes(conn: sqlite3.Connection, run_id: int) -> int:
+    """How many votes still wait for paths."""
+    ((count,),) = conn.execute(
+        "SELECT count(*) FROM vote WHERE run_id = ? AND decision = 'open'", [run_id]
+    )
+    return int(count)
+
+
+def page(conn: sqlite3.Connection, run_id: int, ids: Sequence[int]) -> list[Row]:
+    """The lines of these questions, in the order of `ids`; those without a vote are left out."""
+    asked = json.dumps(list(ids))
+    rows = conn.execute(
+        "SELECT question_id, substr(text, 1, 400), tally, drawn, m, decision"
+        " FROM vote JOIN question ON question.id = question_id"
+        " WHERE run_id = ? AND question_id IN (SELECT value FROM json_each(?))",
+        [run_id, asked],
+    )
+    decisions = triage_decisions(reviews.standing(conn, run_id, ids))
+    found = {
+        id_: Row(
+            id_,
+            text,
+            tuple((answer, paths) for answer, paths in json.loads(tally)),
+            drawn,
+            m,
+            Decision(decision),
+            decisions.get(id_),
+        )
+        for id_, text, tally, drawn, m, decision in rows
+    }
+    return [found[id_] for id_ in ids if id_ in found]
+
+
+def triage_decisions(standing: Iterable[Review]) -> Mapping[int, Review]:
+    """The last triage decision on each question, skips included; equal answers decide nothing."""
+    return {
+        review.question_id: review
+        for review in standing
+        if review.queue is Queue.TRIAGE and review.verdict is not Verdict.SAME
+    }
+
+
+def decided(standing: Iterable[Review]) -> set[int]:
+    """The questions that a person has decided in triage; a skip decides nothing."""
+    return {
+        id_
+        for id_, review in triage_decisions(standing).items()
+        if review.verdict is not Verdict.SKIP
+    }
+
+
+def _reading_of(conn: sqlite3.Connection, run_id: int) -> dict[str, object]:
+    """What the value of a decision depends on beside the vote and the question."""
+    ((cap,),) = conn.execute("SELECT iif(cap > 0, cap, m) FROM run WHERE id = ?", [run_id])
+    ((path,),) = conn.execute(
+        "SELECT coalesce(avg(length(text)), 0)"
+        " FROM (SELECT text FROM path WHERE run_id = ? LIMIT ?)",
+        [run_id, _SOME_PATHS],
+    )
+    return {
+        "cap": cap,
+        "path": path,
+        "pause": SECONDS_TO_DECIDE,
+        "speed": CHARACTERS_PER_SECOND,
+    }
+
+
+def _literal(word: str) -> str:
+    """A word for LIKE, in which nothing stands for anything else."""
+    return word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

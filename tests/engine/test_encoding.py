@@ -1,0 +1,170 @@
+"""What is shown as tokens is what a training learns from, and it is counted once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine import encoding, learner, packing, stages
+from engine.models import base_model
+from engine.project import TrainSettings, changed
+from store import examples, models
+from store.connection import connect, transaction
+from store.errors import BadInput
+from store.records import JobKind, PromptFormat, PromptStyle
+from tests.engine.tiny import tiny_model, tiny_tokenizer
+from tests.projects import claimed, scripted_project
+
+if TYPE_CHECKING:
+    import sqlite3
+    from pathlib import Path
+
+    from engine.project import Project
+    from store.records import TrainingSet
+
+STUDENT = "tiny/base"
+
+FOLDERS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "several ends": {"ends": (5, 7), "eos_token_id": [0, 9]},
+    "chat": {"chat": True, "family": "qwen2"},
+    "long": {"context": 4096},
+}
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+@pytest.mark.parametrize("generation", [True, False])
+def test_a_folder_alone_says_the_same_as_the_loaded_model(
+    folder: str, generation: bool, tmp_path: Path
+) -> None:
+    base = tiny_model(tmp_path / "base", **FOLDERS[folder])
+    if not generation:
+        (base / "generation_config.json").unlink()
+    loaded = learner.load(base, TrainSettings(method="full"))
+    text = learner.text_of(base)
+    assert text.ends == learner.ends(loaded)
+    assert text.context == learner.context(loaded)
+    assert text.tokenizer("a b").input_ids == loaded.tokenizer("a b").input_ids
+
+
+def test_a_folder_that_cannot_be_read_is_told_in_a_sentence(tmp_path: Path) -> None:
+    base = tiny_model(tmp_path / "base")
+    (base / "tokenizer.json").write_text("{")
+    with pytest.raises(BadInput, match=r"tokenizer in .* cannot be loaded"):
+        learner.text_of(base)
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=40))
+def test_pieces_together_are_the_text(text: str) -> None:
+    tokenizer = tiny_tokenizer()
+    ids = tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids
+    pieces = list(encoding._speller(tokenizer)([*ids, tokenizer.eos_token_id]))
+    assert len(pieces) == len(ids) + 1
+    assert pieces[-1] == "<|end|>"
+    assert "".join(pieces[:-1]) == text
+
+
+def test_half_a_character_writes_with_the_token_that_completes_it() -> None:
+    euro = "€".encode()
+    assert list(encoding.spell([0, 1, 2], [euro[:1], euro[1:], b"x"])) == ["", "€", "x"]
+    assert list(encoding.spell([0, 9], [euro[:1]])) == ["", "��"]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """A scripted teacher whose student is a real folder with another tokenizer."""
+    project = scripted_project(tmp_path / "project", pool=8)
+    base = tiny_model(tmp_path / "tiny", context=64)
+    with connect(project.database) as conn:
+        with transaction(conn):
+            models.add(conn, base_model(project, STUDENT, base))
+        stages.sample(claimed(conn, project, JobKind.SAMPLE))
+    settings = changed(project.settings, {"model": {"students": [STUDENT]}})
+    return replace(project, settings=settings)
+
+
+def curated(conn: sqlite3.Connection, project: Project) -> tuple[dict[str, object], TrainingSet]:
+    conn.execute("UPDATE job SET state = 'done'")
+    result = stages.curate(claimed(conn, project, JobKind.CURATE))
+    tokens = result["tokens"]
+    assert isinstance(tokens, dict)
+    return tokens, examples.sets(conn)[-1]
+
+
+def test_a_set_is_counted_as_the_student_will_be_trained_on_it(project: Project) -> None:
+    with connect(project.database) as conn:
+        tokens, frozen = curated(conn, project)
+        student = models.by_name(conn, STUDENT)
+        assert student is not None
+        assert tokens[STUDENT] == frozen.examples
+        assert "cannot be trained" in str(tokens["scripted/base"])
+        rows = examples.examples(conn, frozen.key)
+        found = examples.encodings(
+            conn, frozen.key, student.tokenizer_sha256, range(frozen.examples)
+        )
+        kinds = examples.kinds(conn, frozen.key, student.tokenizer_sha256, 64)
+    base = project.inside(student.location)
+    loaded = learner.load(base, TrainSettings(method="full"))
+    trained = packing.encode(
+        [replace(one, token_ids=()) for one in rows],
+        loaded.tokenizer,
+        PromptStyle.BASE,
+        learner.ends(loaded),
+    )
+    for row, one in zip(rows, trained, strict=True):
+        shown = found[row.position]
+        assert (shown.prompt_tokens, shown.completion_tokens) == (
+            len(one.prompt),
+            len(one.completion),
+        )
+        assert shown.pieces is not None
+        assert "".join(shown.pieces[: shown.prompt_tokens]) == row.prompt
+        assert "".join(shown.pieces[shown.prompt_tokens :]) == row.completion + "<|end|>"
+    assert encoding.context_of(project, student) == learner.context(loaded) == 64
+    too_long = sum(len(one.tokens) > 64 for one in trained)
+    assert sum(kind.too_long for kind in kinds) == too_long > 0
+    assert sum(kind.encoded for kind in kinds) == frozen.examples
+
+
+def test_only_the_first_of_each_format_keep_their_text_and_nothing_is_counted_twice(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encoding, "SHOWN", 3)
+    monkeypatch.setattr(encoding, "CHUNK", 5)
+    counted: list[int] = []
+    encode = packing.encode
+
+    def counting(some: Any, *rest: Any) -> Any:
+        counted.extend(one.position for one in some)
+        if len(counted) == 10:
+            raise KeyboardInterrupt  # the worker is killed
+        return encode(some, *rest)
+
+    monkeypatch.setattr(packing, "encode", counting)
+    with connect(project.database) as conn:
+        with pytest.raises(KeyboardInterrupt):
+            curated(conn, project)
+        _, frozen = curated(conn, project)
+        curated(conn, project)
+        student = models.by_name(conn, STUDENT)
+        assert student is not None
+        found = examples.encodings(
+            conn, frozen.key, student.tokenizer_sha256, range(frozen.examples)
+        )
+        rows = examples.examples(conn, frozen.key)
+    assert counted == [*range(10), *range(5, frozen.examples)]
+    for prompt_format in PromptFormat:
+        shown = [found[one.position].pieces for one in rows if one.prompt_format is prompt_format]
+        assert [pieces is not None for pieces in shown] == [at < 3 for at in range(len(shown))]
+
+
+def test_the_limit_of_a_model_that_does_not_say_it_is_not_known(project: Project) -> None:
+    with connect(project.database, read_only=True) as conn:
+        teacher, student = encoding.learners(conn, project)
+    assert encoding.context_of(project, teacher) is None
+    assert "Hugging Face folder" in str(encoding.why_not_counted(project, teacher))
+    assert encoding.why_not_counted(project, student) is None

@@ -1,0 +1,66 @@
+"""What kind of questions a file holds, told from the file."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from engine.guessing import guess_task
+from engine.rows import read_rows
+from tests.projects import SHARED
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FILES: dict[str, list[dict[str, object]]] = {
+    "number": [{"question": "What is 2 + 2?", "answer": "4"}],
+    "yes-no": [{"question": "Is it cold?", "answer": True}],
+    "choice": [{"question": "Which?", "choices": ["red", "green"], "answer": "A"}],
+    "nli": [{"premise": "It rains.", "hypothesis": "It is wet.", "label": 0}],
+    "math": [{"problem": "Half?", "answer": "\\frac{1}{2}"}],
+    "span": [{"question": "Who?", "context": "Ann left.", "answer": "Ann"}],
+}
+
+
+@pytest.mark.parametrize("task", FILES)
+def test_the_answers_of_a_file_tell_its_task(task: str, tmp_path: Path) -> None:
+    file = tmp_path / "q.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in FILES[task] * 3))
+    assert guess_task(file, read_rows(file)) == task
+
+
+def test_the_name_of_a_known_set_speaks_for_a_pool_without_answers(tmp_path: Path) -> None:
+    file = tmp_path / "gsm8k-train.txt"
+    file.write_text("How many eggs are 3 + 4?\n")
+    assert guess_task(file, read_rows(file)) == "gsm8k"
+
+
+def test_a_name_that_the_answers_contradict_is_not_believed(tmp_path: Path) -> None:
+    file = tmp_path / "gsm8k.jsonl"
+    file.write_text(json.dumps({"question": "Which?", "choices": ["a b", "c d"], "answer": "B"}))
+    assert guess_task(file, read_rows(file)) != "aqua"
+
+
+def test_nothing_is_guessed_where_nothing_tells(tmp_path: Path) -> None:
+    file = tmp_path / "questions.txt"
+    file.write_text("Why is the sky blue?\nWho are you?\n")
+    assert guess_task(file, read_rows(file)) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "task"),
+    [
+        ("gsm8k/train.jsonl", "gsm8k"),
+        ("arc_challenge/test.clean.jsonl", "arc-challenge"),
+        ("openbookqa/dev.tsv", "openbookqa"),
+        ("strategyqa/dev.json", "strategyqa"),
+        ("hf_raw_formats/aqua_rat/dummy_data/dev.json", "choice"),
+    ],
+)
+def test_public_sets_are_known(name: str, task: str) -> None:
+    file = SHARED / "data" / name
+    if not file.exists():
+        pytest.skip("public data is not here")
+    assert guess_task(file, read_rows(file)) == task

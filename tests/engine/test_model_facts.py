@@ -1,0 +1,42 @@
+"""What the files of a model say before it is loaded."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from engine.demo.project import MODELS
+from engine.model_facts import FOLDER, GGUF, facts_of
+from engine.models import describe
+from store.errors import BadInput
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_a_folder_says_what_it_is() -> None:
+    folder = MODELS / "pebble-m"
+    facts, known = facts_of(folder), describe(folder)
+    assert (facts.kind, facts.architecture, facts.context) == (FOLDER, "llama", 384)
+    assert facts.tokenizer == "BPE, 512 tokens"
+    assert facts.trainable
+    assert facts.parameters == known.parameters
+    assert facts.tokenizer_sha256 == known.tokenizer_sha256
+
+
+def test_a_gguf_file_can_only_be_sampled() -> None:
+    file = MODELS / "pebble-m" / "pebble-m.gguf"
+    facts = facts_of(file)
+    assert (facts.kind, facts.context, facts.trainable) == (GGUF, 384, False)
+    assert facts.parameters == describe(file).parameters
+
+
+@pytest.mark.parametrize("content", ["not JSON", "[]", ""])
+def test_a_configuration_that_cannot_be_read_is_named(content: str, tmp_path: Path) -> None:
+    folder = tmp_path / "m"
+    shutil.copytree(MODELS / "pebble-s", folder)
+    (folder / "config.json").write_text(content)
+    with pytest.raises(BadInput, match=r"config\.json"):
+        facts_of(folder)

@@ -1,0 +1,383 @@
+"""The plan of a job, held against what the job then does."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from engine import memory, plan, stages
+from engine.demo.project import make_demo
+from engine.meanings import meanings
+from engine.project import Engine, Settings, TrainSettings, changed, create_project
+from store import examples, jobs, models, paths
+from store.connection import connect, transaction
+from store.records import JobKind, JobState
+from store.schema import ensure_schema
+from tests.projects import claimed, scripted_project
+from tests.seed import POOL, STUDENT, TEACHER, seeded_project
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from engine.project import Project
+
+
+@pytest.fixture
+def told(tmp_path: Path) -> Iterator[tuple[Project, sqlite3.Connection]]:
+    """The story, with its store."""
+    project = seeded_project(tmp_path / "story")
+    with connect(project.database) as conn:
+        yield project, conn
+
+
+def planned(
+    conn: sqlite3.Connection, project: Project, kind: JobKind, **changes: dict[str, object]
+) -> plan.Plan:
+    return plan.plan(conn, project, kind, changed(project.settings, changes))
+
+
+def drawn_by(conn: sqlite3.Connection, project: Project, kind: JobKind) -> int:
+    """Paths that a job of this kind draws when it runs."""
+    before = sum(paths.counts(conn, run.id).paths for run in paths.runs(conn))
+    work = claimed(conn, project, kind)
+    {JobKind.SAMPLE: stages.sample, JobKind.EVALUATE: stages.evaluate}[kind](work)
+    with transaction(conn):
+        jobs.finish(conn, work.progress.job_id, JobState.DONE, "done", None, {})
+    return sum(paths.counts(conn, run.id).paths for run in paths.runs(conn)) - before
+
+
+# Settings.
+
+
+def test_every_setting_has_a_meaning() -> None:
+    settings = Settings()
+    for section in dataclasses.fields(settings):
+        for one in dataclasses.fields(getattr(settings, section.name)):
+            text = meanings()[section.name, one.name]
+            assert text.strip(), (section.name, one.name)
+            assert "\n" not in text
+
+
+@pytest.mark.parametrize("kind", list(JobKind))
+def test_the_settings_that_matter_exist_and_can_be_set_to_what_they_are(kind: JobKind) -> None:
+    settings = Settings()
+    for one in plan.settings_of(settings, kind):
+        value = list(one.value) if isinstance(one.value, tuple) else one.value
+        assert changed(settings, {one.section: {one.name: value}}) == settings
+        for choice in one.choices:
+            wanted = {"true": True, "false": False}.get(choice, choice)
+            if (one.path, choice) != ("curate.weighting", "by-agreement"):
+                changed(settings, {one.section: {one.name: wanted}})
+
+
+# Sampling.
+
+
+@pytest.mark.parametrize("rule", ["off", "exact", "fast"])
+def test_a_new_sampling_draws_between_the_least_and_the_most(tmp_path: Path, rule: str) -> None:
+    project = scripted_project(tmp_path / "p", changes={"sample": {"early_stop": rule}})
+    with connect(project.database) as conn:
+        made = planned(conn, project, JobKind.SAMPLE)
+        assert made.problem is None
+        assert made.questions == 12
+        assert made.paths is not None
+        assert not made.reused
+        assert made.paths[1] == 12 * 8
+        assert made.paths[0] <= drawn_by(conn, project, JobKind.SAMPLE) <= made.paths[1]
+        again = planned(conn, project, JobKind.SAMPLE)
+        assert again.paths == (0, 0)
+        assert "stored" in again.reused[0]
+
+
+@pytest.mark.parametrize(
+    "changes", [{"m": 20}, {"early_stop": "off"}, {"threshold": "0.9"}, {"cap": 0}, {"m": 4}]
+)
+def test_a_sampling_after_a_change_draws_between_the_least_and_the_most(
+    tmp_path: Path, changes: dict[str, object]
+) -> None:
+    project = scripted_project(tmp_path / "p")
+    with connect(project.database) as conn:
+        drawn_by(conn, project, JobKind.SAMPLE)
+        made = planned(conn, project, JobKind.SAMPLE, sample=changes)
+        assert made.paths is not None
+        least, most = made.paths
+        other = replace(project, settings=changed(project.settings, {"sample": changes}))
+        assert least <= drawn_by(conn, other, JobKind.SAMPLE) <= most
+
+
+def test_another_temperature_is_another_run(told: tuple[Project, sqlite3.Connection]) -> None:
+    project, conn = told
+    made = planned(conn, project, JobKind.SAMPLE, sample={"temperature": 1.0, "early_stop": "off"})
+    assert made.paths == (POOL * 16, POOL * 16)
+    assert not made.reused
+
+
+def test_the_time_comes_from_the_rate_that_was_measured_last(
+    told: tuple[Project, sqlite3.Connection],
+) -> None:
+    project, conn = told
+    with transaction(conn):
+        last = [job for job in jobs.all_of(conn) if job.kind is JobKind.SAMPLE][-1]
+        jobs.metrics_add(conn, last.id, 10**6, {"paths_per_second": 2.0})
+    made = planned(conn, project, JobKind.SAMPLE, sample={"early_stop": "off"})
+    assert made.paths is not None
+    assert made.paths[0] == made.paths[1] > 0
+    assert made.seconds == (made.paths[0] / 2, made.paths[1] / 2)
+    with transaction(conn):
+        conn.execute("DELETE FROM metric")
+    assert planned(conn, project, JobKind.SAMPLE, sample={"early_stop": "off"}).seconds is None
+
+
+# Training.
+
+
+def test_a_training_set_is_planned_by_its_votes(told: tuple[Project, sqlite3.Connection]) -> None:
+    project, conn = told
+    kept = {
+        threshold: planned(conn, project, JobKind.CURATE, sample={"threshold": threshold}).kept
+        for threshold in ("0.3", "0.6", "1")
+    }
+    assert kept["0.6"] == (26, 26)
+    assert kept["0.3"] is not None
+    assert kept["1"] is not None
+    assert kept["0.3"][0] >= 26 >= kept["1"][0]
+
+
+def test_a_fine_tuning_is_planned_from_files(tmp_path: Path) -> None:
+    project = make_demo(tmp_path / "demo", pool=3, evaluation=3)
+    with connect(project.database) as conn:
+        made = planned(conn, project, JobKind.FINETUNE)
+        assert made.problem == "There is no training set yet: make one first."
+        assert made.first is JobKind.CURATE
+        base = models.by_name(conn, "pebble-l/base")
+        assert base is not None
+        assert base.parameters is not None
+        full = TrainSettings(method="full")
+        parts = {part.name: part.size for part in memory.of_training(project, base, full, 1000)}
+        assert parts["weights"] == 4 * base.parameters
+        assert parts["optimizer"] == 8 * base.parameters
+        assert parts["what is held for the gradient"] > 0
+        lora = memory.of_training(project, base, TrainSettings(rank=8), 1000)
+        wide = memory.of_training(project, base, TrainSettings(rank=16), 1000)
+        assert 2 * _size(lora, "adapter") == _size(wide, "adapter")
+        assert _size(lora, "optimizer") < parts["optimizer"]
+        sampled = memory.of_sampling(project, base, Engine.TRANSFORMERS, 64, 300)
+        assert _size(sampled, "weights") == sum(
+            one.stat().st_size for one in (project.folder / "models/pebble-l").glob("*.safetensors")
+        )
+        assert _size(sampled, "keys and values of the paths") == 64 * 300 * 2 * 4 * 32 * 4
+        assert memory.of_sampling(project, base, Engine.SCRIPTED, 64, 300) == ()
+
+
+def _size(parts: tuple[memory.Part, ...], name: str) -> int:
+    return next(part.size for part in parts if part.name == name)
+
+
+def test_the_sizes_of_a_lora_adapter_are_those_that_peft_makes(tmp_path: Path) -> None:
+    from engine import learner
+
+    project = make_demo(tmp_path / "demo", pool=1, evaluation=1)
+    with connect(project.database) as conn:
+        base = models.by_name(conn, "pebble-l/base")
+    assert base is not None
+    settings = TrainSettings(rank=8)
+    loaded = learner.load(project.inside(base.location), settings)
+    learnt = sum(weight.numel() for weight in loaded.weights.values())
+    parts = memory.of_training(project, base, settings, 1000)
+    assert _size(parts, "adapter") == pytest.approx(4 * learnt, rel=0.1)
+    assert memory.RECOMPUTE_FROM == learner.RECOMPUTE_FROM
+    assert memory.HEAD_BYTES == 4 * learner.HEAD_NUMBERS
+
+
+def test_a_training_that_was_done_is_found_again(tmp_path: Path) -> None:
+    project = _trainable(tmp_path)
+    with connect(project.database) as conn:
+        frozen = examples.sets(conn)[-1]
+        base = models.by_name(conn, f"{TEACHER}/base")
+        assert base is not None
+        made = planned(conn, project, JobKind.FINETUNE)
+        assert made.problem is None
+        assert (made.examples, made.questions) == (frozen.examples, frozen.questions)
+        assert made.steps is not None
+        assert made.steps > 0
+        assert frozen.key[:12] in made.reused[0]
+        assert made.seconds is not None
+        from engine.models import recipe
+        from store.records import Stage
+
+        name = recipe(base, frozen.key, Stage.LMSI, project.settings.finetune)
+        (project.folder / "adapters" / f"{name}.unfinished").mkdir(parents=True)
+        assert "goes on" in planned(conn, project, JobKind.FINETUNE).reused[1]
+        conn.execute(
+            "UPDATE model SET adapter = ? WHERE name = ?", [f"adapters/{name}", f"{TEACHER}/lmsi"]
+        )
+        done = planned(conn, project, JobKind.FINETUNE)
+        assert "trained in this way before" in done.reused[1]
+        assert done.seconds == (0, 0)
+        assert planned(conn, project, JobKind.FINETUNE, finetune={"rank": 4}).reused[1:] == ()
+
+
+def test_twice_the_epochs_take_twice_the_steps_and_the_time(tmp_path: Path) -> None:
+    project = _trainable(tmp_path)
+    with connect(project.database) as conn:
+        one = planned(conn, project, JobKind.FINETUNE, finetune={"epochs": 2})
+        two = planned(conn, project, JobKind.FINETUNE, finetune={"epochs": 4})
+        assert one.steps is not None
+        assert two.steps == pytest.approx(2 * one.steps, abs=1)
+        assert one.seconds is not None
+        assert two.seconds is not None
+        assert two.seconds[0] == pytest.approx(2 * one.seconds[0])
+
+
+def test_a_distillation_is_planned_for_every_student(tmp_path: Path) -> None:
+    project = _trainable(tmp_path)
+    with connect(project.database) as conn:
+        made = planned(conn, project, JobKind.DISTILL)
+        assert made.problem is None
+        assert made.models == (f"{STUDENT}/base",)
+        none = planned(conn, project, JobKind.DISTILL, model={"students": []})
+        assert none.problem is not None
+        assert f"{STUDENT}/base" in none.problem
+        unknown = planned(conn, project, JobKind.DISTILL, model={"students": ["nobody"]})
+        assert unknown.problem is not None
+        assert "'nobody'" in unknown.problem
+        assert unknown.settings
+
+
+def _trainable(tmp_path: Path) -> Project:
+    """The story with folders where its models lie, as if they were Hugging Face's."""
+    project = seeded_project(tmp_path / "story")
+    for name in (TEACHER, STUDENT):
+        folder = project.folder / "models" / name
+        folder.mkdir()
+        (folder / "config.json").write_text(json.dumps({"hidden_size": 64}))
+    settings = replace(
+        project.settings, model=replace(project.settings.model, engine=Engine.SCRIPTED)
+    )
+    with connect(project.database) as conn:
+        for name in (TEACHER, STUDENT):
+            conn.execute(
+                "UPDATE model SET location = ? WHERE name = ?", [f"models/{name}", f"{name}/base"]
+            )
+    return replace(project, settings=settings)
+
+
+# Measuring.
+
+
+def test_a_measurement_draws_exactly_what_was_planned(tmp_path: Path) -> None:
+    project = scripted_project(tmp_path / "p")
+    with connect(project.database) as conn:
+        made = planned(conn, project, JobKind.EVALUATE)
+        assert made.problem is None
+        assert made.questions == 8
+        assert made.paths == (8 * 6, 8 * 6)
+        assert drawn_by(conn, project, JobKind.EVALUATE) == 8 * 6
+        assert planned(conn, project, JobKind.EVALUATE).paths == (0, 0)
+        assert planned(conn, project, JobKind.EVALUATE, evaluate={"k": 6}).paths == (16, 16)
+        assert planned(conn, project, JobKind.EVALUATE, evaluate={"limit": 2}).paths == (0, 0)
+
+
+def test_chosen_models_alone_are_measured(told: tuple[Project, sqlite3.Connection]) -> None:
+    project, conn = told
+    settings = changed(project.settings, {"evaluate": {"seed": 5}})
+    one = plan.plan(conn, project, JobKind.EVALUATE, settings, chosen=[f"{TEACHER}/base"])
+    everyone = plan.plan(conn, project, JobKind.EVALUATE, settings)
+    assert one.models == (f"{TEACHER}/base",)
+    assert one.paths is not None
+    # The greedy paths have a seed of their own, too.
+    assert everyone.paths == (4 * one.paths[0], 4 * one.paths[1])
+
+
+def test_the_whole_loop_is_planned_from_where_it_begins(tmp_path: Path) -> None:
+    project = make_demo(tmp_path / "demo", pool=5, evaluation=4)
+    with connect(project.database) as conn:
+        made = planned(conn, project, JobKind.ROUND, evaluate={"ood": False})
+    assert made.problem is None
+    assert made.models == ("pebble-l/base", "pebble-m/base", "pebble-s/base")
+    assert made.paths is not None
+    measured = 2 * 3 * 4 * (2 + 8)
+    assert made.paths[1] == 5 * 32 + measured
+    assert made.needs > 0
+    assert made.available is not None
+    assert made.seconds is None
+
+
+# What is not there.
+
+
+@pytest.mark.parametrize("kind", list(JobKind))
+def test_an_empty_project_says_what_is_missing(tmp_path: Path, kind: JobKind) -> None:
+    project = create_project(tmp_path / "empty", Settings())
+    ensure_schema(project.database)
+    with connect(project.database) as conn:
+        made = planned(conn, project, kind)
+    assert made.problem is not None
+    assert made.problem.endswith(".")
+    assert made.settings == plan.settings_of(project.settings, kind)
+
+
+PROBLEMS: list[tuple[JobKind, str, str]] = [
+    (JobKind.SAMPLE, "DELETE FROM question WHERE split = 'pool'", "The pool is empty"),
+    (JobKind.EVALUATE, "DELETE FROM question WHERE split = 'eval'", "no evaluation questions"),
+    (JobKind.SAMPLE, "DELETE FROM model", "There is no model named"),
+    (JobKind.FINETUNE, "UPDATE model SET location = 'models/x.gguf'", "is a GGUF file"),
+    (JobKind.FINETUNE, "SELECT 1", "is no Hugging Face folder"),
+]
+
+
+@pytest.mark.parametrize(("kind", "change", "words"), PROBLEMS, ids=[one[2] for one in PROBLEMS])
+def test_what_keeps_a_job_from_starting_is_one_sentence(
+    tmp_path: Path, kind: JobKind, change: str, words: str
+) -> None:
+    project = scripted_project(tmp_path / "p")
+    with connect(project.database) as conn:
+        conn.execute("PRAGMA foreign_keys = OFF")
+        for trigger in ("gold_is_not_deleted",):
+            conn.execute(f"DROP TRIGGER {trigger}")
+        conn.execute(change)
+        made = planned(conn, project, kind)
+    assert made.problem is not None
+    assert words in made.problem
+    assert made.paths is None
+
+
+def test_counting_again_needs_paths(tmp_path: Path) -> None:
+    project = scripted_project(tmp_path / "p")
+    with connect(project.database) as conn:
+        made = planned(conn, project, JobKind.VOTE)
+        assert made.first is JobKind.SAMPLE
+        drawn_by(conn, project, JobKind.SAMPLE)
+        again = planned(conn, project, JobKind.VOTE)
+        assert again.problem is None
+        assert again.paths == (0, 0)
+
+
+def test_an_engine_that_cannot_read_the_model_is_a_problem(tmp_path: Path) -> None:
+    project = scripted_project(tmp_path / "p")
+    with connect(project.database) as conn:
+        made = planned(conn, project, JobKind.SAMPLE, model={"engine": "llama.cpp"})
+    assert made.problem is not None
+    assert "there is no GGUF" in made.problem
+
+
+def test_nothing_is_written_by_looking(told: tuple[Project, sqlite3.Connection]) -> None:
+    project, _ = told
+    with connect(project.database, read_only=True) as reader:
+        for kind in JobKind:
+            plan.plan(reader, project, kind, project.settings)
+        assert len(paths.runs(reader)) == len(paths.runs(told[1]))
+
+
+def test_a_job_of_another_version_gives_no_rate(told: tuple[Project, sqlite3.Connection]) -> None:
+    project, conn = told
+    conn.execute("UPDATE job SET result = '[1]'")
+    made = planned(conn, project, JobKind.SAMPLE, sample={"early_stop": "off"})
+    assert made.problem is None
+    assert made.seconds is None

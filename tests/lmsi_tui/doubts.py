@@ -1,0 +1,131 @@
+"""Projects for review: questions whose paths gave the answers that a test names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from engine import answers
+from engine.project import Engine, ModelSettings, Settings, create_project
+from engine.voting import count_vote
+from store import models, paths, questions, reviews, votes
+from store.connection import connect, transaction
+from store.records import (
+    Abstention,
+    AnswerType,
+    EarlyStop,
+    EndReason,
+    Question,
+    Reading,
+    Split,
+    question_key,
+)
+from store.schema import ensure_schema
+from tests.projects import TEACHER
+from tests.store.conftest import a_model, a_path, a_run
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+    from sqlite3 import Connection
+
+    from engine.project import Project
+    from store.records import Review, Run
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """A question and what its paths answered; None was cut off."""
+
+    answers: tuple[str | None, ...]
+    text: str = ""
+    kind: AnswerType = AnswerType.NUMBER
+    options: tuple[str, ...] = ()
+    task: str = "number"
+    passage: str = ""
+
+
+def doubts_project(folder: Path, doubts: Sequence[Doubt], m: int = 8) -> Project:
+    """A project that was sampled: every path and vote as the doubts say."""
+    settings = replace(Settings(), model=ModelSettings(teacher=TEACHER, engine=Engine.SCRIPTED))
+    project = create_project(folder, settings)
+    ensure_schema(project.database)
+    with connect(project.database) as conn, transaction(conn):
+        model = models.add(conn, a_model(TEACHER))
+        run = paths.open_run(conn, a_run(model.id, m=m, early_stop=EarlyStop.OFF))
+    add_doubts(project, doubts, run)
+    return project
+
+
+def add_doubts(project: Project, doubts: Sequence[Doubt], run: Run, start: int = 0) -> None:
+    """More questions in the same run, as a worker adds them."""
+    with connect(project.database) as conn, transaction(conn):
+        asked = [_question(start + number, doubt) for number, doubt in enumerate(doubts)]
+        questions.add(conn, asked, {})
+        ids = dict(conn.execute("SELECT key, id FROM question"))
+        for question, doubt in zip(asked, doubts, strict=True):
+            _count(conn, run, replace(question, id=ids[question.key]), doubt)
+
+
+def _question(number: int, doubt: Doubt) -> Question:
+    text = doubt.text or f"Question {number} of the pool?"
+    return Question(
+        id=0,
+        key=question_key(doubt.task, text, doubt.options, doubt.passage),
+        split=Split.POOL,
+        source="doubts",
+        position=number,
+        task=doubt.task,
+        answer_type=doubt.kind,
+        text=text,
+        options=doubt.options,
+        passage=doubt.passage,
+    )
+
+
+def _count(conn: Connection, run: Run, question: Question, doubt: Doubt) -> None:
+    reader = answers.reader_name(doubt.kind)
+    drawn = [
+        a_path(question.id, index, text=f"Step {index} of {answer}. The answer is {answer}.")
+        if answer is not None
+        else a_path(question.id, index, text="On and on", end=EndReason.LENGTH)
+        for index, answer in enumerate(doubt.answers)
+    ]
+    found = [
+        Reading(0, reader, one, one, None if one else Abstention.TRUNCATED) for one in doubt.answers
+    ]
+    paths.add(conn, run.id, drawn, found)
+    vote = count_vote(
+        doubt.answers,
+        run_id=run.id,
+        question_id=question.id,
+        m=run.m,
+        rule=EarlyStop.OFF,
+        threshold=run.threshold,
+        cap=0,
+        epsilon=0,
+        reader=reader,
+    )
+    votes.put(conn, [vote])
+
+
+def pool(project: Project) -> list[Question]:
+    """The questions in order of import."""
+    with connect(project.database, read_only=True) as conn:
+        return questions.by_split(conn, Split.POOL)
+
+
+def written(project: Project) -> list[Review]:
+    """Every review row of the pool's run, oldest first."""
+    with connect(project.database, read_only=True) as conn:
+        return reviews.history(conn, _run(conn))
+
+
+def standing(project: Project) -> list[Review]:
+    """The reviews that hold, oldest first."""
+    with connect(project.database, read_only=True) as conn:
+        return reviews.standing(conn, _run(conn))
+
+
+def _run(conn: Connection) -> int:
+    return next(run.id for run in paths.runs(conn) if run.split is Split.POOL)

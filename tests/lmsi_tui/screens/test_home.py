@@ -1,0 +1,478 @@
+"""The loop on one screen: what every key asks for, and what is said in every state."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from textual.widgets import Static
+
+from engine.launch import process_start
+from engine.project import Settings, create_project
+from lmsi_tui.flow import Place, Sign
+from lmsi_tui.live import doing_of
+from lmsi_tui.messages import JobAsked, JobWished, PlaceAsked, StageAsked
+from lmsi_tui.screens.confirm import ConfirmScreen
+from lmsi_tui.screens.home import HomeScreen
+from lmsi_tui.screens.log import LogScreen
+from lmsi_tui.screens.plan import PlanScreen
+from lmsi_tui.widgets.evaluation_pane import EvaluationPane
+from lmsi_tui.widgets.job_line import JobLine
+from lmsi_tui.widgets.sampling_pane import SamplingPane
+from lmsi_tui.widgets.stage_list import StageList
+from lmsi_tui.widgets.training_pane import TrainingPane
+from store import jobs, models, paths, questions, votes
+from store.connection import connect, transaction
+from store.records import Decision, Job, JobKind, JobState, Split
+from store.schema import ensure_schema
+from tests.lmsi_tui.driving import driven, settled, until
+from tests.projects import a_question, scripted_project
+from tests.seed import NOW, POOL, TEACHER, at_work, learn, running, seeded_project
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from textual.message import Message
+    from textual.pilot import Pilot
+
+    from engine.project import Project
+    from lmsi_tui.flow import Line
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Project]:
+    """The story, with nobody at work but as if there were."""
+    project = seeded_project(tmp_path / "story")
+    with at_work(project):
+        yield project
+
+
+def home(pilot: Pilot[None]) -> HomeScreen:
+    screen = pilot.app.screen_stack[0] if len(pilot.app.screen_stack) > 1 else pilot.app.screen
+    assert isinstance(screen, HomeScreen)
+    return screen
+
+
+def lines(pilot: Pilot[None]) -> dict[Place, Line]:
+    return {line.place: line for line in home(pilot).query_one(StageList).lines}
+
+
+def said(pilot: Pilot[None]) -> str:
+    found = home(pilot).query_one(JobLine).said
+    assert found is not None
+    return "\n".join((found.state, found.word, found.next))
+
+
+def top(pilot: Pilot[None]) -> str:
+    return str(home(pilot).query_one("#top-bar", Static).render())
+
+
+def rows(project: Project) -> list[Job]:
+    with connect(project.database, read_only=True) as conn:
+        return jobs.all_of(conn)
+
+
+def begin(project: Project, kind: JobKind, message: str = "", done: int = 0, total: int = 0) -> Job:
+    """A job that somebody has claimed."""
+    with connect(project.database) as conn:
+        job = running(conn, kind)
+        jobs.progress(conn, job.id, done, total, message)
+        conn.execute("UPDATE job SET heartbeat_at = ? WHERE id = ?", [NOW, job.id])
+        return jobs.get(conn, job.id)
+
+
+def told(messages: list[Message], kind: type[Message]) -> list[Message]:
+    """Each message of a kind once, however many widgets passed it on."""
+    return list({id(one): one for one in messages if isinstance(one, kind)}.values())
+
+
+# What it says.
+
+
+async def test_every_stage_shows_its_count_and_its_last_result(project: Project) -> None:
+    with connect(project.database, read_only=True) as conn:
+        (run,) = (one for one in paths.runs(conn) if one.split is Split.POOL)
+        counted = votes.for_run(conn, run.id)
+        kept = sum(vote.decision is Decision.KEEP for vote in counted)
+        drawn = sum(vote.drawn for vote in counted)
+    async with driven(project, now=NOW) as pilot:
+        shown = lines(pilot)
+        assert list(shown) == list(Place)
+        assert shown[Place.QUESTIONS].count == str(POOL)
+        assert shown[Place.QUESTIONS].note == "60 to measure"
+        assert shown[Place.SAMPLE].count == f"{drawn} paths"
+        assert shown[Place.SAMPLE].note.startswith("48/48 settled · saved")
+        assert shown[Place.VOTE].count == f"{100 * kept / POOL:.1f} % ≥ 0.6"
+        assert shown[Place.REVIEW].count == f"{POOL - kept - 3} doubtful"
+        assert shown[Place.REVIEW].note == "3 decided · 3 audited"
+        assert shown[Place.TRAINING_SET].note.endswith("human-assisted")
+        assert shown[Place.FINETUNE].note == f"{TEACHER}/lmsi"
+        assert "±" in shown[Place.FINETUNE].count
+        assert shown[Place.EVALUATE].count == "4 of 4 models"
+        assert {line.sign for line in shown.values()} == {Sign.DONE, Sign.PARTLY}
+        assert shown[Place.REVIEW].sign is Sign.PARTLY
+        assert "✓ job 6 · evaluate · done" in said(pilot)
+        assert "Press w to see what it was worth." in said(pilot)
+        assert "story ▸ round 1" in top(pilot)
+        assert f"{TEACHER}/base · scripted" in top(pilot)
+
+
+async def test_an_empty_project_says_what_to_press(tmp_path: Path) -> None:
+    empty = create_project(tmp_path / "empty", Settings())
+    ensure_schema(empty.database)
+    async with driven(empty) as pilot:
+        assert {line.sign for line in lines(pilot).values()} == {Sign.EMPTY}
+        assert "Nothing has run yet" in said(pilot)
+        assert "Press i to import questions" in said(pilot)
+        for key in "pkl":
+            await pilot.press(key)
+        assert len(pilot.app._notifications) == 3
+        assert rows(empty) == []
+
+
+async def test_the_next_step_follows_from_what_is_there(tmp_path: Path) -> None:
+    project = scripted_project(tmp_path / "p")
+    with at_work(project):
+        async with driven(project) as pilot:
+            assert "Press s to sample 12 questions." in said(pilot)
+            with connect(project.database) as conn, transaction(conn):
+                questions.add(conn, [a_question(number) for number in range(13)], {})
+            await until(pilot, lambda: "Press s to sample 13 questions." in said(pilot))
+
+
+async def test_a_later_decision_leaves_the_training_set_behind(project: Project) -> None:
+    with connect(project.database) as conn:
+        conn.execute("UPDATE training_set SET created_at = 0")
+    async with driven(project) as pilot:
+        assert lines(pilot)[Place.TRAINING_SET].sign is Sign.PARTLY
+        assert lines(pilot)[Place.TRAINING_SET].note == "older than the last review"
+        assert "Press c to freeze the training set again" in said(pilot)
+
+
+async def test_a_model_of_an_older_set_is_not_called_done(project: Project) -> None:
+    with connect(project.database) as conn:
+        conn.execute("UPDATE model SET training_set = 'older' WHERE training_set IS NOT NULL")
+    async with driven(project) as pilot:
+        assert lines(pilot)[Place.FINETUNE].note == f"{TEACHER}/lmsi, on an older set"
+        assert "Press f to fine-tune" in said(pilot)
+
+
+# Keys.
+
+PLANNED = [
+    ("s", JobKind.SAMPLE),
+    ("v", JobKind.VOTE),
+    ("c", JobKind.CURATE),
+    ("f", JobKind.FINETUNE),
+    ("d", JobKind.DISTILL),
+    ("e", JobKind.EVALUATE),
+    ("x", JobKind.EXPORT),
+    ("g", JobKind.ROUND),
+]
+
+
+@pytest.mark.parametrize(("key", "kind"), PLANNED)
+async def test_a_small_letter_shows_the_plan_and_starts_nothing(
+    project: Project, key: str, kind: JobKind
+) -> None:
+    before = rows(project)
+    heard: list[Message] = []
+    async with driven(project, heard=heard) as pilot:
+        await pilot.press(key)
+        await settled(pilot)
+        assert isinstance(pilot.app.screen, PlanScreen)
+        assert pilot.app.screen.kind is kind
+        (asked,) = told(heard, StageAsked)
+        assert asked == StageAsked(kind)
+        await pilot.press("escape")
+        assert isinstance(pilot.app.screen, HomeScreen)
+    assert rows(project) == before
+
+
+@pytest.mark.parametrize(("key", "kind"), [("F", JobKind.FINETUNE), ("D", JobKind.DISTILL)])
+async def test_a_capital_letter_starts_at_once(project: Project, key: str, kind: JobKind) -> None:
+    heard: list[Message] = []
+    async with driven(project, heard=heard) as pilot:
+        await pilot.press(key)
+        await settled(pilot)
+        assert isinstance(pilot.app.screen, HomeScreen)
+        assert told(heard, JobAsked) == [JobAsked(kind, {"settings": {}})]
+        job = rows(project)[-1]
+        assert (job.kind, job.params, job.state) == (kind, {"settings": {}}, JobState.QUEUED)
+        await until(pilot, lambda: f"job {job.id}" in said(pilot))
+        assert "It waits for the worker" in said(pilot)
+
+
+@pytest.mark.parametrize(
+    ("key", "mode"), [("r", "review"), ("t", "training-set"), ("w", "results"), ("j", "jobs")]
+)
+async def test_a_letter_goes_to_a_place(project: Project, key: str, mode: str) -> None:
+    heard: list[Message] = []
+    async with driven(project, heard=heard) as pilot:
+        await pilot.press(key)
+        await settled(pilot)
+        assert pilot.app.current_mode == mode
+        if mode != "jobs":
+            assert told(heard, PlaceAsked) == [PlaceAsked(mode)]
+        await pilot.press("escape")
+        await settled(pilot)
+        assert pilot.app.current_mode == "home"
+
+
+async def test_arrows_and_enter_open_a_stage(project: Project) -> None:
+    heard: list[Message] = []
+    async with driven(project, heard=heard) as pilot:
+        await pilot.press("down", "enter")
+        await settled(pilot)
+        assert told(heard, StageAsked) == [StageAsked(JobKind.SAMPLE)]
+        await pilot.press("escape", "down", "down", "enter")
+        await settled(pilot)
+        assert told(heard, PlaceAsked) == [PlaceAsked("review")]
+
+
+async def test_p_pauses_takes_the_pause_back_and_goes_on(project: Project) -> None:
+    job = begin(project, JobKind.SAMPLE, f"sampling {TEACHER}/base", 20, POOL)
+    heard: list[Message] = []
+    async with driven(project, heard=heard, now=NOW) as pilot:
+        await pilot.press("p")
+        await settled(pilot)
+        assert rows(project)[-1].state is JobState.PAUSING
+        await until(pilot, lambda: "pausing" in said(pilot))
+        assert "p takes that back" in said(pilot)
+        await pilot.press("p")
+        await settled(pilot)
+        assert rows(project)[-1].state is JobState.RUNNING
+        with connect(project.database) as conn:
+            jobs.finish(conn, job.id, JobState.PAUSED, "paused", None, {})
+        await until(pilot, lambda: "Press p to go on, k to end it." in said(pilot))
+        assert lines(pilot)[Place.SAMPLE].sign is Sign.PAUSED
+        await pilot.press("p")
+        await settled(pilot)
+        assert rows(project)[-1].state is JobState.QUEUED
+        wished = [one.state for one in told(heard, JobWished) if isinstance(one, JobWished)]
+        assert wished == [JobState.PAUSING, JobState.QUEUED, JobState.QUEUED]
+
+
+async def test_k_asks_once_and_then_ends_the_job(project: Project) -> None:
+    begin(project, JobKind.FINETUNE, f"training {TEACHER}", 3, 10)
+    async with driven(project, now=NOW) as pilot:
+        await pilot.press("k")
+        assert isinstance(pilot.app.screen, ConfirmScreen)
+        await pilot.press("n")
+        assert rows(project)[-1].state is JobState.RUNNING
+        await pilot.press("k", "y")
+        await settled(pilot)
+        assert rows(project)[-1].state is JobState.CANCELLING
+        await until(pilot, lambda: "It ends at the next safe point" in said(pilot))
+        await pilot.press("k")
+        assert isinstance(pilot.app.screen, HomeScreen), "it is being ended already"
+
+
+@pytest.mark.parametrize("key", ["l", "L"])
+async def test_the_log_is_one_key_away(project: Project, key: str) -> None:
+    job = begin(project, JobKind.FINETUNE)
+    async with driven(project, now=NOW) as pilot:
+        await pilot.press(key)
+        assert isinstance(pilot.app.screen, LogScreen)
+        assert pilot.app.screen.job_id == job.id
+
+
+async def test_keys_that_a_person_bound_otherwise_are_the_ones_that_are_told(
+    tmp_path: Path,
+) -> None:
+    project = scripted_project(tmp_path / "p")
+    async with driven(project) as pilot:
+        pilot.app.set_keymap({"home.sample": "z"})
+        home(pilot).reload()
+        await settled(pilot)
+        assert "Press z to sample" in said(pilot)
+        await pilot.press("z")
+        await settled(pilot)
+        assert isinstance(pilot.app.screen, PlanScreen)
+
+
+# What runs.
+
+
+async def test_a_sampling_shows_its_pane(project: Project) -> None:
+    job = begin(project, JobKind.SAMPLE, f"sampling {TEACHER}/base", 31, POOL)
+    with connect(project.database) as conn, transaction(conn):
+        conn.execute("DELETE FROM vote WHERE question_id > 31")
+        jobs.metrics_add(conn, job.id, 300, {"paths_per_second": 4.0, "tokens_per_second": 512.0})
+    async with driven(project, now=NOW) as pilot:
+        pane = home(pilot).query_one(SamplingPane)
+        assert pane.display
+        assert pane.snapshot is not None
+        assert (pane.snapshot.settled, pane.snapshot.total) == (31, POOL)
+        assert pane.snapshot.paths_per_second == 4.0
+        assert pane.snapshot.seconds_left is not None
+        assert pane.snapshot.seconds_left > 0
+        assert pane.snapshot.latest
+        assert lines(pilot)[Place.SAMPLE].sign is Sign.RUNNING
+        assert lines(pilot)[Place.SAMPLE].note.startswith("31/48 settled")
+        assert "512 tok/s" in top(pilot)
+        assert not home(pilot).query_one(TrainingPane).display
+        with connect(project.database) as conn, transaction(conn):
+            jobs.metrics_add(conn, job.id, 400, {"paths_per_second": 8.0})
+        await until(
+            pilot, lambda: pane.snapshot is not None and pane.snapshot.paths_per_second == 8.0
+        )
+
+
+async def test_a_training_shows_its_pane(project: Project) -> None:
+    job = begin(project, JobKind.FINETUNE)
+    with connect(project.database) as conn:
+        learn(conn, job, 80, 120, 1.4, 0.4)
+        me = (os.getpid(), process_start(os.getpid()), job.id)
+        conn.execute("UPDATE job SET pid = ?, started_ticks = ? WHERE id = ?", me)
+    async with driven(project, now=NOW) as pilot:
+        pane = home(pilot).query_one(TrainingPane)
+        assert pane.display
+        shown = pane.snapshot
+        assert shown is not None
+        assert (shown.step, shown.steps) == (80, 120)
+        assert len(shown.loss) == 80
+        assert [step for step, _ in shown.validation] == [12, 24, 36, 48, 60, 72]
+        assert shown.seconds_left is not None
+        assert shown.memory is not None, "this process is the worker"
+        with connect(project.database) as conn, transaction(conn):
+            jobs.progress(conn, job.id, 81, 120, f"training {TEACHER}")
+            jobs.metrics_add(conn, job.id, 81, {"loss": 0.5})
+        await until(pilot, lambda: pane.snapshot is not None and pane.snapshot.step == 81)
+        assert len(pane.snapshot.loss) == 81 if pane.snapshot else False
+
+
+async def test_a_measurement_shows_what_is_right_so_far(project: Project) -> None:
+    message = f"measuring {TEACHER}/lmsi on eval: few-shot-cot, 8 paths"
+    begin(project, JobKind.EVALUATE, message, 30, 60)
+    with connect(project.database) as conn:
+        model = models.by_name(conn, f"{TEACHER}/lmsi")
+        assert model is not None
+        conn.execute("DELETE FROM evaluation_answer")
+        conn.execute(
+            "DELETE FROM evaluation WHERE model_id = ? AND method IN ('sc', 'single')", [model.id]
+        )
+    async with driven(project, now=NOW) as pilot:
+        pane = home(pilot).query_one(EvaluationPane)
+        assert pane.display
+        shown = pane.snapshot
+        assert shown is not None
+        assert shown.title == message
+        running_rows = [row for row in shown.rows if row.so_far]
+        assert [row.model for row in running_rows] == [f"{TEACHER}/lmsi"] * 2
+        assert {row.n for row in running_rows} == {60}
+        first = running_rows[0]
+        beside = [row for row in shown.rows if row.way == first.way]
+        assert beside[0].model == f"{TEACHER}/base", "the model before comes first"
+        assert shown.rows[0].way == first.way, "what runs comes first"
+
+
+async def test_what_is_right_so_far_is_what_the_measurement_says_in_the_end(
+    project: Project,
+) -> None:
+    from engine.evaluation import score
+    from lmsi_tui.live import _so_far
+
+    with connect(project.database) as conn:
+        known = models.all_of(conn)
+        for run in paths.runs(conn):
+            if run.split is Split.EVAL:
+                asked = questions.by_split(conn, Split.EVAL)
+                final = score(conn, run, asked, keep=False)
+                found = _so_far(conn, run, known)
+                assert [(one.n, one.correct) for one in found] == [
+                    (one.n, one.correct) for one in final
+                ]
+
+
+async def test_a_failed_job_says_why_and_what_to_press(project: Project) -> None:
+    job = begin(project, JobKind.FINETUNE)
+    with connect(project.database) as conn:
+        jobs.finish(conn, job.id, JobState.FAILED, "failed", "Memory [/b] ran out.", {})
+        conn.execute("UPDATE job SET finished_at = ? WHERE id = ?", [NOW, job.id])
+    async with driven(project, now=NOW) as pilot:
+        assert "Memory [/b] ran out." in said(pilot)
+        assert "Press p to try again, l for its log." in said(pilot)
+        assert lines(pilot)[Place.FINETUNE].sign is Sign.FAILED
+        await pilot.press("p")
+        await settled(pilot)
+        assert rows(project)[-1].state is JobState.QUEUED
+        assert rows(project)[-1].kind is JobKind.FINETUNE
+
+
+async def test_a_silent_worker_is_told(project: Project) -> None:
+    begin(project, JobKind.FINETUNE, f"training {TEACHER}", 3, 10)
+    async with driven(project, now=NOW + 90) as pilot:
+        assert "silent for 90 seconds" in said(pilot)
+
+
+async def test_jobs_that_wait_are_counted(project: Project) -> None:
+    begin(project, JobKind.FINETUNE)
+    with connect(project.database) as conn, transaction(conn):
+        jobs.enqueue(conn, JobKind.DISTILL, {"settings": {}})
+    async with driven(project, now=NOW) as pilot:
+        assert "running · 1 waiting" in said(pilot)
+
+
+ROUND_AT = [
+    (f"sampling {TEACHER}/base", JobKind.SAMPLE, SamplingPane, Place.SAMPLE),
+    ("choosing the training set", JobKind.CURATE, SamplingPane, Place.TRAINING_SET),
+    (
+        f"measuring {TEACHER}/base on eval: few-shot-cot, greedy",
+        JobKind.EVALUATE,
+        EvaluationPane,
+        Place.EVALUATE,
+    ),
+    (f"training {TEACHER}", JobKind.FINETUNE, TrainingPane, Place.FINETUNE),
+]
+
+
+@pytest.mark.parametrize(("message", "kind", "pane", "place"), ROUND_AT)
+async def test_a_round_shows_the_work_that_it_is_at(
+    project: Project,
+    message: str,
+    kind: JobKind,
+    pane: type[SamplingPane | EvaluationPane | TrainingPane],
+    place: Place,
+) -> None:
+    job = begin(project, JobKind.ROUND, message, 1, 2)
+    assert doing_of(job) is kind
+    async with driven(project, now=NOW) as pilot:
+        assert [one for one in home(pilot).query("Picture") if one.display] == [
+            home(pilot).query_one(pane)
+        ]
+        assert lines(pilot)[place].sign is Sign.RUNNING
+
+
+# A real worker.
+
+
+async def test_a_sampling_from_the_first_key_to_its_end(tmp_path: Path) -> None:
+    project = scripted_project(tmp_path / "p")
+    async with driven(project) as pilot:
+        assert lines(pilot)[Place.SAMPLE].sign is Sign.EMPTY
+        await pilot.press("s")
+        await settled(pilot)
+        await pilot.press("enter")
+        await settled(pilot)
+        await until(pilot, lambda: rows(project)[-1].state is JobState.DONE)
+        await until(pilot, lambda: lines(pilot)[Place.SAMPLE].sign is Sign.DONE)
+        assert lines(pilot)[Place.SAMPLE].note.startswith("12/12 settled")
+        assert "Press c to freeze the training set" in said(pilot)
+        assert home(pilot).query_one(SamplingPane).display
+    (job,) = rows(project)
+    assert (job.kind, job.params) == (JobKind.SAMPLE, {"settings": {}})
+
+
+@pytest.mark.parametrize("size", [(40, 12), (80, 24), (120, 36), (200, 50), (220, 60)])
+async def test_the_screen_fits(project: Project, size: tuple[int, int]) -> None:
+    begin(project, JobKind.SAMPLE, f"sampling {TEACHER}/base", 20, POOL)
+    async with driven(project, size=size, now=NOW) as pilot:
+        loop, live = home(pilot).query_one("#loop"), home(pilot).query_one("#live")
+        assert loop.region.right <= size[0]
+        assert loop.region.height == size[1] - 2
+        if size[0] >= 80:
+            assert live.region.right == size[0]
+            assert live.region.width >= size[0] // 2

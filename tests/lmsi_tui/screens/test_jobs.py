@@ -1,0 +1,228 @@
+"""All jobs on one screen, with the keys that change them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from textual.widgets import Static
+
+from lmsi_tui.messages import TextCopied, TextOpened
+from lmsi_tui.screens.confirm import ConfirmScreen
+from lmsi_tui.screens.job import JobScreen, told
+from lmsi_tui.screens.jobs import JobsScreen
+from lmsi_tui.screens.log import LogScreen
+from lmsi_tui.widgets.job_table import JobTable
+from lmsi_tui.widgets.log_tail import LINES, TAIL_BYTES, LogTail, tail_of
+from store import jobs
+from store.connection import connect, transaction
+from store.records import Job, JobKind, JobState
+from tests.lmsi_tui.driving import driven, settled, until
+from tests.projects import scripted_project
+from tests.seed import at_work, running, seeded_project
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from textual.message import Message
+    from textual.pilot import Pilot
+
+    from engine.project import Project
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Project]:
+    """The story, with nobody at work but as if there were."""
+    project = seeded_project(tmp_path / "story")
+    with at_work(project):
+        yield project
+
+
+def rows(project: Project) -> list[Job]:
+    with connect(project.database, read_only=True) as conn:
+        return jobs.all_of(conn)
+
+
+def begin(project: Project, kind: JobKind = JobKind.FINETUNE) -> Job:
+    with connect(project.database) as conn:
+        return running(conn, kind)
+
+
+def table(pilot: Pilot[None]) -> JobTable:
+    return pilot.app.screen.query_one(JobTable)
+
+
+def write_log(project: Project, job_id: int, text: str) -> None:
+    (project.folder / "logs" / f"job-{job_id}.log").write_text(text, encoding="utf-8")
+
+
+async def test_every_job_has_a_line_the_newest_first(project: Project) -> None:
+    async with driven(project, "jobs") as pilot:
+        found = [str(table(pilot).get_cell_at((row, 0))) for row in range(table(pilot).row_count)]  # type: ignore[arg-type]
+        assert found == [str(job.id) for job in reversed(rows(project))]
+        states = {str(line[2]) for line in map(table(pilot).get_row_at, range(len(found)))}
+        assert states == {"✓ done"}
+
+
+async def test_a_job_that_runs_is_paused_and_goes_on_with_one_key(project: Project) -> None:
+    job = begin(project)
+    async with driven(project, "jobs") as pilot:
+        await pilot.press("p")
+        await settled(pilot)
+        assert rows(project)[-1].state is JobState.PAUSING
+        await pilot.press("p")
+        await settled(pilot)
+        assert rows(project)[-1].state is JobState.RUNNING
+    assert rows(project)[-1].id == job.id
+
+
+async def test_cancelling_asks_first(project: Project) -> None:
+    begin(project)
+    async with driven(project, "jobs") as pilot:
+        await pilot.press("k")
+        assert isinstance(pilot.app.screen, ConfirmScreen)
+        await pilot.press("enter")
+        await settled(pilot)
+        assert rows(project)[-1].state is JobState.RUNNING, "enter is the harmless answer"
+        await pilot.press("k", "y")
+        await settled(pilot)
+        assert rows(project)[-1].state is JobState.CANCELLING
+
+
+async def test_an_ended_job_is_neither_paused_nor_cancelled(project: Project) -> None:
+    before = rows(project)
+    async with driven(project, "jobs") as pilot:
+        await pilot.press("p", "k")
+        await settled(pilot)
+        assert isinstance(pilot.app.screen, JobsScreen)
+    assert rows(project) == before
+
+
+async def test_an_ended_job_is_asked_for_again(project: Project) -> None:
+    before = rows(project)
+    async with driven(project, "jobs") as pilot:
+        await pilot.press("down", "R")
+        await settled(pilot)
+        new = rows(project)[len(before) :]
+        again = before[-2]
+        assert [(one.kind, one.params, one.state) for one in new] == [
+            (again.kind, again.params, JobState.QUEUED)
+        ]
+        await until(pilot, lambda: table(pilot).row_count == len(before) + 1)
+        assert getattr(table(pilot).job, "id", None) == again.id, "the cursor stays on its job"
+
+
+async def test_a_job_that_waits_is_not_asked_for_twice(project: Project) -> None:
+    begin(project)
+    before = rows(project)
+    async with driven(project, "jobs") as pilot:
+        await pilot.press("R")
+        await settled(pilot)
+    assert rows(project) == before
+
+
+async def test_progress_is_seen_as_it_is_written(project: Project) -> None:
+    job = begin(project)
+    async with driven(project, "jobs") as pilot:
+        with connect(project.database) as conn, transaction(conn):
+            jobs.progress(conn, job.id, 30, 60, "training maple-1b")
+        await until(pilot, lambda: "50%" in str(table(pilot).get_row_at(0)[3]))
+        assert str(table(pilot).get_row_at(0)[-1]) == "training maple-1b"
+
+
+async def test_the_log_of_the_job_under_the_cursor_is_followed(project: Project) -> None:
+    newest = rows(project)[-1].id
+    write_log(project, newest, "first line\n")
+    write_log(project, newest - 1, "of another job\n")
+    async with driven(project, "jobs") as pilot:
+        tail = pilot.app.screen.query_one(LogTail)
+        assert tail.lines[0] == "first line"
+        with (project.folder / "logs" / f"job-{newest}.log").open("a") as log:
+            log.write("\x1b[2Jsecond \x9b line\r\nhalf")
+        tail.look()
+        assert list(tail.lines) == ["first line", "␛[2Jsecond \ufffd line", "half"]
+        await pilot.press("down")
+        await settled(pilot)
+        assert tail.lines[0] == "of another job"
+
+
+async def test_only_the_end_of_a_large_log_is_read(project: Project) -> None:
+    newest = rows(project)[-1].id
+    write_log(project, newest, "".join(f"line {number}\n" for number in range(200_000)))
+    async with driven(project, "jobs") as pilot:
+        lines = [line for line in pilot.app.screen.query_one(LogTail).lines if line]
+        assert len(lines) <= LINES
+        assert lines[-1] == "line 199999"
+
+
+def test_the_end_of_a_file_begins_with_a_whole_line(tmp_path: Path) -> None:
+    log = tmp_path / "x.log"
+    log.write_text("".join(f"line {number}\n" for number in range(100_000)))
+    lines = tail_of(log).splitlines()
+    assert lines[-1] == "line 99999"
+    assert all(line.startswith("line ") for line in lines)
+    assert len(tail_of(log)) <= TAIL_BYTES
+    assert tail_of(tmp_path / "none.log") == ""
+
+
+async def test_the_log_fills_the_screen_and_opens_in_the_pager(project: Project) -> None:
+    newest = rows(project)[-1].id
+    write_log(project, newest, "what happened\n")
+    heard: list[Message] = []
+    async with driven(project, "jobs", heard=heard) as pilot:
+        await pilot.press("l")
+        assert isinstance(pilot.app.screen, LogScreen)
+        assert pilot.app.screen.query_one(LogTail).lines[0] == "what happened"
+        await pilot.press("o")
+        await settled(pilot)
+        await pilot.press("escape", "o")
+        await settled(pilot)
+    opened = [one.text for one in heard if isinstance(one, TextOpened)]
+    assert set(opened) == {"what happened\n"}
+
+
+async def test_enter_tells_everything_about_a_job(project: Project) -> None:
+    heard: list[Message] = []
+    async with driven(project, "jobs", heard=heard) as pilot:
+        await pilot.press("down", "down", "enter")
+        await settled(pilot)
+        assert isinstance(pilot.app.screen, JobScreen)
+        shown = "\n".join(str(one.render()) for one in pilot.app.screen.query(Static))
+        assert "steps in 5:12" in shown
+        await pilot.press("y")
+        await settled(pilot)
+        await pilot.press("escape")
+        assert isinstance(pilot.app.screen, JobsScreen)
+    (copied,) = {one.text for one in heard if isinstance(one, TextCopied)}
+    assert "state: ✓ done" in copied
+
+
+def test_values_within_values_are_told_in_lines() -> None:
+    assert told({"a_b": {"c": 0.25, "d": [1, 2]}, "e": [{"f": 1}]}) == [
+        ("a b c", "0.25"),
+        ("a b d", "[1, 2]"),
+        ("e 1", "f 1"),
+    ]
+
+
+async def test_a_project_without_jobs_says_what_to_press(tmp_path: Path) -> None:
+    async with driven(scripted_project(tmp_path), "jobs") as pilot:
+        empty = pilot.app.screen.query_one(".empty", Static)
+        assert empty.display
+        assert "press escape" in str(empty.render())
+        await pilot.press("p", "k", "R", "o", "l", "enter", "y")
+        await settled(pilot)
+        assert isinstance(pilot.app.screen, JobsScreen)
+
+
+async def test_a_failed_job_shows_its_error_whole(project: Project) -> None:
+    job = begin(project)
+    error = "The disk is full: free some space. " * 4
+    with connect(project.database) as conn:
+        jobs.finish(conn, job.id, JobState.FAILED, "failed", error, {})
+    async with driven(project, "jobs", size=(80, 24)) as pilot:
+        says = pilot.app.screen.query_one("#says", Static)
+        assert says.has_class("bad")
+        assert str(says.render()) == error
+        assert "! failed" in str(table(pilot).get_row_at(0)[2])

@@ -1,0 +1,422 @@
+"""The plan before a job: its facts, its settings, and what becomes of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from textual.widgets import Input, Static
+
+from engine import plan
+from engine.demo.project import make_demo
+from engine.memory import Part
+from engine.plan import Plan, settings_of
+from engine.project import SETTINGS, Settings, create_project, open_project
+from lmsi_tui.messages import JobAsked, StageAsked
+from lmsi_tui.screens.home import HomeScreen
+from lmsi_tui.screens.plan import PlanScreen, own_settings, params_of
+from lmsi_tui.widgets.choice import Choice
+from lmsi_tui.widgets.plan_facts import PlanFacts, facts_of
+from lmsi_tui.widgets.setting_row import SettingRow, read_value, shown
+from store import jobs
+from store.connection import connect
+from store.records import EarlyStop, Job, JobKind, PromptFormat
+from store.schema import ensure_schema
+from tests.lmsi_tui.driving import driven, settled
+from tests.seed import STUDENT, TEACHER, at_work, seeded_project
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from textual.message import Message
+    from textual.pilot import Pilot
+
+    from engine.project import Project
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Project]:
+    """The story, with nobody at work but as if there were."""
+    project = seeded_project(tmp_path / "story")
+    with at_work(project):
+        yield project
+
+
+def rows(project: Project) -> list[Job]:
+    with connect(project.database, read_only=True) as conn:
+        return jobs.all_of(conn)
+
+
+async def opened(pilot: Pilot[None], kind: JobKind) -> PlanScreen:
+    pilot.app.post_message(StageAsked(kind))
+    await settled(pilot)
+    await settled(pilot)
+    screen = pilot.app.screen
+    assert isinstance(screen, PlanScreen)
+    return screen
+
+
+def row(screen: PlanScreen, path: str) -> SettingRow:
+    return next(one for one in screen.query(SettingRow) if one.setting.path == path)
+
+
+async def write(pilot: Pilot[None], screen: PlanScreen, path: str, text: str) -> None:
+    """Type a value over the one that stands there."""
+    field = row(screen, path).query_one(Input)
+    field.focus()
+    field.value = ""
+    await pilot.press(*text)
+    await settled(pilot)
+
+
+def complaint(screen: PlanScreen, path: str) -> str:
+    one = row(screen, path)
+    return str(one.query_one(".wrong", Static).render()) if one.has_class("-wrong") else ""
+
+
+def hint(screen: PlanScreen) -> str:
+    return str(screen.query_one("#hint", Static).render())
+
+
+def facts(screen: PlanScreen) -> dict[str, str]:
+    made = screen.query_one(PlanFacts).plan
+    assert made is not None
+    return {name: words for name, words, _ in facts_of(made)}
+
+
+def message_of(heard: list[Message]) -> list[JobAsked]:
+    return list({id(one): one for one in heard if isinstance(one, JobAsked)}.values())
+
+
+# What it shows.
+
+
+@pytest.mark.parametrize("kind", list(JobKind))
+async def test_every_kind_of_job_has_a_plan_with_its_settings(
+    project: Project, kind: JobKind
+) -> None:
+    async with driven(project) as pilot:
+        screen = await opened(pilot, kind)
+        paths = [one.setting.path for one in screen.query(SettingRow) if one.setting.section]
+        assert paths == list(plan.MATTER[kind])
+        for one in screen.query(SettingRow):
+            assert one.setting.meaning
+            assert str(one.query_one(".meaning", Static).render())
+        assert facts(screen)
+
+
+async def test_a_sampling_says_how_many_paths_are_missing(project: Project) -> None:
+    async with driven(project) as pilot:
+        screen = await opened(pilot, JobKind.SAMPLE)
+        assert facts(screen)["paths"] == "none to draw: everything is stored"
+        assert "stored and count" in facts(screen)["reused"]
+        assert facts(screen)["time"] == "nothing is to do"
+
+
+async def test_the_meaning_of_the_setting_in_focus_is_shown_whole(project: Project) -> None:
+    async with driven(project) as pilot:
+        screen = await opened(pilot, JobKind.SAMPLE)
+        meaning = screen.query_one("#meaning", Static)
+        assert str(meaning.render()) == row(screen, "sample.m").setting.meaning
+        await pilot.press("down")
+        await pilot.pause()
+        assert str(meaning.render()) == row(screen, "sample.threshold").setting.meaning
+        await pilot.press("up")
+        await pilot.pause()
+        assert str(meaning.render()) == row(screen, "sample.m").setting.meaning
+
+
+async def test_a_changed_value_makes_the_plan_anew(project: Project) -> None:
+    async with driven(project) as pilot:
+        screen = await opened(pilot, JobKind.SAMPLE)
+        await write(pilot, screen, "sample.m", "32")
+        assert "to draw" in facts(screen)["paths"]
+        assert facts(screen)["paths"] != "none to draw: everything is stored"
+        assert row(screen, "sample.m").has_class("-changed")
+        assert "saves the settings" in hint(screen)
+        await write(pilot, screen, "sample.m", "16")
+        assert facts(screen)["paths"] == "none to draw: everything is stored"
+        assert not row(screen, "sample.m").has_class("-changed")
+        assert "saves" not in hint(screen)
+
+
+# Starting.
+
+
+async def test_enter_starts_the_job_and_leaves_the_file_alone_when_nothing_changed(
+    project: Project,
+) -> None:
+    before = (project.folder / SETTINGS).read_bytes()
+    heard: list[Message] = []
+    async with driven(project, heard=heard) as pilot:
+        await opened(pilot, JobKind.SAMPLE)
+        await pilot.press("enter")
+        await settled(pilot)
+        assert isinstance(pilot.app.screen, HomeScreen)
+    assert message_of(heard) == [JobAsked(JobKind.SAMPLE, {"settings": {}})]
+    assert (project.folder / SETTINGS).read_bytes() == before
+    assert (rows(project)[-1].kind, rows(project)[-1].params) == (
+        JobKind.SAMPLE,
+        {"settings": {}},
+    )
+
+
+async def test_changed_settings_are_saved_and_comments_are_kept(project: Project) -> None:
+    file = project.folder / SETTINGS
+    file.write_text("# My own words.\n" + file.read_text())
+    async with driven(project) as pilot:
+        screen = await opened(pilot, JobKind.SAMPLE)
+        await write(pilot, screen, "sample.m", "20")
+        await write(pilot, screen, "sample.threshold", "0.5")
+        row(screen, "sample.early_stop").query_one(Choice).focus()
+        await pilot.press("right")
+        await settled(pilot)
+        await pilot.press("enter")
+        await settled(pilot)
+        assert isinstance(pilot.app.screen, HomeScreen)
+        kept = pilot.app.project.settings  # type: ignore[attr-defined]
+    assert file.read_text().startswith("# My own words.\n")
+    sample = open_project(project.folder).settings.sample
+    assert (sample.m, sample.threshold, sample.early_stop) == (20, "0.5", EarlyStop.FAST)
+    assert kept.sample == sample
+    assert rows(project)[-1].params == {"settings": {}}
+
+
+async def test_what_a_person_wrote_into_the_file_meanwhile_is_kept(project: Project) -> None:
+    file = project.folder / SETTINGS
+    async with driven(project) as pilot:
+        file.write_text(file.read_text().replace("rank = 16", "rank = 5"))
+        screen = await opened(pilot, JobKind.SAMPLE)
+        await write(pilot, screen, "sample.m", "20")
+        await pilot.press("enter")
+        await settled(pilot)
+    settings = open_project(project.folder).settings
+    assert settings.sample.m == 20
+    assert settings.finetune.rank == 5
+
+
+async def test_escape_changes_nothing(project: Project) -> None:
+    before, jobs_before = (project.folder / SETTINGS).read_bytes(), rows(project)
+    heard: list[Message] = []
+    async with driven(project, heard=heard) as pilot:
+        screen = await opened(pilot, JobKind.SAMPLE)
+        await write(pilot, screen, "sample.m", "20")
+        await pilot.press("escape")
+        assert isinstance(pilot.app.screen, HomeScreen)
+        assert pilot.app.project.settings.sample.m == 16  # type: ignore[attr-defined]
+    assert message_of(heard) == []
+    assert (project.folder / SETTINGS).read_bytes() == before
+    assert rows(project) == jobs_before
+
+
+# What is refused.
+
+WRONG = [
+    (JobKind.SAMPLE, "sample.m", "0", "sample.m is 0: it must lie between 1 and 1024."),
+    (JobKind.SAMPLE, "sample.m", "many", "sample.m is 'many': it must be a whole number."),
+    (JobKind.SAMPLE, "sample.m", "2.5", "sample.m is 2.5: it must be a whole number."),
+    (JobKind.SAMPLE, "sample.threshold", "2", "it must lie between 0 and 1."),
+    (JobKind.SAMPLE, "sample.threshold", "", "give a share such as 0.6 or 3/5."),
+    (JobKind.CURATE, "curate.formats", "sung", "it must be one of few-shot-cot"),
+    (JobKind.CURATE, "curate.formats", "", "name at least one format"),
+    (JobKind.FINETUNE, "finetune.epochs", "-1", "finetune.epochs is -1.0: above 0."),
+    (JobKind.EVALUATE, "evaluate.k", "0", "evaluate.k is 0: at least 1."),
+]
+
+
+@pytest.mark.parametrize(("kind", "path", "text", "sentence"), WRONG)
+async def test_a_wrong_value_is_refused_under_its_field(
+    project: Project, kind: JobKind, path: str, text: str, sentence: str
+) -> None:
+    before, jobs_before = (project.folder / SETTINGS).read_bytes(), rows(project)
+    async with driven(project) as pilot:
+        screen = await opened(pilot, kind)
+        await write(pilot, screen, path, text)
+        assert sentence in complaint(screen, path)
+        assert sum(one.has_class("-wrong") for one in screen.query(SettingRow)) == 1
+        assert "Mend the value" in hint(screen)
+        await pilot.press("enter")
+        await settled(pilot)
+        assert pilot.app.screen is screen
+    assert (project.folder / SETTINGS).read_bytes() == before
+    assert rows(project) == jobs_before
+
+
+async def test_a_mended_value_is_taken_and_the_right_field_is_blamed(project: Project) -> None:
+    async with driven(project) as pilot:
+        screen = await opened(pilot, JobKind.SAMPLE)
+        await write(pilot, screen, "sample.m", "0")
+        await write(pilot, screen, "sample.threshold", "0.5")
+        assert complaint(screen, "sample.m")
+        assert not complaint(screen, "sample.threshold")
+        await write(pilot, screen, "sample.m", "8")
+        assert not complaint(screen, "sample.m")
+        await pilot.press("enter")
+        await settled(pilot)
+    sample = open_project(project.folder).settings.sample
+    assert (sample.m, sample.threshold) == (8, "0.5")
+
+
+async def test_values_that_do_not_go_together_are_told_where_they_were_changed(
+    project: Project,
+) -> None:
+    async with driven(project) as pilot:
+        screen = await opened(pilot, JobKind.CURATE)
+        row(screen, "curate.weighting").query_one(Choice).focus()
+        await pilot.press("left")
+        await settled(pilot)
+        assert "set sample.early_stop to off" in complaint(screen, "curate.weighting")
+
+
+async def test_a_plan_that_cannot_start_says_what_comes_first(tmp_path: Path) -> None:
+    project = make_demo(tmp_path / "demo", pool=3, evaluation=3)
+    async with driven(project) as pilot:
+        screen = await opened(pilot, JobKind.FINETUNE)
+        assert facts(screen)["cannot start"] == "There is no training set yet: make one first."
+        assert hint(screen) == "Escape closes; c on the loop comes first."
+        await pilot.press("enter")
+        await settled(pilot)
+        assert pilot.app.screen is screen
+    assert rows(project) == []
+
+
+@pytest.mark.parametrize("kind", list(JobKind))
+async def test_an_empty_project_has_a_plan_that_says_what_is_missing(
+    tmp_path: Path, kind: JobKind
+) -> None:
+    project = create_project(tmp_path / "empty", Settings())
+    ensure_schema(project.database)
+    async with driven(project) as pilot:
+        screen = await opened(pilot, kind)
+        assert facts(screen)["cannot start"]
+        await pilot.press("enter")
+        await settled(pilot)
+    assert rows(project) == []
+
+
+async def test_a_file_with_a_mistake_is_told(project: Project) -> None:
+    async with driven(project) as pilot:
+        (project.folder / SETTINGS).write_text("[sample\n")
+        await opened(pilot, JobKind.SAMPLE)
+        (told,) = pilot.app._notifications
+        assert "mend that line" in told.message
+
+
+# What is asked for one job alone.
+
+
+async def test_one_model_can_be_measured_alone(project: Project) -> None:
+    heard: list[Message] = []
+    async with driven(project, heard=heard) as pilot:
+        screen = await opened(pilot, JobKind.EVALUATE)
+        assert facts(screen)["models"].count(",") == 3
+        choice = row(screen, ".models").query_one(Choice)
+        assert choice.values[0] == "all"
+        choice.focus()
+        await pilot.press("right")
+        await settled(pilot)
+        assert facts(screen)["models"] == f"{TEACHER}/base"
+        await pilot.press("enter")
+        await settled(pilot)
+    (asked,) = message_of(heard)
+    assert asked.params == {"settings": {}, "models": [f"{TEACHER}/base"]}
+
+
+async def test_an_export_asks_what_of_which_model_and_where_to(project: Project) -> None:
+    heard: list[Message] = []
+    async with driven(project, heard=heard) as pilot:
+        screen = await opened(pilot, JobKind.EXPORT)
+        assert [one.setting.name for one in screen.query(SettingRow)] == ["what", "model", "out"]
+        assert row(screen, ".what").query_one(Choice).values == ("adapter", "training-set")
+        row(screen, ".what").query_one(Choice).focus()
+        await pilot.press("space")
+        row(screen, ".model").query_one(Choice).focus()
+        await pilot.press("left")
+        await write(pilot, screen, ".out", "elsewhere")
+        await pilot.press("enter")
+        await settled(pilot)
+    (asked,) = message_of(heard)
+    assert asked.params == {
+        "what": "training-set",
+        "model": f"{TEACHER}/lmsi",
+        "out": str((project.folder / "elsewhere").resolve()),
+    }
+
+
+def test_what_is_not_given_is_left_to_the_job(tmp_path: Path) -> None:
+    made = Plan(JobKind.EXPORT, models=(f"{STUDENT}/distilled",))
+    (what, model, out) = own_settings(JobKind.EXPORT, made)
+    assert what.choices == ("adapter",)
+    assert model.value == f"{STUDENT}/distilled"
+    assert out.value == "exports"
+    own = {"what": "adapter", "model": f"{STUDENT}/distilled", "out": ""}
+    assert params_of(JobKind.EXPORT, own, tmp_path)["out"] is None
+    assert own_settings(JobKind.SAMPLE, Plan(JobKind.SAMPLE)) == []
+    assert params_of(JobKind.SAMPLE, {}, tmp_path) == {"settings": {}}
+
+
+# Parts.
+
+
+@pytest.mark.parametrize("kind", list(JobKind))
+def test_a_value_that_is_shown_is_read_as_the_same_value(kind: JobKind) -> None:
+    for one in settings_of(Settings(), kind):
+        read = read_value(shown(one.value), one.value)
+        assert read == (list(one.value) if isinstance(one.value, tuple) else one.value)
+
+
+READ = [
+    ("7", 1, 7),
+    ("7.5", 1, 7.5),
+    ("1e-4", 0.1, 1e-4),
+    ("x", 1, "x"),
+    (" few-shot-cot , zero-shot-cot ", tuple(PromptFormat), ["few-shot-cot", "zero-shot-cot"]),
+    ("", (), []),
+    ("true", False, True),
+    ("perhaps", False, "perhaps"),
+    ("0.6", "0.5", "0.6"),
+]
+
+
+@pytest.mark.parametrize(("text", "like", "value"), READ)
+def test_what_is_typed_is_read_as_what_it_should_be(text: str, like: object, value: object) -> None:
+    assert read_value(text, like) == value
+
+
+def test_memory_that_does_not_fit_is_told_with_a_sign() -> None:
+    made = Plan(JobKind.FINETUNE, memory=(Part("weights", 8 << 30),), available=4 << 30)
+    (found,) = [one for one in facts_of(made) if one[0] == "memory"]
+    assert found[1] == (
+        "! about 8.0 GiB of 4.0 GiB that are free (weights 8.0 GiB): it may not fit"
+    )
+    fits = Plan(JobKind.FINETUNE, memory=(Part("weights", 2 << 30),), available=4 << 30)
+    assert not {one[0]: one[1] for one in facts_of(fits)}["memory"].startswith("!")
+
+
+TIMES = [
+    (None, "not known until it was measured once"),
+    ((30.0, 30.0), "about 0:30"),
+    ((30.0, 90.0), "about 0:30 to 1:30"),
+    ((0.0, 0.0), "nothing is to do"),
+]
+
+
+@pytest.mark.parametrize(("seconds", "words"), TIMES)
+def test_the_time_is_told_as_it_is_known(seconds: tuple[float, float] | None, words: str) -> None:
+    made = Plan(JobKind.SAMPLE, seconds=seconds)
+    assert {one[0]: one[1] for one in facts_of(made)}["time"] == words
+
+
+@pytest.mark.parametrize("size", [(40, 16), (80, 24), (120, 36), (200, 50)])
+async def test_facts_fields_and_keys_are_all_in_view(
+    project: Project, size: tuple[int, int]
+) -> None:
+    async with driven(project, size=size) as pilot:
+        screen = await opened(pilot, JobKind.SAMPLE)
+        await pilot.pause()
+        assert screen.query_one(".dialog").region.right <= size[0]
+        assert screen.query_one(".dialog").region.bottom <= size[1]
+        if size[1] >= 24:
+            assert screen.query_one("#hint").region.bottom <= size[1]
+            assert screen.query_one("#settings").region.height >= 5

@@ -1,0 +1,692 @@
+"""Review through its keys: what was pressed is what the store holds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import pytest
+from textual.widgets import Input, Static
+
+from engine.curation import ruling_of
+from lmsi_tui.messages import TextCopied, TextOpened
+from lmsi_tui.review_queue import Wanted
+from lmsi_tui.screens.answer_input import AnswerInput
+from lmsi_tui.screens.find_panel import FindPanel
+from lmsi_tui.screens.review import ReviewScreen
+from lmsi_tui.screens.same_answer import SameAnswer
+from lmsi_tui.widgets.path_group import PathGroup
+from lmsi_tui.widgets.question_table import QuestionTable
+from lmsi_tui.widgets.vote_bar import VoteBar
+from store import paths, reviews
+from store.connection import connect, transaction
+from store.queue import Scope, Sort
+from store.records import AnswerType, Queue, Review, Verdict
+from tests.lmsi_tui.doubts import Doubt, add_doubts, doubts_project, pool, standing, written
+from tests.lmsi_tui.driving import driven, settled, until
+from tests.projects import scripted_project
+from tests.seed import at_work, seeded_project
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from textual.message import Message
+    from textual.pilot import Pilot
+
+    from engine.project import Project
+
+# The margins grow, so that the queue is in order of import.
+FOUR = (
+    Doubt(("10", "600", "10", "600", "12", None, "10", "600"), "A printer runs. How many pages?"),
+    Doubt(("1", "1", "2", "3", "4", "5", None, None), "Second question?"),
+    Doubt(("7", "7", "7", "8", "9", None, None, None), "Third question?"),
+    Doubt(("5", "5", "5", "5", "6", "3", "2", "1"), "Fourth question?"),
+)
+ACCEPTED = (
+    Doubt(("42",) * 8, "What is six times seven?"),
+    Doubt(("17",) * 7 + ("19",), "What is ten and seven?"),
+    Doubt(("23",) * 8, "What is twenty and three?"),
+)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return doubts_project(tmp_path / "doubts", FOUR)
+
+
+def review(pilot: Pilot[None]) -> ReviewScreen:
+    """The review screen, below whatever dialog is open."""
+    return next(one for one in pilot.app.screen_stack if isinstance(one, ReviewScreen))
+
+
+def shown(pilot: Pilot[None]) -> str:
+    """Every character of the screen."""
+    strips = pilot.app.screen._compositor.render_strips()
+    return "\n".join("".join(segment.text for segment in strip) for strip in strips)
+
+
+def question(pilot: Pilot[None]) -> str:
+    """The text of the question that is open; empty when none is."""
+    opened = review(pilot).desk.opened
+    return opened.question.text if opened else ""
+
+
+def said(pilot: Pilot[None], id: str) -> str:
+    """The text of a line of the screen."""
+    return str(review(pilot).query_one(f"#{id}", Static).render())
+
+
+def toasts(pilot: Pilot[None]) -> str:
+    """What was told, oldest first."""
+    return " ".join(one.message for one in pilot.app._notifications)
+
+
+async def press(pilot: Pilot[None], *keys: str) -> None:
+    for key in keys:
+        await pilot.press(key)
+        await settled(pilot)
+
+
+async def enter_text(pilot: Pilot[None], text: str) -> None:
+    """Type into the open line, in place of what is there, and press enter."""
+    pilot.app.screen.query_one(Input).value = text
+    await pilot.pause()
+    await press(pilot, "enter")
+
+
+def of(project: Project, number: int) -> int:
+    """Row number of a question of `FOUR`."""
+    return next(one.id for one in pool(project) if one.text == FOUR[number].text)
+
+
+# Deciding.
+
+
+@pytest.mark.parametrize(
+    ("keys", "verdict", "answer"),
+    [
+        (["1"], Verdict.ANSWER, "10"),
+        (["2"], Verdict.ANSWER, "600"),
+        (["3"], Verdict.ANSWER, "12"),
+        (["x"], Verdict.NONE, None),
+        (["space"], Verdict.SKIP, None),
+        (["enter"], Verdict.ANSWER, "10"),
+        (["right", "enter"], Verdict.ANSWER, "600"),
+        (["right", "left", "enter"], Verdict.ANSWER, "10"),
+        (["g", "enter"], Verdict.ANSWER, "12"),
+    ],
+    ids=str,
+)
+async def test_a_key_decides_and_the_next_question_is_there(
+    keys: list[str], verdict: Verdict, answer: str | None, project: Project
+) -> None:
+    async with driven(project, "review") as pilot:
+        assert question(pilot) == FOUR[0].text
+        await press(pilot, *keys)
+        assert question(pilot) == FOUR[1].text
+    (row,) = written(project)
+    assert (row.question_id, row.queue) == (of(project, 0), Queue.TRIAGE)
+    assert (row.verdict, row.answer, row.other, row.undoes) == (verdict, answer, None, None)
+    assert row.seconds >= 0
+
+
+async def test_a_majority_is_accepted_and_a_tie_has_none(project: Project) -> None:
+    async with driven(project, "review") as pilot:
+        await press(pilot, "a")
+        assert question(pilot) == FOUR[0].text
+        assert "There is no majority" in toasts(pilot)
+        await press(pilot, "n", "a")
+        assert question(pilot) == FOUR[2].text
+    (row,) = written(project)
+    assert (row.question_id, row.verdict) == (of(project, 1), Verdict.MAJORITY)
+
+
+async def test_a_key_without_an_answer_decides_nothing(project: Project) -> None:
+    async with driven(project, "review") as pilot:
+        await press(pilot, "9")
+        assert "No answer has the key 9" in toasts(pilot)
+        assert question(pilot) == FOUR[0].text
+    assert written(project) == []
+
+
+async def test_paths_without_an_answer_cannot_be_called_right(project: Project) -> None:
+    async with driven(project, "review") as pilot:
+        await press(pilot, "g", "g", "enter")
+        assert review(pilot).query_one("#left", PathGroup).path.key == "∅"  # type: ignore[union-attr]
+        assert "give no answer" in toasts(pilot)
+    assert written(project) == []
+
+
+async def test_a_typed_answer_is_read_and_stored_in_its_form(project: Project) -> None:
+    async with driven(project, "review") as pilot:
+        await press(pilot, "t")
+        await enter_text(pilot, " 1,250.0 pages")
+        assert question(pilot) == FOUR[1].text
+    (row,) = written(project)
+    assert (row.verdict, row.answer) == (Verdict.TYPED, "1250")
+
+
+async def test_a_typed_answer_that_cannot_be_read_is_refused(project: Project) -> None:
+    async with driven(project, "review") as pilot:
+        await press(pilot, "t")
+        await enter_text(pilot, "a great many")
+        assert isinstance(pilot.app.screen, AnswerInput)
+        assert "Not an answer: type a number" in shown(pilot)
+        await press(pilot, "escape")
+        assert question(pilot) == FOUR[0].text
+    assert written(project) == []
+
+
+async def test_a_typed_answer_that_paths_gave_is_told(project: Project) -> None:
+    async with driven(project, "review") as pilot:
+        await press(pilot, "t")
+        await enter_text(pilot, "600")
+        assert "answer 2 of that question" in toasts(pilot)
+    (row,) = written(project)
+    assert (row.verdict, row.answer) == (Verdict.TYPED, "600")
+
+
+async def test_two_of_several_answers_are_called_the_same(project: Project) -> None:
+    async with driven(project, "review") as pilot:
+        await press(pilot, "m")
+        assert isinstance(pilot.app.screen, SameAnswer)
+        await press(pilot, "3", "2")
+        assert question(pilot) == FOUR[0].text
+        opened = review(pilot).desk.opened
+        assert opened is not None
+        assert [(one.answer, one.count) for one in opened.groups] == [("600", 4), ("10", 3)]
+        await press(pilot, "a")
+    same, majority = written(project)
+    assert (same.verdict, same.answer, same.other) == (Verdict.SAME, "600", "12")
+    assert majority.verdict is Verdict.MAJORITY
+    assert ruling_of(standing(project)).one_of("12") == "600"
+
+
+async def test_the_two_are_chosen_with_arrows_and_enter_too(project: Project) -> None:
+    async with driven(project, "review") as pilot:
+        await press(pilot, "m", "enter", "enter", "down", "enter", "down", "enter")
+    (row,) = written(project)
+    assert (row.answer, row.other) == ("600", "12")
+
+
+async def test_two_answers_alone_are_joined_at_once(tmp_path: Path) -> None:
+    project = doubts_project(tmp_path / "two", [Doubt(("0.5", "1", "0.5", "1"))], m=4)
+    async with driven(project, "review") as pilot:
+        await press(pilot, "m")
+        await press(pilot, "m")
+        assert "no two answers" in toasts(pilot)
+    (row,) = written(project)
+    assert (row.verdict, row.answer, row.other) == (Verdict.SAME, "0.5", "1")
+
+
+async def test_every_decision_can_be_made_anew(project: Project) -> None:
+    async with driven(project, "review") as pilot:
+        await press(pilot, "1", "p", "2")
+    first, second = written(project)
+    assert first.question_id == second.question_id
+    decision = ruling_of(standing(project)).decision
+    assert decision is not None
+    assert decision.answer == "600"
+
+
+# Undo.
+
+
+async def test_everything_is_undone_back_through_the_session(project: Project) -> None:
+    async with driven(project, "review") as pilot:
+        await press(pilot, "1", "x", "space", "m", "1", "2", "a")
+        assert question(pilot) == ""
+        made = written(project)
+        assert [one.verdict for one in made] == [
+            Verdict.ANSWER,
+            Verdict.NONE,
+            Verdict.SKIP,
+            Verdict.SAME,
+            Verdict.MAJORITY,
+        ]
+        for number in (3, 3, 2, 1, 0):
+            await press(pilot, "u")
+            assert question(pilot) == FOUR[number].text
+        assert standing(project) == []
+        await press(pilot, "u")
+        assert "Nothing is left to undo" in toasts(pilot)
+    rows = written(project)
+    assert rows[:5] == made
+    assert [one.verdict for one in rows[5:]] == [Verdict.UNDO] * 5
+    assert [one.undoes for one in rows[5:]] == [one.id for one in reversed(made)]
+
+
+async def test_an_undo_goes_back_to_the_other_queue(tmp_path: Path) -> None:
+    project = doubts_project(tmp_path / "both", [*FOUR, *ACCEPTED])
+    async with driven(project, "review") as pilot:
+        await press(pilot, "1", "b")
+        audited = question(pilot)
+        await press(pilot, "x", "b", "u")
+        assert review(pilot).desk.auditing
+        assert question(pilot) == audited
+        assert "23" not in shown(pilot).replace(audited, "") or audited != ACCEPTED[2].text
+        await press(pilot, "u")
+        assert not review(pilot).desk.auditing
+        assert question(pilot) == FOUR[0].text
+    assert standing(project) == []
+
+
+async def test_a_question_that_a_filter_hides_comes_back_by_undo(project: Project) -> None:
+    async with driven(project, "review") as pilot:
+        await press(pilot, "1", "slash")
+        await enter_text(pilot, "third")
+        assert question(pilot) == FOUR[2].text
+        await press(pilot, "u")
+        assert question(pilot) == FOUR[0].text
+    assert standing(project) == []
+
+
+# Moving and looking.
+
+
+async def test_questions_are_looked_at_without_deciding(project: Project) -> None:
+    async with driven(project, "review") as pilot:
+        await press(pilot, "n", "n")
+        assert question(pilot) == FOUR[2].text
+        assert "3 of 4" in said(pilot, "where")
+        await press(pilot, "p")
+        assert question(pilot) == FOUR[1].text
+        await press(pilot, "p", "p", "p")
+        assert question(pilot) == FOUR[0].text
+    assert written(project) == []
+
+
+async def test_every_path_of_every_answer_can_be_seen(project: Project) -> None:
+    async with driven(project, "review") as pilot:
+        left = review(pilot).query_one("#left", PathGroup)
+        right = review(pilot).query_one("#right", PathGroup)
+
+        def seen(pane: PathGroup) -> tuple[str, int, int]:
+            assert pane.path is not None
+            return pane.path.answer, pane.path.place, pane.path.of
+
+        assert (seen(left), seen(right)) == (("10", 1, 3), ("600", 1, 3))
+        await press(pilot, "tab", "tab")
+        assert "Step 6 of 10." in shown(pilot)
+        assert seen(left) == ("10", 3, 3)
+        await press(pilot, "tab")
+        assert seen(left) == ("10", 1, 3)
+        await press(pilot, "shift+tab")
+        assert seen(left) == ("10", 3, 3)
+        await press(pilot, "right", "tab")
+        assert (seen(left), seen(right)) == (("10", 3, 3), ("600", 2, 3))
+        await press(pilot, "g")
+        assert seen(right) == ("12", 1, 1)
+        await press(pilot, "g")
+        assert seen(right) == ("no answer", 1, 1)
+        await press(pilot, "g")
+        assert seen(right) == ("600", 2, 3)
+
+
+async def test_the_first_difference_is_marked_in_both(project: Project) -> None:
+    async with driven(project, "review") as pilot:
+        for side in ("left", "right"):
+            path = review(pilot).query_one(f"#{side}", PathGroup).path
+            assert path is not None
+            assert path.marked == 0
+        assert shown(pilot).count("◂") == 2
+
+
+async def test_an_answer_is_chosen_with_the_mouse(project: Project) -> None:
+    async with driven(project, "review") as pilot:
+        bar = review(pilot).query_one(VoteBar)
+        third = bar.render().plain.index("12") + 1
+        await pilot.click(VoteBar, offset=(third, 0))
+        await settled(pilot)
+        path = review(pilot).query_one("#left", PathGroup).path
+        assert path is not None
+        assert path.answer == "12"
+
+
+async def test_a_text_is_copied_and_opened(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PAGER", "true")
+    heard: list[Message] = []
+    async with driven(project, "review", heard=heard) as pilot:
+        await press(pilot, "tab", "y", "o")
+    (copied,) = {id(one): one for one in heard if isinstance(one, TextCopied)}.values()
+    assert (copied.text, copied.what) == ("Step 2 of 10. The answer is 10.", "the path")
+    (opened,) = {id(one): one for one in heard if isinstance(one, TextOpened)}.values()
+    assert FOUR[0].text in opened.text
+    assert opened.text.endswith("Step 2 of 10. The answer is 10.")
+
+
+async def test_the_session_line_tells_position_pace_and_time_left(project: Project) -> None:
+    async with driven(project, "review") as pilot:
+        assert "1 of 4" in said(pilot, "where")
+        await press(pilot, "1", "space")
+        line = said(pilot, "where")
+        assert "3 of 4" in line
+        assert "2 decided" in line
+        assert "/min" in line
+        assert "left" in line
+
+
+async def test_what_was_decided_is_shown_with_a_sign(project: Project) -> None:
+    async with driven(project, "review") as pilot:
+        await press(pilot, "2", "p")
+        assert "✓ decided: 600 is right" in said(pilot, "said")
+        assert "✓2" in shown(pilot)
+        await press(pilot, "x", "p")
+        assert "✗ decided: none is right" in said(pilot, "said")
+        await press(pilot, "space", "p")
+        assert "○ skipped" in said(pilot, "said")
+
+
+# Finding.
+
+
+async def test_the_queue_is_filtered_and_sorted(tmp_path: Path) -> None:
+    project = doubts_project(tmp_path / "all", [*FOUR, *ACCEPTED])
+    async with driven(project, "review") as pilot:
+        await press(pilot, "slash")
+        assert isinstance(pilot.app.screen, FindPanel)
+        await press(pilot, "escape")
+        screen = review(pilot)
+        for change, numbers in (
+            ({"words": "question"}, [1, 2, 3]),
+            ({"low": "3/8", "high": "0.4"}, [0, 2]),
+            ({"sort": Sort.GROUP}, [3, 0, 2, 1]),
+            ({"sort": Sort.IMPORTED}, [0, 1, 2, 3]),
+        ):
+            await press(pilot, "slash", "ctrl+r", "slash")
+            for name, value in change.items():
+                pilot.app.screen.query_one(f"#{name}").value = value  # type: ignore[attr-defined]
+            await pilot.pause()
+            pilot.app.screen.query_one("#words").focus()
+            await press(pilot, "enter")
+            assert screen.desk.queue is not None
+            assert list(screen.desk.queue.ids) == [of(project, number) for number in numbers]
+        await press(pilot, "slash", "ctrl+r", "slash")
+        pilot.app.screen.query_one("#scope").value = str(Scope.ALL)  # type: ignore[attr-defined]
+        pilot.app.screen.query_one("#reviewed").value = "no"  # type: ignore[attr-defined]
+        await pilot.pause()
+        pilot.app.screen.query_one("#words").focus()
+        await press(pilot, "enter")
+        assert screen.wanted.chosen.scope is Scope.ALL
+        assert "7" in said(pilot, "where")
+        assert "all votes · not reviewed" in said(pilot, "filter")
+
+
+async def test_a_share_that_cannot_be_is_refused(project: Project) -> None:
+    async with driven(project, "review") as pilot:
+        await press(pilot, "slash")
+        for low, high in (("x", "1"), ("0.7", "0.5"), ("0", "2")):
+            pilot.app.screen.query_one("#low", Input).value = low
+            pilot.app.screen.query_one("#high", Input).value = high
+            await press(pilot, "enter")
+            assert isinstance(pilot.app.screen, FindPanel)
+            assert "two shares from 0 to 1" in shown(pilot)
+        await press(pilot, "escape")
+        assert review(pilot).wanted == Wanted()
+
+
+async def test_position_and_filter_survive_leaving(project: Project) -> None:
+    async with driven(project, "review") as pilot:
+        await press(pilot, "slash")
+        await enter_text(pilot, "question")
+        await press(pilot, "n")
+        assert question(pilot) == FOUR[2].text
+        await press(pilot, "j", "escape")
+        pilot.app.switch_mode("review")
+        await settled(pilot)
+        assert question(pilot) == FOUR[2].text
+        assert "“question”" in said(pilot, "filter")
+
+
+async def test_the_list_opens_a_question_and_hides(project: Project) -> None:
+    async with driven(project, "review") as pilot:
+        await press(pilot, "l")
+        table = review(pilot).query_one(QuestionTable)
+        assert table.region.height > 0
+        assert FOUR[3].text in shown(pilot)
+        await press(pilot, "1")
+        assert "enter opens it" in toasts(pilot)
+        await press(pilot, "down", "down", "enter")
+        assert table.region.height == 0
+        assert question(pilot) == FOUR[2].text
+        await press(pilot, "1")
+    (row,) = written(project)
+    assert row.question_id == of(project, 2)
+
+
+async def test_beside_the_list_the_question_follows_the_cursor(project: Project) -> None:
+    async with driven(project, "review", size=(200, 50)) as pilot:
+        await press(pilot, "l", "down", "down")
+        assert question(pilot) == FOUR[2].text
+        await press(pilot, "x")
+        table = review(pilot).query_one(QuestionTable)
+        assert question(pilot) == FOUR[3].text
+        assert table.question_id == of(project, 3)
+        assert "✗" in table.line(2).plain
+        await pilot.click(QuestionTable, offset=(5, 1))
+        await settled(pilot)
+        assert question(pilot) == FOUR[0].text
+
+
+async def test_five_thousand_questions_are_scrolled(tmp_path: Path) -> None:
+    many = [Doubt(("1", "2"), f"Number {number}?") for number in range(5000)]
+    project = doubts_project(tmp_path / "many", many, m=2)
+    async with driven(project, "review", size=(200, 50)) as pilot:
+        assert "1 of 5,000" in said(pilot, "where")
+        await press(pilot, "l", "end")
+        assert question(pilot) == "Number 4999?"
+        assert "5,000 of 5,000" in said(pilot, "where")
+        await press(pilot, "pageup", "home", "down")
+        assert question(pilot) == "Number 1?"
+
+
+# The audit.
+
+
+@pytest.fixture
+def accepted(tmp_path: Path) -> Project:
+    return doubts_project(tmp_path / "accepted", ACCEPTED)
+
+
+def vote_of(pilot: Pilot[None]) -> str:
+    """What the vote says about the open question."""
+    opened = review(pilot).desk.opened
+    assert opened is not None
+    assert opened.winner is not None
+    return opened.winner
+
+
+async def test_an_audit_shows_nothing_of_the_vote_before_it_is_judged(accepted: Project) -> None:
+    async with driven(accepted, "review", size=(200, 50)) as pilot:
+        await press(pilot, "b")
+        seen = shown(pilot)
+        hidden = vote_of(pilot)
+        assert hidden not in seen
+        assert "Step" not in seen
+        # No key shows it, either.
+        for key in ("tab", "g", "l", "m", "a", "n", "slash", "left", "right"):
+            await press(pilot, key)
+            assert hidden not in shown(pilot)
+            assert "Step" not in shown(pilot)
+        heard = cast("Static", review(pilot).query_one("#said")).render()
+        assert hidden not in str(heard)
+        await press(pilot, "t")
+        await enter_text(pilot, hidden)
+        assert f"✓ right: the vote says {hidden} too" in said(pilot, "said")
+        assert "Step" in shown(pilot)
+        assert "1 of 1 agree" in said(pilot, "where")
+    (row,) = written(accepted)
+    assert (row.queue, row.verdict, row.answer) == (Queue.AUDIT, Verdict.TYPED, hidden)
+
+
+async def test_an_audit_that_differs_says_so_and_goes_on(accepted: Project) -> None:
+    async with driven(accepted, "review") as pilot:
+        await press(pilot, "b", "1")
+        assert isinstance(pilot.app.screen, AnswerInput)
+        assert pilot.app.screen.query_one(Input).value == "1"
+        await enter_text(pilot, "100")
+        first = question(pilot)
+        assert "✗ wrong: you say 100, the vote says" in said(pilot, "said")
+        assert "0 of 1 agree" in said(pilot, "where")
+        await press(pilot, "1", "x", "t")
+        assert "You have judged this one" in toasts(pilot)
+        assert question(pilot) == first
+        await press(pilot, "space")
+        assert question(pilot) != first
+        await press(pilot, "x")
+        assert "0 of 2 agree" in said(pilot, "where")
+        await press(pilot, "enter", "space")
+        assert "All 3 accepted questions are audited" in shown(pilot)
+        assert "0 of 2 agree" in said(pilot, "where")
+    assert [(one.queue, one.verdict) for one in written(accepted)] == [
+        (Queue.AUDIT, Verdict.TYPED),
+        (Queue.AUDIT, Verdict.NONE),
+        (Queue.AUDIT, Verdict.SKIP),
+    ]
+
+
+async def test_an_undone_audit_is_blind_again(accepted: Project) -> None:
+    async with driven(accepted, "review", size=(200, 50)) as pilot:
+        await press(pilot, "b", "t")
+        await enter_text(pilot, "100")
+        hidden = vote_of(pilot)
+        assert hidden in shown(pilot)
+        await press(pilot, "u")
+        assert hidden not in shown(pilot)
+        assert "0 of 0 agree" in said(pilot, "where")
+
+
+async def test_an_audit_picks_an_option_by_its_number(tmp_path: Path) -> None:
+    choice = Doubt(("B",) * 8, "Which shines?", AnswerType.CHOICE, ("a stone", "the sun"), "arc")
+    project = doubts_project(tmp_path / "choice", [choice])
+    async with driven(project, "review") as pilot:
+        await press(pilot, "b")
+        assert "2  B the sun" in shown(pilot)
+        assert "█" not in shown(pilot)
+        await press(pilot, "3")
+        assert "There is no option 3" in toasts(pilot)
+        await press(pilot, "2")
+        assert "✓ right: the vote says B the sun too" in said(pilot, "said")
+    (row,) = written(project)
+    assert (row.verdict, row.answer) == (Verdict.TYPED, "B")
+
+
+async def test_the_audit_goes_through_a_random_order_without_a_gap(tmp_path: Path) -> None:
+    many = [Doubt((str(number),) * 4, f"Say {number}?") for number in range(100, 112)]
+    project = doubts_project(tmp_path / "many", many, m=4)
+    order = []
+    async with driven(project, "review") as pilot:
+        await press(pilot, "b", "n")
+        assert "none may be left out" in toasts(pilot)
+        for _ in many:
+            order.append(question(pilot))
+            await press(pilot, "space")
+    assert sorted(order) == [one.text for one in many]
+    assert order != sorted(order)
+
+
+# Others.
+
+
+async def test_what_another_app_has_decided_is_shown_and_passed_over(project: Project) -> None:
+    async with driven(project, "review") as pilot:
+        with connect(project.database) as conn, transaction(conn):
+            run = paths.runs(conn)[0]
+            for number in (0, 1):
+                reviews.add(
+                    conn,
+                    Review(
+                        id=0,
+                        question_id=of(project, number),
+                        run_id=run.id,
+                        queue=Queue.TRIAGE,
+                        verdict=Verdict.ANSWER,
+                        answer=FOUR[number].answers[0],
+                        other=None,
+                        undoes=None,
+                        seconds=1.0,
+                        created_at=1.0,
+                    ),
+                )
+        # Before the clock looks, a key meets the other's decision and does not write over it.
+        review(pilot).action_answer(1)
+        await settled(pilot)
+        assert "Another app has just decided" in toasts(pilot)
+        assert question(pilot) == FOUR[0].text
+        assert "✓ decided: 10 is right" in said(pilot, "said")
+        assert len(written(project)) == 2
+        await press(pilot, "2")
+        assert question(pilot) == FOUR[2].text
+    assert [one.answer for one in written(project)] == ["10", "1", "600"]
+
+
+async def test_the_clock_shows_what_another_app_has_decided(project: Project) -> None:
+    async with driven(project, "review") as pilot:
+        async with driven(project, "review") as other:
+            await press(other, "2")
+        await until(pilot, lambda: "✓ decided: 600 is right" in said(pilot, "said"))
+        assert question(pilot) == FOUR[0].text
+
+
+async def test_a_queue_that_grows_is_put_in_order_again(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lmsi_tui.screens.review.ORDER_AGAIN", 0.0)
+    async with driven(project, "review") as pilot:
+        await press(pilot, "n")
+        with connect(project.database, read_only=True) as conn:
+            run = paths.runs(conn)[0]
+        add_doubts(project, [Doubt(("3", "4") * 4, "A new tie?")], run, start=4)
+        await until(pilot, lambda: "of 5" in said(pilot, "where"))
+        assert question(pilot) == FOUR[1].text
+
+
+# Nothing to do.
+
+
+async def test_an_empty_place_says_what_to_press(tmp_path: Path) -> None:
+    unsampled = scripted_project(tmp_path / "unsampled")
+    with at_work(unsampled):
+        async with driven(unsampled, "review") as pilot:
+            assert "then s to sample" in shown(pilot)
+            await press(
+                pilot, "1", "a", "x", "space", "u", "n", "p", "b", "l", "l", "m", "t", "tab"
+            )
+    accepted = doubts_project(tmp_path / "accepted", ACCEPTED)
+    async with driven(accepted, "review") as pilot:
+        assert "No vote is doubtful." in shown(pilot)
+        assert "Press b to audit" in shown(pilot)
+        await press(pilot, "1", "a", "x", "space", "u", "n", "p", "l", "enter", "l", "m", "y", "o")
+    assert written(accepted) == []
+
+
+async def test_when_all_is_decided_it_says_so_and_one_can_look_back(project: Project) -> None:
+    async with driven(project, "review") as pilot:
+        await press(pilot, "1", "1", "1", "1")
+        assert "All 4 doubtful questions are seen to." in shown(pilot)
+        await press(pilot, "p")
+        assert question(pilot) == FOUR[3].text
+    async with driven(project, "review") as pilot:
+        assert "All 4 doubtful questions are seen to." in shown(pilot)
+
+
+async def test_a_filter_that_finds_nothing_says_how_to_change_it(project: Project) -> None:
+    async with driven(project, "review") as pilot:
+        await press(pilot, "slash")
+        await enter_text(pilot, "zebra")
+        assert "No question fits the filter." in shown(pilot)
+        assert "Press / to change it." in shown(pilot)
+
+
+@pytest.mark.parametrize("size", [(40, 12), (80, 24), (120, 36), (220, 60)], ids=str)
+async def test_every_key_works_at_every_size(size: tuple[int, int], tmp_path: Path) -> None:
+    project = seeded_project(tmp_path / "story")
+    with at_work(project):
+        async with driven(project, "review", size=size) as pilot:
+            before = len(written(project))
+            await press(pilot, "tab", "g", "right", "left", "down", "up", "pagedown", "l", "l")
+            await press(pilot, "slash", "escape", "m", "escape", "t", "escape", "n", "p")
+            await press(pilot, "1", "2", "x", "space", "u", "b", "b", "question_mark", "escape")
+            assert pilot.app.is_running
+            assert len(written(project)) == before + 5

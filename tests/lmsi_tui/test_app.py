@@ -1,0 +1,212 @@
+"""The app around its screens: the clock, what it tells, what it leaves behind."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from textual.filter import Monochrome
+
+from lmsi_tui import app as app_module
+from lmsi_tui.app import LmsiApp
+from lmsi_tui.config import config_path, read_config
+from lmsi_tui.messages import TextCopied, TextOpened
+from lmsi_tui.screens.home import HomeScreen
+from lmsi_tui.screens.jobs import JobsScreen
+from lmsi_tui.screens.review import ReviewScreen
+from lmsi_tui.widgets.job_table import JobTable
+from store import jobs
+from store.connection import connect, transaction
+from store.records import JobKind, JobState, Verdict
+from tests.lmsi_tui.driving import driven, notices, settled, until
+from tests.seed import at_work, running, seeded_project
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from textual.pilot import Pilot
+
+    from engine.project import Project
+    from store.records import Job
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Project]:
+    """The story, with nobody at work but as if there were."""
+    project = seeded_project(tmp_path / "story")
+    with at_work(project):
+        yield project
+
+
+@pytest.fixture
+def rung(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A line for each time that the terminal's bell was rung."""
+    rings: list[str] = []
+    monkeypatch.setattr(LmsiApp, "bell", lambda _app: rings.append("ring"))
+    return rings
+
+
+def end(project: Project, job: Job, state: JobState, *, lasted: float, error: str = "") -> None:
+    with connect(project.database) as conn, transaction(conn):
+        jobs.finish(conn, job.id, state, str(state), error or None, {})
+        conn.execute("UPDATE job SET created_at = finished_at - ? WHERE id = ?", [lasted, job.id])
+
+
+def begin(project: Project) -> Job:
+    with connect(project.database) as conn:
+        return running(conn, JobKind.FINETUNE)
+
+
+async def test_the_end_of_a_long_job_is_told_on_every_screen_and_rings(
+    project: Project, rung: list[str]
+) -> None:
+    job = begin(project)
+    async with driven(project, "review") as pilot:
+        end(project, job, JobState.DONE, lasted=app_module.LONG_JOB + 1)
+        await until(pilot, lambda: any("done" in one for one in notices(pilot)))
+        assert rung == ["ring"]
+        assert isinstance(pilot.app.screen, ReviewScreen)
+
+
+async def test_the_end_of_a_short_job_is_told_without_a_bell(
+    project: Project, rung: list[str]
+) -> None:
+    job = begin(project)
+    async with driven(project) as pilot:
+        end(project, job, JobState.DONE, lasted=1)
+        await until(pilot, lambda: any("done" in one for one in notices(pilot)))
+        assert rung == []
+
+
+async def test_a_job_that_failed_tells_why(project: Project, rung: list[str]) -> None:
+    job = begin(project)
+    async with driven(project) as pilot:
+        end(project, job, JobState.FAILED, lasted=90, error="The disk is full [/] \x1b[2J.")
+        await until(pilot, lambda: "The disk is full [/] ␛[2J." in notices(pilot))
+        assert rung == ["ring"]
+
+
+async def test_jobs_that_ended_before_are_not_told_again(project: Project) -> None:
+    async with driven(project) as pilot:
+        pilot.app._look()  # type: ignore[attr-defined]
+        await settled(pilot)
+        assert notices(pilot) == []
+
+
+async def test_text_is_copied_without_its_controls(project: Project) -> None:
+    async with driven(project) as pilot:
+        pilot.app.screen.post_message(TextCopied("a\x1b]52;c;eA==\x07b", "the path"))
+        await settled(pilot)
+        assert pilot.app.clipboard == "a␛]52;c;eA==␇b"
+        assert "Copied the path." in notices(pilot)
+
+
+async def test_a_terminal_that_cannot_be_lent_is_told(project: Project) -> None:
+    async with driven(project) as pilot:
+        pilot.app.screen.post_message(TextOpened("a long text"))
+        await settled(pilot)
+        assert len(notices(pilot)) == 1
+        assert pilot.app.is_running
+
+
+async def test_the_theme_is_remembered(project: Project) -> None:
+    async with driven(project) as pilot:
+        assert pilot.app.theme == "lmsi-dark"
+        await pilot.press("ctrl+t")
+        await settled(pilot)
+        assert pilot.app.theme == "lmsi-light"
+    assert read_config().theme == "lmsi-light"
+    async with driven(project) as pilot:
+        assert pilot.app.theme == "lmsi-light"
+
+
+async def test_a_theme_that_there_is_not_is_told(project: Project) -> None:
+    config_path().parent.mkdir(parents=True)
+    config_path().write_text('theme = "neon"\n')
+    async with driven(project) as pilot:
+        assert pilot.app.theme == "lmsi-dark"
+        assert any("no theme 'neon'" in one for one in notices(pilot))
+    assert read_config().theme == "neon", "what a person wrote is left alone"
+
+
+async def test_a_broken_configuration_is_told_and_left_alone(project: Project) -> None:
+    config_path().parent.mkdir(parents=True)
+    config_path().write_text("theme = \n")
+    async with driven(project) as pilot:
+        assert any("config.toml is not valid TOML" in one for one in notices(pilot))
+        await pilot.press("ctrl+t")
+        await settled(pilot)
+    assert config_path().read_text() == "theme = \n"
+
+
+@pytest.mark.parametrize("place", ["home", "review", "training-set", "results", "jobs"])
+async def test_nothing_is_lost_without_colours(
+    place: str, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    async with driven(project, place) as pilot:
+        assert pilot.app.no_color
+        assert any(isinstance(one, Monochrome) for one in pilot.app._filters)
+        await settled(pilot)
+        assert pilot.app.is_running
+
+
+async def test_what_a_project_needs_does_nothing_before_there_is_one() -> None:
+    async with driven(None) as pilot:
+        pilot.app.action_jobs()  # type: ignore[attr-defined]
+        pilot.app.action_home()  # type: ignore[attr-defined]
+        pilot.app.action_import()  # type: ignore[attr-defined]
+        await settled(pilot)
+        assert len(pilot.app.screen_stack) == 2
+
+
+async def other_sees_the_job(other: Pilot[None], kind: JobKind, state: JobState) -> None:
+    def there() -> bool:
+        job = other.app.screen.query_one(JobTable).job
+        return job is not None and (job.kind, job.state) == (kind, state)
+
+    await until(other, there)
+
+
+async def test_two_apps_on_one_project_see_what_the_other_does(project: Project) -> None:
+    begin(project)
+    async with driven(project, "jobs") as watching, driven(project, "jobs") as acting:
+        await other_sees_the_job(watching, JobKind.FINETUNE, JobState.RUNNING)
+        await acting.press("p")
+        await settled(acting)
+        await other_sees_the_job(watching, JobKind.FINETUNE, JobState.PAUSING)
+        await watching.press("p")
+        await settled(watching)
+        await other_sees_the_job(acting, JobKind.FINETUNE, JobState.RUNNING)
+
+
+async def test_two_apps_on_one_project_see_each_others_decisions(project: Project) -> None:
+    async with driven(project, "review") as watching, driven(project, "review") as acting:
+        seen, done = watching.app.screen, acting.app.screen
+        assert isinstance(seen, ReviewScreen)
+        assert isinstance(done, ReviewScreen)
+        assert seen.desk.opened is not None
+        assert done.desk.opened is not None
+        question = seen.desk.opened.question
+        assert done.desk.opened.question == question
+        before = len(seen.desk.opened.reviews)
+        await acting.press("x")
+        await settled(acting)
+        await until(
+            watching,
+            lambda: seen.desk.opened is not None and len(seen.desk.opened.reviews) == before + 1,
+        )
+        assert seen.desk.opened.question == question, "what one reads does not run away"
+        assert seen.desk.opened.reviews[-1].verdict is Verdict.NONE
+
+
+async def test_escape_leads_home_from_every_screen(project: Project) -> None:
+    for place in ("review", "training-set", "results", "jobs"):
+        async with driven(project, place) as pilot:
+            await pilot.press("escape")
+            await settled(pilot)
+            assert isinstance(pilot.app.screen, HomeScreen), place
+            await pilot.press("j")
+            await settled(pilot)
+            assert isinstance(pilot.app.screen, JobsScreen)

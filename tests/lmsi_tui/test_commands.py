@@ -1,0 +1,160 @@
+"""The one table of commands: names, keys, actions, palette and help agree."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from textual.command import CommandPalette
+
+import lmsi_tui.screens
+from lmsi_tui import commands
+from lmsi_tui.app import LmsiApp
+from lmsi_tui.screens.help import HelpScreen
+from lmsi_tui.screens.jobs import JobsScreen
+from lmsi_tui.screens.welcome import WelcomeScreen
+from tests.lmsi_tui.driving import driven, settled, until
+from tests.projects import scripted_project
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from textual.screen import Screen
+
+FOLDER = Path(lmsi_tui.screens.__path__[0])
+LEAVING = {"escape", "q", "f1"}
+"""Keys by which a screen that lies over others may mean itself instead of the app."""
+
+commands.load_all()
+
+
+def screens() -> Iterator[type[Screen[Any]]]:
+    """Every screen that declares commands."""
+    for file in sorted(FOLDER.glob("*.py")):
+        module = importlib.import_module(f"lmsi_tui.screens.{file.stem}")
+        for one in vars(module).values():
+            named = getattr(one, "NAME", "") in commands.SCREENS
+            if isinstance(one, type) and named and one.__module__ == module.__name__:
+                yield one
+
+
+SCREENS = list(screens())
+ALL = [one for own in (*commands.SCREENS.values(), commands.APP) for one in own]
+
+
+def test_every_screen_that_declares_commands_is_loaded_for_the_table() -> None:
+    declaring = {
+        file.stem
+        for file in FOLDER.glob("*.py")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "declare"
+    }
+    source = ast.parse(Path(commands.__file__).read_text(encoding="utf-8"))
+    (load,) = (
+        node
+        for node in source.body
+        if isinstance(node, ast.FunctionDef) and node.name == "load_all"
+    )
+    loaded = {
+        alias.name
+        for node in ast.walk(load)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert loaded == declaring
+
+
+def test_every_command_has_its_own_name() -> None:
+    assert [name for name, times in Counter(one.id for one in ALL).items() if times > 1] == []
+
+
+def test_every_command_says_what_it_does() -> None:
+    for one in ALL:
+        assert one.help.endswith("."), one.id
+        assert one.title or not one.shown, one.id
+        assert len(one.title) <= 16, one.id
+
+
+@pytest.mark.parametrize("screen", sorted(commands.SCREENS))
+def test_no_key_of_a_screen_means_two_things(screen: str) -> None:
+    owners = Counter(
+        key.strip()
+        for one in commands.commands_of(screen)
+        for key in one.key.split(",")
+        if key.strip() not in LEAVING
+    )
+    assert [key for key, times in owners.items() if times > 1] == []
+
+
+@pytest.mark.parametrize("screen", SCREENS, ids=lambda screen: str(screen.__name__))
+def test_every_command_has_an_action_on_its_screen_or_on_the_app(screen: type[Screen[Any]]) -> None:
+    for one in commands.SCREENS[screen.NAME]:  # type: ignore[attr-defined]
+        action = one.action.partition("(")[0]
+        owner = LmsiApp if action.startswith("app.") else screen
+        assert callable(getattr(owner, f"action_{action.removeprefix('app.')}", None)), one.id
+
+
+def test_every_command_of_the_app_has_an_action() -> None:
+    for one in commands.APP:
+        assert callable(getattr(LmsiApp, f"action_{one.action}", None)), one.id
+
+
+@pytest.mark.parametrize("screen", SCREENS, ids=lambda screen: str(screen.__name__))
+def test_every_screen_explains_itself(screen: type[Screen[Any]]) -> None:
+    assert len(screen.HELP or "") > 40
+
+
+async def test_the_palette_runs_commands_of_the_app_and_of_the_screen(tmp_path: Path) -> None:
+    async with driven(scripted_project(tmp_path)) as pilot:
+        provider = commands.PaletteCommands(pilot.app.screen)
+        found = {one.id: one for one in provider._commands()}
+        assert {"app.jobs", "home.sample"} <= found.keys()
+        await provider._run(found["app.jobs"])
+        await settled(pilot)
+        assert isinstance(pilot.app.screen, JobsScreen)
+        provider = commands.PaletteCommands(pilot.app.screen)
+        names = {one.id for one in provider._commands()}
+        assert "jobs.cancel" in names
+        assert "home.sample" not in names
+
+
+async def test_the_palette_is_opened_and_finds_a_command_by_its_words(tmp_path: Path) -> None:
+    async with driven(scripted_project(tmp_path)) as pilot:
+        await pilot.press("ctrl+p")
+        palette = pilot.app.screen
+        assert isinstance(palette, CommandPalette)
+        await pilot.press(*"alljobs")
+        options = palette.query_one("CommandList")
+        await until(
+            pilot,
+            lambda: any(
+                "All jobs" in str(one.prompt)
+                for one in options.options  # type: ignore[attr-defined]
+            ),
+        )
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, JobsScreen))
+        await settled(pilot)
+
+
+async def test_the_palette_of_the_welcome_screen_offers_nothing_that_needs_a_project() -> None:
+    async with driven(None) as pilot:
+        assert isinstance(pilot.app.screen, WelcomeScreen)
+        names = {one.id for one in commands.PaletteCommands(pilot.app.screen)._commands()}
+        assert {"welcome.demo", "app.quit", "app.theme"} <= names
+        assert not {"app.jobs", "app.home"} & names
+
+
+async def test_the_help_of_a_screen_tells_each_key_once(tmp_path: Path) -> None:
+    async with driven(scripted_project(tmp_path), "jobs") as pilot:
+        await pilot.press("question_mark")
+        screen = pilot.app.screen
+        assert isinstance(screen, HelpScreen)
+        told = [str(cell) for cell in screen._table("jobs").columns[2].cells]
+        assert told == [one.id for one in commands.commands_of("jobs")]
+        await pilot.press("escape")
+        assert isinstance(pilot.app.screen, JobsScreen)

@@ -1,0 +1,250 @@
+"""The whole loop by key presses alone, in a real terminal, on the real demo.
+
+What is asserted is what the store holds: every decision that was pressed and none else, every stage
+done once. Then the app is killed in the middle of a fine-tune, and opened again.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from engine.launch import is_alive
+from engine.project import open_project
+from store import jobs, paths, questions, reviews, votes
+from store.connection import connect
+from store.queue import QueueFilter, Sort, order
+from store.records import JobKind, JobState, Queue, Split, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from engine.project import Project
+    from store.records import Job, Run
+
+TMUX = shutil.which("tmux") or ""
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not TMUX, reason="needs tmux, a real terminal"),
+]
+
+PATIENCE = 600.0
+"""Seconds after which what was waited for is taken not to come; a fine-tune takes minutes."""
+SIZES = ("--pool", "120", "--eval", "40", "--set", "sample.m=16", "--set", "evaluate.k=4")
+SHORT = ("--set", "sample.threshold=0.6", "--set", "finetune.epochs=1", "--set", "distill.epochs=1")
+
+
+class Tmux:
+    """A terminal of 120 by 36 with one program in it, on a server of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self._socket = str(folder / "tmux")
+
+    def _do(self, *words: str) -> str:
+        # The terminal has a size of its own; one that is said in words would be believed before it.
+        environment = {
+            name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")
+        }
+        ran = subprocess.run(
+            [TMUX, "-S", self._socket, "-f", "/dev/null", *words],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=environment,
+        )
+        return ran.stdout
+
+    def start(self, *command: str) -> None:
+        """Run a program in the terminal."""
+        self._do("new-session", "-d", "-x", "120", "-y", "36", "-s", "lmsi", *command)
+
+    @property
+    def screen(self) -> str:
+        """What stands on the terminal."""
+        return self._do("capture-pane", "-p", "-t", "lmsi")
+
+    @property
+    def pid(self) -> int:
+        """Of the program."""
+        return int(self._do("display-message", "-p", "-t", "lmsi", "#{pane_pid}"))
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the program has not ended."""
+        return bool(self._do("list-sessions"))
+
+    def press(self, *keys: str) -> None:
+        """Send keys, by tmux's names."""
+        self._do("send-keys", "-t", "lmsi", *keys)
+
+    def write(self, text: str) -> None:
+        """Send text as it is."""
+        self._do("send-keys", "-t", "lmsi", "-l", text)
+
+    def shows(self, *words: str) -> None:
+        """Wait until all of these stand on the terminal."""
+        until(lambda: all(word in self.screen for word in words), lambda: self.screen)
+
+    def close(self) -> None:
+        """End the server and with it the program."""
+        self._do("kill-server")
+
+
+def until(holds: Callable[[], bool], shown: Callable[[], str] = lambda: "") -> None:
+    """Wait for another process, looking ten times a second."""
+    end = time.monotonic() + PATIENCE
+    look = threading.Event()
+    while not holds():
+        assert time.monotonic() < end, shown()
+        look.wait(0.1)
+
+
+@pytest.fixture
+def terminal(tmp_path: Path) -> Iterator[Tmux]:
+    made = Tmux(tmp_path)
+    yield made
+    made.close()
+
+
+def start_demo(terminal: Tmux, folder: Path) -> Project:
+    terminal.start(sys.executable, "-m", "lmsi_tui", "demo", str(folder), *SIZES, *SHORT)
+    terminal.shows("Questions", "Sample", "Distil")
+    return open_project(folder)
+
+
+def do_stage(terminal: Tmux, project: Project, key: str, kind: JobKind) -> Job:
+    """Press the stage's key, see its plan, start it, and wait until it is done."""
+    known = {job.id for job in all_jobs(project)}
+    terminal.press(key)
+    terminal.shows("plan", "Enter starts")
+    terminal.press("Enter")
+    until(lambda: ended(project, known) is not None, lambda: terminal.screen)
+    job = ended(project, known)
+    assert job is not None
+    assert (job.kind, job.state) == (kind, JobState.DONE), job.error
+    return job
+
+
+def all_jobs(project: Project) -> list[Job]:
+    with connect(project.database, read_only=True) as conn:
+        return jobs.all_of(conn)
+
+
+def ended(project: Project, known: set[int]) -> Job | None:
+    done = (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
+    for job in all_jobs(project):
+        if job.id not in known and job.state in done:
+            return job
+    return None
+
+
+def pool_run(project: Project) -> Run:
+    with connect(project.database, read_only=True) as conn:
+        (run,) = [run for run in paths.runs(conn) if run.split is Split.POOL]
+    return run
+
+
+def reviewed(project: Project) -> list[tuple[Queue, Verdict, int, str | None]]:
+    with connect(project.database, read_only=True) as conn:
+        return [
+            (one.queue, one.verdict, one.question_id, one.answer)
+            for one in reviews.history(conn, pool_run(project).id)
+        ]
+
+
+def test_the_loop_by_key_presses_alone(terminal: Tmux, tmp_path: Path) -> None:
+    project = start_demo(terminal, tmp_path / "demo")
+    do_stage(terminal, project, "s", JobKind.SAMPLE)
+    expected = review_five(terminal, project)
+    assert reviewed(project) == expected
+
+    terminal.press("Escape")
+    terminal.shows("Questions", "Distil")
+    do_stage(terminal, project, "c", JobKind.CURATE)
+    do_stage(terminal, project, "f", JobKind.FINETUNE)
+    do_stage(terminal, project, "e", JobKind.EVALUATE)
+    do_stage(terminal, project, "d", JobKind.DISTILL)
+    do_stage(terminal, project, "e", JobKind.EVALUATE)
+    terminal.press("q")
+    until(lambda: not terminal.is_running, lambda: terminal.screen)
+
+    asked = [job.kind for job in all_jobs(project)]
+    assert asked == ["sample", "curate", "finetune", "evaluate", "distill", "evaluate"]
+    assert reviewed(project) == expected
+
+
+def review_five(terminal: Tmux, project: Project) -> list[tuple[Queue, Verdict, int, str | None]]:
+    """Accept a majority, pick another answer, type one, skip one, and take the skip back."""
+    run = pool_run(project)
+    with connect(project.database, read_only=True) as conn:
+        doubtful = list(order(conn, run.id, QueueFilter(), Sort.MARGIN))
+        votes_of = {one.question_id: one for one in votes.for_run(conn, run.id)}
+        texts = {one.id: one.text for one in questions.by_split(conn, Split.POOL)}
+    assert len(doubtful) >= 6, "the demo leaves some questions doubtful"
+    has_majority = [id_ for id_ in doubtful if votes_of[id_].winner is not None]
+    accepted = has_majority[0]
+
+    def sees(id_: int) -> None:
+        terminal.shows(" ".join(texts[id_].split()[:5]))
+
+    terminal.press("r")
+    sees(doubtful[0])
+    for id_ in doubtful[1 : doubtful.index(accepted) + 1]:
+        terminal.press("n")
+        sees(id_)
+    terminal.press("a")
+    left = [id_ for id_ in doubtful if id_ != accepted]
+    at = doubtful.index(accepted)
+    other, typed, skipped = left[at], left[at + 1], left[at + 2]
+    sees(other)
+    terminal.press("2")
+    sees(typed)
+    terminal.press("t")
+    terminal.shows("type")
+    terminal.write("1234")
+    terminal.press("Enter")
+    sees(skipped)
+    terminal.press("Space")
+    sees(left[at + 3])
+    terminal.press("u")
+    sees(skipped)
+    until(lambda: len(reviewed(project)) == 5, lambda: terminal.screen)
+    return [
+        (Queue.TRIAGE, Verdict.MAJORITY, accepted, None),
+        (Queue.TRIAGE, Verdict.ANSWER, other, votes_of[other].tally[1][0]),
+        (Queue.TRIAGE, Verdict.TYPED, typed, "1234"),
+        (Queue.TRIAGE, Verdict.SKIP, skipped, None),
+        (Queue.TRIAGE, Verdict.UNDO, skipped, None),
+    ]
+
+
+def test_an_app_that_was_killed_finds_its_fine_tune_running(terminal: Tmux, tmp_path: Path) -> None:
+    project = start_demo(terminal, tmp_path / "demo")
+    do_stage(terminal, project, "s", JobKind.SAMPLE)
+    do_stage(terminal, project, "c", JobKind.CURATE)
+    terminal.press("F")
+    until(lambda: all_jobs(project)[-1].done > 0, lambda: terminal.screen)
+
+    os.kill(terminal.pid, signal.SIGKILL)
+    until(lambda: not terminal.is_running)
+    job = all_jobs(project)[-1]
+    assert job.state is JobState.RUNNING
+    assert job.pid is not None
+    assert job.started_ticks is not None
+    assert is_alive(job.pid, job.started_ticks), "the worker outlives the app"
+
+    terminal.start(sys.executable, "-m", "lmsi_tui", str(project.folder))
+    terminal.shows("finetune", "running")
+    until(lambda: all_jobs(project)[-1].state is JobState.DONE, lambda: terminal.screen)
+    assert len([one for one in all_jobs(project) if one.kind is JobKind.FINETUNE]) == 1
+    terminal.press("q")
+    until(lambda: not terminal.is_running, lambda: terminal.screen)

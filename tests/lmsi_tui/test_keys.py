@@ -1,0 +1,81 @@
+"""Keys of a person's own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from lmsi_tui import commands
+from lmsi_tui.config import config_path
+from lmsi_tui.keys import keymap_of, wrong_keys
+from lmsi_tui.screens.help import HelpScreen
+from lmsi_tui.screens.jobs import JobsScreen
+from tests.lmsi_tui.driving import driven, notices, settled, until
+from tests.projects import scripted_project
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+commands.load_all()
+
+
+def test_keys_are_written_as_a_person_would() -> None:
+    assert keymap_of({"a": "?", "b": " F , enter", "c": "ctrl+T", "d": "/"}) == {
+        "a": "question_mark",
+        "b": "F,enter",
+        "c": "ctrl+t",
+        "d": "slash",
+    }
+
+
+@pytest.mark.parametrize("key", ["a", "F", "?", "/", "f5", "ctrl+x", "shift+tab", "space", "comma"])
+def test_keys_that_there_are_raise_no_complaint(key: str) -> None:
+    assert [one for one in wrong_keys({"app.theme": key}) if "no key" in one] == []
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        ({"app.fly": "z"}, "no command 'app.fly'"),
+        ({"app.jobs": "frog"}, "'frog' is no key"),
+        ({"app.jobs": ","}, "app.jobs has no key"),
+        ({"app.jobs": "q"}, "'q' would be app.jobs and app.quit"),
+        ({"jobs.cancel": "p"}, "'p' would be jobs.pause and jobs.cancel"),
+    ],
+)
+def test_what_is_wrong_with_keys_is_told_in_one_sentence(keys: dict[str, str], says: str) -> None:
+    (sentence,) = wrong_keys(keys)
+    assert says in sentence
+    assert sentence.endswith(".")
+
+
+def test_keys_that_change_places_do_not_clash() -> None:
+    assert wrong_keys({"jobs.pause": "k", "jobs.cancel": "p"}) == []
+
+
+async def test_another_key_works_and_the_old_one_does_not(tmp_path: Path) -> None:
+    config_path().parent.mkdir(parents=True)
+    config_path().write_text('[keys]\n"app.jobs" = "J, f6"\n')
+    async with driven(scripted_project(tmp_path)) as pilot:
+        home = pilot.app.screen
+        await pilot.press("j")
+        await settled(pilot)
+        assert pilot.app.screen is home
+        await pilot.press("J")
+        await settled(pilot)
+        assert isinstance(pilot.app.screen, JobsScreen)
+        await pilot.press("question_mark")
+        assert isinstance(pilot.app.screen, HelpScreen)
+        table = pilot.app.screen._table("jobs")
+        cells = zip(table.columns[2].cells, table.columns[0].cells, strict=True)
+        told = {str(name): str(key) for name, key in cells}
+        assert told["app.jobs"] == "J f6"
+
+
+async def test_wrong_keys_are_told_and_the_app_goes_on(tmp_path: Path) -> None:
+    config_path().parent.mkdir(parents=True)
+    config_path().write_text('[keys]\n"app.fly" = "z"\n"app.jobs" = "q"\n')
+    async with driven(scripted_project(tmp_path)) as pilot:
+        await until(pilot, lambda: len([one for one in notices(pilot) if "[keys]" in one]) == 2)
+        assert pilot.app.is_running
