@@ -44,8 +44,9 @@ bench: $(INSTALLED) ## Measure what the README claims: three seeds, about two ho
 pebbles: $(INSTALLED) ## Make the embedded models again from nothing (a quarter of an hour)
 	$(BIN)/python -m engine.demo.make_pebbles
 
-screenshots: $(INSTALLED) ## Draw the pictures in screenshots/ from the real program
+screenshots: $(INSTALLED) ## Draw screenshots/ and the key tables of docs/app.md from the real program
 	$(BIN)/python -m screenshots.make_screenshots
+	$(BIN)/python -m screenshots.make_keys
 
 clean: ## Remove .venv and caches
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from engine.answers import canonical, equal, merge_equal, read
 from engine.canonical import INFERENCES, LETTERS
 from engine.curation import Ruling, found_wrong, ruling_of
+from engine.prompts import question_text
 from store import paths, questions, reviews, votes
 from store.records import (
     Abstention,
@@ -57,6 +58,12 @@ class OpenQuestion:
     """The standing ones, oldest first."""
     unread: bool = False
     """Whether some paths are in no group yet: their formulas must be compared (`merge`)."""
+
+    @property
+    def text(self) -> str:
+        """The question with its options and passage, as text alone."""
+        one = self.question
+        return question_text(one.answer_type, one.text, one.options, one.passage)
 
     @property
     def ruling(self) -> Ruling:

@@ -318,10 +318,17 @@ class LmsiApp(App[None]):
 
     def on_text_opened(self, message: TextOpened) -> None:
         """Give the terminal to the person's pager or editor until it ends."""
+        failure: Exception | None = None
         try:
             with self.suspend():
-                read_elsewhere(printable(message.text))
-        except (LmsiError, SuspendNotSupported) as failure:
+                # Caught in here: what leaves this block leaves the terminal lent out for ever.
+                try:
+                    read_elsewhere(printable(message.text))
+                except LmsiError as told:
+                    failure = told
+        except SuspendNotSupported:
+            failure = WorkFailed("This terminal cannot be lent to another program.")
+        if failure is not None:
             self.notify(printable(str(failure)), severity="error", timeout=12, markup=False)
         self.refresh()
 

@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from engine import runs
 from engine.project import Engine
-from engine.yields import saved_share
 from lmsi_tui.format import percent
 from store import evaluations, examples, models, paths, questions, reviews, votes
 from store.errors import BadInput
@@ -149,6 +147,8 @@ def read_pool(conn: sqlite3.Connection, project: Project) -> Pool:
 
 def pool_run(conn: sqlite3.Connection, project: Project) -> Run | None:
     """The pool's run at the settings; where it was not begun, the newest one of the pool."""
+    from engine import runs  # a tenth of a second that the first paint does not wait for
+
     teacher = models.by_name(conn, project.settings.model.teacher)
     if teacher is not None:
         sample = project.settings.sample
@@ -262,6 +262,8 @@ def _questions(known: _Known) -> Line:
 
 
 def _sample(known: _Known) -> Line:
+    from engine.yields import saved_share
+
     drawn = sum(one.drawn * one.votes for one in known.alike)
     pool, settled = known.counts[Split.POOL], known.settled
     if not known.alike:

@@ -9,11 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from engine import statistics
-from engine.evaluation import methods_of
 from engine.launch import is_alive
 from engine.progress import MEASURING, SAMPLING, TRAINING
-from engine.yields import curve, histogram, saved_share
 from lmsi_tui.flow import Flow, Pool, read_flow, read_pool
 from lmsi_tui.series import Series, grown
 from lmsi_tui.widgets.evaluation_pane import Accuracy, EvaluationSnapshot
@@ -129,6 +126,8 @@ def sampling(
     conn: sqlite3.Connection, pool: Pool, job: Job | None, series: Series
 ) -> SamplingSnapshot | None:
     """The pool's run; None before the first."""
+    from engine.yields import curve, histogram, saved_share
+
     run, alike = pool.run, pool.alike
     if run is None:
         return None
@@ -159,7 +158,9 @@ def training(project: Project, job: Job, doing: JobKind, series: Series) -> Trai
     at_work = job.state in AT_WORK
     is_training = job.message.startswith(TRAINING)
     pace = series.seconds_per_step
-    step, steps = (job.done, job.total) if is_training or job.total else (0, 0)
+    step, steps = job.done, job.total
+    if not steps and (loss := series.points.get("loss")):
+        step = steps = int(loss[-1][0])  # what comes after the last step has no count of its own
     return TrainingSnapshot(
         title=job.message,
         step=step,
@@ -196,9 +197,8 @@ def evaluation(conn: sqlite3.Connection, job: Job, series: Series) -> Evaluation
     running = _so_far(conn, run, known) if run is not None else ()
     each = run.m if run is not None else 1
     return EvaluationSnapshot(
-        title=job.message if job.state is not JobState.DONE else "",
         done=job.done,
-        total=job.total,
+        total=job.total if job.state is not JobState.DONE else 0,
         paths_per_second=rate,
         seconds_left=(job.total - job.done) * each / rate if rate else None,
         rows=_rows(conn, known, running),
@@ -230,6 +230,8 @@ def _so_far(conn: sqlite3.Connection, run: Run, known: list[Model]) -> tuple[Acc
     if any(one.answer_type is AnswerType.MATH for one in asked.values()):
         return ()
     from engine.answers import equal
+    from engine.evaluation import methods_of
+    from engine.statistics import wilson
 
     name = next(model.name for model in known if model.id == run.model_id)
     answered = paths.answers_by_question(conn, run.id, gold)
@@ -248,7 +250,7 @@ def _so_far(conn: sqlite3.Connection, run: Run, known: list[Model]) -> tuple[Acc
             and any(equal(asked[id_].answer_type, answer, one) for one in gold[id_])
             for id_, answer in answers.items()
         )
-        low, high = statistics.wilson(right, len(answers))
+        low, high = wilson(right, len(answers))
         way = _way(run.split, method, run.m)
         found.append(Accuracy(name, way, len(answers), right, low, high, so_far=True))
     return tuple(found)

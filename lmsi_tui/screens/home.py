@@ -144,7 +144,7 @@ class HomeScreen(LmsiScreen):
                 yield SamplingPane()
                 yield TrainingPane()
                 yield EvaluationPane()
-        yield Footer()
+        yield Footer(compact=True)
 
     def on_mount(self) -> None:
         """Listen, and look now and then whether a worker that is silent has died."""
@@ -156,6 +156,10 @@ class HomeScreen(LmsiScreen):
         job = self.home.job if self.home else None
         if self.is_current and job is not None and job.state in AT_WORK:
             self.reload()
+
+    def on_resize(self) -> None:
+        """The palette has no place in the footer of a small terminal; its key works there, too."""
+        self.query_one(Footer).show_command_palette = self.size.width >= 100
 
     # Reading and showing.
 

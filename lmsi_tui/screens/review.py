@@ -10,17 +10,18 @@ from textual.containers import Horizontal
 from textual.message import Message
 from textual.widgets import Footer, Static
 
-from engine.prompts import question_text
 from engine.reviewing import open_question
 from lmsi_tui import review_words as words
-from lmsi_tui.commands import Command, declare
+from lmsi_tui.commands import declare
 from lmsi_tui.messages import TextCopied, TextOpened
 from lmsi_tui.review_desk import Desk
+from lmsi_tui.review_memory import recall, remember
 from lmsi_tui.review_queue import ReviewQueue, Wanted, read_queue
+from lmsi_tui.screens.review_commands import COMMANDS
 from lmsi_tui.screens.screen import LmsiScreen
 from lmsi_tui.text import content, printable
 from lmsi_tui.widgets.question_table import QuestionTable
-from lmsi_tui.widgets.review_case import Case, ReviewCase
+from lmsi_tui.widgets.review_case import ReviewCase, case_of
 from store import queue
 from store.errors import LmsiError
 from store.records import Queue, Verdict
@@ -29,11 +30,11 @@ if TYPE_CHECKING:
     from textual.app import ComposeResult
     from textual.timer import Timer
 
+    from engine.project import Project
     from engine.reviewing import OpenQuestion
 
 ORDER_AGAIN = 5.0
 """Least seconds between two readings of a queue that a running job makes longer."""
-ANSWER_HELP = "The answer with this number is right; in an audit, the option."
 _TRIAGE_ONLY = frozenset({"majority", "same", "find", "list"})
 """Actions that an audit does not have: its sample is not chosen, and its vote is not seen."""
 
@@ -56,55 +57,7 @@ before you see what the vote said: only this tells how often the vote is right."
         (100, "-normal"),
         (150, "-wide"),
     ]
-    BINDINGS: ClassVar = declare(
-        NAME,
-        Command("review.answer-1", "1", "answer(0)", "is right", ANSWER_HELP, display="1-9"),
-        *(
-            Command(
-                f"review.answer-{key}", str(key), f"answer({key - 1})", "", ANSWER_HELP, shown=False
-            )
-            for key in range(2, 10)
-        ),
-        Command("review.majority", "a", "majority", "majority", "The majority is right."),
-        Command("review.none", "x", "none", "none", "No answer is right: leave the question out."),
-        Command("review.type", "t", "type", "type", "Type the right answer."),
-        Command("review.same", "m", "same", "same", "Two answers are the same answer."),
-        Command("review.skip", "space", "skip", "skip", "Leave it as the vote left it."),
-        Command("review.undo", "u", "undo", "undo", "Take back the last decision."),
-        Command(
-            "review.this",
-            "enter",
-            "this",
-            "this",
-            "The answer in the chosen pane is right; after an audit: go on.",
-            shown=False,
-        ),
-        Command("review.path", "tab", "path(1)", "path", "The next path of this answer."),
-        Command(
-            "review.path-back",
-            "shift+tab",
-            "path(-1)",
-            "path back",
-            "The path before it.",
-            shown=False,
-        ),
-        Command("review.group", "g", "group", "group", "Another answer's paths in this pane."),
-        Command(
-            "review.left", "left", "pane('left')", "left", "Choose the left pane.", shown=False
-        ),
-        Command(
-            "review.right", "right", "pane('right')", "right", "Choose the right pane.", shown=False
-        ),
-        Command("review.next", "n", "go(1)", "next", "The next question, undecided.", shown=False),
-        Command("review.previous", "p", "go(-1)", "back", "The question before.", shown=False),
-        Command("review.find", "slash", "find", "find", "Filter and sort the queue."),
-        Command("review.list", "l", "list", "list", "The queue as a list."),
-        Command("review.audit", "b", "audit", "audit", "Blind audit, and back to triage."),
-        Command("review.copy", "y", "copy", "copy", "Copy the path.", shown=False),
-        Command(
-            "review.open", "o", "open", "open", "Read question and path in your pager.", shown=False
-        ),
-    )
+    BINDINGS: ClassVar = declare(NAME, *COMMANDS)
 
     @dataclass
     class QueueRead(Message):
@@ -135,8 +88,11 @@ before you see what the vote said: only this tells how often the vote is right."
         super().__init__()
         self.wanted = Wanted()
         self.desk = Desk()
+        self._project: Project | None = None
         self._goals: dict[Queue, int] = {}
         """The question to go on with in each queue."""
+        self._recalled: int | None = None
+        """The question at which another session ended."""
         self._read_at: float | None = None
         self._waiting: Timer | None = None
 
@@ -156,10 +112,26 @@ before you see what the vote said: only this tells how often the vote is right."
         super().on_mount()
         self.add_class("-empty")
 
+    def on_screen_suspend(self) -> None:
+        """Remember where one was."""
+        self._remember()
+
+    def on_unmount(self) -> None:
+        """Remember where one was."""
+        self._remember()
+
+    def _remember(self) -> None:
+        if self.desk.queue is not None:
+            opened = self.desk.opened
+            remember(self.lmsi.project.folder, self.wanted, opened.question.id if opened else None)
+
     # Reading.
 
     def on_screen_resume(self) -> None:
-        """Read the queue again: the settings may name another run now."""
+        """Read the queue again: the settings may name another run now, or it is another project."""
+        if self._project is not self.lmsi.project:
+            self._project, self.desk = self.lmsi.project, Desk()
+            self.wanted, self._recalled = recall(self._project.folder)
         self._read_queue()
 
     def reload(self) -> None:
@@ -205,7 +177,9 @@ before you see what the vote said: only this tells how often the vote is right."
             goal = self._goals.pop(found.wanted.queue, None)
             desk.opened = None
             if goal is None or not desk.open(self.conn, goal, now):
-                desk.advance(self.conn, -1, now)
+                before_it = found.place_of(self._recalled)
+                desk.advance(self.conn, -1 if before_it is None else before_it - 1, now)
+            self._recalled = None
             self.refresh_bindings()
         elif desk.opened is None:
             desk.advance(self.conn, -1, now)
@@ -225,7 +199,7 @@ before you see what the vote said: only this tells how often the vote is right."
         if found is None or opened is None:
             empty.update(words.empty_words(found) if found else words.NOT_SAMPLED)
         else:
-            case.case = _case_of(desk, found, opened)
+            case.case = case_of(desk)
             self.query_one(QuestionTable).move_to(opened.question.id)
             if opened.unread:
                 run_id, id_ = found.run.id, opened.question.id
@@ -515,28 +489,12 @@ before you see what the vote said: only this tells how often the vote is right."
         if path is not None:
             self.post_message(TextCopied(path.text, "the path"))
         else:
-            self.post_message(TextCopied(_question_text(opened), "the question"))
+            self.post_message(TextCopied(opened.text, "the question"))
 
     def action_open(self) -> None:
         """Read the question with its path in the pager."""
         if (opened := self.desk.opened) is None:
             return
         path = self.query_one(ReviewCase).path
-        text = _question_text(opened)
+        text = opened.text
         self.post_message(TextOpened(f"{text}\n\n{path.text}" if path is not None else text))
-
-
-def _case_of(desk: Desk, found: ReviewQueue, opened: OpenQuestion) -> Case:
-    if not desk.auditing:
-        return Case(opened, words.standing_words(opened, found.run.threshold), right=desk.right)
-    audit = desk.audit
-    if audit is None:
-        return Case(opened, words.audit_words(opened), blind=True, numbered=bool(opened.choices))
-    if opened.question.id not in found.judged:
-        return Case(opened, content("comparing the answers…"))
-    return Case(opened, words.judged_words(opened, audit, found.judged[opened.question.id]))
-
-
-def _question_text(opened: OpenQuestion) -> str:
-    one = opened.question
-    return question_text(one.answer_type, one.text, one.options, one.passage)

@@ -41,10 +41,9 @@ class Accuracy:
 class EvaluationSnapshot:
     """What is shown of a measurement."""
 
-    title: str
-    """What it does, as the job says it; empty when nothing runs."""
     done: int
     total: int
+    """Questions of the run that is drawn; 0 when everything is measured."""
     paths_per_second: float | None = None
     seconds_left: float | None = None
     rows: tuple[Accuracy, ...] = ()
@@ -59,8 +58,8 @@ class EvaluationPane(Picture[EvaluationSnapshot]):
         """Progress, then each way of asking with its models as intervals on one scale."""
         one = snapshot
         lines: list[Content] = []
-        if one.title:
-            lines += [Content.styled(snippet(one.title, width), "bold"), _progress(one, width)]
+        if one.total:
+            lines.append(_progress(one, width))
             if one.paths_per_second is not None:
                 lines += in_rows([f"{one.paths_per_second:.1f} paths/s"], width)
             lines.append(Content(""))
@@ -90,7 +89,7 @@ def _progress(one: EvaluationSnapshot, width: int) -> Content:
     left = f"  ETA {duration(one.seconds_left)}" if one.seconds_left is not None else ""
     bar = min(40, width - len(counts) - len(share) - len(left))
     return Content.assemble(
-        counts,
+        (counts, "bold"),
         progress_bar(one.done, one.total, bar) if bar >= 4 else "",
         share,
         (left, "$accent"),
@@ -102,7 +101,8 @@ def _so_far(row: Accuracy) -> str:
 
 
 def _row(row: Accuracy, names: int, scale: int) -> Content:
-    numbers = f" {percent(row.share):>5}  {percent(row.low):>5} to {percent(row.high):<5}"
+    interval = f"{percent(row.low)}–{percent(row.high)}"
+    numbers = f" {percent(row.share):>5}  {interval:<10}"
     style = "$accent" if row.so_far else "$primary"
     return Content.assemble(
         f"{snippet(row.model, names):<{names}}",

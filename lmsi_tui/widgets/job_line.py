@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from lmsi_tui.live import Home
     from store.records import Job
 
+WHOLE_LOOP = (
+    "The model answers each question many times and the answers vote. What agrees becomes a "
+    "training set, the model learns from it, and a smaller one learns from the larger. You may "
+    "look at every step on the way; {} does them all, one after the other."
+)
 SILENT_SECONDS = 20.0
 """Without a sign of life for so long, a worker is told to be silent; it writes four a second."""
 
@@ -79,7 +84,8 @@ def said_of(home: Home, now: float, key: Callable[[str], str]) -> JobSaid:
     job, advice = home.job, home.flow.advice
     then = f"Press {key(advice.command)} to {advice.words}." if advice.command else advice.words
     if job is None:
-        return JobSaid("Nothing has run yet", "$text-muted", "", False, then)
+        word = WHOLE_LOOP.format(key("home.go"))
+        return JobSaid("Nothing has run yet", "$text-muted", word, False, then)
     state = f"{SIGNS[job.state]} job {job.id} · {title(job.kind)} · {job.state}"
     if home.waiting:
         state += f" · {home.waiting} waiting"

@@ -89,7 +89,9 @@ def _between(low: int, high: int) -> str:
 def _paths(least: int, most: int) -> str:
     if most == 0:
         return "none to draw: everything is stored"
-    return f"{_between(least, most)} to draw"
+    if least == most:
+        return f"{least:,} to draw"
+    return f"at least {least:,}, at most {most:,} to draw"
 
 
 def _memory(plan: Plan) -> tuple[str, str]:

@@ -11,8 +11,8 @@ from textual.widgets import Static
 
 from engine.reviewing import Group
 from engine.steps import first_difference, split_steps
-from lmsi_tui.review_words import ABSTAINED, answer_words, asked_words
-from lmsi_tui.text import snippet
+from lmsi_tui import review_words as words
+from lmsi_tui.text import content, snippet
 from lmsi_tui.widgets.path_group import PathGroup, PathShown
 from lmsi_tui.widgets.vote_bar import VoteBar, Votes
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from textual.content import Content
 
     from engine.reviewing import OpenQuestion
+    from lmsi_tui.review_desk import Desk
     from store.records import Path
 
 SIDES = ("left", "right")
@@ -100,7 +101,7 @@ class ReviewCase(Vertical):
             self.set_class(case.blind, "-blind")
             self.query_one("#said", Static).update(case.said)
             if not same or before is None or before.numbered != case.numbered:
-                asked = asked_words(case.opened, numbered=case.numbered)
+                asked = words.asked_words(case.opened, numbered=case.numbered)
                 self.query_one("#question", Static).update(asked)
                 self.query_one("#asked").scroll_home(animate=False)
             if case.blind:
@@ -118,11 +119,11 @@ class ReviewCase(Vertical):
         opened = case.opened
         self.query_one(VoteBar).votes = Votes(
             answers=tuple(
-                (answer_words(opened.question, group.answer), group.count)
+                (words.answer_words(opened.question, group.answer), group.count)
                 for group in opened.groups
             ),
             m=opened.vote.m,
-            abstained=tuple((ABSTAINED[reason], count) for reason, count in opened.abstained),
+            abstained=tuple((words.ABSTAINED[reason], count) for reason, count in opened.abstained),
             missing=opened.vote.m - opened.vote.drawn,
             seen=tuple(place for place in self._panes if place is not None),
             right=case.right,
@@ -156,7 +157,7 @@ class ReviewCase(Vertical):
             note = "comparing formulas…" if case.opened.unread else "its paths are not stored"
         return PathShown(
             key="∅" if silent else str(place + 1) if place < 9 else "enter",
-            answer=answer_words(case.opened.question, group.answer),
+            answer=words.answer_words(case.opened.question, group.answer),
             count=group.count,
             place=self._at.get(place, 0) % len(group.paths) + 1 if group.paths else 0,
             of=len(group.paths),
@@ -223,3 +224,18 @@ class ReviewCase(Vertical):
         """Show the paths of the answer that was clicked."""
         message.stop()
         self.show_group(message.place)
+
+
+def case_of(desk: Desk) -> Case:
+    """The question on top of the desk: blind where it is an audit that is not judged."""
+    found, opened = desk.queue, desk.opened
+    assert found is not None
+    assert opened is not None
+    if not desk.auditing:
+        return Case(opened, words.standing_words(opened, found.run.threshold), right=desk.right)
+    audit = desk.audit
+    if audit is None:
+        return Case(opened, words.audit_words(opened), blind=True, numbered=bool(opened.choices))
+    if opened.question.id not in found.judged:
+        return Case(opened, content("comparing the answers…"))
+    return Case(opened, words.judged_words(opened, audit, found.judged[opened.question.id]))

@@ -74,6 +74,14 @@ def cut_weights(folder: Path) -> None:
     )
 
 
+def broken_config(folder: Path) -> None:
+    cut_weights(folder)
+    header = b"{}"
+    weights = len(header).to_bytes(8, "little") + header
+    (folder / "m" / "model.safetensors").write_bytes(weights)
+    (folder / "m" / "config.json").write_text("{oops")
+
+
 def cut_gguf(folder: Path) -> None:
     from gguf import GGUFWriter
     from numpy import zeros
@@ -180,6 +188,19 @@ CASES = (
         file("q.jsonl", NUMBERS),
         "import {t}/q.jsonl --task poetry --project {p}",
         ("poetry", "gsm8k"),
+    ),
+    Case(
+        "a task that cannot be guessed",
+        file("q.txt", "Why is the sky blue?\n"),
+        "import {t}/q.txt --project {p}",
+        ("q.txt", "--task", "gsm8k"),
+    ),
+    Case("a preview of no model", nothing, "init {t}/n --model {t}/none --preview", ("none",)),
+    Case(
+        "a configuration that is no JSON",
+        broken_config,
+        "init {t}/n --model {t}/m --preview",
+        ("config.json",),
     ),
     Case(
         "field without a column",

@@ -6,17 +6,20 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
 import pytest
 
-from lmsi_tui.cli import run
+from engine.demo.project import MODELS
+from lmsi_tui.cli import build_parser, run
 from store import jobs, paths, questions
 from store.connection import connect
 from store.records import JobKind, JobState, Split
 from tests.projects import command, last_job, scripted_project
 
 if TYPE_CHECKING:
+    import argparse
     from pathlib import Path
 
     from engine.project import Project
@@ -229,3 +232,94 @@ def test_output_may_be_cut_off_by_its_reader(tmp_path: Path) -> None:
     )
     os.close(write)
     assert "Traceback" not in done.stderr
+
+
+def subcommands() -> list[argparse.ArgumentParser]:
+    (group,) = [one for one in build_parser()._actions if isinstance(one.choices, dict)]
+    assert isinstance(group.choices, dict)
+    return list(group.choices.values())
+
+
+def test_every_command_names_a_function_that_there_is() -> None:
+    for one in subcommands():
+        assert callable(resolve_name(one.get_default("command"))), one.prog
+
+
+def test_a_word_that_is_neither_a_command_nor_a_folder_is_told_as_both(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run([str(tmp_path / "smaple")])
+    assert ended.value.code == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "smaple' is neither a folder with a project nor a command" in said
+    assert "sample" in said
+
+
+def test_a_file_is_no_folder_with_a_project(tmp_path: Path) -> None:
+    (tmp_path / "q.jsonl").touch()
+    done = command(tmp_path / "q.jsonl")
+    assert done.returncode == 2
+    assert "neither a folder" in done.stderr.splitlines()[-1]
+
+
+def test_a_preview_of_models_writes_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "p"
+    models = ["--model", MODELS / "pebble-l", "--student", MODELS / "pebble-m"]
+    done = command("init", folder, *models, "--preview", "--json")
+    events = lines(done.stdout)
+    assert [one["name"] for one in events] == ["pebble-l/base", "pebble-m/base"]
+    assert events[1]["same_tokenizer"] is True
+    assert events[0]["trainable"] is True
+    told = command("init", folder, *models, "--preview").stdout
+    assert "pebble-m/base: Hugging Face folder, llama, 146,880 parameters." in told
+    assert not folder.exists()
+
+
+def test_a_preview_of_questions_needs_no_project_and_guesses_the_task(tmp_path: Path) -> None:
+    file = tmp_path / "sums.jsonl"
+    rows = [{"question": f"What is {n} + 1?", "answer": str(n + 1)} for n in range(5)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in [*rows, {"question": ""}]))
+    (event,) = lines(command("import", file, "--preview", "--json", cwd=tmp_path).stdout)
+    assert (event["task"], event["guessed"], event["read"]) == ("number", True, 5)
+    assert event["left_out"] == [[6, "it has no question"]]
+    first = event["first"]
+    assert isinstance(first, list)
+    assert [one["text"] for one in first] == [row["question"] for row in rows[:3]]
+    told = command("import", file, "--preview", cwd=tmp_path).stdout
+    assert "Guessed from the file: --task number." in told
+    assert "What is 0 + 1?" in told
+
+
+def test_an_import_without_a_task_guesses_it_and_says_so(tmp_path: Path) -> None:
+    project = scripted_project(tmp_path / "p", pool=0)
+    file = tmp_path / "sums.jsonl"
+    file.write_text('{"question": "What is 1 + 1?", "answer": "2"}\n')
+    done = command("import", file, "--project", project.folder)
+    assert done.returncode == 0, done.stderr
+    assert "Guessed from the file: --task number." in done.stdout
+    with connect(project.database, read_only=True) as conn:
+        assert [one.task for one in questions.by_split(conn, Split.POOL)] == ["number"]
+
+
+def test_the_demo_can_be_made_without_running_anything(tmp_path: Path) -> None:
+    done = command("demo", tmp_path / "d", "--pool", 8, "--eval", 4, "--only-make", "--json")
+    assert lines(done.stdout) == [{"event": "made", "project": str(tmp_path / "d")}]
+    with connect(tmp_path / "d" / "lmsi.db", read_only=True) as conn:
+        assert len(questions.by_split(conn, Split.POOL)) == 8
+        assert jobs.all_of(conn) == []
+
+
+LAZY = {"rich.progress", "tomlkit", "psutil", "engine.importing", "engine.demo", "numpy"}
+
+
+def test_the_app_opens_without_what_only_other_commands_need(tmp_path: Path) -> None:
+    script = (
+        "import sys, lmsi_tui.cli, lmsi_tui.launching, lmsi_tui.app\n"
+        "lmsi_tui.cli.build_parser()\n"
+        "print(*sys.modules)"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert LAZY & set(ran.stdout.split()) == set()

@@ -344,6 +344,17 @@ async def test_a_training_shows_its_pane(project: Project) -> None:
         assert len(pane.snapshot.loss) == 81 if pane.snapshot else False
 
 
+async def test_a_training_that_is_done_is_whole(project: Project) -> None:
+    job = begin(project, JobKind.FINETUNE)
+    with connect(project.database) as conn, transaction(conn):
+        learn(conn, job, 120, 120, 1.4, 0.4)
+        jobs.progress(conn, job.id, 0, 0, "writing the GGUF and comparing it")
+    async with driven(project, now=NOW) as pilot:
+        shown = home(pilot).query_one(TrainingPane).snapshot
+        assert shown is not None
+        assert (shown.step, shown.steps, shown.seconds_left) == (120, 120, None)
+
+
 async def test_a_measurement_shows_what_is_right_so_far(project: Project) -> None:
     message = f"measuring {TEACHER}/lmsi on eval: few-shot-cot, 8 paths"
     begin(project, JobKind.EVALUATE, message, 30, 60)
@@ -359,7 +370,8 @@ async def test_a_measurement_shows_what_is_right_so_far(project: Project) -> Non
         assert pane.display
         shown = pane.snapshot
         assert shown is not None
-        assert shown.title == message
+        assert (shown.done, shown.total) == (30, 60)
+        assert message in said(pilot)
         running_rows = [row for row in shown.rows if row.so_far]
         assert [row.model for row in running_rows] == [f"{TEACHER}/lmsi"] * 2
         assert {row.n for row in running_rows} == {60}

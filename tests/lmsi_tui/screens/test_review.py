@@ -80,10 +80,16 @@ def toasts(pilot: Pilot[None]) -> str:
     return " ".join(one.message for one in pilot.app._notifications)
 
 
+AT_ONCE = {*"123456789anpgx", "space", "tab", "shift+tab", "left", "right", "up", "down"}
+"""Keys that start no reading and open no dialog."""
+
+
 async def press(pilot: Pilot[None], *keys: str) -> None:
     for key in keys:
         await pilot.press(key)
-        await settled(pilot)
+        if key not in AT_ONCE:
+            await settled(pilot)
+    await settled(pilot)
 
 
 async def enter_text(pilot: Pilot[None], text: str) -> None:
@@ -384,33 +390,27 @@ async def test_what_was_decided_is_shown_with_a_sign(project: Project) -> None:
 async def test_the_queue_is_filtered_and_sorted(tmp_path: Path) -> None:
     project = doubts_project(tmp_path / "all", [*FOUR, *ACCEPTED])
     async with driven(project, "review") as pilot:
-        await press(pilot, "slash")
-        assert isinstance(pilot.app.screen, FindPanel)
-        await press(pilot, "escape")
         screen = review(pilot)
-        for change, numbers in (
-            ({"words": "question"}, [1, 2, 3]),
-            ({"low": "3/8", "high": "0.4"}, [0, 2]),
-            ({"sort": Sort.GROUP}, [3, 0, 2, 1]),
-            ({"sort": Sort.IMPORTED}, [0, 1, 2, 3]),
-        ):
-            await press(pilot, "slash", "ctrl+r", "slash")
-            for name, value in change.items():
+
+        async def find(**wanted: str) -> list[int]:
+            await press(pilot, "slash")
+            for name, value in wanted.items():
                 pilot.app.screen.query_one(f"#{name}").value = value  # type: ignore[attr-defined]
             await pilot.pause()
             pilot.app.screen.query_one("#words").focus()
             await press(pilot, "enter")
             assert screen.desk.queue is not None
-            assert list(screen.desk.queue.ids) == [of(project, number) for number in numbers]
-        await press(pilot, "slash", "ctrl+r", "slash")
-        pilot.app.screen.query_one("#scope").value = str(Scope.ALL)  # type: ignore[attr-defined]
-        pilot.app.screen.query_one("#reviewed").value = "no"  # type: ignore[attr-defined]
-        await pilot.pause()
-        pilot.app.screen.query_one("#words").focus()
-        await press(pilot, "enter")
-        assert screen.wanted.chosen.scope is Scope.ALL
-        assert "7" in said(pilot, "where")
-        assert "all votes · not reviewed" in said(pilot, "filter")
+            return list(screen.desk.queue.ids)
+
+        ids = [of(project, number) for number in range(4)]
+        assert await find(words="question", sort=Sort.GROUP) == [ids[3], ids[2], ids[1]]
+        assert said(pilot, "filter") == "“question” · largest group first"
+        assert await find(words="", low="3/8", high="0.4") == [ids[0], ids[2]]
+        assert said(pilot, "filter") == "agreement 0.375 to 0.4 · largest group first"
+        await press(pilot, "slash", "ctrl+r")
+        assert screen.wanted == Wanted()
+        assert len(await find(scope=Scope.ALL, reviewed="no")) == len(FOUR) + len(ACCEPTED)
+        assert said(pilot, "filter") == "all votes · not reviewed · lowest margin first"
 
 
 async def test_a_share_that_cannot_be_is_refused(project: Project) -> None:
@@ -679,14 +679,14 @@ async def test_a_filter_that_finds_nothing_says_how_to_change_it(project: Projec
         assert "Press / to change it." in shown(pilot)
 
 
-@pytest.mark.parametrize("size", [(40, 12), (80, 24), (120, 36), (220, 60)], ids=str)
+@pytest.mark.parametrize("size", [(40, 12), (80, 24), (220, 60)], ids=str)
 async def test_every_key_works_at_every_size(size: tuple[int, int], tmp_path: Path) -> None:
     project = seeded_project(tmp_path / "story")
     with at_work(project):
         async with driven(project, "review", size=size) as pilot:
             before = len(written(project))
-            await press(pilot, "tab", "g", "right", "left", "down", "up", "pagedown", "l", "l")
-            await press(pilot, "slash", "escape", "m", "escape", "t", "escape", "n", "p")
-            await press(pilot, "1", "2", "x", "space", "u", "b", "b", "question_mark", "escape")
+            await press(pilot, "tab", "g", "right", "left", "down", "up", "l", "l", "n", "p")
+            await press(pilot, "slash", "escape", "m", "escape", "t", "escape", "b", "b")
+            await press(pilot, "1", "2", "x", "space", "u")
             assert pilot.app.is_running
             assert len(written(project)) == before + 5

@@ -53,7 +53,6 @@ TRAINING = TrainingSnapshot(
     memory=3 << 30,
 )
 EVALUATION = EvaluationSnapshot(
-    title="measuring maple-1b/lmsi on eval: few-shot-cot, greedy",
     done=30,
     total=60,
     paths_per_second=2.5,
@@ -193,18 +192,21 @@ def test_training_before_its_first_step_says_so() -> None:
 
 def test_measuring_shows_the_model_before_beside_what_is_right_so_far() -> None:
     said = text(EvaluationPane, EVALUATION)
-    assert "measuring maple-1b/lmsi" in said
     assert "30/60 settled" in said
     (before,) = [line for line in said.split("\n") if line.startswith("maple-1b/base")]
     (now,) = [line for line in said.split("\n") if line.startswith("maple-1b/lmsi")]
-    assert " 63.3   50.7 to 74.4" in before
-    assert " 80.0   62.0 to 90.0" in now
+    assert " 63.3  50.7–74.4" in before
+    assert " 80.0  62.0–90.0" in now
     assert now.endswith("of 30 so far")
     assert before.index("●") < now.index("●")
 
 
+def test_what_is_measured_has_no_progress() -> None:
+    assert "settled" not in text(EvaluationPane, replace(EVALUATION, done=0, total=0))
+
+
 def test_nothing_measured_is_said() -> None:
-    assert "Nothing was measured yet." in text(EvaluationPane, EvaluationSnapshot("", 0, 0))
+    assert "Nothing was measured yet." in text(EvaluationPane, EvaluationSnapshot(0, 0))
 
 
 # Parts.

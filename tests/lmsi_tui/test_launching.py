@@ -1,0 +1,285 @@
+"""The app in a real terminal: how it begins, what it lends the terminal to, how it ends."""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import os
+import pty
+import re
+import select
+import struct
+import subprocess
+import sys
+import termios
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from store import jobs
+from store.connection import connect
+from store.records import JobKind
+from tests.seed import at_work, running, seeded_project
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from engine.project import Project
+
+PATIENCE = 60.0
+ESCAPES = re.compile(
+    rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[PX^_].*?\x1b\\|.)"
+)
+MAIN = (sys.executable, "-m", "lmsi_tui")
+
+
+class Terminal:
+    """A pseudo-terminal with one program in it; everything that it writes is kept."""
+
+    def __init__(self, *command: str, cwd: Path, **environment: str) -> None:
+        self._own, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 36, 120, 0, 0))
+        self._process = subprocess.Popen(
+            command,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            cwd=cwd,
+            env=os.environ | {"TERM": "xterm-256color"} | environment,
+            start_new_session=True,
+        )
+        os.close(theirs)
+        self.wrote = b""
+
+    @property
+    def text(self) -> str:
+        """What was written, without its escapes."""
+        return ESCAPES.sub(b"", self.wrote).replace(b"\a", b"").decode("utf-8", "replace")
+
+    def press(self, keys: str) -> None:
+        """Send keys; what comes back later is waited for from here on."""
+        self.wrote = b""
+        os.write(self._own, keys.encode())
+
+    def shows(self, *words: str) -> None:
+        """Read until all of these were written."""
+        self._until(lambda: all(word in self.text for word in words))
+
+    def sends(self, raw: bytes) -> None:
+        """Read until these very bytes were written."""
+        self._until(lambda: raw in self.wrote)
+
+    def ends(self) -> int:
+        """Read to the end of the program, and give its exit code."""
+        end = time.monotonic() + PATIENCE
+        while self._read():
+            assert time.monotonic() < end, self.text
+        return self._process.wait(PATIENCE)
+
+    def _until(self, holds: Callable[[], bool]) -> None:
+        end = time.monotonic() + PATIENCE
+        while not holds():
+            assert time.monotonic() < end, self.text
+            assert self._read(), f"the program ended:\n{self.text}"
+
+    def _read(self) -> bool:
+        if select.select([self._own], [], [], 0.2)[0]:
+            try:
+                self.wrote += os.read(self._own, 1 << 16)
+            except OSError:  # the other end is closed: the program has ended
+                return False
+        return True
+
+    def close(self) -> None:
+        """Make sure that nothing is left."""
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+        os.close(self._own)
+
+
+@pytest.fixture
+def terminals() -> Iterator[list[Terminal]]:
+    opened: list[Terminal] = []
+    yield opened
+    for one in opened:
+        one.close()
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Project]:
+    project = seeded_project(tmp_path / "story")
+    with at_work(project):
+        yield project
+
+
+def test_a_bare_name_opens_the_welcome_screen_where_there_is_no_project(
+    terminals: list[Terminal], tmp_path: Path
+) -> None:
+    terminals.append(terminal := Terminal(*MAIN, cwd=tmp_path))
+    terminal.shows("Try it", "New project")
+    terminal.press("q")
+    assert terminal.ends() == 0
+
+
+def test_a_bare_name_opens_the_project_that_one_stands_in(
+    terminals: list[Terminal], project: Project
+) -> None:
+    terminals.append(terminal := Terminal(*MAIN, cwd=project.folder))
+    terminal.shows("the loop")
+    terminal.press("q")
+    assert terminal.ends() == 0
+
+
+def test_a_folder_opens_its_project_and_review_opens_the_queue(
+    terminals: list[Terminal], project: Project, tmp_path: Path
+) -> None:
+    terminals.append(terminal := Terminal(*MAIN, "story", cwd=tmp_path))
+    terminal.shows("the loop")
+    terminal.press("q")
+    assert terminal.ends() == 0
+    terminals.append(terminal := Terminal(*MAIN, "review", "story", cwd=tmp_path))
+    terminal.shows("triage")
+    terminal.press("q")
+    assert terminal.ends() == 0
+
+
+def test_the_demo_says_what_it_does_and_opens_the_app(
+    terminals: list[Terminal], tmp_path: Path
+) -> None:
+    terminals.append(terminal := Terminal(*MAIN, "demo", "mine", "--pool", "20", cwd=tmp_path))
+    terminal.shows("Drawing questions and copying three small models into mine")
+    terminal.shows("the loop")
+    terminal.press("q")
+    assert terminal.ends() == 0
+    assert "`lmsi-tui mine` goes on with it." in terminal.text
+    assert (tmp_path / "mine" / "lmsi.toml").exists()
+
+
+def test_a_demo_that_cannot_be_made_says_so_once(terminals: list[Terminal], tmp_path: Path) -> None:
+    (tmp_path / "letter.txt").touch()
+    terminals.append(terminal := Terminal(*MAIN, "demo", ".", cwd=tmp_path))
+    assert terminal.ends() == 2
+    assert terminal.text.count("not empty") == 1
+    assert "Traceback" not in terminal.text
+
+
+def test_leaving_while_a_job_runs_says_that_it_goes_on(
+    terminals: list[Terminal], project: Project, tmp_path: Path
+) -> None:
+    with connect(project.database) as conn:
+        job = running(conn, JobKind.FINETUNE)
+    terminals.append(terminal := Terminal(*MAIN, "story", cwd=tmp_path))
+    terminal.shows("the loop")
+    terminal.press("q")
+    assert terminal.ends() == 0
+    assert f"Job {job.id} (finetune) goes on without the app" in terminal.text
+    with connect(project.database, read_only=True) as conn:
+        assert jobs.get(conn, job.id) == job
+
+
+def test_copied_text_reaches_the_clipboard_of_the_terminal(
+    terminals: list[Terminal], project: Project, tmp_path: Path
+) -> None:
+    terminals.append(terminal := Terminal(*MAIN, "story", cwd=tmp_path))
+    terminal.shows("the loop")
+    terminal.press("j")
+    terminal.shows("16 measurements of 4 models.")
+    terminal.press("y")
+    copied = base64.b64encode(b"16 measurements of 4 models.")
+    terminal.sends(b"\x1b]52;c;" + copied)
+    terminal.press("q")
+    assert terminal.ends() == 0
+
+
+def test_the_pager_gets_the_terminal_and_gives_it_back(
+    terminals: list[Terminal], project: Project, tmp_path: Path
+) -> None:
+    (project.folder / "logs" / "job-6.log").write_text("what was \x1b[2J printed\n")
+    pager = tmp_path / "pager.sh"
+    pager.write_text(f'cat "$1" > {tmp_path}/read; echo reading; read answer\n')
+    terminals.append(
+        terminal := Terminal(*MAIN, "story", cwd=tmp_path, PAGER=f"sh {pager}", EDITOR="false")
+    )
+    terminal.shows("the loop")
+    terminal.press("j")
+    terminal.shows("16 measurements of 4 models.")
+    terminal.press("o")
+    terminal.shows("reading")
+    assert (tmp_path / "read").read_text() == "what was ␛[2J printed\n"
+    terminal.press("\r")
+    terminal.shows("16 measurements of 4 models.")
+    terminal.press("q")
+    assert terminal.ends() == 0
+
+
+def test_a_pager_that_there_is_not_is_told(
+    terminals: list[Terminal], project: Project, tmp_path: Path
+) -> None:
+    (project.folder / "logs" / "job-6.log").write_text("printed\n")
+    terminals.append(terminal := Terminal(*MAIN, "story", cwd=tmp_path, PAGER="no-such-pager"))
+    terminal.shows("the loop")
+    terminal.press("j")
+    terminal.shows("16 measurements of 4 models.")
+    terminal.press("o")
+    terminal.shows("'no-such-pager'")
+    terminal.press("q")
+    assert terminal.ends() == 0
+
+
+FAULT = """
+import sys
+from lmsi_tui.cli import run
+from lmsi_tui.screens import home
+def compose(self):
+    raise ZeroDivisionError("a planted \\x1b fault")
+home.HomeScreen.compose = compose
+sys.exit(run(sys.argv[1:]))
+"""
+
+
+def test_a_fault_of_the_app_is_one_sentence_and_a_log(
+    terminals: list[Terminal], project: Project, tmp_path: Path
+) -> None:
+    terminals.append(terminal := Terminal(sys.executable, "-c", FAULT, "story", cwd=tmp_path))
+    assert terminal.ends() == 1
+    assert "Traceback" not in terminal.text
+    last = terminal.text.strip().splitlines()[-1]
+    assert last.startswith("lmsi-tui: A fault in the program ended the app (ZeroDivisionError")
+    assert "story/logs/app.log" in last
+    log = (project.folder / "logs" / "app.log").read_text()
+    assert "Traceback" in log
+    assert "a planted" in log
+
+
+def test_a_fault_shows_where_it_happened_to_who_asks(
+    terminals: list[Terminal], project: Project, tmp_path: Path
+) -> None:
+    terminals.append(
+        terminal := Terminal(sys.executable, "-c", FAULT, "story", cwd=tmp_path, LMSI_DEBUG="1")
+    )
+    assert terminal.ends() == 1
+    assert "Traceback (most recent call last)" in terminal.text
+    assert "in compose" in terminal.text
+
+
+def test_a_project_of_a_newer_program_is_refused_in_one_sentence(
+    terminals: list[Terminal], project: Project, tmp_path: Path
+) -> None:
+    with connect(project.database) as conn:
+        conn.execute("PRAGMA user_version = 99")
+    terminals.append(terminal := Terminal(*MAIN, "story", cwd=tmp_path))
+    assert terminal.ends() == 2
+    assert "Traceback" not in terminal.text
+    assert "newer" in terminal.text.strip().splitlines()[-1]
+
+
+def test_without_colours_the_app_draws_all_the_same(
+    terminals: list[Terminal], project: Project, tmp_path: Path
+) -> None:
+    terminals.append(terminal := Terminal(*MAIN, "story", cwd=tmp_path, NO_COLOR="1"))
+    terminal.shows("the loop", "✓")
+    terminal.press("q")
+    assert terminal.ends() == 0

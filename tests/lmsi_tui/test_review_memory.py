@@ -1,0 +1,79 @@
+"""Where one was in the review is there again, and a broken note is no trouble."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+import pytest
+
+from lmsi_tui.review_memory import PROJECTS, memory_path, recall, remember
+from lmsi_tui.review_queue import Wanted
+from store.queue import QueueFilter, Scope, Sort
+from store.records import Queue
+from tests.lmsi_tui.doubts import doubts_project
+from tests.lmsi_tui.driving import driven
+from tests.lmsi_tui.screens.test_review import FOUR, enter_text, press, question, review, said
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CHOSEN = QueueFilter(Scope.ALL, Fraction(1, 3), Fraction(2, 3), "gsm8k", False, "two words")
+
+
+def test_everything_that_was_wanted_is_recalled(tmp_path: Path) -> None:
+    wanted = Wanted(Queue.AUDIT, CHOSEN, Sort.VALUE)
+    remember(tmp_path / "a", wanted, 17)
+    remember(tmp_path / "b", Wanted(), None)
+    assert recall(tmp_path / "a") == (wanted, 17)
+    assert recall(tmp_path / "b") == (Wanted(), None)
+    assert recall(tmp_path / "c") == (Wanted(), None)
+
+
+@pytest.mark.parametrize(
+    "note",
+    ["", "[]", "{", '{"FOLDER": 3}', '{"FOLDER": {"queue": "triage"}}', '{"FOLDER": null}', "\x00"],
+)
+def test_a_broken_note_is_as_if_there_were_none(note: str, tmp_path: Path) -> None:
+    memory_path().parent.mkdir(parents=True, exist_ok=True)
+    memory_path().write_text(note.replace("FOLDER", str(tmp_path.resolve())))
+    assert recall(tmp_path) == (Wanted(), None)
+    remember(tmp_path, Wanted(sort=Sort.GROUP), 1)
+    assert recall(tmp_path) == (Wanted(sort=Sort.GROUP), 1)
+
+
+def test_the_projects_of_long_ago_are_forgotten(tmp_path: Path) -> None:
+    for number in range(PROJECTS + 3):
+        remember(tmp_path / str(number), Wanted(), number)
+    assert recall(tmp_path / "2") == (Wanted(), None)
+    assert recall(tmp_path / "3") == (Wanted(), 3)
+
+
+async def test_the_app_started_again_goes_on_where_it_was(tmp_path: Path) -> None:
+    project = doubts_project(tmp_path / "doubts", FOUR)
+    async with driven(project, "review") as pilot:
+        await press(pilot, "slash")
+        await enter_text(pilot, "question")
+        await press(pilot, "n")
+        assert question(pilot) == FOUR[2].text
+    async with driven(project, "review") as pilot:
+        assert question(pilot) == FOUR[2].text
+        assert "“question”" in said(pilot, "filter")
+        assert review(pilot).desk.session.last is None
+        await press(pilot, "1", "n", "p")
+    # What was decided at the end is not asked again.
+    async with driven(project, "review") as pilot:
+        assert question(pilot) == FOUR[3].text
+
+
+async def test_another_project_has_its_own_review(tmp_path: Path) -> None:
+    project = doubts_project(tmp_path / "doubts", FOUR)
+    other = doubts_project(tmp_path / "other", FOUR[1:])
+    async with driven(project, "review") as pilot:
+        await press(pilot, "n")
+        assert "2 of 4" in said(pilot, "where")
+        await press(pilot, "j")
+        pilot.app.open_project(other, "review")  # type: ignore[attr-defined]
+        await press(pilot, "u")
+        assert "1 of 3" in said(pilot, "where")
+        assert question(pilot) == FOUR[1].text
