@@ -6,6 +6,7 @@ a person wants and shows what the store says.
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from contextlib import ExitStack
 from functools import partial
@@ -27,6 +28,8 @@ from lmsi_tui.messages import (
     TextOpened,
 )
 from lmsi_tui.pager import read_elsewhere
+from lmsi_tui.states import title
+from lmsi_tui.telling import last_word
 from lmsi_tui.text import plain, printable
 from lmsi_tui.theme import THEMES
 from lmsi_tui.watch import LOOK_SECONDS, Watch
@@ -37,7 +40,6 @@ from store.records import JobState
 from store.schema import ensure_schema
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Callable, Mapping
 
     from textual.screen import Screen
@@ -115,6 +117,10 @@ class LmsiApp(App[None]):
         now: seconds since the epoch, for everything that is shown as a duration.
         """
         super().__init__()
+        for theme in THEMES:
+            self.register_theme(theme)
+        # Before the first style is computed: a theme that comes later computes all of them again.
+        self.set_reactive(App.theme, DEFAULT_THEME)
         self.now = now
         self.store_changed: Signal[None] = Signal(self, "store-changed")
         self._wanted, self._place = project, place
@@ -123,13 +129,12 @@ class LmsiApp(App[None]):
         self._lives: Lives | None = None
         self._states: dict[int, JobState] = {}
         self._given_theme: str | None = None
+        self._complained = ""
         self.fault: Exception | None = None
         """What ended the app against everybody's will; whoever started it tells."""
 
     def on_mount(self) -> None:
-        """Themes and keys, then the project or the welcome screen."""
-        for theme in THEMES:
-            self.register_theme(theme)
+        """Theme and keys, then the project or the welcome screen."""
         self._configure()
         if self._wanted is None:
             from lmsi_tui.screens.welcome import WelcomeScreen
@@ -229,8 +234,18 @@ class LmsiApp(App[None]):
                 self._tell_ends()
                 self.store_changed.publish(None)
             self._keep_working()
-        except LmsiError as failure:
-            self.notify(printable(str(failure)), severity="error", timeout=12, markup=False)
+            self._complained = ""
+        except (LmsiError, sqlite3.Error) as failure:
+            if str(failure) != self._complained:  # it looks again in half a second
+                self._complained = str(failure)
+                self._complain(failure)
+
+    def _complain(self, failure: Exception) -> None:
+        """Tell in one sentence what could not be done; the app goes on."""
+        words = str(failure)
+        if isinstance(failure, sqlite3.Error):
+            words = f"The project's database cannot be used: {failure}."
+        self.notify(printable(words), severity="error", timeout=12, markup=False)
 
     def _keep_working(self) -> None:
         """Start a worker where a job waits for one: a killed one is followed by another."""
@@ -254,13 +269,14 @@ class LmsiApp(App[None]):
         if job.state is JobState.FAILED:
             self.notify(
                 printable(job.error or ""),
-                title=f"{job.kind} failed",
+                title=f"{title(job.kind)} failed",
                 severity="error",
                 timeout=20,
                 markup=False,
             )
         elif job.state is JobState.DONE:
-            self.notify(f"{job.kind} is done.", markup=False)
+            words = f"{title(job.kind)} is done. {last_word(job)}"
+            self.notify(printable(words), markup=False)
         else:
             return
         if job.finished_at and job.finished_at - job.created_at >= LONG_JOB:
@@ -284,8 +300,8 @@ class LmsiApp(App[None]):
                 job, attached = jobs.enqueue(self.conn, message.kind, message.params)
             self._lives = Lives(self.project)
             ensure_worker(self.project.folder)
-        except LmsiError as failure:
-            self.notify(printable(str(failure)), severity="error", timeout=12, markup=False)
+        except (LmsiError, sqlite3.Error) as failure:
+            self._complain(failure)
             return
         self._states.setdefault(job.id, job.state)
         said = "goes on" if attached else "is queued"
@@ -303,8 +319,8 @@ class LmsiApp(App[None]):
                     jobs.wish(self.conn, message.job_id, message.state)
             self._lives = Lives(self.project)
             ensure_worker(self.project.folder)
-        except LmsiError as failure:
-            self.notify(printable(str(failure)), severity="error", timeout=12, markup=False)
+        except (LmsiError, sqlite3.Error) as failure:
+            self._complain(failure)
         self.store_changed.publish(None)
 
     def on_place_asked(self, message: PlaceAsked) -> None:
@@ -329,7 +345,7 @@ class LmsiApp(App[None]):
         except SuspendNotSupported:
             failure = WorkFailed("This terminal cannot be lent to another program.")
         if failure is not None:
-            self.notify(printable(str(failure)), severity="error", timeout=12, markup=False)
+            self._complain(failure)
         self.refresh()
 
     # Commands of every screen.

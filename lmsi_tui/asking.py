@@ -35,6 +35,7 @@ async def ask(command: str, *arguments: str) -> list[Event]:
     except asyncio.CancelledError:
         if process.returncode is None:
             process.kill()
+            await process.wait()
         raise
     if process.returncode:
         lines = complained.decode("utf-8", "replace").strip().splitlines() or ["it said nothing"]

@@ -104,7 +104,9 @@ def build_parser() -> argparse.ArgumentParser:
         "Without a command it opens the app: on PROJECT, else on the current folder where that "
         "is a project, else with a welcome.",
     )
-    commands = parser.add_subparsers(metavar="COMMAND", title="commands", prog=parser.prog)
+    commands = parser.add_subparsers(
+        metavar="COMMAND", title="commands", prog=parser.prog, dest="named", required=True
+    )
     _app(commands)
     _projects(commands)
     _stages(commands)

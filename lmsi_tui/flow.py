@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from engine.project import Engine
 from lmsi_tui.format import percent
-from store import evaluations, examples, models, paths, questions, reviews, votes
+from store import evaluations, examples, models, paths, questions, queue, reviews, votes
 from store.errors import BadInput
 from store.records import (
     Decision,
@@ -103,6 +103,8 @@ class _Known:
     run: Run | None
     alike: tuple[Likes, ...]
     standing: tuple[Review, ...]
+    decided: int
+    """Doubtful questions that a person has decided."""
     frozen: TrainingSet | None
     models: tuple[Model, ...]
     measured: tuple[Evaluation, ...]
@@ -189,11 +191,15 @@ def read_flow(
         counts[one.split] += one.count
     run = pool.run
     sets = examples.sets(conn)
+    standing = tuple(reviews.standing(conn, run.id)) if run else ()
     known = _Known(
         counts=counts,
         run=run,
         alike=pool.alike,
-        standing=tuple(reviews.standing(conn, run.id)) if run else (),
+        standing=standing,
+        decided=votes.count_of(conn, run.id, Decision.REJECT, queue.decided(standing))
+        if run and standing
+        else 0,
         frozen=sets[-1] if sets else None,
         models=tuple(models.all_of(conn)),
         measured=tuple(evaluations.all_of(conn)),
@@ -292,13 +298,9 @@ def _vote(known: _Known) -> Line:
 def _review(known: _Known) -> Line:
     if not known.settled:
         return Line(Place.REVIEW, Sign.EMPTY, "", "")
-    decided = {
-        one.question_id
-        for one in known.standing
-        if one.queue is Queue.TRIAGE and one.verdict not in (Verdict.SKIP, Verdict.SAME)
-    }
+    decided = queue.decided(known.standing)
     audited = {one.question_id for one in known.standing if one.queue is Queue.AUDIT}
-    doubtful = max(0, known.votes(Decision.REJECT) - len(decided))
+    doubtful = max(0, known.votes(Decision.REJECT) - known.decided)
     note = f"{len(decided):,} decided · {len(audited):,} audited"
     sign = Sign.DONE if not doubtful else Sign.PARTLY if decided or audited else Sign.EMPTY
     return Line(Place.REVIEW, sign, f"{doubtful:,} doubtful" if doubtful else "", note)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
 import time
@@ -110,7 +111,7 @@ def log_of(project: Project | None) -> Path:
 
 def _tell(fault: BaseException, log: Path) -> None:
     """Turn the fault that ended the app into one sentence."""
-    if isinstance(fault, LmsiError) or "LMSI_DEBUG" in os.environ:
+    if isinstance(fault, LmsiError | sqlite3.Error) or "LMSI_DEBUG" in os.environ:
         raise fault
     kept = f"the details are in {log}"
     try:

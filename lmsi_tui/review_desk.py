@@ -29,6 +29,8 @@ class Desk:
         self.opened: OpenQuestion | None = None
         self.session = Session()
         self._since = 0.0
+        self._written = 0
+        """Row number of the last review that was made here, undos included."""
 
     @property
     def auditing(self) -> bool:
@@ -39,6 +41,11 @@ class Desk:
     def audit(self) -> Review | None:
         """The audit of the open question that holds; None before it is judged."""
         return _audit_of(self.opened) if self.auditing and self.opened else None
+
+    @property
+    def newest(self) -> int:
+        """Row number of the last review that is known here."""
+        return max(self._written, self.queue.newest if self.queue else 0)
 
     @property
     def place(self) -> int | None:
@@ -88,6 +95,10 @@ class Desk:
                 return
             self.queue, place = self.queue.seen_to(question_id, True), at
         self.opened = None
+
+    def look_again(self, now: float) -> None:
+        """The person has been elsewhere: the time of the open question begins again."""
+        self._since = now
 
     def has_news(self, conn: sqlite3.Connection) -> bool:
         """Whether the open question was decided or counted by somebody else meanwhile."""
@@ -149,6 +160,7 @@ class Desk:
                     created_at=now,
                 ),
             )
+        self._written = review.id
         self.session.add(review)
         self._since = now
         self.open(conn, opened.question.id, now)
@@ -168,7 +180,7 @@ class Desk:
         if slip is None or self.queue is None:
             return None
         with transaction(conn):
-            reviews.add(
+            self._written = reviews.add(
                 conn,
                 replace(
                     slip,
@@ -180,7 +192,7 @@ class Desk:
                     seconds=0.0,
                     created_at=now,
                 ),
-            )
+            ).id
         self.session.take_back()
         if slip.queue is self.queue.wanted.queue and slip.run_id == self.queue.run.id:
             self.opened = None  # its time begins again

@@ -173,6 +173,6 @@ def empty_words(found: ReviewQueue) -> str:
     kind = "doubtful" if found.wanted.chosen.scope is Scope.DOUBTFUL else "found"
     return (
         f"All {len(found.ids):,} {kind} questions are seen to.\n\n"
-        "Press b to audit what was accepted, p to look back, u to take the last one back,\n"
+        "Press b to audit what was accepted, p to look back, u to take the last one back, "
         "or escape and c for the training set."
     )

@@ -65,6 +65,12 @@ def standing(
     return held[::-1]
 
 
+def newest(conn: sqlite3.Connection) -> int:
+    """Row number of the last review; 0 when there is none."""
+    ((id_,),) = conn.execute("SELECT coalesce(max(id), 0) FROM review")
+    return int(id_)
+
+
 def history(conn: sqlite3.Connection, run_id: int, question_id: int | None = None) -> list[Review]:
     """Every row of a run, or of one question in it, undos included, oldest first."""
     rows = conn.execute(

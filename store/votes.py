@@ -11,7 +11,7 @@ from store.records import Decision, Split, Vote
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +112,18 @@ def standings(conn: sqlite3.Connection, run_id: int, split: Split) -> list[Stand
         {"run": run_id, "split": split},
     )
     return [Standing(*row) for row in rows]
+
+
+def count_of(
+    conn: sqlite3.Connection, run_id: int, decision: Decision, question_ids: Iterable[int]
+) -> int:
+    """How many votes on these questions have that decision."""
+    ((count,),) = conn.execute(
+        "SELECT count(*) FROM vote WHERE run_id = ? AND decision = ?"
+        " AND question_id IN (SELECT value FROM json_each(?))",
+        [run_id, decision, json.dumps(list(question_ids))],
+    )
+    return int(count)
 
 
 def _vote(row: tuple[Any, ...]) -> Vote:

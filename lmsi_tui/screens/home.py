@@ -61,7 +61,7 @@ class HomeScreen(LmsiScreen):
     CSS_PATH = "home.tcss"
     HORIZONTAL_BREAKPOINTS: ClassVar = [  # type: ignore[misc]  # it is one there, too
         (0, "-tiny"),
-        (60, "-narrow"),
+        (72, "-narrow"),
         (100, "-normal"),
         (150, "-wide"),
     ]
@@ -263,7 +263,7 @@ class HomeScreen(LmsiScreen):
         job = self.home.job if self.home else None
         if job is None or job.state in (JobState.DONE, JobState.CANCELLED):
             self.notify("Nothing runs that could pause.", markup=False)
-        elif job.state is JobState.RUNNING:
+        elif job.state in (JobState.QUEUED, JobState.RUNNING):
             self.post_message(JobWished(job.id, JobState.PAUSING))
         elif job.state is not JobState.CANCELLING:
             self.post_message(JobWished(job.id, JobState.QUEUED))

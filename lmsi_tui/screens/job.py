@@ -85,12 +85,18 @@ def told(values: dict[str, object], before: str = "") -> list[tuple[str, str]]:
         name = f"{before}{printable(str(key)).replace('_', ' ')}"
         if isinstance(value, dict):
             lines += told(value, f"{name} ")
-        elif isinstance(value, list) and any(isinstance(one, dict) for one in value):
+        elif isinstance(value, list) and value and all(isinstance(one, dict) for one in value):
             for number, one in enumerate(value, start=1):
-                lines.append((f"{name} {number}", ", ".join(f"{k} {v}" for k, v in one.items())))
+                lines.append(
+                    (f"{name} {number}", ", ".join(f"{k} {_short(v)}" for k, v in one.items()))
+                )
         else:
-            lines.append((name, f"{value:g}" if isinstance(value, float) else str(value)))
+            lines.append((name, _short(value)))
     return lines
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _moment(at: float | None) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
@@ -14,11 +13,8 @@ from engine.reviewing import open_question
 from lmsi_tui import review_words as words
 from lmsi_tui.commands import declare
 from lmsi_tui.messages import TextCopied, TextOpened
-from lmsi_tui.review_desk import Desk
-from lmsi_tui.review_memory import recall, remember
-from lmsi_tui.review_queue import ReviewQueue, Wanted, read_queue
+from lmsi_tui.screens.queue_screen import QueueScreen
 from lmsi_tui.screens.review_commands import COMMANDS
-from lmsi_tui.screens.screen import LmsiScreen
 from lmsi_tui.text import content, printable
 from lmsi_tui.widgets.question_table import QuestionTable
 from lmsi_tui.widgets.review_case import ReviewCase, case_of
@@ -28,18 +24,15 @@ from store.records import Queue, Verdict
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult
-    from textual.timer import Timer
 
-    from engine.project import Project
     from engine.reviewing import OpenQuestion
+    from lmsi_tui.review_queue import Wanted
 
-ORDER_AGAIN = 5.0
-"""Least seconds between two readings of a queue that a running job makes longer."""
 _TRIAGE_ONLY = frozenset({"majority", "same", "find", "list"})
 """Actions that an audit does not have: its sample is not chosen, and its vote is not seen."""
 
 
-class ReviewScreen(LmsiScreen):
+class ReviewScreen(QueueScreen):
     """Triage of the doubtful questions, and the blind audit of the accepted ones."""
 
     NAME = "review"
@@ -60,19 +53,6 @@ before you see what the vote said: only this tells how often the vote is right."
     BINDINGS: ClassVar = declare(NAME, *COMMANDS)
 
     @dataclass
-    class QueueRead(Message):
-        """The queue was read; None when nothing was sampled."""
-
-        queue: ReviewQueue | None
-        wanted: Wanted
-
-    @dataclass
-    class SizeRead(Message):
-        """How many votes the scope of the queue has now."""
-
-        votes: int
-
-    @dataclass
     class QuestionRead(Message):
         """A question whose formulas were compared in another process."""
 
@@ -83,18 +63,6 @@ before you see what the vote said: only this tells how often the vote is right."
         """Which of the answers a typed one equals."""
 
         place: int | None
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.wanted = Wanted()
-        self.desk = Desk()
-        self._project: Project | None = None
-        self._goals: dict[Queue, int] = {}
-        """The question to go on with in each queue."""
-        self._recalled: int | None = None
-        """The question at which another session ended."""
-        self._read_at: float | None = None
-        self._waiting: Timer | None = None
 
     def compose(self) -> ComposeResult:
         """The session's line, the list, and the question."""
@@ -107,90 +75,15 @@ before you see what the vote said: only this tells how often the vote is right."
             yield Static(words.READING, id="empty", classes="empty", markup=False)
         yield Footer()
 
-    def on_mount(self) -> None:
-        """Nothing is there before it was read."""
-        super().on_mount()
-        self.add_class("-empty")
-
-    def on_screen_suspend(self) -> None:
-        """Remember where one was."""
-        self._remember()
-
-    def on_unmount(self) -> None:
-        """Remember where one was."""
-        self._remember()
-
-    def _remember(self) -> None:
-        if self.desk.queue is not None:
-            opened = self.desk.opened
-            remember(self.lmsi.project.folder, self.wanted, opened.question.id if opened else None)
-
-    # Reading.
-
-    def on_screen_resume(self) -> None:
-        """Read the queue again: the settings may name another run now, or it is another project."""
-        if self._project is not self.lmsi.project:
-            self._project, self.desk = self.lmsi.project, Desk()
-            self.wanted, self._recalled = recall(self._project.folder)
-        self._read_queue()
-
-    def reload(self) -> None:
-        """What another app has decided is seen at once; a longer queue after a while."""
-        desk = self.desk
-        if desk.queue is None:
-            self._read_queue()
-            return
-        if desk.opened is not None and desk.has_news(self.conn):
-            desk.open(self.conn, desk.opened.question.id, self.lmsi.now())
-            self._draw()
-        run_id, scope = desk.queue.run.id, desk.queue.wanted.scope
-        self.read("size", lambda conn: self.SizeRead(queue.size(conn, run_id, scope)))
-
-    def on_review_screen_size_read(self, message: SizeRead) -> None:
-        """Put a queue in order again that has grown, but not at every vote of a running job."""
-        message.stop()
-        found = self.desk.queue
-        if found is None or found.votes == message.votes or self._waiting is not None:
-            return
-        wait = (self._read_at or 0.0) + ORDER_AGAIN - time.monotonic() if found.ids else 0.0
-        self._waiting = self.set_timer(max(0.01, wait), self._read_queue)
-
-    def _read_queue(self) -> None:
-        if self._waiting is not None:
-            self._waiting.stop()
-            self._waiting = None
-        project, wanted = self.lmsi.project, self.wanted
-        self.read("queue", lambda conn: self.QueueRead(read_queue(conn, project, wanted), wanted))
-
-    def on_review_screen_queue_read(self, message: QueueRead) -> None:
-        """Show the queue; a question that is on the screen stays there."""
-        message.stop()
-        self._read_at = time.monotonic()
-        desk = self.desk
-        if message.wanted != self.wanted:
-            return
-        before, desk.queue = desk.queue, message.queue
-        found, now = desk.queue, self.lmsi.now()
-        if found is None:
-            desk.opened = None
-        elif before is None or before.wanted != found.wanted or before.run.id != found.run.id:
-            goal = self._goals.pop(found.wanted.queue, None)
-            desk.opened = None
-            if goal is None or not desk.open(self.conn, goal, now):
-                before_it = found.place_of(self._recalled)
-                desk.advance(self.conn, -1 if before_it is None else before_it - 1, now)
-            self._recalled = None
-            self.refresh_bindings()
-        elif desk.opened is None:
-            desk.advance(self.conn, -1, now)
-        else:
-            desk.open(self.conn, desk.opened.question.id, now)
-        self._show_list()
-        self._draw()
-
     # Showing.
 
-    def _draw(self) -> None:
+    def show_queue(self) -> None:
+        """The queue is another one, or in another order."""
+        self.refresh_bindings()
+        self._show_list()
+        self.draw()
+
+    def draw(self) -> None:
         """The question on top, or why there is none."""
         desk, case = self.desk, self.query_one(ReviewCase)
         found, opened = desk.queue, desk.opened
@@ -200,7 +93,8 @@ before you see what the vote said: only this tells how often the vote is right."
             empty.update(words.empty_words(found) if found else words.NOT_SAMPLED)
         else:
             case.case = case_of(desk)
-            self.query_one(QuestionTable).move_to(opened.question.id)
+            if self.has_class("-listing"):
+                self.query_one(QuestionTable).move_to(opened.question.id)
             if opened.unread:
                 run_id, id_ = found.run.id, opened.question.id
                 self.read(
@@ -219,12 +113,14 @@ before you see what the vote said: only this tells how often the vote is right."
         new, old = message.opened, self.desk.opened
         if new and old and (new.question.id, new.reviews) == (old.question.id, old.reviews):
             self.desk.opened = new
-            self._draw()
+            self.draw()
 
     def _show_list(self) -> None:
         desk, table = self.desk, self.query_one(QuestionTable)
         if desk.queue is None or desk.auditing:
-            self.remove_class("-listing")
+            if self.has_class("-listing"):
+                self.remove_class("-listing")
+                self.set_focus(None)
             return
         run_id = desk.queue.run.id
         opened = desk.opened.question.id if desk.opened else None
@@ -260,9 +156,9 @@ before you see what the vote said: only this tells how often the vote is right."
         elif verdict is not Verdict.SAME and (not desk.auditing or verdict is Verdict.SKIP):
             desk.advance(self.conn, -1 if place is None else place, self.lmsi.now())
         elif desk.auditing and desk.audit and desk.opened and desk.opened.slow:
-            self._read_queue()  # compares the answers in another process
+            self.read_queue()  # compares the answers in another process
         self._reread_list()
-        self._draw()
+        self.draw()
         return made
 
     def action_answer(self, place: int) -> None:
@@ -374,10 +270,10 @@ before you see what the vote said: only this tells how often the vote is right."
             self._tell("Nothing is left to undo in this session.")
             return
         if desk.queue is not None and slip.queue is not desk.queue.wanted.queue:
-            self._goals[slip.queue] = slip.question_id
+            self.goals[slip.queue] = slip.question_id
             self._switch(slip.queue)
         self._reread_list()
-        self._draw()
+        self.draw()
 
     def _told_judged(self) -> bool:
         if self.desk.audit is None:
@@ -393,7 +289,7 @@ before you see what the vote said: only this tells how often the vote is right."
     def _go_on(self) -> None:
         desk = self.desk
         desk.advance(self.conn, -1 if desk.place is None else desk.place, self.lmsi.now())
-        self._draw()
+        self.draw()
 
     def action_go(self, by: int) -> None:
         """The question before or after, decided or not."""
@@ -408,7 +304,7 @@ before you see what the vote said: only this tells how often the vote is right."
             place = len(desk.queue.ids) if by < 0 else -1
         place = max(0, min(place + by, len(desk.queue.ids) - 1))
         desk.open(self.conn, desk.queue.ids[place], self.lmsi.now())
-        self._draw()
+        self.draw()
 
     def action_path(self, by: int) -> None:
         """Another path of the same answer."""
@@ -429,7 +325,7 @@ before you see what the vote said: only this tells how often the vote is right."
         def take(wanted: Wanted | None) -> None:
             if wanted is not None and wanted != self.wanted:
                 self.wanted = wanted
-                self._read_queue()
+                self.read_queue()
 
         found = self.desk.queue
         self.app.push_screen(FindPanel(self.wanted, found.tasks if found else ()), take)
@@ -443,9 +339,9 @@ before you see what the vote said: only this tells how often the vote is right."
     def _switch(self, to: Queue) -> None:
         desk = self.desk
         if desk.opened is not None and desk.queue is not None:
-            self._goals[desk.queue.wanted.queue] = desk.opened.question.id
+            self.goals[desk.queue.wanted.queue] = desk.opened.question.id
         self.wanted = replace(self.wanted, queue=to)
-        self._read_queue()
+        self.read_queue()
 
     # The list.
 
@@ -468,7 +364,7 @@ before you see what the vote said: only this tells how often the vote is right."
         beside = self.has_class("-listing") and self.has_class("-wide")
         if beside and (opened is None or opened.question.id != message.question_id):
             self.desk.open(self.conn, message.question_id, self.lmsi.now())
-            self._draw()
+            self.draw()
 
     def on_question_table_question_chosen(self, message: QuestionTable.QuestionChosen) -> None:
         """Open the question, and hide a list that covers it."""
@@ -476,7 +372,7 @@ before you see what the vote said: only this tells how often the vote is right."
         self.desk.open(self.conn, message.question_id, self.lmsi.now())
         if not self.has_class("-wide"):
             self.remove_class("-listing")
-        self._draw()
+        self.draw()
         self.query_one("#left").focus()
 
     # Text.

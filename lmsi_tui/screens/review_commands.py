@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from lmsi_tui.commands import Command
 
-_ANSWER = "The answer with this number is right; in an audit, the option."
+_ANY = "The answer with this number is right; in an audit, the option."
+
+
+def _right(key: int) -> str:
+    return f"Answer {key} is right; in an audit: option {key}."
+
 
 COMMANDS = (
-    Command("review.answer-1", "1", "answer(0)", "is right", _ANSWER, display="1-9"),
+    Command("review.answer-1", "1", "answer(0)", "is right", _ANY, display="1-9"),
     *(
-        Command(f"review.answer-{key}", str(key), f"answer({key - 1})", "", _ANSWER, shown=False)
+        Command(
+            f"review.answer-{key}", str(key), f"answer({key - 1})", "", _right(key), shown=False
+        )
         for key in range(2, 10)
     ),
     Command("review.majority", "a", "majority", "majority", "The majority is right."),
@@ -35,7 +42,14 @@ COMMANDS = (
         "The path before it.",
         shown=False,
     ),
-    Command("review.group", "g", "group", "group", "Another answer's paths in this pane."),
+    Command(
+        "review.group",
+        "g",
+        "group",
+        "group",
+        "Another answer's paths in this pane.",
+        shown=False,
+    ),
     Command("review.left", "left", "pane('left')", "left", "Choose the left pane.", shown=False),
     Command(
         "review.right", "right", "pane('right')", "right", "Choose the right pane.", shown=False

@@ -26,11 +26,13 @@ MOST = 400
 BAR = 8
 DAY = 24 * 3600
 
-TITLES = ("job", "what", "state", "progress", "began", "took", "says")
+TITLES = ("job", "what", "state", "done", "began", "took", "says")
 WIDTHS = (4, 12, 12, 13, 6, 7)
 """Columns of the terminal for all but the last, which takes what is left."""
-TAKEN = sum(WIDTHS) + 2 * len(TITLES)
-NARROWEST = 12
+DONE, SAYS = TITLES.index("done"), TITLES.index("says")
+NARROW = 90
+"""Columns under which there is no bar, so that there is room for what a job says."""
+LEAST = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,17 +82,25 @@ class JobTable(DataTable[Text], inherit_bindings=False):
 
     def on_mount(self) -> None:
         """Name the columns."""
-        for name, width in zip(TITLES, (*WIDTHS, NARROWEST), strict=True):
+        for name, width in zip(TITLES, (*WIDTHS, LEAST), strict=True):
             self.add_column(Text(name), key=name, width=width)
 
     def on_resize(self) -> None:
         """Give the last column what is left."""
-        self.ordered_columns[-1].width = self._room
+        columns = self.ordered_columns
+        columns[DONE].width = len("100%") if self._narrow else WIDTHS[DONE]
+        columns[SAYS].width = self._room
         self.show(self._found)
 
     @property
+    def _narrow(self) -> bool:
+        return self.scrollable_content_region.width < NARROW
+
+    @property
     def _room(self) -> int:
-        return max(NARROWEST, self.scrollable_content_region.width - TAKEN)
+        taken = sum(WIDTHS) + 2 * len(TITLES)
+        taken -= WIDTHS[DONE] - len("100%") if self._narrow else 0
+        return max(LEAST, self.scrollable_content_region.width - taken)
 
     @property
     def job(self) -> Job | None:
@@ -103,7 +113,9 @@ class JobTable(DataTable[Text], inherit_bindings=False):
         before = self.job
         ids = [job.id for job in self._shown]
         self._shown = found.jobs[:MOST]
-        cells = {job.id: line_of(job, found.now, self._room) for job in self._shown}
+        cells = {
+            job.id: line_of(job, found.now, self._room, bar=not self._narrow) for job in self._shown
+        }
         if [job.id for job in self._shown] == ids:
             self._update(cells)
         else:
@@ -127,27 +139,28 @@ class JobTable(DataTable[Text], inherit_bindings=False):
         self.post_message(self.JobSelected(self.job))
 
 
-def line_of(job: Job, now: float, room: int) -> tuple[Text, ...]:
+def line_of(job: Job, now: float, room: int, *, bar: bool = True) -> tuple[Text, ...]:
     """A job as the cells of its line; what it says is cut to the room that is left."""
     style = "bold" if job.state in (JobState.RUNNING, JobState.FAILED) else ""
     return (
         Text(str(job.id)),
         Text(title(job.kind)),
         Text(f"{SIGNS[job.state]} {job.state}", style=style),
-        Text(progress_of(job)),
+        Text(progress_of(job, bar=bar)),
         Text(moment(job.started_at, now)),
         Text(took(job, now)),
         Text(snippet(last_word(job), room)),
     )
 
 
-def progress_of(job: Job) -> str:
-    """A bar and per cent, where the job knows how much there is to do."""
+def progress_of(job: Job, *, bar: bool) -> str:
+    """Per cent, behind a bar if wanted, where the job knows how much there is to do."""
     if not job.total or job.state in (JobState.DONE, JobState.CANCELLED):
         return ""
     share = min(1.0, job.done / job.total)
     full = int(share * BAR)
-    return f"{'▰' * full}{'▱' * (BAR - full)} {int(100 * share):>3}%"
+    drawn = f"{'▰' * full}{'▱' * (BAR - full)} " if bar else ""
+    return f"{drawn}{int(100 * share):>3}%"
 
 
 def moment(at: float | None, now: float) -> str:

@@ -9,7 +9,7 @@ from textual.containers import Horizontal, Vertical
 from textual.message import Message
 from textual.widgets import Input, Static
 
-from lmsi_tui.text import content
+from lmsi_tui.text import content, printable
 from lmsi_tui.widgets.choice import Choice
 
 if TYPE_CHECKING:
@@ -27,9 +27,9 @@ class SettingRow(Vertical):
     SettingRow .name { width: 27; color: $text-muted; }
     SettingRow:focus-within .name { color: $foreground; text-style: bold; }
     SettingRow.-changed .name { color: $accent; text-style: bold; }
-    SettingRow Input { width: 20; background: $panel; }
+    SettingRow Input { width: 24; background: $panel; }
     SettingRow Input:focus { background: $block-cursor-blurred-background; }
-    SettingRow Choice { width: 20; }
+    SettingRow Choice { width: 24; }
     SettingRow .meaning {
         width: 1fr; height: 1; padding-left: 2; color: $text-muted;
         text-wrap: nowrap; text-overflow: ellipsis;
@@ -67,6 +67,8 @@ class SettingRow(Vertical):
         super().__init__()
         self.setting = setting
         self._text = shown(setting.value)
+        if not setting.choices:
+            self._text = printable(self._text)  # a name from a file; unedited, it stays as it is
 
     def compose(self) -> ComposeResult:
         """Name, field and meaning on one line, the complaint below."""

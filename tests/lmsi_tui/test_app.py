@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,7 +11,7 @@ from textual.filter import Monochrome
 from lmsi_tui import app as app_module
 from lmsi_tui.app import LmsiApp
 from lmsi_tui.config import config_path, read_config
-from lmsi_tui.messages import TextCopied, TextOpened
+from lmsi_tui.messages import JobAsked, TextCopied, TextOpened
 from lmsi_tui.screens.home import HomeScreen
 from lmsi_tui.screens.jobs import JobsScreen
 from lmsi_tui.screens.review import ReviewScreen
@@ -92,6 +93,29 @@ async def test_jobs_that_ended_before_are_not_told_again(project: Project) -> No
         pilot.app._look()  # type: ignore[attr-defined]
         await settled(pilot)
         assert notices(pilot) == []
+
+
+async def test_a_database_in_trouble_is_told_once_and_the_app_goes_on(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with driven(project) as pilot:
+        app = pilot.app
+        assert isinstance(app, LmsiApp)
+
+        def broken() -> bool:
+            raise sqlite3.OperationalError("disk I/O error")
+
+        with monkeypatch.context() as trouble:
+            trouble.setattr(app._watch, "has_news", broken)
+            for _ in range(3):
+                app._look()
+            trouble.setattr(jobs, "enqueue", lambda *_: broken())
+            pilot.app.screen.post_message(JobAsked(JobKind.SAMPLE, {"settings": {}}))
+            await settled(pilot)
+        sentence = "The project's database cannot be used: disk I/O error."
+        assert notices(pilot) == [sentence, sentence]
+        app._look()
+        assert app.is_running
 
 
 async def test_text_is_copied_without_its_controls(project: Project) -> None:

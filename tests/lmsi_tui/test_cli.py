@@ -256,6 +256,13 @@ def test_a_word_that_is_neither_a_command_nor_a_folder_is_told_as_both(
     assert "sample" in said
 
 
+@pytest.mark.parametrize("typed", [["--"], ["-x"], ["--json"]])
+def test_options_without_a_command_are_bad_usage(typed: list[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run(typed)
+    assert ended.value.code == 2
+
+
 def test_a_file_is_no_folder_with_a_project(tmp_path: Path) -> None:
     (tmp_path / "q.jsonl").touch()
     done = command(tmp_path / "q.jsonl")

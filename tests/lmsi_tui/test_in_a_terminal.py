@@ -39,8 +39,14 @@ pytestmark = [
 
 PATIENCE = 600.0
 """Seconds after which what was waited for is taken not to come; a fine-tune takes minutes."""
-SIZES = ("--pool", "120", "--eval", "40", "--set", "sample.m=16", "--set", "evaluate.k=4")
-SHORT = ("--set", "sample.threshold=0.6", "--set", "finetune.epochs=1", "--set", "distill.epochs=1")
+SIZES = (
+    *("--pool", "120", "--eval", "40"),
+    *("--set", "sample.m=16", "--set", "evaluate.k=4", "--set", "sample.threshold=0.6"),
+)
+"""A demo of minutes that leaves enough questions doubtful."""
+SHORT = ("--set", "finetune.epochs=1", "--set", "distill.epochs=1")
+LONG = ("--set", "finetune.epochs=8")
+"""A fine-tune that still runs when the app is opened again."""
 
 
 class Tmux:
@@ -115,8 +121,8 @@ def terminal(tmp_path: Path) -> Iterator[Tmux]:
     made.close()
 
 
-def start_demo(terminal: Tmux, folder: Path) -> Project:
-    terminal.start(sys.executable, "-m", "lmsi_tui", "demo", str(folder), *SIZES, *SHORT)
+def start_demo(terminal: Tmux, folder: Path, *settings: str) -> Project:
+    terminal.start(sys.executable, "-m", "lmsi_tui", "demo", str(folder), *SIZES, *settings)
     terminal.shows("Questions", "Sample", "Distil")
     return open_project(folder)
 
@@ -162,7 +168,7 @@ def reviewed(project: Project) -> list[tuple[Queue, Verdict, int, str | None]]:
 
 
 def test_the_loop_by_key_presses_alone(terminal: Tmux, tmp_path: Path) -> None:
-    project = start_demo(terminal, tmp_path / "demo")
+    project = start_demo(terminal, tmp_path / "demo", *SHORT)
     do_stage(terminal, project, "s", JobKind.SAMPLE)
     expected = review_five(terminal, project)
     assert reviewed(project) == expected
@@ -228,7 +234,7 @@ def review_five(terminal: Tmux, project: Project) -> list[tuple[Queue, Verdict, 
 
 
 def test_an_app_that_was_killed_finds_its_fine_tune_running(terminal: Tmux, tmp_path: Path) -> None:
-    project = start_demo(terminal, tmp_path / "demo")
+    project = start_demo(terminal, tmp_path / "demo", *LONG)
     do_stage(terminal, project, "s", JobKind.SAMPLE)
     do_stage(terminal, project, "c", JobKind.CURATE)
     terminal.press("F")
@@ -243,7 +249,7 @@ def test_an_app_that_was_killed_finds_its_fine_tune_running(terminal: Tmux, tmp_
     assert is_alive(job.pid, job.started_ticks), "the worker outlives the app"
 
     terminal.start(sys.executable, "-m", "lmsi_tui", str(project.folder))
-    terminal.shows("finetune", "running")
+    terminal.shows("fine-tune", "running")
     until(lambda: all_jobs(project)[-1].state is JobState.DONE, lambda: terminal.screen)
     assert len([one for one in all_jobs(project) if one.kind is JobKind.FINETUNE]) == 1
     terminal.press("q")

@@ -255,6 +255,20 @@ async def test_p_pauses_takes_the_pause_back_and_goes_on(project: Project) -> No
         assert wished == [JobState.PAUSING, JobState.QUEUED, JobState.QUEUED]
 
 
+async def test_a_job_that_waits_can_be_paused_and_ended(project: Project) -> None:
+    with connect(project.database) as conn, transaction(conn):
+        jobs.enqueue(conn, JobKind.FINETUNE, {"settings": {}})
+    async with driven(project) as pilot:
+        await pilot.press("p")
+        await settled(pilot)
+        assert rows(project)[-1].state is JobState.PAUSED
+        await until(pilot, lambda: "Press p to go on" in said(pilot))
+        await pilot.press("k", "y")
+        await settled(pilot)
+        assert rows(project)[-1].state is JobState.CANCELLED
+        await until(pilot, lambda: "cancelled" in said(pilot))
+
+
 async def test_k_asks_once_and_then_ends_the_job(project: Project) -> None:
     begin(project, JobKind.FINETUNE, f"training {TEACHER}", 3, 10)
     async with driven(project, now=NOW) as pilot:
@@ -478,13 +492,17 @@ async def test_a_sampling_from_the_first_key_to_its_end(tmp_path: Path) -> None:
     assert (job.kind, job.params) == (JobKind.SAMPLE, {"settings": {}})
 
 
-@pytest.mark.parametrize("size", [(40, 12), (80, 24), (120, 36), (200, 50), (220, 60)])
+@pytest.mark.parametrize("size", [(40, 16), (60, 20), (80, 24), (120, 36), (200, 50), (220, 60)])
 async def test_the_screen_fits(project: Project, size: tuple[int, int]) -> None:
     begin(project, JobKind.SAMPLE, f"sampling {TEACHER}/base", 20, POOL)
     async with driven(project, size=size, now=NOW) as pilot:
         loop, live = home(pilot).query_one("#loop"), home(pilot).query_one("#live")
         assert loop.region.right <= size[0]
-        assert loop.region.height == size[1] - 2
-        if size[0] >= 80:
+        assert home(pilot).query_one(StageList).size.height >= 8, "every stage has a line"
+        assert live.region.bottom == size[1] - 1
+        if size[0] < 72:
+            assert live.region.y == loop.region.bottom
+        else:
+            assert loop.region.height == size[1] - 2
             assert live.region.right == size[0]
             assert live.region.width >= size[0] // 2

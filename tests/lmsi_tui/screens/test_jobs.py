@@ -198,6 +198,16 @@ async def test_enter_tells_everything_about_a_job(project: Project) -> None:
     assert "state: ✓ done" in copied
 
 
+async def test_a_click_chooses_a_job_and_another_one_opens_it(project: Project) -> None:
+    async with driven(project, "jobs") as pilot:
+        await pilot.click(JobTable, offset=(10, 3))
+        await settled(pilot)
+        assert table(pilot).cursor_row == 2
+        await pilot.click(JobTable, offset=(10, 3))
+        await settled(pilot)
+        assert isinstance(pilot.app.screen, JobScreen)
+
+
 def test_values_within_values_are_told_in_lines() -> None:
     assert told({"a_b": {"c": 0.25, "d": [1, 2]}, "e": [{"f": 1}]}) == [
         ("a b c", "0.25"),

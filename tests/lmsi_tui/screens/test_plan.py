@@ -196,6 +196,25 @@ async def test_what_a_person_wrote_into_the_file_meanwhile_is_kept(project: Proj
     assert settings.finetune.rank == 5
 
 
+async def test_settings_that_cannot_be_saved_start_nothing(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    jobs_before = rows(project)
+    monkeypatch.setattr("engine.project.save_settings", full)
+    async with driven(project) as pilot:
+        screen = await opened(pilot, JobKind.SAMPLE)
+        await write(pilot, screen, "sample.m", "20")
+        await pilot.press("enter")
+        await settled(pilot)
+        assert pilot.app.screen is screen
+        (told,) = pilot.app._notifications
+        assert "No space left on device" in told.message
+    assert rows(project) == jobs_before
+
+
 async def test_escape_changes_nothing(project: Project) -> None:
     before, jobs_before = (project.folder / SETTINGS).read_bytes(), rows(project)
     heard: list[Message] = []

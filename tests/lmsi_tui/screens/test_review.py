@@ -19,6 +19,7 @@ from lmsi_tui.widgets.question_table import QuestionTable
 from lmsi_tui.widgets.vote_bar import VoteBar
 from store import paths, reviews
 from store.connection import connect, transaction
+from store.errors import WorkFailed
 from store.queue import Scope, Sort
 from store.records import AnswerType, Queue, Review, Verdict
 from tests.lmsi_tui.doubts import Doubt, add_doubts, doubts_project, pool, standing, written
@@ -632,7 +633,7 @@ async def test_the_clock_shows_what_another_app_has_decided(project: Project) ->
 async def test_a_queue_that_grows_is_put_in_order_again(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lmsi_tui.screens.review.ORDER_AGAIN", 0.0)
+    monkeypatch.setattr("lmsi_tui.screens.queue_screen.ORDER_AGAIN", 0.0)
     async with driven(project, "review") as pilot:
         await press(pilot, "n")
         with connect(project.database, read_only=True) as conn:
@@ -690,3 +691,105 @@ async def test_every_key_works_at_every_size(size: tuple[int, int], tmp_path: Pa
             await press(pilot, "1", "2", "x", "space", "u")
             assert pilot.app.is_running
             assert len(written(project)) == before + 5
+
+
+# Formulas, which are compared in another process.
+
+
+@pytest.fixture
+def formulas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """`x+1` and `1+x` are equal, and nothing else is."""
+    monkeypatch.setattr("engine.math_equality.math_equal", lambda a, b: {a, b} == {"x+1", "1+x"})
+    return doubts_project(
+        tmp_path / "formulas",
+        [
+            Doubt(("x+1", "2x", "1+x", "2x"), "Which doubt?", AnswerType.MATH, task="math"),
+            Doubt(("x+1",) * 3 + ("1+x",), "Which is kept?", AnswerType.MATH, task="math"),
+        ],
+        m=4,
+    )
+
+
+async def test_paths_of_equal_formulas_are_one_group(formulas: Project) -> None:
+    async with driven(formulas, "review") as pilot:
+        assert question(pilot) == "Which doubt?"
+        path = review(pilot).query_one("#left", PathGroup).path
+        assert path is not None
+        assert (path.answer, path.count, path.of) == ("x+1", 2, 2)
+        await press(pilot, "t")
+        await enter_text(pilot, "1+x")
+        assert "answer 1 of that question" in toasts(pilot)
+
+
+async def test_an_audit_of_a_formula_is_compared_too(formulas: Project) -> None:
+    async with driven(formulas, "review") as pilot:
+        await press(pilot, "b", "t")
+        await enter_text(pilot, "1+x")
+        assert "✓ right: the vote says x+1 too" in said(pilot, "said")
+        assert "1 of 1 agree" in said(pilot, "where")
+
+
+async def test_a_full_disk_is_told_and_the_question_stays(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise WorkFailed("The disk is full: free some space.")
+
+    async with driven(project, "review") as pilot:
+        await press(pilot, "2")
+        monkeypatch.setattr("store.reviews.add", fails)
+        await press(pilot, "1")
+        assert question(pilot) == FOUR[1].text
+        await press(pilot, "u")
+        assert question(pilot) == FOUR[1].text
+        assert "The disk is full: free some space." in toasts(pilot)
+        monkeypatch.undo()
+        await press(pilot, "u")
+        assert question(pilot) == FOUR[0].text
+    assert standing(project) == []
+
+
+async def test_the_list_is_left_for_the_audit(tmp_path: Path) -> None:
+    project = doubts_project(tmp_path / "both", [*FOUR, *ACCEPTED])
+    async with driven(project, "review", size=(200, 50)) as pilot:
+        await press(pilot, "l", "b")
+        assert review(pilot).query_one(QuestionTable).region.height == 0
+        hidden = vote_of(pilot)
+        assert hidden not in shown(pilot)
+        await press(pilot, "x", "b", "1")
+    assert [(one.queue, one.verdict) for one in written(project)] == [
+        (Queue.AUDIT, Verdict.NONE),
+        (Queue.TRIAGE, Verdict.ANSWER),
+    ]
+
+
+async def test_time_spent_elsewhere_is_not_time_of_the_question(project: Project) -> None:
+    async with driven(project, "review") as pilot:
+        clock = [1000.0]
+        pilot.app.now = lambda: clock[0]  # type: ignore[attr-defined]
+        await press(pilot, "n")
+        clock[0] += 500
+        await press(pilot, "j")
+        clock[0] += 3000
+        pilot.app.switch_mode("review")
+        await settled(pilot)
+        clock[0] += 4
+        await press(pilot, "t")
+        clock[0] += 3
+        await enter_text(pilot, "12")
+        clock[0] += 6
+        await press(pilot, "x")
+    assert [one.seconds for one in written(project)] == [7.0, 6.0]
+
+
+async def test_a_dialog_does_not_read_the_queue_again(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with driven(project, "review") as pilot:
+        read: list[object] = []
+        monkeypatch.setattr(
+            "lmsi_tui.screens.queue_screen.read_queue", lambda *asked: read.append(asked)
+        )
+        await press(pilot, "t", "escape", "m", "escape", "question_mark", "escape")
+        assert question(pilot) == FOUR[0].text
+        assert read == []

@@ -71,6 +71,20 @@ async def test_the_demo_is_two_keys_away(tmp_path: Path) -> None:
     assert read_config().recent == (str(tmp_path / "lmsi-demo"),)
 
 
+async def test_the_mouse_reaches_what_the_keys_do(project: Project) -> None:
+    async with driven(None) as pilot:
+        await pilot.click(OptionList, offset=(6, 2))
+        await settled(pilot)
+        assert isinstance(pilot.app.screen, NewProjectScreen)
+        await pilot.click("#browse-model")
+        await settled(pilot)
+        assert isinstance(pilot.app.screen, PickerScreen)
+        await pilot.press("escape")
+        await pilot.click("#close")
+        await settled(pilot)
+        assert isinstance(pilot.app.screen, WelcomeScreen)
+
+
 async def test_a_demo_in_a_folder_that_holds_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "letter.txt").touch()

@@ -1,0 +1,70 @@
+"""The program's own commands, asked in a process of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from engine.demo.project import MODELS
+from lmsi_tui import asking
+from store.errors import BadInput, WorkFailed
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def instead(monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    """Have a script answer in the place of the program."""
+    monkeypatch.setattr(asking, "PROGRAM", (sys.executable, "-c", script))
+
+
+async def test_a_command_answers_with_its_events(tmp_path: Path) -> None:
+    model = f"--model={MODELS / 'pebble-s'}"
+    (event,) = await asking.ask("init", "--preview", model, "--", str(tmp_path / "p"))
+    assert event["name"] == "pebble-s/base"
+
+
+async def test_what_a_command_refuses_is_its_sentence(tmp_path: Path) -> None:
+    with pytest.raises(BadInput) as failure:
+        await asking.ask("init", "--preview", "--model=/nowhere", "--", str(tmp_path / "p"))
+    assert str(failure.value).startswith("There is no model at /nowhere")
+
+
+@pytest.mark.parametrize(
+    ("script", "says"),
+    [
+        ("import sys; sys.exit('lmsi-tui: the disk is full.')", "the disk is full."),
+        ("import os; os.kill(os.getpid(), 9)", "it said nothing"),
+    ],
+)
+async def test_a_command_that_fails_is_told(
+    script: str, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    instead(monkeypatch, script)
+    with pytest.raises(WorkFailed) as failure:
+        await asking.ask("init")
+    assert str(failure.value) == says
+
+
+async def test_who_stops_waiting_stops_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    note = tmp_path / "pid"
+    instead(
+        monkeypatch,
+        f"import os, pathlib, signal; p = pathlib.Path({str(note)!r});"
+        " p.with_suffix('.new').write_text(str(os.getpid()));"
+        " p.with_suffix('.new').rename(p); signal.pause()",
+    )
+    waiting = asyncio.create_task(asking.ask("import"))
+    async with asyncio.timeout(30):
+        while not note.exists():
+            await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert not psutil.pid_exists(int(note.read_text()))

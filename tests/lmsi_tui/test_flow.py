@@ -1,0 +1,185 @@
+"""Where the loop stands, and what it says to do next."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from engine.project import changed
+from lmsi_tui.flow import Flow, Line, Place, Sign, pool_run, read_flow, read_pool
+from store import jobs, paths, reviews, votes
+from store.connection import connect, transaction
+from store.records import (
+    Decision,
+    Job,
+    JobKind,
+    JobState,
+    Queue,
+    Review,
+    Split,
+    Verdict,
+)
+from tests.projects import claimed, scripted_project
+from tests.seed import POOL, seeded_project
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from engine.project import Project
+
+
+@pytest.fixture
+def told(tmp_path: Path) -> Iterator[tuple[Project, sqlite3.Connection]]:
+    """The story, with its store."""
+    project = seeded_project(tmp_path / "story")
+    with connect(project.database) as conn:
+        yield project, conn
+
+
+def flow_of(
+    conn: sqlite3.Connection,
+    project: Project,
+    job: Job | None = None,
+    busy: JobKind | None = None,
+) -> Flow:
+    return read_flow(conn, project, read_pool(conn, project), job, busy)
+
+
+def line(flow: Flow, place: Place) -> Line:
+    return next(one for one in flow.lines if one.place is place)
+
+
+def decide(conn: sqlite3.Connection, decision: Decision, verdict: Verdict) -> None:
+    """A triage decision on the last question whose vote came out so."""
+    (run,) = (one for one in paths.runs(conn) if one.split is Split.POOL)
+    vote = [one for one in votes.for_run(conn, run.id) if one.decision is decision][-1]
+    review = Review(
+        id=0,
+        question_id=vote.question_id,
+        run_id=run.id,
+        queue=Queue.TRIAGE,
+        verdict=verdict,
+        answer=None,
+        other=None,
+        undoes=None,
+        seconds=1.0,
+        created_at=time.time(),
+    )
+    with transaction(conn):
+        reviews.add(conn, review)
+
+
+def test_a_decision_counts_where_the_question_was_doubtful(
+    told: tuple[Project, sqlite3.Connection],
+) -> None:
+    project, conn = told
+    before = line(flow_of(conn, project), Place.REVIEW).count
+    decide(conn, Decision.KEEP, Verdict.NONE)
+    decide(conn, Decision.REJECT, Verdict.SKIP)
+    assert line(flow_of(conn, project), Place.REVIEW).count == before
+    decide(conn, Decision.REJECT, Verdict.NONE)
+    after = line(flow_of(conn, project), Place.REVIEW).count
+    assert int(after.split()[0]) == int(before.split()[0]) - 1
+
+
+def test_another_run_of_the_settings_begins_anew(told: tuple[Project, sqlite3.Connection]) -> None:
+    project, conn = told
+    run = pool_run(conn, project)
+    assert run is not None
+    warmer = replace(project, settings=changed(project.settings, {"sample": {"temperature": 1.0}}))
+    assert pool_run(conn, warmer) == run, "until the other one is begun, the newest is shown"
+    more = replace(project, settings=changed(project.settings, {"sample": {"m": 32}}))
+    assert pool_run(conn, more) == run
+
+
+def test_settings_that_cannot_be_hide_nothing(told: tuple[Project, sqlite3.Connection]) -> None:
+    project, conn = told
+    wrong = replace(project, settings=changed(project.settings, {"model": {"engine": "llama.cpp"}}))
+    assert pool_run(conn, wrong) is not None
+    unknown = replace(project, settings=changed(project.settings, {"model": {"teacher": "nobody"}}))
+    assert pool_run(conn, unknown) is not None
+    assert flow_of(conn, unknown).lines
+
+
+NEXT = [
+    ("SELECT 1", "home.results"),
+    ("DELETE FROM evaluation", "home.evaluate"),
+    ("UPDATE model SET training_set = 'older' WHERE stage = 'lmsi'", "home.finetune"),
+    ("UPDATE model SET training_set = 'older' WHERE stage = 'distilled'", "home.distill"),
+    ("UPDATE training_set SET created_at = 0", "home.curate"),
+    ("DELETE FROM vote WHERE question_id < 9", "home.sample"),
+    ("DELETE FROM vote", "home.sample"),
+    ("UPDATE vote SET decision = 'open'", "home.sample"),
+]
+
+
+@pytest.mark.parametrize(("change", "command"), NEXT)
+def test_the_advice_is_the_first_thing_that_is_not_done(
+    told: tuple[Project, sqlite3.Connection], change: str, command: str
+) -> None:
+    project, conn = told
+    conn.execute("PRAGMA foreign_keys = OFF")
+    conn.execute(change)
+    assert flow_of(conn, project).advice.command == command
+
+
+def test_where_no_vote_reached_the_threshold_a_person_can_help(tmp_path: Path) -> None:
+    from engine import stages
+
+    project = scripted_project(tmp_path / "p", changes={"sample": {"threshold": "1"}})
+    with connect(project.database) as conn:
+        stages.sample(claimed(conn, project, JobKind.SAMPLE))
+        conn.execute("UPDATE vote SET decision = 'reject'")
+        advice = flow_of(conn, project).advice
+        assert advice.command == "home.review"
+        assert "no vote reached the threshold" in advice.words
+
+
+MARKS = [
+    (JobState.RUNNING, Sign.RUNNING),
+    (JobState.PAUSING, Sign.RUNNING),
+    (JobState.PAUSED, Sign.PAUSED),
+    (JobState.FAILED, Sign.FAILED),
+    (JobState.DONE, Sign.DONE),
+]
+
+
+@pytest.mark.parametrize(("state", "sign"), MARKS)
+@pytest.mark.parametrize(
+    ("busy", "place"),
+    [
+        (JobKind.SAMPLE, Place.SAMPLE),
+        (JobKind.CURATE, Place.TRAINING_SET),
+        (JobKind.FINETUNE, Place.FINETUNE),
+        (JobKind.DISTILL, Place.DISTIL),
+        (JobKind.EVALUATE, Place.EVALUATE),
+    ],
+)
+def test_the_stage_that_a_job_is_at_has_the_job_s_sign(
+    told: tuple[Project, sqlite3.Connection],
+    busy: JobKind,
+    place: Place,
+    state: JobState,
+    sign: Sign,
+) -> None:
+    project, conn = told
+    job = replace(jobs.all_of(conn)[0], state=state)
+    plain = flow_of(conn, project)
+    marked = flow_of(conn, project, job, busy)
+    assert line(marked, place).sign is sign
+    assert [one for one in marked.lines if one.place is not place] == [
+        one for one in plain.lines if one.place is not place
+    ]
+
+
+def test_a_round_is_counted_by_the_runs_of_the_pool(
+    told: tuple[Project, sqlite3.Connection],
+) -> None:
+    project, conn = told
+    assert flow_of(conn, project).round == 1
+    assert line(flow_of(conn, project), Place.QUESTIONS).count == str(POOL)

@@ -1,0 +1,271 @@
+"""What the live panes are given: curves that grow, and the job that is shown."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lmsi_tui.flow import Advice, Flow
+from lmsi_tui.live import Home, current, doing_of, read_home
+from lmsi_tui.series import MOST, Series, grown
+from lmsi_tui.widgets.job_line import said_of
+from lmsi_tui.widgets.training_pane import TrainingSnapshot
+from store import jobs
+from store.connection import connect, transaction
+from store.records import Job, JobKind, JobState
+from tests.seed import NOW, seeded_project
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from engine.project import Project
+
+
+@pytest.fixture
+def told(tmp_path: Path) -> Iterator[tuple[Project, sqlite3.Connection]]:
+    """The story, with its store."""
+    project = seeded_project(tmp_path / "story")
+    with connect(project.database) as conn:
+        yield project, conn
+
+
+def a_job(
+    id_: int = 1,
+    state: JobState = JobState.RUNNING,
+    kind: JobKind = JobKind.FINETUNE,
+    **changes: object,
+) -> Job:
+    job = Job(
+        id=id_,
+        kind=kind,
+        params={},
+        key="",
+        state=state,
+        done=0,
+        total=0,
+        message="",
+        error=None,
+        result={},
+        pid=None,
+        started_ticks=None,
+        created_at=0.0,
+        started_at=None,
+        heartbeat_at=NOW,
+        finished_at=None,
+    )
+    return replace(job, **changes)  # type: ignore[arg-type]
+
+
+def begun(conn: sqlite3.Connection, kind: JobKind = JobKind.FINETUNE) -> Job:
+    with transaction(conn):
+        job, _ = jobs.enqueue(conn, kind, {"new": True})
+    return job
+
+
+def measure(conn: sqlite3.Connection, job: Job, step: int, at: float, **values: float) -> None:
+    with transaction(conn):
+        jobs.metrics_add(conn, job.id, step, values)
+        conn.execute(
+            "UPDATE metric SET created_at = ? WHERE job_id = ? AND step = ?"
+            " AND created_at > 1e9 AND created_at <> ?",
+            [at, job.id, step, at],
+        )
+
+
+# Curves.
+
+
+def test_a_curve_grows_by_what_is_new(told: tuple[Project, sqlite3.Connection]) -> None:
+    _, conn = told
+    job = begun(conn)
+    measure(conn, job, 1, 10.0, loss=2.0, learning_rate=0.1)
+    first = grown(Series(), conn, job)
+    assert first.points == {"loss": ((1.0, 2.0),), "learning_rate": ((1.0, 0.1),)}
+    assert grown(first, conn, job) is first
+    measure(conn, job, 2, 11.0, loss=1.0)
+    second = grown(first, conn, job)
+    assert second.points["loss"] == ((1.0, 2.0), (2.0, 1.0))
+    assert second.last("learning_rate") == 0.1
+    assert second.last("unknown") is None
+
+
+def test_steps_that_are_done_again_replace_what_was_measured(
+    told: tuple[Project, sqlite3.Connection],
+) -> None:
+    _, conn = told
+    job = begun(conn)
+    for step in (1, 2, 3, 4):
+        measure(conn, job, step, 10.0 + step, loss=5.0 - step, val_loss=9.0)
+    measure(conn, job, 3, 30.0, loss=0.5, learning_rate=0.1)
+    points = grown(Series(), conn, job).points
+    assert points["loss"] == ((1.0, 4.0), (2.0, 3.0), (3.0, 0.5))
+    assert points["val_loss"] == ((1.0, 9.0), (2.0, 9.0))
+    assert points["learning_rate"] == ((3.0, 0.1),)
+
+
+def test_the_next_training_of_a_round_begins_anew(
+    told: tuple[Project, sqlite3.Connection],
+) -> None:
+    _, conn = told
+    job = begun(conn, JobKind.ROUND)
+    measure(conn, job, 18_000, 1.0, paths_per_second=4.0, tokens_per_second=500.0)
+    for step in range(1, 6):
+        measure(conn, job, step, 10.0 + step, loss=2.0, tokens_per_second=100.0)
+    first = grown(Series(), conn, job)
+    assert len(first.points["loss"]) == 5
+    measure(conn, job, 0, 20.0, val_loss=3.0)
+    measure(conn, job, 1, 21.0, loss=3.0, tokens_per_second=90.0)
+    second = grown(first, conn, job)
+    assert second.points["loss"] == ((1.0, 3.0),)
+    assert second.points["val_loss"] == ((0.0, 3.0),)
+    assert second.last("tokens_per_second") == 90.0
+
+
+def test_another_job_has_another_curve(told: tuple[Project, sqlite3.Connection]) -> None:
+    _, conn = told
+    job = begun(conn)
+    measure(conn, job, 1, 10.0, loss=2.0)
+    series = grown(Series(), conn, job)
+    with transaction(conn):
+        other, _ = jobs.enqueue(conn, JobKind.DISTILL, {"new": True})
+    assert grown(series, conn, other) == Series(other.id)
+
+
+def test_the_pace_is_that_of_this_sitting(told: tuple[Project, sqlite3.Connection]) -> None:
+    _, conn = told
+    job = replace(begun(conn), started_at=5.0)
+    for step in range(1, 5):
+        measure(conn, job, step, 10.0 + 2 * step, loss=2.0)
+    assert grown(Series(), conn, job).seconds_per_step == 2.0
+    again = replace(job, started_at=500.0)
+    series = grown(Series(), conn, job)
+    measure(conn, job, 5, 501.0, loss=1.0)
+    assert grown(series, conn, again).seconds_per_step is None
+    measure(conn, job, 7, 511.0, loss=1.0)
+    assert grown(grown(series, conn, again), conn, again).seconds_per_step == 5.0
+    assert grown(Series(), conn, again).seconds_per_step == 5.0
+
+
+@given(st.lists(st.integers(0, 6), min_size=1, max_size=40), st.integers(1, 40))
+def test_a_curve_read_in_pieces_is_the_curve_read_at_once(steps: list[int], cut: int) -> None:
+    from lmsi_tui.series import _with
+    from store.records import Metric
+
+    found = [Metric(1, step, "loss", float(i), float(i)) for i, step in enumerate(steps)]
+    whole = _with({}, found)
+    assert _with(_with({}, found[:cut]), found[cut:]) == whole
+    curve = whole["loss"]
+    assert [step for step, _ in curve] == sorted({step for step, _ in curve})
+    assert curve[-1] == (float(steps[-1]), float(len(steps) - 1))
+
+
+def test_a_long_curve_is_thinned_but_ends_where_it_ends() -> None:
+    from lmsi_tui.series import _with
+    from store.records import Metric
+
+    found = [Metric(1, step, "loss", float(step), float(step)) for step in range(3 * MOST)]
+    curve = _with({}, found)["loss"]
+    assert len(curve) <= 2 * MOST
+    assert curve[-1] == (3 * MOST - 1, 3 * MOST - 1)
+
+
+# Which job.
+
+
+def test_what_is_at_work_comes_before_what_waits_and_what_has_ended() -> None:
+    done = a_job(1, JobState.DONE, finished_at=5.0)
+    later = a_job(2, JobState.FAILED, finished_at=9.0, error="no")
+    paused = a_job(3, JobState.PAUSED)
+    queued = a_job(4, JobState.QUEUED)
+    works = a_job(5, JobState.CANCELLING)
+    assert current([]) is None
+    assert current([done, later]) is later
+    assert current([done, later, paused]) is paused
+    assert current([done, later, paused, queued]) is queued
+    assert current([done, later, paused, queued, works]) is works
+
+
+DOING = [
+    (JobKind.SAMPLE, "anything", JobState.RUNNING, JobKind.SAMPLE),
+    (JobKind.ROUND, "sampling x", JobState.RUNNING, JobKind.SAMPLE),
+    (
+        JobKind.ROUND,
+        "measuring x on eval: few-shot-cot, greedy",
+        JobState.RUNNING,
+        JobKind.EVALUATE,
+    ),
+    (JobKind.ROUND, "training x", JobState.PAUSING, JobKind.FINETUNE),
+    (JobKind.ROUND, "done", JobState.DONE, JobKind.EVALUATE),
+    (JobKind.ROUND, "failed", JobState.FAILED, JobKind.CURATE),
+    (JobKind.ROUND, "", JobState.QUEUED, JobKind.CURATE),
+]
+
+
+@pytest.mark.parametrize(("kind", "message", "state", "doing"), DOING)
+def test_a_round_is_told_by_the_first_word_of_what_it_says(
+    kind: JobKind, message: str, state: JobState, doing: JobKind
+) -> None:
+    assert doing_of(a_job(1, state, kind, message=message)) is doing
+
+
+# What is said.
+
+SAID = [
+    (JobState.QUEUED, "waits for the worker"),
+    (JobState.PAUSING, "[home.pause] takes that back"),
+    (JobState.PAUSED, "Press [home.pause] to go on, [home.stop] to end it."),
+    (JobState.CANCELLING, "what it finished is kept"),
+    (JobState.CANCELLED, "Press [home.sample] to sample."),
+    (JobState.DONE, "Press [home.sample] to sample."),
+    (JobState.FAILED, "Press [home.pause] to try again, [home.log] for its log."),
+]
+
+
+def a_home(job: Job | None, waiting: int = 0) -> Home:
+    flow = Flow((), Advice("home.sample", "sample"), 0, "", "")
+    return Home(flow, job, waiting, None, None)
+
+
+@pytest.mark.parametrize(("state", "words"), SAID)
+def test_every_state_says_what_to_press(state: JobState, words: str) -> None:
+    error = "It broke." if state is JobState.FAILED else None
+    said = said_of(a_home(a_job(3, state, error=error)), NOW, lambda command: f"[{command}]")
+    assert str(state) in said.state
+    assert "job 3 · fine-tune" in said.state
+    assert words in said.next
+    assert said.bad == (state is JobState.FAILED)
+    assert said.word == (error or "")
+
+
+def test_a_worker_that_lives_is_not_called_silent() -> None:
+    lives = said_of(a_home(a_job(heartbeat_at=NOW - 2)), NOW, str)
+    silent = said_of(a_home(a_job(heartbeat_at=NOW - 61)), NOW, str)
+    assert lives.next == ""
+    assert "silent for 61 seconds" in silent.next
+
+
+def test_before_the_first_job_the_loop_is_explained() -> None:
+    said = said_of(a_home(None), NOW, lambda command: command)
+    assert said.state == "Nothing has run yet"
+    assert "home.go does them all" in said.word
+    assert said.next == "Press home.sample to sample."
+
+
+def test_a_reading_gives_the_same_picture_as_long_as_nothing_changes(
+    told: tuple[Project, sqlite3.Connection],
+) -> None:
+    project, conn = told
+    with transaction(conn):
+        job, _ = jobs.enqueue(conn, JobKind.FINETUNE, {"new": True})
+        conn.execute("UPDATE job SET state = 'running' WHERE id = ?", [job.id])
+        jobs.metrics_add(conn, job.id, 1, {"loss": 2.0})
+    first = read_home(conn, project, Series())
+    second = read_home(conn, project, first.series)
+    assert first == second
+    assert isinstance(first.picture, TrainingSnapshot)

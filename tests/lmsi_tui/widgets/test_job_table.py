@@ -1,0 +1,128 @@
+"""A job as one line."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from textual.app import App, ComposeResult
+
+from lmsi_tui.states import COLOURS, SIGNS
+from lmsi_tui.telling import last_word
+from lmsi_tui.widgets.job_table import MOST, JobList, JobTable, line_of, moment, progress_of, took
+from store.records import Job, JobKind, JobState
+from tests.nasty import FORBIDDEN, NASTY
+
+if TYPE_CHECKING:
+    from textual.pilot import Pilot
+
+NOW = 1_790_000_000.0
+JOB = Job(
+    id=7,
+    kind=JobKind.FINETUNE,
+    params={},
+    key="k",
+    state=JobState.RUNNING,
+    done=30,
+    total=60,
+    message="training",
+    error=None,
+    result={},
+    pid=1,
+    started_ticks=1,
+    created_at=NOW - 100,
+    started_at=NOW - 90,
+    heartbeat_at=NOW,
+    finished_at=None,
+)
+
+
+def test_a_line_says_what_how_far_and_how_long() -> None:
+    cells = [str(cell) for cell in line_of(JOB, NOW, 40)]
+    assert cells[:4] == ["7", "fine-tune", "▶ running", "▰▰▰▰▱▱▱▱  50%"]
+    assert cells[5:] == ["1:30", "training"]
+
+
+@pytest.mark.parametrize("state", JobState)
+def test_every_state_has_a_sign_a_word_and_a_colour(state: JobState) -> None:
+    cell = str(line_of(replace(JOB, state=state), NOW, 40)[2])
+    assert cell == f"{SIGNS[state]} {state}"
+    assert state in COLOURS
+
+
+def test_progress_is_shown_only_where_it_is_known() -> None:
+    assert progress_of(replace(JOB, total=0), bar=True) == ""
+    assert progress_of(replace(JOB, state=JobState.DONE), bar=True) == ""
+    assert progress_of(replace(JOB, done=99), bar=False) == "100%"
+
+
+def test_a_job_that_waits_has_taken_no_time() -> None:
+    assert took(replace(JOB, state=JobState.QUEUED), NOW) == ""
+    assert took(replace(JOB, started_at=None), NOW) == ""
+    assert took(replace(JOB, finished_at=NOW - 30), NOW) == "1:00"
+
+
+def test_a_time_of_another_day_is_a_date() -> None:
+    assert ":" in moment(NOW, NOW)
+    assert moment(NOW - 3 * 86400, NOW).count(".") == 2
+    assert moment(None, NOW) == ""
+
+
+@pytest.mark.parametrize(
+    ("kind", "result"),
+    [
+        (JobKind.SAMPLE, {"questions": "many"}),
+        (JobKind.FINETUNE, {"trained_before": False}),
+        (JobKind.DISTILL, {"a": 3}),
+        (JobKind.EVALUATE, {"evaluations": [3]}),
+    ],
+)
+def test_a_result_of_another_version_is_not_told(kind: JobKind, result: dict[str, object]) -> None:
+    assert last_word(replace(JOB, kind=kind, result=result)) == "training"
+
+
+class Alone(App[None]):
+    """The table and nothing else."""
+
+    def compose(self) -> ComposeResult:
+        yield JobTable()
+
+
+async def shown(pilot: Pilot[None], *jobs: Job) -> JobTable:
+    table = pilot.app.query_one(JobTable)
+    table.show(JobList(jobs, NOW))
+    await pilot.pause()
+    return table
+
+
+async def test_the_cursor_stays_on_its_job_when_another_one_begins() -> None:
+    async with Alone().run_test() as pilot:
+        old = [replace(JOB, id=number) for number in (3, 2, 1)]
+        table = await shown(pilot, *old)
+        table.move_cursor(row=1)
+        await shown(pilot, replace(JOB, id=4), *old)
+        assert table.job is not None
+        assert table.job.id == 2
+
+
+async def test_only_the_newest_jobs_of_very_many_are_shown() -> None:
+    async with Alone().run_test() as pilot:
+        table = await shown(pilot, *(replace(JOB, id=number) for number in range(MOST + 50, 0, -1)))
+        assert table.row_count == MOST
+        assert table.job is not None
+        assert table.job.id == MOST + 50
+
+
+async def test_an_empty_list_has_no_job_under_the_cursor() -> None:
+    async with Alone().run_test() as pilot:
+        assert (await shown(pilot)).job is None
+        await shown(pilot, JOB)
+        assert (await shown(pilot)).job is None
+
+
+@pytest.mark.parametrize("name", NASTY)
+async def test_hostile_words_of_a_job_are_data(name: str) -> None:
+    async with Alone().run_test(size=(80, 10)) as pilot:
+        table = await shown(pilot, replace(JOB, message=NASTY[name], error=NASTY[name] or None))
+        assert FORBIDDEN & set(str(table.get_row_at(0)[-1])) == set()
