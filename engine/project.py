@@ -244,7 +244,7 @@ def save_settings(folder: Path, settings: Settings) -> None:
     if document is None:
         document = tomlkit.document()
         document.add(tomlkit.comment("Settings of this project; every one is explained by"))
-        document.add(tomlkit.comment("`lmsi-tui status --settings`."))
+        document.add(tomlkit.comment("`lmsi-tui settings`."))
     for section, values in dataclasses.asdict(settings).items():
         table = document.setdefault(section, tomlkit.table())
         for name, value in values.items():

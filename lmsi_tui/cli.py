@@ -223,6 +223,7 @@ def _reading(commands: Commands) -> None:
 
     for name, command, title in (
         ("status", "lmsi_tui.reading:status", "what stands"),
+        ("settings", "lmsi_tui.reading:settings", "every setting, its value and what it means"),
         ("report", "lmsi_tui.reading:report", "what it is worth"),
         ("doctor", "lmsi_tui.reading:doctor", "what is wrong with this machine or project"),
     ):

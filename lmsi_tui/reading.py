@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import textwrap
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -10,6 +12,7 @@ from rich.console import Console
 
 from engine import report as numbers
 from engine.launch import ensure_worker
+from engine.meanings import meanings
 from engine.project import changed, open_project
 from lmsi_tui import follow
 from lmsi_tui.options import settings_from
@@ -78,6 +81,21 @@ def status(asked: argparse.Namespace) -> None:
                 say(asked, "  " + ", ".join(words))
             if not lines:
                 say(asked, "  none yet")
+
+
+def settings(asked: argparse.Namespace) -> None:
+    """Print every setting of the project with its value and what it means."""
+    project = open_project(asked.project)
+    said = meanings()
+    for section, values in dataclasses.asdict(project.settings).items():
+        say(asked, f"[{section}]")
+        for name, value in values.items():
+            meaning = said.get((section, name), "")
+            if asked.json:
+                emit({"event": "setting", "name": f"{section}.{name}", "value": value})
+            say(asked, f"  {name} = {json.dumps(value)}")
+            for line in textwrap.wrap(meaning, 88):
+                say(asked, f"      {line}")
 
 
 def report(asked: argparse.Namespace) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from textual import on
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
+from textual.lazy import Lazy
 from textual.message import Message
 from textual.widgets import Footer, Static
 
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from textual.app import ComposeResult
 
 
+PALETTE_WIDTH = 100
+"""Columns from which the footer names the palette; its key works below them, too."""
 REST = 4.0
 """A reading is followed by at least so many times its own length without one."""
 ACTIONS = {
@@ -144,7 +147,7 @@ class HomeScreen(LmsiScreen):
                 yield SamplingPane()
                 yield TrainingPane()
                 yield EvaluationPane()
-        yield Footer(compact=True)
+        yield Lazy(Footer(compact=True, show_command_palette=self.app.size.width >= PALETTE_WIDTH))
 
     def on_mount(self) -> None:
         """Listen, and look now and then whether a worker that is silent has died."""
@@ -159,7 +162,8 @@ class HomeScreen(LmsiScreen):
 
     def on_resize(self) -> None:
         """The palette has no place in the footer of a small terminal; its key works there, too."""
-        self.query_one(Footer).show_command_palette = self.size.width >= 100
+        for footer in self.query(Footer):
+            footer.show_command_palette = self.size.width >= PALETTE_WIDTH
 
     # Reading and showing.
 

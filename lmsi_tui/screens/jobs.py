@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
@@ -69,11 +70,10 @@ class JobsScreen(LmsiScreen):
     def reload(self) -> None:
         """Read the jobs, some hundred rows at most, right here."""
         found = tuple(reversed(jobs.all_of(self.conn)))
-        waiting = sum(job.state in UNFINISHED for job in found)
         self.set_class(not found, "-no-jobs")
-        self.query_one("#top-bar", Static).update(
-            content(f"{self.app.title} ▸ jobs   {len(found):,} in all, {waiting:,} not ended")
-        )
+        where = f"{self.app.title} ▸ jobs"
+        counted = " · ".join(_counts(found))
+        self.query_one("#top-bar", Static).update(content(f"{where}   {counted}"))
         self.query_one(JobTable).show(JobList(found, self.lmsi.now()))
 
     @property
@@ -167,3 +167,11 @@ class JobsScreen(LmsiScreen):
         """What the job says, for the clipboard."""
         if self.job is not None:
             self.post_message(TextCopied(last_word(self.job), f"what job {self.job.id} says"))
+
+
+def _counts(found: tuple[Job, ...]) -> list[str]:
+    """How many jobs there are, and how many of them are not over."""
+    states = Counter(job.state for job in found)
+    told = (JobState.RUNNING, JobState.QUEUED, JobState.PAUSED)
+    known = [f"{states[state]:,} {state}" for state in told if states[state]]
+    return [f"{len(found):,} {'job' if len(found) == 1 else 'jobs'}", *known]

@@ -121,6 +121,11 @@ class PlanScreen(LmsiScreen, ModalScreen[None]):
 
         self.read("plan", ask)
 
+    def _on_news(self, _: object) -> None:
+        """A plan is of the moment in which it was made, but what is missing may come."""
+        if self._plan is not None and self._plan.problem is not None:
+            super()._on_news(_)
+
     @on(Planned)
     def show(self, message: Planned) -> None:
         """Show the plan; at first also what is asked for this job alone."""

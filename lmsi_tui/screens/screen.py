@@ -59,8 +59,8 @@ class LmsiScreen(Screen[None]):
         self.lmsi.store_changed.subscribe(self, self._on_news)
 
     def on_screen_resume(self) -> None:
-        """Read what changed while the screen was hidden."""
-        self.reload()
+        """Read what changed while the screen was hidden, once what it knows already is painted."""
+        self.call_after_refresh(self.reload)
 
     def _on_news(self, _: object) -> None:
         if self.is_current:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _LONGEST = 20_000
 """Characters of a path that are laid out; the pager has all."""
+_LABEL = "  ◂ first difference"
 _CUT = "\n… {} more characters: o opens all of them"
 
 
@@ -105,7 +106,7 @@ class PathGroup(VerticalScroll, can_focus=True, inherit_bindings=False):
         self.border_subtitle = content(f"path {path.place} of {path.of}" if path.place else "")
         at = path.marked
         _fill(before, path.steps if at is None else path.steps[:at])
-        _fill(marked, () if at is None else path.steps[at : at + 1], "  ◂\u00a0first\u00a0difference")
+        _fill(marked, () if at is None else path.steps[at : at + 1], _LABEL)
         _fill(after, () if at is None else path.steps[at + 1 :])
         note.update(Content(printable(path.note)))
         note.display = bool(path.note)

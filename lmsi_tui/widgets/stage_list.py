@@ -26,6 +26,10 @@ COLOURS = {
 }
 
 
+UNREAD = tuple(Line(place, Sign.EMPTY, "…", "") for place in Place)
+"""What stands there before the store was read: the first picture has the whole loop."""
+
+
 class StageList(Widget, can_focus=True):
     """Draws the stages: sign, name, count, and below each its last result where there is room."""
 
@@ -42,7 +46,7 @@ class StageList(Widget, can_focus=True):
         Binding("enter", "choose", "open", show=False),
     ]
 
-    lines: reactive[tuple[Line, ...]] = reactive(())
+    lines: reactive[tuple[Line, ...]] = reactive(UNREAD)
     cursor: reactive[int] = reactive(0)
 
     class StageChosen(Message):

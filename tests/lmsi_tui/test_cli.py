@@ -330,3 +330,14 @@ def test_the_app_opens_without_what_only_other_commands_need(tmp_path: Path) -> 
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path
     )
     assert LAZY & set(ran.stdout.split()) == set()
+
+
+def test_every_setting_is_told_with_its_value_and_meaning(tmp_path: Path) -> None:
+    project = scripted_project(tmp_path)
+    told = command("settings", project.folder)
+    assert told.returncode == 0, told.stderr
+    assert '  exemplars = "examples.toml"' in told.stdout
+    assert "Share of the m paths that must agree" in told.stdout
+    names = [line["name"] for line in lines(command("settings", project.folder, "--json").stdout)]
+    assert "sample.m" in names
+    assert len(set(names)) == len(names)

@@ -46,7 +46,7 @@ async def test_a_pane_can_be_made_from_what_it_shows() -> None:
         before, marked, after, note = parts(pilot.app)
         assert (before, after, note) == ("First this.", "The answer is 600.", "")
         assert marked.startswith("Then that.")
-        assert "first\u00a0difference" in marked
+        assert "◂ first difference" in marked
 
 
 async def test_a_path_that_differs_nowhere_is_one_piece() -> None:
