@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _VERSIONS = {
-    AnswerType.NUMBER: 1,
-    AnswerType.CHOICE: 1,
+    AnswerType.NUMBER: 2,
+    AnswerType.CHOICE: 2,
     AnswerType.YES_NO: 1,
     AnswerType.NLI: 1,
     AnswerType.SPAN: 1,
-    AnswerType.MATH: 1,
+    AnswerType.MATH: 2,
 }
 
 _SEARCHED = 20_000

@@ -44,6 +44,11 @@ _SEVERAL = re.compile(
     r"(?:\s?,\s?(?:or|and)?\s?|\s(?:or|and)\s|\s?[/&]\s?)(?:option |choice )?"
     r"(?:[(\[]([A-Za-z])[)\]]|([A-Z])\b(?!['\w]| [a-z]))"
 )
+_RULED_OUT = re.compile(
+    r"\W*(?:option |choice |answer )?[(\[]?[A-J][)\]]? (?:is|can be|would be|was) "
+    r"(?:not\b|incorrect|wrong|false|invalid|ruled out|eliminated)",
+    re.I,
+)
 _NONE = re.compile(
     r"\b(?:none|neither|not (?:any |one )?(?:of|in|among|listed))\b"
     r"|\b(?:no|not a) (?:correct|valid|right|such|suitable) (?:answer|option|choice)\b"
@@ -91,12 +96,13 @@ def choice(text: str, options: Sequence[str] = ()) -> str | None:
 
 
 def names_no_choice(text: str, options: Sequence[str]) -> bool:
-    """Whether `text` names several options, or a letter that is not among them."""
+    """Whether `text` names several options, rules one out, or has a letter that is none of them."""
     line = plain(text).lstrip("\"'")
     labelled = _LABEL.match(line)
     letters = LETTERS[: len(options)] if options else LETTERS[:10]
     outside = labelled and labelled["upper"] and labelled["upper"] not in letters
-    return bool(outside or _SEVERAL.match(line) or re.match(r"\W*(?:either|both)\b", line))
+    several = _SEVERAL.match(line) or re.match(r"\W*(?:either|both)\b", line)
+    return bool(outside or several or _RULED_OUT.match(line))
 
 
 def _option_meant(line: str, said: str, options: Sequence[str], bare: Sequence[str]) -> str | None:
@@ -274,7 +280,9 @@ def _span_parts(canonical: str) -> list[str]:
 
 _MATH_FENCE = re.compile(r"\\[()\[\]]|\$")
 _MATH_SPACE = re.compile(r"\\[,;:! ]|\\(?:left|right|displaystyle|limits|quad|qquad)(?![A-Za-z])|~")
-_MATH_UNIT = re.compile(r"(?<=[\d})])\s*\\(?:text|mathrm|mbox)\s?\{[^{}]*\}(?:\^\{?\d\}?)?$")
+_MATH_UNIT = re.compile(
+    r"(?<=[\d})])\s*\\(?:text|mathrm|mbox)\s?\{(?!\s*[ap]\.?\s?m\b)[^{}]*\}(?:\^\{?\d\}?)?$", re.I
+)
 _MATH_TEXT = re.compile(r"\\(?:text|textbf|mathrm|mathbf|mbox|textit)\s?\{([^{}]*)\}")
 _SHORT_FRACTION = re.compile(r"\\frac\s?(\d|[a-z])\s?(\d|[a-z])(?!\w)")
 _HALF_FRACTION = re.compile(r"\\frac\s?(?:\{([^{}]{1,200})\}\s?(\d)|(\d)\s?\{([^{}]{1,200})\})")

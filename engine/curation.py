@@ -165,7 +165,7 @@ def _judge(
         return None
     decision = ruling.decision
     if decision is None:
-        if winner is None or not _reaches(vote, top, second, threshold):
+        if winner is None or not reaches(vote, top, second, threshold):
             return None
         return winner, group(winner), top, len(group(winner)) > 1
     if decision.verdict is Verdict.NONE:
@@ -182,7 +182,7 @@ def _judge(
     return answer, groups, vote.m, True
 
 
-def _reaches(vote: Vote, top: int, second: int, threshold: str) -> bool:
+def reaches(vote: Vote, top: int, second: int, threshold: str) -> bool:
     """Whether the leading answer, with `top` paths, is kept at this threshold."""
     needed = kept_needed(vote.m, threshold)
     missing = vote.m - vote.drawn

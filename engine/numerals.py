@@ -44,6 +44,10 @@ _SCALES = {
     "trillion": 10**12,
 }
 _GOES_ON = re.compile(r"\d|,\d|:\d| ?[*×·+÷^=/]| ?x ?\d| ?[-−–] ?[($]?[\d.]|\.\d|[xyzn]\b| ?\(\d")
+_SEVERAL = re.compile(
+    r"%?(?: \w{1,20})?,? or (?:about |maybe |even )?(?=[$€£]?[\d.])|%? to (?=[$€£]?\d)", re.I
+)
+_BETWEEN = re.compile(r"\bbetween\b\W{0,4}$", re.I)
 _OPERAND_BEFORE = re.compile(r"[\w)] ?[-−–*×·+÷^/] ?[($]?$")
 
 _ONES = [
@@ -150,6 +154,15 @@ def spelled_value(text: str) -> Fraction:
     return -value if words[0] in ("minus", "negative") else value
 
 
+def _names_another(after: str, value: Fraction | None) -> bool:
+    """Whether a statement goes on to another number, as in `5 or 6`; `1/2 or 0.5` is one number."""
+    several = _SEVERAL.match(after[:60])
+    if several is None:
+        return False
+    other = _AMOUNT.match(after[several.end() :])
+    return other is None or _value(other) != value
+
+
 def first_number(text: str) -> tuple[Fraction, int, int] | None:
     """The number that a statement gives, with its place in `plain` text.
 
@@ -163,6 +176,8 @@ def first_number(text: str) -> tuple[Fraction, int, int] | None:
         if _OPERAND_BEFORE.search(before[-8:]) or _GOES_ON.match(after):
             return None
         value = _value(found)
+        if _BETWEEN.search(before[-16:]) or _names_another(text[found.end() :], value):
+            return None
         return (value, *found.span()) if value is not None else None
     spelled = SPELLED.search(text, start)
     if spelled and not re.search(r"\d", text[start:]):

@@ -14,6 +14,7 @@ from store.connection import transaction
 from store.records import EarlyStop, Model, PromptFormat, Question, Run, Split, content_hash
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Callable, Iterator, Sequence
 
     from engine.backends.protocol import Backend
@@ -105,6 +106,14 @@ def run_of(
         engine_version=version(package) if package else "1",
         created_at=time.time(),
     )
+
+
+def newest_over_pool(conn: sqlite3.Connection, model: Model) -> Run | None:
+    """The newest run of a model over the pool, if there is one."""
+    found = [
+        one for one in paths.runs(conn) if one.model_id == model.id and one.split is Split.POOL
+    ]
+    return found[-1] if found else None
 
 
 def pool_run(work: Work, teacher: Model, settings: SampleSettings) -> Run:

@@ -133,17 +133,22 @@ def unsettled(conn: sqlite3.Connection, run: Run, questions: Sequence[Question])
     Counting again is cheap and always right: after another m, threshold, cap or rule the stored
     votes may say too little, while the stored paths say everything.
     """
-    known = paths.answers_by_question(conn, run.id, [question.id for question in questions])
-    counted = [
-        count(run, question, _prefix_of(known.get(question.id, {}), run.m))
-        for question in questions
-    ]
+    counted = recounted(conn, run, questions)
     with transaction(conn):
         votes.put(conn, [vote for vote in counted if vote.drawn])
     return [
         question
         for question, vote in zip(questions, counted, strict=True)
         if vote.decision is Decision.OPEN
+    ]
+
+
+def recounted(conn: sqlite3.Connection, run: Run, questions: Sequence[Question]) -> list[Vote]:
+    """The votes that stored paths give at the run's settings, without storing them."""
+    known = paths.answers_by_question(conn, run.id, [question.id for question in questions])
+    return [
+        count(run, question, _prefix_of(known.get(question.id, {}), run.m))
+        for question in questions
     ]
 
 

@@ -12,11 +12,20 @@ import resource
 import time
 from typing import TYPE_CHECKING
 
-from engine import answers, curation, encoding, evaluation, models, runs, sampling
+from engine import (
+    answers,
+    curation,
+    encoding,
+    evaluation,
+    leaks,
+    models,
+    runs,
+    sampling,
+    training_set,
+)
 from engine.progress import MEASURING, SAMPLING
-from engine.prompts import answer_sentence, render
 from store import examples as example_rows
-from store import jobs, paths, questions, reviews, votes
+from store import jobs, paths, questions, votes
 from store import models as model_rows
 from store.connection import connect, transaction
 from store.errors import BadInput
@@ -37,6 +46,7 @@ from store.records import (
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
+    from collections.abc import Set as AbstractSet
     from pathlib import Path
 
     from engine.progress import Work
@@ -75,10 +85,12 @@ def curate(work: Work) -> Json:
     run = runs.pool_run(work, teacher, settings.sample)
     work.progress.begin("choosing the training set", 0)
     with connect(work.project.database, training=True) as conn:
-        frozen = _training_set(work, conn, run, teacher)
+        leaked = leaks.of_store(conn).found
+        frozen = _training_set(work, conn, run, teacher, {one.pool.id for one in leaked})
     tokens = encoding.count_tokens(work, frozen)
     return {
         "training_set": frozen.key,
+        "leaked": len(leaked),
         "questions": frozen.questions,
         "examples": frozen.examples,
         "label_free": frozen.label_free,
@@ -189,46 +201,43 @@ def _sampled(work: Work, run: Run) -> Json:
 # Training.
 
 
-def _training_set(work: Work, conn: sqlite3.Connection, run: Run, teacher: Model) -> TrainingSet:
-    """Choose, build and freeze; `conn` cannot read gold answers."""
-    settings = work.settings
+def _training_set(
+    work: Work, conn: sqlite3.Connection, run: Run, teacher: Model, leaked: AbstractSet[int]
+) -> TrainingSet:
+    """Choose, build and freeze; `conn` cannot read gold answers, and no `leaked` id is taken."""
     pool = questions.by_split(conn, Split.POOL)
     # Votes are counted again: the threshold may be another one since they were stored.
     sampling.unsettled(work.conn, run, pool)
     counted = {one.question_id: one for one in votes.for_run(conn, run.id)}
-    kept = curation.choose(
-        [question for question in pool if question.id in counted],
-        counted,
-        {question.id: paths.for_question(conn, run.id, question.id) for question in pool},
-        reviews.standing(conn, run.id),
-        threshold=settings.sample.threshold,
-        cap=settings.sample.cap,
-    )
+    kept, excluded = training_set.chosen(conn, run, counted, leaked)
     if not kept:
         raise BadInput(
             "No question reached the threshold, so there is nothing to train on: sample first, "
-            f"or lower sample.threshold (it is {settings.sample.threshold})."
+            f"or lower sample.threshold (it is {run.threshold})."
         )
-    return freeze(work, run, kept, teacher)
+    return freeze(work, run, kept, teacher, excluded=excluded)
 
 
-def freeze(work: Work, run: Run, kept: Sequence[curation.Kept], teacher: Model) -> TrainingSet:
-    """Write what was kept in the asked formats, and store it under the hash of its content."""
-    settings = work.settings.curate
-    chosen = runs.exemplars(work, [one.question for one in kept])
-    built = curation.build_examples(
+def freeze(
+    work: Work,
+    run: Run,
+    kept: Sequence[curation.Kept],
+    teacher: Model,
+    *,
+    excluded: bool = False,
+) -> TrainingSet:
+    """Write what was kept in the asked formats, and store it under the hash of its content.
+
+    `excluded` says that a person took questions out that the vote keeps.
+    """
+    frozen, built = training_set.written(
+        work.project,
+        work.settings,
+        run,
         kept,
-        lambda question, prompt_format: render(
-            question, prompt_format, run.prompt_style, chosen[question.task]
-        ),
-        answer_sentence,
-        formats=settings.formats,
-        weighting=settings.weighting,
-        validation_share=settings.validation_share,
-        m=run.m,
-    )
-    frozen = curation.training_set(
-        built, kept, run, settings, teacher.tokenizer_sha256, created_at=time.time()
+        teacher.tokenizer_sha256,
+        created_at=time.time(),
+        excluded=excluded,
     )
     with transaction(work.conn):
         return example_rows.freeze(work.conn, frozen, built)

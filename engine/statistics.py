@@ -1,6 +1,7 @@
 """Intervals and tests behind every accuracy on the screen.
 
-All are closed formulas over counts, so that they can be computed while a page is drawn.
+All but `clopper_pearson` are closed formulas over counts, so that they can be computed while a page
+is drawn.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_Z = 1.959963984540054
+Z95 = 1.959963984540054
 """Normal quantile of 0.975: every interval here is a two-sided 95 % interval."""
 
 _Z_POWER = 0.8416212335729143
@@ -54,12 +55,34 @@ def wilson(correct: int, n: int) -> tuple[float, float]:
     if not 0 <= correct <= n:
         raise ValueError(f"{correct} right of {n} questions cannot be")
     share = correct / n
-    middle = (share + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
-    half = _Z * sqrt(share * (1 - share) / n + _Z**2 / (4 * n**2)) / (1 + _Z**2 / n)
+    middle = (share + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
+    half = Z95 * sqrt(share * (1 - share) / n + Z95**2 / (4 * n**2)) / (1 + Z95**2 / n)
     # At the ends the formula gives 0 and 1 but for rounding.
     low = 0.0 if correct == 0 else max(0.0, middle - half)
     high = 1.0 if correct == n else min(1.0, middle + half)
     return low, high
+
+
+def clopper_pearson(correct: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Exact interval of a proportion (Clopper and Pearson 1934), for an n that was fixed before.
+
+    It does not hold when a person looks and goes on until it pleases: that is `engine.audit`'s.
+    Takes scipy, so it is for the command line and the worker.
+
+    Args:
+        correct: successes, 0 ≤ correct ≤ n.
+        n: trials, at least 1, decided before the first of them.
+        confidence: in (0, 1).
+
+    Raises:
+        ValueError: there is no trial, or more successes than trials.
+    """
+    from scipy.stats import binomtest
+
+    if n < 1 or not 0 <= correct <= n:
+        raise ValueError(f"{correct} right of {n} questions cannot be")
+    found = binomtest(correct, n).proportion_ci(confidence_level=confidence, method="exact")
+    return float(found.low), float(found.high)
 
 
 def paired(before: Sequence[bool], after: Sequence[bool]) -> Paired:
@@ -126,11 +149,24 @@ def detectable_gain(n: int, discordant_share: float) -> float | None:
         raise ValueError("a comparison needs at least one question, and there is none")
     if not 0 < discordant_share <= 1:
         raise ValueError(f"a discordant share of {discordant_share} is not in (0, 1]")
-    inner = n + _Z_POWER**2 - _Z**2
+    inner = n + _Z_POWER**2 - Z95**2
     if inner < 0:
         return None
-    gain = sqrt(discordant_share) * (_Z * sqrt(n) + _Z_POWER * sqrt(inner)) / (n + _Z_POWER**2)
+    gain = sqrt(discordant_share) * (Z95 * sqrt(n) + _Z_POWER * sqrt(inner)) / (n + _Z_POWER**2)
     return gain if gain <= discordant_share else None
+
+
+def detectable_by(found: Paired) -> float | None:
+    """The gain that a comparison of this size shows four times in five, a share.
+
+    At the share of questions that changed; where that few could not show any gain, at the smallest
+    share that could. None when n is too small for any.
+    """
+    for changed in range(max(1, found.won + found.lost), found.n + 1):
+        gain = detectable_gain(found.n, changed / found.n)
+        if gain is not None:
+            return gain
+    return None
 
 
 def _newcombe(both: int, won: int, lost: int, neither: int) -> tuple[float, float]:

@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Collection, Sequence
 from fractions import Fraction
+from functools import lru_cache
 
 from engine.answers import merge_equal, reader_name
 from engine.project import exact_share
@@ -27,6 +28,7 @@ def tally(answers: Answers) -> tuple[tuple[str, int], ...]:
     return tuple(Counter(one for one in answers if one is not None).most_common())
 
 
+@lru_cache(maxsize=1024)
 def kept_needed(m: int, threshold: str) -> int:
     """K: paths that must agree for a question to be kept, at least 1.
 

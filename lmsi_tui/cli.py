@@ -111,6 +111,7 @@ def build_parser() -> argparse.ArgumentParser:
     _projects(commands)
     _stages(commands)
     _reading(commands)
+    _telling(commands)
     return parser
 
 
@@ -229,6 +230,13 @@ def _reading(commands: Commands) -> None:
         parser = _add(commands, name, command, title)
         _project(parser)
         _json(parser)
+        if name == "report":
+            parser.add_argument(
+                "--format",
+                choices=["md", "html", "json"],
+                help="the whole report as one document; html holds the plots",
+            )
+            parser.add_argument("--out", type=Path, help="write the document to this file")
 
     prompt = _add(
         commands, "prompt", "lmsi_tui.reading:prompt", "print the prompt of a question verbatim"
@@ -238,6 +246,68 @@ def _reading(commands: Commands) -> None:
     prompt.add_argument("--number", type=_positive, default=1, help="which question, from 1")
     prompt.add_argument("--format", help="one of the paper's four (default: the project's)")
     _settings(prompt)
+
+
+def _telling(commands: Commands) -> None:
+    """Commands that tell what the numbers are worth."""
+    pilot = _add(
+        commands,
+        "pilot",
+        "lmsi_tui.worth:pilot",
+        "whether LMSI may help here, on few known questions",
+    )
+    _project(pilot)
+    pilot.add_argument(
+        "--questions",
+        type=_positive,
+        metavar="N",
+        help="measure at least so many, as far as there are (default: 80)",
+    )
+    _settings(pilot)
+    _json(pilot)
+
+    audit = _add(
+        commands,
+        "audit",
+        "lmsi_tui.worth:audit",
+        "how precise the accepted labels are, and what is next",
+    )
+    _project(audit)
+    audit.add_argument("--precision", default="0.95", help="to certify (default: 0.95)")
+    audit.add_argument("--confidence", default="0.95", help="of a certificate (default: 0.95)")
+    audit.add_argument(
+        "--planned",
+        type=_positive,
+        metavar="N",
+        help="you fixed N audits before the first: show the exact interval for it too",
+    )
+    _json(audit)
+
+    calibration = _add(
+        commands, "calibration", "lmsi_tui.worth:calibration", "what an agreement is worth here"
+    )
+    _project(calibration)
+    _json(calibration)
+
+    leaks = _add(
+        commands,
+        "leaks",
+        "lmsi_tui.worth:leaks",
+        "pool questions that are nearly evaluation questions",
+    )
+    _project(leaks)
+    _json(leaks)
+
+    lineage = _add(
+        commands, "why", "lmsi_tui.why:why", "where a training line or a model came from"
+    )
+    lineage.add_argument(
+        "target",
+        metavar="EXAMPLE|ADAPTER",
+        help="SET:POSITION or a row number, a model's name, a training set's or question's key",
+    )
+    _project(lineage)
+    _json(lineage)
 
 
 def _add(commands: Commands, name: str, command: str, title: str) -> argparse.ArgumentParser:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import argparse
     import sqlite3
     from collections.abc import Iterator
+    from pathlib import Path
 
     from engine.project import Project
 
@@ -68,7 +69,7 @@ def jobs(asked: argparse.Namespace) -> None:
 
 def status(asked: argparse.Namespace) -> None:
     """Count what every stage has."""
-    with _opened(asked) as (project, conn):
+    with opened(asked) as (project, conn):
         if asked.json:
             emit(numbers.as_event(conn, project.settings.sample.seed) | {"event": "status"})
             return
@@ -99,14 +100,44 @@ def settings(asked: argparse.Namespace) -> None:
 
 def report(asked: argparse.Namespace) -> None:
     """Print what was measured, with intervals and paired tests."""
-    with _opened(asked) as (project, conn):
+    with opened(asked) as (project, conn):
         if asked.json:
             emit(numbers.as_event(conn, project.settings.sample.seed))
+            return
+        if getattr(asked, "format", None):
+            write_document(project, conn, asked.format, asked.out)
             return
         console = Console()
         if not console.is_terminal:
             console = Console(width=WIDTH_WITHOUT_TERMINAL)
         print_report(console, numbers.build(conn))
+
+
+def write_document(project: Project, conn: sqlite3.Connection, form: str, out: Path | None) -> None:
+    """The whole report as Markdown, HTML or JSON, to a file or to stdout.
+
+    Raises:
+        BadInput: the file cannot be written.
+    """
+    from engine import document
+
+    built = document.build(project, conn)
+    match form:
+        case "md":
+            text = document.markdown(built)
+        case "html":
+            text = document.html_page(built)
+        case _:
+            event = numbers.as_event(conn, project.settings.sample.seed)
+            text = json.dumps(event | {"document": document.as_json(built)}, ensure_ascii=False)
+    text = printable(text)
+    if out is None:
+        print(text, end="" if text.endswith("\n") else "\n")
+        return
+    try:
+        out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise BadInput(f"{out} cannot be written: {error.strerror}.") from None
 
 
 def prompt(asked: argparse.Namespace) -> None:
@@ -116,7 +147,7 @@ def prompt(asked: argparse.Namespace) -> None:
 
     if asked.format is not None and asked.format not in set(PromptFormat):
         raise BadInput(f"--format is {asked.format!r}: one of {', '.join(PromptFormat)}.")
-    with _opened(asked) as (project, conn):
+    with opened(asked) as (project, conn):
         found = questions.by_split(conn, asked.split)
     settings = changed(project.settings, settings_from(asked.set)).sample
     if asked.number > len(found):
@@ -141,7 +172,7 @@ def doctor(asked: argparse.Namespace) -> None:
 
 
 @contextmanager
-def _opened(asked: argparse.Namespace) -> Iterator[tuple[Project, sqlite3.Connection]]:
+def opened(asked: argparse.Namespace) -> Iterator[tuple[Project, sqlite3.Connection]]:
     """The asked project and a read-only connection to its store."""
     project = open_project(asked.project)
     ensure_schema(project.database)

@@ -28,9 +28,17 @@ def sentence(kind: JobKind, result: dict[str, Any]) -> str:  # noqa: PLR0911 - o
             )
         case JobKind.CURATE:
             free = "label-free" if result["label_free"] else "with decisions of a person"
+            # Sets that were frozen before the leak guard do not say how many leaked.
+            leaked = result.get("leaked", 0)
+            left_out = (
+                f" {leaked:,} pool questions are nearly evaluation questions and were left out: "
+                "`lmsi-tui leaks` shows them."
+                if leaked
+                else ""
+            )
             return (
                 f"Training set {result['training_set'][:12]}: {result['examples']:,} examples from "
-                f"{result['questions']:,} questions, {free}."
+                f"{result['questions']:,} questions, {free}.{left_out}"
             )
         case JobKind.FINETUNE:
             return _trained(result)

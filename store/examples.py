@@ -130,6 +130,22 @@ def examples(conn: sqlite3.Connection, key: str) -> list[Example]:
     return [_example(row) for row in rows]
 
 
+def example_by_id(conn: sqlite3.Connection, id_: int) -> Example | None:
+    """The example of that row number."""
+    for row in conn.execute(f"SELECT {_EXAMPLE} FROM example WHERE id = ?", [id_]):
+        return _example(row)
+    return None
+
+
+def of_question(conn: sqlite3.Connection, question_id: int) -> dict[str, int]:
+    """How many examples of a question each training set has, by its key; none are left out."""
+    rows = conn.execute(
+        "SELECT set_key, count(*) FROM example WHERE question_id = ? GROUP BY set_key",
+        [question_id],
+    )
+    return dict(rows.fetchall())
+
+
 def at(conn: sqlite3.Connection, key: str, positions: Iterable[int]) -> dict[int, Example]:
     """The examples at these places of a training set; unknown places are left out."""
     rows = conn.execute(

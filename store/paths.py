@@ -292,6 +292,20 @@ def counts(conn: sqlite3.Connection, run_id: int) -> Counts:
     return Counts(paths, tokens, ended, abstained)
 
 
+def pace(conn: sqlite3.Connection, run_id: int) -> tuple[int, float]:
+    """(tokens, seconds) of a run's paths after its first one; two sittings are joined.
+
+    A minute without a finished path is a pause and not counted.
+    """
+    ((tokens, seconds),) = conn.execute(
+        "SELECT coalesce(sum(tokens), 0), coalesce(sum(gap), 0.0) FROM ("
+        " SELECT tokens, finished_at - lag(finished_at) OVER (ORDER BY finished_at, id) AS gap"
+        " FROM path WHERE run_id = ?) WHERE gap BETWEEN 0 AND 60",
+        [run_id],
+    )
+    return tokens, seconds
+
+
 def _run(row: tuple[Any, ...]) -> Run:
     (
         id_,

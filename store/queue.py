@@ -168,14 +168,17 @@ def audit_order(conn: sqlite3.Connection, run_id: int) -> array[int]:
         [run_id],
     ).fetchall()
     ((run_key,),) = conn.execute("SELECT key FROM run WHERE id = ?", [run_id])
-    salt = hashlib.blake2b(f"audit {run_key} ".encode(), digest_size=16)
+    return array(
+        "q", (id_ for id_, _ in sorted(rows, key=lambda row: audit_place(run_key, row[1])))
+    )
 
-    def place(row: tuple[int, str]) -> bytes:
-        own = salt.copy()
-        own.update(row[1].encode())
-        return own.digest()
 
-    return array("q", (id_ for id_, _ in sorted(rows, key=place)))
+def audit_place(run_key: str, question_key: str) -> bytes:
+    """Where a question stands in the audit of a run: 16 bytes, in whose order they are drawn.
+
+    The run's key holds its seed, so another seed is another order.
+    """
+    return hashlib.blake2b(f"audit {run_key} {question_key}".encode(), digest_size=16).digest()
 
 
 def size(conn: sqlite3.Connection, run_id: int, scope: Scope) -> int:

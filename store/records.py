@@ -384,7 +384,7 @@ class TrainingSet:
     formats: tuple[PromptFormat, ...]
     weighting: Weighting
     label_free: bool
-    """False when any example rests on a person's decision."""
+    """False when any example rests on a person's decision, or a person took questions out."""
     tokenizer_sha256: str
     questions: int
     examples: int

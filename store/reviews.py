@@ -38,20 +38,25 @@ def add(conn: sqlite3.Connection, review: Review) -> Review:
 
 
 def standing(
-    conn: sqlite3.Connection, run_id: int, question_ids: Iterable[int] | None = None
+    conn: sqlite3.Connection,
+    run_id: int,
+    question_ids: Iterable[int] | None = None,
+    *,
+    until: float | None = None,
 ) -> list[Review]:
     """The decisions of a run that hold, oldest first: without undos and what they took back.
 
     Of these questions alone where some are given: an undo is of the question that it undoes. A
     question may have several: two answers called the same, a decision, a later audit; what they
     say together is for the curation to know. An undo that was itself undone takes nothing back.
+    With `until`, what held at that time.
     """
     undone: set[int | None] = set()
     held = []
     # Newest first, because an undo is always newer than what it takes back.
     rows = history(conn, run_id) if question_ids is None else _of(conn, run_id, question_ids)
     for review in reversed(rows):
-        if review.id in undone:
+        if review.id in undone or (until is not None and review.created_at > until):
             continue
         if review.verdict is Verdict.UNDO:
             undone.add(review.undoes)

@@ -19,7 +19,7 @@ from store.schema import ensure_schema
 ROOT = Path(__file__).parents[1]
 LAYERS = ("store", "engine", "lmsi_tui")
 MODELS = frozenset({"torch", "transformers", "peft", "llama_cpp", "gguf", "accelerate"})
-SLOW = MODELS | {"sqlite_utils", "scipy", "pyarrow", "math_verify"}
+SLOW = MODELS | {"sqlite_utils", "scipy", "datasketch", "pyarrow", "math_verify"}
 """What neither the app nor the command line imports: seconds, and hundreds of megabytes."""
 
 SOURCES = sorted(path for layer in LAYERS for path in (ROOT / layer).rglob("*.py"))

@@ -37,7 +37,7 @@ def test_an_answer_is_shown_as_it_was_written() -> None:
 
 
 def test_readers_have_a_name_and_a_version() -> None:
-    assert reader_name(NUMBER) == "number/1"
+    assert reader_name(NUMBER) == "number/2"
     assert {reader_name(one).split("/")[0] for one in AnswerType} == set(AnswerType)
 
 

@@ -8,7 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from engine.statistics import _newcombe, detectable_gain, mcnemar, paired, wilson
+from engine.statistics import (
+    _newcombe,
+    clopper_pearson,
+    detectable_gain,
+    mcnemar,
+    paired,
+    wilson,
+)
+from tests.engine.simulations import RUNS, covers, keeps_under
 
 answers = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=200)
 
@@ -79,14 +87,24 @@ def test_newcombes_published_example_comes_out() -> None:
 def test_the_paired_interval_covers_the_true_gain_nineteen_times_in_twenty(
     n: int, both: float, won: float, lost: float
 ) -> None:
-    # 2,000 draws: the standard error of 95 % is 0.5 %. Score intervals err on the wide side.
+    # Score intervals err on the wide side.
     rng = np.random.default_rng(0)
-    draws = rng.multinomial(n, [both, won, lost, 1 - both - won - lost], size=2000)
+    draws = rng.multinomial(n, [both, won, lost, 1 - both - won - lost], size=RUNS)
     covered = 0
     for table in draws:
         low, high = _newcombe(*(int(count) for count in table))
         covered += low <= won - lost <= high
-    assert 0.935 <= covered / len(draws) <= 0.998
+    print(f"n = {n}, won {won}, lost {lost}: covered {covered / RUNS:.4f} of {RUNS}")
+    assert covers(covered, 0.95)
+    assert keeps_under(covered, 0.998)
+
+
+def test_an_exact_interval_holds_for_an_n_that_was_fixed() -> None:
+    # Known values: 2 wrong of 100 leave 93.0 to 99.8 %.
+    assert clopper_pearson(98, 100) == pytest.approx((0.930, 0.998), abs=5e-4)
+    assert clopper_pearson(20, 20)[1] == 1.0
+    with pytest.raises(ValueError, match="cannot be"):
+        clopper_pearson(1, 0)
 
 
 def test_pairs_must_be_there_and_match() -> None:

@@ -1,0 +1,94 @@
+"""The training set that a store and some settings give: the same rows, the same set, the same key.
+
+The stage that freezes one and the check that builds it again go through the same two functions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from engine import curation
+from engine.prompts import answer_sentence, render
+from engine.runs import exemplars_for
+from store import paths, questions, reviews
+from store.records import Split
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Mapping, Sequence
+    from collections.abc import Set as AbstractSet
+
+    from engine.curation import Kept
+    from engine.project import Project, Settings
+    from store.records import Example, Review, Run, TrainingSet, Vote
+
+
+def chosen(
+    conn: sqlite3.Connection,
+    run: Run,
+    counted: Mapping[int, Vote],
+    leaked: AbstractSet[int],
+    *,
+    until: float | None = None,
+) -> tuple[list[Kept], bool]:
+    """The questions and paths that votes and reviews keep, in the order of the pool.
+
+    Beside them, whether a person took out a question that the vote keeps: what is left then rests
+    on that decision too, and the set is not label-free.
+
+    Args:
+        conn: a connection that cannot read known answers.
+        run: over the pool; its threshold and cap decide.
+        counted: its votes by question id; questions without one are left out.
+        leaked: ids of pool questions that are nearly evaluation questions.
+        until: reviews after this time are not looked at; None takes all.
+
+    Raises:
+        BadInput: the threshold is no share.
+    """
+    pool = [
+        question
+        for question in questions.by_split(conn, Split.POOL)
+        if question.id in counted and question.id not in leaked
+    ]
+    drawn = {question.id: paths.for_question(conn, run.id, question.id) for question in pool}
+    held = reviews.standing(conn, run.id, until=until)
+
+    def choose(decided: Sequence[Review]) -> list[Kept]:
+        return curation.choose(pool, counted, drawn, decided, threshold=run.threshold, cap=run.cap)
+
+    kept = choose(held)
+    by_vote = {one.question.id for one in choose([])} if held else set()
+    return kept, bool(by_vote - {one.question.id for one in kept})
+
+
+def written(
+    project: Project,
+    settings: Settings,
+    run: Run,
+    kept: Sequence[Kept],
+    tokenizer_sha256: str,
+    created_at: float,
+    *,
+    excluded: bool,
+) -> tuple[TrainingSet, list[Example]]:
+    """What was kept in the asked formats, under the hash of its content.
+
+    `excluded` says that a person took questions out, as `chosen` found.
+    """
+    tasks = {one.question.task for one in kept}
+    exemplars = {task: exemplars_for(project, settings.sample, task) for task in tasks}
+    built = curation.build_examples(
+        kept,
+        lambda question, prompt_format: render(
+            question, prompt_format, run.prompt_style, exemplars[question.task]
+        ),
+        answer_sentence,
+        formats=settings.curate.formats,
+        weighting=settings.curate.weighting,
+        validation_share=settings.curate.validation_share,
+        m=run.m,
+    )
+    frozen = curation.training_set(built, kept, run, settings.curate, tokenizer_sha256, created_at)
+    return replace(frozen, label_free=frozen.label_free and not excluded), built

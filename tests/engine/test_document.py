@@ -1,0 +1,245 @@
+"""The report as a document: honest sentences, every number with its n, hostile text as data."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine import document, plots, stages, statistics
+from store import models, paths, questions, reviews
+from store.connection import connect, transaction
+from store.records import JobKind, Queue, Review, Split, Stage, Verdict, content_hash, question_key
+from tests.engine.test_pilot import rule
+from tests.projects import TEACHER, a_question, claimed, command, scripted_project
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from engine.project import Project
+
+SVG = "{http://www.w3.org/2000/svg}"
+HOSTILE = 'Is <script>alert(1)</script> | "a" & `b` **c** \x1b[31m [d](http://e) the\nsame 7?'
+
+
+def a_successor(project: Project, right: int, n: int) -> None:
+    """A trained model that has the first `right` of n evaluation questions right."""
+    script = project.folder / "models" / "successor.json"
+    rules = [rule(a_question(i, Split.EVAL).text, {str(i): 1.0}) for i in range(right)]
+    script.write_text(
+        json.dumps({"context": 8192, "slots": 8, "rules": [*rules, rule("", {"9999": 1.0})]})
+    )
+    with connect(project.database) as conn, transaction(conn):
+        base = models.by_name(conn, TEACHER)
+        assert base is not None
+        models.add(
+            conn,
+            dataclasses.replace(
+                base,
+                id=0,
+                name="scripted/lmsi",
+                stage=Stage.LMSI,
+                location=project.stored(script),
+                sha256=content_hash(script.read_text()),
+                base_id=base.id,
+            ),
+        )
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project with everything that a report tells, on which nothing was gained."""
+    n = 40
+    project = scripted_project(tmp_path_factory.mktemp("told"), pool=40, evaluation=n)
+    script = json.loads((project.folder / "models" / "script.json").read_text())
+    script["rules"].append(rule("same 7", {"7": 9.0, "8": 1.0}))
+    (project.folder / "models" / "script.json").write_text(json.dumps(script))
+    hostile = a_question(500, text=HOSTILE, key=question_key("number", HOSTILE, (), ""))
+    a_successor(project, 20, n)
+    with connect(project.database) as conn:
+        with transaction(conn):
+            questions.add(conn, [hostile], {})
+        stages.sample(claimed(conn, project, JobKind.SAMPLE))
+        (run,) = paths.runs(conn)
+        for question, queue, verdict in (
+            (hostile, Queue.TRIAGE, Verdict.NONE),
+            (a_question(1), Queue.AUDIT, Verdict.MAJORITY),
+            (a_question(2), Queue.AUDIT, Verdict.NONE),
+        ):
+            stored = questions.by_key(conn, Split.POOL, question.key)
+            assert stored is not None
+            said = Review(0, stored.id, run.id, queue, verdict, None, None, None, 1.0, time.time())
+            reviews.add(conn, said)
+        stages.curate(claimed(conn, project, JobKind.CURATE))
+        stages.evaluate(claimed(conn, project, JobKind.EVALUATE))
+    return project
+
+
+def built(project: Project) -> document.Document:
+    with connect(project.database, read_only=True) as conn:
+        return document.build(project, conn)
+
+
+# The sentence that matters.
+
+
+def compared(won: int, lost: int, n: int) -> statistics.Paired:
+    before = [False] * won + [True] * lost + [False] * (n - won - lost)
+    after = [True] * won + [False] * lost + [False] * (n - won - lost)
+    return statistics.paired(before, after)
+
+
+def test_no_gain_is_said_with_what_could_have_been_seen() -> None:
+    said = document.no_gain(compared(12, 10, 200))
+    assert said is not None
+    assert said.startswith(
+        "no gain shown; with this many questions only a gain above 6.5 points could have been seen"
+    )
+    assert document.no_gain(compared(40, 5, 200)) is None
+    assert document.no_gain(compared(5, 40, 200)) == "worse by 17.5 points"
+    assert "so few questions" in str(document.no_gain(compared(1, 0, 3)))
+
+
+@given(st.integers(0, 30), st.integers(0, 30), st.integers(1, 60))
+def test_what_could_have_been_seen_is_more_than_what_was_or_a_gain_is_shown(
+    won: int, lost: int, rest: int
+) -> None:
+    found = compared(won, lost, won + lost + rest)
+    said = document.no_gain(found)
+    assert (said is None) == (found.low > 0)
+    seen = statistics.detectable_by(found)
+    assert seen is None or 0 < seen <= 1
+
+
+# The document.
+
+
+def test_the_report_says_that_nothing_was_gained(told: Project) -> None:
+    text = document.markdown(built(told))
+    assert "no gain shown; with this many questions only a gain above" in text
+    assert "scripted/lmsi against scripted/base, greedy chain of thought, n = 40" in text
+    assert "lost " in text
+
+
+def test_every_part_of_the_story_is_told(told: Project) -> None:
+    found = built(told)
+    titles = [section.title for section in found.sections]
+    assert titles == [
+        "What it was worth",
+        "The guard",
+        "Accuracy",
+        "Questions",
+        "Votes",
+        "Audit",
+        "What was left out of training, and why",
+        "What an agreement is worth",
+        "Training sets",
+        "Versions and hashes",
+        "How to do it again",
+    ]
+    text = document.markdown(found)
+    for said in (
+        "a person found no answer right | 1",
+        "an audit found the winner wrong | 1",
+        "human-assisted",
+        "expected calibration error",
+        "sample.m = 8",
+        "database schema",
+        "| scripted/lmsi | undecided |",
+        "not measured",
+        "no audit shows that the answers became better",
+    ):
+        assert said in text, said
+
+
+def test_text_of_data_sets_is_shown_and_never_obeyed(told: Project) -> None:
+    hostile = document.Document(
+        HOSTILE, (document.Section(HOSTILE, (HOSTILE, document.Table((HOSTILE,), ((HOSTILE,),)))),)
+    )
+    page = document.html_page(hostile)
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+    text = document.markdown(hostile)
+    assert "<script" not in text
+    assert r"\[d\]" in text
+    assert all(line.count("|") - line.count(r"\|") in (0, 2) for line in text.splitlines())
+    assert "http" not in document.html_page(built(told)).replace(SVG.strip("{}"), "")
+
+
+def test_the_plots_are_well_formed_and_stand_in_the_page(told: Project) -> None:
+    found = built(told)
+    drawn = [
+        block.svg
+        for section in found.sections
+        for block in section.blocks
+        if isinstance(block, document.Plot)
+    ]
+    assert len(drawn) >= 4
+    page = document.html_page(found)
+    for svg in drawn:
+        assert ET.fromstring(svg).tag == f"{SVG}svg"  # noqa: S314 - our own drawing
+        assert svg in page
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(0, 1), st.floats(0, 1), st.integers(0, 1000)), min_size=0, max_size=20
+    ),
+    st.text(max_size=20),
+)
+def test_a_chart_of_anything_can_be_drawn(
+    values: list[tuple[float, float, int]], name: str
+) -> None:
+    name = "".join(one for one in name if one.isprintable())
+    points = tuple(plots.Point(x, y, y / 2, (1 + y) / 2, n) for x, y, n in values)
+    bars = [plots.Bar(name, x, x - 1, x + 1) for x, _, _ in values]
+    columns = [(name, n) for _, _, n in values]
+    for svg in (
+        plots.chart(name, [plots.Series(name, points)], x="x", y="y", x_range=(0, 1)),
+        plots.intervals(name, bars, x="x"),
+        plots.histogram(name, columns, x="x", y="y"),
+    ):
+        assert ET.fromstring(svg).tag == f"{SVG}svg"  # noqa: S314 - our own drawing
+
+
+def test_the_commands_that_made_it_can_be_typed_again() -> None:
+    from store.records import Job, JobState
+
+    job = Job(
+        1, JobKind.EVALUATE, {}, "k", JobState.DONE, 1, 1, "", None, {}, None, None, 0.0, None,
+        None, None,
+    )  # fmt: skip
+    params: dict[str, object] = {
+        "models": ["a b", "c"],
+        "settings": {"evaluate": {"k": 4, "ood": False}},
+    }
+    assert document.command_of(dataclasses.replace(job, params=params)) == (
+        "lmsi-tui evaluate --model 'a b' --model c --set evaluate.k=4 --set evaluate.ood=false"
+    )
+
+
+def test_the_report_is_written_in_three_forms(told: Project, tmp_path: Path) -> None:
+    for form, begins in (
+        ("md", "# LMSI report"),
+        ("html", "<!doctype html>"),
+        ("json", '{"event"'),
+    ):
+        done = command("report", told.folder, "--format", form)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith(begins)
+        assert "\x1b" not in done.stdout
+        out = tmp_path / f"report.{form}"
+        assert command("report", told.folder, "--format", form, "--out", out).stdout == ""
+        assert out.read_text().strip() == done.stdout.strip()
+    found = json.loads(out.read_text())
+    assert found["evaluations"]
+    assert found["document"]["sections"][0]["title"] == "What it was worth"
+    refused = command("report", told.folder, "--format", "md", "--out", tmp_path)
+    assert refused.returncode == 2
+    assert "cannot be written" in refused.stderr

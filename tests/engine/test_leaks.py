@@ -1,0 +1,114 @@
+"""Questions that would be both trained on and measured on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine import stages
+from engine.leaks import OVERLAP, Leaks, find, trigrams
+from store import examples, questions
+from store.connection import connect, transaction
+from store.records import JobKind, Question, Split, question_key
+from tests.projects import a_question, claimed, scripted_project
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TOLD = (
+    "A printer in the old library makes 12 pages a minute and runs for 50 seconds before the lamp"
+    " goes out and the clerk walks home. How many pages come out of it?"
+)
+
+
+def asked(text: str, split: Split = Split.POOL, **changes: object) -> Question:
+    question = a_question(1, split, text=text, key=question_key("number", text, (), ""))
+    return replace(question, **changes)  # type: ignore[arg-type]  # fields by name
+
+
+def leaks(pool: str, measured: str) -> Leaks:
+    return find([asked(pool)], [asked(measured, Split.EVAL)])
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        TOLD.upper(),
+        TOLD.replace(",", "").replace(".", " ."),
+        TOLD.replace("clerk", "porter"),
+        "Well: " + TOLD,
+        TOLD + " Think hard.",
+    ],
+)
+def test_a_planted_copy_is_found(planted: str) -> None:
+    (found,) = leaks(planted, TOLD).found
+    assert found.overlap >= OVERLAP
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "A baker sells 12 rolls a minute for 50 seconds. How many rolls does the baker sell?",
+        "How many pages come out of it?",
+        "",
+    ],
+)
+def test_another_question_is_not(other: str) -> None:
+    assert leaks(other, TOLD) == Leaks((), 0, (1, 1))
+
+
+def test_the_same_story_with_other_numbers_is_counted_and_stays() -> None:
+    found = leaks(TOLD.replace("12", "15"), TOLD)
+    assert (found.found, found.other_numbers) == ((), 1)
+
+
+def test_questions_on_one_passage_are_not_copies_and_one_question_on_two_passages_neither() -> None:
+    passage, other = TOLD, TOLD[::-1]
+    same_passage = find(
+        [asked("How many pages come out of the printer in all?", passage=passage)],
+        [asked("Who walks home when the lamp goes out at last?", Split.EVAL, passage=passage)],
+    )
+    same_words = find(
+        [asked("Does the first follow from what was said?", passage=passage)],
+        [asked("Does the first follow from what was said?", Split.EVAL, passage=other)],
+    )
+    assert same_passage.found == same_words.found == ()
+    both = find(
+        [asked("Does the first follow from what was said?", passage=passage)],
+        [asked("Does the first follow from what was said!", Split.EVAL, passage=passage)],
+    )
+    assert len(both.found) == 1
+
+
+@given(st.text(max_size=80), st.text(max_size=80))
+def test_any_two_texts_can_be_compared(a: str, b: str) -> None:
+    assert trigrams(a)
+    shared = len(trigrams(a) & trigrams(b)) / len(trigrams(a) | trigrams(b))
+    assert 0 <= shared <= 1
+    assert (shared == 1) == (trigrams(a) == trigrams(b))
+
+
+def test_hashing_misses_no_copy_among_many() -> None:
+    pool = [asked(f"{TOLD} It is room {'abcdefghij'[i % 10]}{i}.") for i in range(300)]
+    found = find(pool, [replace(one, split=Split.EVAL) for one in pool[::3]])
+    assert {one.pool.key for one in found.found} >= {one.key for one in pool[::3]}
+
+
+def test_what_leaks_is_not_trained_on(tmp_path: Path) -> None:
+    project = scripted_project(tmp_path)
+    with connect(project.database) as conn:
+        pool = questions.by_split(conn, Split.POOL)
+        copy = pool[1].text + "?"  # another content, the same words
+        planted = asked(copy, Split.EVAL, id=0, task=pool[1].task)
+        with transaction(conn):
+            questions.add(conn, [planted], {planted.key: ("1",)})
+        stages.sample(claimed(conn, project, JobKind.SAMPLE))
+        result = stages.curate(claimed(conn, project, JobKind.CURATE))
+        learnt = {one.question_id for one in examples.examples(conn, str(result["training_set"]))}
+    assert result["leaked"] == 1
+    assert pool[1].id not in learnt
+    assert pool[2].id in learnt

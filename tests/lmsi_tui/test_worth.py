@@ -1,0 +1,131 @@
+"""Pilot, audit and calibration as they are typed."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from store import jobs, paths, questions, reviews
+from store.connection import connect
+from store.records import Queue, Review, Split, Verdict
+from tests.projects import command, scripted_project
+from tests.test_layering import SLOW, loaded_after
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from engine.project import Project
+
+
+def line(text: str) -> dict[str, object]:
+    found = json.loads(text.splitlines()[-1])
+    assert isinstance(found, dict)
+    return found
+
+
+def told(project: Project, name: str, *options: object) -> str:
+    done = command(name, project.folder, *options)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def sampled(tmp_path: Path) -> Project:
+    project = scripted_project(tmp_path, pool=80)
+    told(project, "sample")
+    return project
+
+
+def judge(project: Project, count: int, verdict: Verdict = Verdict.MAJORITY) -> None:
+    """Audit the next questions as the review screen would."""
+    keys = line(told(project, "audit", "--json"))["next"]
+    assert isinstance(keys, list)
+    for key in keys[:count]:
+        with connect(project.database) as conn:
+            (run,) = paths.runs(conn)
+            question = questions.by_key(conn, Split.POOL, key)
+            assert question is not None
+            reviews.add(
+                conn,
+                Review(0, question.id, run.id, Queue.AUDIT, verdict, None, None, None, 1.0, 0.0),
+            )
+
+
+def test_a_pilot_measures_what_is_missing_and_gives_a_plain_verdict(tmp_path: Path) -> None:
+    project = scripted_project(tmp_path, pool=20, evaluation=30)
+    text = told(project, "pilot", "--questions", 24)
+    assert "n = 24" in text
+    assert "Verdict: " in text
+    assert "four times in five" in text
+    assert "A full run over the pool (20 questions) would take:" in text
+    with connect(project.database, read_only=True) as conn:
+        assert len(jobs.all_of(conn)) == 1
+    found = line(told(project, "pilot", "--questions", 20, "--json"))
+    assert found["event"] == "pilot"
+    assert found["n"] == 24
+    assert found["verdict"] in ("no fuel", "fuel present", "cannot tell yet")
+    with connect(project.database, read_only=True) as conn:
+        assert len(jobs.all_of(conn)) == 1, "what is measured is not measured again"
+    assert line(told(project, "pilot", "--questions", 30, "--json"))["n"] == 30
+    again = told(project, "pilot", "--questions", 10, "--set", "sample.threshold=0.9", "--json")
+    assert line(again)["n"] == 30, "a look with other settings takes nothing away"
+
+
+def test_an_audit_says_what_is_known_and_what_is_missing(sampled: Project) -> None:
+    text = told(sampled, "audit")
+    assert "0 of " in text
+    assert "not known yet (0.0 to 100.0 %" in text
+    assert "more clean audits are needed" in text
+    judge(sampled, 2)
+    judge(sampled, 1, Verdict.NONE)
+    text = told(sampled, "audit")
+    assert "3 of " in text
+    assert "1 of them wrong" in text
+    assert "Expected wrong labels: " in text
+    assert "With n = 3 fixed before" in told(sampled, "audit", "--planned", 3)
+    assert "is for exactly that many" in told(sampled, "audit", "--planned", 5)
+    found = line(told(sampled, "audit", "--json", "--precision", "0.5"))
+    assert found["asked"] == {"precision": 0.5, "confidence": 0.95}
+
+
+def test_an_audit_loads_no_scipy_so_that_the_app_can_show_it(sampled: Project) -> None:
+    loaded = loaded_after(
+        "import sys\nfrom lmsi_tui.cli import run\nassert run(sys.argv[1:]) == 0",
+        "audit",
+        sampled.folder,
+    )
+    assert loaded & (SLOW | {"numpy"}) == set()
+
+
+def test_calibration_comes_from_known_answers_and_from_the_audit(sampled: Project) -> None:
+    assert command("calibration", sampled.folder).returncode == 2
+    judge(sampled, 3)
+    assert "from audit" in told(sampled, "calibration")
+    told(sampled, "evaluate")
+    text = told(sampled, "calibration")
+    assert "from known answers" in text
+    assert "the winner's true share is" in text
+    assert "<- yours" in text
+    assert line(told(sampled, "calibration", "--json"))["event"] == "calibration"
+
+
+def test_leaks_are_shown_with_both_questions(tmp_path: Path) -> None:
+    project = scripted_project(tmp_path)
+    assert "0 of 12 pool questions are nearly one of 8" in told(project, "leaks")
+    copy = {"question": "Which number comes BEFORE 2 in pool?", "answer": "1"}
+    (tmp_path / "copy.jsonl").write_text(json.dumps(copy))
+    done = command(
+        *("import", tmp_path / "copy.jsonl", "--split", "eval", "--task", "number"),
+        *("--project", project.folder),
+    )
+    assert done.returncode == 0, done.stderr
+    text = told(project, "leaks")
+    assert "1 of 12 pool questions" in text
+    assert "BEFORE 2 in pool" in text
+    found = line(told(project, "leaks", "--json"))["leaks"]
+    assert isinstance(found, list)
+    assert found[0]["overlap"] == 1.0
+    told(project, "sample")
+    assert "1 pool questions are nearly evaluation questions" in told(project, "curate")
