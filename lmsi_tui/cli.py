@@ -103,7 +103,11 @@ def _projects(commands: Commands) -> None:
 
     init = _add(commands, "init", questions.init, "make a project on your own model")
     init.add_argument("project", metavar="DIR", type=Path)
-    init.add_argument("--model", required=True, help="GGUF file or Hugging Face folder")
+    init.add_argument(
+        "--model",
+        required=True,
+        help="GGUF file, Hugging Face folder, or server (http://host:port/v1; several with commas)",
+    )
     init.add_argument("--gguf", type=Path, help="the same model as GGUF, beside its folder")
     init.add_argument("--student", action="append", default=[], help="a smaller model; repeatable")
     init.add_argument("--name", help="what to call the model (default: its file name)")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.models import base_model
+from engine.models import base_model, is_server, served_model
 from engine.project import SETTINGS, Project, Settings, changed, create_project, open_project
 from lmsi_tui import follow
 from lmsi_tui.format import percent
@@ -20,6 +20,8 @@ from store.schema import ensure_schema
 if TYPE_CHECKING:
     import argparse
 
+    from engine.backends.openai_server import Offer
+
 SHOWN_LEFT_OUT = 5
 
 
@@ -31,17 +33,23 @@ def init(asked: argparse.Namespace) -> None:
         raise BadInput(
             f"{asked.project} is a project already: edit its {SETTINGS}, or give another folder."
         )
-    wanted = [(asked.name or _name_of(asked.model), _location(asked.model))]
+    served = _served(asked.model)
+    first = asked.name or _name_of(served[0][1].served if served else asked.model)
+    wanted = [(first, None if served else _location(asked.model))]
     wanted += [(_name_of(student), _location(student)) for student in asked.student]
     names = [f"{name}/base" for name, _ in wanted]
     if len(set(names)) < len(names):
         raise BadInput(f"Two models would be called {names[0]}: give the first another --name.")
     changes = settings_from(asked.set)
     changes.setdefault("model", {}).update({"teacher": names[0], "students": names[1:]})
+    if len(served) > 1:
+        changes["model"].setdefault("servers", [address for address, _ in served])
     settings = changed(Settings(), changes)
     planned = Project(asked.project, settings)
     records = [
         base_model(planned, name, location, asked.gguf if name == names[0] else None)
+        if location
+        else served_model(name, *served[0])
         for name, (_, location) in zip(names, wanted, strict=True)
     ]
     project = create_project(asked.project, settings)
@@ -56,11 +64,26 @@ def init(asked: argparse.Namespace) -> None:
     )
 
 
+def _served(text: str) -> list[tuple[str, Offer]]:
+    """Each address of a model that is served, with what its server offers; empty for a file."""
+    if not is_server(text):
+        return []
+    from engine.backends.openai_server import examine
+
+    found = [(address, examine(address)) for address in text.split(",")]
+    for address, offer in found[1:]:
+        if offer.identity != found[0][1].identity:
+            raise BadInput(
+                f"{found[0][0]} serves {found[0][1].served} but {address} serves {offer.served}: "
+                "give servers of one model."
+            )
+    return found
+
+
 def _location(text: str) -> Path:
-    if text.startswith(("http:", "https:")):
+    if is_server(text):
         raise BadInput(
-            f"{text} is a server: sampling from servers is not in this version; "
-            "give a GGUF file or a Hugging Face folder."
+            f"{text} is a server, and a student is trained here: give its Hugging Face folder."
         )
     location = Path(text).expanduser().resolve()
     if not location.exists():
