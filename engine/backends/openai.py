@@ -19,6 +19,7 @@ import logging
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from uuid import NAMESPACE_URL, uuid5
 
 import numpy as np
 
@@ -53,6 +54,9 @@ _log = logging.getLogger(__name__)
 IN_FLIGHT, IN_FLIGHT_ALONE = 512, 64
 """Paths in flight at each server unless asked otherwise: twice what vLLM decodes at once, so that
 it never waits for us; fewer where each path is a request, since such servers decode few at once."""
+
+LOOK = 0.5
+"""Seconds after which the source is asked whether anybody still waits, however slow servers are."""
 
 UNKNOWN_CONTEXT = 2**31
 """Where a server does not say what fits, it will refuse what does not."""
@@ -207,6 +211,7 @@ def open_servers(
         BadInput: an address is none, a server serves something else, or cannot load the adapter.
         WorkFailed: a server does not answer.
     """
+    servers = [Server(address, wait=wait) for address in addresses]
     loop = asyncio.new_event_loop()
     faults: list[BaseException] = []
 
@@ -217,7 +222,6 @@ def open_servers(
             loop.stop()
 
     loop.set_exception_handler(note)
-    servers = [Server(address, wait=wait) for address in addresses]
     opened = Servers(loop, servers, faults, batch)
     try:
         opened.connect(identity, folder, adapter)
@@ -412,7 +416,7 @@ class _Waves:
                 if not self.running:
                     return
                 done, _ = self.model.wait_for(
-                    asyncio.wait(self.running, return_when=asyncio.FIRST_COMPLETED)
+                    asyncio.wait(self.running, timeout=LOOK, return_when=asyncio.FIRST_COMPLETED)
                 )
                 # What came is given on before a failure ends everything.
                 for task in sorted(done, key=_failed):
@@ -508,9 +512,8 @@ class _Waves:
             return [model.spelling.ending(one, self.sampling) for one in found]
 
         try:
-            endings = await site.server.post(
-                path, body, read, name=f"{first.question}-{first.index}"
-            )
+            name = wave_id(first.question, first.index)
+            endings = await site.server.post(path, body, read, name=name)
         except Refused as no:
             raise BadInput(
                 f"The server {site.server.url} refuses the prompt of question {first.question} "
@@ -520,6 +523,11 @@ class _Waves:
             Generation(request.question, request.index, end.text, end.token_ids, end.reason)
             for request, end in zip(requests, endings, strict=False)
         ]
+
+
+def wave_id(question: str, first: int) -> str:
+    """Name of a wave, the same for every try; a UUID, since llama_cpp.server takes nothing else."""
+    return str(uuid5(NAMESPACE_URL, f"lmsi:{question}:{first}"))
 
 
 async def _end(tasks: Collection[asyncio.Task[Any]]) -> None:

@@ -77,7 +77,10 @@ class PathSource(Protocol):
         """The next path to start, or None when none can be started now."""
 
     def is_settled(self, question: str) -> bool:
-        """Whether the question needs no more paths: those still running are dropped."""
+        """Whether the question needs no more paths: those still running are dropped.
+
+        Raises what ends the sampling when somebody wishes it to end.
+        """
 
 
 class Backend(Protocol):

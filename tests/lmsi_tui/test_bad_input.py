@@ -138,7 +138,31 @@ CASES = (
         ("safetensors",),
     ),
     Case("weights cut off", cut_weights, "init {t}/n --model {t}/m", ("model.safetensors", "cut")),
-    Case("a server", nothing, "init {t}/n --model http://localhost:1/v1", ("server",)),
+    Case(
+        "a server that is not there",
+        nothing,
+        "init {t}/n --model http://127.0.0.1:1/v1",
+        ("http://127.0.0.1:1/v1", "start it"),
+    ),
+    Case("no address", nothing, "init {t}/n --model http://", ("http://host:port/v1",)),
+    Case(
+        "a student that is a server",
+        folder_model("config.json"),
+        "init {t}/n --model {t}/m --student http://127.0.0.1:1/v1",
+        ("http://127.0.0.1:1/v1", "student"),
+    ),
+    Case(
+        "servers without an address",
+        nothing,
+        "sample {p} --set model.engine=server",
+        ("model.servers is empty",),
+    ),
+    Case(
+        "a server in the settings that is none",
+        nothing,
+        "sample {p} --set model.engine=server --set model.servers=['nowhere']",
+        ("'nowhere'", "http://host:port/v1"),
+    ),
     Case("a project already", nothing, "init {p} --model {t}", ("is a project already",)),
     Case("no such file", nothing, "import {t}/no.jsonl --task number --project {p}", ("no.jsonl",)),
     Case(

@@ -15,10 +15,19 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
+from engine.backends.openai import wave_id
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 Json = dict[str, Any]
+
+WAVES = {
+    wave_id(question, first): f"{question}-{first}"
+    for question in "abcdefgh"
+    for first in range(32)
+}
+"""Names of the waves that tests ask for, so that they can be read."""
 
 
 def counting(body: Json, number: int) -> Json:
@@ -47,9 +56,11 @@ class Fake:
     write: Callable[[Json, int], Json] = counting
     """One choice from the request and a number that is never used twice, but by equal seeds."""
     faults: deque[str] = field(default_factory=deque)
-    """`drop`, `half`, `empty`, `short`, `long`, `hold`, or a status."""
+    """`drop`, `half`, `empty`, `short`, `long`, or a status."""
+    holds: Callable[[str], bool] = lambda _: False
+    """Whether a wave waits for `release`, by its name."""
     waves: list[tuple[str, Json]] = field(default_factory=list)
-    """Name and body of every request that was named."""
+    """Name (question and first index) and body of every request that was named."""
     adapters: list[str] = field(default_factory=list)
     release: threading.Event = field(default_factory=threading.Event)
     """Lets go what was held."""
@@ -87,6 +98,7 @@ def serving(fake: Fake) -> Iterator[Fake]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = -1  # headers and body in one packet
 
         def log_message(self, *_: object) -> None:
             """Say nothing."""
@@ -121,8 +133,10 @@ def serving(fake: Fake) -> Iterator[Fake]:
             fault = ""
             if name := self.headers.get("X-Request-Id"):
                 with fake.lock:
+                    name = WAVES.get(name, name)
                     fake.waves.append((name, body))
                     fault = fake.faults.popleft() if fake.faults else ""
+                    fault = "hold" if fake.holds(name) else fault
             if fault == "drop":
                 self.connection.shutdown(socket.SHUT_RDWR)
                 self.close_connection = True
