@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from engine import models, sampling
 from engine.presets import Exemplar, exemplars_of, load_exemplars, preset
+from engine.project import Project
 from engine.prompts import Prompt, prompt_hash, render
 from store import paths, questions
 from store.connection import transaction
 from store.records import EarlyStop, Model, PromptFormat, Question, Run, Split, content_hash
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Callable, Iterator, Sequence
 
     from engine.backends.protocol import Backend
     from engine.progress import Work
-    from engine.project import Project, SampleSettings
+    from engine.project import SampleSettings
 
 
 def exemplars_for(project: Project, settings: SampleSettings, task: str) -> Sequence[Exemplar]:
@@ -36,21 +39,31 @@ def open_run(
     prompt_format: PromptFormat,
     tasks: Sequence[str],
 ) -> Run:
-    """The run with these settings: the stored one, or a new one.
+    """The run with these settings: the stored one, or a new one."""
+    settings = replace(work.settings, sample=sampling_settings)
+    planned = plan(Project(work.project.folder, settings), model, split, prompt_format, tasks)
+    with transaction(work.conn):
+        return paths.open_run(work.conn, planned)
+
+
+def plan(
+    project: Project, model: Model, split: Split, prompt_format: PromptFormat, tasks: Sequence[str]
+) -> Run:
+    """The run that a project's settings ask for; its row number is 0.
 
     The key holds what a path's distribution depends on and nothing else, so that another m,
     threshold or rule goes on with the paths that are there.
     """
     from importlib.metadata import version
 
-    chosen = sampling_settings
-    engine = models.chosen_engine(model, work.settings.model)
+    chosen = project.settings.sample
+    engine = models.chosen_engine(model, project.settings.model)
     package = {"transformers": "transformers", "llama.cpp": "llama-cpp-python"}.get(engine)
     prompts = content_hash(
         [
             [
                 task,
-                prompt_hash(prompt_format, chosen.style, exemplars_for(work.project, chosen, task)),
+                prompt_hash(prompt_format, chosen.style, exemplars_for(project, chosen, task)),
             ]
             for task in sorted(set(tasks))
         ]
@@ -69,7 +82,7 @@ def open_run(
         max_tokens,
         chosen.seed,
     ]
-    run = Run(
+    return Run(
         id=0,
         key=content_hash(distribution),
         model_id=model.id,
@@ -92,14 +105,21 @@ def open_run(
         engine_version=version(package) if package else "1",
         created_at=time.time(),
     )
-    with transaction(work.conn):
-        return paths.open_run(work.conn, run)
 
 
 def pool_run(work: Work, teacher: Model, settings: SampleSettings) -> Run:
     """The teacher's run over the pool."""
     tasks = [question.task for question in questions.by_split(work.conn, Split.POOL)]
     return open_run(work, teacher, Split.POOL, settings, settings.format, tasks)
+
+
+def stored_pool_run(conn: sqlite3.Connection, project: Project, teacher: Model) -> Run | None:
+    """The stored run that the settings ask for, as it stands; nothing is written."""
+    tasks = [question.task for question in questions.by_split(conn, Split.POOL)]
+    if not tasks:
+        return None
+    planned = plan(project, teacher, Split.POOL, project.settings.sample.format, tasks)
+    return next((run for run in paths.runs(conn) if run.key == planned.key), None)
 
 
 def draw(

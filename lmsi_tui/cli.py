@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from lmsi_tui import questions, reading, working
 from lmsi_tui.text import printable
 from store.errors import LmsiError
-from store.records import JobKind, Split
+from store.records import EarlyStop, JobKind, Split
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -146,6 +146,8 @@ def _stages(commands: Commands) -> None:
             stage.add_argument(
                 "--model", action="append", default=[], help="repeatable; default all"
             )
+        if kind is JobKind.VOTE:
+            _replay(stage)
         _settings(stage)
         stage.add_argument("--detach", action="store_true", help="do not wait for the job")
         _json(stage)
@@ -158,6 +160,22 @@ def _stages(commands: Commands) -> None:
     export.add_argument("--model", help="whose adapter (default: the newest)")
     export.add_argument("--out", type=Path, help="folder (default: exports/ of the project)")
     _json(export)
+
+
+def _replay(vote: argparse.ArgumentParser) -> None:
+    """What would have been drawn and decided otherwise; changes nothing."""
+    vote.add_argument(
+        "--replay", action="store_true", help="what other rules would have done; changes nothing"
+    )
+    vote.add_argument(
+        "--rule",
+        action="append",
+        type=EarlyStop,
+        choices=list(EarlyStop),
+        help="of the replay; repeatable (default: all)",
+    )
+    vote.add_argument("--threshold", action="append", help="of the replay; repeatable")
+    vote.add_argument("--m", type=_positive, help="paths of a full vote in the replay")
 
 
 def _reading(commands: Commands) -> None:

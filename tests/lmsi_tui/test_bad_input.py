@@ -112,6 +112,10 @@ def gguf_only(folder: Path) -> None:
     assert run(["curate", str(folder / "p"), "--json"]) == 0
 
 
+def sampled(folder: Path) -> None:
+    assert run(["sample", str(folder / "p"), "--json"]) == 0
+
+
 NUMBERS = '{"question": "What is 2 + 2?", "answer": "4"}\n'
 
 CASES = (
@@ -220,6 +224,15 @@ CASES = (
         ("s.jsonl", "question"),
     ),
     Case("empty pool", nothing, "sample {t}/empty", ("pool is empty", "lmsi-tui import")),
+    Case("nothing to replay", nothing, "vote {p} --replay", ("lmsi-tui sample",)),
+    Case("a replay that is none", nothing, "vote {p} --threshold 0.5", ("--replay",)),
+    Case(
+        "a replayed threshold that is none",
+        sampled,
+        "vote {p} --replay --threshold 1.5",
+        ("threshold is 1.5",),
+    ),
+    Case("a replay of more paths", sampled, "vote {p} --replay --m 99", ("99 paths", "--m")),
     Case("nothing to train on", nothing, "curate {p}", ("sample first",)),
     Case("no training set", nothing, "finetune {p}", ("lmsi-tui curate",)),
     Case("no student", nothing, "distill {p}", ("student",)),
