@@ -13,6 +13,7 @@ the machine disturb less than the clock.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 import tempfile
@@ -198,7 +199,7 @@ def main() -> None:
     print(f"{asked.questions:,} questions of {asked.m} paths")
     print(f"{'paths':>9} {'paths/s':>9} {'paths/cpu s':>12} {'memory MiB':>11} {'store MiB':>10}")
     clock, processor = [], []
-    for before, after in zip(marks, marks[1:], strict=False):
+    for before, after in itertools.pairwise(marks):
         drawn = after.paths - before.paths
         clock.append(drawn / (after.clock - before.clock))
         processor.append(drawn / (after.processor - before.processor))

@@ -78,7 +78,7 @@ def test_the_command_prints_every_rule_and_changes_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     project = scripted_project(
-        tmp_path / "p", pool=12, changes={"sample": {"m": 8, "cap": 2, "early_stop": "off"}}
+        tmp_path / "p", pool=12, changes={"sample": {"m": 16, "cap": 2, "early_stop": "off"}}
     )
     assert command("sample", project.folder).returncode == 0
     before = hashlib.sha256(project.database.read_bytes()).hexdigest()
@@ -101,8 +101,8 @@ def test_the_command_prints_every_rule_and_changes_nothing(
         pool = questions.by_split(conn, Split.POOL)
         (run_,) = paths.runs(conn)
         known = paths.answers_by_question(conn, run_.id, [one.id for one in pool])
-        kept = sum(max(Counter(given.values()).values()) >= 4 for given in known.values())
-    assert lines[0]["kept"] <= kept
+        kept = sum(max(Counter(given.values()).values()) >= 8 for given in known.values())
+    assert lines[0]["kept"] in (kept, kept - 1)  # a tie is not kept
 
 
 def test_questions_that_were_stopped_early_are_left_out_and_counted(
