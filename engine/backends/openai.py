@@ -301,14 +301,16 @@ class Servers:
         if folder is not None and all(offer.token_ids for _, offer in offers):
             self.spelling = AsTokens(folder)
         for server, offer in offers:
+            served = offer.served
             if adapter is not None:
-                self.wait_for(load_adapter(server, adapter[0], str(adapter[1].resolve())))
+                name, where = adapter
+                served = self.wait_for(load_adapter(server, served, name, str(where.resolve())))
             most = self._batch or (IN_FLIGHT if offer.wave > 1 else IN_FLIGHT_ALONE)
             self.sites.append(
                 _Site(
                     server,
                     offer,
-                    served=adapter[0] if adapter else offer.served,
+                    served=served,
                     most=most,
                     room=asyncio.Semaphore(max(1, most // offer.wave)),
                 )

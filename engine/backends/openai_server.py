@@ -215,14 +215,14 @@ class Server:
                 reason = f"its answer is broken ({type(failure).__name__}: {failure})"
         raise Gone(reason)
 
-    async def tell(self, path: str, body: Mapping[str, object]) -> str:
+    async def tell(self, url: str, body: Mapping[str, object]) -> str:
         """Send something once; why it was refused, or nothing when it was done.
 
         Raises:
             Gone: nothing answers there.
         """
         try:
-            response = await self._client.post(f"{self.url}/{path}", json=body)
+            response = await self._client.post(url, json=body)
         except httpx2.TransportError as failure:
             raise Gone(str(failure) or type(failure).__name__) from failure
         return "" if response.is_success else _message(response)
@@ -352,22 +352,36 @@ class Server:
         return f"The server {self.url} does not answer ({reason})"
 
 
-async def load_adapter(server: Server, name: str, folder: str) -> None:
-    """Have a server load a LoRA adapter from its own disk, under a name that no other one has.
+async def load_adapter(server: Server, base: str, name: str, folder: str) -> str:
+    """Have a server load a LoRA adapter from its own disk, and say how requests name it.
+
+    vLLM takes adapters below its base URL and asks for them by their name, SGLang takes them at its
+    root and asks for them as `base:name`.
+
+    Args:
+        server: of the model.
+        base: name of the model in requests.
+        name: of the adapter, which no other version of it has.
+        folder: where the server finds it.
 
     Raises:
         BadInput: it cannot.
         Gone: it does not answer.
     """
-    if any(one["id"] == name for one in await server.listed()):
-        return
-    reason = await server.tell("load_lora_adapter", {"lora_name": name, "lora_path": folder})
-    if reason:
-        raise BadInput(
-            f"The server {server.url} cannot load the adapter {folder} ({reason}): start it so "
-            "that it loads adapters at run time and sees this folder (docs/scale.md), or sample "
-            "here with --set model.engine=auto."
-        )
+    for entry in await server.listed():
+        if entry["id"] == name:
+            return f"{base}:{name}" if entry.get("owned_by") == "sglang" else name
+    body = {"lora_name": name, "lora_path": folder}
+    reason = await server.tell(f"{server.url}/load_lora_adapter", body)
+    if not reason:
+        return name
+    if not await server.tell(f"{server.url.removesuffix('/v1')}/load_lora_adapter", body):
+        return f"{base}:{name}"
+    raise BadInput(
+        f"The server {server.url} cannot load the adapter {folder} ({reason}): start it so that "
+        "it loads adapters at run time and sees this folder (docs/scale.md), or sample here with "
+        "--set model.engine=auto."
+    )
 
 
 def spelled(sampling: Sampling, dialect: Dialect) -> Json:

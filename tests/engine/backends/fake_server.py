@@ -52,7 +52,8 @@ class Fake:
     context: int | None = None
     completions: bool = True
     key: str = ""
-    loads_adapters: bool = False
+    loads_adapters: str = ""
+    """Path at which adapters are loaded; empty for nowhere."""
     write: Callable[[Json, int], Json] = counting
     """One choice from the request and a number that is never used twice, but by equal seeds."""
     faults: deque[str] = field(default_factory=deque)
@@ -79,7 +80,8 @@ class Fake:
         """Status and reason."""
         if path == "completions" and not self.completions:
             return 404, "Not Found"
-        if body["model"] not in (self.served, *self.adapters):
+        adapters = [*self.adapters, *(f"{self.served}:{name}" for name in self.adapters)]
+        if body["model"] not in (self.served, *adapters):
             return 404, f"The model {body['model']} does not exist."
         if body.get("top_k", 0) < self.least_top_k:
             return 422, "top_k is too small"
@@ -111,19 +113,20 @@ def serving(fake: Fake) -> Iterator[Fake]:
             path = self.path.removeprefix("/v1/")
             if fake.key and self.headers.get("Authorization") != f"Bearer {fake.key}":
                 self.say(401, {"error": {"message": "no key"}})
-            elif path == "load_lora_adapter":
-                self.load(body)
+            elif path.endswith("load_lora_adapter"):
+                self.load(self.path, body)
             else:
                 self.write_paths(path, body)
 
         def answer_models(self) -> None:
-            models = [{"id": name, "owned_by": "test"} for name in (fake.served, *fake.adapters)]
+            maker = {"/load_lora_adapter": "sglang"}.get(fake.loads_adapters, "test")
+            models = [{"id": name, "owned_by": maker} for name in (fake.served, *fake.adapters)]
             if fake.context:
                 models[0]["max_model_len"] = fake.context  # type: ignore[assignment]
             self.say(200, {"data": models})
 
-        def load(self, body: Json) -> None:
-            if not fake.loads_adapters:
+        def load(self, path: str, body: Json) -> None:
+            if path != fake.loads_adapters:
                 self.say(404, {"detail": "Not Found"})
                 return
             fake.adapters.append(body["lora_name"])

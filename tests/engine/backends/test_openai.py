@@ -419,8 +419,15 @@ def test_a_prompt_longer_than_the_context_is_refused_by_its_number(tmp_path: Pat
         drawn(backend, asked(backend, "a", paths=1))
 
 
-def test_an_adapter_is_loaded_once_under_its_own_name_and_asked_for_by_it(tmp_path: Path) -> None:
-    fake = Fake(loads_adapters=True)
+@pytest.mark.parametrize(
+    ("place", "named"),
+    [("/v1/load_lora_adapter", "lmsi-1"), ("/load_lora_adapter", "pebble:lmsi-1")],
+    ids=["vLLM", "SGLang"],
+)
+def test_an_adapter_is_loaded_once_under_its_own_name_and_asked_for_by_it(
+    tmp_path: Path, place: str, named: str
+) -> None:
+    fake = Fake(loads_adapters=place)
     with serving(fake):
         for _ in range(2):
             address = f"{fake.url}#pebble"
@@ -428,7 +435,7 @@ def test_an_adapter_is_loaded_once_under_its_own_name_and_asked_for_by_it(tmp_pa
             drawn(backend, asked(backend, "a", paths=1))
             backend.close()
     assert fake.adapters == ["lmsi-1"]
-    assert {body["model"] for _, body in fake.waves} == {"lmsi-1"}
+    assert {body["model"] for _, body in fake.waves} == {named}
 
 
 def test_a_server_that_cannot_load_an_adapter_says_so(tmp_path: Path) -> None:
