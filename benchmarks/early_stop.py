@@ -189,12 +189,7 @@ def of_project(folder: Path, options: Sequence[str]) -> list[Full]:
 
 
 def interval(values: Sequence[float], groups: Sequence[str]) -> tuple[float, float]:
-    """95 % bootstrap interval of a mean, resampling questions with all their rows.
-
-    Where nothing ever happened there is nothing to resample: Wilson's interval over the questions.
-    """
-    if not any(values):
-        return wilson(0, len(set(groups)))
+    """95 % bootstrap interval of a mean, resampling questions with all their rows."""
     sums: defaultdict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
     for value, group in zip(values, groups, strict=True):
         sums[group][0] += value
@@ -227,7 +222,10 @@ def compare(title: str, full: Sequence[Full]) -> int:
             kept = sum(outcome[0] is Decision.KEEP for outcome, _ in outcomes)
             if arm.name.startswith("exact"):
                 wrong += int(sum(changes))
-            lows = [100 * bound for bound in (*interval(saved, groups), *interval(changes, groups))]
+            # Where nothing was changed there is nothing to resample: Wilson over the questions.
+            none = wilson(0, len(set(groups)))
+            change = interval(changes, groups) if any(changes) else none
+            lows = [100 * bound for bound in (*interval(saved, groups), *change)]
             print(
                 f"{'':9}  {arm.name:18} {100 * kept / len(full):5.1f} %"
                 f" {100 * float(np.mean(saved)):7.1f}  ({lows[0]:4.1f} to {lows[1]:4.1f})"
