@@ -84,11 +84,11 @@ def replay(asked: argparse.Namespace, project: Project) -> None:
     )
     reading.say(asked, "threshold  rule     paths drawn     saved    kept  changed (95 % interval)")
     for row in found.rows:
-        low, high = (percent(share) for share in row.changed_interval)
+        between = " to ".join(percent(share) for share in row.changed_interval)
         reading.say(
             asked,
             f"{row.threshold:>9}  {row.rule:6} {row.drawn:>13,} {percent(row.saved):>7} % "
-            f"{row.kept:>7,} {row.changed:>8,} ({low} to {high} %)",
+            f"{row.kept:>7,} {row.changed:>8,} ({between} %)",
         )
 
 

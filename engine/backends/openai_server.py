@@ -113,7 +113,7 @@ class Offer:
     def says(self) -> str:
         """The offer in one line for a person."""
         found = {
-            f"{self.wave} paths a request": True,
+            f"{self.wave} paths a request" if self.wave > 1 else "one path a request": True,
             "token-id prompts": self.token_ids,
             "seeds": self.seeds,
             "log-probabilities": self.log_probabilities,

@@ -98,6 +98,7 @@ class Transformers:
         self.context_length = int(
             getattr(config, "max_position_embeddings", None) or tokenizer.model_max_length
         )
+        self._tokenizer = tokenizer
         self._prompts = Prompts(tokenizer)
         self._ends = end_tokens(model, tokenizer)
         self._pieces = piece_bytes(tokenizer, max(config.vocab_size, len(tokenizer)))

@@ -39,31 +39,30 @@ def questions_file(folder: Path) -> Path:
 
 def test_a_student_learns_from_a_server(tmp_path: Path) -> None:
     project = tmp_path / "p"
-    student = MODELS / "pebble-s"
-    with llama_cpp_server(tmp_path / "cache") as url:
-        for arguments in (
-            ("init", project, "--model", url, "--student", student),
-            ("import", questions_file(tmp_path), "--task", TASK, "--project", project),
-            (
-                *("sample", project, "--set", "sample.m=4", "--set", "sample.threshold=0"),
-                *("--set", "sample.early_stop=off", "--set", "sample.format=zero-shot-direct"),
-            ),
-        ):
-            done = command(*arguments)
-            assert done.returncode == 0, done.stderr
-        looked = command("doctor", project, "--json")
-        checks = {one["name"]: one for one in json.loads(looked.stdout)["checks"]}
-        assert checks[f"server {url}"]["ok"]
-        assert "1 paths a request" in checks[f"server {url}"]["says"]
-    same = ("--set", "sample.m=4", "--set", "sample.threshold=0", "--set", "sample.early_stop=off")
-    same += ("--set", "sample.format=zero-shot-direct")
-    for arguments in (
-        ("sample", project, *same),  # the server has gone, and nothing is missing
-        ("curate", project, *same),
-        ("distill", project, "--set", "distill.epochs=0.2"),
-    ):
+    drawn = [
+        f"--set={change}"
+        for change in (
+            *("sample.m=4", "sample.threshold=0", "sample.early_stop=off"),
+            "sample.format=zero-shot-direct",
+        )
+    ]
+
+    def do(*arguments: object) -> str:
         done = command(*arguments)
         assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    with llama_cpp_server(tmp_path / "cache") as url:
+        do("init", project, "--model", url, "--student", MODELS / "pebble-s")
+        do("import", questions_file(tmp_path), "--task", TASK, "--project", project)
+        do("sample", project, *drawn)
+        looked = do("doctor", project, "--json")
+        checks = {one["name"]: one for one in json.loads(looked)["checks"]}
+        assert checks[f"server {url}"]["ok"]
+        assert "one path a request" in checks[f"server {url}"]["says"]
+    do("sample", project, *drawn)  # the server has gone, and nothing is missing
+    do("curate", project, *drawn)
+    do("distill", project, "--set", "distill.epochs=0.2")
     refused = command("finetune", project)
     assert refused.returncode == 2
     assert "pebble-m/base is a server" in refused.stderr.splitlines()[-1]
