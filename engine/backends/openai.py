@@ -422,9 +422,12 @@ class _Waves:
                 )
                 # What came is given on before a failure ends everything.
                 for task in sorted(done, key=_failed):
-                    for generation in self._came(task):
+                    wave = self.running.pop(task)
+                    for generation in self._came(task, wave):
                         if not self.source.is_settled(generation.question):
                             yield generation
+                    if self.source.is_settled(wave.question):
+                        self.pins.pop(wave.question, None)
                 for task, wave in self.running.items():
                     if self.source.is_settled(wave.question):
                         task.cancel()
@@ -435,7 +438,8 @@ class _Waves:
     def _begin(self) -> None:
         """Start waves until the servers have enough to do."""
         sites = self.model.sites
-        while sum(site.paths for site in sites) < sum(site.most for site in sites if not site.gone):
+        most = sum(site.most for site in sites if not site.gone)
+        while not most or sum(site.paths for site in sites) < most:
             first = self._next()
             if first is None:
                 return
@@ -471,15 +475,12 @@ class _Waves:
             self.pins[question] = pinned
         return pinned
 
-    def _came(self, task: asyncio.Task[list[Generation]]) -> list[Generation]:
+    def _came(self, task: asyncio.Task[list[Generation]], wave: _Wave) -> list[Generation]:
         """What a wave brought; paths that it did not bring are asked for again."""
-        wave = self.running.pop(task)
         wave.site.paths -= len(wave.requests)
         came = [] if task.cancelled() else task.result()
         have = {one.index for one in came}
         self.again.extend(one for one in wave.requests if one.index not in have)
-        if self.source.is_settled(wave.question):
-            self.pins.pop(wave.question, None)
         return came
 
     async def _ask(self, wave: _Wave) -> list[Generation]:

@@ -338,6 +338,13 @@ def test_when_no_server_is_left_the_work_fails_in_one_sentence() -> None:
         drawn(backend, asked(backend, "a", paths=2))
 
 
+def test_servers_that_are_gone_stay_gone() -> None:
+    with opened(Fake(faults=deque(["503"] * 10))) as backend:
+        for _ in range(2):
+            with pytest.raises(WorkFailed, match="answers 503"):
+                drawn(backend, asked(backend, "a", paths=2))
+
+
 def test_what_came_before_a_failure_is_given_on() -> None:
     fake = Fake(most=1, faults=deque(["", "", *["500"] * 1000]))
     found: list[Generation] = []
