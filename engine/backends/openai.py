@@ -58,6 +58,9 @@ it never waits for us; fewer where each path is a request, since such servers de
 LOOK = 0.5
 """Seconds after which the source is asked whether anybody still waits, however slow servers are."""
 
+GRACE = 10.0
+"""Seconds that the other servers have to answer at the start when one has answered."""
+
 UNKNOWN_CONTEXT = 2**31
 """Where a server does not say what fits, it will refuse what does not."""
 
@@ -320,24 +323,27 @@ class Servers:
         )
 
     async def _probe(self) -> list[tuple[Server, Offer]]:
-        """What each server that answers does.
+        """What each server that answers does; one that is slow does not keep the others waiting.
 
         Raises:
             WorkFailed: none does.
         """
-        found = await asyncio.gather(
-            *(server.probe() for server in self._servers), return_exceptions=True
-        )
-        offers = []
-        for server, offer in zip(self._servers, found, strict=True):
-            if isinstance(offer, Offer):
-                offers.append((server, offer))
-            elif isinstance(offer, Gone):
-                _log.warning("%s: it is left out.", server.lost(offer))
-            else:
-                raise offer
+        probes = {asyncio.create_task(server.probe()): server for server in self._servers}
+        waiting = set(probes)
+        while waiting and all(_failed(task) for task in probes.keys() - waiting):
+            _, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        if waiting:
+            _, waiting = await asyncio.wait(waiting, timeout=GRACE)
+        await _end(waiting)
+        offers, reason = [], ""
+        for task, server in probes.items():
+            try:
+                offers.append((server, task.result()))
+            except (Gone, asyncio.CancelledError) as gone:
+                reason = str(gone) or f"nothing within {GRACE:.0f} seconds of the others"
+                _log.warning("%s: it is left out.", server.lost(reason))
         if not offers:
-            raise failed(self._servers[-1], found[-1])
+            raise failed(self._servers[-1], reason)
         return offers
 
     def check_room(self, request: PathRequest, sampling: Sampling) -> None:
