@@ -1,4 +1,4 @@
-"""Models as files: what they are, whether they are whole, and how to open one for sampling."""
+"""Models as files or behind servers: what they are, whether they are whole, how to sample one."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ from store.errors import BadInput
 from store.records import Model, Stage, content_hash
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from engine.backends.openai_server import Offer
     from engine.backends.protocol import Backend
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt")
@@ -143,14 +145,75 @@ def recipe(base: Model, set_key: str, stage: Stage, settings: TrainSettings) -> 
     return content_hash([base.sha256, set_key, stage, dataclasses.asdict(settings)])[:16]
 
 
+def is_server(location: str) -> bool:
+    """Whether a model's location is an address."""
+    return location.startswith(("http://", "https://"))
+
+
+def served_model(name: str, address: str, offer: Offer) -> Model:
+    """The record of a model that a server has.
+
+    There are no weights to hash, so it is what the server calls it and says of it. Its tokenizer is
+    no one else's: what is trained on its paths tokenises their text.
+    """
+    url = address.partition("#")[0].rstrip("/")
+    return Model(
+        id=0,
+        name=name,
+        stage=Stage.BASE,
+        location=f"{url}#{offer.served}",
+        gguf=None,
+        adapter=None,
+        adapter_gguf=None,
+        sha256=offer.identity,
+        tokenizer_sha256=content_hash(["tokenizer of", offer.identity]),
+        base_id=None,
+        training_set=None,
+        parameters=None,
+        created_at=time.time(),
+    )
+
+
+def addresses_of(model: Model, settings: ModelSettings) -> Sequence[str]:
+    """Where a model is served: the project's servers, else the address it was brought along with.
+
+    A server of the settings that names no model is asked for the one that was brought along.
+    """
+    if not settings.servers:
+        return (model.location,)
+    _, _, served = model.location.partition("#") if is_server(model.location) else ("", "", "")
+    return tuple(
+        f"{one}#{served}" if served and "#" not in one else one for one in settings.servers
+    )
+
+
+def _family(name: str) -> str:
+    return name.rpartition("/")[0]
+
+
+def _is_served(model: Model, settings: ModelSettings) -> bool:
+    """Whether `model.servers` have a model that lies here: the teacher, bare or with an adapter."""
+    bare_or_adapter = model.base_id is None or model.adapter is not None
+    return _family(model.name) == _family(settings.teacher) and bare_or_adapter
+
+
 def chosen_engine(model: Model, settings: ModelSettings) -> Engine:
     """The engine that will sample a model.
 
     Raises:
         BadInput: the engine that was asked for cannot read the form in which the model is there.
     """
+    if is_server(model.location):
+        if settings.engine not in (Engine.AUTO, Engine.SERVER):
+            raise BadInput(
+                f"model.engine is {settings.engine} but {model.name} is a server: "
+                "set the engine to auto, or give the model as a folder or a GGUF file."
+            )
+        return Engine.SERVER
     folder = not model.location.endswith(".gguf")
-    if settings.engine is Engine.AUTO:
+    if settings.engine is Engine.SERVER and _is_served(model, settings):
+        return Engine.SERVER
+    if settings.engine in (Engine.AUTO, Engine.SERVER):
         return Engine.TRANSFORMERS if folder else Engine.LLAMA_CPP
     if settings.engine is Engine.TRANSFORMERS and not folder:
         raise BadInput(
@@ -193,6 +256,21 @@ def open_backend(project: Project, model: Model, settings: ModelSettings, contex
             threads=threads,
             batch=batch,
             context=context,
+        )
+    if engine is Engine.SERVER:
+        from engine.backends.openai import open_servers
+
+        location = project.inside(model.location)
+        return open_servers(
+            addresses_of(model, settings),
+            identity=model.sha256 if is_server(model.location) else None,
+            folder=location if location.is_dir() else None,
+            # A name for each version: a server that loads another one under the same name may go
+            # on with what it has cached (vLLM issue 42125).
+            adapter=(f"lmsi-{model.sha256[:16]}", project.inside(model.adapter))
+            if model.adapter
+            else None,
+            batch=batch,
         )
     from engine.backends.transformers import open_transformers
 

@@ -36,6 +36,7 @@ class Engine(StrEnum):
     AUTO = "auto"
     TRANSFORMERS = "transformers"
     LLAMA_CPP = "llama.cpp"
+    SERVER = "server"
     SCRIPTED = "scripted"
 
 
@@ -56,9 +57,13 @@ class ModelSettings:
     students: tuple[str, ...] = ()
     """Names of smaller models that learn from the teacher's kept paths."""
     engine: Engine = Engine.AUTO
-    """`auto` takes transformers for a Hugging Face folder and llama.cpp for a GGUF alone."""
+    """`auto` takes transformers for a Hugging Face folder, llama.cpp for a GGUF alone, and a server
+    for an address. `server` sends the teacher and its adapters, which lie here, to `servers`."""
+    servers: tuple[str, ...] = ()
+    """Base URLs that serve the teacher, such as `http://node1:8000/v1`, each with the model's name
+    behind `#` where a server has several; empty takes the address that `init` was given."""
     batch: int = 0
-    """Paths decoded at once; 0 lets the engine choose from memory and model size."""
+    """Paths decoded at once (at each server); 0 lets the engine choose."""
     threads: int = 0
     """Processor threads; 0 is all of them."""
 
@@ -358,6 +363,10 @@ def _check(settings: Settings, path: Path | None) -> None:
             settings.curate.weighting is not Weighting.BY_AGREEMENT
             or sample.early_stop is EarlyStop.OFF,
             "curate.weighting by-agreement needs every path: set sample.early_stop to off",
+        ),
+        (
+            settings.model.engine is not Engine.SERVER or bool(settings.model.servers),
+            "model.engine is server but model.servers is empty: give the servers' addresses",
         ),
         (evaluate.k >= 1, f"evaluate.k is {evaluate.k}: at least 1"),
         (evaluate.temperature > 0, f"evaluate.temperature is {evaluate.temperature}: above 0"),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from engine import models, sampling
 from engine.presets import Exemplar, exemplars_of, load_exemplars, preset
+from engine.project import Project
 from engine.prompts import Prompt, prompt_hash, render
 from store import paths, questions
 from store.connection import transaction
@@ -120,6 +121,18 @@ def pool_run(work: Work, teacher: Model, settings: SampleSettings) -> Run:
     """The teacher's run over the pool."""
     tasks = [question.task for question in questions.by_split(work.conn, Split.POOL)]
     return open_run(work, teacher, Split.POOL, settings, settings.format, tasks)
+
+
+def stored_pool_run(conn: sqlite3.Connection, project: Project, teacher: Model) -> Run | None:
+    """The stored run that the settings ask for, as it stands; nothing is written."""
+    tasks = [question.task for question in questions.by_split(conn, Split.POOL)]
+    if not tasks:
+        return None
+    sample = project.settings.sample
+    planned = run_of(
+        project, project.settings.model, teacher, Split.POOL, sample, sample.format, tasks
+    )
+    return paths.run_by_key(conn, planned.key)
 
 
 def draw(

@@ -246,7 +246,11 @@ class _Source:
         )
 
     def is_settled(self, question: str) -> bool:
-        """Whether the vote of this question stands."""
+        """Whether the vote of this question stands.
+
+        A backend asks while it waits, so that a pause is heard between two slow paths.
+        """
+        self.progress.look()
         return question not in self._open
 
     # What the stage does with the answer.

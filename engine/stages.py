@@ -138,14 +138,21 @@ def export(work: Work) -> Json:
 
 
 def whole_round(work: Work) -> Json:
-    """The whole loop once: sample, curate, measure, fine-tune, measure, distil, measure."""
+    """The whole loop once: sample, curate, measure, fine-tune, measure, distil, measure.
+
+    A teacher that is a server is not fine-tuned: its students learn from it.
+    """
     settings = work.settings
     teacher = _model(work, settings.model.teacher)
     students = [_model(work, name) for name in settings.model.students]
+    trains_teacher = not models.is_server(teacher.location)
+    if not (trains_teacher or students):
+        raise BadInput(_server_is_not_trained(teacher))
     result: Json = {"sample": sample(work), "curate": curate(work)}
     measure(work, teacher)
-    result["finetune"] = tuned = finetune(work)
-    measure(work, _model(work, str(tuned["model"])))
+    if trains_teacher:
+        result["finetune"] = tuned = finetune(work)
+        measure(work, _model(work, str(tuned["model"])))
     if students:
         result["distill"] = distilled = distill(work)
         for student in students:
@@ -263,6 +270,8 @@ def train_on(
     from engine.distill import student_examples
     from engine.finetune import train
 
+    if models.is_server(base.location):
+        raise BadInput(_server_is_not_trained(base))
     location = work.project.inside(base.location)
     if not location.is_dir():
         raise BadInput(
@@ -313,6 +322,13 @@ def train_on(
     with transaction(work.conn):
         model_rows.add(work.conn, model)
     return {"model": model.name, "trained_before": False, **dataclasses.asdict(trained)}
+
+
+def _server_is_not_trained(model: Model) -> str:
+    return (
+        f"{model.name} is a server, which can be sampled but not trained: give a model's Hugging "
+        "Face folder to `lmsi-tui init` as --student, and `lmsi-tui distill` trains it."
+    )
 
 
 def _write_gguf(work: Work, base: Model, out: Path, settings: TrainSettings) -> str | None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from lmsi_tui.text import printable
 from store.errors import LmsiError
-from store.records import JobKind, Split
+from store.records import EarlyStop, JobKind, Split
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -150,7 +150,11 @@ def _projects(commands: Commands) -> None:
 
     init = _add(commands, "init", "lmsi_tui.questions:init", "make a project on your own model")
     init.add_argument("project", metavar="DIR", type=Path)
-    init.add_argument("--model", required=True, help="GGUF file or Hugging Face folder")
+    init.add_argument(
+        "--model",
+        required=True,
+        help="GGUF file, Hugging Face folder, or server (http://host:port/v1; several with commas)",
+    )
     init.add_argument("--gguf", type=Path, help="the same model as GGUF, beside its folder")
     init.add_argument("--student", action="append", default=[], help="a smaller model; repeatable")
     init.add_argument("--name", help="what to call the model (default: its file name)")
@@ -195,6 +199,8 @@ def _stages(commands: Commands) -> None:
             stage.add_argument(
                 "--model", action="append", default=[], help="repeatable; default all"
             )
+        if kind is JobKind.VOTE:
+            _replay(stage)
         _settings(stage)
         stage.add_argument("--detach", action="store_true", help="do not wait for the job")
         _json(stage)
@@ -210,6 +216,22 @@ def _stages(commands: Commands) -> None:
     export.add_argument("--model", help="whose adapter (default: the newest)")
     export.add_argument("--out", type=Path, help="folder (default: exports/ of the project)")
     _json(export)
+
+
+def _replay(vote: argparse.ArgumentParser) -> None:
+    """What would have been drawn and decided otherwise; changes nothing."""
+    vote.add_argument(
+        "--replay", action="store_true", help="what other rules would have done; changes nothing"
+    )
+    vote.add_argument(
+        "--rule",
+        action="append",
+        type=EarlyStop,
+        choices=list(EarlyStop),
+        help="of the replay; repeatable (default: all)",
+    )
+    vote.add_argument("--threshold", action="append", help="of the replay; repeatable")
+    vote.add_argument("--m", type=_positive, help="paths of a full vote in the replay")
 
 
 def _reading(commands: Commands) -> None:

@@ -13,8 +13,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from engine.launch import worker_runs
-from engine.models import describe
-from engine.project import SETTINGS, Project, open_project
+from engine.models import addresses_of, chosen_engine, describe, is_server
+from engine.project import SETTINGS, Engine, Project, open_project
 from store.errors import BadInput, LmsiError
 
 if TYPE_CHECKING:
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
     from store.records import Model
 
-PACKAGES = ("textual", "torch", "transformers", "peft", "llama-cpp-python", "gguf", "sqlite-utils")
+PACKAGES = (
+    *("textual", "torch", "transformers", "peft", "llama-cpp-python", "gguf", "sqlite-utils"),
+    "httpx2",
+)
 LEAST_DISK = 2**30
 """Bytes that a project on a small model wants free; a large one wants more."""
 
@@ -126,7 +129,31 @@ def _models(project: Project) -> Iterator[Check]:
     with connect(project.database, read_only=True) as conn:
         known = models.all_of(conn)
     for model in known:
-        yield _says(f"model {model.name}", partial(_weights, project, model))
+        if not is_server(model.location):
+            yield _says(f"model {model.name}", partial(_weights, project, model))
+        if model.base_id is None:
+            yield from _servers(project, model)
+
+
+def _servers(project: Project, model: Model) -> Iterator[Check]:
+    settings = project.settings.model
+    try:
+        engine = chosen_engine(model, settings)
+    except BadInput as error:
+        yield Check(f"engine of {model.name}", False, str(error))
+        return
+    if engine is Engine.SERVER:
+        for address in addresses_of(model, settings):
+            yield _says(f"server {address.partition('#')[0]}", partial(_offer, model, address))
+
+
+def _offer(model: Model, address: str) -> str:
+    from engine.backends.openai_server import examine
+
+    offer = examine(address)
+    if is_server(model.location) and offer.identity != model.sha256:
+        raise BadInput(f"it serves {offer.served}, which is not {model.name}: correct the address")
+    return offer.says()
 
 
 def _weights(project: Project, model: Model) -> str:

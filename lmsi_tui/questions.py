@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.models import base_model
+from engine.models import base_model, is_server, served_model
 from engine.project import SETTINGS, Project, Settings, changed, create_project, open_project
 from lmsi_tui.format import percent
 from lmsi_tui.options import settings_from
@@ -24,6 +24,7 @@ from store.schema import ensure_schema
 if TYPE_CHECKING:
     import argparse
 
+    from engine.backends.openai_server import Offer
     from engine.importing import Imported
 
 SHOWN_LEFT_OUT = 5
@@ -40,20 +41,29 @@ def init(asked: argparse.Namespace) -> None:
         raise BadInput(
             f"{asked.project} is a project already: edit its {SETTINGS}, or give another folder."
         )
-    wanted = [(asked.name or _name_of(asked.model), _location(asked.model))]
+    served = _served(asked.model)
+    first = asked.name or _name_of(served[0][1].served if served else asked.model)
+    wanted = [(first, None if served else _location(asked.model))]
     wanted += [(_name_of(student), _location(student)) for student in asked.student]
     names = [f"{name}/base" for name, _ in wanted]
     if len(set(names)) < len(names):
         raise BadInput(f"Two models would be called {names[0]}: give the first another --name.")
     changes = settings_from(asked.set)
     changes.setdefault("model", {}).update({"teacher": names[0], "students": names[1:]})
+    if len(served) > 1:
+        changes["model"].setdefault("servers", [address for address, _ in served])
     settings = changed(Settings(), changes)
     if asked.preview:
-        _tell_models(asked, dict(zip(names, (place for _, place in wanted), strict=True)))
+        for address, offer in served:
+            _tell_server(asked, address, offer)
+        places = {name: place for name, (_, place) in zip(names, wanted, strict=True) if place}
+        _tell_models(asked, places)
         return
     planned = Project(asked.project, settings)
     records = [
         base_model(planned, name, location, asked.gguf if name == names[0] else None)
+        if location
+        else served_model(name, *served[0])
         for name, (_, location) in zip(names, wanted, strict=True)
     ]
     project = create_project(asked.project, settings)
@@ -68,6 +78,17 @@ def init(asked: argparse.Namespace) -> None:
         f"Made {project.folder}. Next: `lmsi-tui import FILE --split pool --task TYPE "
         f"--project {project.folder}`.",
     )
+
+
+def _tell_server(asked: argparse.Namespace, address: str, offer: Offer) -> None:
+    """What a server offers."""
+    if asked.json:
+        event: dict[str, object] = {"event": "model", "name": offer.served, "place": address}
+        event |= {"kind": "server", "architecture": offer.says(), "parameters": None}
+        event |= {"tokenizer": "the server's own", "context": offer.context, "trainable": False}
+        emit(event | {"same_tokenizer": True})
+    say(asked, f"{address} {offer.says()}.")
+    say(asked, "  It can be sampled, not trained: its paths train a student that lies here.")
 
 
 def _tell_models(asked: argparse.Namespace, places: dict[str, Path]) -> None:
@@ -100,11 +121,26 @@ def _tell_models(asked: argparse.Namespace, places: dict[str, Path]) -> None:
             say(asked, "  Its tokenizer is another one than the teacher's: texts are cut anew.")
 
 
+def _served(text: str) -> list[tuple[str, Offer]]:
+    """Each address of a model that is served, with what its server offers; empty for a file."""
+    if not is_server(text):
+        return []
+    from engine.backends.openai_server import examine
+
+    found = [(address, examine(address)) for address in text.split(",")]
+    for address, offer in found[1:]:
+        if offer.identity != found[0][1].identity:
+            raise BadInput(
+                f"{found[0][0]} serves {found[0][1].served} but {address} serves {offer.served}: "
+                "give servers of one model."
+            )
+    return found
+
+
 def _location(text: str) -> Path:
-    if text.startswith(("http:", "https:")):
+    if is_server(text):
         raise BadInput(
-            f"{text} is a server: sampling from servers is not in this version; "
-            "give a GGUF file or a Hugging Face folder."
+            f"{text} is a server, and a student is trained here: give its Hugging Face folder."
         )
     location = Path(text).expanduser().resolve()
     if not location.exists():

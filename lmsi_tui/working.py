@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
-from engine.project import changed, open_project
+from engine.project import changed, exact_share, open_project
 from lmsi_tui import follow, reading
+from lmsi_tui.format import percent
 from lmsi_tui.launching import demo_project
 from lmsi_tui.options import settings_from
 from lmsi_tui.output import emit, say
 from lmsi_tui.telling import sentence
-from store.records import JobKind
+from store.connection import connect
+from store.errors import BadInput
+from store.records import EarlyStop, JobKind
 from store.schema import ensure_schema
 
 if TYPE_CHECKING:
     import argparse
+
+    from engine.project import Project
 
 
 def stage(asked: argparse.Namespace) -> None:
@@ -25,6 +31,9 @@ def stage(asked: argparse.Namespace) -> None:
     ensure_schema(project.database)
     changes = settings_from(asked.set)
     changed(project.settings, changes)
+    if kind is JobKind.VOTE and (asked.replay or asked.rule or asked.threshold or asked.m):
+        replay(asked, replace(project, settings=changed(project.settings, changes)))
+        return
     params: dict[str, object] = {"settings": changes}
     if kind is JobKind.EVALUATE and asked.model:
         params["models"] = asked.model
@@ -37,6 +46,55 @@ def stage(asked: argparse.Namespace) -> None:
         reading.report(asked)
     else:
         say(asked, sentence(job.kind, job.result))
+
+
+def replay(asked: argparse.Namespace, project: Project) -> None:
+    """Say what other stop rules and thresholds would have drawn and decided on stored paths.
+
+    Raises:
+        BadInput: rule, threshold or m without --replay, or nothing to replay.
+    """
+    from engine.replay import THRESHOLDS, replay_project
+
+    if not asked.replay:
+        raise BadInput(
+            "--rule, --threshold and --m belong to --replay; a vote itself takes them from "
+            "lmsi.toml or from --set sample.threshold=0.5."
+        )
+    own = project.settings.sample.threshold
+    wanted = asked.threshold or sorted({*THRESHOLDS, own}, key=exact_share)
+    with connect(project.database, read_only=True) as conn:
+        found = replay_project(
+            conn,
+            project,
+            rules=asked.rule or list(EarlyStop),
+            thresholds=wanted,
+            m=asked.m,
+        )
+    if asked.json:
+        for row in found.rows:
+            low, high = row.changed_interval
+            shares = {"saved": row.saved, "changed_low": low, "changed_high": high}
+            emit({"event": "replay", "sampled": found.sampled, **asdict(row), **shares})
+        return
+    say(
+        asked,
+        f"{found.whole:,} of {found.sampled:,} sampled questions have all {found.m} paths and are "
+        "compared"
+        + (
+            "; the others were stopped early, so these are the harder ones."
+            if found.whole < found.sampled
+            else "."
+        ),
+    )
+    say(asked, "threshold  rule     paths drawn     saved    kept  changed (95 % interval)")
+    for row in found.rows:
+        between = " to ".join(percent(share) for share in row.changed_interval)
+        say(
+            asked,
+            f"{row.threshold:>9}  {row.rule:6} {row.drawn:>13,} {percent(row.saved):>7} % "
+            f"{row.kept:>7,} {row.changed:>8,} ({between} %)",
+        )
 
 
 def demo(asked: argparse.Namespace) -> None:

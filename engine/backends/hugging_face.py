@@ -15,10 +15,14 @@ from peft import PeftModel
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from engine.backends.chat import render_chat
 from store.errors import BadInput
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
+
+    from engine.backends.protocol import Message
 
 SMALL = 50_000_000
 """Models with fewer weights compute in float32 everywhere: there is little to gain otherwise, and
@@ -43,6 +47,44 @@ def load_tokenizer(folder: Path) -> Any:
             f"The tokenizer in {folder} cannot be loaded ({_first_line(problem)}): "
             "copy the tokenizer files again."
         ) from problem
+
+
+class Prompts:
+    """How a tokenizer spells prompts."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self._start = start_tokens(tokenizer)
+
+    def tokenize(self, text: str) -> list[int]:
+        """Token ids of plain text, with the model's own start token if its tokenizer adds one."""
+        return self._start + self._encode(text, special=False)
+
+    def tokenize_chat(self, messages: Sequence[Message]) -> list[int]:
+        """Token ids of a chat up to where the assistant is to speak or to go on.
+
+        Raises:
+            BadInput: there is no chat template, or it refuses these messages.
+        """
+        if not self._tokenizer.chat_template:
+            raise BadInput(
+                "The model has no chat template: choose another prompt style, "
+                "or give a model that was tuned for chats."
+            )
+        stretches = render_chat(
+            self._tokenizer.get_chat_template(),
+            messages,
+            self._tokenizer.bos_token or "",
+            self._tokenizer.eos_token or "",
+            self._tokenizer.all_special_tokens,
+        )
+        return [token for text, meant in stretches for token in self._encode(text, meant)]
+
+    def _encode(self, text: str, special: bool) -> list[int]:
+        """Without start and end; a special token that is spelled is meant, or is plain text."""
+        encoded = self._tokenizer(text, add_special_tokens=False, split_special_tokens=not special)
+        ids: list[int] = encoded.input_ids
+        return ids
 
 
 def load_model(folder: Path, adapter: Path | None, device: torch.device) -> Any:
@@ -120,6 +162,20 @@ def end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
     ):
         ends.update(said if isinstance(said, list) else [] if said is None else [said])
     return frozenset(ends)
+
+
+def said_in_folder(folder: Path, tokenizer: Any) -> tuple[frozenset[int], int]:
+    """End tokens and size of the vocabulary of a folder whose weights are not loaded."""
+    ends = {tokenizer.eos_token_id} - {None}
+    vocabulary = len(tokenizer)
+    for name in ("config.json", "generation_config.json"):
+        path = folder / name
+        said = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        for part in (said, said.get("text_config") or {}):
+            end = part.get("eos_token_id")
+            ends.update(end if isinstance(end, list) else [] if end is None else [end])
+            vocabulary = max(vocabulary, part.get("vocab_size") or 0)
+    return frozenset(ends), vocabulary
 
 
 def start_tokens(tokenizer: Any) -> list[int]:

@@ -40,7 +40,7 @@ class PathRequest:
     """Key of the question; paths of one question share their prompt."""
     index: int
     prompt: tuple[int, ...]
-    """Token ids of the whole prompt."""
+    """Token ids of the whole prompt, as this backend's own `tokenize` gave them."""
     shared: int
     """How many leading tokens are common to all prompts of the run (the few-shot prefix)."""
     seed: int
@@ -57,7 +57,7 @@ class Generation:
     """Without the end token and without the stop string and what follows it."""
     token_ids: tuple[int, ...]
     """As sampled: with the end token when `END`; with `STOP`, every token that begins before the
-    stop string."""
+    stop string. Empty from a server that gives text only."""
     end: EndReason
 
 
@@ -77,14 +77,17 @@ class PathSource(Protocol):
         """The next path to start, or None when none can be started now."""
 
     def is_settled(self, question: str) -> bool:
-        """Whether the question needs no more paths: those still running are dropped."""
+        """Whether the question needs no more paths: those still running are dropped.
+
+        Raises what ends the sampling when somebody wishes it to end.
+        """
 
 
 class Backend(Protocol):
     """A loaded model. Not thread-safe; closed by whoever opened it."""
 
     name: str
-    """`llama.cpp`, `transformers`, `scripted`."""
+    """`llama.cpp`, `transformers`, `server`, `scripted`."""
     version: str
     context_length: int
     """Most tokens in prompt and path together."""

@@ -17,14 +17,13 @@ import torch
 import transformers
 from transformers import DynamicCache
 
-from engine.backends.chat import render_chat
 from engine.backends.choosing import choose, uniforms
 from engine.backends.hugging_face import (
+    Prompts,
     end_tokens,
     load_model,
     load_tokenizer,
     piece_bytes,
-    start_tokens,
 )
 from engine.backends.protocol import Generation, Message, PathRequest, PathSource, Sampling
 from engine.backends.shared_prefix import PrefixTree
@@ -93,14 +92,14 @@ class Transformers:
             BadInput: the model does not go on from a cache as others do.
         """
         self._model = model
-        self._tokenizer = tokenizer
         self.batch = width
         config = model.config.get_text_config()
         self._config = config
         self.context_length = int(
             getattr(config, "max_position_embeddings", None) or tokenizer.model_max_length
         )
-        self._start = start_tokens(tokenizer)
+        self._tokenizer = tokenizer
+        self._prompts = Prompts(tokenizer)
         self._ends = end_tokens(model, tokenizer)
         self._pieces = piece_bytes(tokenizer, max(config.vocab_size, len(tokenizer)))
         reason = why_not(model)
@@ -115,7 +114,7 @@ class Transformers:
 
     def tokenize(self, text: str) -> list[int]:
         """Token ids of plain text, with the model's own start token if its tokenizer adds one."""
-        return self._start + self._encode(text, special=False)
+        return self._prompts.tokenize(text)
 
     def tokenize_chat(self, messages: Sequence[Message]) -> list[int]:
         """Token ids of a chat up to where the assistant is to speak or to go on.
@@ -123,25 +122,7 @@ class Transformers:
         Raises:
             BadInput: there is no chat template, or it refuses these messages.
         """
-        if not self._tokenizer.chat_template:
-            raise BadInput(
-                "The model has no chat template: choose another prompt style, "
-                "or give a model that was tuned for chats."
-            )
-        stretches = render_chat(
-            self._tokenizer.get_chat_template(),
-            messages,
-            self._tokenizer.bos_token or "",
-            self._tokenizer.eos_token or "",
-            self._tokenizer.all_special_tokens,
-        )
-        return [token for text, meant in stretches for token in self._encode(text, meant)]
-
-    def _encode(self, text: str, special: bool) -> list[int]:
-        """Without start and end; a special token that is spelled is meant, or is plain text."""
-        encoded = self._tokenizer(text, add_special_tokens=False, split_special_tokens=not special)
-        ids: list[int] = encoded.input_ids
-        return ids
+        return self._prompts.tokenize_chat(messages)
 
     def sample(self, source: PathSource, sampling: Sampling) -> Iterator[Generation]:
         """Yield paths as they finish.

@@ -30,8 +30,9 @@ class NewProjectScreen(FormScreen[Path | None]):
     NAME = "new-project"
     HELP = (
         "The model is what becomes better. Students are smaller models that learn from it; leave "
-        "them out if you have none. Only Hugging Face folders can be trained; a GGUF file can be "
-        "sampled and voted on. Nothing is copied: the project remembers where the models lie."
+        "them out if you have none. Only Hugging Face folders can be trained; a GGUF file or a "
+        "server can be sampled and voted on. Nothing is copied: the project remembers where the "
+        "models lie."
     )
     TITLE_TEXT = "new project"
     DO = "Make the project"
@@ -41,7 +42,7 @@ class NewProjectScreen(FormScreen[Path | None]):
 
     def fields(self) -> ComposeResult:
         """Model, students, folder."""
-        path = "path of a Hugging Face folder or a .gguf file"
+        path = "a Hugging Face folder, a .gguf file, or the URL of a server"
         yield self.row(
             "model",
             Input(placeholder=path, compact=True, id="model"),

@@ -120,6 +120,10 @@ def gguf_only(folder: Path) -> None:
     assert run(["curate", str(folder / "p"), "--json"]) == 0
 
 
+def sampled(folder: Path) -> None:
+    assert run(["sample", str(folder / "p"), "--json"]) == 0
+
+
 NUMBERS = '{"question": "What is 2 + 2?", "answer": "4"}\n'
 
 CASES = (
@@ -150,7 +154,31 @@ CASES = (
         ("safetensors",),
     ),
     Case("weights cut off", cut_weights, "init {t}/n --model {t}/m", ("model.safetensors", "cut")),
-    Case("a server", nothing, "init {t}/n --model http://localhost:1/v1", ("server",)),
+    Case(
+        "a server that is not there",
+        nothing,
+        "init {t}/n --model http://127.0.0.1:1/v1",
+        ("http://127.0.0.1:1/v1", "start it"),
+    ),
+    Case("no address", nothing, "init {t}/n --model http://", ("http://host:port/v1",)),
+    Case(
+        "a student that is a server",
+        folder_model("config.json"),
+        "init {t}/n --model {t}/m --student http://127.0.0.1:1/v1",
+        ("http://127.0.0.1:1/v1", "student"),
+    ),
+    Case(
+        "servers without an address",
+        nothing,
+        "sample {p} --set model.engine=server",
+        ("model.servers is empty",),
+    ),
+    Case(
+        "a server in the settings that is none",
+        nothing,
+        "sample {p} --set model.engine=server --set model.servers=['nowhere']",
+        ("'nowhere'", "http://host:port/v1"),
+    ),
     Case("a project already", nothing, "init {p} --model {t}", ("is a project already",)),
     Case("no such file", nothing, "import {t}/no.jsonl --task number --project {p}", ("no.jsonl",)),
     Case(
@@ -221,6 +249,15 @@ CASES = (
         ("s.jsonl", "question"),
     ),
     Case("empty pool", nothing, "sample {t}/empty", ("pool is empty", "lmsi-tui import")),
+    Case("nothing to replay", nothing, "vote {p} --replay", ("lmsi-tui sample",)),
+    Case("a replay that is none", nothing, "vote {p} --threshold 0.5", ("--replay",)),
+    Case(
+        "a replayed threshold that is none",
+        sampled,
+        "vote {p} --replay --threshold 1.5",
+        ("threshold is 1.5",),
+    ),
+    Case("a replay of more paths", sampled, "vote {p} --replay --m 99", ("99 paths", "--m")),
     Case("nothing to train on", nothing, "curate {p}", ("sample first",)),
     Case("no training set", nothing, "finetune {p}", ("lmsi-tui curate",)),
     Case("no student", nothing, "distill {p}", ("student",)),

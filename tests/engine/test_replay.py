@@ -1,0 +1,114 @@
+"""Replays of stored paths: what is counted, and that nothing is changed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine import replay, voting
+from lmsi_tui.cli import run
+from store import paths, questions
+from store.connection import connect
+from store.records import Decision, EarlyStop, Split
+from tests.projects import command, scripted_project
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+M = 16
+PATHS = st.lists(st.sampled_from(["1", "1", "1", "2", "3", None]), min_size=M, max_size=M)
+
+
+@given(PATHS, st.sampled_from(["0", "0.28", "0.5", "0.75", "0.9", "1"]), st.integers(1, 8))
+def test_exact_changes_no_decision_and_no_kept_answer(
+    answers: list[str | None], threshold: str, cap: int
+) -> None:
+    row = replay.replay(
+        [answers], m=M, rule=EarlyStop.EXACT, threshold=threshold, cap=cap, epsilon=0.01
+    )
+    assert row.changed == 0
+    assert 0 < row.drawn <= M
+
+
+@given(PATHS, st.sampled_from(list(EarlyStop)), st.sampled_from(["0", "0.5", "0.9"]))
+def test_a_replay_draws_at_least_what_the_vote_uses(
+    answers: list[str | None], rule: EarlyStop, threshold: str
+) -> None:
+    outcome, drawn = replay.decide(
+        answers, m=M, rule=rule, threshold=threshold, cap=4, epsilon=0.01
+    )
+    vote = voting.count_vote(
+        answers,
+        run_id=0,
+        question_id=0,
+        m=M,
+        rule=rule,
+        threshold=threshold,
+        cap=4,
+        epsilon=0.01,
+        reader="",
+    )
+    assert vote.drawn <= drawn <= M
+    if rule is not EarlyStop.FAST:
+        assert outcome[0] is vote.decision
+    assert outcome[0] in (Decision.KEEP, Decision.REJECT)
+
+
+def test_fast_saves_more_and_may_change_a_decision() -> None:
+    turns = [["1"] * 6 + ["2"] * 10, ["1"] * 16, ["1", "2", "3", "4"] * 4]
+    rows = {
+        rule: replay.replay(turns, m=16, rule=rule, threshold="0.5", cap=4, epsilon=0.05)
+        for rule in EarlyStop
+    }
+    assert rows[EarlyStop.OFF].saved == 0
+    assert rows[EarlyStop.FAST].saved > rows[EarlyStop.EXACT].saved > 0
+    assert rows[EarlyStop.FAST].changed == 1
+    low, high = rows[EarlyStop.FAST].changed_interval
+    assert low < 1 / 3 < high
+
+
+def test_the_command_prints_every_rule_and_changes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = scripted_project(
+        tmp_path / "p", pool=12, changes={"sample": {"m": 16, "cap": 2, "early_stop": "off"}}
+    )
+    assert command("sample", project.folder).returncode == 0
+    before = hashlib.sha256(project.database.read_bytes()).hexdigest()
+    asked = ["vote", str(project.folder), "--replay", "--threshold", "0.5", "--threshold", "3/4"]
+    assert run([*asked, "--json"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(one["threshold"], one["rule"]) for one in lines] == [
+        (threshold, rule) for threshold in ("0.5", "3/4") for rule in ("off", "exact", "fast")
+    ]
+    assert {one["questions"] for one in lines} == {12}
+    assert all(one["changed"] == 0 for one in lines if one["rule"] == "exact")
+    assert lines[1]["saved"] > 0
+    assert run([*asked, "--rule", "exact", "--m", "4"]) == 0
+    out = capsys.readouterr().out
+    assert "12 of 12 sampled questions have all 4 paths" in out
+    assert len(out.splitlines()) == 4
+    assert hashlib.sha256(project.database.read_bytes()).hexdigest() == before
+    # What a replay says of the decisions is what a vote over the same paths decides.
+    with connect(project.database, read_only=True) as conn:
+        pool = questions.by_split(conn, Split.POOL)
+        (run_,) = paths.runs(conn)
+        known = paths.answers_by_question(conn, run_.id, [one.id for one in pool])
+        kept = sum(max(Counter(given.values()).values()) >= 8 for given in known.values())
+    assert lines[0]["kept"] in (kept, kept - 1)  # a tie is not kept
+
+
+def test_questions_that_were_stopped_early_are_left_out_and_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = scripted_project(tmp_path / "p", pool=12, changes={"sample": {"m": 16, "cap": 4}})
+    assert command("sample", project.folder).returncode == 0
+    assert run(["vote", str(project.folder), "--replay", "--m", "8"]) == 0
+    assert "of 12 sampled questions have all 8 paths" in capsys.readouterr().out

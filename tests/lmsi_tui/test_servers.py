@@ -1,0 +1,167 @@
+"""A project whose teacher is a server, by the real command line."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from engine import stages
+from engine.demo import world
+from engine.demo.project import MODELS, TASK
+from engine.models import addresses_of, chosen_engine
+from engine.progress import PauseWished
+from engine.project import Engine, ModelSettings, open_project
+from lmsi_tui.cli import run
+from store import examples, jobs, models, paths, questions
+from store.connection import connect, transaction
+from store.errors import BadInput
+from store.records import JobKind, JobState, Split
+from tests.engine.backends.fake_server import Fake, serving
+from tests.engine.backends.real_servers import llama_cpp_server
+from tests.projects import claimed, command
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DRAWN = 10
+
+
+def questions_file(folder: Path) -> Path:
+    path = folder / "pool.jsonl"
+    drawn = world.draw(Split.POOL, DRAWN, 5)
+    path.write_text("".join(json.dumps({"question": one.text}) + "\n" for one in drawn))
+    return path
+
+
+def test_a_student_learns_from_a_server(tmp_path: Path) -> None:
+    project = tmp_path / "p"
+    drawn = [
+        f"--set={change}"
+        for change in (
+            *("sample.m=4", "sample.threshold=0", "sample.early_stop=off"),
+            "sample.format=zero-shot-direct",
+        )
+    ]
+
+    def do(*arguments: object) -> str:
+        done = command(*arguments)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    with llama_cpp_server(tmp_path / "cache") as url:
+        do("init", project, "--model", url, "--student", MODELS / "pebble-s")
+        do("import", questions_file(tmp_path), "--task", TASK, "--project", project)
+        do("sample", project, *drawn)
+        looked = do("doctor", project, "--json")
+        checks = {one["name"]: one for one in json.loads(looked)["checks"]}
+        assert checks[f"server {url}"]["ok"]
+        assert "one path a request" in checks[f"server {url}"]["says"]
+    do("sample", project, *drawn)  # the server has gone, and nothing is missing
+    do("curate", project, *drawn)
+    do("distill", project, "--set", "distill.epochs=0.2")
+    refused = command("finetune", project)
+    assert refused.returncode == 2
+    assert "pebble-m/base is a server" in refused.stderr.splitlines()[-1]
+    with connect(project / "lmsi.db", read_only=True) as conn:
+        (run_,) = paths.runs(conn)
+        assert run_.engine == "server"
+        assert paths.counts(conn, run_.id).paths == 4 * DRAWN
+        (frozen,) = examples.sets(conn)
+        learnt = examples.examples(conn, frozen.key)
+        # The server gave text; the student's own tokenizer makes tokens of it.
+        assert all(one.token_ids == () for one in learnt)
+        assert {one.name for one in models.all_of(conn)} == {
+            *("pebble-m/base", "pebble-s/base", "pebble-s/distilled"),
+        }
+
+
+def test_several_servers_of_one_model_are_one_teacher(tmp_path: Path) -> None:
+    project = tmp_path / "p"
+    fakes = [Fake(served="org/Llama-7B", most=2), Fake(served="org/Llama-7B", most=2)]
+    with ExitStack() as stack:
+        urls = [stack.enter_context(serving(fake)).url for fake in fakes]
+        assert run(["init", str(project), "--model", ",".join(urls)]) == 0
+        file = questions_file(tmp_path)
+        assert run(["import", str(file), "--task", "number", "--project", str(project)]) == 0
+        done = command("sample", project, "--set", "sample.m=8", "--json")
+        assert done.returncode == 0, done.stderr
+    opened = open_project(project)
+    assert opened.settings.model.teacher == "Llama-7B/base"
+    assert list(opened.settings.model.servers) == urls
+    assert all(fake.waves for fake in fakes)
+    with connect(project / "lmsi.db", read_only=True) as conn:
+        (model,) = models.all_of(conn)
+        assert len(questions.by_split(conn, Split.POOL)) == DRAWN
+    assert model.location == f"{urls[0]}#org/Llama-7B"
+    moved = replace(opened.settings.model, servers=("http://node7:8000/v1",))
+    assert addresses_of(model, moved) == ("http://node7:8000/v1#org/Llama-7B",)
+
+
+def test_a_round_on_a_server_without_a_student_is_refused_before_it_starts(
+    tmp_path: Path,
+) -> None:
+    with serving(Fake()) as fake:
+        assert run(["init", str(tmp_path / "p"), "--model", fake.url]) == 0
+    done = command("round", tmp_path / "p")
+    assert done.returncode == 2
+    assert "--student" in done.stderr.splitlines()[-1]
+
+
+def test_the_teacher_that_lies_here_and_its_adapters_are_sampled_elsewhere(
+    tmp_path: Path,
+) -> None:
+    project = tmp_path / "p"
+    made = run(
+        [
+            *("init", str(project), "--model", str(MODELS / "pebble-l")),
+            *("--student", str(MODELS / "pebble-s")),
+            *("--set", "model.engine=server", "--set", 'model.servers=["http://a:1/v1"]'),
+        ]
+    )
+    assert made == 0
+    settings = open_project(project).settings.model
+    with connect(project / "lmsi.db", read_only=True) as conn:
+        teacher, student = models.all_of(conn)
+    tuned = replace(teacher, name="pebble-l/lmsi", adapter="adapters/x", base_id=teacher.id)
+    rewritten = replace(teacher, name="pebble-l/lmsi", base_id=teacher.id)
+    assert chosen_engine(teacher, settings) is Engine.SERVER
+    assert chosen_engine(tuned, settings) is Engine.SERVER
+    assert chosen_engine(rewritten, settings) is Engine.TRANSFORMERS
+    assert chosen_engine(student, settings) is Engine.TRANSFORMERS
+    assert addresses_of(teacher, settings) == ("http://a:1/v1",)
+
+
+@pytest.mark.parametrize("engine", [Engine.TRANSFORMERS, Engine.LLAMA_CPP])
+def test_a_server_is_no_file_for_another_engine(tmp_path: Path, engine: Engine) -> None:
+    with serving(Fake()) as fake:
+        assert run(["init", str(tmp_path / "p"), "--model", fake.url]) == 0
+    with connect(tmp_path / "p" / "lmsi.db", read_only=True) as conn:
+        (model,) = models.all_of(conn)
+    with pytest.raises(BadInput, match=f"{engine} but pebble/base is a server"):
+        chosen_engine(model, ModelSettings(engine=engine))
+
+
+def test_a_pause_is_heard_while_a_server_keeps_silent(tmp_path: Path) -> None:
+    folder = tmp_path / "p"
+    fake = Fake()
+    with serving(fake):
+        assert run(["init", str(folder), "--model", fake.url]) == 0
+        file = questions_file(tmp_path)
+        assert run(["import", str(file), "--task", "number", "--project", str(folder)]) == 0
+        project = open_project(folder)
+        with connect(project.database) as conn:
+            work = claimed(conn, project, JobKind.SAMPLE)
+
+            def wish_and_hold(_: str) -> bool:
+                with connect(project.database) as other, transaction(other):
+                    jobs.wish(other, work.progress.job_id, JobState.PAUSING)
+                return True
+
+            fake.holds = wish_and_hold
+            with pytest.raises(PauseWished):
+                stages.sample(work)
+    assert fake.waves
