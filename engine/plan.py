@@ -388,6 +388,7 @@ def _training(asked: _Asked, bases: Sequence[Model], settings: TrainSettings, st
 def _check_trainable(asked: _Asked, base: Model) -> None:
     if not asked.project.inside(base.location).is_dir():
         what = "is a GGUF file" if base.location.endswith(".gguf") else "is no Hugging Face folder"
+        what = "is on a server" if model_files.is_server(base.location) else what
         raise _Missing(
             f"{base.name} {what}: it can be sampled but not trained; "
             "give the model's Hugging Face folder to `lmsi-tui init`."
@@ -463,10 +464,11 @@ def _export(asked: _Asked) -> Plan:
 def _round(asked: _Asked) -> Plan:
     """The whole loop: what is not there yet can only be told from what it begins with."""
     begins = _sample(asked)
-    _check_trainable(asked, asked.teacher)
     students = [asked.model(name) for name in asked.settings.model.students]
-    for student in students:
-        _check_trainable(asked, student)
+    # A teacher on a server is sampled there, and only its students learn.
+    learners = [] if model_files.is_server(asked.teacher.location) and students else [asked.teacher]
+    for one in (*learners, *students):
+        _check_trainable(asked, one)
     bases = [asked.teacher, *students]
     measured = _evaluate(asked, [one.name for one in bases])
     assert begins.paths is not None
@@ -477,7 +479,10 @@ def _round(asked: _Asked) -> Plan:
     rows = 8 * (PROMPT + 128)
     parts = [
         begins.memory,
-        memory.of_training(asked.project, asked.teacher, asked.settings.finetune, rows),
+        *(
+            memory.of_training(asked.project, one, asked.settings.finetune, rows)
+            for one in learners
+        ),
         *(memory.of_training(asked.project, one, asked.settings.distill, rows) for one in students),
     ]
     return Plan(
