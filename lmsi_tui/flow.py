@@ -6,11 +6,11 @@ Read in a thread, in a few queries that an index answers, however many paths the
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from engine.project import Engine
 from lmsi_tui.format import percent
+from lmsi_tui.loop import Advice, Flow, Line, Place, Sign
 from store import evaluations, examples, models, paths, questions, queue, reviews, votes
 from store.errors import BadInput
 from store.records import (
@@ -35,64 +35,6 @@ if TYPE_CHECKING:
     from engine.project import Project
     from store.records import Job, Review
     from store.votes import Likes
-
-
-class Sign(StrEnum):
-    """How a stage stands, as one character."""
-
-    DONE = "✓"
-    RUNNING = "▶"
-    PARTLY = "◐"
-    EMPTY = "◌"
-    FAILED = "✗"
-    PAUSED = "‖"
-
-
-class Place(StrEnum):
-    """The stages in the order of the loop."""
-
-    QUESTIONS = "questions"
-    SAMPLE = "sample"
-    VOTE = "vote"
-    REVIEW = "review"
-    TRAINING_SET = "training set"
-    FINETUNE = "fine-tune"
-    EVALUATE = "evaluate"
-    DISTIL = "distil"
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One stage."""
-
-    place: Place
-    sign: Sign
-    count: str
-    """Its number, such as `18,214 paths`; empty when there is none yet."""
-    note: str
-    """Its last result, or what it waits for; one short line."""
-
-
-@dataclass(frozen=True, slots=True)
-class Advice:
-    """What to do next."""
-
-    command: str
-    """Id of the command, such as `home.sample`; empty when there is nothing to press."""
-    words: str
-    """What it does, to follow `Press s to `; a whole sentence without a command."""
-
-
-@dataclass(frozen=True, slots=True)
-class Flow:
-    """Everything that the loop's pane and the top bar show."""
-
-    lines: tuple[Line, ...]
-    advice: Advice
-    round: int
-    """Which of the pool's runs this is, from 1; 0 before the first."""
-    teacher: str
-    engine: str
 
 
 @dataclass(frozen=True, slots=True)

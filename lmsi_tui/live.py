@@ -6,13 +6,14 @@ first word of what the job says (`engine.progress`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from engine.launch import is_alive
 from engine.progress import MEASURING, SAMPLING, TRAINING
-from lmsi_tui.flow import Flow, Pool, read_flow, read_pool
+from lmsi_tui.flow import Pool, read_flow, read_pool
+from lmsi_tui.loop import Home
 from lmsi_tui.series import Series, grown
+from lmsi_tui.states import AT_WORK
 from lmsi_tui.widgets.evaluation_pane import Accuracy, EvaluationSnapshot
 from lmsi_tui.widgets.line_chart import thinned
 from lmsi_tui.widgets.sampling_pane import SamplingSnapshot
@@ -24,14 +25,8 @@ if TYPE_CHECKING:
     import sqlite3
 
     from engine.project import Project
+    from lmsi_tui.loop import Picture
     from store.records import Evaluation, Model
-
-Picture = SamplingSnapshot | TrainingSnapshot | EvaluationSnapshot | None
-
-AT_WORK = (JobState.RUNNING, JobState.PAUSING, JobState.CANCELLING)
-"""States in which a worker has the job."""
-GOING_ON = (*AT_WORK, JobState.QUEUED, JobState.PAUSED)
-"""States from which a job can still come to its end."""
 
 POINTS = 400
 """Points of a curve that reach a pane: more than it has columns."""
@@ -42,22 +37,6 @@ WAYS = {
     Method.SINGLE: "one path",
     Method.SC: "self-consistency",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Home:
-    """Everything that the home screen shows, at one moment."""
-
-    flow: Flow
-    job: Job | None
-    """What runs or waits, or else what ended last."""
-    waiting: int
-    """Jobs that are queued behind it."""
-    doing: JobKind | None
-    """The piece of work that it is at."""
-    picture: Picture
-    series: Series = field(default_factory=Series)
-    """Carried from one reading to the next."""
 
 
 def read_home(conn: sqlite3.Connection, project: Project, before: Series) -> Home:

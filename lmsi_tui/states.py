@@ -38,6 +38,12 @@ TITLES = {
 UNFINISHED = (JobState.QUEUED, JobState.RUNNING, JobState.PAUSING, JobState.CANCELLING)
 """States that something is expected from; a paused job waits for a person."""
 
+AT_WORK = (JobState.RUNNING, JobState.PAUSING, JobState.CANCELLING)
+"""States in which a worker has the job."""
+
+GOING_ON = (*AT_WORK, JobState.QUEUED, JobState.PAUSED)
+"""States from which a job can still come to its end."""
+
 
 def title(kind: JobKind) -> str:
     """A kind of job in a person's words."""

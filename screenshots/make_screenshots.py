@@ -84,6 +84,8 @@ async def draw(picture: Picture, folder: Path) -> str:
                 {"XDG_CONFIG_HOME": str(folder / "config"), "TEXTUAL_ANIMATIONS": "none"},
             )
         )
+        shown = Path("~/.config/lmsi-tui/config.toml")
+        stack.enter_context(mock.patch("lmsi_tui.screens.help.config_path", lambda: shown))
         project = None
         if picture.place:
             project = seeded_project(folder / "word-sums")

@@ -14,12 +14,11 @@ from textual.message import Message
 from textual.widgets import Footer, Static
 
 from lmsi_tui.commands import Command, declare
-from lmsi_tui.flow import Flow, Place
-from lmsi_tui.live import AT_WORK, GOING_ON, Home, read_home
+from lmsi_tui.loop import Flow, Home, Place
 from lmsi_tui.messages import JobWished, PlaceAsked, StageAsked
 from lmsi_tui.screens.screen import LmsiScreen
 from lmsi_tui.series import Series
-from lmsi_tui.states import title
+from lmsi_tui.states import AT_WORK, GOING_ON, title
 from lmsi_tui.text import printable, snippet
 from lmsi_tui.widgets.evaluation_pane import EvaluationPane, EvaluationSnapshot
 from lmsi_tui.widgets.job_line import JobLine, said_of
@@ -174,6 +173,8 @@ class HomeScreen(LmsiScreen):
         before = self.home.series if self.home else Series()
 
         def ask(conn: sqlite3.Connection) -> Message:
+            from lmsi_tui.live import read_home  # the first picture does not wait for it
+
             began = time.monotonic()
             home = read_home(conn, project, before)
             return self.HomeRead(home, time.monotonic() - began)

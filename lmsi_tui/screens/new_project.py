@@ -42,7 +42,7 @@ class NewProjectScreen(FormScreen[Path | None]):
 
     def fields(self) -> ComposeResult:
         """Model, students, folder."""
-        path = "a Hugging Face folder, a .gguf file, or the URL of a server"
+        path = "Hugging Face folder, .gguf file, or URL"
         yield self.row(
             "model",
             Input(placeholder=path, compact=True, id="model"),

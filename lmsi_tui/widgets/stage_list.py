@@ -10,7 +10,7 @@ from textual.message import Message
 from textual.reactive import reactive
 from textual.widget import Widget
 
-from lmsi_tui.flow import Line, Place, Sign
+from lmsi_tui.loop import Line, Place, Sign
 from lmsi_tui.text import snippet
 
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +66,8 @@ def test_pieces_together_are_the_text(text: str) -> None:
     pieces = list(encoding._speller(tokenizer)([*ids, tokenizer.eos_token_id]))
     assert len(pieces) == len(ids) + 1
     assert pieces[-1] == "<|end|>"
-    assert "".join(pieces[:-1]) == text
+    # A tokenizer reads some characters as the ones that Unicode calls their equals.
+    assert "".join(pieces[:-1]) == unicodedata.normalize("NFC", text)
 
 
 def test_half_a_character_writes_with_the_token_that_completes_it() -> None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from engine.project import changed
-from lmsi_tui.flow import Flow, Line, Place, Sign, pool_run, read_flow, read_pool
+from lmsi_tui.flow import pool_run, read_flow, read_pool
+from lmsi_tui.loop import Flow, Line, Place, Sign
 from store import jobs, paths, reviews, votes
 from store.connection import connect, transaction
 from store.records import (

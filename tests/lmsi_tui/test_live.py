@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmsi_tui.flow import Advice, Flow
-from lmsi_tui.live import Home, current, doing_of, read_home
+from lmsi_tui.live import current, doing_of, read_home
+from lmsi_tui.loop import Advice, Flow, Home
 from lmsi_tui.series import MOST, Series, grown
 from lmsi_tui.widgets.job_line import said_of
 from lmsi_tui.widgets.training_pane import TrainingSnapshot

@@ -10,8 +10,8 @@ from textual.widgets import Static
 
 from engine.launch import process_start
 from engine.project import Settings, create_project
-from lmsi_tui.flow import Place, Sign
 from lmsi_tui.live import doing_of
+from lmsi_tui.loop import Place, Sign
 from lmsi_tui.messages import JobAsked, JobWished, PlaceAsked, StageAsked
 from lmsi_tui.screens.confirm import ConfirmScreen
 from lmsi_tui.screens.home import HomeScreen
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from textual.pilot import Pilot
 
     from engine.project import Project
-    from lmsi_tui.flow import Line
+    from lmsi_tui.loop import Line
 
 
 @pytest.fixture

@@ -179,7 +179,7 @@ async def test_a_gguf_can_be_sampled_and_that_is_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("typed", "names"),
     [
-        ("http://localhost:8000/v1", "servers is not in this version"),
+        ("http://127.0.0.1:9/v1", "does not answer"),
         ("nowhere", "no model"),
         ("empty", "config.json"),
         ("letter.txt", "model"),
