@@ -298,15 +298,15 @@ def is_home(text: str) -> bool:
 
 
 def position(text: str) -> tuple[str, str]:
-    """Where in the queue the screen is, and the question's text."""
+    """Where in the queue the screen is, and the beginning of the question below it."""
     found = re.search(r"([\d,]+) of ([\d,]+)", text)
-    question = re.search(r"Parcel (\d+)|story", text)
-    return (found[0] if found else "", question[0] if question else "")
+    lines = text.splitlines()
+    return (found[0] if found else "", lines[1].strip() if len(lines) > 1 else "")
 
 
 def is_review(text: str) -> bool:
-    """Whether the first doubtful question is painted."""
-    return all(position(text))
+    """Whether a doubtful question is painted, with its paths."""
+    return all(position(text)) and "path 1 of" in text
 
 
 def moved(before: tuple[str, str], text: str) -> bool:

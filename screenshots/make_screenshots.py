@@ -85,7 +85,7 @@ async def draw(picture: Picture, folder: Path) -> str:
             )
         )
         shown = Path("~/.config/lmsi-tui/config.toml")
-        stack.enter_context(mock.patch("lmsi_tui.screens.help.config_path", lambda: shown))
+        stack.enter_context(mock.patch("lmsi_tui.screens.help.config_path", return_value=shown))
         project = None
         if picture.place:
             project = seeded_project(folder / "word-sums")
