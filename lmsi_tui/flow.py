@@ -91,28 +91,27 @@ def read_pool(conn: sqlite3.Connection, project: Project) -> Pool:
 
 def pool_run(conn: sqlite3.Connection, project: Project) -> Run | None:
     """The pool's run at the settings; where it was not begun, the newest one of the pool."""
-    from engine import runs  # a tenth of a second that the first paint does not wait for
-
+    of_pool = [run for run in paths.runs(conn) if run.split is Split.POOL]
     teacher = models.by_name(conn, project.settings.model.teacher)
-    if teacher is not None:
+    if teacher is not None and len(of_pool) > 1:  # which one of them?
+        from engine import runs  # a tenth of a second that a queue does not wait for
+
         sample = project.settings.sample
         tasks = [one.task for one in questions.counts(conn) if one.split is Split.POOL]
-        if tasks:
-            try:
-                wanted = runs.run_of(
-                    project,
-                    project.settings.model,
-                    teacher,
-                    Split.POOL,
-                    sample,
-                    sample.format,
-                    tasks,
-                )
-            except BadInput:
-                wanted = None  # told when the stage is asked for
-            if wanted is not None and (known := paths.run_by_key(conn, wanted.key)) is not None:
-                return known
-    of_pool = [run for run in paths.runs(conn) if run.split is Split.POOL]
+        try:
+            wanted = runs.run_of(
+                project,
+                project.settings.model,
+                teacher,
+                Split.POOL,
+                sample,
+                sample.format,
+                tasks,
+            )
+        except BadInput:
+            wanted = None  # told when the stage is asked for
+        if wanted is not None and (known := paths.run_by_key(conn, wanted.key)) is not None:
+            return known
     return of_pool[-1] if of_pool else None
 
 
