@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import sqlite3
+import sys
 import time
 from contextlib import ExitStack
 from functools import partial
@@ -50,6 +51,10 @@ if TYPE_CHECKING:
 
 KEYS_SECONDS = 0.5
 """When a person's own keys are looked at, after the start."""
+
+HAND_OVER = 0.0005
+"""Seconds for which a reading thread may keep the interpreter once a key waits for it. By default
+it is 5 ms, and every query that a key needs may wait so long again."""
 
 LONG_JOB = 60.0
 """Seconds after which the end of a job is told on every screen, and rings."""
@@ -151,6 +156,7 @@ class LmsiApp(App[None]):
 
     def on_mount(self) -> None:
         """Theme and keys, then the project or the welcome screen."""
+        sys.setswitchinterval(HAND_OVER)
         self._configure()
         if self._wanted is None:
             from lmsi_tui.screens.welcome import WelcomeScreen

@@ -97,7 +97,7 @@ def pool_run(conn: sqlite3.Connection, project: Project) -> Run | None:
         from engine import runs  # a tenth of a second that a queue does not wait for
 
         sample = project.settings.sample
-        tasks = [one.task for one in questions.counts(conn) if one.split is Split.POOL]
+        tasks = questions.tasks(conn, Split.POOL)
         try:
             wanted = runs.run_of(
                 project,

@@ -156,7 +156,7 @@ def read_queue(conn: sqlite3.Connection, project: Project, wanted: Wanted) -> Re
         places={id_: place for place, id_ in enumerate(ids)},
         done=frozenset(done.intersection(ids)),
         judged=judged,
-        tasks=tuple(one.task for one in questions.counts(conn) if one.split is Split.POOL),
+        tasks=tuple(questions.tasks(conn, Split.POOL)),
         votes=queue.size(conn, run.id, wanted.scope),
         open_votes=queue.open_votes(conn, run.id),
         newest=newest,

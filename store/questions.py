@@ -146,6 +146,12 @@ def counts(conn: sqlite3.Connection) -> list[Count]:
     return [Count(Split(split), source, task, count) for split, source, task, count in rows]
 
 
+def tasks(conn: sqlite3.Connection, split: Split) -> list[str]:
+    """The tasks that the questions of a split belong to, by name."""
+    rows = conn.execute("SELECT DISTINCT task FROM question WHERE split = ? ORDER BY task", [split])
+    return [task for (task,) in rows]
+
+
 def gold_for(conn: sqlite3.Connection, split: Split) -> dict[int, tuple[str, ...]]:
     """The known answers of a split by question id; those without any are left out.
 

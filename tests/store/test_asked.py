@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from store import evaluations, examples, paths
+from store import evaluations, examples, paths, questions
 from store.errors import BadInput
 from store.records import Encoding, PromptFormat, Split
-from tests.store.conftest import a_run
+from tests.store.conftest import a_question, a_run
 from tests.store.test_records_round_trip import NASTY, a_set, an_evaluation, an_example
 
 if TYPE_CHECKING:
@@ -130,3 +130,13 @@ def test_what_was_measured_last_is_noticed(seeded: Seeded) -> None:
     assert evaluations.newest_at(conn) == (1, 11.5)
     evaluations.put(conn, an_evaluation(seeded.model.id, run.id, created_at=12.5), rows)
     assert evaluations.newest_at(conn) == (1, 12.5)
+
+
+def test_the_tasks_of_a_split_are_named_once_each(seeded: Seeded) -> None:
+    added = [
+        a_question(number, task=task, source=source, key=f"{task} of {source}")
+        for number, (task, source) in enumerate([("drop", "one"), ("drop", "two"), ("aqua", "two")])
+    ]
+    questions.add(seeded.conn, added, {})
+    assert questions.tasks(seeded.conn, Split.POOL) == ["aqua", "drop", "sums"]
+    assert questions.tasks(seeded.conn, Split.OOD) == []
