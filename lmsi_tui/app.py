@@ -56,6 +56,9 @@ HAND_OVER = 0.0005
 """Seconds for which a reading thread may keep the interpreter once a key waits for it. By default
 it is 5 ms, and every query that a key needs may wait so long again."""
 
+TRANSITION = 0.001
+"""Seconds for which nothing is painted when the screen changes."""
+
 LONG_JOB = 60.0
 """Seconds after which the end of a job is told on every screen, and rings."""
 
@@ -168,6 +171,10 @@ class LmsiApp(App[None]):
         # What is there now stays: modules, styles, widgets. Going through all of it was a pause of
         # 56 ms now and then between a key and what it paints, and is one of 15 ms at most.
         self.call_after_refresh(gc.freeze)
+
+    def delay_update(self, delay: float = TRANSITION) -> None:
+        """Paint another screen as soon as it is there; Textual would wait for 50 ms."""
+        super().delay_update(min(delay, TRANSITION))
 
     def on_unmount(self) -> None:
         """Let go of the store."""
