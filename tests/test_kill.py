@@ -101,7 +101,7 @@ def killed_again_and_again(folder: Path, arguments: list[str], typical: float, s
 
 
 def test_a_scripted_run_ends_with_the_training_set_of_an_undisturbed_one(tmp_path: Path) -> None:
-    sizes = {"pool": 500, "evaluation": 4, "changes": {"sample": {"m": 32}}}
+    sizes = {"pool": 1500, "evaluation": 4, "changes": {"sample": {"m": 32}}}
     calm = scripted_project(tmp_path / "calm", **sizes)  # type: ignore[arg-type]
     hunted = scripted_project(tmp_path / "hunted", **sizes)  # type: ignore[arg-type]
     kills = 0

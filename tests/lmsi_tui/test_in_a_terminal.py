@@ -238,7 +238,10 @@ def test_an_app_that_was_killed_finds_its_fine_tune_running(terminal: Tmux, tmp_
     do_stage(terminal, project, "s", JobKind.SAMPLE)
     do_stage(terminal, project, "c", JobKind.CURATE)
     terminal.press("F")
-    until(lambda: all_jobs(project)[-1].done > 0, lambda: terminal.screen)
+    until(
+        lambda: any(one.kind is JobKind.FINETUNE and one.done for one in all_jobs(project)),
+        lambda: terminal.screen,
+    )
 
     os.kill(terminal.pid, signal.SIGKILL)
     until(lambda: not terminal.is_running)

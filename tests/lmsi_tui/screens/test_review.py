@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, cast
 
 import pytest
@@ -270,7 +271,8 @@ async def test_an_undo_goes_back_to_the_other_queue(tmp_path: Path) -> None:
         await press(pilot, "x", "b", "u")
         assert review(pilot).desk.auditing
         assert question(pilot) == audited
-        assert "23" not in shown(pilot).replace(audited, "") or audited != ACCEPTED[2].text
+        seen = re.search(r"\b23\b", shown(pilot).replace(audited, ""))
+        assert seen is None or audited != ACCEPTED[2].text
         await press(pilot, "u")
         assert not review(pilot).desk.auditing
         assert question(pilot) == FOUR[0].text
