@@ -14,6 +14,7 @@ from lmsi_tui.flow import Pool, read_flow, read_pool
 from lmsi_tui.loop import Home
 from lmsi_tui.series import Series, grown
 from lmsi_tui.states import AT_WORK
+from lmsi_tui.tables import TITLES
 from lmsi_tui.widgets.evaluation_pane import Accuracy, EvaluationSnapshot
 from lmsi_tui.widgets.line_chart import thinned
 from lmsi_tui.widgets.sampling_pane import SamplingSnapshot
@@ -30,13 +31,6 @@ if TYPE_CHECKING:
 
 POINTS = 400
 """Points of a curve that reach a pane: more than it has columns."""
-
-WAYS = {
-    Method.DIRECT: "direct",
-    Method.COT: "greedy CoT",
-    Method.SINGLE: "one path",
-    Method.SC: "self-consistency",
-}
 
 
 def read_home(conn: sqlite3.Connection, project: Project, before: Series) -> Home:
@@ -265,4 +259,4 @@ def _rows(
 
 def _way(split: Split, method: Method, k: int) -> str:
     where = {Split.EVAL: "", Split.OOD: "out-of-domain, "}.get(split, "")
-    return f"{where}{WAYS[method]}{f' @{k}' if method is Method.SC else ''}"
+    return f"{where}{TITLES[method]}{f' @{k}' if method is Method.SC else ''}"
