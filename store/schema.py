@@ -54,7 +54,7 @@ def _migrate(conn: sqlite3.Connection) -> None:
     from sqlite_utils import Database, Migrations  # noqa: PLC0415
 
     migrations = Migrations("lmsi")
-    for step in (m001_initial, m002_queue_and_encoding):
+    for step in (m001_initial, m002_queue_and_encoding, m003_engines_and_rounds):
         migrations()(step)
     # One write lock around looking and applying; sqlite-utils nests its own as savepoints.
     with transaction(conn):
@@ -72,6 +72,12 @@ def m001_initial(db: Database) -> None:
 def m002_queue_and_encoding(db: Database) -> None:
     """Version 2: the review queue in its order, and what a training set is as tokens."""
     for statement in _QUEUE_AND_ENCODING.strip().split("\n\n"):
+        db.execute(statement)
+
+
+def m003_engines_and_rounds(db: Database) -> None:
+    """Version 3: engines that were chosen, readers' rules, rounds, a teacher's likely tokens."""
+    for statement in _ENGINES_AND_ROUNDS.strip().split("\n\n"):
         db.execute(statement)
 
 
@@ -355,4 +361,54 @@ CREATE TABLE encoding (
 ) STRICT, WITHOUT ROWID
 
 CREATE INDEX example_kinds ON example (set_key, prompt_format, position, validation, weight)
+"""
+
+_ENGINES_AND_ROUNDS = """
+CREATE TABLE sitting (
+    id INTEGER PRIMARY KEY,
+    run_id INTEGER NOT NULL REFERENCES run (id),
+    engine TEXT NOT NULL,
+    engine_version TEXT NOT NULL,
+    details TEXT NOT NULL,
+    started_at REAL NOT NULL
+) STRICT
+
+CREATE INDEX sitting_run ON sitting (run_id)
+
+CREATE TABLE teacher_top (
+    path_id INTEGER PRIMARY KEY REFERENCES path (id),
+    k INTEGER NOT NULL CHECK (k >= 1),
+    token_ids BLOB NOT NULL,
+    logprobs BLOB NOT NULL
+) STRICT
+
+CREATE TABLE reader_rules (
+    id INTEGER PRIMARY KEY,
+    answer_type TEXT NOT NULL
+        CHECK (answer_type IN ('number', 'choice', 'yes-no', 'nli', 'span', 'math')),
+    rules TEXT NOT NULL,
+    created_at REAL NOT NULL
+) STRICT
+
+CREATE TRIGGER reader_rules_are_not_changed BEFORE UPDATE ON reader_rules
+BEGIN SELECT RAISE(ABORT, 'rules are not changed: newer ones are a later row'); END
+
+CREATE TRIGGER reader_rules_are_not_deleted BEFORE DELETE ON reader_rules
+BEGIN SELECT RAISE(ABORT, 'rules are not deleted: newer ones are a later row'); END
+
+CREATE TABLE round (
+    number INTEGER PRIMARY KEY CHECK (number >= 1),
+    job_id INTEGER NOT NULL REFERENCES job (id),
+    sampled_id INTEGER NOT NULL REFERENCES model (id),
+    trained_id INTEGER NOT NULL REFERENCES model (id),
+    verdict TEXT NOT NULL CHECK (verdict IN ('accept', 'reject', 'undecided')),
+    details TEXT NOT NULL,
+    decided_at REAL NOT NULL
+) STRICT
+
+ALTER TABLE training_set ADD COLUMN m INTEGER
+
+ALTER TABLE training_set ADD COLUMN validation_share REAL
+
+ALTER TABLE review ADD COLUMN winner TEXT
 """
