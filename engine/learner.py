@@ -9,11 +9,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint as recomputed
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from engine import packing
+from engine.divergence import divergence
 from engine.packing import Batch, Cost, Encoded, Row
 from store.errors import BadInput, WorkFailed
 
@@ -285,7 +287,7 @@ def loss_sum(learner: Learner, batch: Batch) -> torch.Tensor:
             losses = functional.cross_entropy(
                 logits[row, place].float(), batch.targets, reduction="none"
             )
-            return losses @ batch.weights
+            return losses @ batch.weights + _exchanged(nn.Identity(), logits[row, place], batch)
         hidden = learner.causal.model(
             input_ids=batch.tokens,
             attention_mask=batch.mask(torch.bfloat16 if half else torch.float32),
@@ -299,10 +301,41 @@ def loss_sum(learner: Learner, batch: Batch) -> torch.Tensor:
 
         size = max(1, HEAD_NUMBERS // head.out_features)
         if len(hidden) <= size:
-            return of(hidden, batch.targets) @ batch.weights
+            summed = of(hidden, batch.targets) @ batch.weights
+            return summed + _exchanged(head, hidden, batch)
         parts = zip(hidden.split(size), batch.targets.split(size), strict=True)
         each = [recomputed(of, *part, use_reentrant=False) for part in parts]
-        return torch.cat(each) @ batch.weights
+        return torch.cat(each) @ batch.weights + _exchanged(head, hidden, batch)
+
+
+def _exchanged(head: nn.Module, hidden: torch.Tensor, batch: Batch) -> torch.Tensor | float:
+    """What a batch's teachers change in its loss: a share of the path loss for the divergence.
+
+    With the share (the mix) a and weight w it is a w (KL - CE) at each token that a teacher tells
+    about: added to the path loss w CE, this makes w ((1 - a) CE + a KL).
+
+    Args:
+        head: gives logits.
+        hidden: [T, …], of the scored tokens: what the head takes.
+        batch: on the device.
+    """
+    if (taught := batch.taught) is None:
+        return 0.0
+
+    def of(place: torch.Tensor, token_ids: torch.Tensor, logprobs: torch.Tensor) -> torch.Tensor:
+        logits = head(hidden[place])
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        paths = functional.cross_entropy(logits, batch.targets[place], reduction="none")
+        return divergence(logits, token_ids, logprobs) - paths
+
+    size = max(1, HEAD_NUMBERS // getattr(head, "out_features", hidden.shape[-1]))
+    every = (taught.place, taught.token_ids, taught.logprobs)
+    if len(taught.place) <= size:
+        return of(*every) @ taught.weights
+    parts = zip(*(one.split(size) for one in every), strict=True)
+    return (
+        torch.cat([recomputed(of, *part, use_reentrant=False) for part in parts]) @ taught.weights
+    )
 
 
 @torch.no_grad()

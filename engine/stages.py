@@ -288,6 +288,11 @@ def train_on(
     chosen = student_examples(
         example_rows.examples(work.conn, frozen.key), frozen, base.tokenizer_sha256, settings
     )
+    teacher = None
+    if settings.top_k_logits:
+        from engine.teacher_top import scored
+
+        teacher = scored(work, base, frozen, chosen, settings.top_k_logits)
     trained = train(
         location,
         chosen,
@@ -297,6 +302,7 @@ def train_on(
         style=paths.run_by_id(work.conn, frozen.run_id).prompt_style,
         progress=work.progress,
         threads=work.settings.model.threads or None,
+        teacher=teacher,
     )
     gguf = _write_gguf(work, base, out, settings)
     weights = models.describe_trained(out)
