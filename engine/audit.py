@@ -31,7 +31,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from engine.answers import equal
-from engine.curation import reaches
+from engine.curation import reaches, ruling_of, still_applies
 from engine.project import exact_share
 from engine.statistics import wilson
 from engine.voting import kept_needed
@@ -542,12 +542,18 @@ def _strictest(vote: Vote, levels: Sequence[Fraction]) -> Fraction:
 
 def _judgements(question: Question, winner: str, audits: Sequence[Review]) -> list[bool]:
     """Whether the winner was judged right, once for each time that the question was judged."""
+    if not audits:
+        return []
     same = {winner}
     for review in audits:
         if review.verdict is Verdict.SAME and {review.answer, review.other} & same:
             same |= {one for one in (review.answer, review.other) if one is not None}
+    ruling = ruling_of(audits)
+    stands = ruling.one_of(winner)
     found = []
     for review in audits:
+        if not still_applies(question, review, stands, ruling):
+            continue  # it was about another winner: the question is as good as not judged
         match review.verdict:
             case Verdict.MAJORITY:
                 found.append(True)

@@ -10,7 +10,8 @@ from engine import models, sampling
 from engine.presets import Exemplar, exemplars_of, load_exemplars, preset
 from engine.project import Project
 from engine.prompts import Prompt, prompt_hash, render
-from store import paths, questions
+from store import models as model_rows
+from store import paths, questions, rounds
 from store.connection import transaction
 from store.records import EarlyStop, Model, PromptFormat, Question, Run, Split, content_hash
 
@@ -115,6 +116,16 @@ def newest_over_pool(conn: sqlite3.Connection, model: Model) -> Run | None:
         one for one in paths.runs(conn) if one.model_id == model.id and one.split is Split.POOL
     ]
     return found[-1] if found else None
+
+
+def sampling_model(conn: sqlite3.Connection, teacher: Model) -> Model:
+    """The model whose votes the stages go on with: of the last accepted round once a later round
+    has begun to sample with it, else the teacher itself."""
+    accepted = rounds.accepted(conn, teacher.id)
+    if accepted is None:
+        return teacher
+    model = model_rows.by_id(conn, accepted)
+    return model if newest_over_pool(conn, model) is not None else teacher
 
 
 def pool_run(work: Work, teacher: Model, settings: SampleSettings) -> Run:
