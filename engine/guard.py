@@ -316,13 +316,8 @@ def as_json(one: Decided) -> dict[str, object]:
 
 def said(one: Decided) -> str:
     """A round in one line: number, model, verdict, who decided."""
-    words = {
-        Outcome.ACCEPT: "accepted",
-        Outcome.REJECT: "rejected",
-        Outcome.UNDECIDED: "undecided",
-    }
     by = " by a person" if one.by_person else ""
-    return f"round {one.number}: {one.trained} {words[one.verdict]}{by}"
+    return f"round {one.number}: {one.trained} {one.verdict.word}{by}"
 
 
 def difference(

@@ -108,8 +108,8 @@ def one_round(work: Work, teacher: Model, *, past_undecided: bool = False) -> tu
     """
     conn = work.conn
     number = 1 + rows.newest(conn)[0]
-    before, sampler = standing_model(conn, teacher), _sampler(conn, teacher, past_undecided)
-    asked = evaluation_questions(conn, work.settings)
+    before, sampler = runs.model_in_use(conn, teacher), _sampler(conn, teacher, past_undecided)
+    asked = runs.evaluation_questions(conn, work.settings)
     elsewhere = _out_of_domain(conn, work.settings)
     sets = (
         guard.frozen(conn, Split.EVAL, asked),
@@ -164,16 +164,10 @@ def one_round(work: Work, teacher: Model, *, past_undecided: bool = False) -> tu
     return result, True
 
 
-def standing_model(conn: sqlite3.Connection, teacher: Model) -> Model:
-    """The model in use: trained in the last accepted round, or the teacher itself."""
-    accepted = rows.accepted(conn, teacher.id)
-    return teacher if accepted is None else model_rows.by_id(conn, accepted)
-
-
 def _sampler(conn: sqlite3.Connection, teacher: Model, past_undecided: bool) -> Model:
     """What the next round samples with: the model in use, or, where asked for, the newest
     candidate that came after it and was left open."""
-    in_use = standing_model(conn, teacher)
+    in_use = runs.model_in_use(conn, teacher)
     if not past_undecided:
         return in_use
     held = rows.of_models(conn)
@@ -187,11 +181,6 @@ def _sampler(conn: sqlite3.Connection, teacher: Model, past_undecided: bool) -> 
     return in_use
 
 
-def evaluation_questions(conn: sqlite3.Connection, settings: Settings) -> list[Question]:
-    """The evaluation questions that are measured at these settings."""
-    return questions.by_split(conn, Split.EVAL, limit=settings.evaluate.limit or None)
-
-
 def _out_of_domain(conn: sqlite3.Connection, settings: Settings) -> list[Question]:
     if not settings.evaluate.ood:
         return []
@@ -200,7 +189,9 @@ def _out_of_domain(conn: sqlite3.Connection, settings: Settings) -> list[Questio
 
 def _measure(work: Work, model: Model) -> None:
     """Measure a model where there is something to measure it on."""
-    if evaluation_questions(work.conn, work.settings) or _out_of_domain(work.conn, work.settings):
+    if runs.evaluation_questions(work.conn, work.settings) or _out_of_domain(
+        work.conn, work.settings
+    ):
         stages.measure(work, model)
 
 

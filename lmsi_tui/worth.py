@@ -393,7 +393,7 @@ def _teacher(project: Project, conn: sqlite3.Connection) -> Model:
 
 
 def _pool_run(project: Project, conn: sqlite3.Connection) -> Run:
-    run = runs.newest_over_pool(conn, _teacher(project, conn))
+    run = runs.newest_over_pool(conn, runs.sampling_model(conn, _teacher(project, conn)))
     if run is None:
         raise BadInput("Nothing was sampled yet: `lmsi-tui sample` draws paths and votes on them.")
     return run

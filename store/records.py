@@ -145,6 +145,11 @@ class Outcome(StrEnum):
     UNDECIDED = "undecided"
     """Neither is shown at this number of questions; it is not a reason to go on."""
 
+    @property
+    def word(self) -> str:
+        """What the round is called then."""
+        return {Outcome.ACCEPT: "accepted", Outcome.REJECT: "rejected"}.get(self, "undecided")
+
 
 class Method(StrEnum):
     """How a model is asked when it is measured."""
