@@ -156,7 +156,8 @@ class Judgement:
 
     def as_json(self) -> dict[str, object]:
         """As it is stored; `judgement` reads it."""
-        return dataclasses.asdict(self)
+        stored = dataclasses.asdict(self)
+        return {n: list(one) if isinstance(one, tuple) else one for n, one in stored.items()}
 
 
 def judgement(stored: Mapping[str, Any]) -> Judgement:

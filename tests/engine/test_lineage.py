@@ -85,6 +85,8 @@ def test_a_set_built_again_has_the_same_hash(story: Story) -> None:
         {"sample": {"threshold": "0.9"}},
         {"sample": {"cap": 2}},
         {"curate": {"weighting": "per-question"}},
+        {"curate": {"validation_share": 0.3}},
+        {"sample": {"m": 5}},
         {"curate": {"formats": ["zero-shot-direct", "few-shot-cot"]}},
     ],
 )
@@ -93,6 +95,19 @@ def test_whatever_settings_chose_it(story: Story, changes: dict[str, object]) ->
     assert frozen.key != story.frozen.key
     assert rebuilt(story.project, frozen).same
     assert rebuilt(story.project, story.frozen).same
+
+
+def test_a_set_from_before_its_m_and_share_were_kept_is_built_with_todays(story: Story) -> None:
+    older = dataclasses.replace(story.frozen, m=None, validation_share=None)
+    assert rebuilt(story.project, older).same
+
+
+def test_an_audit_that_found_another_winner_wrong_leaves_nothing_out(story: Story) -> None:
+    said = decide(story.conn, story.pool[6], Verdict.NONE, queue=Queue.AUDIT)
+    left_out = curated(story.project, story.conn)
+    reviews.add(story.conn, dataclasses.replace(said, id=0, verdict=Verdict.UNDO, undoes=said.id))
+    reviews.add(story.conn, dataclasses.replace(said, id=0, winner="another"))
+    assert curated(story.project, story.conn).questions == left_out.questions + 1
 
 
 def test_what_people_decided_later_does_not_change_it(story: Story) -> None:
