@@ -389,6 +389,8 @@ class Audit:
     repeats: tuple[Question, ...]
     """Audited questions that are to be shown again now, unannounced."""
     consistency: Consistency
+    outdated: int = 0
+    """Audits that were about another winner than the one that leads now: they do not count."""
 
     @property
     def precision(self) -> Precision | None:
@@ -452,12 +454,14 @@ def so_far(
     for review in standing_reviews:
         if review.queue is Queue.AUDIT:
             by_id[review.question_id].append(review)
-    counts, judgements = [], {}
+    counts, judgements, outdated = [], {}, 0
     for stratum in strata:
         for question in stratum.questions:
             winner = votes_by_id[question.id].winner
             assert winner is not None
-            judgements[question.id] = _judgements(question, winner, by_id[question.id])
+            audits = _about(question, winner, by_id[question.id])
+            outdated += len(by_id[question.id]) - len(audits)
+            judgements[question.id] = _judgements(question, winner, audits)
         counts.append(_count(stratum, judgements, by_id))
     given = {id_: found for id_, found in judgements.items() if found}
     return Audit(
@@ -466,6 +470,7 @@ def so_far(
         judged={id_: found[0] for id_, found in given.items()},
         repeats=tuple(_due(strata, given, by_id, run_key)),
         consistency=_consistency([found for found in given.values() if len(found) > 1]),
+        outdated=outdated,
     )
 
 
@@ -540,20 +545,23 @@ def _strictest(vote: Vote, levels: Sequence[Fraction]) -> Fraction:
     )
 
 
+def _about(question: Question, winner: str, audits: Sequence[Review]) -> Sequence[Review]:
+    """The audits that are about the winner that leads now."""
+    if not audits:
+        return ()
+    ruling = ruling_of(audits)
+    stands = ruling.one_of(winner)
+    return [one for one in audits if still_applies(question, one, stands, ruling)]
+
+
 def _judgements(question: Question, winner: str, audits: Sequence[Review]) -> list[bool]:
     """Whether the winner was judged right, once for each time that the question was judged."""
-    if not audits:
-        return []
     same = {winner}
     for review in audits:
         if review.verdict is Verdict.SAME and {review.answer, review.other} & same:
             same |= {one for one in (review.answer, review.other) if one is not None}
-    ruling = ruling_of(audits)
-    stands = ruling.one_of(winner)
     found = []
     for review in audits:
-        if not still_applies(question, review, stands, ruling):
-            continue  # it was about another winner: the question is as good as not judged
         match review.verdict:
             case Verdict.MAJORITY:
                 found.append(True)

@@ -399,6 +399,11 @@ def _audit(project: Project, conn: sqlite3.Connection, run: Run) -> Section:
             ),
         ),
     ]
+    if found.outdated:
+        blocks.append(
+            f"{found.outdated:,} audits were about another answer than the one that leads now: "
+            "they do not count, and their questions are asked again."
+        )
     if steady.repeated:
         blocks.append(
             f"Of {steady.repeated:,} questions that were shown twice, {steady.same:,} were judged "

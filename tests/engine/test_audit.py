@@ -350,5 +350,6 @@ def test_an_audit_of_another_winner_counts_only_where_it_names_the_answer(
     after = audited(asked, votes, said)
     assert after.judged.get(first.id) is judged
     assert (first in after.upcoming(1)) is (judged is None), "it is asked again"
+    assert (before.outdated, after.outdated) == (0, int(judged is None))
     # Where nobody knows which answer led then, the audit is taken at its word.
     assert first.id in audited(asked, votes, judge.rows).judged

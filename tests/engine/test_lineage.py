@@ -13,10 +13,10 @@ from engine import lineage, stages
 from engine.audit import accepts
 from engine.project import open_project
 from lmsi_tui.cli import run as typed
-from store import examples, models, paths, questions, reviews, votes
+from store import examples, jobs, models, paths, questions, reviews, votes
 from store.connection import connect, transaction
 from store.errors import BadInput
-from store.records import JobKind, Queue, Review, Split, Stage, TrainingSet, Verdict
+from store.records import JobKind, JobState, Queue, Review, Split, Stage, TrainingSet, Verdict
 from tests.projects import TEACHER, claimed, scripted_project
 
 if TYPE_CHECKING:
@@ -50,7 +50,9 @@ class Story:
 
 
 def curated(project: Project, conn: sqlite3.Connection, **changes: object) -> TrainingSet:
-    result = stages.curate(claimed(conn, project, JobKind.CURATE, settings=changes))
+    work = claimed(conn, project, JobKind.CURATE, settings=changes)
+    result = stages.curate(work)
+    jobs.finish(conn, work.progress.job_id, JobState.DONE, "done", None, result)
     frozen = examples.get_set(conn, str(result["training_set"]))
     assert frozen is not None
     return frozen

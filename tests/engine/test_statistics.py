@@ -124,7 +124,7 @@ def test_more_questions_find_smaller_gains_and_too_few_find_none() -> None:
         detectable_gain(100, 0.0)
 
 
-@given(st.integers(60, 5000), st.floats(0.1, 1.0))
+@given(st.integers(60, 5000), st.floats(0.3, 1.0))
 def test_the_questions_that_a_gain_needs_are_those_that_show_it(n: int, share: float) -> None:
     gain = detectable_gain(n, share)
     assert gain is not None
