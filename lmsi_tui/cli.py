@@ -215,7 +215,9 @@ def _stages(commands: Commands) -> None:
     )
     export.add_argument("what", choices=["adapter", "training-set"])
     _project(export)
-    export.add_argument("--model", help="whose adapter (default: the newest)")
+    export.add_argument(
+        "--model", help="whose adapter (default: the newest that no round left out)"
+    )
     export.add_argument("--out", type=Path, help="folder (default: exports/ of the project)")
     _json(export)
 

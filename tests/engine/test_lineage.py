@@ -240,3 +240,14 @@ def test_why_is_told_in_words_and_as_json(story: Story, capsys: pytest.CaptureFi
 
 def test_settings_of_the_project_are_read_when_it_is_opened(story: Story) -> None:
     assert rebuilt(open_project(story.project.folder), story.frozen).same
+
+
+def test_the_answer_that_led_is_told_beside_a_decision(
+    story: Story, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = examples.examples(story.conn, story.frozen.key)[0]
+    said = decide(story.conn, story.pool[0], Verdict.MAJORITY)
+    later = dataclasses.replace(said, id=0, winner="4711")
+    number = reviews.add(story.conn, later).id
+    assert typed(["why", str(first.id), str(story.project.folder)]) == 0
+    assert f"triage: majority when 4711 led (review {number})" in capsys.readouterr().out
