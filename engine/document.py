@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING
 
 from engine import audit, calibration, curation, evaluation, guard, leaks, plots, runs, statistics
 from engine.answers import reader_name
-from store import evaluations, examples, jobs, models, paths, questions, reviews, votes
+from store import evaluations, examples, jobs, models, paths, questions, reviews, rounds, votes
 from store.connection import SCHEMA_VERSION
 from store.records import (
     AnswerType,
     JobKind,
     JobState,
     Method,
+    Outcome,
     Queue,
     Split,
     Stage,
@@ -253,13 +254,14 @@ def _round_row(one: guard.Decided) -> tuple[str, ...]:
 
 def _guard(conn: sqlite3.Connection) -> Section:
     """What the guard says of models that were trained outside of rounds."""
-    rounds = guard.of_store(conn)
+    trained = guard.of_store(conn)
     blocks: list[Block] = []
-    if rounds:
+    if trained:
         blocks.append(
             "A model is accepted when it is surely better than its own base on the evaluation "
             "questions and not surely worse out of domain; it is rejected when it is surely worse "
-            "on either (95 % intervals of the paired difference, greedy chain of thought)."
+            "on either (exact test and 95 % interval of the paired difference, greedy chain of "
+            "thought)."
         )
         rows = tuple(
             (
@@ -269,7 +271,7 @@ def _guard(conn: sqlite3.Connection) -> Section:
                 _points(one.out_of_domain) if one.out_of_domain else "not measured",
                 " ".join(one.alarms) or "none",
             )
-            for one in rounds
+            for one in trained
         )
         headers = ("model", "guard", "gain in points", "out of domain", "alarms without labels")
         blocks.append(Table(headers, rows))
@@ -609,7 +611,19 @@ def _version(package: str) -> str | None:
 
 def _again(project: Project, conn: sqlite3.Connection) -> Section:
     done = [one for one in jobs.all_of(conn) if one.state is JobState.DONE]
-    commands = list(dict.fromkeys(command_of(one) for one in done))
+    # The same stage again finds everything there, but another round is another round.
+    first = {command_of(one): one.id for one in reversed(done)}
+    asked = [
+        (one.created_at, command_of(one))
+        for one in done
+        if one.kind is JobKind.ROUND or first[command_of(one)] == one.id
+    ]
+    asked += [
+        (one.decided_at, f"lmsi-tui round --{one.verdict} {one.number}")
+        for one in rounds.decisions(conn)
+        if one.verdict is not Outcome.UNDECIDED
+    ]
+    commands = [command for _, command in sorted(asked)]
     settings = "\n".join(
         f"{section}.{name} = {_value(value)}"
         for section, values in dataclasses.asdict(project.settings).items()

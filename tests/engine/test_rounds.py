@@ -344,6 +344,16 @@ def test_the_report_tells_every_round(collapse: Story) -> None:
     assert json.loads(json.dumps(event)) == event
 
 
+def test_the_report_gives_the_commands_of_rounds_and_decisions_in_their_order(open_: Story) -> None:
+    open_.go()
+    rows.decide(open_.conn, RoundDecision(0, 1, Outcome.ACCEPT, time.time()))
+    open_.go()
+    found = document.build(open_.project, open_.conn).sections[-1]
+    code = next(one for one in found.blocks if isinstance(one, document.Code))
+    again = ["lmsi-tui round", "lmsi-tui round --accept 1", "lmsi-tui round"]
+    assert code.text.splitlines() == again
+
+
 def test_a_judgement_comes_back_from_what_is_stored(collapse: Story) -> None:
     collapse.go(rounds=3)
     for one in rows.all_of(collapse.conn):
