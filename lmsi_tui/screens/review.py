@@ -51,6 +51,7 @@ before you see what the vote said: only this tells how often the vote is right."
         (100, "-normal"),
         (150, "-wide"),
     ]
+    VERTICAL_BREAKPOINTS: ClassVar = [(0, "-low"), (20, "-tall")]  # type: ignore[misc]  # the same
     BINDINGS: ClassVar = declare(NAME, *COMMANDS)
 
     @dataclass
