@@ -119,7 +119,7 @@ class ReviewQueue:
     newest: int
     """Row number of the last review when this was read."""
     known: Known | None = None
-    """What the audit tells so far; None in triage, and before anything was accepted."""
+    """What the audit tells so far; None in triage, and until it was reckoned."""
 
     @property
     def left(self) -> int:
@@ -183,7 +183,6 @@ def read_queue(conn: sqlite3.Connection, project: Project, wanted: Wanted) -> Re
         votes=queue.size(conn, run.id, wanted.scope),
         open_votes=queue.open_votes(conn, run.id),
         newest=newest,
-        known=known_of(conn, project, run) if wanted.queue is Queue.AUDIT else None,
     )
 
 

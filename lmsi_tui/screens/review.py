@@ -91,6 +91,7 @@ before you see what the vote said: only this tells how often the vote is right."
         self.refresh_bindings()
         self._show_list()
         self.draw()
+        self._ask_what_is_known()
 
     def draw(self) -> None:
         """The question on top, or why there is none."""
@@ -172,7 +173,7 @@ before you see what the vote said: only this tells how often the vote is right."
         return made
 
     def _ask_what_is_known(self) -> None:
-        """Estimate again after an audit, in a thread: it looks at every accepted vote."""
+        """Estimate again, in a thread and after the question is shown: it looks at every vote."""
         found, project = self.desk.queue, self.lmsi.project
         if found is not None and self.desk.auditing:
             run = found.run

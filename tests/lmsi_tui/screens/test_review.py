@@ -657,11 +657,11 @@ async def test_a_repeat_is_asked_without_a_word_and_as_blind_as_the_first_time(
 ) -> None:
     (again, *_) = known(repeating).repeats
     async with driven(repeating, "review") as pilot:
-        await press(pilot, "b")
+        await press(pilot, "b", "1", "space")
         assert question(pilot) == again.text
         assert "the vote says" not in said(pilot, "said")
         assert "What is right?" in said(pilot, "said")
-        assert "38 of 40" in said(pilot, "where")
+        assert "39 of 40" in said(pilot, "where")
         await press(pilot, "2")
         assert "✗ wrong: you say no, the vote says yes" in said(pilot, "said")
         found = known(repeating)
