@@ -41,7 +41,7 @@ from store.records import Queue, Review, Split, Verdict, content_hash
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from store.records import Question, Run, Vote
 
@@ -288,25 +288,28 @@ def certify(
         precision: asked of the accepted questions, in (0, 1).
         confidence: in (0, 1).
     """
+    return list(_certificates(thresholds, counts, precision, confidence))
+
+
+def _certificates(
+    thresholds: Sequence[Fraction],
+    counts: Sequence[Count],
+    precision: Fraction,
+    confidence: Fraction,
+) -> Iterator[Certificate]:
     bar = 1 / (1 - confidence)
-    found = []
     passing = True
     for number, threshold in enumerate(thresholds, start=1):
         accepted = counts[:number]
         evidence = e_value(accepted, precision)
         passing = passing and evidence >= bar
-        found.append(
-            Certificate(
-                threshold=threshold,
-                precision=estimate(accepted, confidence),
-                e_value=evidence,
-                certified=passing,
-                clean_needed=None
-                if evidence >= bar
-                else _clean_needed(counts, number, precision, bar),
-            )
+        yield Certificate(
+            threshold=threshold,
+            precision=estimate(accepted, confidence),
+            e_value=evidence,
+            certified=passing,
+            clean_needed=None if evidence >= bar else _clean_needed(counts, number, precision, bar),
         )
-    return found
 
 
 def _clean_needed(
@@ -402,6 +405,22 @@ class Audit:
     ) -> list[Certificate]:
         """What `certify` says of these strata."""
         return certify([one.threshold for one in self.strata], self.counts, precision, confidence)
+
+    def certified_so_far(
+        self, precision: Fraction, confidence: Fraction = CONFIDENCE
+    ) -> tuple[Certificate | None, Certificate | None]:
+        """The lowest certified threshold, and the next one that is not certified yet.
+
+        Looser ones are not looked at, so this is quicker than `certificates`. None where there is
+        no such threshold.
+        """
+        last = None
+        levels = [one.threshold for one in self.strata]
+        for one in _certificates(levels, self.counts, precision, confidence):
+            if not one.certified:
+                return last, one
+            last = one
+        return last, None
 
     def upcoming(self, limit: int) -> list[Question]:
         """The next questions to show, at most `limit`: due repeats first, then new ones."""

@@ -17,6 +17,7 @@ from lmsi_tui.screens.flips import FlipsScreen
 from lmsi_tui.screens.results import ResultsScreen
 from lmsi_tui.widgets import standing_text
 from lmsi_tui.widgets.line_list import LineList
+from lmsi_tui.worth_words import sections
 from store import evaluations, paths, rounds
 from store.connection import connect
 from store.records import Method, Outcome, Split, Stage
@@ -332,3 +333,28 @@ async def test_a_person_accepts_the_round_that_was_left_open(project: Project) -
     with connect(project.database, read_only=True) as conn:
         assert [one.verdict for one in rounds.all_of(conn)] == [Outcome.UNDECIDED]
         assert rounds.verdicts(conn) == {1: Outcome.ACCEPT}
+
+
+async def test_a_page_tells_how_far_the_numbers_can_be_believed(project: Project) -> None:
+    with connect(project.database, read_only=True) as conn:
+        expected = sections(conn, project)
+    async with driven(project, PLACE) as pilot:
+        await press(pilot, "t")
+        assert pilot.app.screen.query_one(ContentSwitcher).current == "trust"
+        shown = words(pilot, "trust-text")
+        for section in expected:
+            assert section.title in shown
+            for line in section.lines:
+                assert line in shown
+        assert "accepted questions audited" in shown
+        assert "Verdict:" in shown
+        await press(pilot, "t")
+        assert pilot.app.screen.query_one(ContentSwitcher).current == "models"
+
+
+async def test_what_is_not_known_yet_says_what_would_tell(tmp_path: Path) -> None:
+    async with driven(scripted_project(tmp_path / "new"), PLACE) as pilot:
+        await press(pilot, "t")
+        shown = words(pilot, "trust-text")
+    assert "was not measured yet: `lmsi-tui pilot` measures it." in shown
+    assert "Nothing was sampled yet" in shown
