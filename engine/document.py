@@ -517,7 +517,7 @@ def _versions(conn: sqlite3.Connection) -> Section:
             f"{one.m} at {one.temperature:g}, top-p {one.top_p:g}, top-k {one.top_k}, "
             f"min-p {one.min_p:g}, {one.max_tokens} tokens, {one.early_stop}",
             str(one.seed),
-            f"{one.engine} {one.engine_version}",
+            sittings.engines_of(conn, one),
         )
         for one in paths.runs(conn)
     )

@@ -157,7 +157,7 @@ def read_flow(
         _distil(known),
     )
     of_pool = [one.id for one in paths.runs(conn) if one.split is Split.POOL]
-    engine = run.engine if run else project.settings.model.engine
+    engine = sittings.last_engine(conn, run) if run else project.settings.model.engine
     return Flow(
         lines=tuple(_marked(line, job, busy) for line in lines),
         advice=_advice(known, lines),

@@ -340,7 +340,7 @@ def test_too_little_memory_is_told_with_the_numbers(
         return lambda: type("Memory", (), {"available": size})
 
     monkeypatch.setattr("psutil.virtual_memory", free(2**20))
-    with pytest.raises(WorkFailed, match=r"GiB for one path of 512 tokens"):
+    with pytest.raises(WorkFailed, match=r"GiB for its weights and one path of 512 tokens"):
         open_llama_cpp(stories)
     monkeypatch.setattr("psutil.virtual_memory", free(2**25))
     with closing(open_llama_cpp(stories)) as opened:
