@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from engine import audit, calibration, curation, evaluation, guard, leaks, plots, runs, statistics
 from engine.answers import reader_name
-from store import evaluations, examples, jobs, models, paths, questions, reviews, votes
+from store import evaluations, examples, jobs, models, paths, questions, reviews, sittings, votes
 from store.connection import SCHEMA_VERSION
 from store.records import (
     AnswerType,

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engine.evaluation import Comparison, comparisons
-from store import evaluations, examples, jobs, models, paths, questions, votes
+from store import evaluations, examples, jobs, models, paths, questions, sittings, votes
 from store.records import Decision, Evaluation, JobKind, JobState, Model, Split
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Mapping, Sequence
+
+    from store.records import Run
 
 Json = dict[str, object]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from engine.project import Engine
 from lmsi_tui.format import percent
 from lmsi_tui.loop import Advice, Flow, Line, Place, Sign
-from store import evaluations, examples, models, paths, questions, queue, reviews, votes
+from store import evaluations, examples, models, paths, questions, queue, reviews, sittings, votes
 from store.errors import BadInput
 from store.records import (
     Decision,

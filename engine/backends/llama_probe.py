@@ -56,7 +56,7 @@ def use_fastest(streams: Streams, *, batch: int | None, threads: int | None) -> 
             return False
         try:
             streams.open(way)
-            rates[way] = _rate(streams)
+            rates[way] = tokens_per_second(streams)
         except WorkFailed:  # no such context, or one without room: the others are there
             rates[way] = 0.0
         gained = best not in rates or way == best or rates[way] > GAIN * rates[best]
@@ -85,7 +85,7 @@ def _changes(threads: bool, width: bool) -> Iterator[Callable[[Way], Way | None]
     yield lambda way: replace(way, unified=True, flash=False)
 
 
-def _rate(streams: Streams) -> float:
+def tokens_per_second(streams: Streams) -> float:
     """Tokens per second of paths that are half drawn, the copying of their prompts included."""
     width, extent = streams.slots, streams.extent
     length = streams.length

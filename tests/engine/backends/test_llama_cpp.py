@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from scipy import stats
 
-from engine.backends.llama_cpp import open_llama_cpp
-from engine.backends.llama_streams import NoRoom, Streams
+from engine.backends.llama_cpp import measure_prompts, open_llama_cpp
+from engine.backends.llama_probe import tokens_per_second
+from engine.backends.llama_streams import NoRoom, Streams, Way
 from engine.backends.protocol import Generation, Message, PathRequest, Sampling
+from engine.extent import Extent
 from engine.gguf import convert_adapter, convert_base
+from engine.prompts import Prompt
 from store.errors import BadInput, WorkFailed
-from store.records import EndReason
+from store.records import EndReason, PromptStyle
 from tests.engine.test_gguf import write_adapter
 from tests.engine.tiny import Waiting, requests, tiny_model
 
@@ -426,3 +429,52 @@ def test_a_template_runs_in_a_sandbox() -> None:
     ):
         with pytest.raises(BadInput, match="chat template cannot be filled"):
             render_chat(template, chat, "", "", [])
+
+
+# The way to compute.
+
+
+@pytest.mark.parametrize("unified", [False, True])
+@pytest.mark.parametrize("flash", [False, True])
+def test_every_way_draws_the_same_paths(
+    model: LlamaCpp, stories: Path, unified: bool, flash: bool
+) -> None:
+    asked, sampling = prompts(model), Sampling(0.8, 25)
+    wanted = drawn(model, requests(asked, paths=5, shared=1), sampling)
+    extent = Extent(max(map(len, asked)), 25, shared=1)
+    way = Way(7, unified, flash, 1)
+    with closing(open_llama_cpp(stories, extent=extent, way=way)) as other:
+        assert other.details == way.as_json()
+        assert drawn(other, requests(asked, paths=5, shared=1), sampling) == wanted
+        # Again, with what the last call left behind.
+        assert drawn(other, requests(asked, paths=5, shared=1), sampling) == wanted
+
+
+def test_the_fastest_way_is_taken_and_told(stories: Path, model: LlamaCpp) -> None:
+    extent = Extent(60, 20, shared=30)
+    with closing(open_llama_cpp(stories, extent=extent)) as first:
+        rates = first.details["measured"]
+        assert isinstance(rates, dict)
+        assert all(rate > 0 for rate in rates.values())
+        way = Way.from_json(first.details)
+        # Another way counts only when it gains: more than chance.
+        assert rates[str(way)] * 1.05 >= max(rates.values())
+        asked, sampling = requests(prompts(model), paths=2), Sampling(0.8, 10)
+        assert drawn(first, asked, sampling) == drawn(model, asked, sampling)
+    with closing(open_llama_cpp(stories, extent=extent, way=way)) as again:
+        assert again.details == way.as_json()
+
+
+def test_both_layouts_can_be_measured(stories: Path) -> None:
+    for unified in (False, True):
+        streams = Streams(stories, None, threads=1, slots=3, extent=Extent(40, 20))
+        with closing(streams):
+            streams.open(Way(3, unified, unified, 1))
+            assert tokens_per_second(streams) > 0
+
+
+def test_prompts_are_counted_without_the_weights(stories: Path, model: LlamaCpp) -> None:
+    asked = [Prompt(text, PromptStyle.BASE, 0) for text in STARTS]
+    extent = measure_prompts(stories, [asked], 20)
+    assert extent.prompt == max(map(len, prompts(model)))
+    assert extent.length == extent.prompt + 20
