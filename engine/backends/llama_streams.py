@@ -205,7 +205,10 @@ class Streams:
         slots: int | None,
         extent: Extent | None,
     ) -> None:
-        self._model = self._context = self._adapter = None
+        self._model: Any = None
+        self._context: Any = None
+        self._adapter: Any = None
+        self._memory: Any = None
         self.version: str = native.__version__
         self._gguf = gguf
         self._contents = contents = read_contents(gguf)
@@ -223,14 +226,29 @@ class Streams:
         self._exact = contents.values.get("general.file_type") == 0
         self._cell = _cell_bytes(contents, 4 if self._exact else 2)
         try:
-            way = self.usual(slots, threads)
+            self.way = self.usual(slots, threads)
             self._load(gguf, adapter)
             self.vocabulary = Vocabulary(gguf, self._model, contents)
             self._fill = _Batch(_BATCH)
-            self.open(way)
+            self.open(self.way)
         except BaseException:
             self.close()
             raise
+
+    @property
+    def slots(self) -> int:
+        """Paths at a time; their sequences are the first."""
+        return self.way.width
+
+    @property
+    def trunks(self) -> int:
+        """Prompts at a time."""
+        return self.way.trunks
+
+    @property
+    def prefix(self) -> int:
+        """The sequence of what begins the prompts."""
+        return self.way.width + self.way.trunks
 
     def usual(self, width: int | None, threads: int | None) -> Way:
         """The way to begin with: the width by the model's size, as far as the memory goes.
@@ -245,7 +263,8 @@ class Streams:
             # Threads of tiny models would mostly wait for each other.
             threads = 1 if self.is_tiny else cores()
         # On CPU the fused kernel takes one query at a time: half as fast with many streams.
-        way = Way(width, False, bool(native.llama_supports_gpu_offload()), threads)
+        flash = bool(native.llama_supports_gpu_offload()) and not self._exact
+        way = Way(width, False, flash, threads)
         least = Way(1, False, way.flash, threads)
         free = _free()
         weights = 0 if self._model else self._gguf.stat().st_size
@@ -261,7 +280,12 @@ class Streams:
         return way
 
     def fits(self, way: Way) -> bool:
-        """Whether a way has sequences and memory enough."""
+        """Whether a way has sequences and memory enough, and is as exact as the model's file.
+
+        The fused kernel rounds to half precision on the way, even over keys in float32.
+        """
+        if way.flash and self._exact:
+            return False
         return way.width <= _most_paths() and (way.width == 1 or self.needs(way) <= _free())
 
     def needs(self, way: Way) -> int:
@@ -334,7 +358,6 @@ class Streams:
         if not self._context:
             return False
         self.way = way
-        self.slots, self.trunks, self.prefix = way.width, way.trunks, way.width + way.trunks
         self._memory = native.llama_get_memory(self._context)
         if self._adapter:
             adapters = (native.llama_adapter_lora_p_ctypes * 1)(self._adapter)

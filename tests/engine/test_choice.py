@@ -18,8 +18,6 @@ from store.sittings import Sitting
 from tests.engine.tiny import tiny_model
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from engine.project import Project
     from store.records import Model
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from store import sittings
-from tests.store.conftest import Seeded
+
+if TYPE_CHECKING:
+    from tests.store.conftest import Seeded
 
 
 def test_sittings_come_back_in_their_order(seeded: Seeded) -> None:
