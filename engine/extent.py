@@ -21,7 +21,8 @@ class Extent:
     path: int
     """The longest path."""
     shared: int = 0
-    """What begins the prompts, of the task with the longest prompt: its worked examples."""
+    """What begins the prompts of a task at least, its worked examples: no prompt has more of its
+    own than the longest one beyond this."""
     prefixes: int = 1
     """Beginnings that differ: one for each task and way of asking."""
 
@@ -41,7 +42,7 @@ def extent_of(
         path: most tokens of a path.
         tokens: counts those of a prompt.
     """
-    longest = shared = 0
+    longest = own = 0
     for group in filter(None, prompts):
         most = 0
         # Tokens are at least a byte each, so the rest of a sorted list cannot be longer.
@@ -49,11 +50,10 @@ def extent_of(
             if _size(prompt) <= most:
                 break
             most = max(most, tokens(prompt))
-        if most > longest:
-            longest = most
-            # The beginnings have about as many bytes to a token as the whole.
-            shared = int(most * _same(group) / max(map(_size, group)))
-    return Extent(longest, path, shared, sum(1 for group in prompts if group))
+        # The beginnings have about as many bytes to a token as the whole.
+        same = int(most * _same(group) / max(map(_size, group)))
+        longest, own = max(longest, most), max(own, most - same)
+    return Extent(longest, path, longest - own, sum(1 for group in prompts if group))
 
 
 def _size(prompt: Prompt) -> int:

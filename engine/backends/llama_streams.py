@@ -303,10 +303,9 @@ class Streams:
         if not way.unified:
             return way.sequences * _padded(self.length)
         of = self.extent
-        shared = min(of.shared, of.prompt) if of.shared else 0
         # A path keeps the cells of its question when another question takes its trunk.
-        own = (way.width + way.trunks) * (of.prompt - shared) + way.width * of.path
-        return _padded(max(self.length, (of.prefixes + 1) * shared + own) + _BATCH)
+        own = (way.width + way.trunks) * (of.prompt - of.shared) + way.width * of.path
+        return _padded(max(self.length, (of.prefixes + 1) * of.prompt + own) + _BATCH)
 
     def _load(self, gguf: Path, adapter: Path | None) -> None:
         _errors.clear()
