@@ -19,7 +19,18 @@ from typing import TYPE_CHECKING
 
 from engine import audit, calibration, curation, evaluation, guard, leaks, plots, runs, statistics
 from engine.answers import reader_name
-from store import evaluations, examples, jobs, models, paths, questions, reviews, rounds, votes
+from store import (
+    evaluations,
+    examples,
+    jobs,
+    models,
+    paths,
+    questions,
+    reviews,
+    rounds,
+    sittings,
+    votes,
+)
 from store.connection import SCHEMA_VERSION
 from store.records import (
     AnswerType,
@@ -584,7 +595,7 @@ def _versions(conn: sqlite3.Connection) -> Section:
             f"{one.m} at {one.temperature:g}, top-p {one.top_p:g}, top-k {one.top_k}, "
             f"min-p {one.min_p:g}, {one.max_tokens} tokens, {one.early_stop}",
             str(one.seed),
-            f"{one.engine} {one.engine_version}",
+            sittings.engines_of(conn, one),
         )
         for one in paths.runs(conn)
     )

@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING
 from engine.project import Engine
 from lmsi_tui.format import percent
 from lmsi_tui.loop import Advice, Flow, Line, Place, Sign
-from store import evaluations, examples, models, paths, questions, queue, reviews, rounds, votes
+from store import (
+    evaluations,
+    examples,
+    models,
+    paths,
+    questions,
+    queue,
+    reviews,
+    rounds,
+    sittings,
+    votes,
+)
 from store.errors import BadInput
 from store.records import (
     Decision,
@@ -158,7 +169,7 @@ def read_flow(
         _distil(known),
     )
     of_pool = [one.id for one in paths.runs(conn) if one.split is Split.POOL]
-    engine = run.engine if run else project.settings.model.engine
+    engine = sittings.last_engine(conn, run) if run else project.settings.model.engine
     return Flow(
         lines=tuple(_marked(line, job, busy) for line in lines),
         advice=_advice(known, lines),

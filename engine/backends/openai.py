@@ -266,7 +266,8 @@ class Servers:
     """One model on several servers; implements `engine.backends.protocol.Backend`."""
 
     name = "server"
-    version = "1"
+    version = ""
+    """Servers do not say theirs."""
 
     def __init__(
         self,
