@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,10 +31,15 @@ SHAPES: dict[str, dict[str, Any]] = {
     "qwen2, untied": {"family": "qwen2", "tied": False},
     "qwen3": {"family": "qwen3"},
     "mistral without a window": {"family": "mistral", "sliding_window": None},
+    "gemma 1, whose heads are wider than its state": {"family": "gemma", "head_dim": 256},
 }
 PLAIN: dict[str, dict[str, Any]] = {
     "mistral with a window": {"family": "mistral", "sliding_window": 12},
     "gemma2, which caps its scores": {"family": "gemma2", "query_pre_attn_scalar": 8},
+    "lfm2, one of whose layers is a convolution": {
+        "family": "lfm2",
+        "layer_types": ["conv", "full_attention"],
+    },
     "bloom, which has no positions": {"family": "bloom"},
 }
 
@@ -104,11 +110,25 @@ def test_a_model_that_cannot_share_is_sampled_plainly_and_says_so(
     with caplog.at_level(logging.WARNING):
         backend = opened(folder, batch=5)
     assert not backend.shares_prefix
+    assert backend.details["reason"] is not None
+    assert str(backend.details["reason"]) in caplog.text
     assert "not shared" in caplog.text
     asked = prompts(4)
     found = sampled(backend, requests(asked, paths=3, shared=30), GREEDY)
     for i, prompt in enumerate(asked):
         assert list(found[f"q{i}", 2].token_ids) == generated(folder, prompt)
+
+
+def test_how_it_samples_can_be_stored_with_the_run(folder: Path) -> None:
+    backend = opened(folder, batch=3)
+    sampled(backend, requests(prompts(2), shared=30), GREEDY)
+    assert json.loads(json.dumps(backend.details)) == {
+        "width": 3,
+        "dtype": "float32",
+        "shares_prefix": True,
+        "reason": None,
+        "threads": 1,
+    }
 
 
 def test_plain_and_shared_sampling_draw_the_same_paths(folder: Path) -> None:
