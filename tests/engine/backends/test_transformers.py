@@ -178,6 +178,28 @@ def test_the_same_seed_and_width_give_the_same_paths(backend: Transformers) -> N
     assert sampled(backend, others, sampling) != sampled(backend, asked, sampling)
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+def test_logits_differ_from_the_ordinary_cache_by_1e_5_at_most(shape: str, tmp_path: Path) -> None:
+    from transformers import DynamicCache
+
+    from engine.backends.shared_prefix import PrefixTree
+    from engine.backends.shared_trial import own_step
+
+    model = opened(tiny_model(tmp_path, **SHAPES[shape]))._model
+    asked, newest = prompts(3), np.array([7, 8, 9])
+    tree = PrefixTree(model, width=3, max_tokens=2)
+    tree.plant(asked[0][:30])
+    found = [tree.add(asked, [0, 1, 2])]
+    found += [tree.step(newest + i, np.arange(3), np.full(3, i + 1)) for i in range(2)]
+    model.set_attn_implementation("eager")
+    for lane, prompt in enumerate(asked):
+        cache = DynamicCache(config=model.config)
+        rows = [prompt, newest[[lane]], newest[[lane]] + 1]
+        wanted = [own_step(model, np.array([row]), cache)[0] for row in rows]
+        for ours, ordinary in zip(found, wanted, strict=True):
+            assert abs(ours[lane] - ordinary).max() <= 1e-5 * max(1, abs(ordinary).max())
+
+
 @pytest.mark.parametrize(("prefix", "at_once"), [(0, 1024), (1, 1024), (30, 1024), (100, 32)])
 def test_logits_through_the_tree_are_those_of_the_whole_sequence(
     tmp_path: Path, prefix: int, at_once: int, monkeypatch: pytest.MonkeyPatch
