@@ -289,6 +289,7 @@ class Servers:
         self._faults = faults
         self._batch = batch
         self.context_length = UNKNOWN_CONTEXT
+        self.details: dict[str, object] = {}
 
     def connect(
         self, identity: str | None, folder: Path | None, adapter: tuple[str, Path] | None
