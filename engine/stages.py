@@ -300,7 +300,7 @@ def train_on(
     )
     gguf = _write_gguf(work, base, out, settings)
     weights = models.describe_trained(out)
-    lora = settings.method == "lora"
+    lora = settings.adapts
     taken = {model.name for model in known}
     family = base.name.removesuffix("/base")
     names = (f"{family}/{stage}" + (f"-{n}" if n > 1 else "") for n in itertools.count(1))
@@ -338,7 +338,7 @@ def _write_gguf(work: Work, base: Model, out: Path, settings: TrainSettings) -> 
     from engine.gguf import convert_adapter, convert_base
 
     work.progress.begin("writing the GGUF and comparing it with what was trained", 0)
-    if settings.method == "lora":
+    if settings.adapts:
         target = out / "adapter.gguf"
         if not target.exists():
             location = work.project.inside(base.location)
