@@ -155,7 +155,10 @@ def train(  # noqa: PLR0912, PLR0915 - one training, to be read from top to bott
             len(examples),
             longest,
         )
-    model = learner.checked(model, learnt)
+    try:
+        model = learner.checked(model, learnt)
+    except learner.Stopped as stopped:
+        raise (stopped.reason or PauseWished()) from None
     validation = learner.rows(model, held)
     steps = schedule(learnt, settings)
 

@@ -6,7 +6,6 @@ import importlib.util
 import logging
 import math
 import warnings
-from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -23,7 +22,7 @@ from engine.ranks import ALONE, Ranks
 from store.errors import BadInput, WorkFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from engine.project import TrainSettings
@@ -340,7 +339,7 @@ def gradients(
         reason = raised
     loss, stopped = learner.ranks.sums(loss, float(reason is not None))
     if stopped:
-        raise Stopped(reason)
+        raise Stopped(reason) from reason
     learner.ranks.add_gradients(learner.weights.values())
     return loss
 
@@ -459,5 +458,5 @@ def mean_loss(
         reason = raised
     total, weight, stopped = learner.ranks.sums(total, weight, float(reason is not None))
     if stopped:
-        raise Stopped(reason)
+        raise Stopped(reason) from reason
     return total / weight

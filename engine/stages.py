@@ -268,7 +268,7 @@ def train_on(
     checkpoint of the same training, and never with that of another.
     """
     from engine.distill import student_examples
-    from engine.finetune import train
+    from engine.together import Training, train
 
     if models.is_server(base.location):
         raise BadInput(_server_is_not_trained(base))
@@ -289,14 +289,17 @@ def train_on(
         example_rows.examples(work.conn, frozen.key), frozen, base.tokenizer_sha256, settings
     )
     trained = train(
-        location,
-        chosen,
-        settings,
-        out=out,
-        work=adapters / f"{recipe}.unfinished",
-        style=paths.run_by_id(work.conn, frozen.run_id).prompt_style,
-        progress=work.progress,
-        threads=work.settings.model.threads or None,
+        work,
+        Training(
+            base=location,
+            examples=chosen,
+            settings=settings,
+            out=out,
+            work=adapters / f"{recipe}.unfinished",
+            style=paths.run_by_id(work.conn, frozen.run_id).prompt_style,
+            threads=work.settings.model.threads or None,
+            events=work.project.folder / "logs" / "tensorboard" / recipe,
+        ),
     )
     gguf = _write_gguf(work, base, out, settings)
     weights = models.describe_trained(out)
