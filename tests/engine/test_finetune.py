@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from engine import learner, packing
+from engine import events, learner, packing
 from engine.distill import student_examples
 from engine.finetune import schedule, train
 from engine.project import PathChoice, Precision, TrainSettings
@@ -392,6 +392,34 @@ def test_bfloat16_learns_as_float32_does_and_goes_on_bit_for_bit(tmp_path: Path)
     written = weights(tmp_path / "rounded" / "out")
     assert are_identical(written, weights(tmp_path / "stopped" / "out"))
     assert {value.dtype for value in written.values()} == {torch.float32}
+
+
+def test_metrics_are_written_as_event_files_too(tmp_path: Path) -> None:
+    reading = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    heard = Listener(stop_at=4)
+    with pytest.raises(Stopped), events.written(tmp_path / "events", heard) as watcher:
+        trained(tmp_path, progress=watcher)
+    with events.written(tmp_path / "events", Listener()) as watcher:
+        trained(tmp_path, progress=watcher)
+    found = reading.EventAccumulator(str(tmp_path / "events"))
+    found.Reload()
+    assert [one.step for one in found.Scalars("loss")] == list(range(1, 11))
+    assert [one.step for one in found.Scalars("val_loss")] == list(range(11))
+    for one in found.Scalars("loss")[:4]:
+        assert one.value == pytest.approx(heard.measured[one.step]["loss"])
+
+
+def test_event_files_without_their_package_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with (
+        pytest.raises(BadInput, match=r"pip install 'lmsi-tui\[tensorboard\]'"),
+        events.written(tmp_path, Listener()),
+    ):
+        pass
+    with events.written(None, quiet := Listener()) as watcher:
+        assert watcher is quiet
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
