@@ -13,6 +13,7 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ from engine.project import Precision, TrainSettings
 from store.records import PromptFormat
 from tests.engine.tiny import tiny_model
 
-SHAPE = {
+SHAPE: dict[str, Any] = {
     "width": 576,
     "heads": 9,
     "key_heads": 3,

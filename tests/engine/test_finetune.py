@@ -127,7 +127,7 @@ def weights(out: Path) -> dict[str, torch.Tensor]:
     return load_file(file)
 
 
-def are_identical(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+def are_identical(first: Mapping[str, torch.Tensor], second: Mapping[str, torch.Tensor]) -> bool:
     return first.keys() == second.keys() and all(
         torch.equal(value, second[name]) for name, value in first.items()
     )
