@@ -184,9 +184,8 @@ def measure(folder: Path, name: str, part: Part, tokens: int, *, quick: bool) ->
             told = workers[arm].draw(Order(asked, paths, number, lengths))
             told["full"] = len(asked) * paths
             drawn[arm].append(told)
-            say(
-                f"{name}: round {number + 1}, {arm}: {told['tokens'] / told['seconds']:,.0f} tokens/s"
-            )
+            speed = told["tokens"] / told["seconds"]
+            say(f"{name}: round {number + 1}, {arm}: {speed:,.0f} tokens/s")
     for worker in workers.values():
         worker.close()
     return {
