@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from engine import guard
 from engine.evaluation import Comparison, comparisons
 from store import evaluations, examples, jobs, models, paths, questions, votes
 from store.records import Decision, Evaluation, JobKind, JobState, Model, Split
@@ -29,6 +30,7 @@ class Report:
     temperatures: Mapping[int, float]
     """By evaluation id: at which its paths were sampled; 0 is greedy."""
     status: Json
+    rounds: Sequence[guard.Decided] = ()
 
 
 def build(conn: sqlite3.Connection) -> Report:
@@ -48,6 +50,7 @@ def build(conn: sqlite3.Connection) -> Report:
         ended=ended,
         temperatures=temperatures,
         status=status(conn),
+        rounds=guard.decided(conn),
     )
 
 
@@ -113,13 +116,13 @@ def as_event(conn: sqlite3.Connection, seed: int) -> Json:
     """The report as the one JSON line that ends `demo --headless --json`."""
     built = build(conn)
     names = {model.id: model for model in built.models}
-    rounds = [
+    whole = [
         job.result
         for job in jobs.all_of(conn)
         if job.kind is JobKind.ROUND and job.state is JobState.DONE
     ]
     # The longest, because a round that is asked for again finds everything done.
-    spent = max(rounds, key=lambda result: float(str(result["seconds"])), default={})
+    spent = max(whole, key=lambda result: float(str(result["seconds"])), default={})
     return {
         "event": "report",
         "seed": seed,
@@ -141,6 +144,7 @@ def as_event(conn: sqlite3.Connection, seed: int) -> Json:
                 _comparison(one) for one in built.comparisons if one.split is Split.OOD
             ],
         },
+        "rounds": [guard.as_json(one) for one in built.rounds],
         "status": built.status,
     }
 

@@ -10,7 +10,8 @@ from engine import models, sampling
 from engine.presets import Exemplar, exemplars_of, load_exemplars, preset
 from engine.project import Project
 from engine.prompts import Prompt, prompt_hash, render
-from store import paths, questions
+from store import models as model_rows
+from store import paths, questions, rounds
 from store.connection import transaction
 from store.records import EarlyStop, Model, PromptFormat, Question, Run, Split, content_hash
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from engine.backends.protocol import Backend
     from engine.progress import Work
-    from engine.project import ModelSettings, Project, SampleSettings
+    from engine.project import ModelSettings, Project, SampleSettings, Settings
 
 
 def exemplars_for(project: Project, settings: SampleSettings, task: str) -> Sequence[Exemplar]:
@@ -117,6 +118,19 @@ def newest_over_pool(conn: sqlite3.Connection, model: Model) -> Run | None:
     return found[-1] if found else None
 
 
+def model_in_use(conn: sqlite3.Connection, teacher: Model) -> Model:
+    """The model that was trained in the last accepted round, or the teacher itself."""
+    accepted = rounds.accepted(conn, teacher.id)
+    return teacher if accepted is None else model_rows.by_id(conn, accepted)
+
+
+def sampling_model(conn: sqlite3.Connection, teacher: Model) -> Model:
+    """The model whose votes the stages go on with: of the last accepted round once a later round
+    has begun to sample with it, else the teacher itself."""
+    model = model_in_use(conn, teacher)
+    return model if newest_over_pool(conn, model) is not None else teacher
+
+
 def pool_run(work: Work, teacher: Model, settings: SampleSettings) -> Run:
     """The teacher's run over the pool."""
     tasks = [question.task for question in questions.by_split(work.conn, Split.POOL)]
@@ -133,6 +147,11 @@ def stored_pool_run(conn: sqlite3.Connection, project: Project, teacher: Model) 
         project, project.settings.model, teacher, Split.POOL, sample, sample.format, tasks
     )
     return paths.run_by_key(conn, planned.key)
+
+
+def evaluation_questions(conn: sqlite3.Connection, settings: Settings) -> list[Question]:
+    """The evaluation questions that are measured at these settings."""
+    return questions.by_split(conn, Split.EVAL, limit=settings.evaluate.limit or None)
 
 
 def draw(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from engine.project import Project
-    from store.records import Run, Vote
+    from store.records import Review, Run, Vote
 
 WIDTH = 100
 """Characters of a text that are shown."""
@@ -95,11 +95,18 @@ def _example_lines(origin: lineage.Origin) -> list[str]:
     if origin.vote:
         lines.append(f"vote         {_vote(origin.vote)}")
     lines += [
-        f"review       {one.queue}: {one.verdict} {one.answer or ''} (review {one.id})".rstrip()
+        f"review       {one.queue}: {' '.join(_said(one))} (review {one.id})"
         for one in origin.reviews
     ] or ["review       none: the vote alone"]
     lines += _run_lines(origin.run, origin.sampler)
     return [*lines, *_falls(origin.falls)]
+
+
+def _said(review: Review) -> list[str]:
+    words = [str(review.verdict), *([snippet(review.answer, 20)] if review.answer else [])]
+    if review.winner is not None:
+        words.append(f"when {snippet(review.winner, 20)} led")
+    return words
 
 
 def _vote(vote: Vote) -> str:
