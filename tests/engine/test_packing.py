@@ -17,6 +17,7 @@ from store.records import Example, PromptFormat, PromptStyle
 from tests.engine.tiny import tiny_model, tiny_tokenizer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from engine.packing import Row
@@ -207,14 +208,19 @@ def with_attention(learner: Any, kind: str) -> Any:
 
 
 def assert_trees_are_rows_alone(learner: Any, some: list[Encoded], tolerance: float) -> None:
-    """Loss and every gradient, each relative to its size."""
+    """Loss and every gradient, each relative to its size.
+
+    A gradient far smaller than the others may be zero but for rounding (queries of a token that
+    sees one other): it is held to a thousandth of their size.
+    """
     assert learner.shares
     alone_loss, alone = gradients(dataclasses.replace(learner, shares=False), some)
     loss, shared = gradients(learner, some)
     assert loss == pytest.approx(alone_loss, rel=tolerance)
+    whole = max(float(gradient.norm()) for gradient in alone.values())
     for name, gradient in alone.items():
-        difference = (shared[name] - gradient).norm() / gradient.norm().clamp(min=1e-30)
-        assert float(difference) <= tolerance, name
+        size = max(float(gradient.norm()), 1e-3 * whole)
+        assert float((shared[name] - gradient).norm()) <= tolerance * size, name
 
 
 @pytest.mark.parametrize("shape", FAMILIES)
@@ -248,10 +254,11 @@ def test_in_float64_trees_are_rows_alone_to_nine_digits(
 
 
 @pytest.fixture(scope="module")
-def double_learner(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def double_learner(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Any]:
+    """A function, since hypothesis writes its arguments down, and a model is long."""
     learner = loaded(tiny_model(tmp_path_factory.mktemp("tree") / "model"))
     learner.model.double()
-    return learner
+    return lambda: learner
 
 
 few_tokens = st.integers(5, 8)
@@ -273,7 +280,7 @@ asked = st.tuples(
     row=st.sampled_from([40, 4096]),
 )
 def test_any_tree_has_the_loss_and_the_gradients_of_its_rows(
-    double_learner: Any,
+    double_learner: Callable[[], Any],
     prefix: list[int],
     questions: list[tuple[list[int], list[tuple[list[int], float]]]],
     block: int,
@@ -292,7 +299,7 @@ def test_any_tree_has_the_loss_and_the_gradients_of_its_rows(
         patch.setattr(torch, "float32", torch.float64)
         patch.setattr("engine.tree_attention.BLOCK", block)
         patch.setattr(packing, "ROW_TOKENS", row)
-        assert_trees_are_rows_alone(double_learner, some, 1e-9)
+        assert_trees_are_rows_alone(double_learner(), some, 1e-9)
 
 
 @settings(deadline=None)
