@@ -13,6 +13,9 @@ import numpy as np
 import torch
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
 REST_AT_LEAST = -1e4
@@ -45,6 +48,36 @@ def likely(logits: torch.Tensor, k: int) -> Likely:
         ids.to(torch.int64).cpu().numpy().astype(np.uint32),
         kept.cpu().numpy().astype(np.float16),
     )
+
+
+def write_likely(path: Path, likely: Mapping[int, Likely]) -> None:
+    """Write what a teacher thought likely, by path id; the file has its name when it is whole."""
+    known = list(likely.values())
+    temporary = path.with_suffix(".new")
+    with temporary.open("wb") as file:
+        np.savez(
+            file,
+            path_ids=np.array(list(likely), np.int64),
+            lengths=np.array([len(one.token_ids) for one in known], np.int64),
+            token_ids=np.concatenate([one.token_ids for one in known] or [np.empty((0, 1))]),
+            logprobs=np.concatenate([one.logprobs for one in known] or [np.empty((0, 2))]),
+        )
+    temporary.replace(path)
+
+
+def read_likely(path: Path) -> dict[int, Likely]:
+    """The inverse of `write_likely`."""
+    with np.load(path) as found:
+        ends = found["lengths"].cumsum()[:-1]
+        return {
+            int(path_id): Likely(*one)
+            for path_id, *one in zip(
+                found["path_ids"],
+                np.split(found["token_ids"], ends),
+                np.split(found["logprobs"], ends),
+                strict=False,  # nothing, split, is one empty part
+            )
+        }
 
 
 def divergence(

@@ -222,7 +222,7 @@ def _likely(learner: Learner, row: Row, k: int) -> Likely:
     (batch,) = packing.batches([row], learner.cost)
     batch = batch.to(learner.device)
     vocabulary = len(learner.tokenizer)
-    half = learner.device.type == "cuda"
+    half = learner.half
     with torch.no_grad(), torch.autocast(learner.device.type, torch.bfloat16, enabled=half):
         found = _hidden(learner, batch, torch.bfloat16 if half else torch.float32)
         head = learner.causal.get_output_embeddings() if learner.shares else torch.nn.Identity()
