@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from engine import unpacking
 from engine.project import Engine
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def of_training(
         settings: of the training.
         tokens: of the rows that are computed at once, about.
     """
-    folder = project.inside(model.location)
+    folder = unpacking.folder_of(project, model)
     parameters = model.parameters or _weights(folder) // 2
     shape = shape_of(folder)
     if not parameters:

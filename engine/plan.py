@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, get_type_hints
 
-from engine import evaluation, memory, runs
+from engine import evaluation, memory, runs, unpacking
 from engine import models as model_files
 from engine.meanings import meanings
 from engine.project import METHODS
@@ -400,13 +400,18 @@ def _training(asked: _Asked, bases: Sequence[Model], settings: TrainSettings, st
 
 
 def _check_trainable(asked: _Asked, base: Model) -> None:
-    if not asked.project.inside(base.location).is_dir():
-        what = "is a GGUF file" if base.location.endswith(".gguf") else "is no Hugging Face folder"
-        what = "is on a server" if model_files.is_server(base.location) else what
-        raise _Missing(
-            f"{base.name} {what}: it can be sampled but not trained; "
-            "give the model's Hugging Face folder to `lmsi-tui init`."
-        )
+    location = asked.project.inside(base.location)
+    if location.is_dir():
+        return
+    if location.suffix == ".gguf" and location.exists():
+        if (reason := unpacking.why_not(location)) is not None:
+            raise _Missing(reason)
+        return
+    what = "is on a server" if model_files.is_server(base.location) else "is no model of weights"
+    raise _Missing(
+        f"{base.name} {what}: it can be sampled but not trained; "
+        "give the model's Hugging Face folder to `lmsi-tui init`."
+    )
 
 
 def _evaluate(asked: _Asked, chosen: Sequence[str]) -> Plan:

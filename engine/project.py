@@ -182,12 +182,14 @@ class TrainSettings:
         return {
             name: value
             for name, value in dataclasses.asdict(self).items()
-            if name not in _WITHOUT_EFFECT and value != _BEFORE.get(name, _NOTHING)
+            if name not in _WITHOUT_EFFECT
+            and value != _BEFORE.get(name, _NOTHING)
+            and (name != "mix" or self.top_k_logits)
         }
 
 
 _WITHOUT_EFFECT = ("processes", "machines", "tensorboard")
-_BEFORE: dict[str, object] = {"patience": 0, "precision": Precision.AUTO}
+_BEFORE: dict[str, object] = {"patience": 0, "precision": Precision.AUTO, "top_k_logits": 0}
 _NOTHING = object()
 
 

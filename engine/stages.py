@@ -22,6 +22,7 @@ from engine import (
     runs,
     sampling,
     training_set,
+    unpacking,
 )
 from engine.progress import MEASURING, SAMPLING
 from store import examples as example_rows
@@ -257,12 +258,6 @@ def train_on(
 
     if models.is_server(base.location):
         raise BadInput(server_is_not_trained(base))
-    location = work.project.inside(base.location)
-    if not location.is_dir():
-        raise BadInput(
-            f"{base.name} is a GGUF file, which can be sampled but not trained: "
-            "give the model's Hugging Face folder to `lmsi-tui init`."
-        )
     recipe = models.recipe(base, frozen.key, stage, settings)
     adapters = work.project.folder / "adapters"
     out = adapters / recipe
@@ -270,6 +265,10 @@ def train_on(
     for model in known:
         if work.project.stored(out) in (model.adapter, model.location):
             return {"model": model.name, "trained_before": True}
+    location = unpacking.folder_of(work.project, base)
+    if not location.is_dir():
+        work.progress.begin(f"unpacking {base.location}", 0)
+        unpacking.unpack(work.project.inside(base.location), location)
     chosen = student_examples(
         example_rows.examples(work.conn, frozen.key), frozen, base.tokenizer_sha256, settings
     )
@@ -336,8 +335,12 @@ def _write_gguf(work: Work, base: Model, out: Path, settings: TrainSettings) -> 
     if settings.adapts:
         target = out / "adapter.gguf"
         if not target.exists():
-            location = work.project.inside(base.location)
-            convert_adapter(out, location, target, gguf=work.project.inside(base.gguf))
+            location = unpacking.folder_of(work.project, base)
+            # One that was unpacked has agreed with its file before; what a quantised file rounds
+            # would hide an error of the adapter, so that one is checked on whole floats.
+            whole = location == work.project.inside(base.location)
+            gguf = work.project.inside(base.gguf) if whole else None
+            convert_adapter(out, location, target, gguf=gguf)
     else:
         target = out / "model.gguf"
         if not target.exists():

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine import models, runs
+from engine import models, runs, unpacking
 from engine.project import Engine, TrainSettings
 from store import models as model_rows
 from store import paths, questions, teacher_top
@@ -198,7 +198,10 @@ def _loaded(work: Work, teacher: Model) -> Learner:
 
         torch.set_num_threads(threads)
     # Full, because an adapter that is trained from here would stand between.
-    model = learner.load(work.project.inside(teacher.location), TrainSettings(method="full"))
+    location = unpacking.folder_of(work.project, teacher)
+    if not location.is_dir():
+        unpacking.unpack(work.project.inside(teacher.location), location)
+    model = learner.load(location, TrainSettings(method="full"))
     if teacher.adapter is not None:
         from peft import PeftModel
 
