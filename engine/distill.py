@@ -12,7 +12,8 @@ from collections import defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from engine.project import PathChoice
+from engine.models import is_server
+from engine.project import Engine, PathChoice
 from store.records import Weighting
 
 if TYPE_CHECKING:
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 
     from engine.divergence import Likely
     from engine.packing import Encoded
-    from engine.project import TrainSettings
-    from store.records import Example, TrainingSet
+    from engine.project import Settings, TrainSettings
+    from store.records import Example, Model, TrainingSet
 
 
 def student_examples(
@@ -100,3 +101,31 @@ def with_teacher(
         else one
         for one, example in zip(encoded, examples, strict=True)
     ]
+
+
+def why_not_taught(
+    student: Model, teacher: Model, frozen: TrainingSet, settings: Settings, *, has_tokens: bool
+) -> str | None:
+    """Why a student cannot learn from the teacher's probabilities; None when it can.
+
+    Args:
+        student: to be trained.
+        teacher: that the set's paths were sampled from.
+        frozen: the set.
+        settings: of the project.
+        has_tokens: whether any path of the set has its token ids.
+    """
+    off = "set distill.top_k_logits to 0, and it learns from the paths alone."
+    if student.tokenizer_sha256 != frozen.tokenizer_sha256:
+        return (
+            f"{student.name} has another tokenizer than its teacher {teacher.name}, so the "
+            f"teacher's probabilities of tokens mean nothing to it: {off}"
+        )
+    if is_server(teacher.location) or settings.model.engine is Engine.SCRIPTED:
+        return (
+            f"The probabilities of {teacher.name} cannot be read, since its weights are not "
+            f"here: {off}"
+        )
+    if not has_tokens:
+        return f"The paths of this training set were imported without token ids: {off}"
+    return None

@@ -20,6 +20,7 @@ import torch
 
 from engine import checkpoints, distill, learner, packing
 from engine.progress import TRAINING, PauseWished
+from engine.project import TooLong
 from engine.ranks import ALONE, Ranks
 from store.errors import BadInput, WorkFailed
 
@@ -147,6 +148,17 @@ def train(  # noqa: PLR0912, PLR0915 - one training, to be read from top to bott
     ]
     learnt = [one for one, is_held in pairs if not is_held]
     held = [one for one, is_held in pairs if is_held]
+    long = [
+        row.position
+        for one, row in zip(encoded, examples, strict=True)
+        if one.weight > 0 and len(one.tokens) > longest
+    ]
+    if long and settings.too_long is TooLong.REFUSE:
+        raise BadInput(
+            f"{len(long):,} of {len(examples):,} examples are longer than the {longest:,} tokens "
+            f"of {base.name}, the first at place {long[0]} of the set: set too_long to leave-out "
+            "to train without them, or take a model with a longer context."
+        )
     if not learnt:
         raise BadInput(
             f"Nothing is left to train {base.name} on: of {len(examples)} examples, "

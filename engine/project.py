@@ -60,6 +60,13 @@ class PathChoice(StrEnum):
     SHORTEST = "shortest"
 
 
+class TooLong(StrEnum):
+    """What becomes of examples that do not fit into the model's context; none is ever cut."""
+
+    LEAVE_OUT = "leave-out"
+    REFUSE = "refuse"
+
+
 @dataclass(frozen=True, slots=True)
 class ModelSettings:
     """`[model]`: what is sampled and trained."""
@@ -167,6 +174,9 @@ class TrainSettings:
     tokenizers must be the same; 0 is off (`distill` only)."""
     mix: float = 0.5
     """Share of the loss that these tokens have, in [0, 1]; the path itself has the rest."""
+    too_long: TooLong = TooLong.LEAVE_OUT
+    """Examples that do not fit into the model's context: `leave-out` trains without them and counts
+    them, `refuse` starts no training; none is ever cut. `--plan` lists them."""
 
     @property
     def adapts(self) -> bool:
@@ -188,7 +198,7 @@ class TrainSettings:
         }
 
 
-_WITHOUT_EFFECT = ("processes", "machines", "tensorboard")
+_WITHOUT_EFFECT = ("processes", "machines", "tensorboard", "too_long")
 _BEFORE: dict[str, object] = {"patience": 0, "precision": Precision.AUTO, "top_k_logits": 0}
 _NOTHING = object()
 

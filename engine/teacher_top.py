@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine import models, runs, unpacking
-from engine.project import Engine, TrainSettings
+from engine import runs, unpacking
+from engine.distill import why_not_taught
+from engine.project import TrainSettings
 from store import models as model_rows
 from store import paths, questions, teacher_top
 from store.connection import transaction
@@ -31,39 +32,10 @@ if TYPE_CHECKING:
     from engine.learner import Learner
     from engine.packing import Batch, Encoded, Row
     from engine.progress import Work
-    from engine.project import Settings
     from store.records import Example, Model, Run, TrainingSet
 
 CHUNK = 64
 """Paths that are scored between two looks at what the person wants; they are stored together."""
-
-
-def why_not(
-    student: Model, teacher: Model, frozen: TrainingSet, settings: Settings, *, has_tokens: bool
-) -> str | None:
-    """Why a student cannot learn from the teacher's probabilities; None when it can.
-
-    Args:
-        student: to be trained.
-        teacher: that the set's paths were sampled from.
-        frozen: the set.
-        settings: of the project.
-        has_tokens: whether any path of the set has its token ids.
-    """
-    off = "set distill.top_k_logits to 0, and it learns from the paths alone."
-    if student.tokenizer_sha256 != frozen.tokenizer_sha256:
-        return (
-            f"{student.name} has another tokenizer than its teacher {teacher.name}, so the "
-            f"teacher's probabilities of tokens mean nothing to it: {off}"
-        )
-    if models.is_server(teacher.location) or settings.model.engine is Engine.SCRIPTED:
-        return (
-            f"The probabilities of {teacher.name} cannot be read, since its weights are not "
-            f"here: {off}"
-        )
-    if not has_tokens:
-        return f"The paths of this training set were imported without token ids: {off}"
-    return None
 
 
 def scored(
@@ -94,7 +66,7 @@ def scored(
         if one.path_id is not None and one.token_ids and not one.validation and one.weight > 0
     }
     has_tokens = bool(wanted) or any(one.path_id and one.token_ids for one in examples)
-    reason = why_not(student, teacher, frozen, work.settings, has_tokens=has_tokens)
+    reason = why_not_taught(student, teacher, frozen, work.settings, has_tokens=has_tokens)
     if reason is not None:
         raise BadInput(reason)
     there = teacher_top.stored(work.conn, wanted, k)

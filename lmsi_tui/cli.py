@@ -203,6 +203,12 @@ def _stages(commands: Commands) -> None:
             _replay(stage)
         if kind is JobKind.ROUND:
             _guard(stage)
+        if kind in (JobKind.FINETUNE, JobKind.DISTILL):
+            stage.add_argument(
+                "--plan",
+                action="store_true",
+                help="show examples as tokens, what does not fit, time and memory; do nothing",
+            )
         _settings(stage)
         stage.add_argument("--detach", action="store_true", help="do not wait for the job")
         _json(stage)
