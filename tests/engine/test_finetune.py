@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from engine import events, learner, packing
 from engine.distill import student_examples
 from engine.finetune import schedule, train
-from engine.project import PathChoice, Precision, TrainSettings
+from engine.project import PathChoice, Precision, TooLong, TrainSettings
 from store.errors import BadInput, WorkFailed
 from store.records import Example, PromptFormat, PromptStyle, TrainingSet, Weighting
 from tests.engine.tiny import tiny_model, tiny_tokenizer
@@ -520,6 +520,8 @@ def test_rows_longer_than_the_model_are_left_out_and_counted(
     found = trained(tmp_path)
     assert found.left_out > 0
     assert "left out" in caplog.text
+    with pytest.raises(BadInput, match="examples are longer than the 40 tokens of base"):
+        trained(tmp_path, replace(SETTINGS, too_long=TooLong.REFUSE), out=tmp_path / "other")
     tiny_model(tmp_path / "short" / "base", context=4)
     with pytest.raises(BadInput, match="longer than its 4 tokens"):
         trained(tmp_path / "short")
