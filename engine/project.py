@@ -57,8 +57,9 @@ class ModelSettings:
     students: tuple[str, ...] = ()
     """Names of smaller models that learn from the teacher's kept paths."""
     engine: Engine = Engine.AUTO
-    """`auto` takes transformers for a Hugging Face folder, llama.cpp for a GGUF alone, and a server
-    for an address. `server` sends the teacher and its adapters, which lie here, to `servers`."""
+    """`auto` takes transformers for a Hugging Face folder, llama.cpp for a GGUF alone, the faster
+    of the two where both are there (measured once on a machine), and a server for an address.
+    `server` sends the teacher and its adapters, which lie here, to `servers`."""
     servers: tuple[str, ...] = ()
     """Base URLs that serve the teacher, such as `http://node1:8000/v1`, each with the model's name
     behind `#` where a server has several; empty takes the address that `init` was given."""

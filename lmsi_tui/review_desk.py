@@ -182,6 +182,7 @@ class Desk:
                     undoes=None,
                     seconds=max(0.0, now - self._since),
                     created_at=now,
+                    winner=opened.winner,
                 ),
             )
         self._written = review.id

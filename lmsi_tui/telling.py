@@ -50,9 +50,18 @@ def sentence(kind: JobKind, result: dict[str, Any]) -> str:  # noqa: PLR0911 - o
             return f"{len(result['evaluations'])} measurements of {models}."
         case JobKind.ROUND:
             done = [one for one in _ROUND if one in result]
-            return " ".join(sentence(one, result[one]) for one in done)
+            told = [sentence(one, result[one]) for one in done]
+            # Rounds that were made before the guard have none.
+            if result.get("rounds"):
+                told.append(_round(result["rounds"][-1]))
+            return " ".join(told)
         case _:
             return ", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in result.items())
+
+
+def _round(one: dict[str, Any]) -> str:
+    alarms = f" Alarms: {' '.join(one['alarms'])}" if one["alarms"] else ""
+    return f"Round {one['round']}: {one['verdict']}. {one['reason']}{alarms}"
 
 
 def _trained(result: dict[str, Any]) -> str:

@@ -280,7 +280,7 @@ def pool_run_of(project: Project, conn: sqlite3.Connection) -> Run:
     Raises:
         BadInput: nothing was sampled yet.
     """
-    run = runs.newest_over_pool(conn, teacher_of(project, conn))
+    run = runs.newest_over_pool(conn, runs.sampling_model(conn, teacher_of(project, conn)))
     if run is None:
         raise BadInput("Nothing was sampled yet: `lmsi-tui sample` draws paths and votes on them.")
     return run

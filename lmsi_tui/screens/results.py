@@ -20,8 +20,8 @@ from lmsi_tui.widgets import standing_text
 from lmsi_tui.widgets.curve import curves as drawn_curves
 from lmsi_tui.widgets.curve import sign
 from lmsi_tui.widgets.line_list import LineList
-from store import evaluations, examples, models, reviews
-from store.records import Method
+from store import evaluations, examples, models, reviews, rounds
+from store.records import Method, Outcome, RoundDecision
 
 if TYPE_CHECKING:
     import sqlite3
@@ -75,6 +75,14 @@ class ResultsScreen(LmsiScreen):
             "curves",
             "curves",
             "Agreement against accuracy and maj@k, or back to the models.",
+        ),
+        Command(
+            "results.accept",
+            "a",
+            "accept",
+            "accept round",
+            "Use the model of the last undecided round, by your own decision.",
+            False,
         ),
         Command(
             "results.trust",
@@ -175,6 +183,7 @@ class ResultsScreen(LmsiScreen):
             evaluations.newest_at(self.conn),
             len(models.all_of(self.conn)),
             len(examples.sets(self.conn)),
+            rounds.newest(self.conn),
         )
         if seen != self._seen:
             self._seen = seen
@@ -358,6 +367,28 @@ class ResultsScreen(LmsiScreen):
         elif self.curves:
             self._at = (self._at + 1) % len(self.curves)
             self._draw_curves()
+
+    def action_accept(self) -> None:
+        """Accept the last round that the guard left open, after asking once."""
+        found = self.standing.rounds if self.standing else ()
+        left = [one for one in found if one.verdict is Outcome.UNDECIDED]
+        if not left:
+            self.notify("No round is undecided.", markup=False)
+            return
+        number, name = left[-1].number, left[-1].trained
+        from lmsi_tui.screens.confirm import ConfirmScreen
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                decision = RoundDecision(0, number, Outcome.ACCEPT, self.lmsi.now())
+                rounds.decide(self.conn, decision)
+                self.reload()
+
+        question = (
+            f"Accept round {number}, though no gain was shown? {snippet(name, 40)} is then what "
+            "the next round samples with and what is exported."
+        )
+        self.app.push_screen(ConfirmScreen(question, "Accept it", "Leave it open"), answered)
 
     def action_report(self, way: str) -> None:
         """Write the report, then copy or open it."""
