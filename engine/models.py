@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import struct
@@ -143,7 +142,7 @@ def base_model(project: Project, name: str, location: Path, gguf: Path | None = 
 
 def recipe(base: Model, set_key: str, stage: Stage, settings: TrainSettings) -> str:
     """The name of a training: a hash of everything that decides what it makes."""
-    return content_hash([base.sha256, set_key, stage, dataclasses.asdict(settings)])[:16]
+    return content_hash([base.sha256, set_key, stage, settings.deciding()])[:16]
 
 
 def is_server(location: str) -> bool:

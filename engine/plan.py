@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 from engine import evaluation, memory, runs
 from engine import models as model_files
 from engine.meanings import meanings
+from engine.project import METHODS
 from engine.voting import fewest_paths
 from engine.yields import kept_at
 from store import examples, jobs, models, paths, questions, rounds, votes
@@ -35,7 +36,10 @@ LATEST = 50
 """Jobs that are looked through for a rate that was measured."""
 
 _SAMPLE = ("m", "threshold", "early_stop", "cap", "temperature", "max_tokens", "format", "seed")
-_TRAIN = ("method", "learning_rate", "epochs", "examples_per_step", "rank", "alpha", "seed")
+_TRAIN = (
+    *("method", "learning_rate", "epochs", "examples_per_step", "rank", "alpha", "seed"),
+    *("patience", "precision", "processes"),
+)
 MATTER: dict[JobKind, tuple[str, ...]] = {
     JobKind.SAMPLE: (
         *(f"sample.{name}" for name in (*_SAMPLE, "epsilon", "style", "top_p", "top_k", "min_p")),
@@ -191,7 +195,7 @@ def settings_of(settings: Settings, kind: JobKind) -> tuple[Setting, ...]:
 
 def _choices(path: str, hint: Any) -> tuple[str, ...]:
     if path in ("finetune.method", "distill.method"):
-        return ("lora", "full")
+        return METHODS
     if hint is bool:
         return ("true", "false")
     return tuple(hint) if isinstance(hint, type) and issubclass(hint, StrEnum) else ()

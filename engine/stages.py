@@ -250,7 +250,7 @@ def train_on(
     checkpoint of the same training, and never with that of another.
     """
     from engine.distill import student_examples
-    from engine.finetune import train
+    from engine.together import Training, train
 
     if models.is_server(base.location):
         raise BadInput(server_is_not_trained(base))
@@ -271,18 +271,21 @@ def train_on(
         example_rows.examples(work.conn, frozen.key), frozen, base.tokenizer_sha256, settings
     )
     trained = train(
-        location,
-        chosen,
-        settings,
-        out=out,
-        work=adapters / f"{recipe}.unfinished",
-        style=paths.run_by_id(work.conn, frozen.run_id).prompt_style,
-        progress=work.progress,
-        threads=work.settings.model.threads or None,
+        work,
+        Training(
+            base=location,
+            examples=chosen,
+            settings=settings,
+            out=out,
+            work=adapters / f"{recipe}.unfinished",
+            style=paths.run_by_id(work.conn, frozen.run_id).prompt_style,
+            threads=work.settings.model.threads or None,
+            events=work.project.folder / "logs" / "tensorboard" / recipe,
+        ),
     )
     gguf = _write_gguf(work, base, out, settings)
     weights = models.describe_trained(out)
-    lora = settings.method == "lora"
+    lora = settings.adapts
     taken = {model.name for model in known}
     family = base.name.removesuffix("/base")
     names = (f"{family}/{stage}" + (f"-{n}" if n > 1 else "") for n in itertools.count(1))
@@ -321,7 +324,7 @@ def _write_gguf(work: Work, base: Model, out: Path, settings: TrainSettings) -> 
     from engine.gguf import convert_adapter, convert_base
 
     work.progress.begin("writing the GGUF and comparing it with what was trained", 0)
-    if settings.method == "lora":
+    if settings.adapts:
         target = out / "adapter.gguf"
         if not target.exists():
             location = work.project.inside(base.location)
