@@ -22,8 +22,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from benchmarks.peers import THREADS, Arm, Drawn, Order, bare, batched, completions, generate
 from benchmarks.shapes import load_of
 from engine import answers, voting
@@ -33,6 +31,7 @@ from store.records import AnswerType, Decision, EarlyStop
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from benchmarks.shapes import Load

@@ -11,6 +11,7 @@ import json
 import os
 import random
 from dataclasses import asdict, dataclass
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 VOCABULARY = 49_152
+END = "<|end|>"
 SHAPES = {  # hidden size, inner size, layers, heads, heads of keys and values
     "135m": (576, 1536, 30, 9, 3),
     "360m": (960, 2560, 32, 15, 5),
@@ -111,7 +113,8 @@ def embedded_load(name: str, count: int = 512) -> Load:
             question, PromptFormat.FEW_SHOT_COT, PromptStyle.BASE, exemplars_of(TASK)
         ).text
         prompts.append(tuple(tokenize(text)))
-    prefix = tuple(os.path.commonprefix(prompts))
+    same = takewhile(lambda ids: len(set(ids)) == 1, zip(*prompts, strict=False))
+    prefix = tuple(ids[0] for ids in same)
     return Load(
         str(folder),
         str(folder / f"{name}.gguf"),
@@ -130,7 +133,7 @@ def _write_model(
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=_tokenizer(), eos_token="<|end|>")
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=_tokenizer(), eos_token=END)
     config = LlamaConfig(
         vocab_size=VOCABULARY,
         hidden_size=hidden,
@@ -166,7 +169,7 @@ def _tokenizer() -> Any:
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens([AddedToken("<|end|>", special=True)])
+    tokenizer.add_special_tokens([AddedToken(END, special=True)])
     return tokenizer
 
 

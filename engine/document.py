@@ -17,7 +17,18 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
-from engine import audit, calibration, curation, evaluation, guard, leaks, plots, runs, statistics
+from engine import (
+    audit,
+    calibration,
+    curation,
+    evaluation,
+    guard,
+    leaks,
+    plots,
+    replay,
+    runs,
+    statistics,
+)
 from engine.answers import reader_name
 from store import (
     evaluations,
@@ -34,6 +45,7 @@ from store import (
 from store.connection import SCHEMA_VERSION
 from store.records import (
     AnswerType,
+    EarlyStop,
     JobKind,
     JobState,
     Method,
@@ -361,6 +373,7 @@ def _votes(conn: sqlite3.Connection, run: Run, counted: Sequence[Vote]) -> Secti
         f"{counts.paths - counts.ended:,} were cut and {counts.abstained:,} had no answer, those "
         f"included. At m = {run.m} and a threshold of {run.threshold} the vote keeps "
         f"{len(kept):,} questions; {ties:,} are ties.",
+        _early_stop(conn, run),
     ]
     if counted:
         tenths = Counter(math.ceil(10 * one.top / one.m) for one in counted)
@@ -379,6 +392,21 @@ def _votes(conn: sqlite3.Connection, run: Run, counted: Sequence[Vote]) -> Secti
             Table(("agreement up to", "questions"), tuple((a, f"{n:,}") for a, n in columns))
         )
     return Section("Votes", tuple(blocks))
+
+
+def _early_stop(conn: sqlite3.Connection, run: Run) -> str:
+    told = replay.early_stop(conn, run)
+    if run.early_stop is EarlyStop.OFF:
+        return "No vote was stopped early."
+    saved = told["saved_share"]
+    share = f"{saved:.0%}" if isinstance(saved, float) else "no"
+    words = f"Early stop `{run.early_stop}` did without {share} of the paths of full votes"
+    if run.early_stop is EarlyStop.EXACT:
+        return f"{words}, and changes no decision."
+    return (
+        f"{words} (ε {run.epsilon:g}); "
+        f"the share of decisions that it changed: {told['change_rate']}."
+    )
 
 
 def _audit(project: Project, conn: sqlite3.Connection, run: Run) -> Section:

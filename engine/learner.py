@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn import functional
-from torch.utils.checkpoint import checkpoint as recomputed
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-from engine import packing
+from engine import packing, tree_attention
 from engine.packing import Batch, Cost, Encoded, Row
 from engine.project import Precision
 from engine.ranks import ALONE, Ranks
@@ -33,12 +32,14 @@ RECOMPUTE_FROM = 100_000_000
 """Models with this many weights evaluate each layer again for the gradient, to save memory."""
 OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
 """What torch says on CUDA, on Linux and on other systems when memory runs out."""
-HEAD_NUMBERS = 2**26
-"""Logits held at once (256 MiB in float32); more are computed in parts, and again for gradients."""
+HEAD_NUMBERS = 2**24
+"""Logits held at once (64 MiB in float32); more are computed in parts."""
 CALL = {"cpu": 2e7, "cuda": 2e10}
 """Operations that could be done while the parts of one layer are started."""
 SHARES_TREES = ("llama", "mistral", "qwen2", "qwen3")
 """Model types whose layers take a mask and whose head is one matrix (tests hold for these)."""
+SKIPS_UNSEEN = (tree_attention.NAME, "flex_attention")
+"""Kinds of attention that do no work for a pair of tokens that do not see each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +124,8 @@ def load(base: Path, settings: TrainSettings, ranks: Ranks = ALONE) -> Learner:
     reason = why_alone(causal)
     if reason:
         _log.warning("Every row is trained alone, which is slower: %s.", reason)
+    elif causal.config._attn_implementation == "sdpa":
+        causal.set_attn_implementation(_attention(device))
     weights = {name: value for name, value in model.named_parameters() if value.requires_grad}
     return Learner(
         model,
@@ -187,15 +190,22 @@ def _with_lora(causal: Any, settings: TrainSettings, name: str) -> Any:
     return model
 
 
+def _attention(device: torch.device) -> str:
+    """The attention that is fastest for trees on a device."""
+    return "flex_attention" if device.type == "cuda" else tree_attention.NAME
+
+
 def _cost(causal: Any, device: torch.device) -> Cost:
+    """Operations of a forward pass; of attention only where a dense mask is evaluated."""
     config = causal.config
     heads = getattr(config, "num_attention_heads", 1)
     width = heads * (getattr(config, "head_dim", None) or config.hidden_size // heads)
     layers = getattr(config, "num_hidden_layers", 1)
+    skips = config._attn_implementation in SKIPS_UNSEEN
     body = [value for name, value in causal.named_parameters() if "embed" not in name]
     return Cost(
         token=2.0 * sum(value.numel() for value in body),
-        pair=4.0 * layers * width,
+        pair=0.0 if skips else 4.0 * layers * width,
         call=layers * CALL[device.type],
     )
 
@@ -209,7 +219,7 @@ def why_alone(causal: Any) -> str | None:
     config = causal.config
     if config.model_type not in SHARES_TREES:
         return f"models of type {config.model_type} are not known to take a tree's mask"
-    if config._attn_implementation not in ("sdpa", "eager"):
+    if config._attn_implementation not in ("sdpa", "eager", *SKIPS_UNSEEN):
         return f"its attention ({config._attn_implementation}) takes no mask"
     others = set(getattr(config, "layer_types", None) or ()) - {"full_attention"}
     if others:
@@ -225,21 +235,43 @@ def why_alone(causal: Any) -> str | None:
 def checked(learner: Learner, learnt: Sequence[Encoded]) -> Learner:
     """The learner, set to train rows alone when sharing does not give the loss of rows alone.
 
-    A few rows with common beginnings are enough: a mask that is not honoured shows.
+    A few rows with common beginnings are enough: a mask that is not honoured shows. An attention
+    that skips what is not seen and fails here gives way to a dense mask first.
     """
     if not learner.shares:
         return learner
-    alone = replace(learner, shares=False)
     some = sorted(learnt, key=lambda one: one.tokens)[:4]
-    shared, single = mean_loss(learner, rows(learner, some)), mean_loss(alone, rows(alone, some))
+    solo = replace(learner, ranks=ALONE)  # each process finds the same by itself
+    kind = learner.causal.config._attn_implementation
+    why = ""
+    try:
+        shared = gradients(solo, some)
+    except Stopped as stopped:
+        if stopped.reason is None or isinstance(stopped.reason, WorkFailed):
+            raise (stopped.reason or stopped) from None
+        if not isinstance(stopped.reason, Exception):
+            raise stopped.reason from None
+        said = str(stopped.reason).splitlines()
+        shared, why = math.nan, f": {said[0]}" if said else ""
+    for value in learner.weights.values():
+        value.grad = None
+    if kind in SKIPS_UNSEEN:
+        learner.causal.set_attn_implementation("sdpa")
+    alone = replace(learner, shares=False)
+    single = mean_loss(replace(solo, shares=False), rows(alone, some))
     tolerance = 2e-2 if learner.half else 1e-4
     if math.isclose(shared, single, rel_tol=tolerance):
+        learner.causal.set_attn_implementation(kind)
         return learner
+    if kind in SKIPS_UNSEEN:
+        _log.warning("Trees are trained with a dense mask: %s does not work here%s.", kind, why)
+        return checked(replace(learner, cost=_cost(learner.causal, learner.device)), learnt)
     _log.warning(
         "Every row is trained alone, which is slower: the model does not honour the mask of a "
-        "tree (loss %.6g, alone %.6g).",
+        "tree (loss %.6g, alone %.6g)%s.",
         shared,
         single,
+        why,
     )
     return alone
 
@@ -329,7 +361,7 @@ def gradients(
     loss = 0.0
     reason: BaseException | None = None
     try:
-        for batch in packing.batches(rows(learner, mine), learner.cost) if mine else ():
+        for batch in batches(learner, rows(learner, mine)) if mine else ():
             look()
             with _enough_memory(batch):
                 part = loss_sum(learner, batch) / total
@@ -365,7 +397,7 @@ def try_longest(learner: Learner, steps: Sequence[Sequence[Encoded]]) -> int:
         batch
         for number in sorted(looked_at)
         if (mine := learner.ranks.share(steps[number]))
-        for batch in packing.batches(rows(learner, mine), learner.cost)
+        for batch in batches(learner, rows(learner, mine))
     ]
     if not found:
         return 0
@@ -414,26 +446,91 @@ def loss_sum(learner: Learner, batch: Batch) -> torch.Tensor:
                 logits_to_keep=columns,
             ).logits
             losses = functional.cross_entropy(
-                logits[row, place].float(), batch.targets, reduction="none"
+                _at_least_single(logits[row, place]), batch.targets, reduction="none"
             )
-            return losses @ batch.weights
+            return losses @ batch.weights.to(losses.dtype)
         hidden = learner.causal.model(
             input_ids=batch.tokens,
-            attention_mask=batch.mask(torch.bfloat16 if half else torch.float32),
             position_ids=batch.positions,
             use_cache=False,
+            **_mask(learner.causal, batch, torch.bfloat16 if half else learner.causal.dtype),
         ).last_hidden_state.flatten(0, 1)[batch.scored]
-        head = learner.causal.lm_head
+        head = learner.causal.lm_head.weight
+        summed: torch.Tensor = _HeadLoss.apply(hidden, head, batch.targets, batch.weights)
+        return summed
 
-        def of(hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-            return functional.cross_entropy(head(hidden).float(), targets, reduction="none")
 
-        size = max(1, HEAD_NUMBERS // head.out_features)
-        if len(hidden) <= size:
-            return of(hidden, batch.targets) @ batch.weights
-        parts = zip(hidden.split(size), batch.targets.split(size), strict=True)
-        each = [recomputed(of, *part, use_reentrant=False) for part in parts]
-        return torch.cat(each) @ batch.weights
+def _mask(causal: Any, batch: Batch, dtype: torch.dtype) -> dict[str, Any]:
+    """What the model's attention wants to know about a batch of trees."""
+    match causal.config._attn_implementation:
+        case tree_attention.NAME:
+            # The model would make a dense mask if it were given none.
+            none = torch.zeros(1, 1, 1, 1, dtype=dtype, device=batch.tokens.device)
+            return {
+                "attention_mask": none,
+                "tree": tree_attention.blocks(batch.until[0], dtype),
+            }
+        case "flex_attention":
+            return {"attention_mask": tree_attention.flex_mask(batch.until)}
+        case _:
+            return {"attention_mask": batch.mask(dtype)}
+
+
+class _HeadLoss(torch.autograd.Function):
+    """Sum of weight x cross entropy of a head without bias.
+
+    Logits are many, so they are held for a part of the tokens at a time, and their gradient is
+    taken at once: neither are they kept, nor computed again for the backward pass.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: torch.Tensor,
+        head: torch.Tensor,
+        targets: torch.Tensor,
+        weights: torch.Tensor,
+    ) -> torch.Tensor:
+        size = max(1, HEAD_NUMBERS // len(head))
+        learns_below, learns_head = ctx.needs_input_grad[:2]
+        below, of_head = [], torch.zeros_like(head) if learns_head else None
+        losses = []
+        for part, target, weight in zip(
+            hidden.split(size), targets.split(size), weights.split(size), strict=True
+        ):
+            logits = _at_least_single(functional.linear(part, head))
+            weight = weight.to(logits.dtype)  # noqa: PLW2901
+            logs = logits.log_softmax(-1)
+            losses.append(-(logs.gather(1, target[:, None])[:, 0] @ weight))
+            if not learns_below and of_head is None:
+                continue
+            gradient = logs.exp_()
+            gradient[torch.arange(len(target), device=target.device), target] -= 1
+            gradient *= weight[:, None]
+            if learns_below:
+                below.append((gradient @ head.to(gradient.dtype)).to(hidden.dtype))
+            if of_head is not None:
+                of_head += (gradient.T @ part.to(gradient.dtype)).to(head.dtype)
+        ctx.save_for_backward(torch.cat(below) if learns_below else None, of_head)
+        return torch.stack(losses).sum()
+
+    @staticmethod
+    def backward(ctx: Any, *outer: Any) -> Any:
+        below, of_head = ctx.saved_tensors
+        scaled = [None if one is None else one * outer[0] for one in (below, of_head)]
+        return (*scaled, None, None)
+
+
+def _at_least_single(numbers: torch.Tensor) -> torch.Tensor:
+    return numbers.to(torch.promote_types(numbers.dtype, torch.float32))
+
+
+def batches(learner: Learner, some: Sequence[Row]) -> list[Batch]:
+    """Rows in batches: end to end where attention skips what is not seen, else padded."""
+    skips = learner.causal.config._attn_implementation in SKIPS_UNSEEN
+    if learner.shares and skips:
+        return packing.forests(some)
+    return packing.batches(some, learner.cost)
 
 
 @torch.no_grad()
@@ -449,7 +546,7 @@ def mean_loss(
     total = weight = 0.0
     reason: BaseException | None = None
     try:
-        for batch in packing.batches(mine, learner.cost) if mine else ():
+        for batch in batches(learner, mine) if mine else ():
             look()
             with _enough_memory(batch):
                 total += loss_sum(learner, batch).item()

@@ -9,7 +9,7 @@ the same for the turns of agents). Only tokens of completions are scored.
 
 A tree lies in its row in depth-first order. Then the descendants of a token are the tokens from
 itself up to an index `until`, and token i sees token j exactly when `j <= i < until[j]`: the mask
-of a whole batch is two comparisons.
+of a whole batch is two comparisons. Trees that share nothing may stand behind each other in a row.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 ROW_TOKENS = 4096
-"""Longest tree. A dense mask costs the square of it; trees part earlier where that is cheaper."""
+"""Longest row. A dense mask costs the square of it; trees part earlier where that is cheaper."""
 
 BATCH_TOKENS = 4096
 """Tokens evaluated at once, padding included: bounds the memory of activations."""
@@ -177,7 +177,8 @@ class Cost:
     token: float
     """Of a token, padding too: two for each weight that it meets."""
     pair: float
-    """Of a pair of tokens in one row, seen or not: four for each layer and dimension of heads."""
+    """Of a pair of tokens in one row, seen or not; 0 where attention skips what is not seen, since
+    a token sees as many others alone."""
     call: float
     """Of evaluating a batch at all, however small."""
 
@@ -331,24 +332,41 @@ def batches(rows: Sequence[Row], cost: Cost) -> list[Batch]:
         fits = (width * count <= BATCH_TOKENS) | (count == 1)
         return np.where(fits, count * cost.tree(width) + cost.call, np.inf)
 
-    return [_batch(ordered[first:end]) for first, end in _cheapest_cuts(len(ordered), up_to)]
+    cuts = _cheapest_cuts(len(ordered), up_to)
+    return [_batch([[row] for row in ordered[first:end]]) for first, end in cuts]
 
 
-def _batch(rows: Sequence[Row]) -> Batch:
-    width = len(rows[0])
-    shape = (len(rows), width)
+def forests(rows: Sequence[Row]) -> list[Batch]:
+    """Rows laid end to end in as few batches of one row as `BATCH_TOKENS` allows: no padding."""
+    sizes = np.array([len(row) for row in rows], np.float64)
+
+    def up_to(end: int) -> Floats:
+        size = sizes[:end][::-1].cumsum()[::-1]
+        fits = (size <= BATCH_TOKENS) | (np.arange(end) == end - 1)
+        return np.where(fits, 1.0, np.inf)
+
+    return [_batch([rows[first:end]]) for first, end in _cheapest_cuts(len(rows), up_to)]
+
+
+def _batch(lines: Sequence[Sequence[Row]]) -> Batch:
+    """Each line is laid end to end and padded to the longest."""
+    width = max(sum(map(len, line)) for line in lines)
+    shape = (len(lines), width)
     tokens, positions = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-    until = np.tile(np.arange(1, width + 1), (len(rows), 1))
+    until = np.tile(np.arange(1, width + 1), (len(lines), 1))
     real = np.zeros(shape, np.bool_)
     scored, targets, weights = [], [], []
-    for number, row in enumerate(rows):
-        size = len(row)
-        tokens[number, :size], positions[number, :size] = row.tokens, row.positions
-        until[number, :size], real[number, :size] = row.until, True
-        at = np.flatnonzero(row.weights)
-        scored.append(row.parents[at] + number * width)
-        targets.append(row.tokens[at])
-        weights.append(row.weights[at])
+    for number, line in enumerate(lines):
+        start = 0
+        for row in line:
+            here = (number, slice(start, start + len(row)))
+            tokens[here], positions[here] = row.tokens, row.positions
+            until[here], real[here] = row.until + start, True
+            at = np.flatnonzero(row.weights)
+            scored.append(row.parents[at] + number * width + start)
+            targets.append(row.tokens[at])
+            weights.append(row.weights[at])
+            start += len(row)
     return Batch(
         torch.from_numpy(tokens),
         torch.from_numpy(positions),

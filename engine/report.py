@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engine import guard
+from engine import guard, replay
 from engine.evaluation import Comparison, comparisons
 from store import evaluations, examples, jobs, models, paths, questions, sittings, votes
 from store.records import Decision, Evaluation, JobKind, JobState, Model, Split
@@ -72,7 +72,7 @@ def status(conn: sqlite3.Connection) -> Json:
                 "engine": _engine(conn, run),
                 "m": run.m,
                 "threshold": run.threshold,
-                "early_stop": run.early_stop,
+                **replay.early_stop(conn, run),
                 "paths": counts.paths,
                 "tokens": counts.tokens,
                 "ended_properly": counts.ended,

@@ -18,6 +18,7 @@ from engine import (
     evaluation,
     leaks,
     models,
+    replay,
     runs,
     sampling,
     training_set,
@@ -178,6 +179,7 @@ def _sampled(work: Work, run: Run) -> Json:
         "drawn_share": sum(one.drawn for one in counted) / max(1, run.m * len(counted)),
         "kept_questions": sum(one.decision is Decision.KEEP for one in counted),
         "threshold": run.threshold,
+        **replay.early_stop(work.conn, run),
     }
 
 
