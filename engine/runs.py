@@ -6,7 +6,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from engine import models, sampling
+from engine import models, rereading, sampling
 from engine.presets import Exemplar, exemplars_of, load_exemplars, preset
 from engine.project import Project
 from engine.prompts import Prompt, prompt_hash, render
@@ -158,6 +158,7 @@ def draw(
     work: Work, run: Run, load: Callable[[], Backend], asked: Sequence[Question], title: str
 ) -> None:
     """Draw what is missing of a run; the model is loaded only when something is."""
+    rereading.refresh(work, run, asked)
     missing = sampling.unsettled(work.conn, run, asked)
     work.progress.begin(title, len(asked), len(asked) - len(missing))
     if missing:
