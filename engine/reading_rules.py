@@ -8,6 +8,7 @@ person how to use them.
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from dataclasses import asdict, dataclass, replace
@@ -88,9 +89,37 @@ def _of_row(row: ReaderRules) -> Rules:
         patterns=tuple(told.get("patterns", ())),
         fallbacks=tuple(told.get("fallbacks", ())),
         units=tuple(told.get("units", ())),
-        same=tuple((str(stands), str(joins)) for stands, joins in told.get("same", ())),
+        same=tuple((stands, joins) for stands, joins in told.get("same", ())),
         id=row.id,
     )
+
+
+def from_json(answer_type: AnswerType, text: str) -> Rules:
+    """Rules as `as_json` gives them, written by a person or a program, and checked.
+
+    Raises:
+        BadInput: the text is no such object, or one of the rules cannot be used.
+    """
+    try:
+        told = json.loads(text)
+    except (ValueError, RecursionError):
+        told = None
+    names = ("patterns", "fallbacks", "units", "same")
+    if not (
+        isinstance(told, dict)
+        and told.keys() <= set(names)
+        and all(isinstance(told.get(name, []), list) for name in names)
+        and all(isinstance(one, str) for name in names[:3] for one in told.get(name, []))
+        and all(
+            isinstance(one, list) and len(one) == 2 and all(isinstance(x, str) for x in one)
+            for one in told.get("same", [])
+        )
+    ):
+        raise BadInput(
+            "The rules are not understood: write a JSON object with patterns, fallbacks and "
+            "units as lists of texts and same as a list of pairs, as `reader --json` shows them."
+        )
+    return checked(answer_type, **told)
 
 
 def put_in_force(conn: sqlite3.Connection, answer_type: AnswerType, rules: Rules) -> Rules:
@@ -292,7 +321,16 @@ def _listed(name: str, given: Iterable[str]) -> tuple[str, ...]:
     for one in found:
         if len(one) > LONGEST:
             raise BadInput(f"One of the {name} has {len(one)} characters: give at most {LONGEST}.")
+        _shown(one)
     return found
+
+
+def _shown(text: str) -> None:
+    """Refuse what would be invisible, or more than it seems, where a person reads the rules."""
+    if not text.isprintable():
+        raise BadInput(
+            f"{text!r} holds a character that cannot be shown: in a pattern, write it as \\xhh."
+        )
 
 
 def _pair(answer_type: AnswerType, a: str, b: str, rules: Rules) -> tuple[str, str] | None:
@@ -303,6 +341,7 @@ def _pair(answer_type: AnswerType, a: str, b: str, rules: Rules) -> tuple[str, s
         )
     forms = []
     for one in (a, b):
+        _shown(one)
         form = canonical(answer_type, one[:LONGEST], rules=replace(rules, same=()))
         if form is None:
             raise BadInput(f"{one} is no answer of the type {answer_type}: write two such answers.")

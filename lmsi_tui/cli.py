@@ -402,7 +402,11 @@ def _rules(reader: argparse.ArgumentParser) -> None:
     does.add_argument(
         "--accept", action="store_true", help="put the rules in force and count every vote again"
     )
+    reader.add_argument(
+        "--rules", metavar="JSON", help="in place of those in force, as --json shows them"
+    )
     reader.add_argument("--reset", action="store_true", help="bring the built-in reader back")
+    reader.add_argument("--detach", action="store_true", help="do not wait for the vote job")
 
 
 def _add(commands: Commands, name: str, command: str, title: str) -> argparse.ArgumentParser:

@@ -36,8 +36,11 @@ if TYPE_CHECKING:
 def reader(asked: argparse.Namespace) -> None:
     """Show the rules, try others, or put them in force."""
     adds = bool(asked.pattern or asked.fallback or asked.unit or asked.same)
-    if asked.reset and adds:
-        raise BadInput("--reset brings the built-in reader back: give no rules with it.")
+    if adds + asked.reset + (asked.rules is not None) > 1:
+        raise BadInput(
+            "--reset and --rules take the place of all rules: give no other ones with them."
+        )
+    adds = adds or asked.rules is not None
     with opened(asked) as (project, conn):
         if not (adds or asked.reset):
             if asked.accept or asked.try_rules:
@@ -47,12 +50,13 @@ def reader(asked: argparse.Namespace) -> None:
             show(asked, project, conn)
             return
         kind = type_of(conn, asked.type)
-        rules = BUILT_IN if asked.reset else added(conn, kind, asked)
+        rules = wanted(conn, kind, asked)
         if asked.try_rules or not (asked.accept or asked.reset):
             run = pool_run_of(project, conn)
             told = reader_trial.trial(conn, run, kind, rules)
             if asked.json:
-                emit({"event": "trial", **trial_json(told)})
+                pairs = [candidate_json(one) for one in reader_trial.candidates(conn, run)]
+                emit({"event": "trial", **trial_json(told), "candidates": pairs})
             for line in trial_lines(told):
                 say(asked, line)
             for one in told.changed[:SHOWN]:
@@ -111,8 +115,12 @@ def _kinds(conn: sqlite3.Connection) -> list[AnswerType]:
     return sorted({one.answer_type for one in questions.by_split(conn, Split.POOL)})
 
 
-def added(conn: sqlite3.Connection, kind: AnswerType, asked: argparse.Namespace) -> Rules:
-    """The rules in force and what was given."""
+def wanted(conn: sqlite3.Connection, kind: AnswerType, asked: argparse.Namespace) -> Rules:
+    """The rules in force and what was given, or what was given in their place."""
+    if asked.reset:
+        return BUILT_IN
+    if asked.rules is not None:
+        return reading_rules.from_json(kind, asked.rules)
     standing = reading_rules.in_force(conn).get(kind, BUILT_IN)
     rules = reading_rules.checked(
         kind,
@@ -131,10 +139,12 @@ def accept(asked: argparse.Namespace, project: Project, kind: AnswerType, rules:
         standing = reading_rules.put_in_force(conn, kind, rules)
     name = reading_rules.reader_name(kind, standing)
     say(asked, f"{name} is in force. What was measured before is measured anew by `evaluate`.")
-    job = follow.start(project, JobKind.VOTE, params_of(standing), detach=False, as_json=asked.json)
-    say(asked, sentence(job.kind, job.result))
-
-
-def params_of(rules: Rules) -> dict[str, object]:
-    """Of the vote job: the row, so that a job which began before it is another one."""
-    return {"settings": {}, "rules": rules.id}
+    # The row is among the parameters, so that a vote job that began before is another job.
+    params: dict[str, object] = {"settings": {}, "rules": standing.id}
+    job = follow.start(project, JobKind.VOTE, params, detach=asked.detach, as_json=asked.json)
+    if asked.json and asked.detach:
+        emit({"event": "queued", "job": job.id, "kind": job.kind, "reader": name})
+    elif asked.detach:
+        say(asked, f"Job {job.id} ({job.kind}) is queued; watch it with `lmsi-tui jobs`.")
+    else:
+        say(asked, sentence(job.kind, job.result))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from engine import reading_rules
 from engine.reading_rules import BUILT_IN
@@ -55,31 +55,35 @@ def candidate_line(one: Candidate) -> str:
 
 def trial_lines(found: Trial) -> list[str]:
     """What the rules would change, in sentences; the questions are listed elsewhere."""
-    if not found.paths:
-        return [f"No path of the type {found.answer_type} is stored, so nothing would change."]
+    return words_of(trial_json(found))
+
+
+def words_of(event: dict[str, Any]) -> list[str]:
+    """The same of a trial as `trial_json` tells it."""
+    if not event["paths"]:
+        return [f"No path of the type {event['type']} is stored, so nothing would change."]
+    asked = event["questions"]
+    kept, then = event["kept"]
+    silent, silent_then = event["abstained"]
     lines = [
-        f"{found.answers_changed:,} of {found.paths:,} paths would be read otherwise; "
-        f"{len(found.winners):,} of {found.questions:,} winners would change.",
-        f"Kept at the threshold: {found.kept_before:,} now, {found.kept_after:,} then "
-        f"({_yield(found.kept_before, found)} and {_yield(found.kept_after, found)} %). "
-        f"Paths without an answer: {found.abstained_before:,} now, {found.abstained_after:,} then.",
+        f"{event['answers_changed']:,} of {event['paths']:,} paths would be read otherwise; "
+        f"{event['winners_changed']:,} of {asked:,} winners would change.",
+        f"Kept at the threshold: {kept:,} now, {then:,} then ({percent(kept / asked)} and "
+        f"{percent(then / asked)} %). Paths without an answer: {silent:,} now, "
+        f"{silent_then:,} then.",
     ]
-    if found.lost:
-        count = len(found.lost)
+    lost, audits = len(event["reviews_lost"]), event["audits_lost"]
+    if lost:
         lines.append(
-            f"{count:,} {'decision' if count == 1 else 'decisions'} of a person would no longer "
-            f"apply ({found.lost_audits:,} of them audits)."
+            f"Of the decisions of a person, {lost:,} would no longer apply "
+            f"({audits:,} of them {'an audit' if audits == 1 else 'audits'})."
         )
-    if found.reopened:
+    if event["open_again"]:
         lines.append(
-            f"{len(found.reopened):,} questions would be open again: {found.more:,} more paths at "
-            "most, which the next `sample` draws."
+            f"Open again: {event['open_again']:,} of the questions, "
+            f"{event['more_paths_at_most']:,} more paths at most; the next `sample` draws them."
         )
     return lines
-
-
-def _yield(kept: int, found: Trial) -> str:
-    return percent(kept / found.questions)
 
 
 def changed_words(one: Changed) -> str:
@@ -108,7 +112,7 @@ def changed_line(one: Changed) -> str:
     )
 
 
-def trial_json(found: Trial) -> dict[str, object]:
+def trial_json(found: Trial) -> dict[str, Any]:
     """A trial as one JSON object."""
     return {
         "type": found.answer_type,
@@ -126,6 +130,7 @@ def trial_json(found: Trial) -> dict[str, object]:
         "changed": [
             {
                 "question": one.question.key,
+                "text": one.question.text[:400],
                 "before": one.before,
                 "after": one.after,
                 "kept": [one.kept_before, one.kept_after],
