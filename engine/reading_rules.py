@@ -254,7 +254,9 @@ def _compiled(pattern: str) -> Any:
 
 def without_units(text: str, units: Sequence[str]) -> str:
     """The text without these units where they stand right before or after a number."""
-    return _unit_pattern(tuple(units)).sub("", text) if units else text
+    if not any(unit in text for unit in units):
+        return text
+    return _unit_pattern(tuple(units)).sub("", text)
 
 
 @lru_cache(maxsize=64)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 from textual import on, work
-from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.containers import Horizontal, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Button, Footer, Input, Static
 
@@ -59,7 +59,7 @@ class FormScreen(ModalScreen[Answer], Generic[Answer]):
         with VerticalScroll(classes="dialog", can_focus=False) as dialog:
             dialog.border_title = self.TITLE_TEXT
             yield from self.fields()
-            with Vertical(id="understood", classes="pane") as pane:
+            with VerticalScroll(id="understood", classes="pane", can_focus=False) as pane:
                 pane.border_title = self.SAYS
                 yield Static(id="says", markup=False)
             with Horizontal(id="buttons"):

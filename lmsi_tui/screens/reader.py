@@ -55,6 +55,7 @@ class ReaderScreen(FormScreen[None]):
         Command(
             "reader.same", "f2", "same", "same", "Add the next pair that review calls the same."
         ),
+        Command("reader.look", "f3", "look", "look", "Scroll what would change, or write on."),
         Command("reader.close", "escape", "close", "drop", "Leave the rules as they are."),
         Command("reader.help", "f1", "app.help", "help", "What the rules mean."),
     )
@@ -63,6 +64,11 @@ class ReaderScreen(FormScreen[None]):
         super().__init__()
         self.candidates: list[tuple[str, str]] = []
         """Pairs that review calls the same and no rule does, as the last trial told them."""
+
+    def on_mount(self) -> None:
+        """Let the keys scroll what would change: it may be long."""
+        self.query_one("#understood").can_focus = True
+        super().on_mount()
 
     def fields(self) -> ComposeResult:
         """Type, patterns, units, pairs."""
@@ -171,6 +177,14 @@ class ReaderScreen(FormScreen[None]):
     def action_reset(self) -> None:
         """Empty every field: the built-in reader."""
         self._fill(dict.fromkeys(("patterns", "fallbacks", "same", "units"), ""))
+
+    def action_look(self) -> None:
+        """Go to what would change, or back to the rules."""
+        pane = self.query_one("#understood")
+        if pane.has_focus:
+            self.query_one("#patterns").focus()
+        else:
+            pane.focus()
 
     def action_same(self) -> None:
         """Add the next pair that review calls the same."""

@@ -64,7 +64,11 @@ async def test_rules_are_tried_while_one_writes_and_accepted(
         assert "no winner → 12" in says(pilot)
         assert "\x1b" not in says(pilot)
         assert rows(project) == []
-        await pilot.press("ctrl+s")
+        await pilot.press("f3")
+        pane = screen.query_one("#understood")
+        assert pane.has_focus
+        await until(pilot, lambda: screen.can_view_partial(pane))
+        await pilot.press("f3", "ctrl+s")
         await until(pilot, lambda: pilot.app.screen is not screen)
         assert any("number/2+1 is in force" in one for one in notices(pilot))
         await settled(pilot)
