@@ -114,8 +114,9 @@ def trial(
     """
     asked = [one for one in questions.by_split(conn, run.split) if one.answer_type is answer_type]
     stored_votes = {one.question_id: one for one in votes.for_run(conn, run.id)}
+    standing = reading_rules.in_force(conn).get(answer_type, BUILT_IN)
     held: dict[int, list[Review]] = {}
-    for review in reading_rules.standing_reviews(conn, run.id):
+    for review in reviews.standing(conn, run.id):
         held.setdefault(review.question_id, []).append(review)
     counts: Counter[str] = Counter()
     changed: list[Changed] = []
@@ -145,7 +146,8 @@ def trial(
                 again = sampling.count(run, question, in_order, rules)
             counts["kept before"] += vote.decision is Decision.KEEP
             counts["kept after"] += again.decision is Decision.KEEP
-            found = _changed(question, vote, again, held.get(question.id, ()), rules)
+            lost = _lost(question, (vote, standing), (again, rules), held.get(question.id, ()))
+            found = _changed(question, vote, again, lost)
             if found is not None:
                 changed.append(found)
         done += len(chunk)
@@ -177,12 +179,11 @@ def _answer(
 
 
 def _changed(
-    question: Question, vote: Vote, again: Vote, held: Sequence[Review], rules: Rules
+    question: Question, vote: Vote, again: Vote, lost: tuple[Review, ...]
 ) -> Changed | None:
     """How the vote of a question would change; None where it would not."""
     kept = vote.decision is Decision.KEEP, again.decision is Decision.KEEP
     reopens = again.decision is Decision.OPEN and vote.decision is not Decision.OPEN
-    lost = _lost(question, vote, again, held, rules)
     same = vote.winner == again.winner and kept[0] == kept[1] and not reopens and not lost
     if same:
         return None
@@ -198,16 +199,20 @@ def _changed(
 
 
 def _lost(
-    question: Question, vote: Vote, again: Vote, held: Sequence[Review], rules: Rules
+    question: Question,
+    now: tuple[Vote, Rules],
+    then: tuple[Vote, Rules],
+    held: Sequence[Review],
 ) -> tuple[Review, ...]:
     """The decisions that are about an answer of the vote now, and would not be any more."""
-    if vote.tally == again.tally:
+    if now[0].tally == then[0].tally:
         return ()
-    counted = [reading_rules.as_counted(one, rules) for one in held]
+    about = []
+    for vote, rules in (now, then):
+        counted = [reading_rules.as_counted(one, rules) for one in held]
+        about.append([_is_about(question, one, vote, counted) for one in counted])
     return tuple(
-        review
-        for review, then in zip(held, counted, strict=True)
-        if _is_about(question, review, vote, held) and not _is_about(question, then, again, counted)
+        review for review, before, after in zip(held, *about, strict=True) if before and not after
     )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from engine import reader_trial, reading_rules, stages
+from engine import reader_trial, reading_rules, sampling, stages
 from engine.reader_trial import trial
 from engine.reading_rules import BUILT_IN, checked
 from store import models, paths, questions, reader_rules, reviews, votes
@@ -96,6 +96,23 @@ def test_a_decision_is_lost_when_its_winner_is_another_one(conn: sqlite3.Connect
     found = trial(conn, the_run(conn), SPAN, SAME)
     assert [one.id for one in found.lost] == [audit.id]
     assert found.lost_audits == 1
+
+
+def test_a_decision_under_the_rules_in_force_is_not_lost_by_a_reset(
+    conn: sqlite3.Connection,
+) -> None:
+    decide(conn, 0, Verdict.ANSWER, answer="big apple")
+    run = the_run(conn)
+    rules = reading_rules.put_in_force(conn, SPAN, SAME)
+    asked = pool(conn)
+    name = reading_rules.reader_name(SPAN, rules)
+    conn.execute(
+        "UPDATE reading SET reader = ?, answer = 'nyc' WHERE answer IN ('nyc', 'big apple')", [name]
+    )
+    sampling.unsettled(conn, run, asked)
+    found = trial(conn, run, SPAN, BUILT_IN)
+    assert [(one.before, one.after) for one in found.changed] == [("nyc", None), ("nyc", "x")]
+    assert found.lost == ()
 
 
 def test_a_trial_can_be_left_between_two_chunks(conn: sqlite3.Connection) -> None:
