@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import Progress
 
 from engine import reader_trial, reading_rules
 from engine.reading_rules import BUILT_IN, Rules
@@ -29,6 +34,7 @@ from store.records import AnswerType, JobKind, Split
 if TYPE_CHECKING:
     import argparse
     import sqlite3
+    from collections.abc import Callable, Iterator
 
     from engine.project import Project
 
@@ -53,7 +59,8 @@ def reader(asked: argparse.Namespace) -> None:
         rules = wanted(conn, kind, asked)
         if asked.try_rules or not (asked.accept or asked.reset):
             run = pool_run_of(project, conn)
-            told = reader_trial.trial(conn, run, kind, rules)
+            with _bar(asked) as look:
+                told = reader_trial.trial(conn, run, kind, rules, look=look)
             if asked.json:
                 pairs = [candidate_json(one) for one in reader_trial.candidates(conn, run)]
                 emit({"event": "trial", **trial_json(told), "candidates": pairs})
@@ -97,6 +104,15 @@ def show(asked: argparse.Namespace, project: Project, conn: sqlite3.Connection) 
     for one in found:
         say(asked, candidate_line(one))
         say(asked, f"  try it: --type {one.answer_type} --same '{one.stands}' '{one.joins}' --try")
+
+
+@contextmanager
+def _bar(asked: argparse.Namespace) -> Iterator[Callable[[int, int], None]]:
+    """How far a trial is, where a person looks on; Ctrl-C leaves it."""
+    quiet = asked.json or not sys.stderr.isatty()
+    with Progress(console=Console(stderr=True), transient=True, disable=quiet) as bar:
+        task = bar.add_task("reading the stored paths")
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def type_of(conn: sqlite3.Connection, named: str | None) -> AnswerType:
