@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import torch
 
-from engine import checkpoints, learner, packing
+from engine import checkpoints, distill, learner, packing
 from engine.progress import TRAINING, PauseWished
 from engine.ranks import ALONE, Ranks
 from store.errors import BadInput, WorkFailed
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from engine.divergence import Likely
     from engine.packing import Encoded
     from engine.project import TrainSettings
     from store.records import Example, PromptStyle
@@ -100,6 +101,7 @@ def train(  # noqa: PLR0912, PLR0915 - one training, to be read from top to bott
     progress: Watcher,
     threads: int | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    teacher: Mapping[int, Likely] | None = None,
     ranks: Ranks = ALONE,
 ) -> Trained:
     """Train `base` on `examples` and write an adapter or a whole model to `out`.
@@ -118,6 +120,8 @@ def train(  # noqa: PLR0912, PLR0915 - one training, to be read from top to bott
         progress: hears of every step.
         threads: of the processor; None is torch's own choice.
         checkpoint_seconds: time between checkpoints; 0 writes one after each step.
+        teacher: what a teacher thought likely, by path id, for a share `settings.mix` of the loss.
+            Validation is about the path loss alone, whatever is learnt from.
         ranks: which of the processes this is, and how many there are.
 
     Raises:
@@ -133,6 +137,8 @@ def train(  # noqa: PLR0912, PLR0915 - one training, to be read from top to bott
 
     model = learner.load(base, settings, ranks)
     encoded = packing.encode(examples, model.tokenizer, style, learner.ends(model))
+    if teacher:
+        encoded = distill.with_teacher(encoded, examples, teacher, settings.mix)
     longest = learner.context(model)
     pairs = [
         (one, row.validation)

@@ -11,10 +11,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint as recomputed
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from engine import packing, tree_attention
+from engine.divergence import divergence
 from engine.packing import Batch, Cost, Encoded, Row
 from engine.project import Precision
 from engine.ranks import ALONE, Ranks
@@ -448,7 +451,8 @@ def loss_sum(learner: Learner, batch: Batch) -> torch.Tensor:
             losses = functional.cross_entropy(
                 _at_least_single(logits[row, place]), batch.targets, reduction="none"
             )
-            return losses @ batch.weights.to(losses.dtype)
+            summed = losses @ batch.weights.to(losses.dtype)
+            return summed + _exchanged(nn.Identity(), logits[row, place], batch)
         hidden = learner.causal.model(
             input_ids=batch.tokens,
             position_ids=batch.positions,
@@ -457,7 +461,7 @@ def loss_sum(learner: Learner, batch: Batch) -> torch.Tensor:
         ).last_hidden_state.flatten(0, 1)[batch.scored]
         head = learner.causal.lm_head.weight
         summed: torch.Tensor = _HeadLoss.apply(hidden, head, batch.targets, batch.weights)
-        return summed
+        return summed + _exchanged(learner.causal.lm_head, hidden, batch)
 
 
 def _mask(causal: Any, batch: Batch, dtype: torch.dtype) -> dict[str, Any]:
@@ -523,6 +527,32 @@ class _HeadLoss(torch.autograd.Function):
 
 def _at_least_single(numbers: torch.Tensor) -> torch.Tensor:
     return numbers.to(torch.promote_types(numbers.dtype, torch.float32))
+
+
+def _exchanged(head: nn.Module, hidden: torch.Tensor, batch: Batch) -> torch.Tensor | float:
+    """What a batch's teachers change in its loss: a share of the path loss for the divergence.
+
+    With the share (the mix) a and weight w it is a w (KL - CE) at each token that a teacher tells
+    about: added to the path loss w CE, this makes w ((1 - a) CE + a KL).
+
+    Args:
+        head: gives logits.
+        hidden: [T, …], of the scored tokens: what the head takes.
+        batch: on the device.
+    """
+    if (taught := batch.taught) is None:
+        return 0.0
+
+    def of(place: torch.Tensor, token_ids: torch.Tensor, logprobs: torch.Tensor) -> torch.Tensor:
+        logits = _at_least_single(head(hidden[place]))
+        paths = functional.cross_entropy(logits, batch.targets[place], reduction="none")
+        return divergence(logits, token_ids, logprobs) - paths
+
+    size = max(1, HEAD_NUMBERS // getattr(head, "out_features", hidden.shape[-1]))
+    every = (taught.place, taught.token_ids, taught.logprobs)
+    parts = zip(*(one.split(size) for one in every), strict=True)
+    each = torch.cat([recomputed(of, *part, use_reentrant=False) for part in parts])
+    return each @ taught.weights.to(each.dtype)
 
 
 def batches(learner: Learner, some: Sequence[Row]) -> list[Batch]:

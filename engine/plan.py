@@ -40,6 +40,7 @@ _TRAIN = (
     *("method", "learning_rate", "epochs", "examples_per_step", "rank", "alpha", "seed"),
     *("patience", "precision", "processes"),
 )
+_CHOICE = ("paths", "paths_per_question", "top_k_logits", "mix")
 MATTER: dict[JobKind, tuple[str, ...]] = {
     JobKind.SAMPLE: (
         *(f"sample.{name}" for name in (*_SAMPLE, "epsilon", "style", "top_p", "top_k", "min_p")),
@@ -53,7 +54,7 @@ MATTER: dict[JobKind, tuple[str, ...]] = {
     JobKind.FINETUNE: (*(f"finetune.{name}" for name in _TRAIN), "model.teacher", "model.threads"),
     JobKind.DISTILL: (
         "model.students",
-        *(f"distill.{name}" for name in ("paths", "paths_per_question", *_TRAIN)),
+        *(f"distill.{name}" for name in (*_CHOICE, *_TRAIN)),
         "model.threads",
     ),
     JobKind.EVALUATE: (

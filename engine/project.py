@@ -162,6 +162,11 @@ class TrainSettings:
     """Which kept paths are learnt from (`distill` only)."""
     paths_per_question: int = 0
     """At most this many of them; 0 is no limit (`distill` only)."""
+    top_k_logits: int = 0
+    """Learn from the teacher's k likeliest tokens at each place of a path, too, such as 16; the
+    tokenizers must be the same; 0 is off (`distill` only)."""
+    mix: float = 0.5
+    """Share of the loss that these tokens have, in [0, 1]; the path itself has the rest."""
 
     @property
     def adapts(self) -> bool:
@@ -435,7 +440,23 @@ def _check(settings: Settings, path: Path | None) -> None:
                 train.examples_per_step >= 1,
                 f"{name}.examples_per_step is {train.examples_per_step}: at least 1",
             ),
+            (
+                0 <= train.top_k_logits <= 1024,
+                f"{name}.top_k_logits is {train.top_k_logits}: from 0 (off) to 1024",
+            ),
+            (0 <= train.mix <= 1, f"{name}.mix is {train.mix}: from 0 to 1"),
+            (
+                train.paths_per_question >= 0,
+                f"{name}.paths_per_question is {train.paths_per_question}: 0 (no limit) or more",
+            ),
         ]
+    rules.append(
+        (
+            settings.finetune.top_k_logits == 0,
+            "finetune.top_k_logits is set, but a model is not its own teacher: "
+            "it belongs under [distill]",
+        )
+    )
     try:
         exact_share(sample.threshold)
     except BadInput as failure:

@@ -45,10 +45,11 @@ from store.records import (
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from collections.abc import Set as AbstractSet
     from pathlib import Path
 
+    from engine.divergence import Likely
     from engine.progress import Work
     from engine.project import TrainSettings
 
@@ -260,6 +261,11 @@ def train_on(
     chosen = student_examples(
         example_rows.examples(work.conn, frozen.key), frozen, base.tokenizer_sha256, settings
     )
+    teacher: Mapping[int, Likely] = {}
+    if settings.top_k_logits:
+        from engine.teacher_top import scored
+
+        teacher = scored(work, base, frozen, chosen, settings.top_k_logits)
     trained = train(
         work,
         Training(
@@ -271,6 +277,7 @@ def train_on(
             style=paths.run_by_id(work.conn, frozen.run_id).prompt_style,
             threads=work.settings.model.threads or None,
             events=work.project.folder / "logs" / "tensorboard" / recipe,
+            teacher=teacher,
         ),
     )
     gguf = _write_gguf(work, base, out, settings)

@@ -20,11 +20,12 @@ import subprocess
 import sys
 import threading
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine import checkpoints, events, finetune
+from engine.divergence import read_likely, write_likely
 from engine.progress import CancelWished, PauseWished, Progress
 from engine.project import Settings, changed
 from engine.ranks import Ranks
@@ -36,6 +37,7 @@ from store.records import Example, JobState, PromptFormat, PromptStyle
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from engine.divergence import Likely
     from engine.finetune import Trained
     from engine.progress import Work
     from engine.project import TrainSettings
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
 TASK, FAILURE = "training.task.json", "training.failure.json"
 """Files in the project's logs: what the processes are to do, and why the first one that failed
 did."""
+TEACHER = "training.teacher.npz"
+"""The file beside the task that holds what a teacher thought likely."""
 STOP_SECONDS = 600.0
 """How long the processes may take to write a checkpoint when the worker is told to end."""
 ENDING_SECONDS = 10.0
@@ -63,6 +67,8 @@ class Training:
     """Of the processor, all processes of a machine together; None is all."""
     events: Path
     """Folder for TensorBoard's files, where they are wanted."""
+    teacher: Mapping[int, Likely] = field(default_factory=dict)
+    """What a teacher thought likely, by path id; empty where there is none to learn from."""
 
 
 def train(work: Work, training: Training) -> Trained:
@@ -102,6 +108,7 @@ def _train(training: Training, progress: finetune.Watcher, ranks: Ranks) -> Trai
             progress=watcher,
             threads=training.threads,
             ranks=ranks,
+            teacher=training.teacher,
         )
 
 
@@ -198,13 +205,14 @@ def _children(command: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
 
 def _write_task(path: Path, training: Training) -> None:
     task = {
-        field.name: getattr(training, field.name)
-        for field in dataclasses.fields(training)
-        if field.name not in ("examples", "settings")
+        one.name: getattr(training, one.name)
+        for one in dataclasses.fields(training)
+        if one.name not in ("examples", "settings", "teacher")
     } | {
         "settings": dataclasses.asdict(training.settings),
         "examples": [dataclasses.asdict(one) for one in training.examples],
     }
+    write_likely(path.with_name(TEACHER), training.teacher)
     temporary = path.with_suffix(".new")
     temporary.write_text(json.dumps(task, default=lambda value: str(value.absolute())))
     temporary.replace(path)
@@ -285,12 +293,13 @@ def _read_task(path: Path) -> Training:
             )
             for one in task["examples"]
         ],
-        settings=changed(Settings(), {"finetune": task["settings"]}).finetune,
+        settings=changed(Settings(), {"distill": task["settings"]}).distill,
         out=Path(task["out"]),
         work=Path(task["work"]),
         style=PromptStyle(task["style"]),
         threads=max(1, threads // processes),
         events=Path(task["events"]),
+        teacher=read_likely(path.with_name(TEACHER)),
     )
 
 
