@@ -31,7 +31,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from engine.answers import equal
-from engine.curation import reaches
+from engine.curation import reaches, ruling_of, still_applies
 from engine.project import exact_share
 from engine.statistics import wilson
 from engine.voting import kept_needed
@@ -41,7 +41,7 @@ from store.records import Queue, Review, Split, Verdict, content_hash
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from store.records import Question, Run, Vote
 
@@ -288,25 +288,28 @@ def certify(
         precision: asked of the accepted questions, in (0, 1).
         confidence: in (0, 1).
     """
+    return list(_certificates(thresholds, counts, precision, confidence))
+
+
+def _certificates(
+    thresholds: Sequence[Fraction],
+    counts: Sequence[Count],
+    precision: Fraction,
+    confidence: Fraction,
+) -> Iterator[Certificate]:
     bar = 1 / (1 - confidence)
-    found = []
     passing = True
     for number, threshold in enumerate(thresholds, start=1):
         accepted = counts[:number]
         evidence = e_value(accepted, precision)
         passing = passing and evidence >= bar
-        found.append(
-            Certificate(
-                threshold=threshold,
-                precision=estimate(accepted, confidence),
-                e_value=evidence,
-                certified=passing,
-                clean_needed=None
-                if evidence >= bar
-                else _clean_needed(counts, number, precision, bar),
-            )
+        yield Certificate(
+            threshold=threshold,
+            precision=estimate(accepted, confidence),
+            e_value=evidence,
+            certified=passing,
+            clean_needed=None if evidence >= bar else _clean_needed(counts, number, precision, bar),
         )
-    return found
 
 
 def _clean_needed(
@@ -389,6 +392,8 @@ class Audit:
     repeats: tuple[Question, ...]
     """Audited questions that are to be shown again now, unannounced."""
     consistency: Consistency
+    outdated: int = 0
+    """Audits that were about another winner than the one that leads now: they do not count."""
 
     @property
     def precision(self) -> Precision | None:
@@ -400,6 +405,22 @@ class Audit:
     ) -> list[Certificate]:
         """What `certify` says of these strata."""
         return certify([one.threshold for one in self.strata], self.counts, precision, confidence)
+
+    def certified_so_far(
+        self, precision: Fraction, confidence: Fraction = CONFIDENCE
+    ) -> tuple[Certificate | None, Certificate | None]:
+        """The lowest certified threshold, and the next one that is not certified yet.
+
+        Looser ones are not looked at, so this is quicker than `certificates`. None where there is
+        no such threshold.
+        """
+        last = None
+        levels = [one.threshold for one in self.strata]
+        for one in _certificates(levels, self.counts, precision, confidence):
+            if not one.certified:
+                return last, one
+            last = one
+        return last, None
 
     def upcoming(self, limit: int) -> list[Question]:
         """The next questions to show, at most `limit`: due repeats first, then new ones."""
@@ -452,12 +473,14 @@ def so_far(
     for review in standing_reviews:
         if review.queue is Queue.AUDIT:
             by_id[review.question_id].append(review)
-    counts, judgements = [], {}
+    counts, judgements, outdated = [], {}, 0
     for stratum in strata:
         for question in stratum.questions:
             winner = votes_by_id[question.id].winner
             assert winner is not None
-            judgements[question.id] = _judgements(question, winner, by_id[question.id])
+            audits = _about(question, winner, by_id[question.id])
+            outdated += len(by_id[question.id]) - len(audits)
+            judgements[question.id] = _judgements(question, winner, audits)
         counts.append(_count(stratum, judgements, by_id))
     given = {id_: found for id_, found in judgements.items() if found}
     return Audit(
@@ -466,6 +489,7 @@ def so_far(
         judged={id_: found[0] for id_, found in given.items()},
         repeats=tuple(_due(strata, given, by_id, run_key)),
         consistency=_consistency([found for found in given.values() if len(found) > 1]),
+        outdated=outdated,
     )
 
 
@@ -538,6 +562,15 @@ def _strictest(vote: Vote, levels: Sequence[Fraction]) -> Fraction:
         (one for one in levels if certain and vote.top >= kept_needed(vote.m, str(one))),
         levels[-1],
     )
+
+
+def _about(question: Question, winner: str, audits: Sequence[Review]) -> Sequence[Review]:
+    """The audits that are about the winner that leads now."""
+    if not audits:
+        return ()
+    ruling = ruling_of(audits)
+    stands = ruling.one_of(winner)
+    return [one for one in audits if still_applies(question, one, stands, ruling)]
 
 
 def _judgements(question: Question, winner: str, audits: Sequence[Review]) -> list[bool]:

@@ -224,11 +224,23 @@ def found_wrong(question: Question, audit: Review, winner: str | None, ruling: R
         ruling: of all standing reviews of the question.
     """
     if audit.verdict is Verdict.NONE:
-        return True
+        return still_applies(question, audit, winner, ruling)
     if audit.verdict not in (Verdict.ANSWER, Verdict.TYPED) or audit.answer is None:
         return False
     answer = ruling.one_of(audit.answer)
     return winner is None or not (answer == winner or equal(question.answer_type, winner, answer))
+
+
+def still_applies(question: Question, audit: Review, winner: str | None, ruling: Ruling) -> bool:
+    """Whether an audit is about the answer that leads now.
+
+    One that names the right answer judges any winner. One that says only that the winner is right
+    or wrong was about the winner of its time; where that is not known, it is taken at its word.
+    """
+    if audit.verdict not in (Verdict.MAJORITY, Verdict.NONE) or audit.winner is None:
+        return True
+    judged = ruling.one_of(audit.winner)
+    return winner is not None and (judged == winner or equal(question.answer_type, winner, judged))
 
 
 def build_examples(
@@ -357,4 +369,6 @@ def training_set(
         questions=len(learnt),
         examples=len(built),
         created_at=created_at,
+        m=run.m,
+        validation_share=settings.validation_share,
     )

@@ -17,15 +17,39 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
-from engine import audit, calibration, curation, evaluation, guard, leaks, plots, runs, statistics
+from engine import (
+    audit,
+    calibration,
+    curation,
+    evaluation,
+    guard,
+    leaks,
+    plots,
+    replay,
+    runs,
+    statistics,
+)
 from engine.answers import reader_name
-from store import evaluations, examples, jobs, models, paths, questions, reviews, votes
+from store import (
+    evaluations,
+    examples,
+    jobs,
+    models,
+    paths,
+    questions,
+    reviews,
+    rounds,
+    sittings,
+    votes,
+)
 from store.connection import SCHEMA_VERSION
 from store.records import (
     AnswerType,
+    EarlyStop,
     JobKind,
     JobState,
     Method,
+    Outcome,
     Queue,
     Split,
     Stage,
@@ -103,8 +127,12 @@ def build(project: Project, conn: sqlite3.Connection) -> Document:
     Takes scipy and datasketch: for the command line and the worker, not for the app.
     """
     teacher = models.by_name(conn, project.settings.model.teacher)
-    run = runs.newest_over_pool(conn, teacher) if teacher else None
-    sections = [_gains(conn), _guard(conn), _accuracies(conn), _counts(conn)]
+    run = (
+        runs.newest_over_pool(conn, runs.sampling_model(conn, teacher))
+        if teacher is not None
+        else None
+    )
+    sections = [_gains(conn), _rounds(conn), _guard(conn), _accuracies(conn), _counts(conn)]
     if run is not None:
         counted = votes.for_run(conn, run.id)
         sections += [
@@ -196,15 +224,67 @@ def _gains(conn: sqlite3.Connection) -> Section:
     return Section("What it was worth", tuple(blocks))
 
 
+def _rounds(conn: sqlite3.Connection) -> Section:
+    """What the guard decided of each round, on what test, and which model is in use."""
+    decided = guard.decided(conn)
+    if not decided:
+        return Section("Rounds", ())
+    number = guard.best_round({one.number: one.verdict for one in decided})
+    in_use = next((one.trained for one in decided if one.number == number), "the base model")
+    blocks: list[Block] = [
+        "Every round trains from the base model. It is accepted when McNemar's exact test and the "
+        "95 % interval both show it better than the last accepted one on the evaluation questions "
+        "and not worse out of domain; rejected when they show it worse on either; else undecided.",
+        Table(
+            (
+                *("round", "sampled", "trained", "verdict", "against", "n"),
+                *("gain in points (95 %)", "p", "out of domain", "could have seen"),
+            ),
+            tuple(_round_row(one) for one in decided),
+        ),
+    ]
+    for one in decided:
+        found = one.judgement
+        by = f" A person decided otherwise: {one.verdict}." if one.by_person else ""
+        blocks.append(" ".join((f"Round {one.number}. {found.reason}{by}", *found.notes)))
+        if found.alarms:
+            blocks.append(f"Round {one.number}, alarms without labels: {' '.join(found.alarms)}")
+        if found.evaluation is not None:
+            blocks.append(
+                f"Round {one.number} was measured on the evaluation set "
+                f"{found.evaluation.key[:12]} ({found.evaluation.n:,} questions)."
+            )
+    blocks.append(f"In use: {in_use}.")
+    return Section("Rounds", tuple(blocks))
+
+
+def _round_row(one: guard.Decided) -> tuple[str, ...]:
+    found = one.judgement
+    seen = f"{100 * found.detectable:.1f}" if found.detectable is not None else "nothing"
+    return (
+        str(one.number),
+        one.sampled,
+        one.trained,
+        f"{one.verdict} (a person)" if one.by_person else str(one.verdict),
+        found.before,
+        f"{found.gain.n:,}" if found.gain else "0",
+        _points(found.gain) if found.gain else "not measured",
+        _p(found.gain.p) if found.gain else "",
+        _points(found.out_of_domain) if found.out_of_domain else "not measured",
+        seen,
+    )
+
+
 def _guard(conn: sqlite3.Connection) -> Section:
-    """Whether each trained model is kept, and what should make a person look."""
-    rounds = guard.of_store(conn)
+    """What the guard says of models that were trained outside of rounds."""
+    trained = guard.of_store(conn)
     blocks: list[Block] = []
-    if rounds:
+    if trained:
         blocks.append(
             "A model is accepted when it is surely better than its own base on the evaluation "
             "questions and not surely worse out of domain; it is rejected when it is surely worse "
-            "on either (95 % intervals of the paired difference, greedy chain of thought)."
+            "on either (exact test and 95 % interval of the paired difference, greedy chain of "
+            "thought)."
         )
         rows = tuple(
             (
@@ -214,7 +294,7 @@ def _guard(conn: sqlite3.Connection) -> Section:
                 _points(one.out_of_domain) if one.out_of_domain else "not measured",
                 " ".join(one.alarms) or "none",
             )
-            for one in rounds
+            for one in trained
         )
         headers = ("model", "guard", "gain in points", "out of domain", "alarms without labels")
         blocks.append(Table(headers, rows))
@@ -293,6 +373,7 @@ def _votes(conn: sqlite3.Connection, run: Run, counted: Sequence[Vote]) -> Secti
         f"{counts.paths - counts.ended:,} were cut and {counts.abstained:,} had no answer, those "
         f"included. At m = {run.m} and a threshold of {run.threshold} the vote keeps "
         f"{len(kept):,} questions; {ties:,} are ties.",
+        _early_stop(conn, run),
     ]
     if counted:
         tenths = Counter(math.ceil(10 * one.top / one.m) for one in counted)
@@ -311,6 +392,21 @@ def _votes(conn: sqlite3.Connection, run: Run, counted: Sequence[Vote]) -> Secti
             Table(("agreement up to", "questions"), tuple((a, f"{n:,}") for a, n in columns))
         )
     return Section("Votes", tuple(blocks))
+
+
+def _early_stop(conn: sqlite3.Connection, run: Run) -> str:
+    told = replay.early_stop(conn, run)
+    if run.early_stop is EarlyStop.OFF:
+        return "No vote was stopped early."
+    saved = told["saved_share"]
+    share = f"{saved:.0%}" if isinstance(saved, float) else "no"
+    words = f"Early stop `{run.early_stop}` did without {share} of the paths of full votes"
+    if run.early_stop is EarlyStop.EXACT:
+        return f"{words}, and changes no decision."
+    return (
+        f"{words} (ε {run.epsilon:g}); "
+        f"the share of decisions that it changed: {told['change_rate']}."
+    )
 
 
 def _audit(project: Project, conn: sqlite3.Connection, run: Run) -> Section:
@@ -344,6 +440,11 @@ def _audit(project: Project, conn: sqlite3.Connection, run: Run) -> Section:
             ),
         ),
     ]
+    if found.outdated:
+        blocks.append(
+            f"{found.outdated:,} audits were about another answer than the one that leads now: "
+            "they do not count, and their questions are asked again."
+        )
     if steady.repeated:
         blocks.append(
             f"Of {steady.repeated:,} questions that were shown twice, {steady.same:,} were judged "
@@ -485,13 +586,18 @@ def _training_sets(conn: sqlite3.Connection) -> Section:
             f"{one.examples:,}",
             one.threshold,
             str(one.cap),
+            "" if one.m is None else str(one.m),
+            "" if one.validation_share is None else f"{100 * one.validation_share:g} %",
             ", ".join(one.formats),
             str(one.weighting),
             "label-free" if one.label_free else "human-assisted",
         )
         for one in examples.sets(conn)
     )
-    headers = ("set", "questions", "examples", "threshold", "cap", "formats", "weights", "labels")
+    headers = (
+        *("set", "questions", "examples", "threshold", "cap", "m", "held out", "formats"),
+        *("weights", "labels"),
+    )
     return Section("Training sets", (Table(headers, rows),) if rows else ())
 
 
@@ -517,7 +623,7 @@ def _versions(conn: sqlite3.Connection) -> Section:
             f"{one.m} at {one.temperature:g}, top-p {one.top_p:g}, top-k {one.top_k}, "
             f"min-p {one.min_p:g}, {one.max_tokens} tokens, {one.early_stop}",
             str(one.seed),
-            f"{one.engine} {one.engine_version}",
+            sittings.engines_of(conn, one),
         )
         for one in paths.runs(conn)
     )
@@ -544,7 +650,19 @@ def _version(package: str) -> str | None:
 
 def _again(project: Project, conn: sqlite3.Connection) -> Section:
     done = [one for one in jobs.all_of(conn) if one.state is JobState.DONE]
-    commands = list(dict.fromkeys(command_of(one) for one in done))
+    # The same stage again finds everything there, but another round is another round.
+    first = {command_of(one): one.id for one in reversed(done)}
+    asked = [
+        (one.created_at, command_of(one))
+        for one in done
+        if one.kind is JobKind.ROUND or first[command_of(one)] == one.id
+    ]
+    asked += [
+        (one.decided_at, f"lmsi-tui round --{one.verdict} {one.number}")
+        for one in rounds.decisions(conn)
+        if one.verdict is not Outcome.UNDECIDED
+    ]
+    commands = [command for _, command in sorted(asked)]
     settings = "\n".join(
         f"{section}.{name} = {_value(value)}"
         for section, values in dataclasses.asdict(project.settings).items()
@@ -562,6 +680,10 @@ def command_of(job: Job) -> str:
     words = ["lmsi-tui", str(job.kind)]
     if job.kind is JobKind.EXPORT:
         words.append(str(job.params.get("what")))
+    if job.params.get("rounds"):
+        words += ["--rounds", str(job.params["rounds"])]
+    if job.params.get("past_undecided"):
+        words.append("--past-undecided")
     named = job.params.get("models")
     if isinstance(named, list):
         words += [part for name in named for part in ("--model", str(name))]

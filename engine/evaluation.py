@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from engine import statistics
 from engine.answers import equal
-from store import evaluations, models, paths, questions, votes
+from store import evaluations, models, paths, questions, rounds, votes
 from store.records import (
     EarlyStop,
     Evaluation,
@@ -131,13 +131,14 @@ def compare(conn: sqlite3.Connection, before: Evaluation, after: Evaluation) -> 
 
 
 def comparisons(conn: sqlite3.Connection) -> list[Comparison]:
-    """Every comparison that a report shows: each trained model with its own base, and each
-    student with the next larger base that it was meant to beat."""
+    """Every comparison that a report shows: each trained model with its own base, with the model
+    that its round was measured against, and each student with the next larger base that it was
+    meant to beat."""
     latest: dict[tuple[int, Split, Method], Evaluation] = {}
     for evaluation in evaluations.all_of(conn):
         latest[evaluation.model_id, evaluation.split, evaluation.method] = evaluation
     found = []
-    for before, after in _pairs(models.all_of(conn)):
+    for before, after in _pairs(conn, models.all_of(conn)):
         for split in Split:
             for method in Method:
                 pair = (
@@ -151,8 +152,9 @@ def comparisons(conn: sqlite3.Connection) -> list[Comparison]:
     return found
 
 
-def _pairs(known: Sequence[Model]) -> Iterator[tuple[Model, Model]]:
-    """(before, after): own base first, then, for students, the next larger untouched model."""
+def _pairs(conn: sqlite3.Connection, known: Sequence[Model]) -> Iterator[tuple[Model, Model]]:
+    """(before, after): own base first, then the accepted model that a later round started behind,
+    then, for students, the next larger untouched model."""
     bases = sorted(
         (model for model in known if model.stage is Stage.BASE), key=lambda one: one.parameters or 0
     )
@@ -160,6 +162,12 @@ def _pairs(known: Sequence[Model]) -> Iterator[tuple[Model, Model]]:
         for base in bases:
             if base.id == model.base_id:
                 yield base, model
+    by_id, by_name = {one.id: one for one in known}, {one.name: one for one in known}
+    later = {(str(one.details["before"]), one.trained_id): None for one in rounds.all_of(conn)}
+    for name, trained_id in later:
+        before, after = by_name[name], by_id[trained_id]
+        if before.id not in (after.base_id, after.id):
+            yield before, after
     for model in known:
         if model.stage is Stage.DISTILLED:
             larger = [base for base in bases if (base.parameters or 0) > (model.parameters or 0)]

@@ -7,8 +7,9 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from store import examples, models, paths
+from store import examples, models, paths, rounds
 from store.errors import BadInput, WorkFailed
+from store.records import Outcome
 
 if TYPE_CHECKING:
     import sqlite3
@@ -27,7 +28,8 @@ def export(
         project: where it comes from.
         conn: its store.
         params: `what` (`adapter` or `training-set`), `model` (a name, or None for the newest
-            trained one) and `out` (a folder, or None for `exports/` of the project).
+            trained one that no round left out) and `out` (a folder, or None for `exports/` of the
+            project).
 
     Raises:
         BadInput: there is nothing to export.
@@ -47,7 +49,10 @@ def export(
 
 
 def _trained(conn: sqlite3.Connection, name: str | None) -> Model:
-    """The model of this name, or the newest that has weights of its own."""
+    """The model of this name, or the newest that has weights of its own.
+
+    One that a round rejected or left undecided is not taken over unless it is named.
+    """
     known = models.all_of(conn)
     if name is not None:
         found = [model for model in known if model.name == name]
@@ -57,9 +62,17 @@ def _trained(conn: sqlite3.Connection, name: str | None) -> Model:
                 f"{', '.join(model.name for model in known)}."
             )
     else:
-        found = [model for model in known if model.training_set]
-        if not found:
+        held = rounds.of_models(conn)
+        trained = [model for model in known if model.training_set]
+        if not trained:
             raise BadInput("Nothing was trained yet: `lmsi-tui finetune` makes an adapter.")
+        found = [one for one in trained if held.get(one.id, Outcome.ACCEPT) is Outcome.ACCEPT]
+        if not found:
+            raise BadInput(
+                f"No round was accepted, so nothing is exported unasked: name a model with "
+                f"--model ({', '.join(one.name for one in trained)}), or accept a round with "
+                "`lmsi-tui round --accept NUMBER`."
+            )
     return max(found, key=lambda model: model.created_at)
 
 

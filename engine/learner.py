@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import math
 import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +16,12 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Genera
 
 from engine import packing, tree_attention
 from engine.packing import Batch, Cost, Encoded, Row
+from engine.project import Precision
+from engine.ranks import ALONE, Ranks
 from store.errors import BadInput, WorkFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from engine.project import TrainSettings
@@ -26,6 +30,8 @@ _log = logging.getLogger(__name__)
 
 RECOMPUTE_FROM = 100_000_000
 """Models with this many weights evaluate each layer again for the gradient, to save memory."""
+OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
+"""What torch says on CUDA, on Linux and on other systems when memory runs out."""
 HEAD_NUMBERS = 2**24
 """Logits held at once (64 MiB in float32); more are computed in parts."""
 CALL = {"cpu": 2e7, "cuda": 2e10}
@@ -51,26 +57,43 @@ class Learner:
     """Whether rows share their beginnings; else each is evaluated alone."""
     weights: dict[str, torch.nn.Parameter]
     """What is learnt, by name."""
+    half: bool = False
+    """Whether layers compute in bfloat16."""
+    ranks: Ranks = ALONE
+    """Who else trains the same model."""
 
 
-def load(base: Path, settings: TrainSettings) -> Learner:
+class Stopped(Exception):
+    """A pass over batches was not finished, in this process or in another one."""
+
+    def __init__(self, reason: BaseException | None) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+        """What was raised here; None when another process stopped."""
+
+
+def load(base: Path, settings: TrainSettings, ranks: Ranks = ALONE) -> Learner:
     """Load a Hugging Face folder for training; new LoRA weights come from the settings' seed.
 
     Raises:
-        BadInput: it is no such folder.
+        BadInput: it is no such folder, or this machine cannot train it with the method.
     """
     if not (base / "config.json").exists():
         raise BadInput(
             f"{base} cannot be trained: training needs a Hugging Face folder with config.json and "
             ".safetensors files."
         )
+    # Metal (MPS) takes part in nothing here: there the processor trains.
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    lora = settings.method == "lora"
-    # Frozen weights need no more than half precision on a GPU; learnt ones do.
-    kind = torch.bfloat16 if lora and device.type == "cuda" else torch.float32
+    half = _is_half(settings, device)
+    # Frozen weights need no more than half precision; learnt ones do.
+    kind = torch.bfloat16 if settings.adapts and half else torch.float32
+    options = _in_four_bits(device) if settings.method == "qlora" else {}
     try:
         tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
-        causal = AutoModelForCausalLM.from_pretrained(base, dtype=kind, local_files_only=True)
+        causal = AutoModelForCausalLM.from_pretrained(
+            base, dtype=kind, local_files_only=True, **options
+        )
     except MemoryError:
         raise
     except Exception as error:  # safetensors and tokenizers raise kinds of their own
@@ -88,7 +111,13 @@ def load(base: Path, settings: TrainSettings) -> Learner:
     with warnings.catch_warnings():
         # peft and older transformers know recomputing by a name that newer ones warn of.
         warnings.filterwarnings("ignore", ".*gradient_checkpointing", FutureWarning)
-        model = _with_lora(causal.to(device), settings, base.name) if lora else causal.to(device)
+        if settings.method == "qlora":
+            from peft import prepare_model_for_kbit_training
+
+            causal = prepare_model_for_kbit_training(causal, use_gradient_checkpointing=False)
+        else:
+            causal = causal.to(device)
+        model = _with_lora(causal, settings, base.name) if settings.adapts else causal
         if causal.num_parameters() >= RECOMPUTE_FROM:
             causal.gradient_checkpointing_enable({"use_reentrant": False})
     model.train()
@@ -98,7 +127,46 @@ def load(base: Path, settings: TrainSettings) -> Learner:
     elif causal.config._attn_implementation == "sdpa":
         causal.set_attn_implementation(_attention(device))
     weights = {name: value for name, value in model.named_parameters() if value.requires_grad}
-    return Learner(model, causal, tokenizer, device, _cost(causal, device), reason is None, weights)
+    return Learner(
+        model,
+        causal,
+        tokenizer,
+        device,
+        _cost(causal, device),
+        reason is None,
+        weights,
+        half,
+        ranks,
+    )
+
+
+def _is_half(settings: TrainSettings, device: torch.device) -> bool:
+    if settings.method == "qlora" or settings.precision is Precision.BFLOAT16:
+        return True
+    on_gpu = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return settings.precision is Precision.AUTO and on_gpu
+
+
+def _in_four_bits(device: torch.device) -> dict[str, Any]:
+    """How transformers loads a base for QLoRA (Dettmers et al. 2023, arXiv 2305.14314)."""
+    if device.type != "cuda":
+        raise BadInput(
+            "Method qlora needs a CUDA device, and there is none here: train with method lora."
+        )
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise BadInput(
+            "Method qlora needs the package bitsandbytes: install it with "
+            "`pip install 'lmsi-tui[qlora]'`, or train with method lora."
+        )
+    from transformers import BitsAndBytesConfig
+
+    bits = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+    return {"quantization_config": bits, "device_map": {"": torch.cuda.current_device()}}
 
 
 def _with_lora(causal: Any, settings: TrainSettings, name: str) -> Any:
@@ -177,17 +245,17 @@ def checked(learner: Learner, learnt: Sequence[Encoded]) -> Learner:
     why = ""
     try:
         shared = gradients(learner, some)
-    except WorkFailed:
-        raise
-    except Exception as error:  # what a compiler of kernels raises has no common kind
-        shared, why = math.nan, f": {str(error).splitlines()[0]}" if str(error) else ""
+    except Stopped as stopped:  # what a compiler of kernels raises has no common kind
+        if isinstance(stopped.reason, WorkFailed) or not isinstance(stopped.reason, Exception):
+            raise
+        shared, why = math.nan, f": {stopped.reason}".partition("\n")[0]
     for value in learner.weights.values():
         value.grad = None
     if kind in SKIPS_UNSEEN:
         learner.causal.set_attn_implementation("sdpa")
     alone = replace(learner, shares=False)
     single = mean_loss(alone, rows(alone, some))
-    tolerance = 2e-2 if learner.device.type == "cuda" else 1e-4
+    tolerance = 2e-2 if learner.half else 1e-4
     if math.isclose(shared, single, rel_tol=tolerance):
         learner.causal.set_attn_implementation(kind)
         return learner
@@ -267,38 +335,101 @@ def rows(learner: Learner, some: Sequence[Encoded]) -> list[Row]:
     return packing.trees(some, learner.cost) if learner.shares else packing.alone(some)
 
 
-def gradients(learner: Learner, some: Sequence[Encoded]) -> float:
-    """Add the gradient of a step's mean loss to the weights.
+def gradients(
+    learner: Learner, some: Sequence[Encoded], look: Callable[[], None] = lambda: None
+) -> float:
+    """Add the gradient of a step's mean loss to the weights, batch by batch.
 
     Args:
-        learner: what is trained.
+        learner: what is trained; with others, each takes its share of the examples.
         some: all examples of the step: the loss is divided by their weighted tokens together.
+        look: called before each batch; what it raises ends the step.
 
     Returns:
         The loss, in nats per weighted token.
 
     Raises:
-        WorkFailed: the device has not enough memory.
+        Stopped: before the end, here or in another process; the gradients are worth nothing.
+            Its reason is `WorkFailed` when the device has not enough memory.
     """
     total = sum(one.weight * len(one.completion) for one in some)
+    mine = learner.ranks.share(some)
     loss = 0.0
-    for batch in batches(learner, rows(learner, some)):
-        try:
-            part = loss_sum(learner, batch) / total
-            part.backward()
-        except torch.OutOfMemoryError as error:
-            raise WorkFailed(
-                f"The device ran out of memory on {batch.tokens.numel()} tokens at once: train a "
-                "smaller model, or with method lora."
-            ) from error
-        loss += part.item()
+    reason: BaseException | None = None
+    try:
+        for batch in batches(learner, rows(learner, mine)) if mine else ():
+            look()
+            with _enough_memory(batch):
+                part = loss_sum(learner, batch) / total
+                part.backward()
+            loss += part.item()
+    except BaseException as raised:  # the others wait for the sums, whatever happened here
+        reason = raised
+    loss, stopped = learner.ranks.sums(loss, float(reason is not None))
+    if stopped:
+        raise Stopped(reason) from reason
+    learner.ranks.add_gradients(learner.weights.values())
     return loss
+
+
+def try_longest(learner: Learner, steps: Sequence[Sequence[Encoded]]) -> int:
+    """Compute the gradient of the largest batch once, and forget it, so that memory fails early.
+
+    The step with the longest example and the one with the most tokens are looked at; all others
+    have smaller batches, or about as large ones. The optimizer's two numbers for each weight are
+    held meanwhile. Weights, gradients and random state are left as they are.
+
+    Returns:
+        Tokens of the batch that was tried.
+
+    Raises:
+        WorkFailed: the device has not enough memory.
+    """
+    looked_at = {
+        max(range(len(steps)), key=lambda number: max(len(one.tokens) for one in steps[number])),
+        max(range(len(steps)), key=lambda number: sum(len(one.tokens) for one in steps[number])),
+    }
+    found = [
+        batch
+        for number in sorted(looked_at)
+        if (mine := learner.ranks.share(steps[number]))
+        for batch in batches(learner, rows(learner, mine))
+    ]
+    if not found:
+        return 0
+    largest = max(found, key=lambda batch: (batch.tokens.numel(), batch.tokens.shape[1]))
+    random = torch.get_rng_state()
+    with _enough_memory(largest):
+        moments = [torch.empty_like(one) for one in learner.weights.values() for _ in range(2)]
+        loss_sum(learner, largest).backward()
+        del moments
+    for weight in learner.weights.values():
+        weight.grad = None
+    torch.set_rng_state(random)
+    return largest.tokens.numel()
+
+
+@contextmanager
+def _enough_memory(batch: Batch) -> Iterator[None]:
+    """Turn what torch raises when memory runs out into a sentence."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is a RuntimeError
+        said = str(error)
+        if isinstance(error, RuntimeError) and not any(word in said for word in OUT_OF_MEMORY):
+            raise
+        rows, longest = batch.tokens.shape
+        raise WorkFailed(
+            f"The device ran out of memory on {rows * longest:,} tokens at once ({rows} rows of up "
+            f"to {longest:,}): train with method lora or qlora, take a smaller model, or leave the "
+            "longest examples out with a smaller sample.max_tokens."
+        ) from error
 
 
 def loss_sum(learner: Learner, batch: Batch) -> torch.Tensor:
     """Sum of weight x loss over the scored tokens of a batch, a scalar in float32."""
     batch = batch.to(learner.device)
-    half, width = learner.device.type == "cuda", batch.tokens.shape[1]
+    half, width = learner.half, batch.tokens.shape[1]
     with torch.autocast(learner.device.type, torch.bfloat16, enabled=half):
         if not learner.shares:
             # Logits of the columns in which any row is scored, not of the prompts before them.
@@ -399,10 +530,26 @@ def batches(learner: Learner, some: Sequence[Row]) -> list[Batch]:
 
 
 @torch.no_grad()
-def mean_loss(learner: Learner, some: Sequence[Row]) -> float:
-    """Mean loss in nats per weighted token."""
+def mean_loss(
+    learner: Learner, some: Sequence[Row], look: Callable[[], None] = lambda: None
+) -> float:
+    """Mean loss in nats per weighted token; with others, each takes its share of the rows.
+
+    Raises:
+        Stopped: `look`, which is called before each batch, raised something, here or elsewhere.
+    """
+    mine = some[learner.ranks.rank :: learner.ranks.count]
     total = weight = 0.0
-    for batch in batches(learner, some):
-        total += loss_sum(learner, batch).item()
-        weight += float(batch.weights.sum())
+    reason: BaseException | None = None
+    try:
+        for batch in batches(learner, mine) if mine else ():
+            look()
+            with _enough_memory(batch):
+                total += loss_sum(learner, batch).item()
+            weight += float(batch.weights.sum())
+    except BaseException as raised:  # as in `gradients`
+        reason = raised
+    total, weight, stopped = learner.ranks.sums(total, weight, float(reason is not None))
+    if stopped:
+        raise Stopped(reason) from reason
     return total / weight

@@ -197,17 +197,26 @@ def find(conn: sqlite3.Connection, target: str) -> Example | Model | TrainingSet
 def rebuild(project: Project, conn: sqlite3.Connection, frozen: TrainingSet) -> Rebuilt:
     """Build a set again as its stage did: from paths, votes, the reviews of its time, and prompts.
 
-    The share held out is the project's present one, as the store does not keep it; so is m.
+    Sets that are older than the fields for m and for the share held out are built with those of
+    the run and of the project's present settings.
 
     Args:
         project: whose settings and worked examples are used.
         conn: a connection that cannot read known answers.
         frozen: the set to build again.
     """
-    run = replace(paths.run_by_id(conn, frozen.run_id), threshold=frozen.threshold, cap=frozen.cap)
+    run = paths.run_by_id(conn, frozen.run_id)
+    run = replace(run, threshold=frozen.threshold, cap=frozen.cap, m=frozen.m or run.m)
+    curate = project.settings.curate
+    share = frozen.validation_share
     settings = replace(
         project.settings,
-        curate=replace(project.settings.curate, formats=frozen.formats, weighting=frozen.weighting),
+        curate=replace(
+            curate,
+            formats=frozen.formats,
+            weighting=frozen.weighting,
+            validation_share=curate.validation_share if share is None else share,
+        ),
     )
     pool = questions.by_split(conn, Split.POOL)
     counted = {one.question_id: one for one in sampling.recounted(conn, run, pool) if one.drawn}

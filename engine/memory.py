@@ -122,14 +122,14 @@ def of_training(
     if not parameters:
         return ()
     learnt = parameters
-    if settings.method == "lora":
+    if settings.adapts:
         learnt = settings.rank * _lora_widths(shape) if shape else parameters // 100
     parts = [
-        Part("weights", 4 * parameters),
+        Part("weights", parameters // 2 if settings.method == "qlora" else 4 * parameters),
         Part("gradients", 4 * learnt),
         Part("optimizer", 8 * learnt),
     ]
-    if settings.method == "lora":
+    if settings.adapts:
         parts.insert(1, Part("adapter", 4 * learnt))
     if shape is not None:
         kept = 1 if parameters >= RECOMPUTE_FROM else HELD_PER_LAYER

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 from engine import evaluation, memory, runs
 from engine import models as model_files
 from engine.meanings import meanings
+from engine.project import METHODS
 from engine.voting import fewest_paths
 from engine.yields import kept_at
-from store import examples, jobs, models, paths, questions, votes
+from store import examples, jobs, models, paths, questions, rounds, votes
 from store.errors import BadInput
-from store.records import Job, JobKind, JobState, Model, Run, Split, Stage
+from store.records import Job, JobKind, JobState, Model, Outcome, Run, Split, Stage
 
 if TYPE_CHECKING:
     import sqlite3
@@ -35,7 +36,10 @@ LATEST = 50
 """Jobs that are looked through for a rate that was measured."""
 
 _SAMPLE = ("m", "threshold", "early_stop", "cap", "temperature", "max_tokens", "format", "seed")
-_TRAIN = ("method", "learning_rate", "epochs", "examples_per_step", "rank", "alpha", "seed")
+_TRAIN = (
+    *("method", "learning_rate", "epochs", "examples_per_step", "rank", "alpha", "seed"),
+    *("patience", "precision", "processes"),
+)
 MATTER: dict[JobKind, tuple[str, ...]] = {
     JobKind.SAMPLE: (
         *(f"sample.{name}" for name in (*_SAMPLE, "epsilon", "style", "top_p", "top_k", "min_p")),
@@ -106,6 +110,8 @@ class Plan:
     """Optimizer steps, about."""
     reused: tuple[str, ...] = ()
     """What is there already, a sentence for each."""
+    could_show: str = ""
+    """What the test at the end of a round could show, a sentence."""
     memory: tuple[Part, ...] = ()
     available: int | None = None
     """Bytes of memory that are free now."""
@@ -189,7 +195,7 @@ def settings_of(settings: Settings, kind: JobKind) -> tuple[Setting, ...]:
 
 def _choices(path: str, hint: Any) -> tuple[str, ...]:
     if path in ("finetune.method", "distill.method"):
-        return ("lora", "full")
+        return METHODS
     if hint is bool:
         return ("true", "false")
     return tuple(hint) if isinstance(hint, type) and issubclass(hint, StrEnum) else ()
@@ -200,6 +206,7 @@ class _Asked:
     conn: sqlite3.Connection
     project: Project
     settings: Settings
+    new_round: bool = False
 
     def model(self, name: str) -> Model:
         if not name:
@@ -215,6 +222,12 @@ class _Asked:
     @property
     def teacher(self) -> Model:
         return self.model(self.settings.model.teacher)
+
+    @property
+    def sampler(self) -> Model:
+        """Whose votes these stages go on with; a new round samples with the model in use."""
+        find = runs.model_in_use if self.new_round else runs.sampling_model
+        return find(self.conn, self.teacher)
 
     def pool(self) -> tuple[int, list[str]]:
         """Questions of the pool, and their tasks."""
@@ -233,7 +246,7 @@ class _Asked:
         run = runs.run_of(
             self.project,
             self.settings.model,
-            self.teacher,
+            self.sampler,
             Split.POOL,
             sample,
             sample.format,
@@ -266,17 +279,17 @@ def _sample(asked: _Asked) -> Plan:
             least += max(0, fewest - (one.stored - min(one.drawn, one.stored))) * one.questions
             most += max(0, run.m - one.stored) * one.questions
     reused = (f"{stored:,} paths of this run are stored and count.",) if stored else ()
-    rate = _rate(asked.conn, "paths_per_second", JobKind.SAMPLE, asked.teacher)
+    rate = _rate(asked.conn, "paths_per_second", JobKind.SAMPLE, asked.sampler)
     tokens = PROMPT + run.max_tokens
-    engine = model_files.chosen_engine(asked.teacher, asked.settings.model)
+    engine = model_files.chosen_engine(asked.sampler, asked.settings.model)
     return Plan(
         JobKind.SAMPLE,
-        models=(asked.teacher.name,),
+        models=(asked.sampler.name,),
         questions=count,
         paths=(least, most),
         reused=reused,
         memory=memory.of_sampling(
-            asked.project, asked.teacher, engine, asked.settings.model.batch, tokens
+            asked.project, asked.sampler, engine, asked.settings.model.batch, tokens
         ),
         seconds=(least / rate, most / rate) if rate else None,
     )
@@ -296,7 +309,7 @@ def _vote(asked: _Asked) -> Plan:
     )
     return Plan(
         JobKind.VOTE,
-        models=(asked.teacher.name,),
+        models=(asked.sampler.name,),
         questions=count,
         paths=(0, 0),
         kept=kept_at(votes.likes(asked.conn, run.id), run.threshold),
@@ -396,7 +409,10 @@ def _check_trainable(asked: _Asked, base: Model) -> None:
 
 
 def _evaluate(asked: _Asked, chosen: Sequence[str]) -> Plan:
-    known = [asked.model(name) for name in chosen] or models.all_of(asked.conn)
+    held = rounds.of_models(asked.conn)
+    known = [asked.model(name) for name in chosen] or [
+        one for one in models.all_of(asked.conn) if held.get(one.id) is not Outcome.REJECT
+    ]
     if not known:
         asked.model("")
     settings = asked.settings.evaluate
@@ -463,14 +479,20 @@ def _export(asked: _Asked) -> Plan:
 
 def _round(asked: _Asked) -> Plan:
     """The whole loop: what is not there yet can only be told from what it begins with."""
-    begins = _sample(asked)
+    begins = _sample(replace(asked, new_round=True))
     students = [asked.model(name) for name in asked.settings.model.students]
     # A teacher on a server is sampled there, and only its students learn.
     learners = [] if model_files.is_server(asked.teacher.location) and students else [asked.teacher]
     for one in (*learners, *students):
         _check_trainable(asked, one)
     bases = [asked.teacher, *students]
-    measured = _evaluate(asked, [one.name for one in bases])
+    counts = questions.counts(asked.conn)
+    # Without known answers a round is trained all the same, and nothing is decided.
+    measured = (
+        _evaluate(asked, [one.name for one in bases])
+        if any(one.split is not Split.POOL for one in counts)
+        else Plan(JobKind.EVALUATE, paths=(0, 0))
+    )
     assert begins.paths is not None
     assert measured.paths is not None
     settings = asked.settings.evaluate
@@ -494,8 +516,16 @@ def _round(asked: _Asked) -> Plan:
             begins.paths[1] + measured.paths[1] + of_trained,
         ),
         reused=(*begins.reused, *measured.reused),
+        could_show=_could_show(asked) if learners else "",
         memory=max(parts, key=lambda one: sum(part.size for part in one)),
     )
+
+
+def _could_show(asked: _Asked) -> str:
+    from engine import guard  # the app plans the other stages without it
+
+    measured = runs.evaluation_questions(asked.conn, asked.settings)
+    return guard.told(guard.forecast(asked.conn, measured))
 
 
 # Rates that were measured.

@@ -6,11 +6,13 @@ A person can so choose a rule and a threshold before spending. Nothing is writte
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from engine import answers, runs, voting
+from engine import answers, runs, sampling, voting
 from engine.statistics import wilson
-from store import models, paths, questions
+from engine.yields import saved_share
+from store import models, paths, questions, votes
 from store.errors import BadInput
 from store.records import Decision, EarlyStop, Split
 
@@ -20,9 +22,13 @@ if TYPE_CHECKING:
 
     from engine.project import Project
     from engine.voting import Answers
+    from store.records import Run
 
 THRESHOLDS = ("0", "0.5", "0.75", "0.9")
 """Those that a replay shows unless asked otherwise."""
+
+FEWEST_CONTROLS = 300
+"""Control questions below which the change rate of `fast` is called unknown."""
 
 Outcome = tuple[Decision, str | None]
 """Keep or reject, and the kept answer."""
@@ -52,6 +58,30 @@ class Replayed:
     def changed_interval(self) -> tuple[float, float]:
         """95 % interval of the share of changed questions (Wilson)."""
         return wilson(self.changed, self.questions) if self.questions else (0.0, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeRate:
+    """How often `fast` decides otherwise than all m paths, measured on its control questions."""
+
+    controls: int
+    """Questions that were chosen by hash and drawn in full, as far as they are."""
+    changed: int
+    """Those that `fast` would have decided otherwise, or kept with another answer."""
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """95 % interval of the rate (Wilson); None when there are too few controls."""
+        return wilson(self.changed, self.controls) if self.controls >= FEWEST_CONTROLS else None
+
+    @property
+    def words(self) -> str:
+        """The rate as a person would tell it."""
+        if self.interval is None:
+            return f"unknown ({self.controls} of {FEWEST_CONTROLS} control questions)"
+        low, high = (100 * bound for bound in self.interval)
+        rate = 100 * self.changed / self.controls
+        return f"{rate:.1f} % ({low:.1f} to {high:.1f}) of {self.controls:,} control questions"
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,3 +207,56 @@ def replay_project(
         for rule in rules
     )
     return Replay(most, len(known), len(whole), rows)
+
+
+def change_rate(conn: sqlite3.Connection, run: Run) -> ChangeRate | None:
+    """What `fast` would have decided of its control questions; None for a run of another rule.
+
+    Args:
+        conn: may be read-only.
+        run: whose stored paths are replayed at its own m, threshold, cap and epsilon.
+    """
+    if run.early_stop is not EarlyStop.FAST:
+        return None
+    keys = questions.keys(conn, run.split)
+    chosen = [number for number, key in keys.items() if sampling.is_control(run, key)]
+    known = paths.answers_by_question(conn, run.id, chosen)
+    whole = [
+        answers.merge_equal(question.answer_type, [given[index] for index in range(run.m)])
+        for question in questions.by_ids(conn, chosen).values()
+        if (given := known.get(question.id, {})).keys() >= set(range(run.m))
+    ]
+    changed = sum(_changes(tuple(one), run.m, run.threshold, run.cap, run.epsilon) for one in whole)
+    return ChangeRate(len(whole), changed)
+
+
+def early_stop(conn: sqlite3.Connection, run: Run) -> dict[str, object]:
+    """What early stop has done in a run: the rule, paths saved and, for `fast`, its change rate."""
+    saved = saved_share(votes.likes(conn, run.id))
+    told: dict[str, object] = {
+        "early_stop": run.early_stop,
+        "saved_share": None if saved is None else round(saved, 4),
+    }
+    rate = change_rate(conn, run)
+    if rate is None:
+        return told
+    low, high = rate.interval or (None, None)
+    return told | {
+        "epsilon": run.epsilon,
+        "controls": rate.controls,
+        "controls_changed": rate.changed,
+        "change_low": low,
+        "change_high": high,
+        "change_rate": rate.words,
+    }
+
+
+@lru_cache(maxsize=1 << 14)  # the app asks again with every path that is stored
+def _changes(
+    in_order: tuple[str | None, ...], m: int, threshold: str, cap: int, epsilon: float
+) -> bool:
+    return bool(
+        replay(
+            [in_order], m=m, rule=EarlyStop.FAST, threshold=threshold, cap=cap, epsilon=epsilon
+        ).changed
+    )

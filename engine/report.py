@@ -6,13 +6,16 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from engine import guard, replay
 from engine.evaluation import Comparison, comparisons
-from store import evaluations, examples, jobs, models, paths, questions, votes
+from store import evaluations, examples, jobs, models, paths, questions, sittings, votes
 from store.records import Decision, Evaluation, JobKind, JobState, Model, Split
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Mapping, Sequence
+
+    from store.records import Run
 
 Json = dict[str, object]
 
@@ -29,6 +32,7 @@ class Report:
     temperatures: Mapping[int, float]
     """By evaluation id: at which its paths were sampled; 0 is greedy."""
     status: Json
+    rounds: Sequence[guard.Decided] = ()
 
 
 def build(conn: sqlite3.Connection) -> Report:
@@ -48,6 +52,7 @@ def build(conn: sqlite3.Connection) -> Report:
         ended=ended,
         temperatures=temperatures,
         status=status(conn),
+        rounds=guard.decided(conn),
     )
 
 
@@ -64,9 +69,10 @@ def status(conn: sqlite3.Connection) -> Json:
             {
                 "run": run.key[:12],
                 "model": models.by_id(conn, run.model_id).name,
+                "engine": _engine(conn, run),
                 "m": run.m,
                 "threshold": run.threshold,
-                "early_stop": run.early_stop,
+                **replay.early_stop(conn, run),
                 "paths": counts.paths,
                 "tokens": counts.tokens,
                 "ended_properly": counts.ended,
@@ -109,17 +115,25 @@ def status(conn: sqlite3.Connection) -> Json:
     }
 
 
+def _engine(conn: sqlite3.Connection, run: Run) -> str:
+    """The newest sitting of a run, or else the engine that is planned."""
+    sat = sittings.of_run(conn, run.id)
+    if sat:
+        return sittings.said(sat[-1])
+    return "chosen at the start" if run.engine == "auto" else run.engine
+
+
 def as_event(conn: sqlite3.Connection, seed: int) -> Json:
     """The report as the one JSON line that ends `demo --headless --json`."""
     built = build(conn)
     names = {model.id: model for model in built.models}
-    rounds = [
+    whole = [
         job.result
         for job in jobs.all_of(conn)
         if job.kind is JobKind.ROUND and job.state is JobState.DONE
     ]
     # The longest, because a round that is asked for again finds everything done.
-    spent = max(rounds, key=lambda result: float(str(result["seconds"])), default={})
+    spent = max(whole, key=lambda result: float(str(result["seconds"])), default={})
     return {
         "event": "report",
         "seed": seed,
@@ -141,6 +155,7 @@ def as_event(conn: sqlite3.Connection, seed: int) -> Json:
                 _comparison(one) for one in built.comparisons if one.split is Split.OOD
             ],
         },
+        "rounds": [guard.as_json(one) for one in built.rounds],
         "status": built.status,
     }
 

@@ -6,11 +6,13 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from engine import models, sampling
+from engine import choice, models, sampling
+from engine.extent import Extent, extent_of
 from engine.presets import Exemplar, exemplars_of, load_exemplars, preset
-from engine.project import Project
+from engine.project import Engine, Project
 from engine.prompts import Prompt, prompt_hash, render
-from store import paths, questions
+from store import models as model_rows
+from store import paths, questions, rounds, sittings
 from store.connection import transaction
 from store.records import EarlyStop, Model, PromptFormat, Question, Run, Split, content_hash
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
     from engine.backends.protocol import Backend
     from engine.progress import Work
-    from engine.project import ModelSettings, Project, SampleSettings
+    from engine.project import ModelSettings, Project, SampleSettings, Settings
 
 
 def exemplars_for(project: Project, settings: SampleSettings, task: str) -> Sequence[Exemplar]:
@@ -104,7 +106,8 @@ def run_of(
         threshold=chosen.threshold,
         cap=chosen.cap,
         engine=engine,
-        engine_version=version(package) if package else "1",
+        # What a server or the chosen engine is, is known when it is asked: each sitting says it.
+        engine_version=version(package) if package else "",
         created_at=time.time(),
     )
 
@@ -115,6 +118,19 @@ def newest_over_pool(conn: sqlite3.Connection, model: Model) -> Run | None:
         one for one in paths.runs(conn) if one.model_id == model.id and one.split is Split.POOL
     ]
     return found[-1] if found else None
+
+
+def model_in_use(conn: sqlite3.Connection, teacher: Model) -> Model:
+    """The model that was trained in the last accepted round, or the teacher itself."""
+    accepted = rounds.accepted(conn, teacher.id)
+    return teacher if accepted is None else model_rows.by_id(conn, accepted)
+
+
+def sampling_model(conn: sqlite3.Connection, teacher: Model) -> Model:
+    """The model whose votes the stages go on with: of the last accepted round once a later round
+    has begun to sample with it, else the teacher itself."""
+    model = model_in_use(conn, teacher)
+    return model if newest_over_pool(conn, model) is not None else teacher
 
 
 def pool_run(work: Work, teacher: Model, settings: SampleSettings) -> Run:
@@ -133,6 +149,11 @@ def stored_pool_run(conn: sqlite3.Connection, project: Project, teacher: Model) 
         project, project.settings.model, teacher, Split.POOL, sample, sample.format, tasks
     )
     return paths.run_by_key(conn, planned.key)
+
+
+def evaluation_questions(conn: sqlite3.Connection, settings: Settings) -> list[Question]:
+    """The evaluation questions that are measured at these settings."""
+    return questions.by_split(conn, Split.EVAL, limit=settings.evaluate.limit or None)
 
 
 def draw(
@@ -165,18 +186,30 @@ def exemplars(work: Work, asked: Sequence[Question]) -> dict[str, Sequence[Exemp
 def loaded(
     work: Work, model: Model, runs: Sequence[Run], asked: Sequence[Question]
 ) -> Iterator[Callable[[], Backend]]:
-    """Gives a function that loads the model at its first call, wide enough for these runs."""
+    """Gives a function that loads the model at its first call, wide enough for these runs.
+
+    Each load is noted with the runs: the engine, and what was measured to choose it.
+    """
     opened: list[Backend] = []
 
     def load() -> Backend:
         if not opened:
-            # A token is at least one byte, so bytes are a safe bound without a tokenizer.
-            context = max(
-                max(len(prompt_of(question).text.encode()) for question in asked) + run.max_tokens
-                for run in runs
-                for prompt_of in [prompts_of(work, run, asked)]
+            settings = work.settings.model
+            extent = _extent(work, model, runs, asked)
+            machine = choice.machine(settings)
+            # A trained model is about as fast as its base.
+            alike = [model.id, *([model.base_id] if model.base_id else [])]
+            earlier = [one for id_ in alike for one in sittings.of_model(work.conn, id_)]
+            known = choice.known(earlier, machine, extent)
+            chosen = choice.open_chosen(work.project, model, settings, extent, known)
+            opened.append(chosen.backend)
+            sittings.add(
+                work.conn,
+                [run.id for run in runs],
+                chosen.backend.name,
+                chosen.backend.version,
+                {**chosen.details, **choice.for_later(machine, extent)},
             )
-            opened.append(models.open_backend(work.project, model, work.settings.model, context))
         return opened[0]
 
     try:
@@ -184,3 +217,21 @@ def loaded(
     finally:
         for backend in opened:
             backend.close()
+
+
+def _extent(work: Work, model: Model, runs: Sequence[Run], asked: Sequence[Question]) -> Extent:
+    """How long the prompts of these runs are: in tokens for llama.cpp, which plans by it."""
+    prompts = [
+        [prompt_of(question) for question in asked if question.task == task]
+        for run in runs
+        for prompt_of in [prompts_of(work, run, asked)]
+        for task in sorted({question.task for question in asked})
+    ]
+    path = max(run.max_tokens for run in runs)
+    engine = models.chosen_engine(model, work.settings.model)
+    if engine in (Engine.AUTO, Engine.LLAMA_CPP) and model.gguf:
+        from engine.backends.llama_cpp import measure_prompts
+
+        return measure_prompts(work.project.inside(model.gguf), prompts, path)
+    # The others find out by themselves; a token is at least one byte.
+    return extent_of(prompts, path, lambda prompt: len(prompt.text.encode()))

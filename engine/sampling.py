@@ -175,9 +175,13 @@ def count(run: Run, question: Question, in_order: Sequence[str | None]) -> Vote:
 
 def rule_of(run: Run, question: Question) -> EarlyStop:
     """The run's stop rule, but for the few questions, chosen by hash, that `fast` never cuts."""
-    share = path_seed(run.seed, question.key, -1) / 2**63
-    control = run.early_stop is EarlyStop.FAST and share < CONTROL_SHARE
-    return EarlyStop.OFF if control else run.early_stop
+    return EarlyStop.OFF if is_control(run, question.key) else run.early_stop
+
+
+def is_control(run: Run, key: str) -> bool:
+    """Whether this is one of the few questions that `fast` runs to full m."""
+    share = path_seed(run.seed, key, -1) / 2**63
+    return run.early_stop is EarlyStop.FAST and share < CONTROL_SHARE
 
 
 def _prefix_of(known: Mapping[int, str | None], m: int) -> list[str | None]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import resource
 import time
 from typing import TYPE_CHECKING
 
@@ -19,20 +18,22 @@ from engine import (
     evaluation,
     leaks,
     models,
+    replay,
     runs,
     sampling,
     training_set,
 )
 from engine.progress import MEASURING, SAMPLING
 from store import examples as example_rows
-from store import jobs, paths, questions, votes
 from store import models as model_rows
+from store import paths, questions, rounds, votes
 from store.connection import connect, transaction
 from store.errors import BadInput
 from store.records import (
     Decision,
     Evaluation,
     Model,
+    Outcome,
     PromptFormat,
     Question,
     Reading,
@@ -54,25 +55,24 @@ if TYPE_CHECKING:
 
 Json = dict[str, object]
 
-_MEASURED_PROCESSES = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-
 
 def sample(work: Work) -> Json:
     """Draw paths for the pool until every vote stands."""
-    settings = work.settings
-    teacher = _model(work, settings.model.teacher)
+    return sample_with(work, _sampler(work))
+
+
+def sample_with(work: Work, sampler: Model) -> Json:
+    """Draw this model's paths for the pool until every vote stands."""
     pool = _pool(work)
-    run = runs.pool_run(work, teacher, settings.sample)
-    with runs.loaded(work, teacher, [run], pool) as load:
-        runs.draw(work, run, load, pool, f"{SAMPLING} {teacher.name}")
+    run = runs.pool_run(work, sampler, work.settings.sample)
+    with runs.loaded(work, sampler, [run], pool) as load:
+        runs.draw(work, run, load, pool, f"{SAMPLING} {sampler.name}")
     return _sampled(work, run)
 
 
 def vote(work: Work) -> Json:
     """Read the stored paths again with today's readers and count every vote again."""
-    settings = work.settings
-    teacher = _model(work, settings.model.teacher)
-    run = runs.pool_run(work, teacher, settings.sample)
+    run = runs.pool_run(work, _sampler(work), work.settings.sample)
     pool = _pool(work)
     changed_winners = recount(work, run, pool)
     return _sampled(work, run) | {"changed_winners": changed_winners}
@@ -80,13 +80,16 @@ def vote(work: Work) -> Json:
 
 def curate(work: Work) -> Json:
     """Freeze the training set that votes and reviews give at the settings."""
-    settings = work.settings
-    teacher = _model(work, settings.model.teacher)
-    run = runs.pool_run(work, teacher, settings.sample)
+    return curate_votes(work, _sampler(work))
+
+
+def curate_votes(work: Work, sampler: Model) -> Json:
+    """Freeze the training set of this model's votes."""
+    run = runs.pool_run(work, sampler, work.settings.sample)
     work.progress.begin("choosing the training set", 0)
     with connect(work.project.database, training=True) as conn:
         leaked = leaks.of_store(conn).found
-        frozen = _training_set(work, conn, run, teacher, {one.pool.id for one in leaked})
+        frozen = _training_set(work, conn, run, sampler, {one.pool.id for one in leaked})
     tokens = encoding.count_tokens(work, frozen)
     return {
         "training_set": frozen.key,
@@ -101,7 +104,7 @@ def curate(work: Work) -> Json:
 def finetune(work: Work) -> Json:
     """Train a LoRA adapter (or the whole teacher) on the newest training set."""
     settings = work.settings
-    teacher = _model(work, settings.model.teacher)
+    teacher = model_of(work, settings.model.teacher)
     return train_model(work, teacher, settings.finetune, Stage.LMSI)
 
 
@@ -115,18 +118,23 @@ def distill(work: Work) -> Json:
             "or give `--student PATH` to `lmsi-tui init`."
         )
     return {
-        name: train_model(work, _model(work, name), settings.distill, Stage.DISTILLED)
+        name: train_model(work, model_of(work, name), settings.distill, Stage.DISTILLED)
         for name in students
     }
 
 
 def evaluate(work: Work) -> Json:
-    """Measure models on the evaluation questions; all models that were not measured yet."""
-    named = work.params.get("models") or [model.name for model in model_rows.all_of(work.conn)]
+    """Measure models on the evaluation questions: those named, else all that no guard rejected."""
+    held = rounds.of_models(work.conn)
+    named = work.params.get("models") or [
+        model.name
+        for model in model_rows.all_of(work.conn)
+        if held.get(model.id) is not Outcome.REJECT
+    ]
     assert isinstance(named, list)
     measured: list[Json] = []
     for name in named:
-        measured += [as_json(work, one) for one in measure(work, _model(work, str(name)))]
+        measured += [as_json(work, one) for one in measure(work, model_of(work, str(name)))]
     return {"evaluations": measured}
 
 
@@ -135,37 +143,6 @@ def export(work: Work) -> Json:
     from engine import export as writing
 
     return writing.export(work.project, work.conn, work.params)
-
-
-def whole_round(work: Work) -> Json:
-    """The whole loop once: sample, curate, measure, fine-tune, measure, distil, measure.
-
-    A teacher that is a server is not fine-tuned: its students learn from it.
-    """
-    settings = work.settings
-    teacher = _model(work, settings.model.teacher)
-    students = [_model(work, name) for name in settings.model.students]
-    trains_teacher = not models.is_server(teacher.location)
-    if not (trains_teacher or students):
-        raise BadInput(_server_is_not_trained(teacher))
-    result: Json = {"sample": sample(work), "curate": curate(work)}
-    measure(work, teacher)
-    if trains_teacher:
-        result["finetune"] = tuned = finetune(work)
-        measure(work, _model(work, str(tuned["model"])))
-    if students:
-        result["distill"] = distilled = distill(work)
-        for student in students:
-            measure(work, student)
-            outcome = distilled[student.name]
-            assert isinstance(outcome, dict)
-            measure(work, _model(work, str(outcome["model"])))
-    # From the asking to the end, so pauses and restarts are part of it.
-    result["seconds"] = time.time() - jobs.get(work.conn, work.progress.job_id).created_at
-    result["peak_rss_mb"] = (
-        max(resource.getrusage(whose).ru_maxrss for whose in _MEASURED_PROCESSES) / 1024
-    )
-    return result
 
 
 def recount(work: Work, run: Run, asked: Sequence[Question]) -> int:
@@ -202,6 +179,7 @@ def _sampled(work: Work, run: Run) -> Json:
         "drawn_share": sum(one.drawn for one in counted) / max(1, run.m * len(counted)),
         "kept_questions": sum(one.decision is Decision.KEEP for one in counted),
         "threshold": run.threshold,
+        **replay.early_stop(work.conn, run),
     }
 
 
@@ -252,7 +230,13 @@ def freeze(
 
 def train_model(work: Work, base: Model, settings: TrainSettings, stage: Stage) -> Json:
     """Train one model on the newest training set; the same training again finds what it made."""
-    sets = example_rows.sets(work.conn)
+    held = rounds.of_models(work.conn)
+    sets = [
+        one
+        for one in example_rows.sets(work.conn)
+        # What a rejected model wrote is not learnt from.
+        if held.get(paths.run_by_id(work.conn, one.run_id).model_id) is not Outcome.REJECT
+    ]
     if not sets:
         raise BadInput("There is no training set yet: `lmsi-tui curate` makes one.")
     frozen = max(sets, key=lambda one: one.created_at)
@@ -268,10 +252,10 @@ def train_on(
     checkpoint of the same training, and never with that of another.
     """
     from engine.distill import student_examples
-    from engine.finetune import train
+    from engine.together import Training, train
 
     if models.is_server(base.location):
-        raise BadInput(_server_is_not_trained(base))
+        raise BadInput(server_is_not_trained(base))
     location = work.project.inside(base.location)
     if not location.is_dir():
         raise BadInput(
@@ -289,18 +273,21 @@ def train_on(
         example_rows.examples(work.conn, frozen.key), frozen, base.tokenizer_sha256, settings
     )
     trained = train(
-        location,
-        chosen,
-        settings,
-        out=out,
-        work=adapters / f"{recipe}.unfinished",
-        style=paths.run_by_id(work.conn, frozen.run_id).prompt_style,
-        progress=work.progress,
-        threads=work.settings.model.threads or None,
+        work,
+        Training(
+            base=location,
+            examples=chosen,
+            settings=settings,
+            out=out,
+            work=adapters / f"{recipe}.unfinished",
+            style=paths.run_by_id(work.conn, frozen.run_id).prompt_style,
+            threads=work.settings.model.threads or None,
+            events=work.project.folder / "logs" / "tensorboard" / recipe,
+        ),
     )
     gguf = _write_gguf(work, base, out, settings)
     weights = models.describe_trained(out)
-    lora = settings.method == "lora"
+    lora = settings.adapts
     taken = {model.name for model in known}
     family = base.name.removesuffix("/base")
     names = (f"{family}/{stage}" + (f"-{n}" if n > 1 else "") for n in itertools.count(1))
@@ -324,7 +311,8 @@ def train_on(
     return {"model": model.name, "trained_before": False, **dataclasses.asdict(trained)}
 
 
-def _server_is_not_trained(model: Model) -> str:
+def server_is_not_trained(model: Model) -> str:
+    """Why a model that is a server learns nothing, and what to do."""
     return (
         f"{model.name} is a server, which can be sampled but not trained: give a model's Hugging "
         "Face folder to `lmsi-tui init` as --student, and `lmsi-tui distill` trains it."
@@ -338,7 +326,7 @@ def _write_gguf(work: Work, base: Model, out: Path, settings: TrainSettings) -> 
     from engine.gguf import convert_adapter, convert_base
 
     work.progress.begin("writing the GGUF and comparing it with what was trained", 0)
-    if settings.method == "lora":
+    if settings.adapts:
         target = out / "adapter.gguf"
         if not target.exists():
             location = work.project.inside(base.location)
@@ -413,7 +401,18 @@ def as_json(work: Work, one: Evaluation) -> Json:
 # What is there.
 
 
-def _model(work: Work, name: str) -> Model:
+def _sampler(work: Work) -> Model:
+    """The model whose votes these stages go on with."""
+    teacher = model_of(work, work.settings.model.teacher)
+    return runs.sampling_model(work.conn, teacher)
+
+
+def model_of(work: Work, name: str) -> Model:
+    """The model of that name.
+
+    Raises:
+        BadInput: there is none.
+    """
     if not name:
         raise BadInput("The project has no model: give one with `lmsi-tui init DIR --model PATH`.")
     model = model_rows.by_name(work.conn, name)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engine.evaluation import Comparison, comparisons
-from store import evaluations, examples, models, paths
+from engine.guard import Decided, decided
+from store import evaluations, examples, models, paths, rounds
 
 if TYPE_CHECKING:
     import sqlite3
@@ -31,6 +32,10 @@ class Standing:
     evaluations: tuple[Evaluation, ...]
     """The newest of each model, split and method."""
     comparisons: tuple[Comparison, ...]
+    rounds: tuple[Decided, ...] = ()
+    """Oldest first."""
+    in_use: Model | None = None
+    """Trained in the last accepted round; None where the base is in use."""
 
     def model(self, id_: int) -> Model:
         """The model of that row number."""
@@ -56,12 +61,15 @@ def read(conn: sqlite3.Connection) -> Standing:
     for one in evaluations.all_of(conn):
         newest[one.model_id, one.split, one.method] = one
     sets = examples.sets(conn)
+    accepted = rounds.accepted(conn)
     return Standing(
         models=tuple(models.all_of(conn)),
         sets={one.key: one for one in sets},
         teachers={one.key: paths.run_by_id(conn, one.run_id).model_id for one in sets},
         evaluations=tuple(newest.values()),
         comparisons=tuple(comparisons(conn)),
+        rounds=tuple(decided(conn)),
+        in_use=models.by_id(conn, accepted) if accepted is not None else None,
     )
 
 

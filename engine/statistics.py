@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from math import comb, sqrt
+from math import ceil, comb, sqrt
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -167,6 +167,24 @@ def detectable_by(found: Paired) -> float | None:
         if gain is not None:
             return gain
     return None
+
+
+def questions_needed(gain: float, discordant_share: float) -> int | None:
+    """How many questions show a difference of this size four times in five: `detectable_gain`
+    solved for n (Connor 1987).
+
+    Args:
+        gain: after minus before, a share in [-1, 1]; its sign does not matter.
+        discordant_share: share of the questions that one model gets right and the other wrong,
+            in [|gain|, 1].
+
+    Returns:
+        None for no difference, which no number of questions shows.
+    """
+    if gain == 0:
+        return None
+    spread = sqrt(max(0.0, discordant_share - gain**2))
+    return ceil(((Z95 * sqrt(discordant_share) + _Z_POWER * spread) / gain) ** 2)
 
 
 def _newcombe(both: int, won: int, lost: int, neither: int) -> tuple[float, float]:

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine import stages
+from engine import rounds, stages
 from engine.launch import LOCK, is_alive, process_start
 from engine.progress import CancelWished, PauseWished, Progress, Work
 from engine.project import open_project
@@ -52,7 +52,7 @@ STAGES: dict[JobKind, Stage] = {
     JobKind.DISTILL: stages.distill,
     JobKind.EVALUATE: stages.evaluate,
     JobKind.EXPORT: stages.export,
-    JobKind.ROUND: stages.whole_round,
+    JobKind.ROUND: rounds.whole_round,
 }
 
 

@@ -39,7 +39,7 @@ STAGES = {
     JobKind.FINETUNE: "train a LoRA adapter on the training set",
     JobKind.DISTILL: "train the students on the teacher's kept paths",
     JobKind.EVALUATE: "measure models on the evaluation questions",
-    JobKind.ROUND: "the whole loop once",
+    JobKind.ROUND: "the whole loop, and whether its model is accepted",
 }
 
 
@@ -201,6 +201,8 @@ def _stages(commands: Commands) -> None:
             )
         if kind is JobKind.VOTE:
             _replay(stage)
+        if kind is JobKind.ROUND:
+            _guard(stage)
         _settings(stage)
         stage.add_argument("--detach", action="store_true", help="do not wait for the job")
         _json(stage)
@@ -213,9 +215,33 @@ def _stages(commands: Commands) -> None:
     )
     export.add_argument("what", choices=["adapter", "training-set"])
     _project(export)
-    export.add_argument("--model", help="whose adapter (default: the newest)")
+    export.add_argument(
+        "--model", help="whose adapter (default: the newest that no round left out)"
+    )
     export.add_argument("--out", type=Path, help="folder (default: exports/ of the project)")
     _json(export)
+
+
+def _guard(parser: argparse.ArgumentParser) -> None:
+    """How many rounds, and what a person decides of one."""
+    parser.add_argument(
+        "--rounds",
+        type=_positive,
+        metavar="N",
+        help="go on until there are N rounds or the guard says stop (default: one more)",
+    )
+    parser.add_argument(
+        "--past-undecided",
+        action="store_true",
+        help="go on after an undecided round, too: the next one samples with its model",
+    )
+    decision = parser.add_mutually_exclusive_group()
+    decision.add_argument(
+        "--accept", type=_positive, metavar="ROUND", help="use the model of this round from now on"
+    )
+    decision.add_argument(
+        "--reject", type=_positive, metavar="ROUND", help="do not use the model of this round"
+    )
 
 
 def _replay(vote: argparse.ArgumentParser) -> None:

@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING
 from engine.project import Engine
 from lmsi_tui.format import percent
 from lmsi_tui.loop import Advice, Flow, Line, Place, Sign
-from store import evaluations, examples, models, paths, questions, queue, reviews, votes
+from store import (
+    evaluations,
+    examples,
+    models,
+    paths,
+    questions,
+    queue,
+    reviews,
+    rounds,
+    sittings,
+    votes,
+)
 from store.errors import BadInput
 from store.records import (
     Decision,
@@ -96,6 +107,7 @@ def pool_run(conn: sqlite3.Connection, project: Project) -> Run | None:
     if teacher is not None and len(of_pool) > 1:  # which one of them?
         from engine import runs  # a tenth of a second that a queue does not wait for
 
+        teacher = runs.sampling_model(conn, teacher)
         sample = project.settings.sample
         tasks = questions.tasks(conn, Split.POOL)
         try:
@@ -157,14 +169,30 @@ def read_flow(
         _distil(known),
     )
     of_pool = [one.id for one in paths.runs(conn) if one.split is Split.POOL]
-    engine = run.engine if run else project.settings.model.engine
+    engine = sittings.last_engine(conn, run) if run else project.settings.model.engine
     return Flow(
         lines=tuple(_marked(line, job, busy) for line in lines),
         advice=_advice(known, lines),
         round=of_pool.index(run.id) + 1 if run else 0,
         teacher=project.settings.model.teacher,
         engine="" if engine == Engine.AUTO else str(engine),
+        guarded=_guarded(conn, known),
     )
+
+
+def _guarded(conn: sqlite3.Connection, known: _Known) -> str:
+    made = rounds.all_of(conn)
+    if not made:
+        return ""
+    last = made[-1]
+    alarms = last.details.get("alarms")
+    count = len(alarms) if isinstance(alarms, list) else 0
+    names = {one.id: one.name for one in known.models}
+    in_use = names.get(rounds.accepted(conn) or 0, "the base")
+    parts = [f"round {last.number} {rounds.verdicts(conn)[last.number].word}"]
+    if count:
+        parts.append(f"{count} alarm{'s' * (count != 1)}")
+    return " · ".join([*parts, f"in use: {in_use}"])
 
 
 PLACES = {

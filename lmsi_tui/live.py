@@ -119,10 +119,18 @@ def sampling(
         tokens_per_second=series.last("tokens_per_second") if at_work else None,
         seconds_left=max(0, total - settled) * each / rate if rate else None,
         saved=saved_share(alike),
+        changed=_changed(conn, run),
         bins=histogram(alike),
         yields=curve(alike, run.threshold),
         latest=tuple(paths.latest(conn, run.id, 12)),
     )
+
+
+def _changed(conn: sqlite3.Connection, run: Run) -> str:
+    from engine.replay import change_rate
+
+    rate = change_rate(conn, run)
+    return rate.words if rate else ""
 
 
 def training(project: Project, job: Job, doing: JobKind, series: Series) -> TrainingSnapshot:

@@ -76,6 +76,8 @@ class Flow:
     """Which of the pool's runs this is, from 1; 0 before the first."""
     teacher: str
     engine: str
+    guarded: str = ""
+    """What became of the last round and which model is in use; empty before the first."""
 
 
 @dataclass(frozen=True, slots=True)

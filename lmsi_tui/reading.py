@@ -77,7 +77,11 @@ def status(asked: argparse.Namespace) -> None:
             say(asked, section.replace("_", " "))
             assert isinstance(lines, list)
             for line in lines:
-                words = (f"{name.replace('_', ' ')} {value}" for name, value in line.items())
+                words = (
+                    f"{name.replace('_', ' ')} {value}"
+                    for name, value in line.items()
+                    if value is not None
+                )
                 say(asked, "  " + ", ".join(words))
             if not lines:
                 say(asked, "  none yet")

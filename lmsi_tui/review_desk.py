@@ -29,6 +29,10 @@ class Desk:
         self.opened: OpenQuestion | None = None
         self.session = Session()
         self._since = 0.0
+        self._before = 0
+        """Row number of the audit that the open question had when it was asked again; 0 when it is
+        asked for the first time. A repeat is as blind as the first time."""
+        self._repeated: set[int] = set()
         self._written = 0
         """Row number of the last review that was made here, undos included."""
 
@@ -40,7 +44,8 @@ class Desk:
     @property
     def audit(self) -> Review | None:
         """The audit of the open question that holds; None before it is judged."""
-        return _audit_of(self.opened) if self.auditing and self.opened else None
+        found = _audit_of(self.opened) if self.auditing and self.opened else None
+        return found if found is not None and found.id > self._before else None
 
     @property
     def newest(self) -> int:
@@ -87,6 +92,8 @@ class Desk:
             place: where to go on from; -1 is before the first.
             now: seconds since the epoch.
         """
+        if self._ask_again(conn, now):
+            return
         while self.queue is not None and (at := self.queue.next_after(place)) is not None:
             question_id = self.queue.ids[at]
             opened = open_question(conn, self.queue.run.id, question_id)
@@ -95,6 +102,22 @@ class Desk:
                 return
             self.queue, place = self.queue.seen_to(question_id, True), at
         self.opened = None
+
+    def _ask_again(self, conn: sqlite3.Connection, now: float) -> bool:
+        """Put an audited question on top once more, if one is due: does the person say the same?"""
+        known = self.queue.known if self.auditing and self.queue else None
+        for question_id in known.repeats if known else ():
+            opened = None
+            if question_id not in self._repeated:
+                self._repeated.add(question_id)
+                assert self.queue is not None
+                opened = open_question(conn, self.queue.run.id, question_id)
+            if opened is not None and (earlier := _audit_of(opened)) is not None:
+                self._lay(opened, now)
+                self._before = earlier.id
+                self._since = now
+                return True
+        return False
 
     def look_again(self, now: float) -> None:
         """The person has been elsewhere: the time of the open question begins again."""
@@ -113,6 +136,7 @@ class Desk:
     def _lay(self, opened: OpenQuestion, now: float) -> None:
         if self.opened is None or self.opened.question.id != opened.question.id:
             self._since = now
+            self._before = 0
         self.opened = opened
 
     def _is_done(self, opened: OpenQuestion) -> bool:
@@ -158,6 +182,7 @@ class Desk:
                     undoes=None,
                     seconds=max(0.0, now - self._since),
                     created_at=now,
+                    winner=opened.winner,
                 ),
             )
         self._written = review.id
@@ -198,6 +223,8 @@ class Desk:
             self.opened = None  # its time begins again
             self.open(conn, slip.question_id, now)
             self._mark(slip.question_id, self.audit)
+            if (earlier := self.audit) is not None:
+                self._before = earlier.id  # a repeat was taken back: it is asked again
         return slip
 
     def _mark(self, question_id: int, audit: Review | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from engine import reviewing
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
     import sqlite3
     from array import array
     from collections.abc import Mapping
-    from fractions import Fraction
 
+    from engine.audit import Consistency, Precision
     from engine.project import Project
     from store.records import Review, Run
 
@@ -76,6 +77,26 @@ def share(value: Fraction) -> str:
     return decimal if value == type(value)(decimal) else str(value)
 
 
+WANTED = Fraction(95, 100)
+"""The precision that is certified while one audits; `lmsi-tui audit` takes others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the audits say about everything that the vote accepted."""
+
+    precision: Precision
+    consistency: Consistency
+    certified: Fraction | None
+    """Lowest threshold whose precision is `WANTED` at least."""
+    following: Fraction | None
+    """The next threshold to certify; None when none is left."""
+    clean_needed: int | None
+    """Audits still to come, all right, until it is; None where no number of them would do."""
+    repeats: tuple[int, ...]
+    """Audited questions to be asked again now, without a word."""
+
+
 @dataclass(frozen=True, slots=True)
 class ReviewQueue:
     """The questions in order, and which of them are done."""
@@ -97,6 +118,8 @@ class ReviewQueue:
     """Votes that still wait for paths."""
     newest: int
     """Row number of the last review when this was read."""
+    known: Known | None = None
+    """What the audit tells so far; None in triage, and until it was reckoned."""
 
     @property
     def left(self) -> int:
@@ -160,6 +183,25 @@ def read_queue(conn: sqlite3.Connection, project: Project, wanted: Wanted) -> Re
         votes=queue.size(conn, run.id, wanted.scope),
         open_votes=queue.open_votes(conn, run.id),
         newest=newest,
+    )
+
+
+def known_of(conn: sqlite3.Connection, project: Project, run: Run) -> Known | None:
+    """What the audits of a run tell; None when nothing is accepted. Reads every accepted vote."""
+    from engine import audit  # what only an audit needs
+
+    found = audit.of_store(conn, run, threshold=project.settings.sample.threshold)
+    precision = found.precision
+    if precision is None:
+        return None
+    certified, following = found.certified_so_far(WANTED)
+    return Known(
+        precision=precision,
+        consistency=found.consistency,
+        certified=certified.threshold if certified else None,
+        following=following.threshold if following else None,
+        clean_needed=following.clean_needed if following else None,
+        repeats=tuple(question.id for question in found.repeats),
     )
 
 

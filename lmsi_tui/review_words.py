@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from textual.content import Content
 
+from lmsi_tui.format import percent
+from lmsi_tui.review_queue import WANTED
 from lmsi_tui.text import content, printable, snippet
 from store import queue
 from store.queue import QueueFilter, Scope
@@ -13,7 +15,7 @@ from store.records import Abstention, AnswerType, Decision, Queue, Verdict
 
 if TYPE_CHECKING:
     from engine.reviewing import OpenQuestion
-    from lmsi_tui.review_queue import ReviewQueue, Session
+    from lmsi_tui.review_queue import Known, ReviewQueue, Session
     from store.records import Question, Review
 
 ABSTAINED = {
@@ -133,15 +135,54 @@ def audit_words(opened: OpenQuestion) -> Content:
 
 def bar_words(session: Session, found: ReviewQueue, place: int | None) -> Content:
     """Where one is, and how it goes: `review · triage  17 of 46   3 decided  9.4/min`."""
-    parts = [f"{place + 1:,} of {len(found.ids):,}" if place is not None else f"{len(found.ids):,}"]
     if found.wanted.queue is Queue.AUDIT:
+        # No place: it would tell that a question is asked for the second time.
         agreed, judged = found.agreed
-        parts.append(f"{agreed} of {judged} agree")
+        parts = [f"{len(found.done):,} of {len(found.ids):,}", f"{agreed} of {judged} agree"]
+    else:
+        count = f"{len(found.ids):,}"
+        parts = [f"{place + 1:,} of {count}" if place is not None else count]
     if said := session.words(found.left):
         parts.append(said)
     return Content.assemble(
         "review · ", (found.wanted.queue, "bold $accent"), "  ", "   ".join(parts)
     )
+
+
+def known_words(known: Known | None) -> Content:
+    """What the audits tell so far, in at most three lines; nothing before the first."""
+    if known is None or not known.precision.audited:
+        return content("")
+    one = known.precision
+    assert one.estimate is not None
+    assert one.expected_left is not None
+    left, fewest, most = one.expected_left
+    said = [
+        f"Of {one.size:,} accepted, {percent(one.estimate)} % are right "
+        f"({percent(one.low)} to {percent(one.high)} %, whenever you stop): "
+        f"about {left:,.0f} wrong labels are left ({fewest:,.0f} to {most:,.0f}).",
+        _certified_words(known),
+    ]
+    if known.consistency.repeated:
+        said.append(
+            f"Asked twice without a word: {known.consistency.same:,} of "
+            f"{known.consistency.repeated:,} judged the same."
+        )
+    return Content.styled("\n".join(said), "$text-muted")
+
+
+def _certified_words(known: Known) -> str:
+    wanted = f"{percent(float(WANTED))} %"
+    if known.certified is None:
+        said = f"No threshold is certified at {wanted} yet"
+    else:
+        said = f"Threshold {float(known.certified):.2f} is certified at {wanted}"
+    if known.following is None:
+        return f"{said}, and so is everything that was accepted."
+    if known.clean_needed is None:
+        return f"{said}; clean audits alone cannot certify {float(known.following):.2f}."
+    clean = f"{known.clean_needed:,} clean audit{'s' if known.clean_needed != 1 else ''}"
+    return f"{said}; {clean} more for {float(known.following):.2f}."
 
 
 def empty_words(found: ReviewQueue) -> str:

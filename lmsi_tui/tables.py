@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
+from engine.guard import said
 from lmsi_tui.format import percent, points, probability
 from lmsi_tui.text import plain, printable
 from store.records import Evaluation, Method, Split
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from engine.guard import Decided
     from engine.report import Report
 
 WIDEST = 1000
@@ -39,6 +41,8 @@ def print_report(console: Console, report: Report) -> None:
         _print_table(console, _gains(report))
         for line in verdicts(report):
             console.print(line, markup=False, highlight=False)
+    for line in rounds_told(report.rounds):
+        console.print(line, markup=False, highlight=False)
     if not report.evaluations:
         console.print("Nothing was measured yet: `lmsi-tui evaluate`.", markup=False)
 
@@ -117,6 +121,17 @@ def _gains(report: Report) -> Table:
             probability(one.result.p),
         )
     return table
+
+
+def rounds_told(rounds: Sequence[Decided]) -> list[str]:
+    """Each round with its verdict, its reasons and its alarms, in sentences."""
+    lines = []
+    for one in rounds:
+        found = one.judgement
+        lines.append(printable(f"{said(one).capitalize()}. {found.reason}"))
+        lines += [printable(f"  note: {note}") for note in found.notes]
+        lines += [printable(f"  alarm: {alarm}") for alarm in found.alarms]
+    return lines
 
 
 def verdicts(report: Report) -> list[str]:

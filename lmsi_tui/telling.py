@@ -24,7 +24,7 @@ def sentence(kind: JobKind, result: dict[str, Any]) -> str:  # noqa: PLR0911 - o
                 f"kept at an agreement of {result['threshold']}. {result['paths']:,} paths "
                 f"({result['drawn_share']:.0%} of the full vote), of which "
                 f"{result['ended_properly']:,} ended by themselves and {result['abstained']:,} "
-                "gave no answer."
+                f"gave no answer.{_changes(result)}"
             )
         case JobKind.CURATE:
             free = "label-free" if result["label_free"] else "with decisions of a person"
@@ -50,9 +50,28 @@ def sentence(kind: JobKind, result: dict[str, Any]) -> str:  # noqa: PLR0911 - o
             return f"{len(result['evaluations'])} measurements of {models}."
         case JobKind.ROUND:
             done = [one for one in _ROUND if one in result]
-            return " ".join(sentence(one, result[one]) for one in done)
+            told = [sentence(one, result[one]) for one in done]
+            # Rounds that were made before the guard have none.
+            if result.get("rounds"):
+                told.append(_round(result["rounds"][-1]))
+            return " ".join(told)
         case _:
             return ", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in result.items())
+
+
+def _round(one: dict[str, Any]) -> str:
+    alarms = f" Alarms: {' '.join(one['alarms'])}" if one["alarms"] else ""
+    return f"Round {one['round']}: {one['verdict']}. {one['reason']}{alarms}"
+
+
+def _changes(result: dict[str, Any]) -> str:
+    """What `fast` is known to have changed; nothing for the other rules."""
+    if "change_rate" not in result:
+        return ""
+    return (
+        f" Early stop fast at ε {result['epsilon']:g}: the share of decisions that it changed is "
+        f"{result['change_rate']}."
+    )
 
 
 def _trained(result: dict[str, Any]) -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from engine.project import Project
-    from store.records import Run, Vote
+    from store.records import Review, Run, Vote
 
 WIDTH = 100
 """Characters of a text that are shown."""
@@ -95,11 +95,18 @@ def _example_lines(origin: lineage.Origin) -> list[str]:
     if origin.vote:
         lines.append(f"vote         {_vote(origin.vote)}")
     lines += [
-        f"review       {one.queue}: {one.verdict} {one.answer or ''} (review {one.id})".rstrip()
+        f"review       {one.queue}: {' '.join(_said(one))} (review {one.id})"
         for one in origin.reviews
     ] or ["review       none: the vote alone"]
     lines += _run_lines(origin.run, origin.sampler)
     return [*lines, *_falls(origin.falls)]
+
+
+def _said(review: Review) -> list[str]:
+    words = [str(review.verdict), *([snippet(review.answer, 20)] if review.answer else [])]
+    if review.winner is not None:
+        words.append(f"when {snippet(review.winner, 20)} led")
+    return words
 
 
 def _vote(vote: Vote) -> str:
@@ -113,7 +120,7 @@ def _vote(vote: Vote) -> str:
 def _run_lines(run: Run, sampler: Model) -> list[str]:
     return [
         f"sampled by   {sampler.name}, weights {sampler.sha256[:12]}, run {run.key[:12]}, "
-        f"{run.engine} {run.engine_version}",
+        f"engine {run.engine} {run.engine_version}".rstrip(),
         f"             {run.prompt_format} ({run.prompt_style}), prompts {run.prompt_sha256[:12]}, "
         f"m {run.m}, temperature {run.temperature:g}, top-p {run.top_p:g}, top-k {run.top_k}, "
         f"min-p {run.min_p:g}, {run.max_tokens} tokens, seed {run.seed}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
@@ -13,9 +14,10 @@ from lmsi_tui.launching import demo_project
 from lmsi_tui.options import settings_from
 from lmsi_tui.output import emit, say
 from lmsi_tui.telling import sentence
+from store import models, rounds
 from store.connection import connect
 from store.errors import BadInput
-from store.records import EarlyStop, JobKind
+from store.records import EarlyStop, JobKind, Outcome, RoundDecision
 from store.schema import ensure_schema
 
 if TYPE_CHECKING:
@@ -37,6 +39,15 @@ def stage(asked: argparse.Namespace) -> None:
     params: dict[str, object] = {"settings": changes}
     if kind is JobKind.EVALUATE and asked.model:
         params["models"] = asked.model
+    if kind is JobKind.ROUND:
+        if asked.accept or asked.reject:
+            decide(asked, project)
+            return
+        foretell(asked, replace(project, settings=changed(project.settings, changes)))
+        if asked.rounds:
+            params["rounds"] = asked.rounds
+        if asked.past_undecided:
+            params["past_undecided"] = True
     job = follow.start(project, kind, params, detach=asked.detach, as_json=asked.json)
     if asked.detach and asked.json:
         emit({"event": "queued", "job": job.id, "kind": job.kind})
@@ -46,6 +57,44 @@ def stage(asked: argparse.Namespace) -> None:
         reading.report(asked)
     else:
         say(asked, sentence(job.kind, job.result))
+
+
+def foretell(asked: argparse.Namespace, project: Project) -> None:
+    """Say what the test of a round could show, before anything runs."""
+    from engine import guard, runs
+    from engine.models import is_server
+
+    with connect(project.database, read_only=True) as conn:
+        teacher = models.by_name(conn, project.settings.model.teacher)
+        if teacher is None or is_server(teacher.location):
+            return  # nothing will be tested: a server is not trained
+        measured = runs.evaluation_questions(conn, project.settings)
+        seen = guard.forecast(conn, measured)
+    if asked.json:
+        emit({"event": "forecast", **asdict(seen), "says": guard.told(seen)})
+    say(asked, guard.told(seen))
+
+
+def decide(asked: argparse.Namespace, project: Project) -> None:
+    """Write what a person decides of a round, as a later row.
+
+    Raises:
+        BadInput: there is no such round.
+    """
+    from engine import guard
+
+    number = asked.accept or asked.reject
+    with connect(project.database) as conn:
+        known = [one.number for one in rounds.all_of(conn)]
+        if number not in known:
+            there = f"there are rounds 1 to {known[-1]}" if known else "there is none yet"
+            raise BadInput(f"There is no round {number}: {there}.")
+        verdict = Outcome.ACCEPT if asked.accept else Outcome.REJECT
+        rounds.decide(conn, RoundDecision(0, number, verdict, time.time()))
+        found = next(one for one in guard.decided(conn) if one.number == number)
+    if asked.json:
+        emit({"event": "round", **guard.as_json(found)})
+    say(asked, f"{guard.said(found).capitalize()}.")
 
 
 def replay(asked: argparse.Namespace, project: Project) -> None:
@@ -102,7 +151,9 @@ def demo(asked: argparse.Namespace) -> None:
     project = demo_project(asked)
     if not asked.json:
         print(f"The demo's project is {project.folder}.", file=sys.stderr)
-    params: dict[str, object] = {"settings": {}}
+    foretell(asked, project)
+    # The demo's round is made once: the same command again finds it.
+    params: dict[str, object] = {"settings": {}, "rounds": 1}
     follow.start(project, JobKind.ROUND, params, detach=False, as_json=asked.json)
     reading.report(asked)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _SET = (
     "key, run_id, threshold, cap, formats, weighting, label_free, tokenizer_sha256, questions,"
-    " examples, created_at"
+    " examples, created_at, m, validation_share"
 )
 _EXAMPLE = (
     "id, set_key, position, question_id, path_id, prompt_format, prompt, shared, completion,"
@@ -65,12 +65,15 @@ def freeze(
         known = get_set(conn, frozen.key)
         if known is not None:
             conn.execute(
-                "UPDATE training_set SET created_at = max(created_at, ?) WHERE key = ?",
-                [frozen.created_at, frozen.key],
+                # The key holds m and the share, so an older row learns them here.
+                "UPDATE training_set SET created_at = max(created_at, ?),"
+                " m = coalesce(m, ?), validation_share = coalesce(validation_share, ?)"
+                " WHERE key = ?",
+                [frozen.created_at, frozen.m, frozen.validation_share, frozen.key],
             )
         else:
             conn.execute(
-                f"INSERT INTO training_set ({_SET}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                f"INSERT INTO training_set ({_SET}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [
                     frozen.key,
                     frozen.run_id,
@@ -83,6 +86,8 @@ def freeze(
                     frozen.questions,
                     frozen.examples,
                     frozen.created_at,
+                    frozen.m,
+                    frozen.validation_share,
                 ],
             )
             conn.executemany(

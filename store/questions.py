@@ -119,6 +119,11 @@ def by_split(
     return [_question(row) for row in rows]
 
 
+def keys(conn: sqlite3.Connection, split: Split) -> dict[int, str]:
+    """The keys of a split's questions by row number: less to read than the questions."""
+    return dict(conn.execute("SELECT id, key FROM question WHERE split = ?", [split]))
+
+
 def by_key(conn: sqlite3.Connection, split: Split, key: str) -> Question | None:
     """The question of that content, if the split has it."""
     for row in conn.execute(

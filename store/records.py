@@ -135,6 +135,22 @@ class Stage(StrEnum):
     CONTROL = "control"
 
 
+class Outcome(StrEnum):
+    """What becomes of a round."""
+
+    ACCEPT = "accept"
+    """Surely better on the frozen set, and not surely worse out of domain."""
+    REJECT = "reject"
+    """Surely worse on one of the two: back to the round before."""
+    UNDECIDED = "undecided"
+    """Neither is shown at this number of questions; it is not a reason to go on."""
+
+    @property
+    def word(self) -> str:
+        """What the round is called then."""
+        return {Outcome.ACCEPT: "accepted", Outcome.REJECT: "rejected"}.get(self, "undecided")
+
+
 class Method(StrEnum):
     """How a model is asked when it is measured."""
 
@@ -371,6 +387,9 @@ class Review:
     seconds: float
     """Time from showing the question to the decision."""
     created_at: float
+    winner: str | None = None
+    """The vote's leading answer when the decision was made; `None` where two led, where there was
+    none, and in decisions that are older than this field."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -389,6 +408,10 @@ class TrainingSet:
     questions: int
     examples: int
     created_at: float
+    m: int | None = None
+    """Paths per question of its votes; `None` in sets older than this field."""
+    validation_share: float | None = None
+    """Share of the questions held out, in [0, 0.5]; `None` in older sets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -458,6 +481,35 @@ class Evaluation:
     def accuracy(self) -> float:
         """Share of the n questions that were answered right."""
         return self.correct / self.n
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """A model that was trained on the votes of one before, and what the guard said of it."""
+
+    number: int
+    """From 1, in the order of the decisions."""
+    job_id: int
+    sampled_id: int
+    """The model whose paths voted."""
+    trained_id: int
+    """The model that was trained on them, from its base."""
+    verdict: Outcome
+    """The guard's; what a person decides is a later `RoundDecision`."""
+    details: dict[str, object]
+    """Tests, alarms and the sets that were measured, as the engine writes them."""
+    decided_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class RoundDecision:
+    """What a person decided of a round after the guard. Rows are only ever added."""
+
+    id: int
+    number: int
+    """Of the round."""
+    verdict: Outcome
+    decided_at: float
 
 
 @dataclass(frozen=True, slots=True)

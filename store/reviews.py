@@ -13,14 +13,16 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable
 
-_COLUMNS = "id, question_id, run_id, queue, verdict, answer, other, undoes, seconds, created_at"
+_COLUMNS = (
+    "id, question_id, run_id, queue, verdict, answer, other, undoes, seconds, created_at, winner"
+)
 
 
 def add(conn: sqlite3.Connection, review: Review) -> Review:
     """Store a decision and return it with its row number."""
     with transaction(conn):
         cursor = conn.execute(
-            f"INSERT INTO review ({_COLUMNS}) VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            f"INSERT INTO review ({_COLUMNS}) VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
                 review.question_id,
                 review.run_id,
@@ -31,6 +33,7 @@ def add(conn: sqlite3.Connection, review: Review) -> Review:
                 review.undoes,
                 review.seconds,
                 review.created_at,
+                review.winner,
             ],
         )
     assert cursor.lastrowid is not None

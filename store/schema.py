@@ -406,6 +406,25 @@ CREATE TABLE round (
     decided_at REAL NOT NULL
 ) STRICT
 
+CREATE TRIGGER round_is_not_changed BEFORE UPDATE ON round
+BEGIN SELECT RAISE(ABORT, 'a round is not changed: a person decides by a later row'); END
+
+CREATE TRIGGER round_is_not_deleted BEFORE DELETE ON round
+BEGIN SELECT RAISE(ABORT, 'a round is not deleted: a person decides by a later row'); END
+
+CREATE TABLE round_decision (
+    id INTEGER PRIMARY KEY,
+    number INTEGER NOT NULL REFERENCES round (number),
+    verdict TEXT NOT NULL CHECK (verdict IN ('accept', 'reject', 'undecided')),
+    decided_at REAL NOT NULL
+) STRICT
+
+CREATE TRIGGER round_decision_is_not_changed BEFORE UPDATE ON round_decision
+BEGIN SELECT RAISE(ABORT, 'a decision is not changed: a newer one is a later row'); END
+
+CREATE TRIGGER round_decision_is_not_deleted BEFORE DELETE ON round_decision
+BEGIN SELECT RAISE(ABORT, 'a decision is not deleted: a newer one is a later row'); END
+
 ALTER TABLE training_set ADD COLUMN m INTEGER
 
 ALTER TABLE training_set ADD COLUMN validation_share REAL

@@ -11,16 +11,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine import guard
 from engine.progress import Progress, Work
 from engine.project import Engine, ModelSettings, Project, Settings, changed, create_project
-from store import jobs, models, questions
+from engine.statistics import paired
+from store import jobs, models, questions, rounds
 from store.connection import connect, transaction
 from store.records import (
     AnswerType,
     Job,
     JobKind,
+    JobState,
     Model,
     Question,
+    Round,
     Split,
     Stage,
     content_hash,
@@ -163,3 +167,26 @@ def last_job(project: Project) -> Job:
     """The newest job."""
     with connect(project.database, read_only=True) as conn:
         return jobs.all_of(conn)[-1]
+
+
+def add_round(project: Project, *, sampled: str, trained: str, won: int, lost: int, n: int) -> None:
+    """A round that the guard decided: the trained model won and lost so many of n questions."""
+    before = [False] * won + [True] * lost + [False] * (n - won - lost)
+    after = [True] * won + [False] * lost + [False] * (n - won - lost)
+    judged = guard.judge(
+        sampled,
+        paired(before, after),
+        None,
+        detectable=0.1,
+        alarms=["Paths changed their length: 100 to 300 characters."],
+        notes=[],
+        sets=(guard.Frozen(n, "a set"), None),
+    )
+    with connect(project.database) as conn, transaction(conn):
+        known = {one.name: one.id for one in models.all_of(conn)}
+        job, _ = jobs.enqueue(conn, JobKind.ROUND, {})
+        jobs.finish(conn, job.id, JobState.DONE, "done", None, {})
+        number = 1 + rounds.newest(conn)[0]
+        details = judged.as_json()
+        ids = known[sampled], known[trained]
+        rounds.add(conn, Round(number, job.id, *ids, judged.outcome, details, 1000.0))

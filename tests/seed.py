@@ -38,6 +38,7 @@ from engine.project import (
 )
 from store import examples, jobs, models, paths, questions, reviews, votes
 from store.connection import connect, transaction
+from store.queue import audit_order
 from store.records import (
     AnswerType,
     Decision,
@@ -320,7 +321,8 @@ def _review(conn: sqlite3.Connection) -> None:
     """A person settles a few doubtful questions and takes one decision back."""
     (run,) = (one for one in paths.runs(conn) if one.split is Split.POOL)
     doubtful = [one for one in votes.for_run(conn, run.id) if one.decision is Decision.REJECT]
-    accepted = [one for one in votes.for_run(conn, run.id) if one.decision is Decision.KEEP]
+    by_id = {one.question_id: one for one in votes.for_run(conn, run.id)}
+    accepted = [by_id[id_] for id_ in audit_order(conn, run.id)[:3]]
 
     def decide(place: int, verdict: Verdict, queue: Queue = Queue.TRIAGE, **said: object) -> Review:
         vote = (doubtful if queue is Queue.TRIAGE else accepted)[place]

@@ -19,7 +19,7 @@ from lmsi_tui.messages import JobWished, PlaceAsked, StageAsked
 from lmsi_tui.screens.screen import LmsiScreen
 from lmsi_tui.series import Series
 from lmsi_tui.states import AT_WORK, GOING_ON, title
-from lmsi_tui.text import printable, snippet
+from lmsi_tui.text import content, printable, snippet
 from lmsi_tui.widgets.evaluation_pane import EvaluationPane, EvaluationSnapshot
 from lmsi_tui.widgets.job_line import JobLine, said_of
 from lmsi_tui.widgets.picture import Picture
@@ -192,6 +192,7 @@ class HomeScreen(LmsiScreen):
         with self.app.batch_update():
             self.query_one("#top-bar", Static).update(self._top(home.flow, home))
             self.query_one(StageList).lines = home.flow.lines
+            self.query_one("#loop").border_subtitle = content(snippet(home.flow.guarded, 80))
             self.query_one(JobLine).said = said_of(home, self.lmsi.now(), self._key)
             self._show_picture(home)
 

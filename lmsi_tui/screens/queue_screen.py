@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from textual.message import Message
@@ -142,8 +142,10 @@ class QueueScreen(LmsiScreen):
         if (message.project, message.wanted) != (self._project, self.wanted):
             return
         desk = self.desk
-        before, desk.queue = desk.queue, message.queue
-        found, now = desk.queue, self.lmsi.now()
+        before, found, now = desk.queue, message.queue, self.lmsi.now()
+        if before and found and (before.wanted, before.run.id) == (found.wanted, found.run.id):
+            found = replace(found, known=before.known)  # until it is reckoned again
+        desk.queue = found
         if found is None:
             desk.opened = None
         elif before is None or before.wanted != found.wanted or before.run.id != found.run.id:

@@ -6,6 +6,7 @@ import io
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.content import Content
 from textual.message import Message
 from textual.widgets import ContentSwitcher, Footer, Static
 
@@ -19,19 +20,19 @@ from lmsi_tui.widgets import standing_text
 from lmsi_tui.widgets.curve import curves as drawn_curves
 from lmsi_tui.widgets.curve import sign
 from lmsi_tui.widgets.line_list import LineList
-from store import evaluations, examples, models
-from store.records import Method
+from store import evaluations, examples, models, reviews, rounds
+from store.records import Method, Outcome, RoundDecision
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
 
     from textual.app import ComposeResult
-    from textual.content import Content
 
     from engine.curves import Curves
     from engine.standing import Standing
     from lmsi_tui.widgets.standing_text import Row
+    from lmsi_tui.worth_words import Section
     from store.records import Evaluation
 
 REPORT_WIDTH = 110
@@ -41,12 +42,13 @@ NOTHING = (
     "Nothing was measured yet. Press e on the home screen (escape) to measure the models on "
     "questions with known answers."
 )
+READING = "Reading votes, audits and questions…"
 NO_PAIR = "There is no trained model to compare yet. Press f or d on the home screen (escape)."
 NO_VOTES = "No self-consistency evaluation was made yet. Press e on the home screen (escape)."
 
 
 class ResultsScreen(LmsiScreen):
-    """Two pages: models with their accuracies and gains, and curves."""
+    """Three pages: models with their accuracies and gains, curves, and how far to believe them."""
 
     NAME = "results"
     HELP = (
@@ -74,6 +76,21 @@ class ResultsScreen(LmsiScreen):
             "curves",
             "Agreement against accuracy and maj@k, or back to the models.",
         ),
+        Command(
+            "results.accept",
+            "a",
+            "accept",
+            "accept round",
+            "Use the model of the last undecided round, by your own decision.",
+            False,
+        ),
+        Command(
+            "results.trust",
+            "t",
+            "trust",
+            "trust",
+            "How far the numbers can be believed: pilot, audit, calibration, leaks; or back.",
+        ),
         Command("results.next", "n", "next", "next model", "The curves of the next model."),
         Command("results.copy", "y", "report('copy')", "copy report", "Copy the whole report."),
         Command("results.open", "o", "report('open')", "report", "Read the report in your pager."),
@@ -99,6 +116,16 @@ class ResultsScreen(LmsiScreen):
             self.found = found
             super().__init__()
 
+    class TrustRead(Message):
+        """What the numbers are worth was read."""
+
+        def __init__(self, found: Sequence[Section]) -> None:
+            """Args:
+            found: in the order in which they are shown.
+            """
+            self.found = found
+            super().__init__()
+
     class ReportRead(Message):
         """The report was written."""
 
@@ -119,9 +146,10 @@ class ResultsScreen(LmsiScreen):
         self._curves_of: tuple[object, ...] = ()
         self._at = 0
         """Of the curves that are shown, in `curves`."""
+        self._trust_of: tuple[object, ...] = ()
 
     def compose(self) -> ComposeResult:
-        """The two pages."""
+        """The pages."""
         yield Static(id="top-bar", markup=False)
         with ContentSwitcher(initial="models"):
             with Vertical(id="models"):
@@ -142,6 +170,9 @@ class ResultsScreen(LmsiScreen):
                 with VerticalScroll(id="majority-pane", classes="pane") as pane:
                     pane.border_title = "majority of k paths, accuracy in %"
                     yield Static(id="majority", markup=False)
+            with VerticalScroll(id="trust", classes="pane") as pane:
+                pane.border_title = "how far this can be believed"
+                yield Static(READING, id="trust-text", markup=False)
         yield Footer()
 
     # Reading.
@@ -152,10 +183,13 @@ class ResultsScreen(LmsiScreen):
             evaluations.newest_at(self.conn),
             len(models.all_of(self.conn)),
             len(examples.sets(self.conn)),
+            rounds.newest(self.conn),
         )
         if seen != self._seen:
             self._seen = seen
             self.read("standing", lambda conn: self.StandingRead(standing.read(conn)))
+        if self._page() == "trust":
+            self._ask_trust()
 
     def on_results_screen_standing_read(self, message: StandingRead) -> None:
         """Show what stands; the cursor stays on its comparison."""
@@ -252,6 +286,36 @@ class ResultsScreen(LmsiScreen):
         legend = standing_text.majority_legend(self.curves, signs)
         majority.update(picture + "\n" + legend)
 
+    # Trust.
+
+    def _ask_trust(self) -> None:
+        """Read again what pilot, audit, calibration and leak guard say, when something changed."""
+        seen = (*self._seen, reviews.newest(self.conn))
+        if seen == self._trust_of:
+            return
+        self._trust_of = seen
+        project = self.lmsi.project
+
+        def ask(conn: sqlite3.Connection) -> Message:
+            from lmsi_tui.worth_words import sections
+
+            return self.TrustRead(sections(conn, project))
+
+        self.read("trust", ask)
+
+    def on_results_screen_trust_read(self, message: TrustRead) -> None:
+        """Show it."""
+        message.stop()
+        text = Content("\n").join(
+            part
+            for section in message.found
+            for part in (
+                Content.styled(section.title, "bold $accent"),
+                content("\n".join(section.lines) + "\n"),
+            )
+        )
+        self.query_one("#trust-text", Static).update(text)
+
     # What a person asks for.
 
     def _row(self) -> Row | None:
@@ -278,14 +342,23 @@ class ResultsScreen(LmsiScreen):
         self.app.push_screen(FlipsScreen(row.comparison))
 
     def action_curves(self) -> None:
-        """Turn the page."""
-        switcher = self.query_one(ContentSwitcher)
-        switcher.current = "curves" if self._page() == "models" else "models"
+        """To the curves, or back to the models."""
+        self._turn_to("curves")
         if self._page() == "curves":
-            self.query_one("#agreement-pane").focus()
             self._ask_curves()
-        else:
-            self.query_one("#gains").focus()
+
+    def action_trust(self) -> None:
+        """To what the numbers are worth, or back to the models."""
+        self._turn_to("trust")
+        if self._page() == "trust":
+            self._ask_trust()
+
+    def _turn_to(self, page: str) -> None:
+        page = "models" if self._page() == page else page
+        self.query_one(ContentSwitcher).current = page
+        self.query_one(
+            {"models": "#gains", "curves": "#agreement-pane", "trust": "#trust"}[page]
+        ).focus()
 
     def action_next(self) -> None:
         """The curves of the next model."""
@@ -294,6 +367,28 @@ class ResultsScreen(LmsiScreen):
         elif self.curves:
             self._at = (self._at + 1) % len(self.curves)
             self._draw_curves()
+
+    def action_accept(self) -> None:
+        """Accept the last round that the guard left open, after asking once."""
+        found = self.standing.rounds if self.standing else ()
+        left = [one for one in found if one.verdict is Outcome.UNDECIDED]
+        if not left:
+            self.notify("No round is undecided.", markup=False)
+            return
+        number, name = left[-1].number, left[-1].trained
+        from lmsi_tui.screens.confirm import ConfirmScreen
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                decision = RoundDecision(0, number, Outcome.ACCEPT, self.lmsi.now())
+                rounds.decide(self.conn, decision)
+                self.reload()
+
+        question = (
+            f"Accept round {number}, though no gain was shown? {snippet(name, 40)} is then what "
+            "the next round samples with and what is exported."
+        )
+        self.app.push_screen(ConfirmScreen(question, "Accept it", "Leave it open"), answered)
 
     def action_report(self, way: str) -> None:
         """Write the report, then copy or open it."""

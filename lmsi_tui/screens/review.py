@@ -13,6 +13,7 @@ from engine.reviewing import open_question
 from lmsi_tui import review_words as words
 from lmsi_tui.commands import declare
 from lmsi_tui.messages import TextCopied, TextOpened
+from lmsi_tui.review_queue import known_of
 from lmsi_tui.screens.queue_screen import QueueScreen
 from lmsi_tui.screens.review_commands import COMMANDS
 from lmsi_tui.text import content, printable
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from textual.app import ComposeResult
 
     from engine.reviewing import OpenQuestion
-    from lmsi_tui.review_queue import Wanted
+    from lmsi_tui.review_queue import Known, Wanted
 
 _TRIAGE_ONLY = frozenset({"majority", "same", "find", "list"})
 """Actions that an audit does not have: its sample is not chosen, and its vote is not seen."""
@@ -50,6 +51,7 @@ before you see what the vote said: only this tells how often the vote is right."
         (100, "-normal"),
         (150, "-wide"),
     ]
+    VERTICAL_BREAKPOINTS: ClassVar = [(0, "-low"), (20, "-tall")]  # type: ignore[misc]  # the same
     BINDINGS: ClassVar = declare(NAME, *COMMANDS)
 
     @dataclass
@@ -57,6 +59,13 @@ before you see what the vote said: only this tells how often the vote is right."
         """A question whose formulas were compared in another process."""
 
         opened: OpenQuestion | None
+
+    @dataclass
+    class KnownRead(Message):
+        """What the audits tell after the last decision."""
+
+        run_id: int
+        known: Known | None
 
     @dataclass
     class TypedRead(Message):
@@ -82,6 +91,7 @@ before you see what the vote said: only this tells how often the vote is right."
         self.refresh_bindings()
         self._show_list()
         self.draw()
+        self._ask_what_is_known()
 
     def draw(self) -> None:
         """The question on top, or why there is none."""
@@ -159,7 +169,23 @@ before you see what the vote said: only this tells how often the vote is right."
             self.read_queue()  # compares the answers in another process
         self._reread_list()
         self.draw()
+        self._ask_what_is_known()
         return made
+
+    def _ask_what_is_known(self) -> None:
+        """Estimate again, in a thread and after the question is shown: it looks at every vote."""
+        found, project = self.desk.queue, self.lmsi.project
+        if found is not None and self.desk.auditing:
+            run = found.run
+            self.read("known", lambda conn: self.KnownRead(run.id, known_of(conn, project, run)))
+
+    def on_review_screen_known_read(self, message: KnownRead) -> None:
+        """Show what is known now."""
+        message.stop()
+        found = self.desk.queue
+        if found is not None and self.desk.auditing and found.run.id == message.run_id:
+            self.desk.queue = replace(found, known=message.known)
+            self.draw()
 
     def action_answer(self, place: int) -> None:
         """This answer is right; in an audit, this option is."""
@@ -274,6 +300,7 @@ before you see what the vote said: only this tells how often the vote is right."
             self._switch(slip.queue)
         self._reread_list()
         self.draw()
+        self._ask_what_is_known()
 
     def _told_judged(self) -> bool:
         if self.desk.audit is None:

@@ -69,6 +69,8 @@ def facts_of(plan: Plan) -> list[tuple[str, str, str]]:
         facts.append(("memory", *_memory(plan)))
     if plan.problem is None and plan.kind not in (JobKind.CURATE, JobKind.VOTE, JobKind.EXPORT):
         facts.append(("time", _time(plan), ""))
+    if plan.could_show:
+        facts.append(("could show", plan.could_show, ""))
     facts += [
         ("reused" if number == 0 else "", sentence, "")
         for number, sentence in enumerate(plan.reused)

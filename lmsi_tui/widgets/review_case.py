@@ -40,6 +40,8 @@ class Case:
     """Options with the keys that pick them."""
     right: int | None = None
     """Place of the answer that a person called right."""
+    known: Content | None = None
+    """What the audits tell so far, in an audit."""
 
     @property
     def groups(self) -> tuple[Group, ...]:
@@ -57,7 +59,9 @@ class ReviewCase(Vertical):
         & #asked { height: auto; max-height: 40%; padding: 0 1; }
         & #asked > Static { height: auto; }
         & VoteBar { margin-top: 1; }
-        & #said { height: auto; padding: 0 1; }
+        & #said, & #known { height: auto; padding: 0 1; }
+        & #known { display: none; margin-top: 1; }
+        &.-audit #known { display: block; }
         & #groups { height: 1fr; layout: horizontal; }
         & PathGroup { width: 1fr; height: 1fr; }
         &.-blind VoteBar { display: none; }
@@ -84,6 +88,7 @@ class ReviewCase(Vertical):
             yield Static(id="question", markup=False)
         yield VoteBar()
         yield Static(id="said", markup=False)
+        yield Static(id="known", markup=False)
         with Container(id="groups"):
             for side in SIDES:
                 yield PathGroup(id=side)
@@ -100,6 +105,9 @@ class ReviewCase(Vertical):
         with self.app.batch_update():
             self.set_class(case.blind, "-blind")
             self.query_one("#said", Static).update(case.said)
+            self.set_class(case.known is not None, "-audit")
+            if case.known is not None:
+                self.query_one("#known", Static).update(case.known)
             if not same or before is None or before.numbered != case.numbered:
                 asked = words.asked_words(case.opened, numbered=case.numbered)
                 self.query_one("#question", Static).update(asked)
@@ -234,8 +242,11 @@ def case_of(desk: Desk) -> Case:
     if not desk.auditing:
         return Case(opened, words.standing_words(opened, found.run.threshold), right=desk.right)
     audit = desk.audit
+    known = words.known_words(found.known)
     if audit is None:
-        return Case(opened, words.audit_words(opened), blind=True, numbered=bool(opened.choices))
+        numbered = bool(opened.choices)
+        return Case(opened, words.audit_words(opened), blind=True, numbered=numbered, known=known)
     if opened.question.id not in found.judged:
-        return Case(opened, content("comparing the answers…"))
-    return Case(opened, words.judged_words(opened, audit, found.judged[opened.question.id]))
+        return Case(opened, content("comparing the answers…"), known=known)
+    said = words.judged_words(opened, audit, found.judged[opened.question.id])
+    return Case(opened, said, known=known)

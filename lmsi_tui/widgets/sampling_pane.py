@@ -39,6 +39,8 @@ class SamplingSnapshot:
     seconds_left: float | None
     saved: float | None
     """Share of the full votes' paths that early stop did without."""
+    changed: str
+    """How often `fast` changes a decision, in words; empty for the other rules."""
     bins: tuple[Bin, ...]
     yields: tuple[Yield, ...]
     latest: tuple[Finished, ...] = ()
@@ -84,6 +86,8 @@ def _progress(one: SamplingSnapshot, width: int) -> list[Content]:
         rates.append(f"early stop off, m {one.m}")
     elif one.saved is not None:
         rates.append(f"early stop saved {100 * one.saved:.0f} % of m {one.m} ({one.rule})")
+    if one.changed:
+        rates.append(f"decisions changed: {one.changed}")
     return [Content.assemble(*line, share, (left, "$accent")), *in_rows(rates, width)]
 
 

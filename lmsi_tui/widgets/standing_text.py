@@ -12,7 +12,7 @@ from lmsi_tui.format import percent, points, probability
 from lmsi_tui.tables import TITLES
 from lmsi_tui.text import snippet
 from lmsi_tui.widgets.interval_bar import interval_bar
-from store.records import Method, Model, Split, Stage, TrainingSet
+from store.records import Method, Model, Outcome, Split, Stage, TrainingSet
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,7 +86,41 @@ def tree(standing: Standing) -> Content:
             )
         else:
             lines.append(_model_line(standing, branch.shape, branch.of, best.get(branch.of.id)))
-    return Content("\n").join(lines)
+    return Content("\n").join([*lines, *rounds(standing)])
+
+
+_VERDICTS = {
+    Outcome.ACCEPT: ("▲", "$text-success"),
+    Outcome.REJECT: ("▼", "$text-error"),
+    Outcome.UNDECIDED: ("·", "$text-warning"),
+}
+
+
+def rounds(standing: Standing) -> list[Content]:
+    """Each round with its verdict, then why, and its alarms in words; nothing before the first."""
+    lines: list[Content] = []
+    for one in standing.rounds:
+        mark, style = _VERDICTS[one.verdict]
+        by = " by a person" if one.by_person else ""
+        lines.append(
+            Content.assemble(
+                (f"round {one.number}  ", "bold"),
+                f"{snippet(one.trained, 40)}  ",
+                (f"{mark} {one.verdict.word}{by}", style),
+            )
+        )
+        lines.append(Content.styled(f"  {snippet(one.judgement.reason, 400)}", "$text-muted"))
+        lines += [
+            Content.styled(f"  {snippet(note, 400)}", "$text-muted") for note in one.judgement.notes
+        ]
+        lines += [
+            Content.styled(f"  ! {snippet(alarm, 400)}", "$text-warning")
+            for alarm in one.judgement.alarms
+        ]
+    if lines:
+        name = standing.in_use.name if standing.in_use else "the base"
+        lines.append(Content.assemble("in use  ", (snippet(name, 40), "bold")))
+    return [Content(""), *lines] if lines else []
 
 
 def _model_line(

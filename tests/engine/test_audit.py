@@ -324,3 +324,32 @@ def test_some_questions_come_again_unannounced_and_show_how_steady_the_reviewer_
     assert (found.consistency.repeated, found.consistency.same) == (len(again), 0)
     # The estimate rests on the first judgement.
     assert found.counts[0].wrong == 0
+
+
+@pytest.mark.parametrize(
+    ("verdict", "answer", "judged"),
+    [
+        (Verdict.MAJORITY, None, None),
+        (Verdict.NONE, None, None),
+        (Verdict.TYPED, "8", False),
+        (Verdict.TYPED, "9", True),
+    ],
+)
+def test_an_audit_of_another_winner_counts_only_where_it_names_the_answer(
+    verdict: Verdict, answer: str | None, judged: bool | None
+) -> None:
+    asked, votes = pool({10: 5})
+    judge = Judge()
+    first = audited(asked, votes, []).strata[0].questions[0]
+    judge.says(first, verdict, answer)
+    old = votes[first.id]
+    said = [replace(one, winner=old.winner) for one in judge.rows]
+    before = audited(asked, votes, said)
+    assert before.judged[first.id] is (verdict is Verdict.MAJORITY or answer == old.winner)
+    votes[first.id] = replace(old, winner="9", tally=(("9", old.drawn),))
+    after = audited(asked, votes, said)
+    assert after.judged.get(first.id) is judged
+    assert (first in after.upcoming(1)) is (judged is None), "it is asked again"
+    assert (before.outdated, after.outdated) == (0, int(judged is None))
+    # Where nobody knows which answer led then, the audit is taken at its word.
+    assert first.id in audited(asked, votes, judge.rows).judged

@@ -13,10 +13,10 @@ from engine import lineage, stages
 from engine.audit import accepts
 from engine.project import open_project
 from lmsi_tui.cli import run as typed
-from store import examples, models, paths, questions, reviews, votes
+from store import examples, jobs, models, paths, questions, reviews, votes
 from store.connection import connect, transaction
 from store.errors import BadInput
-from store.records import JobKind, Queue, Review, Split, Stage, TrainingSet, Verdict
+from store.records import JobKind, JobState, Queue, Review, Split, Stage, TrainingSet, Verdict
 from tests.projects import TEACHER, claimed, scripted_project
 
 if TYPE_CHECKING:
@@ -50,7 +50,9 @@ class Story:
 
 
 def curated(project: Project, conn: sqlite3.Connection, **changes: object) -> TrainingSet:
-    result = stages.curate(claimed(conn, project, JobKind.CURATE, settings=changes))
+    work = claimed(conn, project, JobKind.CURATE, settings=changes)
+    result = stages.curate(work)
+    jobs.finish(conn, work.progress.job_id, JobState.DONE, "done", None, result)
     frozen = examples.get_set(conn, str(result["training_set"]))
     assert frozen is not None
     return frozen
@@ -85,6 +87,8 @@ def test_a_set_built_again_has_the_same_hash(story: Story) -> None:
         {"sample": {"threshold": "0.9"}},
         {"sample": {"cap": 2}},
         {"curate": {"weighting": "per-question"}},
+        {"curate": {"validation_share": 0.3}},
+        {"sample": {"m": 5}},
         {"curate": {"formats": ["zero-shot-direct", "few-shot-cot"]}},
     ],
 )
@@ -93,6 +97,19 @@ def test_whatever_settings_chose_it(story: Story, changes: dict[str, object]) ->
     assert frozen.key != story.frozen.key
     assert rebuilt(story.project, frozen).same
     assert rebuilt(story.project, story.frozen).same
+
+
+def test_a_set_from_before_its_m_and_share_were_kept_is_built_with_todays(story: Story) -> None:
+    older = dataclasses.replace(story.frozen, m=None, validation_share=None)
+    assert rebuilt(story.project, older).same
+
+
+def test_an_audit_that_found_another_winner_wrong_leaves_nothing_out(story: Story) -> None:
+    said = decide(story.conn, story.pool[6], Verdict.NONE, queue=Queue.AUDIT)
+    left_out = curated(story.project, story.conn)
+    reviews.add(story.conn, dataclasses.replace(said, id=0, verdict=Verdict.UNDO, undoes=said.id))
+    reviews.add(story.conn, dataclasses.replace(said, id=0, winner="another"))
+    assert curated(story.project, story.conn).questions == left_out.questions + 1
 
 
 def test_what_people_decided_later_does_not_change_it(story: Story) -> None:
@@ -223,3 +240,14 @@ def test_why_is_told_in_words_and_as_json(story: Story, capsys: pytest.CaptureFi
 
 def test_settings_of_the_project_are_read_when_it_is_opened(story: Story) -> None:
     assert rebuilt(open_project(story.project.folder), story.frozen).same
+
+
+def test_the_answer_that_led_is_told_beside_a_decision(
+    story: Story, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = examples.examples(story.conn, story.frozen.key)[0]
+    said = decide(story.conn, story.pool[0], Verdict.MAJORITY)
+    later = dataclasses.replace(said, id=0, winner="4711")
+    number = reviews.add(story.conn, later).id
+    assert typed(["why", str(first.id), str(story.project.folder)]) == 0
+    assert f"triage: majority when 4711 led (review {number})" in capsys.readouterr().out

@@ -15,7 +15,17 @@ from engine.pilot import Verdict, judge
 from store import evaluations, models, paths, questions, reviews, votes
 from store.connection import connect, transaction
 from store.errors import BadInput
-from store.records import JobKind, Method, Model, Queue, Review, Split, Stage, content_hash
+from store.records import (
+    JobKind,
+    Method,
+    Model,
+    Outcome,
+    Queue,
+    Review,
+    Split,
+    Stage,
+    content_hash,
+)
 from store.records import Verdict as Ruling
 from tests.projects import TEACHER, a_question, claimed, scripted_project
 
@@ -215,12 +225,13 @@ def test_the_guard_stops_a_collapse_at_the_right_round(tmp_path: Path) -> None:
         sampled = {run.model_id: run for run in paths.runs(conn) if run.temperature > 0}
         seen = [guard.signs(conn, sampled[one.id]) for one in rounds]
     assert [guard.decide(one) for one in gains] == [
-        guard.Outcome.ACCEPT,
-        guard.Outcome.ACCEPT,
-        guard.Outcome.REJECT,
-        guard.Outcome.REJECT,
+        Outcome.ACCEPT,
+        Outcome.ACCEPT,
+        Outcome.REJECT,
+        Outcome.REJECT,
     ]
-    assert guard.best_round(gains) == 2
+    verdicts = {n: guard.decide(one) for n, one in enumerate(gains, start=1)}
+    assert guard.best_round(verdicts) == 2
     # The collapse shows without labels too: more agreement, fewer answers, and no audit behind it.
     before, after = seen[2], seen[3]
     assert before is not None
@@ -234,11 +245,11 @@ def test_the_guard_rejects_what_is_worse_out_of_domain_and_leaves_the_rest_undec
     gain = statistics.paired([False] * 30 + [True] * 70, [True] * 100)
     same = statistics.paired([True, False] * 50, [True, False] * 50)
     loss = statistics.paired([True] * 100, [False] * 30 + [True] * 70)
-    assert guard.decide(gain, same) is guard.Outcome.ACCEPT
-    assert guard.decide(gain, loss) is guard.Outcome.REJECT
-    assert guard.decide(same) is guard.Outcome.UNDECIDED
-    assert guard.best_round([gain, same, gain]) == 1
-    assert guard.best_round([]) == 0
+    assert guard.decide(gain, same) is Outcome.ACCEPT
+    assert guard.decide(gain, loss) is Outcome.REJECT
+    assert guard.decide(same) is Outcome.UNDECIDED
+    assert guard.best_round({1: Outcome.ACCEPT, 2: Outcome.UNDECIDED, 3: Outcome.REJECT}) == 1
+    assert guard.best_round({}) == 0
 
 
 def test_alarms_name_what_changed() -> None:

@@ -305,12 +305,27 @@ def test_the_whole_loop_is_planned_from_where_it_begins(tmp_path: Path) -> None:
         made = planned(conn, project, JobKind.ROUND, evaluate={"ood": False})
     assert made.problem is None
     assert made.models == ("pebble-l/base", "pebble-m/base", "pebble-s/base")
+    assert made.could_show.startswith("On 4 evaluation questions")
     assert made.paths is not None
     measured = 2 * 3 * 4 * (2 + 8)
     assert made.paths[1] == 5 * 32 + measured
     assert made.needs > 0
     assert made.available is not None
     assert made.seconds is None
+
+
+def test_a_round_without_known_answers_is_planned_and_says_that_nothing_is_tested(
+    tmp_path: Path,
+) -> None:
+    project = make_demo(tmp_path / "demo", pool=5, evaluation=4)
+    with connect(project.database) as conn:
+        conn.execute("PRAGMA foreign_keys = OFF")
+        conn.execute("DROP TRIGGER gold_is_not_deleted")
+        conn.execute("DELETE FROM gold")
+        conn.execute("DELETE FROM question WHERE split <> 'pool'")
+        made = planned(conn, project, JobKind.ROUND)
+    assert made.problem is None
+    assert "no test can accept this round" in made.could_show
 
 
 # What is not there.

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from engine import runs, sampling, stages
+from engine import replay, runs, sampling, stages
 from engine.backends.scripted import open_scripted
 from engine.progress import PauseWished
 from engine.project import Project, changed
+from lmsi_tui.telling import sentence
 from store import jobs, models, paths, questions, votes
 from store.connection import connect, transaction
 from store.errors import WorkFailed
@@ -159,6 +160,7 @@ class Shuffled:
     name: str = "scripted"
     version: str = "1"
     context_length: int = 8192
+    details: dict[str, object] = field(default_factory=dict)
     seen: list[int] = field(default_factory=list)
 
     def __getattr__(self, name: str) -> object:
@@ -224,3 +226,36 @@ def test_fast_leaves_a_few_questions_uncut_and_chooses_them_by_content(tmp_path:
     assert 1 <= len(controls) <= 30
     assert {drawn[one] for one in controls} == {8}
     assert min(drawn.values()) < 8
+    # The rate is that of a replay over the controls, whose paths are all there.
+    with connect(project.database, read_only=True) as conn:
+        rate = replay.change_rate(conn, run)
+        told = replay.early_stop(conn, run)
+        known = paths.answers_by_question(conn, run.id, controls)
+        whole = [[given[index] for index in range(8)] for given in known.values()]
+    by_hand = replay.replay(
+        whole, m=8, rule=run.early_stop, threshold=run.threshold, cap=run.cap, epsilon=0.4
+    )
+    assert rate == replay.ChangeRate(len(controls), by_hand.changed)
+    assert rate.interval is None
+    assert rate.words == f"unknown ({len(controls)} of 300 control questions)"
+    assert told["saved_share"] == pytest.approx(1 - sum(drawn.values()) / (300 * 8), abs=1e-4)
+    assert (told["early_stop"], told["epsilon"], told["change_low"]) == ("fast", 0.4, None)
+    with connect(project.database) as conn:
+        result = stages.sample(claimed(conn, project, JobKind.SAMPLE))
+    assert told.items() <= result.items()
+    assert f"changed is unknown ({len(controls)} of" in sentence(JobKind.SAMPLE, result)
+
+
+def test_a_run_of_another_rule_has_no_change_rate(tmp_path: Path) -> None:
+    run = sampled(project := scripted_project(tmp_path))
+    with connect(project.database, read_only=True) as conn:
+        assert replay.change_rate(conn, run) is None
+        assert replay.early_stop(conn, run).keys() == {"early_stop", "saved_share"}
+
+
+def test_a_change_rate_has_an_interval_from_300_controls_on() -> None:
+    assert replay.ChangeRate(299, 0).interval is None
+    assert replay.ChangeRate(0, 0).interval is None
+    low, high = replay.ChangeRate(300, 3).interval or (1, 0)
+    assert low < 0.01 < high
+    assert replay.ChangeRate(300, 3).words == "1.0 % (0.3 to 2.9) of 300 control questions"

@@ -14,6 +14,7 @@ from engine.statistics import (
     detectable_gain,
     mcnemar,
     paired,
+    questions_needed,
     wilson,
 )
 from tests.engine.simulations import RUNS, covers, keeps_under
@@ -121,6 +122,17 @@ def test_more_questions_find_smaller_gains_and_too_few_find_none() -> None:
     assert detectable_gain(2, 0.2) is None
     with pytest.raises(ValueError, match="discordant"):
         detectable_gain(100, 0.0)
+
+
+@given(st.integers(60, 5000), st.floats(0.3, 1.0))
+def test_the_questions_that_a_gain_needs_are_those_that_show_it(n: int, share: float) -> None:
+    gain = detectable_gain(n, share)
+    assert gain is not None
+    for seen in (gain, -gain):
+        needed = questions_needed(seen, share)
+        assert needed is not None
+        assert abs(needed - n) <= 1
+    assert questions_needed(0.0, share) is None
 
 
 def test_a_detectable_gain_is_found_four_times_in_five() -> None:

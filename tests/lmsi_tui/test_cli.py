@@ -13,10 +13,10 @@ import pytest
 
 from engine.demo.project import MODELS
 from lmsi_tui.cli import build_parser, run
-from store import jobs, paths, questions
+from store import jobs, paths, questions, sittings
 from store.connection import connect
 from store.records import JobKind, JobState, Split
-from tests.projects import command, last_job, scripted_project
+from tests.projects import TEACHER, add_round, command, last_job, scripted_project
 
 if TYPE_CHECKING:
     import argparse
@@ -65,6 +65,12 @@ def test_the_same_command_again_does_nothing_twice(tmp_path: Path) -> None:
     first = lines(command("sample", project.folder, "--json").stdout)[-1]
     second = lines(command("sample", project.folder, "--json").stdout)[-1]
     assert first["result"] == second["result"]
+    with connect(project.database, read_only=True) as conn:
+        (sampled,) = paths.runs(conn)
+        # The second time no model was loaded.
+        (sitting,) = sittings.of_run(conn, sampled.id)
+        assert sitting.engine == "scripted"
+    assert "engine scripted" in command("status", project.folder).stdout
 
 
 def test_evaluating_ends_with_the_report_and_status_agrees(tmp_path: Path) -> None:
@@ -341,3 +347,39 @@ def test_every_setting_is_told_with_its_value_and_meaning(tmp_path: Path) -> Non
     names = [line["name"] for line in lines(command("settings", project.folder, "--json").stdout)]
     assert "sample.m" in names
     assert len(set(names)) == len(names)
+
+
+# Rounds.
+
+
+def test_what_a_round_could_show_is_said_before_anything_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = scripted_project(tmp_path, evaluation=100)
+    assert run(["round", str(project.folder), "--detach"]) == 0
+    before, after = capsys.readouterr().out.splitlines()
+    assert before.startswith("On 100 evaluation questions, of which 20 % change sides")
+    assert after.startswith("Job 1 (round) is queued")
+    assert run(["round", str(project.folder), "--rounds", "3", "--detach", "--json"]) == 0
+    forecast, queued = lines(capsys.readouterr().out)
+    assert (forecast["event"], forecast["n"]) == ("forecast", 100)
+    assert queued["event"] == "queued"
+    assert last_job(project).params["rounds"] == 3
+
+
+def test_a_person_decides_a_round_on_the_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = scripted_project(tmp_path)
+    assert run(["round", str(project.folder), "--accept", "1"]) == 2
+    assert "There is no round 1: there is none yet." in capsys.readouterr().err
+    add_round(project, sampled=TEACHER, trained=TEACHER, won=2, lost=1, n=20)
+    assert run(["round", str(project.folder), "--accept", "1"]) == 0
+    assert capsys.readouterr().out == f"Round 1: {TEACHER} accepted by a person.\n"
+    assert run(["round", str(project.folder), "--reject", "1", "--json"]) == 0
+    (event,) = lines(capsys.readouterr().out)
+    assert (event["event"], event["verdict"], event["guard"]) == ("round", "reject", "undecided")
+    assert run(["report", str(project.folder)]) == 0
+    told = capsys.readouterr().out
+    assert f"Round 1: {TEACHER} rejected by a person. Neither better nor worse" in told
+    assert "  alarm: Paths changed their length" in told

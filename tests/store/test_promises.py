@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from store import evaluations, examples, models, paths, questions, reviews
+from store import evaluations, examples, models, paths, questions, reviews, rounds
 from store.errors import BadInput
 from store.paths import Counts
 from store.questions import Added, Count
@@ -15,11 +15,19 @@ from store.records import (
     Abstention,
     EndReason,
     Method,
+    Outcome,
+    RoundDecision,
     Split,
     Verdict,
 )
 from tests.store.conftest import Seeded, a_model, a_path, a_question, a_reading, a_run
-from tests.store.test_records_round_trip import a_review, a_set, an_evaluation, an_example
+from tests.store.test_records_round_trip import (
+    a_review,
+    a_round,
+    a_set,
+    an_evaluation,
+    an_example,
+)
 
 
 def test_adding_questions_again_adds_nothing(seeded: Seeded) -> None:
@@ -220,3 +228,18 @@ def test_a_measurement_without_known_answers_is_refused(seeded: Seeded) -> None:
     run = paths.open_run(seeded.conn, a_run(seeded.model.id, "eval run", split=Split.EVAL))
     with pytest.raises(BadInput, match="known answer"):
         evaluations.put(seeded.conn, an_evaluation(seeded.model.id, run.id, n=0), [])
+
+
+@pytest.mark.parametrize("table", ["round", "round_decision"])
+def test_what_became_of_a_round_is_never_changed_or_deleted(seeded: Seeded, table: str) -> None:
+    rounds.add(seeded.conn, a_round(seeded, 1))
+    rounds.decide(seeded.conn, RoundDecision(0, 1, Outcome.ACCEPT, 14.5))
+    with pytest.raises(sqlite3.IntegrityError, match="later row"):
+        seeded.conn.execute(f"UPDATE {table} SET verdict = 'reject'")
+    with pytest.raises(sqlite3.IntegrityError, match="later row"):
+        seeded.conn.execute(f"DELETE FROM {table}")
+
+
+def test_a_decision_is_about_a_round_that_is_there(seeded: Seeded) -> None:
+    with pytest.raises(sqlite3.IntegrityError):
+        rounds.decide(seeded.conn, RoundDecision(0, 7, Outcome.ACCEPT, 14.5))

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from store import evaluations, examples, jobs, models, paths, questions, reviews, votes
+from store import evaluations, examples, jobs, models, paths, questions, reviews, rounds, votes
+from store.connection import transaction
 from store.errors import BadInput
 from store.records import (
     Abstention,
@@ -21,9 +22,12 @@ from store.records import (
     Example,
     JobKind,
     Method,
+    Outcome,
     PromptFormat,
     Queue,
     Review,
+    Round,
+    RoundDecision,
     Split,
     Stage,
     TrainingSet,
@@ -283,3 +287,57 @@ def test_opening_a_run_again_takes_the_settings_of_the_decision_and_nothing_else
         asked, id=seeded.run.id, engine_version="1", created_at=seeded.run.created_at
     )
     assert paths.runs(seeded.conn) == [again]
+
+
+def a_round(seeded: Seeded, number: int, **changes: object) -> Round:
+    with transaction(seeded.conn):
+        job, _ = jobs.enqueue(seeded.conn, JobKind.ROUND, {})
+    decided = Round(
+        number=number,
+        job_id=job.id,
+        sampled_id=seeded.model.id,
+        trained_id=seeded.model.id,
+        verdict=Outcome.UNDECIDED,
+        details={"reason": NASTY.replace("\x00", ""), "alarms": ["a"], "gain": {"p": 0.25}},
+        decided_at=13.5,
+    )
+    return replace(decided, **changes)  # type: ignore[arg-type]
+
+
+def test_a_round_comes_back_and_a_person_decides_by_a_later_row(seeded: Seeded) -> None:
+    assert rounds.newest(seeded.conn) == (0, 0)
+    trained = models.add(seeded.conn, a_model("small/lmsi", base_id=seeded.model.id))
+    other = models.add(seeded.conn, a_model("other/base"))
+    first, second = a_round(seeded, 1, trained_id=trained.id), a_round(seeded, 2)
+    for one in (second, first):
+        rounds.add(seeded.conn, one)
+    assert rounds.all_of(seeded.conn) == [first, second]
+    assert rounds.accepted(seeded.conn) is None
+    says = [
+        rounds.decide(seeded.conn, RoundDecision(0, 1, verdict, 14.5))
+        for verdict in (Outcome.REJECT, Outcome.ACCEPT)
+    ]
+    assert rounds.decisions(seeded.conn) == says
+    assert rounds.verdicts(seeded.conn) == {1: Outcome.ACCEPT, 2: Outcome.UNDECIDED}
+    assert rounds.of_models(seeded.conn)[trained.id] is Outcome.ACCEPT
+    assert rounds.accepted(seeded.conn) == trained.id
+    assert rounds.accepted(seeded.conn, seeded.model.id) == trained.id
+    assert rounds.accepted(seeded.conn, other.id) is None
+    assert rounds.newest(seeded.conn) == (2, says[-1].id)
+
+
+def test_the_last_round_of_a_model_says_what_becomes_of_it(seeded: Seeded) -> None:
+    trained = models.add(seeded.conn, a_model("small/lmsi", base_id=seeded.model.id))
+    for number, verdict in ((1, Outcome.ACCEPT), (2, Outcome.REJECT)):
+        rounds.add(seeded.conn, a_round(seeded, number, trained_id=trained.id, verdict=verdict))
+    assert rounds.of_models(seeded.conn) == {trained.id: Outcome.REJECT}
+    assert rounds.accepted(seeded.conn) is None
+
+
+def test_a_review_says_which_answer_led_and_a_set_how_it_was_voted(seeded: Seeded) -> None:
+    said = reviews.add(seeded.conn, a_review(seeded, Verdict.NONE, winner=NASTY))
+    assert said in reviews.history(seeded.conn, seeded.run.id)
+    frozen = a_set(seeded)
+    examples.freeze(seeded.conn, frozen, [])
+    newer = replace(frozen, m=32, validation_share=0.05)
+    assert examples.freeze(seeded.conn, newer, []) == newer, "an older set learns them"

@@ -32,6 +32,8 @@ from store.records import (
     Question,
     Reading,
     Review,
+    Round,
+    RoundDecision,
     Run,
     Split,
     TrainingSet,
@@ -58,6 +60,8 @@ RECORDS = {
     "evaluation": Evaluation,
     "job": Job,
     "metric": Metric,
+    "round": Round,
+    "round_decision": RoundDecision,
 }
 
 Shape = list[tuple[str, str, str]]

@@ -27,7 +27,7 @@ from store.connection import connect, transaction
 from store.records import Decision, Job, JobKind, JobState, Split
 from store.schema import ensure_schema
 from tests.lmsi_tui.driving import driven, settled, until
-from tests.projects import a_question, scripted_project
+from tests.projects import a_question, add_round, scripted_project
 from tests.seed import NOW, POOL, TEACHER, at_work, learn, running, seeded_project
 
 if TYPE_CHECKING:
@@ -117,6 +117,20 @@ async def test_every_stage_shows_its_count_and_its_last_result(project: Project)
         assert "Press w to see what it was worth." in said(pilot)
         assert "story ▸ round 1" in top(pilot)
         assert f"{TEACHER}/base · scripted" in top(pilot)
+
+
+async def test_the_loop_says_what_became_of_the_last_round(project: Project) -> None:
+    tuned = {"sampled": f"{TEACHER}/base", "trained": f"{TEACHER}/lmsi"}
+    async with driven(project, now=NOW) as pilot:
+        assert not pilot.app.screen.query_one("#loop").border_subtitle
+    add_round(project, **tuned, won=2, lost=1, n=20)
+    async with driven(project, now=NOW) as pilot:
+        told = str(pilot.app.screen.query_one("#loop").border_subtitle)
+        assert told == "round 1 undecided · 1 alarm · in use: the base"
+    add_round(project, **tuned, won=15, lost=1, n=20)
+    async with driven(project, now=NOW) as pilot:
+        told = str(pilot.app.screen.query_one("#loop").border_subtitle)
+        assert told == f"round 2 accepted · 1 alarm · in use: {TEACHER}/lmsi"
 
 
 async def test_an_empty_project_says_what_to_press(tmp_path: Path) -> None:

@@ -17,12 +17,13 @@ from lmsi_tui.screens.flips import FlipsScreen
 from lmsi_tui.screens.results import ResultsScreen
 from lmsi_tui.widgets import standing_text
 from lmsi_tui.widgets.line_list import LineList
-from store import evaluations, paths
+from lmsi_tui.worth_words import sections
+from store import evaluations, paths, rounds
 from store.connection import connect
-from store.records import Method, Split, Stage
-from tests.lmsi_tui.driving import driven, settled
+from store.records import Method, Outcome, Split, Stage
+from tests.lmsi_tui.driving import driven, notices, settled
 from tests.nasty import NASTY
-from tests.projects import scripted_project
+from tests.projects import add_round, scripted_project
 from tests.seed import STUDENT, TEACHER, seeded_project
 
 if TYPE_CHECKING:
@@ -300,3 +301,60 @@ def test_hostile_names_stay_text(project: Project, name: str) -> None:
         assert not {"\x1b", "\x9b", "\u202e"} & set(line.plain)
     assert len(standing_text.tree(hostile).plain.splitlines()) == 5
     assert sum(one.stage is Stage.BASE for one in models) == 2
+
+
+# Rounds.
+
+
+async def test_a_round_is_told_with_its_verdict_reason_and_alarms(project: Project) -> None:
+    tuned = {"sampled": f"{TEACHER}/base", "trained": f"{TEACHER}/lmsi"}
+    add_round(project, **tuned, won=2, lost=1, n=20)
+    async with driven(project, PLACE) as pilot:
+        text = words(pilot, "tree")
+    assert f"round 1  {TEACHER}/lmsi  · undecided" in text
+    assert "Neither better nor worse" in text
+    assert "questions would show it four times in five" in text
+    assert "! Paths changed their length" in text
+    assert text.splitlines()[-1] == "in use  the base"
+
+
+async def test_a_person_accepts_the_round_that_was_left_open(project: Project) -> None:
+    tuned = {"sampled": f"{TEACHER}/base", "trained": f"{TEACHER}/lmsi"}
+    add_round(project, **tuned, won=2, lost=1, n=20)
+    async with driven(project, PLACE) as pilot:
+        await press(pilot, "a", "n")
+        assert "· undecided" in words(pilot, "tree")
+        await press(pilot, "a", "y")
+        text = words(pilot, "tree")
+        assert "▲ accepted by a person" in text
+        assert text.splitlines()[-1] == f"in use  {TEACHER}/lmsi"
+        await press(pilot, "a")
+        assert notices(pilot) == ["No round is undecided."]
+    with connect(project.database, read_only=True) as conn:
+        assert [one.verdict for one in rounds.all_of(conn)] == [Outcome.UNDECIDED]
+        assert rounds.verdicts(conn) == {1: Outcome.ACCEPT}
+
+
+async def test_a_page_tells_how_far_the_numbers_can_be_believed(project: Project) -> None:
+    with connect(project.database, read_only=True) as conn:
+        expected = sections(conn, project)
+    async with driven(project, PLACE) as pilot:
+        await press(pilot, "t")
+        assert pilot.app.screen.query_one(ContentSwitcher).current == "trust"
+        shown = words(pilot, "trust-text")
+        for section in expected:
+            assert section.title in shown
+            for line in section.lines:
+                assert line in shown
+        assert "accepted questions audited" in shown
+        assert "Verdict:" in shown
+        await press(pilot, "t")
+        assert pilot.app.screen.query_one(ContentSwitcher).current == "models"
+
+
+async def test_what_is_not_known_yet_says_what_would_tell(tmp_path: Path) -> None:
+    async with driven(scripted_project(tmp_path / "new"), PLACE) as pilot:
+        await press(pilot, "t")
+        shown = words(pilot, "trust-text")
+    assert "was not measured yet: `lmsi-tui pilot` measures it." in shown
+    assert "Nothing was sampled yet" in shown

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, cast
 import pytest
 from textual.widgets import Input, Static
 
+from engine import audit
 from engine.curation import ruling_of
+from lmsi_tui.format import percent
 from lmsi_tui.messages import TextCopied, TextOpened
-from lmsi_tui.review_queue import Wanted
+from lmsi_tui.review_queue import WANTED, Wanted
 from lmsi_tui.screens.answer_input import AnswerInput
 from lmsi_tui.screens.find_panel import FindPanel
 from lmsi_tui.screens.review import ReviewScreen
@@ -18,7 +20,7 @@ from lmsi_tui.screens.same_answer import SameAnswer
 from lmsi_tui.widgets.path_group import PathGroup
 from lmsi_tui.widgets.question_table import QuestionTable
 from lmsi_tui.widgets.vote_bar import VoteBar
-from store import paths, reviews
+from store import paths, queue, reviews
 from store.connection import connect, transaction
 from store.errors import WorkFailed
 from store.queue import Scope, Sort
@@ -587,6 +589,94 @@ async def test_the_audit_goes_through_a_random_order_without_a_gap(tmp_path: Pat
             await press(pilot, "space")
     assert sorted(order) == [one.text for one in many]
     assert order != sorted(order)
+
+
+@pytest.fixture
+def repeating(tmp_path: Path) -> Project:
+    """Forty accepted questions; those that come first in the audit are judged, and a repeat is
+    due."""
+    many = [Doubt(("yes",) * 8, f"Is {n} a number?", AnswerType.YES_NO) for n in range(40)]
+    project = doubts_project(tmp_path / "repeating", many)
+    with connect(project.database) as conn, transaction(conn):
+        run = paths.runs(conn)[0]
+        for id_ in list(queue.audit_order(conn, run.id))[:38]:
+            reviews.add(conn, judgement(id_, run.id, "yes"))
+    return project
+
+
+def judgement(question_id: int, run_id: int, answer: str) -> Review:
+    return Review(
+        id=0,
+        question_id=question_id,
+        run_id=run_id,
+        queue=Queue.AUDIT,
+        verdict=Verdict.TYPED,
+        answer=answer,
+        other=None,
+        undoes=None,
+        seconds=2.0,
+        created_at=1.0,
+    )
+
+
+def known(project: Project) -> audit.Audit:
+    with connect(project.database, read_only=True) as conn:
+        run = paths.runs(conn)[0]
+        return audit.of_store(conn, run, threshold=project.settings.sample.threshold)
+
+
+async def test_an_audit_tells_the_precision_with_its_interval_after_each_decision(
+    accepted: Project,
+) -> None:
+    async with driven(accepted, "review") as pilot:
+        await press(pilot, "b")
+        assert said(pilot, "known") == ""
+        await press(pilot, "x")
+        precision = known(accepted).precision
+        assert precision is not None
+        assert precision.wrong == 1
+        between = f"({percent(precision.low)} to {percent(precision.high)} %, whenever you stop)"
+        assert f"Of 3 accepted, 0.0 % are right {between}" in said(pilot, "known")
+        assert "No threshold is certified at 95.0 % yet" in said(pilot, "known")
+        await press(pilot, "u")
+        assert said(pilot, "known") == ""
+
+
+async def test_an_audit_tells_how_many_clean_audits_certify_a_threshold(repeating: Project) -> None:
+    _, following = known(repeating).certified_so_far(WANTED)
+    async with driven(repeating, "review") as pilot:
+        await press(pilot, "b")
+        if following is None:
+            assert "is certified at 95.0 %, and so is everything" in said(pilot, "known")
+        else:
+            assert f"{following.clean_needed} clean audit" in said(pilot, "known")
+
+
+async def test_a_repeat_is_asked_without_a_word_and_as_blind_as_the_first_time(
+    repeating: Project,
+) -> None:
+    (again, *_) = known(repeating).repeats
+    async with driven(repeating, "review") as pilot:
+        await press(pilot, "b", "1", "space")
+        assert question(pilot) == again.text
+        assert "the vote says" not in said(pilot, "said")
+        assert "What is right?" in said(pilot, "said")
+        assert "39 of 40" in said(pilot, "where")
+        await press(pilot, "2")
+        assert "✗ wrong: you say no, the vote says yes" in said(pilot, "said")
+        found = known(repeating)
+        told = f"{found.consistency.same} of {found.consistency.repeated} judged the same"
+        assert found.consistency.repeated == 1
+        assert told in said(pilot, "known")
+        # A first judgement is what the precision is made of.
+        assert found.judged[again.id]
+        await press(pilot, "u")
+        assert question(pilot) == again.text
+        assert "What is right?" in said(pilot, "said")
+        await press(pilot, "1", "space")
+        assert question(pilot) != again.text
+    rows = [one for one in standing(repeating) if one.question_id == again.id]
+    assert [one.answer for one in rows] == ["yes", "yes"]
 
 
 # Others.

@@ -12,9 +12,9 @@ from lmsi_tui.messages import TextCopied, TextOpened
 from lmsi_tui.screens.question_paths import QuestionPaths
 from lmsi_tui.screens.training_set import TrainingSetScreen
 from lmsi_tui.widgets.line_list import LineList
-from store import examples, paths
+from store import examples, paths, reviews
 from store.connection import connect
-from store.records import PromptFormat
+from store.records import PromptFormat, Queue
 from tests.lmsi_tui.driving import driven, settled
 from tests.projects import scripted_project
 from tests.seed import STUDENT, TEACHER, TOKENIZER, seeded_project
@@ -104,10 +104,12 @@ async def test_an_example_is_begun_at_its_question_below_the_worked_examples(
 async def test_an_example_says_where_it_came_from(project: Project) -> None:
     _, rows = stored(project)
     with connect(project.database, read_only=True) as conn:
-        pairs = paths.for_question(conn, 1, rows[1].question_id)
-    (path,) = (path for path, _ in pairs if path.id == rows[1].path_id)
+        audited = {one.question_id for one in reviews.history(conn, 1) if one.queue is Queue.AUDIT}
+        at = next(at for at, one in enumerate(rows) if one.question_id in audited and one.path_id)
+        pairs = paths.for_question(conn, 1, rows[at].question_id)
+    (path,) = (path for path, _ in pairs if path.id == rows[at].path_id)
     async with driven(project, PLACE) as pilot:
-        await press(pilot, "down")
+        await press(pilot, *["down"] * at)
         told = words(pilot, "told")
         assert f"path {path.index} " in told
         assert "16 paths agree on" in told

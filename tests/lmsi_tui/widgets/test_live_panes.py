@@ -33,6 +33,7 @@ SAMPLING = SamplingSnapshot(
     tokens_per_second=512.0,
     seconds_left=250.0,
     saved=0.36,
+    changed="",
     bins=tuple(Bin(i / 10, 10 * i, 3 if i == 6 else 0) for i in range(10)),
     yields=(Yield("0.4", 600, 650, False), Yield("0.6", 519, 519, True)),
     latest=(
@@ -153,6 +154,13 @@ def test_sampling_that_does_not_run_has_no_rates() -> None:
     assert "paths/s" not in said
     assert "ETA" not in said
     assert "saved 36 %" in said
+
+
+def test_what_fast_changes_is_told_beside_what_it_saves() -> None:
+    fast = replace(SAMPLING, rule="fast", changed="unknown (12 of 300 control questions)")
+    shown = text(SamplingPane, fast)
+    assert "early stop saved 36 % of m 32 (fast)" in shown
+    assert "decisions changed: unknown (12 of 300 control questions)" in shown
 
 
 def test_without_early_stop_nothing_is_called_saved() -> None:

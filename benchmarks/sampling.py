@@ -1,0 +1,355 @@
+"""How fast paths are sampled, beside what people would otherwise use, in one run.
+
+    python -m benchmarks.sampling --quick          # a look, some minutes
+    python -m benchmarks.sampling                  # all parts
+    python -m benchmarks.sampling --only 135m-q8_0 --only quality
+    python -m benchmarks.sampling --report         # print again what was measured
+
+Every arm is a process of its own with two cores, the same model, the same prompts as token ids,
+temperature 0.7 alone and the same limits; models are loaded, and their fastest settings found,
+before the first round. The arms take turns in every round. Models with SmolLM2's shapes have random
+weights, which never end a path, so all paths have `--tokens` tokens; the embedded family ends its
+own. Each part stores what it has measured in `--folder`, so that parts can be run one by one; the
+report is printed from all of them and ends with code 1 when a target is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.agreement import Agreement, agreement
+from benchmarks.peers import THREADS, Order
+from benchmarks.shapes import embedded_load, random_load
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from benchmarks.shapes import Load
+
+M = 32
+LOOP, GENERATE, BARE = "create_completion", "generate", "bare llama_decode"
+LLAMA, TORCH, CHOSEN = "ours, llama.cpp", "ours, transformers", "chosen"
+ARMS = (LOOP, GENERATE, BARE, LLAMA, TORCH, CHOSEN)
+LADDERS = {
+    "llama.cpp": {
+        "naive: each prompt anew": "each prompt anew",
+        "a batch of 32": "a batch of 32",
+        "prompt shared": "prompt shared",
+        "our sampler and refilling": "ours, 32 wide",
+        "wider": LLAMA,
+        "exact stop": "ours, exact",
+    },
+    "transformers": {
+        "naive: one path a call": "one path a call",
+        "a batch of 32": GENERATE,
+        "prompt shared (cache copied)": "cache copied",
+        "prompt kept once": "ours, torch sampler",
+        "our sampler": "ours t, 32 wide",
+        "wider": TORCH,
+        "exact stop": "ours t, exact",
+    },
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Arms on one model."""
+
+    model: str
+    arms: tuple[str, ...]
+    rounds: int
+    questions: int
+    """Of our arms in a round, 32 paths each; the slower peers get less to do."""
+
+
+PARTS = {
+    "pebble-l": Part("pebble-l", ARMS, 3, 64),
+    "135m-q8_0": Part("135m-q8_0", ARMS, 3, 8),
+    "135m-q4_0": Part("135m-q4_0", (LOOP, BARE, LLAMA), 3, 4),
+    "360m-q8_0": Part("360m-q8_0", ARMS, 1, 8),
+    "360m-q4_0": Part("360m-q4_0", (LOOP, BARE, LLAMA), 1, 4),
+    "ladder-pebble-l": Part(
+        "pebble-l", tuple(arm for steps in LADDERS.values() for arm in steps.values()), 3, 64
+    ),
+    "ladder-135m": Part(
+        "135m-q8_0",
+        tuple(arm for steps in LADDERS.values() for arm in steps.values() if "exact" not in arm),
+        1,
+        8,
+    ),
+}
+QUICK = ("pebble-l", "135m-q8_0", "quality")
+LIGHT = {  # (questions, paths) that an arm draws in a round, where it is slower than ours
+    LOOP: (1, 8),
+    GENERATE: (1, M),
+    BARE: (4, M),
+    LLAMA: (4, M),
+    "each prompt anew": (1, 4),
+    "one path a call": (1, 2),
+    "cache copied": (1, M),
+    "a batch of 32": (1, M),
+    "prompt shared": (1, M),
+    "ours, 32 wide": (2, M),
+    "ours t, 32 wide": (2, M),
+    "ours, torch sampler": (2, M),
+}
+MORE = 16
+"""Times as much of that for the embedded family, whose paths take milliseconds."""
+
+
+class Worker:
+    """An arm in its own process."""
+
+    def __init__(self, arm: str, load: Path) -> None:
+        environment = os.environ | {"OMP_NUM_THREADS": str(THREADS), "TOKENIZERS_PARALLELISM": "0"}
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.arms", arm, str(load)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+            env=environment,
+        )
+        self._arm = arm
+        self.settings: str = self._answer()["settings"]
+
+    def draw(self, order: Order, *, read: bool = False) -> dict[str, Any]:
+        """Let it draw; seconds, paths, tokens, peak of memory in bytes and, if asked, answers."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(order._asdict() | {"read": read}) + "\n")
+        self._process.stdin.flush()
+        return self._answer()
+
+    def close(self) -> None:
+        """Let it end."""
+        self._process.communicate()
+        self._log.close()
+
+    def _answer(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            self._log.seek(0)
+            told = self._log.read().decode(errors="replace")[-2000:]
+            raise SystemExit(f"the arm {self._arm!r} has ended:\n{told}")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+
+def load_for(folder: Path, model: str, tokens: int) -> Load:
+    """The model of a part, made if it is not there."""
+    if model.startswith("pebble"):
+        return embedded_load(model)
+    shape, _, kind = model.partition("-")
+    return random_load(folder, shape, kind, tokens)
+
+
+def measure(folder: Path, name: str, part: Part, tokens: int, *, quick: bool) -> dict[str, Any]:
+    """Run a part; what each arm drew in each round."""
+    load = load_for(folder, part.model, tokens)
+    written = folder / f"{name}.load.json"
+    load.save(written)
+    rounds, questions = (1, max(2, part.questions // 2)) if quick else (part.rounds, part.questions)
+    workers = {}
+    for arm in dict.fromkeys(part.arms):
+        workers[arm] = Worker(arm, written)
+        say(f"{name}: {arm} is open ({workers[arm].settings})")
+    lengths = max(2, load.max_tokens)
+    if load.ends:  # the arm that samples nothing draws paths as long as the others are on average
+        told = next(workers[arm] for arm in (TORCH, LLAMA) if arm in workers).draw(
+            Order(list(range(8)), M, 99, 0)
+        )
+        lengths = round(told["tokens"] / told["paths"])
+    for worker in workers.values():  # the first call of each is not timed
+        worker.draw(Order([0], 2, 1, 4))
+    drawn: dict[str, list[dict[str, Any]]] = {arm: [] for arm in workers}
+    for number in range(rounds):
+        turn = list(workers)
+        for arm in turn[number % len(turn) :] + turn[: number % len(turn)]:
+            count, paths = LIGHT.get(arm, (questions, M))
+            if arm in LIGHT and load.ends:
+                count *= MORE
+            start = number * questions
+            told = workers[arm].draw(
+                Order(list(range(start, start + count)), paths, number, lengths)
+            )
+            told["full"] = count * paths
+            drawn[arm].append(told)
+            speed = told["tokens"] / told["seconds"]
+            say(f"{name}: round {number + 1}, {arm}: {speed:,.0f} tokens/s")
+    for worker in workers.values():
+        worker.close()
+    return {
+        "part": asdict(part),
+        "tokens": lengths,
+        "machine": machine(),
+        "settings": {arm: worker.settings for arm, worker in workers.items()},
+        "drawn": drawn,
+    }
+
+
+def machine() -> str:
+    """This machine in words."""
+    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    found = [word for word in ("avx512_bf16", "amx_bf16", "avx512f", "avx2") if word in flags][:2]
+    packages = ", ".join(
+        f"{name} {version(name)}" for name in ("torch", "transformers", "llama-cpp-python")
+    )
+    return f"{THREADS} cores of {platform.machine()} ({', '.join(found) or 'plain'}); {packages}"
+
+
+def say(line: str) -> None:
+    """Progress, beside what is printed."""
+    print(line, file=sys.stderr, flush=True)
+
+
+# The report.
+
+
+class Speeds:
+    """What a part has measured."""
+
+    def __init__(self, told: dict[str, Any]) -> None:
+        self.told = told
+        self.drawn: dict[str, list[dict[str, Any]]] = told["drawn"]
+
+    def tokens(self, arm: str) -> list[float]:
+        """Tokens per second of each round."""
+        return [one["tokens"] / one["seconds"] for one in self.drawn[arm]]
+
+    def paths(self, arm: str) -> list[float]:
+        """Paths of full votes per second: with early stop, those that were saved count too."""
+        return [one["full"] / one["seconds"] for one in self.drawn[arm]]
+
+    def ratio(self, arm: str, peer: str) -> float:
+        """Medians of paths per second."""
+        return median(self.paths(arm)) / median(self.paths(peer))
+
+
+def print_part(name: str, told: dict[str, Any]) -> None:
+    """One table."""
+    speeds = Speeds(told)
+    print(
+        f"\n{name}: {told['tokens']} tokens a path, {len(next(iter(speeds.drawn.values())))} rounds"
+    )
+    print(f"{told['machine']}\n")
+    print(f"| arm | paths/s | tokens/s (range) | {CHOSEN} is | peak GiB | set to |")
+    print("|---|---:|---:|---:|---:|---|")
+    best = CHOSEN if CHOSEN in speeds.drawn else LLAMA
+    for arm in speeds.drawn:
+        tokens = speeds.tokens(arm)
+        memory = max(one["peak"] for one in speeds.drawn[arm]) / 2**30
+        print(
+            f"| {arm} | {median(speeds.paths(arm)):.2f} | {median(tokens):,.0f} "
+            f"({min(tokens):,.0f}–{max(tokens):,.0f}) | {speeds.ratio(best, arm):.2f}× "
+            f"| {memory:.2f} | {told['settings'][arm]} |"
+        )
+
+
+def print_ladder(name: str, told: dict[str, Any]) -> None:
+    """Each step's gain."""
+    speeds = Speeds(told)
+    for engine, steps in LADDERS.items():
+        print(f"\n{name}, {engine}:\n\n| step | paths/s | gain | in all |\n|---|---:|---:|---:|")
+        first = before = None
+        for step, arm in steps.items():
+            if arm not in speeds.drawn:
+                continue
+            now = median(speeds.paths(arm))
+            first, before = first or now, before or now
+            print(f"| {step} | {now:.2f} | {now / before:.2f}× | {now / first:.1f}× |")
+            before = now
+
+
+def targets(results: dict[str, dict[str, Any]]) -> list[tuple[str, float, float]]:
+    """(what, measured, wanted) of every target that the stored parts can tell of."""
+    rows = []
+    for name, told in results.items():
+        if not name.startswith(("pebble", "135m", "360m")):
+            continue
+        speeds = Speeds(told)
+        for ours, peer, wanted in (
+            (CHOSEN, LOOP, 8 if name.startswith("pebble") else 6 if name == "135m-q8_0" else 0),
+            (CHOSEN, GENERATE, 8),
+            (LLAMA, BARE, 0.9),
+            (TORCH, BARE, 1.5),
+        ):
+            if wanted and ours in speeds.drawn and peer in speeds.drawn:
+                rows.append((f"{name}: {ours} over {peer}", speeds.ratio(ours, peer), wanted))
+    return rows
+
+
+def report(folder: Path) -> int:
+    """Print every stored part and the targets; how many are missed."""
+    stored = {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
+    results = {name: stored[name] for name in PARTS if name in stored}
+    for name, told in results.items():
+        (print_ladder if name.startswith("ladder") else print_part)(name, told)
+    missed = 0
+    print("\n| target | measured | wanted | |\n|---|---:|---:|---|")
+    for what, measured, wanted in targets(results):
+        missed += measured < wanted
+        verdict = "met" if measured >= wanted else "MISSED"
+        print(f"| {what} | {measured:.2f}× | ≥ {wanted}× | {verdict} |")
+    if "quality" in stored:
+        for one in (Agreement(**told) for told in stored["quality"]["agreements"]):
+            missed += not one.holds
+            print(f"| {one.what} | p = {one.p:.2g} | {one.wanted} | {one.verdict} |")
+    return missed
+
+
+def quality(folder: Path, *, quick: bool) -> dict[str, Any]:
+    """Whether the arms draw the same answers, and whether the test would notice if not."""
+    load = embedded_load("pebble-l")
+    written = folder / "quality.load.json"
+    load.save(written)
+    questions, paths = list(range(12 if quick else 24)), 64 if quick else 128
+    answers = {}
+    for arm in ("exact peer", "exact generate", LLAMA, TORCH, "min_p 0.05"):
+        worker = Worker(arm, written)
+        told = worker.draw(Order(questions, paths, 7, 0), read=True)
+        worker.close()
+        answers[arm] = told["answers"]
+        say(f"quality: {arm}: {len(told['answers']):,} answers in {told['seconds']:.0f} s")
+    return {"agreements": [asdict(one) for one in agreement(answers)]}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure what is asked and print all that is known."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    names = (*PARTS, "quality")
+    parser.add_argument("--only", action="append", choices=names, help="a part; more than once")
+    parser.add_argument("--quick", action="store_true", help="three parts, small")
+    parser.add_argument("--report", action="store_true", help="measure nothing")
+    parser.add_argument("--tokens", type=int, help="of a path of random weights (128; quick 32)")
+    default = Path(tempfile.gettempdir()) / "lmsi-sampling"
+    parser.add_argument("--folder", type=Path, default=default, help="of models and results")
+    asked = parser.parse_args(arguments)
+    asked.folder.mkdir(parents=True, exist_ok=True)
+    results = asked.folder / ("quick" if asked.quick else "full")
+    results.mkdir(exist_ok=True)
+    tokens = asked.tokens or (32 if asked.quick else 128)
+    for name in () if asked.report else asked.only or (QUICK if asked.quick else names):
+        told = (
+            quality(asked.folder, quick=asked.quick)
+            if name == "quality"
+            else measure(asked.folder, name, PARTS[name], tokens, quick=asked.quick)
+        )
+        (results / f"{name}.json").write_text(json.dumps(told))
+    return 1 if report(results) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,204 @@
+"""What `benchmarks.sampling` samples: models made on the spot, and their prompts as token ids.
+
+The shapes are SmolLM2's with random weights and a tokenizer of the same size that is made up; how
+fast a model is does not depend on what its weights say. The embedded family is what it is.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import random
+from dataclasses import asdict, dataclass
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+VOCABULARY = 49_152
+END = "<|end|>"
+SHAPES = {  # hidden size, inner size, layers, heads, heads of keys and values
+    "135m": (576, 1536, 30, 9, 3),
+    "360m": (960, 2560, 32, 15, 5),
+}
+PREFIX, QUESTION = 800, 60
+"""Tokens of the eight worked examples and of a question."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """A model, and prompts for it."""
+
+    folder: str
+    """The model as a Hugging Face folder."""
+    gguf: str
+    """The same model as GGUF."""
+    prefix: tuple[int, ...]
+    """Token ids that every prompt begins with."""
+    questions: tuple[tuple[int, ...], ...]
+    """Token ids of the prompts, after the prefix."""
+    max_tokens: int
+    ends: bool
+    """Whether paths end by themselves. Random weights draw the end token once in 49,152."""
+    stop: tuple[str, ...] = ()
+    temperature: float = 0.7
+
+    @property
+    def context(self) -> int:
+        """Tokens of the longest prompt with its path."""
+        return len(self.prefix) + max(map(len, self.questions)) + self.max_tokens
+
+    def prompt(self, question: int) -> tuple[int, ...]:
+        """Token ids of a whole prompt; there is no end of questions, they begin again."""
+        return self.prefix + self.questions[question % len(self.questions)]
+
+    def save(self, path: Path) -> None:
+        """Write it for a process to read."""
+        path.write_text(json.dumps(asdict(self)))
+
+
+def load_of(path: Path) -> Load:
+    """Read what `Load.save` has written."""
+    told = json.loads(path.read_text())
+    for name in ("prefix", "stop"):
+        told[name] = tuple(told[name])
+    told["questions"] = tuple(tuple(one) for one in told["questions"])
+    return Load(**told)
+
+
+def random_load(folder: Path, shape: str, kind: str, tokens: int) -> Load:
+    """A shape with random weights; `kind` is `q8_0` or `q4_0`, the types of its GGUF."""
+    base = folder / shape
+    if not (base / "config.json").exists():
+        _write_model(base, *SHAPES[shape])
+    gguf = folder / f"{shape}-{kind}.gguf"
+    if not gguf.exists():
+        _write_gguf(base, folder / f"{shape}-f16.gguf", gguf, kind)
+    draw = random.Random(0)
+
+    def ids(count: int) -> tuple[int, ...]:
+        return tuple(draw.randrange(3, VOCABULARY) for _ in range(count))
+
+    questions = tuple(ids(QUESTION) for _ in range(64))
+    return Load(str(base), str(gguf), ids(PREFIX), questions, tokens, ends=False)
+
+
+def embedded_load(name: str, count: int = 512) -> Load:
+    """A model of the embedded family with the demo's own questions and worked examples."""
+    from engine.backends.hugging_face import Prompts, load_tokenizer
+    from engine.demo import world
+    from engine.demo.project import MODELS, TASK
+    from engine.presets import exemplars_of, preset
+    from engine.prompts import render, stop_strings
+    from store.records import AnswerType, PromptFormat, PromptStyle, Question, Split
+
+    folder = MODELS / name
+    tokenize = Prompts(load_tokenizer(folder)).tokenize
+    prompts = []
+    for position, drawn in enumerate(world.draw(Split.POOL, count, 0)):
+        question = Question(
+            id=0,
+            key=str(position),
+            split=Split.POOL,
+            source="",
+            position=position,
+            task=TASK,
+            answer_type=AnswerType.NUMBER,
+            text=drawn.text,
+        )
+        text = render(
+            question, PromptFormat.FEW_SHOT_COT, PromptStyle.BASE, exemplars_of(TASK)
+        ).text
+        prompts.append(tuple(tokenize(text)))
+    same = takewhile(lambda ids: len(set(ids)) == 1, zip(*prompts, strict=False))
+    prefix = tuple(ids[0] for ids in same)
+    return Load(
+        str(folder),
+        str(folder / f"{name}.gguf"),
+        prefix,
+        tuple(prompt[len(prefix) :] for prompt in prompts),
+        preset(TASK).max_tokens,
+        ends=True,
+        stop=stop_strings(PromptStyle.BASE),
+    )
+
+
+def _write_model(
+    folder: Path, hidden: int, inner: int, layers: int, heads: int, key_heads: int
+) -> None:
+    """A random Llama of this shape in bfloat16, tied as SmolLM2 is."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=_tokenizer(), eos_token=END)
+    config = LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=hidden,
+        intermediate_size=inner,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=key_heads,
+        max_position_embeddings=8192,
+        rope_parameters={"rope_type": "default", "rope_theta": 100_000.0},
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    torch.manual_seed(0)
+    model: Any = LlamaForCausalLM(config)
+    model.to(torch.bfloat16).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _tokenizer() -> Any:
+    """A byte-level BPE of 49,152 tokens whose merges are made up: all pairs, then triples."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: number for number, token in enumerate(letters)}
+    merges: list[tuple[str, str]] = []
+    for left, right in _pairs(letters):
+        if len(vocabulary) == VOCABULARY - 1:
+            break
+        if left + right not in vocabulary:
+            vocabulary[left + right] = len(vocabulary)
+            merges.append((left, right))
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken(END, special=True)])
+    return tokenizer
+
+
+def _pairs(letters: list[str]) -> Iterator[tuple[str, str]]:
+    plain = [letter for letter in letters if letter.isascii() or letter == "Ġ"]
+    for left in plain:
+        for right in plain:
+            yield left, right
+    for left in plain:
+        for middle in plain:
+            for right in plain:
+                yield left + middle, right
+
+
+def _write_gguf(base: Path, half: Path, gguf: Path, kind: str) -> None:
+    """The model in 16 bits, then quantised by llama.cpp itself."""
+    import llama_cpp as native
+
+    from engine.gguf import convert_base
+
+    if not half.exists():
+        convert_base(base, half)
+    settings = native.llama_model_quantize_default_params()
+    settings.nthread = 2
+    settings.ftype = {
+        "q8_0": native.LLAMA_FTYPE_MOSTLY_Q8_0,
+        "q4_0": native.LLAMA_FTYPE_MOSTLY_Q4_0,
+    }[kind]
+    part = gguf.with_suffix(".part")
+    if native.llama_model_quantize(os.fsencode(half), os.fsencode(part), ctypes.byref(settings)):
+        raise SystemExit(f"llama.cpp could not write {gguf}")
+    part.replace(gguf)

@@ -1,0 +1,362 @@
+"""Rounds through the real stages: a scripted engine plays the models, only training is played."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from engine import document, evaluation, export, guard, report, rounds, runs, stages, standing
+from store import examples, jobs, models, paths, questions
+from store import rounds as rows
+from store.connection import connect, transaction
+from store.errors import BadInput
+from store.records import JobKind, JobState, Outcome, RoundDecision, Split, Stage, content_hash
+from tests.projects import TEACHER, a_question, claimed, scripted_project
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from engine.progress import Work
+    from engine.project import Project, TrainSettings
+    from store.records import Model, TrainingSet
+
+Json = dict[str, object]
+
+N = 100
+"""Evaluation questions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Like:
+    """What a model is like."""
+
+    right: int
+    """Evaluation questions that it gets right, the first ones."""
+    spread: int
+    """Forms of its wrong answers."""
+    elsewhere: int = 0
+    """Out-of-domain questions that it gets right."""
+    agreement: float = 6.0
+    """Weight of the pool's majority against one other answer of weight 1."""
+
+
+def script(like: Like, pool: int) -> str:
+    def rule(contains: str, answers: dict[str, float]) -> Json:
+        return {"contains": contains, "answers": answers, "texts": [" So. The answer is {answer}."]}
+
+    known = [rule(a_question(i, Split.EVAL).text, {str(i): 1.0}) for i in range(like.right)]
+    known += [rule(a_question(i, Split.OOD).text, {str(i): 1.0}) for i in range(like.elsewhere)]
+    voted = [rule(a_question(i).text, {str(i): like.agreement, "7777": 1.0}) for i in range(pool)]
+    wrong = {str(9000 + i): 1.0 for i in range(like.spread)}
+    rules = [*known, *voted, rule("", wrong)]
+    return json.dumps({"context": 8192, "slots": 8, "rules": rules})
+
+
+@dataclass
+class Story:
+    """A project whose n-th training makes the n-th of some models."""
+
+    project: Project
+    conn: sqlite3.Connection
+    coming: list[Like]
+    trained: int = 0
+
+    def go(self, **params: object) -> Json:
+        """Do a job of rounds, as the worker does."""
+        work = claimed(self.conn, self.project, JobKind.ROUND, **params)
+        result = rounds.whole_round(work)
+        jobs.finish(self.conn, work.progress.job_id, JobState.DONE, "done", None, result)
+        return result
+
+    def play(
+        self, work: Work, base: Model, frozen: TrainingSet, _: TrainSettings, stage: Stage
+    ) -> Json:
+        """What stands for training: the same set again gives the same model."""
+        for known in models.all_of(work.conn):
+            if (known.training_set, known.base_id) == (frozen.key, base.id):
+                return {"model": known.name, "trained_before": True}
+        assert base.name == TEACHER, "adapters are never stacked"
+        self.trained += 1
+        path = self.project.folder / "models" / f"{self.trained}.json"
+        path.write_text(script(self.coming[self.trained - 1], 6))
+        model = replace(
+            base,
+            id=0,
+            name=f"scripted/lmsi-{self.trained}",
+            stage=stage,
+            location=self.project.stored(path),
+            sha256=content_hash([self.trained, path.read_text()]),
+            base_id=base.id,
+            training_set=frozen.key,
+            created_at=time.time(),
+        )
+        with transaction(work.conn):
+            models.add(work.conn, model)
+        return {"model": model.name, "trained_before": False}
+
+    def verdicts(self) -> list[Outcome]:
+        return list(rows.verdicts(self.conn).values())
+
+
+def told(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    base: Like,
+    coming: Sequence[Like],
+    *,
+    evaluation: int = N,
+    elsewhere: int = 0,
+) -> Iterator[Story]:
+    project = scripted_project(
+        tmp_path, pool=6, evaluation=evaluation, changes={"sample": {"m": 4}, "evaluate": {"k": 2}}
+    )
+    path = project.folder / "models" / "script.json"
+    path.write_text(script(base, 6))
+    with connect(project.database) as conn:
+        if elsewhere:
+            asked = [a_question(i, Split.OOD) for i in range(elsewhere)]
+            with transaction(conn):
+                questions.add(conn, asked, {one.key: (str(one.position),) for one in asked})
+        story = Story(project, conn, list(coming))
+        monkeypatch.setattr(stages, "train_on", story.play)
+        yield story
+
+
+COLLAPSE = [Like(55, 20), Like(75, 10), Like(60, 1), Like(30, 1)]
+
+
+@pytest.fixture
+def collapse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Story]:
+    """Right answers of 100: 40, 55, 75, then 60 while agreement still rises."""
+    yield from told(tmp_path, monkeypatch, Like(40, 40), COLLAPSE)
+
+
+@pytest.fixture
+def open_(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Story]:
+    """One more right answer of 20 decides nothing; the model after that is much better."""
+    coming = [Like(6, 5), Like(18, 5)]
+    yield from told(tmp_path, monkeypatch, Like(5, 5), coming, evaluation=20)
+
+
+def test_the_guard_stops_a_collapse_at_the_right_round(collapse: Story) -> None:
+    result = collapse.go(rounds=9)
+    assert collapse.verdicts() == [Outcome.ACCEPT, Outcome.ACCEPT, Outcome.REJECT]
+    assert collapse.trained == 3, "nothing is trained after the round that was rejected"
+    decided = guard.decided(collapse.conn)
+    assert guard.best_round(rows.verdicts(collapse.conn)) == 2
+    # Each round samples with the last accepted model, and is measured against it.
+    before = [TEACHER, "scripted/lmsi-1", "scripted/lmsi-2"]
+    assert [one.sampled for one in decided] == before
+    assert [one.judgement.before for one in decided] == before
+    # The collapse is seen without labels, too.
+    assert any("no audit shows" in alarm for alarm in decided[-1].judgement.alarms)
+    assert "Worse than scripted/lmsi-2 on 100 evaluation questions" in decided[-1].judgement.reason
+    assert [one["verdict"] for one in result["rounds"]] == ["accept", "accept", "reject"]  # type: ignore[attr-defined]
+
+
+def test_a_rejected_model_stays_and_is_used_by_nothing_that_comes_after(collapse: Story) -> None:
+    collapse.go(rounds=9)
+    conn = collapse.conn
+    found = standing.read(conn)
+    assert found.in_use is not None
+    assert found.in_use.name == "scripted/lmsi-2"
+    assert "scripted/lmsi-3" in [one.name for one in found.models]
+    assert export._trained(conn, None).name == "scripted/lmsi-2"
+    assert export._trained(conn, "scripted/lmsi-3").name == "scripted/lmsi-3"
+    measured = stages.evaluate(claimed(conn, collapse.project, JobKind.EVALUATE))["evaluations"]
+    assert isinstance(measured, list)
+    names = {one["model"] for one in measured}
+    assert names == {TEACHER, "scripted/lmsi-1", "scripted/lmsi-2"}
+    pairs = {(one.before, one.after) for one in evaluation.comparisons(conn)}
+    assert {("scripted/lmsi-1", "scripted/lmsi-2"), ("scripted/lmsi-2", "scripted/lmsi-3")} < pairs
+    # A person who goes on by hand goes on with the votes of the round that began last.
+    teacher = models.by_name(conn, TEACHER)
+    assert teacher is not None
+    assert runs.sampling_model(conn, teacher).name == "scripted/lmsi-2"
+
+
+def test_what_a_rejected_model_wrote_is_not_learnt_from(collapse: Story) -> None:
+    collapse.go(rounds=9)
+    conn, project = collapse.conn, collapse.project
+    rejected, teacher = models.by_name(conn, "scripted/lmsi-3"), models.by_name(conn, TEACHER)
+    assert rejected is not None
+    assert teacher is not None
+    best = examples.sets(conn)[-1]
+    work = claimed(conn, project, JobKind.CURATE)
+    stages.sample_with(work, rejected)
+    stages.curate_votes(work, rejected)
+    assert examples.sets(conn)[-1] != best
+    again = stages.train_model(work, teacher, project.settings.finetune, Stage.LMSI)
+    assert again == {"model": "scripted/lmsi-3", "trained_before": True}, "which learnt from lmsi-2"
+
+
+def test_a_round_that_was_decided_is_not_decided_again(collapse: Story) -> None:
+    collapse.go(rounds=1)
+    (first,) = rows.all_of(collapse.conn)
+    assert collapse.go(rounds=1)["rounds"] == collapse.go(rounds=1)["rounds"]
+    assert rows.all_of(collapse.conn) == [first]
+    collapse.go()
+    assert len(rows.all_of(collapse.conn)) == 2, "without a number, one more"
+    collapse.go()
+    third = rows.all_of(collapse.conn)
+    assert collapse.go()["decided_before"] == 3, "after a rejection the next one is the same"
+    assert rows.all_of(collapse.conn) == third
+
+
+def test_a_round_that_was_cut_off_goes_on_where_it_stopped(
+    collapse: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Cut(Exception):
+        pass
+
+    def cut(*_: object, **__: object) -> None:
+        raise Cut
+
+    conn, project = collapse.conn, collapse.project
+    work = claimed(conn, project, JobKind.ROUND)
+    with monkeypatch.context() as patched:
+        patched.setattr(guard, "judge", cut)
+        with pytest.raises(Cut):
+            rounds.whole_round(work)
+    assert rows.all_of(conn) == []
+    drawn = {run.key: paths.counts(conn, run.id) for run in paths.runs(conn)}
+    rounds.whole_round(work)
+    assert {run.key: paths.counts(conn, run.id) for run in paths.runs(conn)} == drawn
+    assert [one.number for one in rows.all_of(conn)] == [1]
+    rounds.whole_round(work)
+    assert [one.number for one in rows.all_of(conn)] == [1], "killed after the decision"
+    assert collapse.trained == 1
+
+
+def test_an_undecided_round_stops_and_takes_nothing_over(open_: Story) -> None:
+    open_.go(rounds=5)
+    assert open_.verdicts() == [Outcome.UNDECIDED]
+    (one,) = guard.decided(open_.conn)
+    judged = one.judgement
+    assert judged.needed is not None
+    assert judged.gain is not None
+    assert judged.needed > judged.gain.n
+    assert f"about {judged.needed:,} questions would show it" in judged.reason
+    assert judged.detectable is None, "so few could not have shown any gain"
+    assert standing.read(open_.conn).in_use is None
+    with pytest.raises(BadInput, match="round --accept"):
+        export._trained(open_.conn, None)
+
+
+def test_a_person_accepts_an_undecided_round_by_a_later_row(open_: Story) -> None:
+    open_.go()
+    rows.decide(open_.conn, RoundDecision(0, 1, Outcome.ACCEPT, time.time()))
+    (one,) = guard.decided(open_.conn)
+    assert (one.verdict, one.by_person) == (Outcome.ACCEPT, True)
+    assert one.judgement.outcome is Outcome.UNDECIDED, "what the guard said stays"
+    assert export._trained(open_.conn, None).name == "scripted/lmsi-1"
+    open_.go()
+    assert guard.decided(open_.conn)[1].sampled == "scripted/lmsi-1"
+    rows.decide(open_.conn, RoundDecision(0, 1, Outcome.REJECT, time.time()))
+    assert open_.verdicts() == [Outcome.REJECT, Outcome.ACCEPT]
+
+
+def test_rounds_go_on_past_an_undecided_one_when_told_to(open_: Story) -> None:
+    open_.go(rounds=2, past_undecided=True)
+    first, second = guard.decided(open_.conn)
+    assert (first.verdict, second.verdict) == (Outcome.UNDECIDED, Outcome.ACCEPT)
+    assert second.sampled == "scripted/lmsi-1", "the candidate is sampled"
+    assert second.judgement.before == TEACHER, "and what was accepted last is measured against"
+
+
+def test_a_loss_out_of_domain_rejects_a_gain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, after = Like(20, 5, elsewhere=50), Like(50, 5, elsewhere=20)
+    for story in told(tmp_path, monkeypatch, base, [after], evaluation=60, elsewhere=60):
+        story.go(rounds=3)
+        assert story.verdicts() == [Outcome.REJECT]
+        (one,) = guard.decided(story.conn)
+        assert "on 60 out-of-domain questions" in one.judgement.reason
+
+
+def test_without_known_answers_only_the_alarms_speak(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, after = Like(0, 5, agreement=3.0), Like(0, 5, agreement=60.0)
+    for story in told(tmp_path, monkeypatch, base, [after], evaluation=0):
+        story.go(rounds=3)
+        assert story.verdicts() == [Outcome.UNDECIDED]
+        (one,) = guard.decided(story.conn)
+        assert "no evaluation questions with known answers" in one.judgement.reason
+        assert one.judgement.gain is None
+        assert any("Agreement rose" in alarm for alarm in one.judgement.alarms)
+        assert "nothing was tested" in document.markdown(document.build(story.project, story.conn))
+
+
+def test_another_evaluation_set_is_noticed_and_decides_the_round_anew(open_: Story) -> None:
+    open_.go()
+    more = [a_question(100 + i, Split.EVAL) for i in range(10)]
+    with transaction(open_.conn):
+        questions.add(open_.conn, more, {one.key: (str(one.position),) for one in more})
+    open_.go()
+    first, second = guard.decided(open_.conn)
+    assert (first.trained, second.trained) == ("scripted/lmsi-1", "scripted/lmsi-1")
+    assert first.judgement.evaluation != second.judgement.evaluation
+    assert any(
+        "not that of round 1 (20 questions then, 30 now)" in n for n in second.judgement.notes
+    )
+    assert second.judgement.gain is not None
+    assert second.judgement.gain.n == 30
+
+
+def test_what_the_test_could_see_is_told_before(collapse: Story) -> None:
+    asked = runs.evaluation_questions(collapse.conn, collapse.project.settings)
+    before = guard.forecast(collapse.conn, asked)
+    assert not before.measured
+    assert "On 100 evaluation questions, of which 20 % change sides (an assumption)" in guard.told(
+        before
+    )
+    collapse.go()
+    (one,) = guard.decided(collapse.conn)
+    assert one.judgement.detectable == before.detectable
+    after = guard.forecast(collapse.conn, asked)
+    assert after.measured
+    assert after.changes == 15 / 100
+    assert "no test can accept" in guard.told(guard.forecast(collapse.conn, []))
+    assert "no gain could be shown" in guard.told(guard.forecast(collapse.conn, asked[:3]))
+
+
+def test_the_report_tells_every_round(collapse: Story) -> None:
+    collapse.go(rounds=3)
+    found = document.build(collapse.project, collapse.conn)
+    section = next(one for one in found.sections if one.title == "Rounds")
+    text = document.markdown(document.Document("", (section,)))
+    assert (
+        "| 3 | scripted/lmsi-2 | scripted/lmsi-3 | reject | scripted/lmsi-2 | 100 | -15.0" in text
+    )
+    assert "In use: scripted/lmsi-2." in text
+    assert "Round 3, alarms without labels: Agreement rose" in text
+    assert "The guard" not in [one.title for one in found.sections]
+    event = report.as_event(collapse.conn, 0)
+    assert [one["verdict"] for one in event["rounds"]] == ["accept", "accept", "reject"]  # type: ignore[attr-defined]
+    assert json.loads(json.dumps(event)) == event
+
+
+def test_the_report_gives_the_commands_of_rounds_and_decisions_in_their_order(open_: Story) -> None:
+    open_.go()
+    rows.decide(open_.conn, RoundDecision(0, 1, Outcome.ACCEPT, time.time()))
+    open_.go()
+    found = document.build(open_.project, open_.conn).sections[-1]
+    code = next(one for one in found.blocks if isinstance(one, document.Code))
+    again = ["lmsi-tui round", "lmsi-tui round --accept 1", "lmsi-tui round"]
+    assert code.text.splitlines() == again
+
+
+def test_a_judgement_comes_back_from_what_is_stored(collapse: Story) -> None:
+    collapse.go(rounds=3)
+    for one in rows.all_of(collapse.conn):
+        judged = guard.judgement(one.details)
+        assert json.loads(json.dumps(judged.as_json())) == one.details
+        assert judged.outcome is one.verdict
