@@ -235,10 +235,10 @@ INSERT INTO "sitting" VALUES(1,1,'scripted','1','{"width": 4}',2.75);
 CREATE TABLE teacher_top (
     path_id INTEGER PRIMARY KEY REFERENCES path (id),
     k INTEGER NOT NULL CHECK (k >= 1),
-    token_ids BLOB NOT NULL,
-    logprobs BLOB NOT NULL
+    token_ids BLOB NOT NULL CHECK (length(token_ids) % (4 * k) = 0),
+    logprobs BLOB NOT NULL CHECK (length(logprobs) * 4 * k = length(token_ids) * 2 * (k + 1))
 ) STRICT;
-INSERT INTO "teacher_top" VALUES(1,1,X'0500000000000000FFFFFFFF',X'000000800080');
+INSERT INTO "teacher_top" VALUES(1,1,X'0500000000000000FFFFFFFF',X'000000000000000000000000');
 CREATE TABLE training_set (
     key TEXT PRIMARY KEY,
     run_id INTEGER NOT NULL REFERENCES run (id),
