@@ -187,7 +187,12 @@ class TrainSettings:
 
 
 _WITHOUT_EFFECT = ("processes", "machines", "tensorboard")
-_BEFORE: dict[str, object] = {"patience": 0, "precision": Precision.AUTO}
+_BEFORE: dict[str, object] = {
+    "patience": 0,
+    "precision": Precision.AUTO,
+    "top_k_logits": 0,
+    "mix": 0.5,
+}
 _NOTHING = object()
 
 
