@@ -25,11 +25,12 @@ from engine import (
     guard,
     leaks,
     plots,
+    reading_rules,
     replay,
     runs,
     statistics,
 )
-from engine.answers import reader_name
+from engine.reading_rules import BUILT_IN, reader_name, standing_reviews
 from store import (
     evaluations,
     examples,
@@ -37,7 +38,6 @@ from store import (
     models,
     paths,
     questions,
-    reviews,
     rounds,
     sittings,
     votes,
@@ -459,7 +459,7 @@ def _left_out(
     """Why pool questions are not trained on, each counted under its first reason."""
     told = leaks.of_store(conn)
     leaked = {one.pool.id for one in told.found}
-    held = reviews.standing(conn, run.id)
+    held = standing_reviews(conn, run.id)
     by_id = {one.question_id: one for one in counted}
     sample = project.settings.sample
     audited = audit.of_store(conn, run, threshold=sample.threshold)
@@ -603,11 +603,15 @@ def _training_sets(conn: sqlite3.Connection) -> Section:
 
 def _versions(conn: sqlite3.Connection) -> Section:
     installed = [(name, _version(name)) for name in PACKAGES]
+    in_force = reading_rules.in_force(conn)
     packages = [
         ("Python", platform.python_version()),
         *((name, found) for name, found in installed if found),
         ("database schema", str(SCHEMA_VERSION)),
-        *((f"reader {one}", reader_name(one).rpartition("/")[2]) for one in AnswerType),
+        *(
+            (f"reader {one}", reader_name(one, in_force.get(one, BUILT_IN)).rpartition("/")[2])
+            for one in AnswerType
+        ),
     ]
     known = tuple(
         (one.name, str(one.stage), one.sha256, one.tokenizer_sha256, (one.training_set or "")[:12])

@@ -451,8 +451,8 @@ def loss_sum(learner: Learner, batch: Batch) -> torch.Tensor:
             losses = functional.cross_entropy(
                 _at_least_single(logits[row, place]), batch.targets, reduction="none"
             )
-            summed = losses @ batch.weights.to(losses.dtype)
-            return summed + _exchanged(nn.Identity(), logits[row, place], batch)
+            alone = losses @ batch.weights.to(losses.dtype)
+            return alone + _exchanged(nn.Identity(), logits[row, place], batch)
         hidden = learner.causal.model(
             input_ids=batch.tokens,
             position_ids=batch.positions,

@@ -199,7 +199,12 @@ class TrainSettings:
 
 
 _WITHOUT_EFFECT = ("processes", "machines", "tensorboard", "too_long")
-_BEFORE: dict[str, object] = {"patience": 0, "precision": Precision.AUTO, "top_k_logits": 0}
+_BEFORE: dict[str, object] = {
+    "patience": 0,
+    "precision": Precision.AUTO,
+    "top_k_logits": 0,
+    "mix": 0.5,
+}
 _NOTHING = object()
 
 

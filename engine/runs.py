@@ -6,7 +6,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from engine import choice, models, sampling
+from engine import choice, models, rereading, sampling
 from engine.extent import Extent, extent_of
 from engine.presets import Exemplar, exemplars_of, load_exemplars, preset
 from engine.project import Engine, Project
@@ -160,6 +160,7 @@ def draw(
     work: Work, run: Run, load: Callable[[], Backend], asked: Sequence[Question], title: str
 ) -> None:
     """Draw what is missing of a run; the model is loaded only when something is."""
+    rereading.refresh(work, run, asked)
     missing = sampling.unsettled(work.conn, run, asked)
     work.progress.begin(title, len(asked), len(asked) - len(missing))
     if missing:

@@ -12,13 +12,13 @@ import time
 from typing import TYPE_CHECKING
 
 from engine import (
-    answers,
     curation,
     encoding,
     evaluation,
     leaks,
     models,
     replay,
+    rereading,
     runs,
     sampling,
     training_set,
@@ -37,7 +37,6 @@ from store.records import (
     Outcome,
     PromptFormat,
     Question,
-    Reading,
     Run,
     Split,
     Stage,
@@ -89,6 +88,7 @@ def curate_votes(work: Work, sampler: Model) -> Json:
     """Freeze the training set of this model's votes."""
     run = runs.pool_run(work, sampler, work.settings.sample)
     work.progress.begin("choosing the training set", 0)
+    rereading.refresh(work, run, _pool(work))
     with connect(work.project.database, training=True) as conn:
         leaked = leaks.of_store(conn).found
         frozen = _training_set(work, conn, run, sampler, {one.pool.id for one in leaked})
@@ -150,19 +150,7 @@ def export(work: Work) -> Json:
 def recount(work: Work, run: Run, asked: Sequence[Question]) -> int:
     """Read stored paths with today's readers, count the votes, say how many winners changed."""
     before = {one.question_id: one.winner for one in votes.for_run(work.conn, run.id)}
-    work.progress.begin("reading the stored paths", len(asked))
-    for done, question in enumerate(asked, start=1):
-        name = answers.reader_name(question.answer_type)
-        readings = []
-        for path, _ in paths.for_question(work.conn, run.id, question.id):
-            read = answers.read(
-                question.answer_type, path.text, options=question.options, end=path.end
-            )
-            readings.append(Reading(path.id, name, read.answer, read.shown, read.abstention))
-        with transaction(work.conn):
-            paths.replace_readings(work.conn, readings)
-            work.progress.advance(done, len(asked))
-        work.progress.look()
+    rereading.read_again(work, run, asked)
     sampling.unsettled(work.conn, run, asked)
     after = votes.for_run(work.conn, run.id)
     return sum(before.get(one.question_id) != one.winner for one in after)

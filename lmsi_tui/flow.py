@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engine.project import Engine
+from engine.reading_rules import standing_reviews
 from lmsi_tui.format import percent
 from lmsi_tui.loop import Advice, Flow, Line, Place, Sign
 from store import (
@@ -18,7 +19,6 @@ from store import (
     paths,
     questions,
     queue,
-    reviews,
     rounds,
     sittings,
     votes,
@@ -144,7 +144,7 @@ def read_flow(
         counts[one.split] += one.count
     run = pool.run
     sets = examples.sets(conn)
-    standing = tuple(reviews.standing(conn, run.id)) if run else ()
+    standing = tuple(standing_reviews(conn, run.id)) if run else ()
     known = _Known(
         counts=counts,
         run=run,

@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from engine import events, learner, packing
+from engine import events, learner, packing, tree_attention
 from engine.distill import student_examples
 from engine.finetune import schedule, train
 from engine.project import PathChoice, Precision, TooLong, TrainSettings
@@ -482,9 +482,16 @@ def test_a_mask_that_is_not_honoured_is_noticed(
         size = batch.tokens.shape[1]
         return torch.full((size, size), torch.finfo(dtype).min, dtype=dtype).triu(1)[None, None]
 
+    cut = tree_attention.blocks
     monkeypatch.setattr(packing.Batch, "mask", lower_triangle)
+    monkeypatch.setattr(
+        tree_attention,
+        "blocks",
+        lambda until, dtype: cut(torch.full_like(until, len(until)), dtype),
+    )
     found = trained(tmp_path)
     assert not found.shares_prefixes
+    assert "Trees are trained with a dense mask" in caplog.text
     assert "does not honour" in caplog.text
 
 

@@ -178,13 +178,18 @@ def test_the_same_seed_and_width_give_the_same_paths(backend: Transformers) -> N
     assert sampled(backend, others, sampling) != sampled(backend, asked, sampling)
 
 
+@pytest.mark.parametrize("fused_from", [1, 512])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_logits_differ_from_the_ordinary_cache_by_1e_5_at_most(shape: str, tmp_path: Path) -> None:
+def test_logits_differ_from_the_ordinary_cache_by_1e_5_at_most(
+    shape: str, fused_from: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from transformers import DynamicCache
 
+    from engine.backends import shared_prefix
     from engine.backends.shared_prefix import PrefixTree
     from engine.backends.shared_trial import own_step
 
+    monkeypatch.setattr(shared_prefix, "FUSED_FROM", fused_from)
     model = opened(tiny_model(tmp_path, **SHAPES[shape]))._model
     asked, newest = prompts(3), np.array([7, 8, 9])
     tree = PrefixTree(model, width=3, max_tokens=2)
@@ -200,9 +205,10 @@ def test_logits_differ_from_the_ordinary_cache_by_1e_5_at_most(shape: str, tmp_p
             assert abs(ours[lane] - ordinary).max() <= 1e-5 * max(1, abs(ordinary).max())
 
 
+@pytest.mark.parametrize("fused_from", [1, 512])
 @pytest.mark.parametrize(("prefix", "at_once"), [(0, 1024), (1, 1024), (30, 1024), (100, 32)])
 def test_logits_through_the_tree_are_those_of_the_whole_sequence(
-    tmp_path: Path, prefix: int, at_once: int, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, prefix: int, at_once: int, fused_from: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import torch
 
@@ -210,6 +216,7 @@ def test_logits_through_the_tree_are_those_of_the_whole_sequence(
     from engine.backends.shared_prefix import PrefixTree
 
     monkeypatch.setattr(shared_prefix, "TOKENS_AT_ONCE", at_once)
+    monkeypatch.setattr(shared_prefix, "FUSED_FROM", fused_from)
     model = opened(tiny_model(tmp_path))._model
     asked = prompts(5, prefix)
     asked.append(tuple(range(50, 60)))  # does not begin with the prefix
