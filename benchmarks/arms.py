@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from benchmarks.shapes import Load
     from engine.backends.protocol import Backend, Generation
 
-STOP = {"m": 32, "rule": EarlyStop.EXACT, "threshold": "0.3", "cap": 8}
+M, THRESHOLD, CAP = 32, "0.3", 8
 """The demo's own settings."""
 
 
@@ -98,11 +98,22 @@ class Voted(Paths):
 
     def _ask(self, key: str) -> None:
         given = [self._begun[key][index] for index in range(len(self._begun[key]))]
-        vote = voting.count_vote(given, **STOP, run_id=0, question_id=0, epsilon=0.0, reader="")
+        vote = voting.count_vote(
+            given,
+            run_id=0,
+            question_id=0,
+            m=M,
+            rule=EarlyStop.EXACT,
+            threshold=THRESHOLD,
+            cap=CAP,
+            epsilon=0.0,
+            reader="",
+        )
         if vote.decision is not Decision.OPEN:
             del self._begun[key]
             return
-        more = max(1, voting.paths_wanted(given, **STOP))
+        wanted = voting.paths_wanted(given, m=M, rule=EarlyStop.EXACT, threshold=THRESHOLD, cap=CAP)
+        more = max(1, wanted)
         self._asked[key] = more
         wave = range(len(given), len(given) + more)
         self.waiting.extendleft((int(key), index) for index in reversed(wave))
@@ -153,7 +164,7 @@ def ours_transformers(
     from engine.backends import transformers
 
     if torch_sampler:
-        transformers.choose = _multinomial
+        vars(transformers)["choose"] = _multinomial
     backend = transformers.open_transformers(Path(load.folder), threads=THREADS, batch=batch)
     return ours(backend, load, source)
 

@@ -10,6 +10,7 @@ import ctypes
 import os
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -93,14 +94,16 @@ def completions(load: Load, *, reset: bool = False, min_p: float = 0.0, exact: b
             seed=seed % 2**31,
         )
 
+    def count(model: Any) -> int:
+        told: int = path(model, load.prompt(0), 1, 48)["usage"]["completion_tokens"]
+        return told
+
     speeds: dict[tuple[int, bool], float] = {}
     for threads in range(1, THREADS + 1):
         for flash in (False, True):
             model = opened(threads, flash)
             path(model, load.prompt(0), 0, 2)
-            speeds[threads, flash] = _rate(
-                lambda model=model: path(model, load.prompt(0), 1, 48)["usage"]["completion_tokens"]
-            )
+            speeds[threads, flash] = _rate(partial(count, model))
             model.close()
     threads, flash = max(speeds, key=speeds.__getitem__)
     model = opened(threads, flash)
@@ -167,11 +170,14 @@ def generate(load: Load, *, together: bool = True, dtype: str = "", shared: bool
         drawn = rows[:, len(prompt) :].tolist()
         return [row[: row.index(end) + 1] if end in row else row for row in drawn]
 
+    def count(model: Any) -> int:
+        return sum(map(len, paths(model, load.prompt(0), 4, 16)))
+
     speeds = {}
     for kind in [dtype] if dtype else ["bfloat16", "float32"]:
         model = opened(kind)
         paths(model, load.prompt(0), 1, 2)
-        speeds[kind] = _rate(lambda model=model: sum(map(len, paths(model, load.prompt(0), 4, 16))))
+        speeds[kind] = _rate(partial(count, model))
     best = max(speeds, key=speeds.__getitem__)
     model = opened(best)
 
@@ -304,7 +310,7 @@ def bare(load: Load, *, widths: Sequence[int] = (32, 64)) -> Arm:
                     candidate = Bare(load, width, unified=unified, flash=flash, threads=threads)
                     candidate.branch(0, range(width))
                     candidate.fill([len(load.prompt(0))] * width)
-                    rate = _rate(lambda one=candidate: _steps(one, 10))
+                    rate = _rate(partial(_steps, candidate, 10))
                     if rate > speed:
                         if best:
                             best.close()
