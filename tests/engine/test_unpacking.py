@@ -40,7 +40,7 @@ def quantised(source: Path, out: Path) -> Path:
 
 def test_a_gguf_alone_is_sampled_trained_and_measured(tmp_path: Path) -> None:
     file = quantised(MODELS / "pebble-m" / "pebble-m.gguf", tmp_path / "alone.gguf")
-    train = {"epochs": 1.0, "learning_rate": 5e-3, "examples_per_step": 8}
+    train: dict[str, object] = {"epochs": 1.0, "learning_rate": 5e-3, "examples_per_step": 8}
     project = make_demo(
         tmp_path / "demo",
         pool=10,
