@@ -59,8 +59,12 @@ def write_likely(path: Path, likely: Mapping[int, Likely]) -> None:
             file,
             path_ids=np.array(list(likely), np.int64),
             lengths=np.array([len(one.token_ids) for one in known], np.int64),
-            token_ids=np.concatenate([one.token_ids for one in known] or [np.empty((0, 1))]),
-            logprobs=np.concatenate([one.logprobs for one in known] or [np.empty((0, 2))]),
+            token_ids=np.concatenate(
+                [one.token_ids for one in known] or [np.empty((0, 1), np.uint32)]
+            ),
+            logprobs=np.concatenate(
+                [one.logprobs for one in known] or [np.empty((0, 2), np.float16)]
+            ),
         )
     temporary.replace(path)
 
