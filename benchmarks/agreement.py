@@ -48,12 +48,12 @@ class Agreement:
         return "met" if self.holds else "MISSED"
 
 
-def agreement(answers: Mapping[str, Answers]) -> list[Agreement]:
+def agreement(title: str, answers: Mapping[str, Answers]) -> list[Agreement]:
     """Compare every arm with the peer."""
     others = [arm for arm in answers if arm != PEER]
     return [
         Agreement(
-            f"quality: {arm} {'differs from' if arm == CONTROL else 'draws as'} create_completion",
+            f"{title}: {arm} {'differs from' if arm == CONTROL else 'draws as'} create_completion",
             min(1.0, chance(answers[PEER], answers[arm]) * len(others)),
             arm == CONTROL,
         )
