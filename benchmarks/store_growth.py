@@ -93,6 +93,7 @@ class Watched:
     def __init__(self, inner: Scripted, project: Project, paths_in_all: int) -> None:
         self.inner = inner
         self.context_length = inner.context_length
+        self.details = inner.details
         self.tokenize, self.tokenize_chat = inner.tokenize, inner.tokenize_chat
         self.project = project
         self.step = max(1, paths_in_all // TENTHS)

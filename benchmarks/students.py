@@ -34,6 +34,8 @@ SEEDS = (201, 202, 203)
 """Not used while the world and the settings were chosen."""
 POOL, EVALUATION = 500, 500
 FIRST = "all"
+ALIKE = ("distill.patience=0",)
+"""Every student goes through all of its steps."""
 VARIANTS: dict[str, tuple[str, ...]] = {
     FIRST: (),
     "first-1": ("distill.paths=first", "distill.paths_per_question=1"),
@@ -80,7 +82,7 @@ def students_of(
     _lmsi("curate", folder)
     made = {}
     for variant in asked.only:
-        settings = [word for one in VARIANTS[variant] for word in ("--set", one)]
+        settings = [word for one in (*ALIKE, *VARIANTS[variant]) for word in ("--set", one)]
         for student, result in _lmsi("distill", folder, *settings).items():
             made[student, variant] = str(result["model"])
     for name in ("pebble-l/base", *dict.fromkeys(student for student, _ in made)):

@@ -65,7 +65,7 @@ def read(
     """
     if end is EndReason.LENGTH:
         return Read(None, None, Abstention.TRUNCATED)
-    own = _own_words(text)
+    own = own_words(text)
     if not own.strip():
         thought = bool(text.strip())
         return Read(None, None, Abstention.NO_ANSWER if thought else Abstention.EMPTY)
@@ -156,7 +156,7 @@ _CHECKS_ITSELF = re.compile(
 )
 
 
-def _own_words(text: str) -> str:
+def own_words(text: str) -> str:
     """The end of the path's answer to its own question: outside `<think>`, before it rambles on."""
     if "</think>" in text:
         text = text[text.rfind("</think>") + len("</think>") :]

@@ -33,9 +33,10 @@ from typing import TYPE_CHECKING
 from engine.answers import equal
 from engine.curation import reaches, ruling_of, still_applies
 from engine.project import exact_share
+from engine.reading_rules import standing_reviews
 from engine.statistics import wilson
 from engine.voting import kept_needed
-from store import questions, reviews, votes
+from store import questions, votes
 from store.queue import audit_place
 from store.records import Queue, Review, Split, Verdict, content_hash
 
@@ -498,7 +499,7 @@ def of_store(conn: sqlite3.Connection, run: Run, *, threshold: str) -> Audit:
     return of_run(
         questions.by_split(conn, Split.POOL),
         {one.question_id: one for one in votes.for_run(conn, run.id)},
-        reviews.standing(conn, run.id),
+        standing_reviews(conn, run.id),
         threshold=threshold,
         run_key=run.key,
     )

@@ -50,6 +50,8 @@ class State:
     first_validation_loss: float | None = None
     best_loss: float | None = None
     best_step: int = 0
+    validated: int = 0
+    """The last step whose validation loss is known."""
 
 
 def fingerprint(
@@ -61,7 +63,7 @@ def fingerprint(
         [
             base.name,
             [[path.name, path.stat().st_size] for path in files],
-            asdict(settings),
+            settings.deciding(),
             style,
             [
                 [

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from engine import statistics
 from engine.answers import equal, merge_equal
+from engine.reading_rules import gold_for
 from engine.voting import majority_at
 from store import evaluations, models, paths, questions, votes
 
@@ -68,7 +69,7 @@ def read(conn: sqlite3.Connection, evaluation: Evaluation) -> Curves:
     judged = evaluations.answers(conn, evaluation.id)
     counted = (one for one in votes.for_run(conn, evaluation.run_id) if one.question_id in judged)
     bins = by_agreement((one.top, one.m, judged[one.question_id]) for one in counted)
-    gold = questions.gold_for(conn, evaluation.split)
+    gold = gold_for(conn, evaluation.split)
     asked = questions.by_ids(conn, judged)
     m = paths.run_by_id(conn, evaluation.run_id).m
     drawn = []

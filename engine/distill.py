@@ -1,8 +1,9 @@
-"""What a student learns from: the teacher's kept paths, or some of them.
+"""What a student learns from: the teacher's kept paths, or some of them, and its probabilities.
 
 Distillation here is fine-tuning on text that the teacher wrote and voted for (sequence-level
 knowledge distillation, Kim & Rush 2016; Huang et al. 2022, Table 7), so it needs no common
-vocabulary. Token ids move from teacher to student only where the tokenizers are the same.
+vocabulary. Token ids move from teacher to student only where the tokenizers are the same; there
+the student may also learn what else the teacher thought likely (`engine.teacher_top`).
 """
 
 from __future__ import annotations
@@ -11,14 +12,17 @@ from collections import defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from engine.project import PathChoice
+from engine.models import is_server
+from engine.project import Engine, PathChoice
 from store.records import Weighting
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from engine.project import TrainSettings
-    from store.records import Example, TrainingSet
+    from engine.divergence import Likely
+    from engine.packing import Encoded
+    from engine.project import Settings, TrainSettings
+    from store.records import Example, Model, TrainingSet
 
 
 def student_examples(
@@ -71,3 +75,57 @@ def _some(lengths: dict[int, int], settings: TrainSettings) -> set[int]:
     if settings.paths is PathChoice.SHORTEST:
         ordered.sort(key=lambda path_id: lengths[path_id])
     return set(ordered[: settings.paths_per_question or None])
+
+
+def with_teacher(
+    encoded: Sequence[Encoded],
+    examples: Sequence[Example],
+    teacher: Mapping[int, Likely],
+    mix: float,
+) -> list[Encoded]:
+    """The examples that are learnt from, with what the teacher thought likely at their tokens.
+
+    A path is taught so in every format, under the student's prompt of that format: without worked
+    examples it learns what the teacher thinks with them. Direct answers, validation examples and
+    paths that the teacher was not asked about stay as they are.
+
+    Args:
+        encoded: the examples as tokens, in the same order.
+        examples: of the student.
+        teacher: by path id.
+        mix: share of the loss that is the divergence from the teacher, in [0, 1].
+    """
+    return [
+        replace(one, teacher=teacher[example.path_id], mix=mix)
+        if example.path_id is not None and example.path_id in teacher and not example.validation
+        else one
+        for one, example in zip(encoded, examples, strict=True)
+    ]
+
+
+def why_not_taught(
+    student: Model, teacher: Model, frozen: TrainingSet, settings: Settings, *, has_tokens: bool
+) -> str | None:
+    """Why a student cannot learn from the teacher's probabilities; None when it can.
+
+    Args:
+        student: to be trained.
+        teacher: that the set's paths were sampled from.
+        frozen: the set.
+        settings: of the project.
+        has_tokens: whether any path of the set has its token ids.
+    """
+    off = "set distill.top_k_logits to 0, and it learns from the paths alone."
+    if student.tokenizer_sha256 != frozen.tokenizer_sha256:
+        return (
+            f"{student.name} has another tokenizer than its teacher {teacher.name}, so the "
+            f"teacher's probabilities of tokens mean nothing to it: {off}"
+        )
+    if is_server(teacher.location) or settings.model.engine is Engine.SCRIPTED:
+        return (
+            f"The probabilities of {teacher.name} cannot be read, since its weights are not "
+            f"here: {off}"
+        )
+    if not has_tokens:
+        return f"The paths of this training set were imported without token ids: {off}"
+    return None

@@ -25,12 +25,23 @@ from engine import (
     guard,
     leaks,
     plots,
+    reading_rules,
     replay,
     runs,
     statistics,
 )
-from engine.answers import reader_name
-from store import evaluations, examples, jobs, models, paths, questions, reviews, rounds, votes
+from engine.reading_rules import BUILT_IN, reader_name, standing_reviews
+from store import (
+    evaluations,
+    examples,
+    jobs,
+    models,
+    paths,
+    questions,
+    rounds,
+    sittings,
+    votes,
+)
 from store.connection import SCHEMA_VERSION
 from store.records import (
     AnswerType,
@@ -448,7 +459,7 @@ def _left_out(
     """Why pool questions are not trained on, each counted under its first reason."""
     told = leaks.of_store(conn)
     leaked = {one.pool.id for one in told.found}
-    held = reviews.standing(conn, run.id)
+    held = standing_reviews(conn, run.id)
     by_id = {one.question_id: one for one in counted}
     sample = project.settings.sample
     audited = audit.of_store(conn, run, threshold=sample.threshold)
@@ -592,11 +603,15 @@ def _training_sets(conn: sqlite3.Connection) -> Section:
 
 def _versions(conn: sqlite3.Connection) -> Section:
     installed = [(name, _version(name)) for name in PACKAGES]
+    in_force = reading_rules.in_force(conn)
     packages = [
         ("Python", platform.python_version()),
         *((name, found) for name, found in installed if found),
         ("database schema", str(SCHEMA_VERSION)),
-        *((f"reader {one}", reader_name(one).rpartition("/")[2]) for one in AnswerType),
+        *(
+            (f"reader {one}", reader_name(one, in_force.get(one, BUILT_IN)).rpartition("/")[2])
+            for one in AnswerType
+        ),
     ]
     known = tuple(
         (one.name, str(one.stage), one.sha256, one.tokenizer_sha256, (one.training_set or "")[:12])
@@ -612,7 +627,7 @@ def _versions(conn: sqlite3.Connection) -> Section:
             f"{one.m} at {one.temperature:g}, top-p {one.top_p:g}, top-k {one.top_k}, "
             f"min-p {one.min_p:g}, {one.max_tokens} tokens, {one.early_stop}",
             str(one.seed),
-            f"{one.engine} {one.engine_version}",
+            sittings.engines_of(conn, one),
         )
         for one in paths.runs(conn)
     )

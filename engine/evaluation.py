@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from engine import statistics
 from engine.answers import equal
-from store import evaluations, models, paths, questions, rounds, votes
+from engine.reading_rules import gold_for
+from store import evaluations, models, paths, rounds, votes
 from store.records import (
     EarlyStop,
     Evaluation,
@@ -69,7 +70,7 @@ def score(
     Returns:
         One evaluation for each method of `methods_of(run)`.
     """
-    gold = questions.gold_for(conn, run.split)
+    gold = gold_for(conn, run.split)
     measured = [question for question in asked if question.id in gold]
     answered = paths.answers_by_question(conn, run.id, [question.id for question in measured])
     winners = {vote.question_id: vote.winner for vote in votes.for_run(conn, run.id)}

@@ -1,4 +1,4 @@
-"""Train a model on a frozen set: LoRA or all weights, on a CPU or a CUDA device.
+"""Train a model on a frozen set: LoRA or all weights, on a CPU or CUDA devices.
 
 The order of the work is fixed by the seed before the first step, every step's loss is divided by
 the weighted tokens of the whole step, and a checkpoint holds all that changes from step to step.
@@ -18,14 +18,17 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import torch
 
-from engine import checkpoints, learner, packing
-from engine.progress import TRAINING
+from engine import checkpoints, distill, learner, packing
+from engine.progress import TRAINING, PauseWished
+from engine.project import TooLong
+from engine.ranks import ALONE, Ranks
 from store.errors import BadInput, WorkFailed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from engine.divergence import Likely
     from engine.packing import Encoded
     from engine.project import TrainSettings
     from store.records import Example, PromptStyle
@@ -55,7 +58,8 @@ class Watcher(Protocol):
         """Numbers after a step: loss, learning_rate, tokens_per_second, and at times val_loss."""
 
     def look(self) -> None:
-        """Called between steps; what it raises ends the training after a checkpoint."""
+        """Called before each batch; what it raises throws the unfinished step away and ends the
+        training after a checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +87,8 @@ class Trained:
     """Of the weights that were written: the lowest that was met after a step."""
     best_step: int
     """The step after which the written weights were taken, from 1 to `steps`."""
+    stopped_early: bool = False
+    """Whether it ended before its last step, because validations brought nothing any more."""
 
 
 def train(  # noqa: PLR0912, PLR0915 - one training, to be read from top to bottom
@@ -96,25 +102,32 @@ def train(  # noqa: PLR0912, PLR0915 - one training, to be read from top to bott
     progress: Watcher,
     threads: int | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    teacher: Mapping[int, Likely] | None = None,
+    ranks: Ranks = ALONE,
 ) -> Trained:
     """Train `base` on `examples` and write an adapter or a whole model to `out`.
 
     The same call again goes on from the checkpoint in `work`, and does nothing but return when
-    `out` was finished before.
+    `out` was finished before. Where several processes train together, each makes this call, and
+    the first of them writes what is written.
 
     Args:
         base: Hugging Face folder.
         examples: of one training set; some of them held out as validation.
-        settings: method, rate, epochs, examples behind a step, seed.
+        settings: method, rate, epochs, examples behind a step, patience, seed.
         out: folder that appears when the training is finished, whole.
         work: folder for checkpoints; belongs to this training alone, removed at its end.
         style: how the prompts of the set are rendered.
         progress: hears of every step.
         threads: of the processor; None is torch's own choice.
         checkpoint_seconds: time between checkpoints; 0 writes one after each step.
+        teacher: what a teacher thought likely, by path id, for a share `settings.mix` of the loss.
+            Validation is about the path loss alone, whatever is learnt from.
+        ranks: which of the processes this is, and how many there are.
 
     Raises:
-        BadInput: the base is no such folder, or there is nothing to learn from.
+        BadInput: the base is no such folder, there is nothing to learn from, or the method cannot
+            run on this machine.
         WorkFailed: the loss stopped being a number, or the device ran out of memory.
     """
     if threads:
@@ -123,8 +136,10 @@ def train(  # noqa: PLR0912, PLR0915 - one training, to be read from top to bott
     if (done := checkpoints.finished(out, purpose)) is not None:
         return Trained(**done)
 
-    model = learner.load(base, settings)
+    model = learner.load(base, settings, ranks)
     encoded = packing.encode(examples, model.tokenizer, style, learner.ends(model))
+    if teacher:
+        encoded = distill.with_teacher(encoded, examples, teacher, settings.mix)
     longest = learner.context(model)
     pairs = [
         (one, row.validation)
@@ -133,6 +148,17 @@ def train(  # noqa: PLR0912, PLR0915 - one training, to be read from top to bott
     ]
     learnt = [one for one, is_held in pairs if not is_held]
     held = [one for one, is_held in pairs if is_held]
+    long = [
+        row.position
+        for one, row in zip(encoded, examples, strict=True)
+        if one.weight > 0 and len(one.tokens) > longest
+    ]
+    if long and settings.too_long is TooLong.REFUSE:
+        raise BadInput(
+            f"{len(long):,} of {len(examples):,} examples are longer than the {longest:,} tokens "
+            f"of {base.name}, the first at place {long[0]} of the set: set too_long to leave-out "
+            "to train without them, or take a model with a longer context."
+        )
     if not learnt:
         raise BadInput(
             f"Nothing is left to train {base.name} on: of {len(examples)} examples, "
@@ -147,63 +173,86 @@ def train(  # noqa: PLR0912, PLR0915 - one training, to be read from top to bott
             len(examples),
             longest,
         )
-    model = learner.checked(model, learnt)
+    try:
+        model = learner.checked(model, learnt)
+    except learner.Stopped as stopped:
+        raise (stopped.reason or PauseWished()) from None
     validation = learner.rows(model, held)
     steps = schedule(learnt, settings)
 
     optimizer = torch.optim.AdamW(model.weights.values(), lr=0.0, weight_decay=0.0)
     state = checkpoints.resume(work, purpose, model, optimizer)
+    if ranks.sums(state.step) != [ranks.count * state.step]:
+        raise WorkFailed(
+            f"The processes do not see the same checkpoint in {work}: the project must lie on a "
+            "file system that all machines share."
+        )
     progress.begin(f"{TRAINING} {base.name}", len(steps), state.step)
-    if state.step == 0 and validation:
-        state.first_validation_loss = learner.mean_loss(model, validation)
-        progress.measure(0, {"val_loss": state.first_validation_loss}, always=True)
     saved_at, save_took = time.monotonic(), 0.0
 
-    while state.step < len(steps):
-        began = time.monotonic()
-        chosen = [learnt[number] for number in steps[state.step]]
-        rate = settings.learning_rate * _rate(state.step, len(steps))
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        loss = learner.gradients(model, chosen)
-        torch.nn.utils.clip_grad_norm_(model.weights.values(), CLIP)
-        optimizer.step()
-        optimizer.zero_grad()
+    def keep() -> None:
+        if ranks.writes:
+            checkpoints.save(work, purpose, model, optimizer, state)
 
-        tokens = sum(len(one.completion) for one in chosen)
-        speed = tokens / max(time.monotonic() - began, 1e-9)
-        state.step += 1
-        state.loss = loss
-        state.scored_tokens += tokens
-        measured = {"loss": loss, "learning_rate": rate, "tokens_per_second": speed}
-        if validation and _is_validated(state.step, len(steps)):
-            measured["val_loss"] = learner.mean_loss(model, validation)
-            if state.best_loss is None or measured["val_loss"] < state.best_loss:
-                state.best_loss, state.best_step = measured["val_loss"], state.step
-                checkpoints.write_weights(model, checkpoints.best(work, state.step))
-        if not all(map(math.isfinite, measured.values())):
-            raise WorkFailed(
-                f"The loss stopped being a number at step {state.step} of {len(steps)}: lower "
-                f"the learning rate (it is {settings.learning_rate}) and train again."
-            )
-        state.seconds += time.monotonic() - began
-        progress.advance(state.step, len(steps))
-        progress.measure(state.step, measured, always="val_loss" in measured)
-        try:
-            progress.look()
-        except BaseException:  # a wish to stop; here, between two steps, everything is whole
-            checkpoints.save(work, purpose, model, optimizer, state)
-            raise
-        due = checkpoint_seconds and max(checkpoint_seconds, 20 * save_took)
-        if time.monotonic() - saved_at >= due or state.step == len(steps):
-            saving = time.monotonic()
-            checkpoints.save(work, purpose, model, optimizer, state)
-            saved_at = time.monotonic()
-            save_took = saved_at - saving
+    def is_validation_due() -> bool:
+        due = state.validated < state.step and _is_validated(state.step, len(steps))
+        return bool(validation) and due
+
+    try:
+        if state.step == 0:
+            learner.try_longest(model, [[learnt[number] for number in step] for step in steps])
+            if validation:
+                state.first_validation_loss = learner.mean_loss(model, validation, progress.look)
+                progress.measure(0, {"val_loss": state.first_validation_loss}, always=True)
+        while is_validation_due() or not _is_over(state, len(steps), settings.patience):
+            began = time.monotonic()
+            measured: dict[str, float] = {}
+            if not is_validation_due():  # else it was stopped between the step and its validation
+                chosen = [learnt[number] for number in steps[state.step]]
+                rate = settings.learning_rate * _rate(state.step, len(steps))
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
+                loss = learner.gradients(model, chosen, progress.look)
+                torch.nn.utils.clip_grad_norm_(model.weights.values(), CLIP)
+                optimizer.step()
+                optimizer.zero_grad()
+
+                tokens = sum(len(one.completion) for one in chosen)
+                speed = tokens / max(time.monotonic() - began, 1e-9)
+                state.step += 1
+                state.loss = loss
+                state.scored_tokens += tokens
+                measured = {"loss": loss, "learning_rate": rate, "tokens_per_second": speed}
+            if is_validation_due():
+                measured["val_loss"] = learner.mean_loss(model, validation, progress.look)
+                state.validated = state.step
+                if state.best_loss is None or measured["val_loss"] < state.best_loss:
+                    state.best_loss, state.best_step = measured["val_loss"], state.step
+                    if ranks.writes:
+                        checkpoints.write_weights(model, checkpoints.best(work, state.step))
+            if not all(map(math.isfinite, measured.values())):
+                raise WorkFailed(
+                    f"The loss stopped being a number at step {state.step} of {len(steps)}: lower "
+                    f"the learning rate (it is {settings.learning_rate}) and train again."
+                )
+            state.seconds += time.monotonic() - began
+            progress.advance(state.step, len(steps))
+            progress.measure(state.step, measured, always="val_loss" in measured)
+            due = checkpoint_seconds and max(checkpoint_seconds, 20 * save_took)
+            if time.monotonic() - saved_at >= due or state.step == len(steps):
+                saving = time.monotonic()
+                keep()
+                saved_at = time.monotonic()
+                save_took = saved_at - saving
+    except learner.Stopped as stopped:
+        # Gradients of a part of a step are thrown away: the step is taken again, as a whole.
+        optimizer.zero_grad()
+        keep()
+        raise (stopped.reason or PauseWished()) from None
 
     if state.best_loss is None:
         state.best_step = state.step
-    elif state.best_step < state.step:
+    elif state.best_step < state.step and ranks.writes:
         checkpoints.read_weights(model, checkpoints.best(work, state.best_step))
     trained = Trained(
         steps=state.step,
@@ -217,9 +266,11 @@ def train(  # noqa: PLR0912, PLR0915 - one training, to be read from top to bott
         first_validation_loss=state.first_validation_loss,
         validation_loss=state.best_loss,
         best_step=state.best_step,
+        stopped_early=state.step < len(steps),
     )
-    checkpoints.write(out, base, model, {"purpose": purpose, "trained": asdict(trained)})
-    shutil.rmtree(work)
+    if ranks.writes:
+        checkpoints.write(out, base, model, {"purpose": purpose, "trained": asdict(trained)})
+        shutil.rmtree(work)
     return trained
 
 
@@ -258,6 +309,15 @@ def _rate(step: int, steps: int) -> float:
     if step < warm:
         return (step + 1) / warm
     return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+
+
+def _is_over(state: checkpoints.State, steps: int, patience: int) -> bool:
+    """Whether no step is left, or so many validations in a row brought nothing."""
+    if state.step == steps:
+        return True
+    since = range(state.best_step + 1, state.validated + 1)
+    barren = sum(_is_validated(step, steps) for step in since)
+    return state.best_loss is not None and 0 < patience <= barren
 
 
 def _is_validated(step: int, steps: int) -> bool:

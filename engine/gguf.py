@@ -366,7 +366,12 @@ def _first_line(error: Exception) -> str:
 
 
 def verify(
-    folder: Path, gguf: Path, *, adapter: Path | None = None, adapter_gguf: Path | None = None
+    folder: Path,
+    gguf: Path,
+    *,
+    adapter: Path | None = None,
+    adapter_gguf: Path | None = None,
+    tolerance: float = TOLERANCE,
 ) -> None:
     """Compare a GGUF file with the folder that it came from: token ids, then logits.
 
@@ -375,8 +380,9 @@ def verify(
         gguf: the same as GGUF.
         adapter: a peft adapter of it.
         adapter_gguf: the same as GGUF.
+        tolerance: largest accepted error of the logits.
 
-    The error of the logits after each probe text may be `TOLERANCE` of their spread; with an
+    The error of the logits after each probe text may be `tolerance` of their spread; with an
     adapter also `ADAPTER_TOLERANCE` of what the adapter changes.
 
     Raises:
@@ -402,10 +408,10 @@ def verify(
     plain, wanted = _torch_logits(folder, adapter, probes)
     got = got[:, : wanted.shape[1]]
     error = _spread(got - wanted)
-    if not (error <= TOLERANCE * _spread(wanted)).all():
+    if not (error <= tolerance * _spread(wanted)).all():
         raise WorkFailed(
             f"The logits of the GGUF file differ from those of {adapter or folder} by "
-            f"{(error / _spread(wanted)).max():.1%} of their spread ({TOLERANCE:.0%} is allowed): "
+            f"{(error / _spread(wanted)).max():.1%} of their spread ({tolerance:.0%} is allowed): "
             "use this model with the transformers engine."
         )
     # An adapter that changes less than the numbers' own noise cannot be told from none.

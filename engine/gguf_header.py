@@ -96,6 +96,8 @@ class Contents:
     """Metadata by key; of an array only its length."""
     tokenizer_sha256: str
     parameters: int
+    arrays: frozenset[str] = frozenset()
+    """The keys whose value is an array."""
 
 
 def read_contents(path: Path) -> Contents:
@@ -126,7 +128,8 @@ def read_contents(path: Path) -> Contents:
     for key in sorted(key for key in header.raw if key.startswith("tokenizer.ggml.")):
         tokenizer.update(key.encode() + b"\0" + header.raw[key])
     weights = (count for name, count, _, _ in header.tensors if name != "rope_freqs.weight")
-    return Contents(header.values, tokenizer.hexdigest(), sum(weights))
+    arrays = (key for key, raw in header.raw.items() if raw[:4] == struct.pack("<I", _ARRAY))
+    return Contents(header.values, tokenizer.hexdigest(), sum(weights), frozenset(arrays))
 
 
 def _end_of_weights(header: _Header) -> int:

@@ -48,6 +48,51 @@ def _load(folder: Path) -> Any:
     return tokenizer
 
 
+def read_tokenizer(file: Path) -> Any:
+    """The tokenizer of a GGUF file as transformers builds it, with what it cannot know set right.
+
+    It does not know how llama.cpp cuts words before the merges, nor that Qwen's text is normalised
+    first, and its classes add special tokens of their own behind the vocabulary.
+    """
+    from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    from engine.gguf_header import read_contents
+
+    built = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name, local_files_only=True)
+    values = read_contents(file).values
+    told = json.loads(built.backend_tokenizer.to_str())
+    vocabulary = told["model"]["vocab"]
+    if isinstance(vocabulary, dict):  # a GGUF lists its special tokens among the others
+        known = set(vocabulary.values())
+        told["added_tokens"] = [one for one in told["added_tokens"] if one["id"] in known]
+    tokenizer = Tokenizer.from_str(json.dumps(told))
+    for rule, name in _WORD_RULES.items():
+        if name == values.get("tokenizer.ggml.pre"):
+            tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+                [
+                    pre_tokenizers.Split(Regex(rule), "isolated"),
+                    pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+                ]
+            )
+            tokenizer.normalizer = normalizers.NFC() if name == "qwen2" else None
+    numbers = {
+        f"{part}_token": values.get(f"tokenizer.ggml.{key}_token_id")
+        for part, key in (("eos", "eos"), ("bos", "bos"), ("pad", "padding"), ("unk", "unknown"))
+    }
+    names = {
+        name: tokenizer.id_to_token(number)
+        for name, number in numbers.items()
+        if number is not None
+    }
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        chat_template=values.get("tokenizer.chat_template"),
+        clean_up_tokenization_spaces=False,
+        **names,
+    )
+
+
 def write_tokenizer(writer: GGUFWriter, folder: Path, size: int) -> None:
     """Write tokens, merges or scores, special tokens and chat template.
 

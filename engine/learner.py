@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import math
 import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint as recomputed
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-from engine import packing
+from engine import packing, tree_attention
+from engine.divergence import divergence
 from engine.packing import Batch, Cost, Encoded, Row
+from engine.project import Precision
+from engine.ranks import ALONE, Ranks
 from store.errors import BadInput, WorkFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from engine.project import TrainSettings
@@ -27,12 +33,16 @@ _log = logging.getLogger(__name__)
 
 RECOMPUTE_FROM = 100_000_000
 """Models with this many weights evaluate each layer again for the gradient, to save memory."""
-HEAD_NUMBERS = 2**26
-"""Logits held at once (256 MiB in float32); more are computed in parts, and again for gradients."""
+OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
+"""What torch says on CUDA, on Linux and on other systems when memory runs out."""
+HEAD_NUMBERS = 2**24
+"""Logits held at once (64 MiB in float32); more are computed in parts."""
 CALL = {"cpu": 2e7, "cuda": 2e10}
 """Operations that could be done while the parts of one layer are started."""
 SHARES_TREES = ("llama", "mistral", "qwen2", "qwen3")
 """Model types whose layers take a mask and whose head is one matrix (tests hold for these)."""
+SKIPS_UNSEEN = (tree_attention.NAME, "flex_attention")
+"""Kinds of attention that do no work for a pair of tokens that do not see each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,26 +60,43 @@ class Learner:
     """Whether rows share their beginnings; else each is evaluated alone."""
     weights: dict[str, torch.nn.Parameter]
     """What is learnt, by name."""
+    half: bool = False
+    """Whether layers compute in bfloat16."""
+    ranks: Ranks = ALONE
+    """Who else trains the same model."""
 
 
-def load(base: Path, settings: TrainSettings) -> Learner:
+class Stopped(Exception):
+    """A pass over batches was not finished, in this process or in another one."""
+
+    def __init__(self, reason: BaseException | None) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+        """What was raised here; None when another process stopped."""
+
+
+def load(base: Path, settings: TrainSettings, ranks: Ranks = ALONE) -> Learner:
     """Load a Hugging Face folder for training; new LoRA weights come from the settings' seed.
 
     Raises:
-        BadInput: it is no such folder.
+        BadInput: it is no such folder, or this machine cannot train it with the method.
     """
     if not (base / "config.json").exists():
         raise BadInput(
             f"{base} cannot be trained: training needs a Hugging Face folder with config.json and "
             ".safetensors files."
         )
+    # Metal (MPS) takes part in nothing here: there the processor trains.
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    lora = settings.method == "lora"
-    # Frozen weights need no more than half precision on a GPU; learnt ones do.
-    kind = torch.bfloat16 if lora and device.type == "cuda" else torch.float32
+    half = _is_half(settings, device)
+    # Frozen weights need no more than half precision; learnt ones do.
+    kind = torch.bfloat16 if settings.adapts and half else torch.float32
+    options = _in_four_bits(device) if settings.method == "qlora" else {}
     try:
         tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
-        causal = AutoModelForCausalLM.from_pretrained(base, dtype=kind, local_files_only=True)
+        causal = AutoModelForCausalLM.from_pretrained(
+            base, dtype=kind, local_files_only=True, **options
+        )
     except MemoryError:
         raise
     except Exception as error:  # safetensors and tokenizers raise kinds of their own
@@ -87,15 +114,62 @@ def load(base: Path, settings: TrainSettings) -> Learner:
     with warnings.catch_warnings():
         # peft and older transformers know recomputing by a name that newer ones warn of.
         warnings.filterwarnings("ignore", ".*gradient_checkpointing", FutureWarning)
-        model = _with_lora(causal.to(device), settings, base.name) if lora else causal.to(device)
+        if settings.method == "qlora":
+            from peft import prepare_model_for_kbit_training
+
+            causal = prepare_model_for_kbit_training(causal, use_gradient_checkpointing=False)
+        else:
+            causal = causal.to(device)
+        model = _with_lora(causal, settings, base.name) if settings.adapts else causal
         if causal.num_parameters() >= RECOMPUTE_FROM:
             causal.gradient_checkpointing_enable({"use_reentrant": False})
     model.train()
     reason = why_alone(causal)
     if reason:
         _log.warning("Every row is trained alone, which is slower: %s.", reason)
+    elif causal.config._attn_implementation == "sdpa":
+        causal.set_attn_implementation(_attention(device))
     weights = {name: value for name, value in model.named_parameters() if value.requires_grad}
-    return Learner(model, causal, tokenizer, device, _cost(causal, device), reason is None, weights)
+    return Learner(
+        model,
+        causal,
+        tokenizer,
+        device,
+        _cost(causal, device),
+        reason is None,
+        weights,
+        half,
+        ranks,
+    )
+
+
+def _is_half(settings: TrainSettings, device: torch.device) -> bool:
+    if settings.method == "qlora" or settings.precision is Precision.BFLOAT16:
+        return True
+    on_gpu = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return settings.precision is Precision.AUTO and on_gpu
+
+
+def _in_four_bits(device: torch.device) -> dict[str, Any]:
+    """How transformers loads a base for QLoRA (Dettmers et al. 2023, arXiv 2305.14314)."""
+    if device.type != "cuda":
+        raise BadInput(
+            "Method qlora needs a CUDA device, and there is none here: train with method lora."
+        )
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise BadInput(
+            "Method qlora needs the package bitsandbytes: install it with "
+            "`pip install 'lmsi-tui[qlora]'`, or train with method lora."
+        )
+    from transformers import BitsAndBytesConfig
+
+    bits = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+    return {"quantization_config": bits, "device_map": {"": torch.cuda.current_device()}}
 
 
 def _with_lora(causal: Any, settings: TrainSettings, name: str) -> Any:
@@ -119,15 +193,22 @@ def _with_lora(causal: Any, settings: TrainSettings, name: str) -> Any:
     return model
 
 
+def _attention(device: torch.device) -> str:
+    """The attention that is fastest for trees on a device."""
+    return "flex_attention" if device.type == "cuda" else tree_attention.NAME
+
+
 def _cost(causal: Any, device: torch.device) -> Cost:
+    """Operations of a forward pass; of attention only where a dense mask is evaluated."""
     config = causal.config
     heads = getattr(config, "num_attention_heads", 1)
     width = heads * (getattr(config, "head_dim", None) or config.hidden_size // heads)
     layers = getattr(config, "num_hidden_layers", 1)
+    skips = config._attn_implementation in SKIPS_UNSEEN
     body = [value for name, value in causal.named_parameters() if "embed" not in name]
     return Cost(
         token=2.0 * sum(value.numel() for value in body),
-        pair=4.0 * layers * width,
+        pair=0.0 if skips else 4.0 * layers * width,
         call=layers * CALL[device.type],
     )
 
@@ -141,7 +222,7 @@ def why_alone(causal: Any) -> str | None:
     config = causal.config
     if config.model_type not in SHARES_TREES:
         return f"models of type {config.model_type} are not known to take a tree's mask"
-    if config._attn_implementation not in ("sdpa", "eager"):
+    if config._attn_implementation not in ("sdpa", "eager", *SKIPS_UNSEEN):
         return f"its attention ({config._attn_implementation}) takes no mask"
     others = set(getattr(config, "layer_types", None) or ()) - {"full_attention"}
     if others:
@@ -157,21 +238,43 @@ def why_alone(causal: Any) -> str | None:
 def checked(learner: Learner, learnt: Sequence[Encoded]) -> Learner:
     """The learner, set to train rows alone when sharing does not give the loss of rows alone.
 
-    A few rows with common beginnings are enough: a mask that is not honoured shows.
+    A few rows with common beginnings are enough: a mask that is not honoured shows. An attention
+    that skips what is not seen and fails here gives way to a dense mask first.
     """
     if not learner.shares:
         return learner
-    alone = replace(learner, shares=False)
     some = sorted(learnt, key=lambda one: one.tokens)[:4]
-    shared, single = mean_loss(learner, rows(learner, some)), mean_loss(alone, rows(alone, some))
-    tolerance = 2e-2 if learner.device.type == "cuda" else 1e-4
+    solo = replace(learner, ranks=ALONE)  # each process finds the same by itself
+    kind = learner.causal.config._attn_implementation
+    why = ""
+    try:
+        shared = gradients(solo, some)
+    except Stopped as stopped:
+        if stopped.reason is None or isinstance(stopped.reason, WorkFailed):
+            raise (stopped.reason or stopped) from None
+        if not isinstance(stopped.reason, Exception):
+            raise stopped.reason from None
+        said = str(stopped.reason).splitlines()
+        shared, why = math.nan, f": {said[0]}" if said else ""
+    for value in learner.weights.values():
+        value.grad = None
+    if kind in SKIPS_UNSEEN:
+        learner.causal.set_attn_implementation("sdpa")
+    alone = replace(learner, shares=False)
+    single = mean_loss(replace(solo, shares=False), rows(alone, some))
+    tolerance = 2e-2 if learner.half else 1e-4
     if math.isclose(shared, single, rel_tol=tolerance):
+        learner.causal.set_attn_implementation(kind)
         return learner
+    if kind in SKIPS_UNSEEN:
+        _log.warning("Trees are trained with a dense mask: %s does not work here%s.", kind, why)
+        return checked(replace(learner, cost=_cost(learner.causal, learner.device)), learnt)
     _log.warning(
         "Every row is trained alone, which is slower: the model does not honour the mask of a "
-        "tree (loss %.6g, alone %.6g).",
+        "tree (loss %.6g, alone %.6g)%s.",
         shared,
         single,
+        why,
     )
     return alone
 
@@ -239,38 +342,101 @@ def rows(learner: Learner, some: Sequence[Encoded]) -> list[Row]:
     return packing.trees(some, learner.cost) if learner.shares else packing.alone(some)
 
 
-def gradients(learner: Learner, some: Sequence[Encoded]) -> float:
-    """Add the gradient of a step's mean loss to the weights.
+def gradients(
+    learner: Learner, some: Sequence[Encoded], look: Callable[[], None] = lambda: None
+) -> float:
+    """Add the gradient of a step's mean loss to the weights, batch by batch.
 
     Args:
-        learner: what is trained.
+        learner: what is trained; with others, each takes its share of the examples.
         some: all examples of the step: the loss is divided by their weighted tokens together.
+        look: called before each batch; what it raises ends the step.
 
     Returns:
         The loss, in nats per weighted token.
 
     Raises:
-        WorkFailed: the device has not enough memory.
+        Stopped: before the end, here or in another process; the gradients are worth nothing.
+            Its reason is `WorkFailed` when the device has not enough memory.
     """
     total = sum(one.weight * len(one.completion) for one in some)
+    mine = learner.ranks.share(some)
     loss = 0.0
-    for batch in packing.batches(rows(learner, some), learner.cost):
-        try:
-            part = loss_sum(learner, batch) / total
-            part.backward()
-        except torch.OutOfMemoryError as error:
-            raise WorkFailed(
-                f"The device ran out of memory on {batch.tokens.numel()} tokens at once: train a "
-                "smaller model, or with method lora."
-            ) from error
-        loss += part.item()
+    reason: BaseException | None = None
+    try:
+        for batch in batches(learner, rows(learner, mine)) if mine else ():
+            look()
+            with _enough_memory(batch):
+                part = loss_sum(learner, batch) / total
+                part.backward()
+            loss += part.item()
+    except BaseException as raised:  # the others wait for the sums, whatever happened here
+        reason = raised
+    loss, stopped = learner.ranks.sums(loss, float(reason is not None))
+    if stopped:
+        raise Stopped(reason) from reason
+    learner.ranks.add_gradients(learner.weights.values())
     return loss
+
+
+def try_longest(learner: Learner, steps: Sequence[Sequence[Encoded]]) -> int:
+    """Compute the gradient of the largest batch once, and forget it, so that memory fails early.
+
+    The step with the longest example and the one with the most tokens are looked at; all others
+    have smaller batches, or about as large ones. The optimizer's two numbers for each weight are
+    held meanwhile. Weights, gradients and random state are left as they are.
+
+    Returns:
+        Tokens of the batch that was tried.
+
+    Raises:
+        WorkFailed: the device has not enough memory.
+    """
+    looked_at = {
+        max(range(len(steps)), key=lambda number: max(len(one.tokens) for one in steps[number])),
+        max(range(len(steps)), key=lambda number: sum(len(one.tokens) for one in steps[number])),
+    }
+    found = [
+        batch
+        for number in sorted(looked_at)
+        if (mine := learner.ranks.share(steps[number]))
+        for batch in batches(learner, rows(learner, mine))
+    ]
+    if not found:
+        return 0
+    largest = max(found, key=lambda batch: (batch.tokens.numel(), batch.tokens.shape[1]))
+    random = torch.get_rng_state()
+    with _enough_memory(largest):
+        moments = [torch.empty_like(one) for one in learner.weights.values() for _ in range(2)]
+        loss_sum(learner, largest).backward()
+        del moments
+    for weight in learner.weights.values():
+        weight.grad = None
+    torch.set_rng_state(random)
+    return largest.tokens.numel()
+
+
+@contextmanager
+def _enough_memory(batch: Batch) -> Iterator[None]:
+    """Turn what torch raises when memory runs out into a sentence."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is a RuntimeError
+        said = str(error)
+        if isinstance(error, RuntimeError) and not any(word in said for word in OUT_OF_MEMORY):
+            raise
+        rows, longest = batch.tokens.shape
+        raise WorkFailed(
+            f"The device ran out of memory on {rows * longest:,} tokens at once ({rows} rows of up "
+            f"to {longest:,}): train with method lora or qlora, take a smaller model, or leave the "
+            "longest examples out with a smaller sample.max_tokens."
+        ) from error
 
 
 def loss_sum(learner: Learner, batch: Batch) -> torch.Tensor:
     """Sum of weight x loss over the scored tokens of a batch, a scalar in float32."""
     batch = batch.to(learner.device)
-    half, width = learner.device.type == "cuda", batch.tokens.shape[1]
+    half, width = learner.half, batch.tokens.shape[1]
     with torch.autocast(learner.device.type, torch.bfloat16, enabled=half):
         if not learner.shares:
             # Logits of the columns in which any row is scored, not of the prompts before them.
@@ -283,33 +449,141 @@ def loss_sum(learner: Learner, batch: Batch) -> torch.Tensor:
                 logits_to_keep=columns,
             ).logits
             losses = functional.cross_entropy(
-                logits[row, place].float(), batch.targets, reduction="none"
+                _at_least_single(logits[row, place]), batch.targets, reduction="none"
             )
-            return losses @ batch.weights
+            alone = losses @ batch.weights.to(losses.dtype)
+            return alone + _exchanged(nn.Identity(), logits[row, place], batch)
         hidden = learner.causal.model(
             input_ids=batch.tokens,
-            attention_mask=batch.mask(torch.bfloat16 if half else torch.float32),
             position_ids=batch.positions,
             use_cache=False,
+            **_mask(learner.causal, batch, torch.bfloat16 if half else learner.causal.dtype),
         ).last_hidden_state.flatten(0, 1)[batch.scored]
-        head = learner.causal.lm_head
+        head = learner.causal.lm_head.weight
+        summed: torch.Tensor = _HeadLoss.apply(hidden, head, batch.targets, batch.weights)
+        return summed + _exchanged(learner.causal.lm_head, hidden, batch)
 
-        def of(hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-            return functional.cross_entropy(head(hidden).float(), targets, reduction="none")
 
-        size = max(1, HEAD_NUMBERS // head.out_features)
-        if len(hidden) <= size:
-            return of(hidden, batch.targets) @ batch.weights
-        parts = zip(hidden.split(size), batch.targets.split(size), strict=True)
-        each = [recomputed(of, *part, use_reentrant=False) for part in parts]
-        return torch.cat(each) @ batch.weights
+def _mask(causal: Any, batch: Batch, dtype: torch.dtype) -> dict[str, Any]:
+    """What the model's attention wants to know about a batch of trees."""
+    match causal.config._attn_implementation:
+        case tree_attention.NAME:
+            # The model would make a dense mask if it were given none.
+            none = torch.zeros(1, 1, 1, 1, dtype=dtype, device=batch.tokens.device)
+            return {
+                "attention_mask": none,
+                "tree": tree_attention.blocks(batch.until[0], dtype),
+            }
+        case "flex_attention":
+            return {"attention_mask": tree_attention.flex_mask(batch.until)}
+        case _:
+            return {"attention_mask": batch.mask(dtype)}
+
+
+class _HeadLoss(torch.autograd.Function):
+    """Sum of weight x cross entropy of a head without bias.
+
+    Logits are many, so they are held for a part of the tokens at a time, and their gradient is
+    taken at once: neither are they kept, nor computed again for the backward pass.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: torch.Tensor,
+        head: torch.Tensor,
+        targets: torch.Tensor,
+        weights: torch.Tensor,
+    ) -> torch.Tensor:
+        size = max(1, HEAD_NUMBERS // len(head))
+        learns_below, learns_head = ctx.needs_input_grad[:2]
+        below, of_head = [], torch.zeros_like(head) if learns_head else None
+        losses = []
+        for part, target, weight in zip(
+            hidden.split(size), targets.split(size), weights.split(size), strict=True
+        ):
+            logits = _at_least_single(functional.linear(part, head))
+            weight = weight.to(logits.dtype)  # noqa: PLW2901
+            logs = logits.log_softmax(-1)
+            losses.append(-(logs.gather(1, target[:, None])[:, 0] @ weight))
+            if not learns_below and of_head is None:
+                continue
+            gradient = logs.exp_()
+            gradient[torch.arange(len(target), device=target.device), target] -= 1
+            gradient *= weight[:, None]
+            if learns_below:
+                below.append((gradient @ head.to(gradient.dtype)).to(hidden.dtype))
+            if of_head is not None:
+                of_head += (gradient.T @ part.to(gradient.dtype)).to(head.dtype)
+        ctx.save_for_backward(torch.cat(below) if learns_below else None, of_head)
+        return torch.stack(losses).sum()
+
+    @staticmethod
+    def backward(ctx: Any, *outer: Any) -> Any:
+        below, of_head = ctx.saved_tensors
+        scaled = [None if one is None else one * outer[0] for one in (below, of_head)]
+        return (*scaled, None, None)
+
+
+def _at_least_single(numbers: torch.Tensor) -> torch.Tensor:
+    return numbers.to(torch.promote_types(numbers.dtype, torch.float32))
+
+
+def _exchanged(head: nn.Module, hidden: torch.Tensor, batch: Batch) -> torch.Tensor | float:
+    """What a batch's teachers change in its loss: a share of the path loss for the divergence.
+
+    With the share (the mix) a and weight w it is a w (KL - CE) at each token that a teacher tells
+    about: added to the path loss w CE, this makes w ((1 - a) CE + a KL).
+
+    Args:
+        head: gives logits.
+        hidden: [T, …], of the scored tokens: what the head takes.
+        batch: on the device.
+    """
+    if (taught := batch.taught) is None:
+        return 0.0
+
+    def of(place: torch.Tensor, token_ids: torch.Tensor, logprobs: torch.Tensor) -> torch.Tensor:
+        logits = _at_least_single(head(hidden[place]))
+        paths = functional.cross_entropy(logits, batch.targets[place], reduction="none")
+        return divergence(logits, token_ids, logprobs) - paths
+
+    size = max(1, HEAD_NUMBERS // getattr(head, "out_features", hidden.shape[-1]))
+    every = (taught.place, taught.token_ids, taught.logprobs)
+    parts = zip(*(one.split(size) for one in every), strict=True)
+    each = torch.cat([recomputed(of, *part, use_reentrant=False) for part in parts])
+    return each @ taught.weights.to(each.dtype)
+
+
+def batches(learner: Learner, some: Sequence[Row]) -> list[Batch]:
+    """Rows in batches: end to end where attention skips what is not seen, else padded."""
+    skips = learner.causal.config._attn_implementation in SKIPS_UNSEEN
+    if learner.shares and skips:
+        return packing.forests(some)
+    return packing.batches(some, learner.cost)
 
 
 @torch.no_grad()
-def mean_loss(learner: Learner, some: Sequence[Row]) -> float:
-    """Mean loss in nats per weighted token."""
+def mean_loss(
+    learner: Learner, some: Sequence[Row], look: Callable[[], None] = lambda: None
+) -> float:
+    """Mean loss in nats per weighted token; with others, each takes its share of the rows.
+
+    Raises:
+        Stopped: `look`, which is called before each batch, raised something, here or elsewhere.
+    """
+    mine = some[learner.ranks.rank :: learner.ranks.count]
     total = weight = 0.0
-    for batch in packing.batches(some, learner.cost):
-        total += loss_sum(learner, batch).item()
-        weight += float(batch.weights.sum())
+    reason: BaseException | None = None
+    try:
+        for batch in batches(learner, mine) if mine else ():
+            look()
+            with _enough_memory(batch):
+                total += loss_sum(learner, batch).item()
+            weight += float(batch.weights.sum())
+    except BaseException as raised:  # as in `gradients`
+        reason = raised
+    total, weight, stopped = learner.ranks.sums(total, weight, float(reason is not None))
+    if stopped:
+        raise Stopped(reason) from reason
     return total / weight

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from engine import leaks, sampling, training_set
+from engine.reading_rules import standing_reviews
 from store import examples, models, paths, questions, reviews, votes
 from store.errors import BadInput
 from store.records import Queue, Split
@@ -124,7 +125,7 @@ def of_model(conn: sqlite3.Connection, model: Model) -> Ancestry:
     """What a model was made of."""
     frozen = examples.get_set(conn, model.training_set) if model.training_set else None
     run = paths.run_by_id(conn, frozen.run_id) if frozen else None
-    held: Sequence[Review] = reviews.standing(conn, run.id) if run else ()
+    held: Sequence[Review] = standing_reviews(conn, run.id) if run else ()
     return Ancestry(
         model=model,
         base=models.by_id(conn, model.base_id) if model.base_id is not None else None,

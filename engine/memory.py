@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from engine import unpacking
 from engine.project import Engine
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ CACHE_SHARE = 0.5
 """Share of the free memory that keys and values take at most; then fewer paths run at a time."""
 RECOMPUTE_FROM = 100_000_000
 """Weights from which a training evaluates each layer again (as `engine.learner`)."""
-HEAD_BYTES = 256 << 20
+HEAD_BYTES = 64 << 20
 """Logits held at once in a training (as `engine.learner`)."""
 HELD_PER_LAYER = 12
 """Vectors as wide as the hidden state that one layer holds for its gradient, about."""
@@ -116,20 +117,20 @@ def of_training(
         settings: of the training.
         tokens: of the rows that are computed at once, about.
     """
-    folder = project.inside(model.location)
+    folder = unpacking.folder_of(project, model)
     parameters = model.parameters or _weights(folder) // 2
     shape = shape_of(folder)
     if not parameters:
         return ()
     learnt = parameters
-    if settings.method == "lora":
+    if settings.adapts:
         learnt = settings.rank * _lora_widths(shape) if shape else parameters // 100
     parts = [
-        Part("weights", 4 * parameters),
+        Part("weights", parameters // 2 if settings.method == "qlora" else 4 * parameters),
         Part("gradients", 4 * learnt),
         Part("optimizer", 8 * learnt),
     ]
-    if settings.method == "lora":
+    if settings.adapts:
         parts.insert(1, Part("adapter", 4 * learnt))
     if shape is not None:
         kept = 1 if parameters >= RECOMPUTE_FROM else HELD_PER_LAYER

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import struct
 import time
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from engine.extent import Extent
 from engine.project import Engine, ModelSettings, Project, TrainSettings
 from store.errors import BadInput
 from store.records import Model, Stage, content_hash
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from engine.backends.openai_server import Offer
@@ -142,7 +142,7 @@ def base_model(project: Project, name: str, location: Path, gguf: Path | None = 
 
 def recipe(base: Model, set_key: str, stage: Stage, settings: TrainSettings) -> str:
     """The name of a training: a hash of everything that decides what it makes."""
-    return content_hash([base.sha256, set_key, stage, dataclasses.asdict(settings)])[:16]
+    return content_hash([base.sha256, set_key, stage, settings.deciding()])[:16]
 
 
 def is_server(location: str) -> bool:
@@ -197,8 +197,13 @@ def _is_served(model: Model, settings: ModelSettings) -> bool:
     return _family(model.name) == _family(settings.teacher) and bare_or_adapter
 
 
+def _has_gguf(model: Model) -> bool:
+    """Whether a model is there as GGUF, with its adapter if it has one."""
+    return model.gguf is not None and (model.adapter is None or model.adapter_gguf is not None)
+
+
 def chosen_engine(model: Model, settings: ModelSettings) -> Engine:
-    """The engine that will sample a model.
+    """The engine that will sample a model; `AUTO` where a probe decides between two at the start.
 
     Raises:
         BadInput: the engine that was asked for cannot read the form in which the model is there.
@@ -214,15 +219,15 @@ def chosen_engine(model: Model, settings: ModelSettings) -> Engine:
     if settings.engine is Engine.SERVER and _is_served(model, settings):
         return Engine.SERVER
     if settings.engine in (Engine.AUTO, Engine.SERVER):
-        return Engine.TRANSFORMERS if folder else Engine.LLAMA_CPP
+        if not folder:
+            return Engine.LLAMA_CPP
+        return Engine.AUTO if _has_gguf(model) else Engine.TRANSFORMERS
     if settings.engine is Engine.TRANSFORMERS and not folder:
         raise BadInput(
             f"model.engine is transformers but {model.location} is a GGUF file: "
             "give a Hugging Face folder, or set the engine to llama.cpp."
         )
-    if settings.engine is Engine.LLAMA_CPP and (
-        model.gguf is None or (model.adapter and not model.adapter_gguf)
-    ):
+    if settings.engine is Engine.LLAMA_CPP and not _has_gguf(model):
         raise BadInput(
             f"model.engine is llama.cpp but there is no GGUF of {model.name}: "
             "set the engine to transformers, or give the model as GGUF."
@@ -230,23 +235,49 @@ def chosen_engine(model: Model, settings: ModelSettings) -> Engine:
     return settings.engine
 
 
-def open_backend(project: Project, model: Model, settings: ModelSettings, context: int) -> Backend:
-    """Load a model for sampling.
+def open_backend(
+    project: Project, model: Model, settings: ModelSettings, context: int | Extent
+) -> Backend:
+    """Load a model for sampling, with the faster engine where two can.
 
     Args:
         project: the folder that the model's locations are relative to.
         model: what to load, with its adapter if it has one.
         settings: engine, threads and batch width.
-        context: tokens that the longest prompt and its path need together.
+        context: tokens that the longest prompt and its path need together, or how long each is.
+    """
+    from engine.choice import open_chosen
+
+    extent = Extent(context // 2, context - context // 2) if isinstance(context, int) else context
+    return open_chosen(project, model, settings, extent).backend
+
+
+def open_engine(
+    project: Project,
+    model: Model,
+    settings: ModelSettings,
+    engine: Engine,
+    extent: Extent,
+    way: Mapping[str, Any] | None = None,
+) -> Backend:
+    """Load a model with one engine.
+
+    Args:
+        project: the folder that the model's locations are relative to.
+        model: what to load, with its adapter if it has one.
+        settings: threads and batch width.
+        engine: one that can read the model.
+        extent: how long prompts and paths are.
+        way: what the engine chose before on this machine, so that it need not measure again.
     """
     threads, batch = settings.threads or None, settings.batch or None
-    engine = chosen_engine(model, settings)
     if engine is Engine.SCRIPTED:
         from engine.backends.scripted import open_scripted
 
         return open_scripted(project.inside(model.location))
     if engine is Engine.LLAMA_CPP:
         from engine.backends.llama_cpp import open_llama_cpp
+        from engine.backends.llama_streams import Way
 
         assert model.gguf is not None
         adapter = project.inside(model.adapter_gguf) if model.adapter_gguf else None
@@ -255,7 +286,8 @@ def open_backend(project: Project, model: Model, settings: ModelSettings, contex
             adapter=adapter,
             threads=threads,
             batch=batch,
-            context=context,
+            extent=extent,
+            way=Way.from_json(way) if way else None,
         )
     if engine is Engine.SERVER:
         from engine.backends.openai import open_servers

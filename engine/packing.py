@@ -9,12 +9,12 @@ the same for the turns of agents). Only tokens of completions are scored.
 
 A tree lies in its row in depth-first order. Then the descendants of a token are the tokens from
 itself up to an index `until`, and token i sees token j exactly when `j <= i < until[j]`: the mask
-of a whole batch is two comparisons.
+of a whole batch is two comparisons. Trees that share nothing may stand behind each other in a row.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -30,13 +30,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from engine.divergence import Likely
     from store.records import Example
 
     Integers = NDArray[np.int64]
     Floats = NDArray[np.float64]
 
 ROW_TOKENS = 4096
-"""Longest tree. A dense mask costs the square of it; trees part earlier where that is cheaper."""
+"""Longest row. A dense mask costs the square of it; trees part earlier where that is cheaper."""
 
 BATCH_TOKENS = 4096
 """Tokens evaluated at once, padding included: bounds the memory of activations."""
@@ -54,6 +55,10 @@ class Encoded:
     """At least one token, the end token included."""
     weight: float
     """≥ 0, of each of its scored tokens."""
+    teacher: Likely | None = field(default=None, compare=False)
+    """What its teacher thought likely at the first tokens of the completion."""
+    mix: float = 0.0
+    """Share of the loss at those tokens that is the divergence from the teacher, in [0, 1]."""
 
     @property
     def tokens(self) -> tuple[int, ...]:
@@ -165,6 +170,8 @@ class Row:
     completion it is; 0 for tokens of prompts."""
     leaves: dict[int, int]
     """Index of the last token of each example, by the example's number."""
+    taught: tuple[tuple[Integers, Encoded], ...] = ()
+    """Examples with a teacher, each with the indices of the tokens that it tells about."""
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -177,7 +184,8 @@ class Cost:
     token: float
     """Of a token, padding too: two for each weight that it meets."""
     pair: float
-    """Of a pair of tokens in one row, seen or not: four for each layer and dimension of heads."""
+    """Of a pair of tokens in one row, seen or not; 0 where attention skips what is not seen, since
+    a token sees as many others alone."""
     call: float
     """Of evaluating a batch at all, however small."""
 
@@ -255,6 +263,7 @@ def _tree(
     until = np.full(size, size, np.int64)
     weights = np.zeros(size, np.float32)
     leaves: dict[int, int] = {}
+    taught = []
     path = np.empty(0, np.int64)  # index of each token of the example that was placed last
     at = 0
     for number, common in group:
@@ -268,14 +277,42 @@ def _tree(
         parents[path[0]] = -1
         weights[path[len(examples[number].prompt) :]] += examples[number].weight
         leaves[number] = int(path[-1])
+        if (one := examples[number]).teacher is not None:
+            taught.append((path[len(one.prompt) :][: len(one.teacher.token_ids)], one))
         at += len(new)
-    return Row(tokens, positions, parents, until, weights, leaves)
+    return Row(tokens, positions, parents, until, weights, leaves, tuple(taught))
 
 
 def alone(examples: Sequence[Encoded]) -> list[Row]:
     """Each example in a row of its own: for models that cannot take the mask of a tree."""
     coded = [np.asarray(one.tokens, np.int64) for one in examples]
     return [_tree(examples, coded, [(number, 0)]) for number in range(len(examples))]
+
+
+@dataclass(frozen=True, slots=True)
+class Taught:
+    """What teachers thought likely at N of a batch's scored tokens, k tokens at each.
+
+    A token that several examples share is there once for each of them.
+    """
+
+    place: torch.Tensor
+    """[N], int64: which of the scored tokens."""
+    token_ids: torch.Tensor
+    """[N, k], int64."""
+    logprobs: torch.Tensor
+    """[N, k + 1], float16: the last one of all other tokens together."""
+    weights: torch.Tensor
+    """[N], float32: how much of the loss at the token is the divergence instead."""
+
+    def to(self, device: torch.device) -> Taught:
+        """The same on a device."""
+        return Taught(
+            self.place.to(device),
+            self.token_ids.to(device),
+            self.logprobs.to(device),
+            self.weights.to(device),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,6 +333,8 @@ class Batch:
     """[T], int64."""
     weights: torch.Tensor
     """[T], float32."""
+    taught: Taught | None = None
+    """None where no example has a teacher."""
 
     def to(self, device: torch.device) -> Batch:
         """The same on a device."""
@@ -307,6 +346,7 @@ class Batch:
             self.scored.to(device),
             self.targets.to(device),
             self.weights.to(device),
+            self.taught.to(device) if self.taught is not None else None,
         )
 
     def mask(self, dtype: torch.dtype) -> torch.Tensor:
@@ -331,24 +371,44 @@ def batches(rows: Sequence[Row], cost: Cost) -> list[Batch]:
         fits = (width * count <= BATCH_TOKENS) | (count == 1)
         return np.where(fits, count * cost.tree(width) + cost.call, np.inf)
 
-    return [_batch(ordered[first:end]) for first, end in _cheapest_cuts(len(ordered), up_to)]
+    cuts = _cheapest_cuts(len(ordered), up_to)
+    return [_batch([[row] for row in ordered[first:end]]) for first, end in cuts]
 
 
-def _batch(rows: Sequence[Row]) -> Batch:
-    width = len(rows[0])
-    shape = (len(rows), width)
+def forests(rows: Sequence[Row]) -> list[Batch]:
+    """Rows laid end to end in as few batches of one row as `BATCH_TOKENS` allows: no padding."""
+    sizes = np.array([len(row) for row in rows], np.float64)
+
+    def up_to(end: int) -> Floats:
+        size = sizes[:end][::-1].cumsum()[::-1]
+        fits = (size <= BATCH_TOKENS) | (np.arange(end) == end - 1)
+        return np.where(fits, 1.0, np.inf)
+
+    return [_batch([rows[first:end]]) for first, end in _cheapest_cuts(len(rows), up_to)]
+
+
+def _batch(lines: Sequence[Sequence[Row]]) -> Batch:
+    """Each line is laid end to end and padded to the longest."""
+    width = max(sum(map(len, line)) for line in lines)
+    shape = (len(lines), width)
     tokens, positions = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-    until = np.tile(np.arange(1, width + 1), (len(rows), 1))
+    until = np.tile(np.arange(1, width + 1), (len(lines), 1))
     real = np.zeros(shape, np.bool_)
     scored, targets, weights = [], [], []
-    for number, row in enumerate(rows):
-        size = len(row)
-        tokens[number, :size], positions[number, :size] = row.tokens, row.positions
-        until[number, :size], real[number, :size] = row.until, True
-        at = np.flatnonzero(row.weights)
-        scored.append(row.parents[at] + number * width)
-        targets.append(row.tokens[at])
-        weights.append(row.weights[at])
+    places, before = [], 0
+    for number, line in enumerate(lines):
+        start = 0
+        for row in line:
+            here = (number, slice(start, start + len(row)))
+            tokens[here], positions[here] = row.tokens, row.positions
+            until[here], real[here] = row.until + start, True
+            at = np.flatnonzero(row.weights)
+            scored.append(row.parents[at] + number * width + start)
+            targets.append(row.tokens[at])
+            weights.append(row.weights[at])
+            places += [np.searchsorted(at, where) + before for where, _ in row.taught]
+            before += len(at)
+            start += len(row)
     return Batch(
         torch.from_numpy(tokens),
         torch.from_numpy(positions),
@@ -356,5 +416,23 @@ def _batch(rows: Sequence[Row]) -> Batch:
         torch.from_numpy(real),
         torch.from_numpy(np.concatenate(scored)),
         torch.from_numpy(np.concatenate(targets)),
+        torch.from_numpy(np.concatenate(weights)),
+        _taught(places, [one for line in lines for row in line for _, one in row.taught]),
+    )
+
+
+def _taught(places: Sequence[Integers], examples: Sequence[Encoded]) -> Taught | None:
+    """Of examples with a teacher, and the places of their tokens among the scored ones."""
+    if not examples:
+        return None
+    known = [one.teacher for one in examples if one.teacher is not None]
+    weights = [
+        np.full(len(place), one.weight * one.mix, np.float32)
+        for place, one in zip(places, examples, strict=True)
+    ]
+    return Taught(
+        torch.from_numpy(np.concatenate(places)),
+        torch.from_numpy(np.concatenate([one.token_ids for one in known]).astype(np.int64)),
+        torch.from_numpy(np.concatenate([one.logprobs for one in known])),
         torch.from_numpy(np.concatenate(weights)),
     )

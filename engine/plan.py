@@ -11,9 +11,12 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, get_type_hints
 
-from engine import evaluation, memory, runs
+from engine import evaluation, memory, runs, unpacking
 from engine import models as model_files
+from engine.distill import why_not_taught
 from engine.meanings import meanings
+from engine.preflight import Preflight, preflight
+from engine.project import METHODS, TooLong
 from engine.voting import fewest_paths
 from engine.yields import kept_at
 from store import examples, jobs, models, paths, questions, rounds, votes
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 
     from engine.memory import Part
     from engine.project import Project, Settings, TrainSettings
+    from store.records import TrainingSet
 
 CHARACTERS = 4
 """Of a token of English text, about: for lengths that nothing was tokenised for yet."""
@@ -35,7 +39,11 @@ LATEST = 50
 """Jobs that are looked through for a rate that was measured."""
 
 _SAMPLE = ("m", "threshold", "early_stop", "cap", "temperature", "max_tokens", "format", "seed")
-_TRAIN = ("method", "learning_rate", "epochs", "examples_per_step", "rank", "alpha", "seed")
+_TRAIN = (
+    *("method", "learning_rate", "epochs", "examples_per_step", "rank", "alpha", "seed"),
+    *("patience", "precision", "processes", "too_long"),
+)
+_CHOICE = ("paths", "paths_per_question", "top_k_logits", "mix")
 MATTER: dict[JobKind, tuple[str, ...]] = {
     JobKind.SAMPLE: (
         *(f"sample.{name}" for name in (*_SAMPLE, "epsilon", "style", "top_p", "top_k", "min_p")),
@@ -49,7 +57,7 @@ MATTER: dict[JobKind, tuple[str, ...]] = {
     JobKind.FINETUNE: (*(f"finetune.{name}" for name in _TRAIN), "model.teacher", "model.threads"),
     JobKind.DISTILL: (
         "model.students",
-        *(f"distill.{name}" for name in ("paths", "paths_per_question", *_TRAIN)),
+        *(f"distill.{name}" for name in (*_CHOICE, *_TRAIN)),
         "model.threads",
     ),
     JobKind.EVALUATE: (
@@ -117,6 +125,8 @@ class Plan:
     """Why it cannot start, in one sentence that says what to do."""
     first: JobKind | None = None
     """The stage that has to come before, when that is the problem."""
+    looked: tuple[Preflight, ...] = ()
+    """What each model would be trained on, as tokens."""
     settings: tuple[Setting, ...] = field(default=())
 
     @property
@@ -191,7 +201,7 @@ def settings_of(settings: Settings, kind: JobKind) -> tuple[Setting, ...]:
 
 def _choices(path: str, hint: Any) -> tuple[str, ...]:
     if path in ("finetune.method", "distill.method"):
-        return ("lora", "full")
+        return METHODS
     if hint is bool:
         return ("true", "false")
     return tuple(hint) if isinstance(hint, type) and issubclass(hint, StrEnum) else ()
@@ -374,6 +384,16 @@ def _training(asked: _Asked, bases: Sequence[Model], settings: TrainSettings, st
         left.append(base)
         if (asked.project.folder / "adapters" / f"{name}.unfinished").is_dir():
             reused.append(f"The training of {base.name} goes on from its checkpoint.")
+    looked = [preflight(asked.conn, asked.project, frozen, base) for base in left]
+    if settings.too_long is TooLong.REFUSE:
+        for one in looked:
+            if one.too_long:
+                raise _Missing(
+                    f"{one.too_long:,} examples are longer than the {one.context:,} tokens of "
+                    f"{one.model}: set too_long to leave-out, or take a model that can hold more."
+                )
+    if settings.top_k_logits:
+        _check_taught(asked, left, frozen)
     rows = extent.longest // CHARACTERS + settings.examples_per_step * (
         extent.tokens // max(1, frozen.examples)
     )
@@ -388,20 +408,36 @@ def _training(asked: _Asked, bases: Sequence[Model], settings: TrainSettings, st
         questions=frozen.questions,
         steps=math.ceil(settings.epochs * extent.weight / settings.examples_per_step),
         reused=tuple(reused),
+        looked=tuple(looked),
         # One after the other: the largest counts.
         memory=max(parts, key=lambda one: sum(part.size for part in one), default=()),
         seconds=(sum(times), sum(times)) if len(times) == len(left) else None,
     )
 
 
+def _check_taught(asked: _Asked, students: Sequence[Model], frozen: TrainingSet) -> None:
+    """Whether the teacher's probabilities mean something to the students."""
+    teacher = models.by_id(asked.conn, paths.run_by_id(asked.conn, frozen.run_id).model_id)
+    has_tokens = examples.has_tokens(asked.conn, frozen.key)
+    for one in students:
+        reason = why_not_taught(one, teacher, frozen, asked.settings, has_tokens=has_tokens)
+        if reason is not None:
+            raise _Missing(reason)
+
+
 def _check_trainable(asked: _Asked, base: Model) -> None:
-    if not asked.project.inside(base.location).is_dir():
-        what = "is a GGUF file" if base.location.endswith(".gguf") else "is no Hugging Face folder"
-        what = "is on a server" if model_files.is_server(base.location) else what
-        raise _Missing(
-            f"{base.name} {what}: it can be sampled but not trained; "
-            "give the model's Hugging Face folder to `lmsi-tui init`."
-        )
+    location = asked.project.inside(base.location)
+    if location.is_dir():
+        return
+    if location.suffix == ".gguf" and location.exists():
+        if (reason := unpacking.why_not(location)) is not None:
+            raise _Missing(reason)
+        return
+    what = "is on a server" if model_files.is_server(base.location) else "is no model of weights"
+    raise _Missing(
+        f"{base.name} {what}: it can be sampled but not trained; "
+        "give the model's Hugging Face folder to `lmsi-tui init`."
+    )
 
 
 def _evaluate(asked: _Asked, chosen: Sequence[str]) -> Plan:

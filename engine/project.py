@@ -40,12 +40,31 @@ class Engine(StrEnum):
     SCRIPTED = "scripted"
 
 
+class Precision(StrEnum):
+    """In which numbers a training computes; what is learnt is always float32."""
+
+    AUTO = "auto"
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+
+
+METHODS = ("lora", "qlora", "full")
+"""How weights are learnt: an adapter, an adapter on a base in 4 bits, or all of them."""
+
+
 class PathChoice(StrEnum):
     """Which of the teacher's kept paths a student learns from."""
 
     ALL = "all"
     FIRST = "first"
     SHORTEST = "shortest"
+
+
+class TooLong(StrEnum):
+    """What becomes of examples that do not fit into the model's context; none is ever cut."""
+
+    LEAVE_OUT = "leave-out"
+    REFUSE = "refuse"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +76,9 @@ class ModelSettings:
     students: tuple[str, ...] = ()
     """Names of smaller models that learn from the teacher's kept paths."""
     engine: Engine = Engine.AUTO
-    """`auto` takes transformers for a Hugging Face folder, llama.cpp for a GGUF alone, and a server
-    for an address. `server` sends the teacher and its adapters, which lie here, to `servers`."""
+    """`auto` takes transformers for a Hugging Face folder, llama.cpp for a GGUF alone, the faster
+    of the two where both are there (measured once on a machine), and a server for an address.
+    `server` sends the teacher and its adapters, which lie here, to `servers`."""
     servers: tuple[str, ...] = ()
     """Base URLs that serve the teacher, such as `http://node1:8000/v1`, each with the model's name
     behind `#` where a server has several; empty takes the address that `init` was given."""
@@ -119,7 +139,7 @@ class TrainSettings:
     """`[finetune]` and `[distill]`: how weights are learnt."""
 
     method: str = "lora"
-    """`lora` or `full`."""
+    """`lora`, `full`, or `qlora`: LoRA on a base in 4 bits, on a CUDA device with bitsandbytes."""
     rank: int = 16
     """Width of the LoRA adapter, ≥ 1; more learns more and takes more memory."""
     alpha: int = 32
@@ -132,10 +152,60 @@ class TrainSettings:
     """Weighted examples behind one optimizer step (the paper: 32)."""
     seed: int = 0
     """Of the order of the examples and of the first LoRA weights."""
+    patience: int = 4
+    """Validations in a row (of ten in a run) without a lower loss after which training ends early;
+    0 never does. The best weights are written either way."""
+    precision: Precision = Precision.AUTO
+    """`auto` computes in bfloat16 on a CUDA device that has it, in float32 elsewhere."""
+    processes: int = 1
+    """Processes that share each step, one for each GPU; 0 takes every GPU of this machine. The
+    result is the same but for the rounding of sums."""
+    machines: str = ""
+    """File that `accelerate config` wrote, relative to the project, for several machines; it says
+    how many processes there are."""
+    tensorboard: bool = False
+    """Write metrics as TensorBoard event files too, under logs/tensorboard."""
     paths: PathChoice = PathChoice.ALL
     """Which kept paths are learnt from (`distill` only)."""
     paths_per_question: int = 0
     """At most this many of them; 0 is no limit (`distill` only)."""
+    top_k_logits: int = 0
+    """Learn from the teacher's k likeliest tokens at each place of a path, too, such as 16; the
+    tokenizers must be the same; 0 is off (`distill` only)."""
+    mix: float = 0.5
+    """Share of the loss that these tokens have, in [0, 1]; the path itself has the rest."""
+    too_long: TooLong = TooLong.LEAVE_OUT
+    """Examples that do not fit into the model's context: `leave-out` trains without them and counts
+    them, `refuse` starts no training; none is ever cut. `--plan` lists them."""
+
+    @property
+    def adapts(self) -> bool:
+        """Whether an adapter is learnt, and the base is left as it is."""
+        return self.method != "full"
+
+    def deciding(self) -> dict[str, object]:
+        """What decides the result, by name: what names a training and its checkpoints.
+
+        Settings that only say where and how fast are not in it. Those that came later are not
+        either while they are as trainings were before them, so that what was trained is found.
+        """
+        return {
+            name: value
+            for name, value in dataclasses.asdict(self).items()
+            if name not in _WITHOUT_EFFECT
+            and value != _BEFORE.get(name, _NOTHING)
+            and (name != "mix" or self.top_k_logits)
+        }
+
+
+_WITHOUT_EFFECT = ("processes", "machines", "tensorboard", "too_long")
+_BEFORE: dict[str, object] = {
+    "patience": 0,
+    "precision": Precision.AUTO,
+    "top_k_logits": 0,
+    "mix": 0.5,
+}
+_NOTHING = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -375,17 +445,35 @@ def _check(settings: Settings, path: Path | None) -> None:
     for name, train in (("finetune", settings.finetune), ("distill", settings.distill)):
         rules += [
             (
-                train.method in ("lora", "full"),
-                f"{name}.method is {train.method!r}: it must be lora or full",
+                train.method in METHODS,
+                f"{name}.method is {train.method!r}: it must be one of {', '.join(METHODS)}",
             ),
             (train.rank >= 1, f"{name}.rank is {train.rank}: at least 1"),
             (train.learning_rate > 0, f"{name}.learning_rate is {train.learning_rate}: above 0"),
             (train.epochs > 0, f"{name}.epochs is {train.epochs}: above 0"),
+            (train.patience >= 0, f"{name}.patience is {train.patience}: 0 (off) or more"),
+            (train.processes >= 0, f"{name}.processes is {train.processes}: 0 (all GPUs) or more"),
             (
                 train.examples_per_step >= 1,
                 f"{name}.examples_per_step is {train.examples_per_step}: at least 1",
             ),
+            (
+                0 <= train.top_k_logits <= 1024,
+                f"{name}.top_k_logits is {train.top_k_logits}: from 0 (off) to 1024",
+            ),
+            (0 <= train.mix <= 1, f"{name}.mix is {train.mix}: from 0 to 1"),
+            (
+                train.paths_per_question >= 0,
+                f"{name}.paths_per_question is {train.paths_per_question}: 0 (no limit) or more",
+            ),
         ]
+    rules.append(
+        (
+            settings.finetune.top_k_logits == 0,
+            "finetune.top_k_logits is set, but a model is not its own teacher: "
+            "it belongs under [distill]",
+        )
+    )
     try:
         exact_share(sample.threshold)
     except BadInput as failure:

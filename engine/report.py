@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 from engine import guard, replay
 from engine.evaluation import Comparison, comparisons
-from store import evaluations, examples, jobs, models, paths, questions, votes
+from store import evaluations, examples, jobs, models, paths, questions, sittings, votes
 from store.records import Decision, Evaluation, JobKind, JobState, Model, Split
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Mapping, Sequence
+
+    from store.records import Run
 
 Json = dict[str, object]
 
@@ -67,6 +69,7 @@ def status(conn: sqlite3.Connection) -> Json:
             {
                 "run": run.key[:12],
                 "model": models.by_id(conn, run.model_id).name,
+                "engine": _engine(conn, run),
                 "m": run.m,
                 "threshold": run.threshold,
                 **replay.early_stop(conn, run),
@@ -110,6 +113,14 @@ def status(conn: sqlite3.Connection) -> Json:
             for job in jobs.all_of(conn)
         ],
     }
+
+
+def _engine(conn: sqlite3.Connection, run: Run) -> str:
+    """The newest sitting of a run, or else the engine that is planned."""
+    sat = sittings.of_run(conn, run.id)
+    if sat:
+        return sittings.said(sat[-1])
+    return "chosen at the start" if run.engine == "auto" else run.engine
 
 
 def as_event(conn: sqlite3.Connection, seed: int) -> Json:

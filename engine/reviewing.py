@@ -6,15 +6,16 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engine.answers import canonical, equal, merge_equal, read
+from engine import reading_rules
+from engine.answers import equal, merge_equal
 from engine.canonical import INFERENCES, LETTERS
 from engine.curation import Ruling, found_wrong, ruling_of
 from engine.prompts import question_text
-from store import paths, questions, reviews, votes
+from engine.reading_rules import BUILT_IN, Rules, standing_reviews
+from store import paths, questions, votes
 from store.records import (
     Abstention,
     AnswerType,
-    EndReason,
     Path,
     Question,
     Queue,
@@ -56,6 +57,8 @@ class OpenQuestion:
     """These paths in index order."""
     reviews: tuple[Review, ...]
     """The standing ones, oldest first."""
+    rules: Rules = BUILT_IN
+    """That a person added to the reader of its type."""
     unread: bool = False
     """Whether some paths are in no group yet: their formulas must be compared (`merge`)."""
 
@@ -129,7 +132,7 @@ def open_question(
     vote = votes.get(conn, run_id, question_id)
     if question is None or vote is None:
         return None
-    standing = reviews.standing(conn, run_id, [question_id])
+    standing = standing_reviews(conn, run_id, [question_id])
     ruling = ruling_of(standing)
     used = [
         pair for pair in paths.for_question(conn, run_id, question_id) if pair[0].index < vote.drawn
@@ -169,6 +172,7 @@ def open_question(
         ),
         without=tuple(path for path, _ in silent),
         reviews=tuple(standing),
+        rules=reading_rules.in_force(conn).get(question.answer_type, BUILT_IN),
         unread=unread,
     )
 
@@ -199,13 +203,9 @@ def audited(
     return found
 
 
-def read_typed(question: Question, text: str) -> str | None:
+def read_typed(question: Question, text: str, rules: Rules = BUILT_IN) -> str | None:
     """The canonical answer in what a person typed, read as if a path had said it.
 
-    None when the reader of the question's task finds no answer in it.
+    None when the reader of the question's task, with these rules, finds no answer in it.
     """
-    said = text.strip()
-    if not said:
-        return None
-    found = read(question.answer_type, said, options=question.options, end=EndReason.END).answer
-    return found or canonical(question.answer_type, said, question.options)
+    return reading_rules.canonical(question.answer_type, text, question.options, rules)

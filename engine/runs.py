@@ -6,12 +6,13 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from engine import models, sampling
+from engine import choice, models, rereading, sampling
+from engine.extent import Extent, extent_of
 from engine.presets import Exemplar, exemplars_of, load_exemplars, preset
-from engine.project import Project
+from engine.project import Engine, Project
 from engine.prompts import Prompt, prompt_hash, render
 from store import models as model_rows
-from store import paths, questions, rounds
+from store import paths, questions, rounds, sittings
 from store.connection import transaction
 from store.records import EarlyStop, Model, PromptFormat, Question, Run, Split, content_hash
 
@@ -105,7 +106,8 @@ def run_of(
         threshold=chosen.threshold,
         cap=chosen.cap,
         engine=engine,
-        engine_version=version(package) if package else "1",
+        # What a server or the chosen engine is, is known when it is asked: each sitting says it.
+        engine_version=version(package) if package else "",
         created_at=time.time(),
     )
 
@@ -158,6 +160,7 @@ def draw(
     work: Work, run: Run, load: Callable[[], Backend], asked: Sequence[Question], title: str
 ) -> None:
     """Draw what is missing of a run; the model is loaded only when something is."""
+    rereading.refresh(work, run, asked)
     missing = sampling.unsettled(work.conn, run, asked)
     work.progress.begin(title, len(asked), len(asked) - len(missing))
     if missing:
@@ -184,18 +187,30 @@ def exemplars(work: Work, asked: Sequence[Question]) -> dict[str, Sequence[Exemp
 def loaded(
     work: Work, model: Model, runs: Sequence[Run], asked: Sequence[Question]
 ) -> Iterator[Callable[[], Backend]]:
-    """Gives a function that loads the model at its first call, wide enough for these runs."""
+    """Gives a function that loads the model at its first call, wide enough for these runs.
+
+    Each load is noted with the runs: the engine, and what was measured to choose it.
+    """
     opened: list[Backend] = []
 
     def load() -> Backend:
         if not opened:
-            # A token is at least one byte, so bytes are a safe bound without a tokenizer.
-            context = max(
-                max(len(prompt_of(question).text.encode()) for question in asked) + run.max_tokens
-                for run in runs
-                for prompt_of in [prompts_of(work, run, asked)]
+            settings = work.settings.model
+            extent = _extent(work, model, runs, asked)
+            machine = choice.machine(settings)
+            # A trained model is about as fast as its base.
+            alike = [model.id, *([model.base_id] if model.base_id else [])]
+            earlier = [one for id_ in alike for one in sittings.of_model(work.conn, id_)]
+            known = choice.known(earlier, machine, extent)
+            chosen = choice.open_chosen(work.project, model, settings, extent, known)
+            opened.append(chosen.backend)
+            sittings.add(
+                work.conn,
+                [run.id for run in runs],
+                chosen.backend.name,
+                chosen.backend.version,
+                {**chosen.details, **choice.for_later(machine, extent)},
             )
-            opened.append(models.open_backend(work.project, model, work.settings.model, context))
         return opened[0]
 
     try:
@@ -203,3 +218,21 @@ def loaded(
     finally:
         for backend in opened:
             backend.close()
+
+
+def _extent(work: Work, model: Model, runs: Sequence[Run], asked: Sequence[Question]) -> Extent:
+    """How long the prompts of these runs are: in tokens for llama.cpp, which plans by it."""
+    prompts = [
+        [prompt_of(question) for question in asked if question.task == task]
+        for run in runs
+        for prompt_of in [prompts_of(work, run, asked)]
+        for task in sorted({question.task for question in asked})
+    ]
+    path = max(run.max_tokens for run in runs)
+    engine = models.chosen_engine(model, work.settings.model)
+    if engine in (Engine.AUTO, Engine.LLAMA_CPP) and model.gguf:
+        from engine.backends.llama_cpp import measure_prompts
+
+        return measure_prompts(work.project.inside(model.gguf), prompts, path)
+    # The others find out by themselves; a token is at least one byte.
+    return extent_of(prompts, path, lambda prompt: len(prompt.text.encode()))

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from itertools import groupby, takewhile
 from typing import TYPE_CHECKING
 
-from engine import answers, voting
+from engine import answers, reading_rules, voting
 from engine.backends.protocol import Backend, Generation, PathRequest, Sampling, path_seed
 from engine.prompts import Prompt, stop_strings
+from engine.reading_rules import BUILT_IN, Rules
 from store import paths, votes
 from store.connection import transaction
 from store.records import (
@@ -146,19 +147,28 @@ def unsettled(conn: sqlite3.Connection, run: Run, questions: Sequence[Question])
 def recounted(conn: sqlite3.Connection, run: Run, questions: Sequence[Question]) -> list[Vote]:
     """The votes that stored paths give at the run's settings, without storing them."""
     known = paths.answers_by_question(conn, run.id, [question.id for question in questions])
+    in_force = reading_rules.in_force(conn)
     return [
-        count(run, question, _prefix_of(known.get(question.id, {}), run.m))
+        count(
+            run,
+            question,
+            prefix_of(known.get(question.id, {}), run.m),
+            in_force.get(question.answer_type, BUILT_IN),
+        )
         for question in questions
     ]
 
 
-def count(run: Run, question: Question, in_order: Sequence[str | None]) -> Vote:
+def count(
+    run: Run, question: Question, in_order: Sequence[str | None], rules: Rules = BUILT_IN
+) -> Vote:
     """The vote of a question's paths at the run's settings.
 
     Args:
         run: m, rule, threshold and cap.
         question: whose answer type decides which answers are equal.
         in_order: answers of paths 0, 1, 2, … without a gap; None abstains.
+        rules: that they were read with, for the record.
     """
     return voting.count_vote(
         answers.merge_equal(question.answer_type, in_order),
@@ -169,7 +179,7 @@ def count(run: Run, question: Question, in_order: Sequence[str | None]) -> Vote:
         threshold=run.threshold,
         cap=run.cap,
         epsilon=run.epsilon,
-        reader=answers.reader_name(question.answer_type),
+        reader=reading_rules.reader_name(question.answer_type, rules),
     )
 
 
@@ -184,7 +194,7 @@ def is_control(run: Run, key: str) -> bool:
     return run.early_stop is EarlyStop.FAST and share < CONTROL_SHARE
 
 
-def _prefix_of(known: Mapping[int, str | None], m: int) -> list[str | None]:
+def prefix_of(known: Mapping[int, str | None], m: int) -> list[str | None]:
     """The answers before the first index that is missing."""
     in_order: list[str | None] = []
     while len(in_order) < m and len(in_order) in known:
@@ -212,6 +222,7 @@ class _Source:
         self.progress = progress
         self.tally = tally
         self._known = paths.answers_by_question(conn, run.id, [q.id for q in questions])
+        self._in_force = reading_rules.in_force(conn)
         self._waiting = deque(questions)
         self._open: dict[str, _Open] = {}
         self._wave: deque[tuple[_Open, int]] = deque()
@@ -265,8 +276,13 @@ class _Source:
         if opened is None:
             return
         question = opened.question
-        read = answers.read(
-            question.answer_type, generation.text, options=question.options, end=generation.end
+        rules = self._rules_of(question)
+        read = reading_rules.read(
+            question.answer_type,
+            generation.text,
+            options=question.options,
+            end=generation.end,
+            rules=rules,
         )
         path = Path(
             id=0,
@@ -279,7 +295,11 @@ class _Source:
             finished_at=time.time(),
         )
         reading = Reading(
-            0, answers.reader_name(question.answer_type), read.answer, read.shown, read.abstention
+            path_id=0,
+            reader=reading_rules.reader_name(question.answer_type, rules),
+            answer=read.answer,
+            shown=read.shown,
+            abstention=read.abstention,
         )
         opened.answers[generation.index] = read.answer
         opened.asked -= 1
@@ -297,6 +317,9 @@ class _Source:
         with transaction(self.conn):
             self._put_votes()
 
+    def _rules_of(self, question: Question) -> Rules:
+        return self._in_force.get(question.answer_type, BUILT_IN)
+
     def _begin(self, question: Question) -> None:
         known = self._known.pop(question.id, {})
         opened = _Open(question, (), 0, known)
@@ -311,8 +334,8 @@ class _Source:
     def _consider(self, opened: _Open) -> None:
         """Settle the question, or ask for the paths that could settle it."""
         run, question = self.run, opened.question
-        in_order = _prefix_of(opened.answers, run.m)
-        vote = count(run, question, in_order)
+        in_order = prefix_of(opened.answers, run.m)
+        vote = count(run, question, in_order, self._rules_of(question))
         if vote.decision is not Decision.OPEN:
             del self._open[question.key]
             self._votes.append(vote)

@@ -12,16 +12,17 @@ import time
 from typing import TYPE_CHECKING
 
 from engine import (
-    answers,
     curation,
     encoding,
     evaluation,
     leaks,
     models,
     replay,
+    rereading,
     runs,
     sampling,
     training_set,
+    unpacking,
 )
 from engine.progress import MEASURING, SAMPLING
 from store import examples as example_rows
@@ -36,7 +37,6 @@ from store.records import (
     Outcome,
     PromptFormat,
     Question,
-    Reading,
     Run,
     Split,
     Stage,
@@ -46,10 +46,11 @@ from store.records import (
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from collections.abc import Set as AbstractSet
     from pathlib import Path
 
+    from engine.divergence import Likely
     from engine.progress import Work
     from engine.project import TrainSettings
 
@@ -87,6 +88,7 @@ def curate_votes(work: Work, sampler: Model) -> Json:
     """Freeze the training set of this model's votes."""
     run = runs.pool_run(work, sampler, work.settings.sample)
     work.progress.begin("choosing the training set", 0)
+    rereading.refresh(work, run, _pool(work))
     with connect(work.project.database, training=True) as conn:
         leaked = leaks.of_store(conn).found
         frozen = _training_set(work, conn, run, sampler, {one.pool.id for one in leaked})
@@ -148,19 +150,7 @@ def export(work: Work) -> Json:
 def recount(work: Work, run: Run, asked: Sequence[Question]) -> int:
     """Read stored paths with today's readers, count the votes, say how many winners changed."""
     before = {one.question_id: one.winner for one in votes.for_run(work.conn, run.id)}
-    work.progress.begin("reading the stored paths", len(asked))
-    for done, question in enumerate(asked, start=1):
-        name = answers.reader_name(question.answer_type)
-        readings = []
-        for path, _ in paths.for_question(work.conn, run.id, question.id):
-            read = answers.read(
-                question.answer_type, path.text, options=question.options, end=path.end
-            )
-            readings.append(Reading(path.id, name, read.answer, read.shown, read.abstention))
-        with transaction(work.conn):
-            paths.replace_readings(work.conn, readings)
-            work.progress.advance(done, len(asked))
-        work.progress.look()
+    rereading.read_again(work, run, asked)
     sampling.unsettled(work.conn, run, asked)
     after = votes.for_run(work.conn, run.id)
     return sum(before.get(one.question_id) != one.winner for one in after)
@@ -252,16 +242,10 @@ def train_on(
     checkpoint of the same training, and never with that of another.
     """
     from engine.distill import student_examples
-    from engine.finetune import train
+    from engine.together import Training, train
 
     if models.is_server(base.location):
         raise BadInput(server_is_not_trained(base))
-    location = work.project.inside(base.location)
-    if not location.is_dir():
-        raise BadInput(
-            f"{base.name} is a GGUF file, which can be sampled but not trained: "
-            "give the model's Hugging Face folder to `lmsi-tui init`."
-        )
     recipe = models.recipe(base, frozen.key, stage, settings)
     adapters = work.project.folder / "adapters"
     out = adapters / recipe
@@ -269,22 +253,35 @@ def train_on(
     for model in known:
         if work.project.stored(out) in (model.adapter, model.location):
             return {"model": model.name, "trained_before": True}
+    location = unpacking.folder_of(work.project, base)
+    if not location.is_dir():
+        work.progress.begin(f"unpacking {base.location}", 0)
+        unpacking.unpack(work.project.inside(base.location), location)
     chosen = student_examples(
         example_rows.examples(work.conn, frozen.key), frozen, base.tokenizer_sha256, settings
     )
+    teacher: Mapping[int, Likely] = {}
+    if settings.top_k_logits:
+        from engine.teacher_top import scored
+
+        teacher = scored(work, base, frozen, chosen, settings.top_k_logits)
     trained = train(
-        location,
-        chosen,
-        settings,
-        out=out,
-        work=adapters / f"{recipe}.unfinished",
-        style=paths.run_by_id(work.conn, frozen.run_id).prompt_style,
-        progress=work.progress,
-        threads=work.settings.model.threads or None,
+        work,
+        Training(
+            base=location,
+            examples=chosen,
+            settings=settings,
+            out=out,
+            work=adapters / f"{recipe}.unfinished",
+            style=paths.run_by_id(work.conn, frozen.run_id).prompt_style,
+            threads=work.settings.model.threads or None,
+            events=work.project.folder / "logs" / "tensorboard" / recipe,
+            teacher=teacher,
+        ),
     )
     gguf = _write_gguf(work, base, out, settings)
     weights = models.describe_trained(out)
-    lora = settings.method == "lora"
+    lora = settings.adapts
     taken = {model.name for model in known}
     family = base.name.removesuffix("/base")
     names = (f"{family}/{stage}" + (f"-{n}" if n > 1 else "") for n in itertools.count(1))
@@ -323,11 +320,15 @@ def _write_gguf(work: Work, base: Model, out: Path, settings: TrainSettings) -> 
     from engine.gguf import convert_adapter, convert_base
 
     work.progress.begin("writing the GGUF and comparing it with what was trained", 0)
-    if settings.method == "lora":
+    if settings.adapts:
         target = out / "adapter.gguf"
         if not target.exists():
-            location = work.project.inside(base.location)
-            convert_adapter(out, location, target, gguf=work.project.inside(base.gguf))
+            location = unpacking.folder_of(work.project, base)
+            # One that was unpacked has agreed with its file before; what a quantised file rounds
+            # would hide an error of the adapter, so that one is checked on whole floats.
+            whole = location == work.project.inside(base.location)
+            gguf = work.project.inside(base.gguf) if whole else None
+            convert_adapter(out, location, target, gguf=gguf)
     else:
         target = out / "model.gguf"
         if not target.exists():

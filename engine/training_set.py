@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from engine import curation
 from engine.prompts import answer_sentence, render
+from engine.reading_rules import standing_reviews
 from engine.runs import exemplars_for
-from store import paths, questions, reviews
+from store import paths, questions
 from store.records import Split
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def chosen(
         if question.id in counted and question.id not in leaked
     ]
     drawn = {question.id: paths.for_question(conn, run.id, question.id) for question in pool}
-    held = reviews.standing(conn, run.id, until=until)
+    held = standing_reviews(conn, run.id, until=until)
 
     def choose(decided: Sequence[Review]) -> list[Kept]:
         return curation.choose(pool, counted, drawn, decided, threshold=run.threshold, cap=run.cap)

@@ -13,7 +13,7 @@ from collections.abc import Collection, Sequence
 from fractions import Fraction
 from functools import lru_cache
 
-from engine.answers import merge_equal, reader_name
+from engine.answers import merge_equal
 from engine.project import exact_share
 from store.records import AnswerType, Decision, EarlyStop, Vote
 
@@ -74,7 +74,7 @@ def count_vote(
         rejection is the leader at that point.
     """
     answers = answers[:m]
-    if reader == reader_name(AnswerType.MATH):
+    if reader.startswith(f"{AnswerType.MATH}/"):
         answers = merge_equal(AnswerType.MATH, answers)
     needed = kept_needed(m, threshold)
     counts: Counter[str] = Counter()

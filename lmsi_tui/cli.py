@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from lmsi_tui.text import printable
 from store.errors import LmsiError
-from store.records import EarlyStop, JobKind, Split
+from store.records import AnswerType, EarlyStop, JobKind, Split
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -203,6 +203,12 @@ def _stages(commands: Commands) -> None:
             _replay(stage)
         if kind is JobKind.ROUND:
             _guard(stage)
+        if kind in (JobKind.FINETUNE, JobKind.DISTILL):
+            stage.add_argument(
+                "--plan",
+                action="store_true",
+                help="show examples as tokens, what does not fit, time and memory; do nothing",
+            )
         _settings(stage)
         stage.add_argument("--detach", action="store_true", help="do not wait for the job")
         _json(stage)
@@ -337,6 +343,16 @@ def _telling(commands: Commands) -> None:
     _project(calibration)
     _json(calibration)
 
+    reader = _add(
+        commands,
+        "reader",
+        "lmsi_tui.reader:reader",
+        "how answers are read: try other rules on the stored paths",
+    )
+    _project(reader)
+    _rules(reader)
+    _json(reader)
+
     leaks = _add(
         commands,
         "leaks",
@@ -356,6 +372,47 @@ def _telling(commands: Commands) -> None:
     )
     _project(lineage)
     _json(lineage)
+
+
+def _rules(reader: argparse.ArgumentParser) -> None:
+    """Rules that are added to those in force, and what to do with them."""
+    reader.add_argument("--type", type=AnswerType, choices=list(AnswerType), help="whose reader")
+    for name, meaning in (
+        ("pattern", "regular expression with the answer in a group, tried before the reader"),
+        ("fallback", "the same, tried where the reader finds no answer"),
+    ):
+        reader.add_argument(
+            f"--{name}", action="append", default=[], metavar="REGEX", help=f"{meaning}; repeatable"
+        )
+    reader.add_argument(
+        "--unit",
+        action="append",
+        default=[],
+        help="words dropped right before and after a number; repeatable",
+    )
+    reader.add_argument(
+        "--same",
+        action="append",
+        nargs=2,
+        default=[],
+        metavar=("A", "B"),
+        help="two answers that are one; repeatable",
+    )
+    does = reader.add_mutually_exclusive_group()
+    does.add_argument(
+        "--try",
+        action="store_true",
+        dest="try_rules",
+        help="say what would change, and change nothing (default where rules are given)",
+    )
+    does.add_argument(
+        "--accept", action="store_true", help="put the rules in force and count every vote again"
+    )
+    reader.add_argument(
+        "--rules", metavar="JSON", help="in place of those in force, as --json shows them"
+    )
+    reader.add_argument("--reset", action="store_true", help="bring the built-in reader back")
+    reader.add_argument("--detach", action="store_true", help="do not wait for the vote job")
 
 
 def _add(commands: Commands, name: str, command: str, title: str) -> argparse.ArgumentParser:

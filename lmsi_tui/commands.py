@@ -90,6 +90,7 @@ def load_all() -> None:
         new_project,
         plan,
         question_paths,
+        reader,
         results,
         review,
         training_set,

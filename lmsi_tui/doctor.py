@@ -121,16 +121,20 @@ def _database(project: Project) -> str:
 
 
 def _models(project: Project) -> Iterator[Check]:
-    from store import models
+    from store import models, sittings
     from store.connection import connect
 
     if not project.database.exists():
         return
     with connect(project.database, read_only=True) as conn:
         known = models.all_of(conn)
+        sat = {one.id: next(sittings.of_model(conn, one.id), None) for one in known}
     for model in known:
         if not is_server(model.location):
             yield _says(f"model {model.name}", partial(_weights, project, model))
+        last = sat[model.id]
+        if last is not None:
+            yield Check(f"last sampling of {model.name}", True, sittings.said(last))
         if model.base_id is None:
             yield from _servers(project, model)
 
@@ -142,6 +146,8 @@ def _servers(project: Project, model: Model) -> Iterator[Check]:
     except BadInput as error:
         yield Check(f"engine of {model.name}", False, str(error))
         return
+    if engine is Engine.AUTO:
+        yield Check(f"engine of {model.name}", True, "the faster of two, measured at the start")
     if engine is Engine.SERVER:
         for address in addresses_of(model, settings):
             yield _says(f"server {address.partition('#')[0]}", partial(_offer, model, address))

@@ -9,9 +9,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engine.project import Engine
+from engine.reading_rules import standing_reviews
 from lmsi_tui.format import percent
 from lmsi_tui.loop import Advice, Flow, Line, Place, Sign
-from store import evaluations, examples, models, paths, questions, queue, reviews, rounds, votes
+from store import (
+    evaluations,
+    examples,
+    models,
+    paths,
+    questions,
+    queue,
+    rounds,
+    sittings,
+    votes,
+)
 from store.errors import BadInput
 from store.records import (
     Decision,
@@ -133,7 +144,7 @@ def read_flow(
         counts[one.split] += one.count
     run = pool.run
     sets = examples.sets(conn)
-    standing = tuple(reviews.standing(conn, run.id)) if run else ()
+    standing = tuple(standing_reviews(conn, run.id)) if run else ()
     known = _Known(
         counts=counts,
         run=run,
@@ -158,7 +169,7 @@ def read_flow(
         _distil(known),
     )
     of_pool = [one.id for one in paths.runs(conn) if one.split is Split.POOL]
-    engine = run.engine if run else project.settings.model.engine
+    engine = sittings.last_engine(conn, run) if run else project.settings.model.engine
     return Flow(
         lines=tuple(_marked(line, job, busy) for line in lines),
         advice=_advice(known, lines),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from engine.reading_rules import standing_reviews
 from engine.reviewing import open_question
 from lmsi_tui.review_queue import Session
 from store import queue, reviews, votes
@@ -129,7 +130,7 @@ class Desk:
             return False
         id_, run_id = self.opened.question.id, self.opened.vote.run_id
         return (
-            tuple(reviews.standing(conn, run_id, [id_])) != self.opened.reviews
+            tuple(standing_reviews(conn, run_id, [id_])) != self.opened.reviews
             or votes.get(conn, run_id, id_) != self.opened.vote
         )
 

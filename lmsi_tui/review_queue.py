@@ -7,6 +7,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from engine import reviewing
+from engine.reading_rules import standing_reviews
 from lmsi_tui.flow import pool_run
 from lmsi_tui.text import snippet
 from store import questions, queue, reviews
@@ -163,7 +164,7 @@ def read_queue(conn: sqlite3.Connection, project: Project, wanted: Wanted) -> Re
     if run is None:
         return None
     newest = reviews.newest(conn)
-    standing = reviews.standing(conn, run.id)
+    standing = standing_reviews(conn, run.id)
     judged: dict[int, bool | None] = {}
     if wanted.queue is Queue.AUDIT:
         ids = queue.audit_order(conn, run.id)

@@ -79,7 +79,12 @@ def _trained(result: dict[str, Any]) -> str:
         return f"{result['model']} was trained in this way before."
     before, after = result["first_validation_loss"], result["validation_loss"]
     learnt = f"; validation loss {before:.3f} to {after:.3f}" if after is not None else ""
-    return f"{result['model']}: {result['steps']:,} steps in {duration(result['seconds'])}{learnt}."
+    left_out = result.get("left_out", 0)
+    without = f" {left_out:,} examples did not fit and were left out." if left_out else ""
+    return (
+        f"{result['model']}: {result['steps']:,} steps in {duration(result['seconds'])}{learnt}."
+        f"{without}"
+    )
 
 
 def last_word(job: Job) -> str:

@@ -120,7 +120,7 @@ def _vote(vote: Vote) -> str:
 def _run_lines(run: Run, sampler: Model) -> list[str]:
     return [
         f"sampled by   {sampler.name}, weights {sampler.sha256[:12]}, run {run.key[:12]}, "
-        f"{run.engine} {run.engine_version}",
+        f"engine {run.engine} {run.engine_version}".rstrip(),
         f"             {run.prompt_format} ({run.prompt_style}), prompts {run.prompt_sha256[:12]}, "
         f"m {run.m}, temperature {run.temperature:g}, top-p {run.top_p:g}, top-k {run.top_k}, "
         f"min-p {run.min_p:g}, {run.max_tokens} tokens, seed {run.seed}",

@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from engine.project import changed, exact_share, open_project
-from lmsi_tui import follow, reading
+from lmsi_tui import follow, foretelling, reading
 from lmsi_tui.format import percent
 from lmsi_tui.launching import demo_project
 from lmsi_tui.options import settings_from
@@ -35,6 +35,11 @@ def stage(asked: argparse.Namespace) -> None:
     changed(project.settings, changes)
     if kind is JobKind.VOTE and (asked.replay or asked.rule or asked.threshold or asked.m):
         replay(asked, replace(project, settings=changed(project.settings, changes)))
+        return
+    if kind in (JobKind.FINETUNE, JobKind.DISTILL) and asked.plan:
+        foretelling.foretell(
+            asked, replace(project, settings=changed(project.settings, changes)), kind
+        )
         return
     params: dict[str, object] = {"settings": changes}
     if kind is JobKind.EVALUATE and asked.model:

@@ -248,6 +248,16 @@ def extent(conn: sqlite3.Connection, key: str) -> Extent:
     return Extent(int(tokens), weight, longest)
 
 
+def has_tokens(conn: sqlite3.Connection, key: str) -> bool:
+    """Whether the token ids of any path in the set are known."""
+    rows = conn.execute(
+        "SELECT 1 FROM example WHERE set_key = ? AND path_id IS NOT NULL AND length(token_ids) > 0"
+        " LIMIT 1",
+        [key],
+    )
+    return rows.fetchone() is not None
+
+
 def put_encodings(conn: sqlite3.Connection, encodings: Iterable[Encoding]) -> None:
     """Store what examples are as tokens; those that are there stay as they are."""
     with transaction(conn):

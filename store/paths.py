@@ -15,6 +15,7 @@ from store.connection import transaction
 from store.errors import BadInput
 from store.records import (
     Abstention,
+    AnswerType,
     EarlyStop,
     EndReason,
     Path,
@@ -27,7 +28,7 @@ from store.records import (
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 _RUN = (
     "id, key, model_id, split, prompt_format, prompt_style, prompt_sha256, m, temperature, top_p,"
@@ -196,6 +197,40 @@ def replace_readings(conn: sqlite3.Connection, readings: Sequence[Reading]) -> N
             " WHERE path_id = ?",
             [(one.reader, one.answer, one.shown, one.abstention, one.path_id) for one in readings],
         )
+
+
+def read_otherwise(
+    conn: sqlite3.Connection, run_id: int, readers: Mapping[AnswerType, str]
+) -> set[int]:
+    """The questions of a run with a path that another reader has read than its type's here."""
+    rows = conn.execute(
+        "SELECT DISTINCT question_id FROM path JOIN reading ON path_id = path.id"
+        " JOIN question ON question.id = question_id"
+        " JOIN json_each(?) AS named ON named.key = answer_type"
+        " WHERE run_id = ? AND reader <> named.value",
+        [json.dumps(readers), run_id],
+    )
+    return {id_ for (id_,) in rows}
+
+
+def texts_by_question(
+    conn: sqlite3.Connection, run_id: int, question_ids: Iterable[int]
+) -> dict[int, list[tuple[int, str, EndReason, Reading]]]:
+    """The stored paths as (index, text, end, reading) in index order, by question.
+
+    Without their tokens, which are most of a path: for reading many of them again.
+    """
+    rows = conn.execute(
+        'SELECT question_id, "index", text, "end", id, reader, answer, shown, abstention'
+        " FROM path JOIN reading ON path_id = id"
+        " WHERE run_id = ? AND question_id IN (SELECT value FROM json_each(?))"
+        ' ORDER BY question_id, "index"',
+        [run_id, json.dumps(list(question_ids))],
+    )
+    found: dict[int, list[tuple[int, str, EndReason, Reading]]] = {}
+    for question_id, index, text, end, *reading in rows:
+        found.setdefault(question_id, []).append((index, text, EndReason(end), _reading(*reading)))
+    return found
 
 
 def for_question(

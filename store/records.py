@@ -513,6 +513,17 @@ class RoundDecision:
 
 
 @dataclass(frozen=True, slots=True)
+class ReaderRules:
+    """What a person added to the reader of a type. The newest row of a type is in force."""
+
+    id: int
+    answer_type: AnswerType
+    rules: dict[str, object]
+    """As the engine writes them; empty brings the built-in reader back."""
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """A piece of work: asked for by the screen or the command line, done by the worker."""
 

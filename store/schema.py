@@ -378,8 +378,8 @@ CREATE INDEX sitting_run ON sitting (run_id)
 CREATE TABLE teacher_top (
     path_id INTEGER PRIMARY KEY REFERENCES path (id),
     k INTEGER NOT NULL CHECK (k >= 1),
-    token_ids BLOB NOT NULL,
-    logprobs BLOB NOT NULL
+    token_ids BLOB NOT NULL CHECK (length(token_ids) % (4 * k) = 0),
+    logprobs BLOB NOT NULL CHECK (length(logprobs) * 4 * k = length(token_ids) * 2 * (k + 1))
 ) STRICT
 
 CREATE TABLE reader_rules (

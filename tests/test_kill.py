@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 import subprocess
 import sys
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from pathlib import Path
 
 import psutil
 import pytest
@@ -17,9 +20,6 @@ from store import examples, jobs, paths, questions
 from store.connection import connect
 from store.records import JobKind, JobState, Split
 from tests.projects import command, scripted_project
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 pytestmark = pytest.mark.slow
 
@@ -151,3 +151,64 @@ def test_the_demo_survives_twenty_kills(tmp_path: Path, capsys: pytest.CaptureFi
     with connect(open_project(tmp_path / "hunted").database, read_only=True) as conn:
         (job,) = jobs.all_of(conn)
         assert job.state is JobState.DONE
+
+
+HUNTED = """
+import random, signal, sys, threading
+from dataclasses import replace
+from pathlib import Path
+from tests.engine.test_finetune import SETTINGS, Listener, trained
+
+random = random.Random(int(sys.argv[2]))
+
+class Hunted(Listener):
+    left = random.randint(1, 10)
+
+    def begin(self, title, total, done=0):
+        print(done, total, flush=True)
+
+    def look(self):
+        self.left -= 1
+        if self.left == 0:
+            threading.Thread(target=kill, args=[random.uniform(0, 0.03)], daemon=True).start()
+
+def kill(seconds):
+    threading.Event().wait(seconds)
+    signal.raise_signal(signal.SIGKILL)
+
+trained(Path(sys.argv[1]), replace(SETTINGS, epochs=40.0), progress=Hunted())
+"""
+"""A training of one thread that writes a checkpoint at each step, and is killed at a random moment
+a few steps after its start, wherever it is then."""
+
+FINE_TUNE_KILLS = 10
+
+
+def test_an_adapter_is_bit_for_bit_that_of_an_undisturbed_fine_tune(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tests.engine.test_finetune import SETTINGS, are_identical, trained, weights
+    from tests.engine.tiny import tiny_model
+
+    settings = replace(SETTINGS, epochs=40.0)
+    undisturbed = trained(tmp_path / "quiet", settings)
+    hunted = tmp_path / "hunted"
+    tiny_model(hunted / "base")
+    begun = []
+    for seed in range(FINE_TUNE_KILLS):
+        ended = subprocess.run(
+            [sys.executable, "-c", HUNTED, str(hunted), str(seed)],
+            cwd=Path(__file__).parents[1],
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ended.returncode == -signal.SIGKILL, ended.stderr
+        begun.append(int(ended.stdout.split()[0]))
+    with capsys.disabled():
+        print(f"\n{FINE_TUNE_KILLS} kills; each start went on after step {begun}")
+    assert len(set(begun)) > FINE_TUNE_KILLS / 2
+    assert 0 < begun[-1] < undisturbed.steps
+    assert replace(trained(hunted, settings), seconds=0) == replace(undisturbed, seconds=0)
+    assert are_identical(weights(tmp_path / "quiet" / "out"), weights(hunted / "out"))

@@ -1,8 +1,7 @@
 """Sample from a GGUF file with llama.cpp, many paths in one batch.
 
-Every sequence of llama.cpp has a stream of keys and values of its own here, so that a path attends
-to its own cells only (one common buffer is several times slower with many paths: each token would
-meet the cells of all). Three kinds of streams share the context:
+Each sequence of llama.cpp has a stream of keys and values of its own here, or all share one buffer,
+whichever a probe found faster (`engine.backends.llama_probe`). Three kinds share the context:
 
     prefix ──copy──> trunks ──copy──> slots
     few-shot prompt  one question     one path
@@ -19,21 +18,25 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from engine.backends.chat import render_chat
 from engine.backends.choosing import choose, uniforms
-from engine.backends.llama_streams import NoRoom, Streams
+from engine.backends.llama_probe import use_fastest
+from engine.backends.llama_streams import NoRoom, Streams, read_vocabulary
 from engine.backends.protocol import Generation
 from engine.backends.stops import Endings
+from engine.extent import Extent, extent_of
 from store.errors import BadInput, WorkFailed
+from store.records import PromptStyle
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from engine.backends.llama_streams import Way
     from engine.backends.protocol import Message, PathRequest, PathSource, Sampling
     from engine.backends.stops import Ending
+    from engine.prompts import Prompt
 
 
 def open_llama_cpp(
@@ -43,22 +46,60 @@ def open_llama_cpp(
     threads: int | None = None,
     batch: int | None = None,
     context: int | None = None,
+    extent: Extent | None = None,
+    way: Way | None = None,
 ) -> LlamaCpp:
     """Load a model for sampling.
 
     Args:
         gguf: the model.
         adapter: a LoRA adapter of it, as GGUF.
-        threads: None takes one per core that this process may use, and one for tiny models.
+        threads: None chooses.
         batch: most paths at a time; None chooses by the model's size and the free memory.
         context: tokens that the longest prompt and its path need together; the model's own limit
             is not exceeded. None takes that limit.
+        extent: how long prompts and paths are, in place of `context`. With it the way to compute
+            is measured (a second or two, less for tiny models) and not taken from a table.
+        way: the way that was measured before, so that it is not measured again.
 
     Raises:
         BadInput: a file is missing, damaged, or not what it should be.
         WorkFailed: the model cannot be loaded, or its memory does not fit.
     """
-    return LlamaCpp(Streams(gguf, adapter, threads=threads, slots=batch, context=context))
+    given = extent or (Extent(context // 2, context - context // 2) if context else None)
+    streams = Streams(gguf, adapter, threads=threads, slots=batch, extent=given)
+    try:
+        measured: dict[str, float] = {}
+        if way is not None:
+            if streams.fits(way):
+                streams.open(way)
+        elif extent is not None:
+            measured = use_fastest(streams, batch=batch, threads=threads)
+        return LlamaCpp(streams, measured)
+    except BaseException:
+        streams.close()
+        raise
+
+
+def measure_prompts(gguf: Path, prompts: Sequence[Sequence[Prompt]], path: int) -> Extent:
+    """How long prompts are for a model; only its vocabulary is read, no weights.
+
+    Args:
+        gguf: the model.
+        prompts: of each run and task.
+        path: most tokens of a path.
+
+    Raises:
+        BadInput: the file is missing, damaged, or not what it should be.
+    """
+    with read_vocabulary(gguf) as words:
+
+        def tokens(prompt: Prompt) -> int:
+            if prompt.style is PromptStyle.CHAT:
+                return len(words.chat(prompt.messages()))
+            return len(words.plain(prompt.text))
+
+        return extent_of(prompts, path, tokens)
 
 
 class LlamaCpp:
@@ -66,10 +107,18 @@ class LlamaCpp:
 
     name = "llama.cpp"
 
-    def __init__(self, streams: Streams) -> None:
+    def __init__(self, streams: Streams, measured: Mapping[str, float] | None = None) -> None:
+        """Args:
+        streams: an empty context; closed with this model.
+        measured: tokens per second of the ways that were tried.
+        """
         self.version = streams.version
         self.context_length = streams.length
         self.batch = streams.slots
+        self.details: dict[str, object] = streams.way.as_json()
+        """How it computes, and what was measured to choose that."""
+        if measured:
+            self.details["measured"] = {way: round(rate, 1) for way, rate in measured.items()}
         self._streams = streams
         self.vocabulary = streams.vocabulary
         self._prefix: tuple[int, ...] = ()
@@ -81,7 +130,7 @@ class LlamaCpp:
 
     def tokenize(self, text: str) -> list[int]:
         """Token ids of plain text, with the model's own start token if it has one."""
-        return self.vocabulary.start + self.vocabulary.tokenize(text)
+        return self.vocabulary.plain(text)
 
     def tokenize_chat(self, messages: Sequence[Message]) -> list[int]:
         """Token ids of a chat up to where the assistant is to speak.
@@ -89,15 +138,7 @@ class LlamaCpp:
         Raises:
             BadInput: the model has no chat template, or it cannot be filled.
         """
-        words = self.vocabulary
-        if not words.template:
-            raise BadInput(f"{words.source} has no chat template: ask in the base style.")
-        ids: list[int] = []
-        for text, meant in render_chat(
-            words.template, messages, words.bos, words.eos, words.special
-        ):
-            ids += words.tokenize(text, special=meant)
-        return ids
+        return self.vocabulary.chat(messages)
 
     def logits(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
         """[vocabulary] float32 after these tokens.

@@ -11,20 +11,26 @@ import logging
 import os
 import re
 import unicodedata
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import llama_cpp as native
 import numpy as np
 import psutil
 
+from engine.backends.chat import render_chat
+from engine.extent import Extent
 from engine.gguf_header import Contents, read_contents
 from store.errors import BadInput, WorkFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from engine.backends.protocol import Message
 
 _log = logging.getLogger(__name__)
 _LEVELS = {1: logging.DEBUG, 2: logging.DEBUG, 3: logging.INFO, 4: logging.ERROR}
@@ -92,6 +98,23 @@ class Vocabulary:
             raise WorkFailed(f"{self.source} cannot read text: its tokenizer is incomplete.")
         return ids[:count]
 
+    def plain(self, text: str) -> list[int]:
+        """Token ids of plain text, with the model's own start token if it has one."""
+        return self.start + self.tokenize(text)
+
+    def chat(self, messages: Sequence[Message]) -> list[int]:
+        """Token ids of a chat up to where the assistant is to speak.
+
+        Raises:
+            BadInput: the model has no chat template, or it cannot be filled.
+        """
+        if not self.template:
+            raise BadInput(f"{self.source} has no chat template: ask in the base style.")
+        ids: list[int] = []
+        for text, meant in render_chat(self.template, messages, self.bos, self.eos, self.special):
+            ids += self.tokenize(text, special=meant)
+        return ids
+
     def _piece(self, token: int, *, special: bool = False) -> bytes:
         buffer = ctypes.create_string_buffer(256)
         size = native.llama_token_to_piece(self._native, token, buffer, 256, 0, special)
@@ -101,8 +124,77 @@ class Vocabulary:
         return buffer.raw[:size]
 
 
+@contextmanager
+def read_vocabulary(gguf: Path) -> Iterator[Vocabulary]:
+    """The vocabulary of a model, read without its weights.
+
+    Raises:
+        BadInput: the file is missing, damaged, or not what it should be.
+    """
+    contents = read_contents(gguf)
+    _errors.clear()
+    settings = native.llama_model_default_params()
+    settings.vocab_only = True
+    model = native.llama_model_load_from_file(os.fsencode(gguf), settings)
+    if not model:
+        raise BadInput(f"llama.cpp cannot load {gguf}: {_reason()}.")
+    try:
+        yield Vocabulary(gguf, model, contents)
+    finally:
+        native.llama_model_free(model)
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a context computes; which is fastest depends on the machine, the model and the lengths.
+
+    In a layout of streams each sequence has a buffer of its own. In the unified layout one buffer
+    holds the cells of all: a copy is a note on a cell and a prompt is kept once, but without flash
+    attention every token meets every cell.
+    """
+
+    width: int
+    """Paths at a time."""
+    unified: bool
+    flash: bool
+    """Whether attention is one fused kernel."""
+    threads: int
+
+    @property
+    def trunks(self) -> int:
+        """Prompts that are kept at a time."""
+        return -(-self.width // _BRANCHES)
+
+    @property
+    def sequences(self) -> int:
+        """One for each path and trunk, and one for the prefix."""
+        return self.width + self.trunks + 1
+
+    def as_json(self) -> dict[str, object]:
+        """The way as it is written with a run."""
+        return {
+            "width": self.width,
+            "layout": "unified" if self.unified else "streams",
+            "flash_attention": self.flash,
+            "threads": self.threads,
+        }
+
+    @classmethod
+    def from_json(cls, told: Mapping[str, Any]) -> Way:
+        """The way that was written with a run."""
+        return cls(
+            told["width"], told["layout"] == "unified", told["flash_attention"], told["threads"]
+        )
+
+    def __str__(self) -> str:
+        layout = "unified" if self.unified else "streams"
+        flash = ", flash attention" if self.flash else ""
+        threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
+        return f"{self.width} paths, {layout}{flash}, {threads}"
+
+
 class Streams:
-    """A loaded model with `slots` + `trunks` + 1 streams of `length` tokens each."""
+    """A loaded model with sequences for `slots` paths, `trunks` prompts and one prefix."""
 
     def __init__(
         self,
@@ -111,25 +203,109 @@ class Streams:
         *,
         threads: int | None,
         slots: int | None,
-        context: int | None,
+        extent: Extent | None,
     ) -> None:
-        self._model = self._context = self._adapter = None
+        self._model: Any = None
+        self._context: Any = None
+        self._adapter: Any = None
+        self._memory: Any = None
         self.version: str = native.__version__
-        contents = read_contents(gguf)
+        self._gguf = gguf
+        self._contents = contents = read_contents(gguf)
         if contents.values.get("general.type") == "adapter":
             raise BadInput(f"{gguf} is an adapter: give the base model's GGUF file here.")
         if adapter is not None:
             _check_adapter(adapter, gguf, contents)
+        self.parameters = contents.parameters
+        self.is_tiny = self.parameters < _TINY
+        """Whether a step takes few milliseconds."""
+        trained = _number(contents, "context_length", 2048)
+        self.extent = extent or Extent(trained // 2, trained - trained // 2)
+        self.length = min(self.extent.length, trained)
+        # Files in float32 are sampled in float32 throughout.
+        self._exact = contents.values.get("general.file_type") == 0
+        self._cell = _cell_bytes(contents, 4 if self._exact else 2)
         try:
+            self.way = self.usual(slots, threads)
             self._load(gguf, adapter)
-            self._plan(gguf, contents, slots, context)
-            self._open(gguf, threads or self._threads())
+            self.vocabulary = Vocabulary(gguf, self._model, contents)
+            self._fill = _Batch(_BATCH)
+            self.open(self.way)
         except BaseException:
             self.close()
             raise
-        self.vocabulary = Vocabulary(gguf, self._model, contents)
-        self.prefix = self.slots + self.trunks
-        self._fill = _Batch(_BATCH)
+
+    @property
+    def slots(self) -> int:
+        """Paths at a time; their sequences are the first."""
+        return self.way.width
+
+    @property
+    def trunks(self) -> int:
+        """Prompts at a time."""
+        return self.way.trunks
+
+    @property
+    def prefix(self) -> int:
+        """The sequence of what begins the prompts."""
+        return self.way.width + self.way.trunks
+
+    def usual(self, width: int | None, threads: int | None) -> Way:
+        """The way to begin with: the width by the model's size, as far as the memory goes.
+
+        Raises:
+            WorkFailed: not even one path fits into the free memory.
+        """
+        if width is None:
+            width = next((count for limit, count in _SLOTS if self.parameters < limit), 16)
+        width = min(width, _most_paths())
+        if threads is None:
+            # Threads of tiny models would mostly wait for each other.
+            threads = 1 if self.is_tiny else cores()
+        # On CPU the fused kernel takes one query at a time: half as fast with many streams.
+        flash = bool(native.llama_supports_gpu_offload()) and not self._exact
+        way = Way(width, False, flash, threads)
+        least = Way(1, False, way.flash, threads)
+        free = _free()
+        weights = 0 if self._model else self._gguf.stat().st_size
+        if self.needs(least) > free or weights + self.needs(least) > free / _MEMORY_SHARE:
+            raise WorkFailed(
+                f"{self._gguf} needs {(weights + self.needs(least)) / 2**30:.1f} GiB for its "
+                f"weights and one path of {self.length} tokens with its prompt, and "
+                f"{free / _MEMORY_SHARE / 2**30:.1f} GiB are free: "
+                "close other programs, or lower max_tokens or the exemplars."
+            )
+        while not self.fits(way):
+            way = replace(way, width=max(1, way.width // 2))
+        return way
+
+    def fits(self, way: Way) -> bool:
+        """Whether a way has sequences and memory enough, and is as exact as the model's file.
+
+        The fused kernel rounds to half precision on the way, even over keys in float32.
+        """
+        if way.flash and self._exact:
+            return False
+        return way.width <= _most_paths() and (way.width == 1 or self.needs(way) <= _free())
+
+    def needs(self, way: Way) -> int:
+        """Bytes of keys, values and logits."""
+        return self._cells(way) * self._cell + 2 * way.width * 4 * self._vocabulary_size
+
+    @property
+    def _vocabulary_size(self) -> int:
+        return _number(self._contents, "vocab_size", 0) or int(
+            self._contents.values.get("tokenizer.ggml.tokens", 0)
+        )
+
+    def _cells(self, way: Way) -> int:
+        """Tokens that a context holds keys and values of."""
+        if not way.unified:
+            return way.sequences * _padded(self.length)
+        of = self.extent
+        # A path keeps the cells of its question when another question takes its trunk.
+        own = (way.width + way.trunks) * (of.prompt - of.shared) + way.width * of.path
+        return _padded(max(self.length, (of.prefixes + 1) * of.prompt + own) + _BATCH)
 
     def _load(self, gguf: Path, adapter: Path | None) -> None:
         _errors.clear()
@@ -146,76 +322,72 @@ class Streams:
             if not self._adapter:
                 raise BadInput(f"llama.cpp cannot put {adapter} on {gguf}: {_reason()}.")
 
-    def _plan(self, gguf: Path, contents: Contents, slots: int | None, context: int | None) -> None:
-        """Decide how many streams of which length fit into the free memory."""
-        trained: int = native.llama_model_n_ctx_train(self._model)
-        self.length = min(context or trained, trained)
-        self._exact = contents.values.get("general.file_type") == 0
-        most = native.llama_max_parallel_sequences()
-        if slots is None:
-            size = native.llama_model_n_params(self._model)
-            slots = next((count for limit, count in _SLOTS if size < limit), 16)
-        self.slots = min(slots, (most - 1) * _BRANCHES // (_BRANCHES + 1))
-        self.trunks = -(-self.slots // _BRANCHES)
-        cell = _cell_bytes(self._model, contents, 4 if self._exact else 2)
-        per_stream = cell * -(-self.length // 256) * 256
-        free = int(psutil.virtual_memory().available * _MEMORY_SHARE)
-        if 3 * per_stream > free:
-            raise WorkFailed(
-                f"{gguf} needs {3 * per_stream / 2**30:.1f} GiB for one path of {self.length} "
-                f"tokens and its prompt, and {free / 2**30:.1f} GiB are free: "
-                "close other programs, or lower max_tokens or the exemplars."
-            )
-        while (self.slots + self.trunks + 1) * per_stream > free:
-            self.slots = max(1, self.slots // 2)
-            self.trunks = -(-self.slots // _BRANCHES)
+    def open(self, way: Way) -> None:
+        """Make an empty context in place of the one that was there; half as wide if need be.
 
-    def _open(self, gguf: Path, threads: int) -> None:
+        Raises:
+            WorkFailed: llama.cpp can make none.
+        """
+        while not self._made(way):
+            if way.width == 1:
+                reason = _reason()
+                raise WorkFailed(f"llama.cpp cannot make a context for {self._gguf}: {reason}.")
+            way = replace(way, width=way.width // 2)
+
+    def _made(self, way: Way) -> bool:
+        if self._context:
+            native.llama_free(self._context)
         settings = native.llama_context_default_params()
         settings.n_batch = _BATCH
         settings.n_ubatch = _MICRO_BATCH
-        settings.n_threads = settings.n_threads_batch = threads
-        settings.kv_unified = False
+        settings.n_threads = settings.n_threads_batch = way.threads
+        settings.kv_unified = way.unified
         settings.swa_full = True  # a window's older cells are needed to branch from a prompt
         settings.no_perf = True
         if self._exact:
             settings.type_k = settings.type_v = native.GGML_TYPE_F32
-        if not native.llama_supports_gpu_offload():
-            # On CPU the fused kernel takes one query at a time: half as fast with many streams.
-            settings.flash_attn_type = native.LLAMA_FLASH_ATTN_TYPE_DISABLED
-        while True:
-            streams = self.slots + self.trunks + 1
-            settings.n_seq_max = streams
-            settings.n_outputs_max = streams
-            settings.n_ctx = streams * -(-self.length // 256) * 256
-            self._context = native.llama_init_from_model(self._model, settings)
-            if self._context:
-                break
-            if self.slots == 1:
-                raise WorkFailed(f"llama.cpp cannot make a context for {gguf}: {_reason()}.")
-            self.slots //= 2
-            self.trunks = -(-self.slots // _BRANCHES)
+        settings.flash_attn_type = (
+            native.LLAMA_FLASH_ATTN_TYPE_ENABLED
+            if way.flash
+            else native.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        )
+        settings.n_seq_max = settings.n_outputs_max = way.sequences
+        settings.n_ctx = self._cells(way)
+        self._context = native.llama_init_from_model(self._model, settings)
+        if not self._context:
+            return False
+        self.way = way
         self._memory = native.llama_get_memory(self._context)
         if self._adapter:
             adapters = (native.llama_adapter_lora_p_ctypes * 1)(self._adapter)
             native.llama_set_adapters_lora(self._context, adapters, 1, (ctypes.c_float * 1)(1.0))
-
-    def _threads(self) -> int:
-        """One per core, but one alone for tiny models: threads would mostly wait for each other."""
-        return _cores() if native.llama_model_n_params(self._model) >= _TINY else 1
+        return True
 
     def trunk(self, number: int) -> int:
         """The stream of a trunk; slots are the streams from 0."""
         return self.slots + number
 
-    def clear(self, stream: int) -> None:
-        """Forget what a stream holds."""
-        native.llama_memory_seq_rm(self._memory, stream, -1, -1)
+    def clear(self, stream: int, before: int = -1) -> None:
+        """Forget what a stream holds, or in the unified layout what it holds before a place."""
+        native.llama_memory_seq_rm(self._memory, stream, -1, before)
 
     def copy(self, source: int, target: int) -> None:
         """Make a stream equal to another one, before the next evaluation."""
         self.clear(target)
+        self.share(source, target)
+
+    def share(self, source: int, target: int) -> None:
+        """Give a stream what another one holds; only the unified layout keeps what it had."""
         native.llama_memory_seq_cp(self._memory, source, target, -1, -1)
+
+    def repeat(self, source: int, targets: Iterable[int]) -> None:
+        """Give other streams cells of their own that are equal to those of one."""
+        size = native.llama_state_seq_get_size(self._context, source)
+        held = (ctypes.c_uint8 * size)()
+        native.llama_state_seq_get_data(self._context, held, size, source)
+        for target in targets:
+            if not native.llama_state_seq_set_data(self._context, held, size, target):
+                raise NoRoom(f"llama.cpp cannot repeat a sequence ({_reason()}).")
 
     def step(self, tokens: NDArray[np.int32], positions: NDArray[np.int64]) -> NDArray[np.float32]:
         """Append one token to each of the first n slots.
@@ -338,18 +510,41 @@ def _check_adapter(adapter: Path, gguf: Path, base: Contents) -> None:
         raise BadInput(f"{adapter} is for {of} models and {gguf} is a {on} model.")
 
 
-def _cell_bytes(model: Any, contents: Contents, size: int) -> int:
-    """Memory of one token's keys and values, in bytes."""
-    name = contents.values.get("general.architecture")
-    heads = native.llama_model_n_head(model)
-    width = native.llama_model_n_embd(model) // max(heads, 1)
-    keys = contents.values.get(f"{name}.attention.key_length", width)
-    values = contents.values.get(f"{name}.attention.value_length", width)
-    layers, groups = native.llama_model_n_layer(model), native.llama_model_n_head_kv(model)
-    return int(layers * groups * (keys + values) * size)
+def _cell_bytes(contents: Contents, size: int) -> int:
+    """Memory of one token's keys and values, in bytes; where layers differ, a bound."""
+    heads = max(_number(contents, "attention.head_count", 1), 1)
+    groups = _number(contents, "attention.head_count_kv", heads)
+    width = _number(contents, "embedding_length", 0) // heads
+    keys = _number(contents, "attention.key_length", width)
+    values = _number(contents, "attention.value_length", width)
+    return _number(contents, "block_count", 1) * groups * (keys + values) * size
 
 
-def _cores() -> int:
+def _number(contents: Contents, name: str, default: int) -> int:
+    """A size that the head of the file states; of one that differs by layer, the default."""
+    key = f"{contents.values.get('general.architecture')}.{name}"
+    if key in contents.arrays:
+        return default
+    found = contents.values.get(key, default)
+    return found if isinstance(found, int) else default
+
+
+def _padded(cells: int) -> int:
+    return -(-cells // 256) * 256
+
+
+def _free() -> int:
+    """Bytes that keys, values and logits may take."""
+    return int(psutil.virtual_memory().available * _MEMORY_SHARE)
+
+
+def _most_paths() -> int:
+    """Paths at a time that leave sequences for their trunks and the prefix."""
+    most = native.llama_max_parallel_sequences()
+    return int((most - 1) * _BRANCHES // (_BRANCHES + 1))
+
+
+def cores() -> int:
     """Cores that this process may use; a second thread on a core would only be in the way."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return max(1, min(allowed or 1, psutil.cpu_count(logical=False) or 1))

@@ -266,7 +266,8 @@ class Servers:
     """One model on several servers; implements `engine.backends.protocol.Backend`."""
 
     name = "server"
-    version = "1"
+    version = ""
+    """Servers do not say theirs."""
 
     def __init__(
         self,
@@ -288,6 +289,7 @@ class Servers:
         self._faults = faults
         self._batch = batch
         self.context_length = UNKNOWN_CONTEXT
+        self.details: dict[str, object] = {}
 
     def connect(
         self, identity: str | None, folder: Path | None, adapter: tuple[str, Path] | None

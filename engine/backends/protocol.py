@@ -91,6 +91,9 @@ class Backend(Protocol):
     version: str
     context_length: int
     """Most tokens in prompt and path together."""
+    details: dict[str, object]
+    """How it samples on this machine, to be stored with the run: JSON values by name, such as
+    `width` (paths at a time) and `threads`. Empty where there is nothing to tell."""
 
     def tokenize(self, text: str) -> list[int]:
         """Token ids of plain text, with the model's own start token if it has one.

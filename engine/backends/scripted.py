@@ -131,6 +131,7 @@ class Scripted:
         """
         self._rules = rules
         self.context_length = context
+        self.details: dict[str, object] = {}
         self._slots = slots
         self._fail_after = fail_after
 

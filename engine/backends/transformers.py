@@ -104,6 +104,15 @@ class Transformers:
         self._pieces = piece_bytes(tokenizer, max(config.vocab_size, len(tokenizer)))
         reason = why_not(model)
         self.shares_prefix = reason is None
+        self.details: dict[str, object] = {
+            "width": width,
+            "dtype": str(model.dtype).removeprefix("torch."),
+            "shares_prefix": self.shares_prefix,
+            "reason": reason,
+            "threads": torch.get_num_threads(),
+        }
+        """`width` is the one asked for until `sample` has found what the memory holds; `reason` is
+        why prompts are not shared, or None."""
         if reason:
             if not continues(model):
                 raise BadInput(
@@ -204,6 +213,7 @@ class Transformers:
         width = max(1, min(self.batch, int(free / 2 / (kept + scores + logits))))
         if width < self.batch:
             _log.info("The free memory holds %d paths at a time, not %d.", width, self.batch)
+        self.details["width"] = width
         return width
 
     def _grow_apart(

@@ -10,6 +10,7 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
+from engine.reading_rules import BUILT_IN, Rules
 from engine.reviewing import read_typed
 from lmsi_tui.text import snippet
 from store.records import AnswerType
@@ -45,13 +46,14 @@ class AnswerInput(ModalScreen[str | None]):
     }
     """
 
-    def __init__(self, question: Question, typed: str = "") -> None:
+    def __init__(self, question: Question, typed: str = "", rules: Rules = BUILT_IN) -> None:
         """Args:
         question: its type and its options decide what can be read.
         typed: what stands there at first.
+        rules: of its type that are in force.
         """
         super().__init__()
-        self._question, self._typed = question, typed
+        self._question, self._typed, self._rules = question, typed, rules
 
     def compose(self) -> ComposeResult:
         """The line, and below it how it is read."""
@@ -64,7 +66,7 @@ class AnswerInput(ModalScreen[str | None]):
     def _reading(self, typed: str) -> Content:
         if not typed.strip():
             return Content.styled(f"Type {WANTED[self._question.answer_type]}.", "$text-muted")
-        answer = read_typed(self._question, typed)
+        answer = read_typed(self._question, typed, self._rules)
         if answer is None:
             wanted = WANTED[self._question.answer_type]
             return Content.styled(f"✗ Not an answer: type {wanted}.", "$text-error")
@@ -78,7 +80,7 @@ class AnswerInput(ModalScreen[str | None]):
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Take an answer that can be read; stay with another one."""
         event.stop()
-        answer = read_typed(self._question, event.value)
+        answer = read_typed(self._question, event.value, self._rules)
         if answer is None:
             self.app.bell()
         else:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 from textual import on, work
-from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.containers import Horizontal, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Button, Footer, Input, Static
 
@@ -38,6 +38,10 @@ class FormScreen(ModalScreen[Answer], Generic[Answer]):
     TITLE_TEXT: ClassVar[str] = ""
     DO: ClassVar[str] = ""
     """What the button says."""
+    LOOKS: ClassVar[str] = "--preview"
+    """The option with which its command only says what it would do."""
+    SAYS: ClassVar[str] = "understood"
+    """The title of what the command says."""
     DEFAULT_CSS: ClassVar[str] = """
     FormScreen .dialog { height: auto; }
     FormScreen .field { height: auto; }
@@ -55,8 +59,8 @@ class FormScreen(ModalScreen[Answer], Generic[Answer]):
         with VerticalScroll(classes="dialog", can_focus=False) as dialog:
             dialog.border_title = self.TITLE_TEXT
             yield from self.fields()
-            with Vertical(id="understood", classes="pane") as pane:
-                pane.border_title = "understood"
+            with VerticalScroll(id="understood", classes="pane", can_focus=False) as pane:
+                pane.border_title = self.SAYS
                 yield Static(id="says", markup=False)
             with Horizontal(id="buttons"):
                 yield Button(self.DO, id="do", variant="primary", compact=True)
@@ -130,7 +134,7 @@ class FormScreen(ModalScreen[Answer], Generic[Answer]):
         try:
             await asyncio.sleep(PAUSE_SECONDS)
             self.say("Looking …")
-            self.say(self.told(await ask(arguments[0], "--preview", *arguments[1:])))
+            self.say(self.told(await ask(arguments[0], self.LOOKS, *arguments[1:])))
         except LmsiError as failure:
             self.say(in_the_form(str(failure)), wrong=True)
 

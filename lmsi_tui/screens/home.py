@@ -118,6 +118,14 @@ class HomeScreen(LmsiScreen):
             False,
         ),
         Command("home.results", "w", "place('results')", "worth", "What it was worth.", False),
+        Command(
+            "home.reader",
+            "u",
+            "reader",
+            "reading",
+            "How answers are read: try other rules on the stored paths.",
+            False,
+        ),
         Command("home.log", "l,L", "log", "log", "The log of the job.", False),
     )
 
@@ -289,6 +297,12 @@ class HomeScreen(LmsiScreen):
 
         question = f"End job {job.id} ({title(job.kind)})? What it has finished is kept."
         self.app.push_screen(ConfirmScreen(question, "End the job", "Let it be"), answered)
+
+    def action_reader(self) -> None:
+        """The rules by which answers are read."""
+        from lmsi_tui.screens.reader import ReaderScreen
+
+        self.app.push_screen(ReaderScreen())
 
     def action_log(self) -> None:
         """The log of the job that is shown."""

@@ -251,7 +251,7 @@ before you see what the vote said: only this tells how often the vote is right."
             if self._decide(Verdict.TYPED, answer) and not self.desk.auditing:
                 self.read("typed", lambda _: self.TypedRead(opened.place_of(answer)))
 
-        self.app.push_screen(AnswerInput(opened.question, typed), take)
+        self.app.push_screen(AnswerInput(opened.question, typed, opened.rules), take)
 
     def on_review_screen_typed_read(self, message: TypedRead) -> None:
         """Say that a typed answer is one that paths gave."""

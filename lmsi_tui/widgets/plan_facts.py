@@ -15,6 +15,7 @@ from store.records import JobKind
 
 if TYPE_CHECKING:
     from engine.plan import Plan
+    from engine.preflight import Preflight
 
 MARGIN = 14
 """Columns of the facts' names."""
@@ -71,10 +72,34 @@ def facts_of(plan: Plan) -> list[tuple[str, str, str]]:
         facts.append(("time", _time(plan), ""))
     if plan.could_show:
         facts.append(("could show", plan.could_show, ""))
+    for one in plan.looked:
+        facts += _looked(one)
     facts += [
         ("reused" if number == 0 else "", sentence, "")
         for number, sentence in enumerate(plan.reused)
     ]
+    return facts
+
+
+def _looked(one: Preflight) -> list[tuple[str, str, str]]:
+    """What was seen of the tokens of one model."""
+    if one.reason is not None:
+        return [("tokens", one.reason, "")]
+    facts = []
+    if one.shown:
+        ends = {shown.completion[-1] for shown in one.shown}
+        words = f"{one.model} learns to end with {' or '.join(sorted(ends))}"
+        facts.append(("end", words, ""))
+    if one.too_long:
+        places = ", ".join(f"{place} ({tokens:,} tokens)" for place, tokens in one.longest)
+        words = (
+            f"! {one.too_long:,} examples are longer than the {one.context:,} tokens of "
+            f"{one.model} and are left out, none is cut: {places}"
+            f"{' …' if one.too_long > len(one.longest) else ''}"
+        )
+        facts.append(("too long", words, "$text-warning"))
+    elif one.context is not None:
+        facts.append(("too long", f"none for the {one.context:,} tokens of {one.model}", ""))
     return facts
 
 

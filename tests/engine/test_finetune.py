@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import signal
 import subprocess
@@ -14,10 +15,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from engine import learner, packing
+from engine import events, learner, packing, tree_attention
 from engine.distill import student_examples
 from engine.finetune import schedule, train
-from engine.project import PathChoice, TrainSettings
+from engine.project import PathChoice, Precision, TooLong, TrainSettings
 from store.errors import BadInput, WorkFailed
 from store.records import Example, PromptFormat, PromptStyle, TrainingSet, Weighting
 from tests.engine.tiny import tiny_model, tiny_tokenizer
@@ -25,7 +26,7 @@ from tests.engine.tiny import tiny_model, tiny_tokenizer
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-SETTINGS = TrainSettings(learning_rate=2e-2, epochs=3, examples_per_step=6, rank=4, alpha=8)
+SETTINGS = TrainSettings(learning_rate=2e-2, epochs=3.0, examples_per_step=6, rank=4, alpha=8)
 
 
 class Stopped(Exception):
@@ -38,7 +39,9 @@ class Listener:
 
     stop_at: int | None = None
     kill_at: int | None = None
+    stop_at_look: int | None = None
     step: int = 0
+    looks: int = 0
     begun: list[tuple[int, int]] = field(default_factory=list)
     measured: dict[int, dict[str, float]] = field(default_factory=dict)
 
@@ -54,7 +57,8 @@ class Listener:
             signal.raise_signal(signal.SIGKILL)
 
     def look(self) -> None:
-        if self.step == self.stop_at:
+        self.looks += 1
+        if self.step == self.stop_at or self.looks == self.stop_at_look:
             raise Stopped
 
 
@@ -123,7 +127,7 @@ def weights(out: Path) -> dict[str, torch.Tensor]:
     return load_file(file)
 
 
-def are_identical(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+def are_identical(first: Mapping[str, torch.Tensor], second: Mapping[str, torch.Tensor]) -> bool:
     return first.keys() == second.keys() and all(
         torch.equal(value, second[name]) for name, value in first.items()
     )
@@ -261,6 +265,187 @@ def test_a_wish_to_stop_leaves_a_checkpoint_of_that_step(tmp_path: Path) -> None
     assert are_identical(weights(tmp_path / "quiet" / "out"), weights(tmp_path / "stopped" / "out"))
 
 
+def test_a_wish_to_stop_is_felt_between_the_batches_of_a_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # One row for a batch: a step has many, and so has a validation.
+    monkeypatch.setattr(packing, "BATCH_TOKENS", 1)
+    monkeypatch.setattr(packing, "ROW_TOKENS", 1)
+    quiet = Listener()
+    undisturbed = trained(tmp_path / "quiet", progress=quiet)
+    assert quiet.looks > 50  # of which 10 at the beginning of a step
+    begun: set[int] = set()
+    for look in range(1, quiet.looks, 23):
+        stopped = tmp_path / f"stopped-{look}"
+        first = Listener(stop_at_look=look)
+        with pytest.raises(Stopped):
+            trained(stopped, progress=first, checkpoint_seconds=1e9)
+        assert first.looks == look
+        again = Listener()
+        assert replace(trained(stopped, progress=again), seconds=0.0) == replace(
+            undisturbed, seconds=0.0
+        )
+        assert are_identical(weights(tmp_path / "quiet" / "out"), weights(stopped / "out"))
+        begun |= {done for done, _ in again.begun}
+    assert len(begun) > 3
+
+
+def test_training_ends_early_when_validations_bring_nothing(tmp_path: Path) -> None:
+    # What is held out is nothing like what is learnt, so its loss only rises.
+    strange = [
+        replace(one, token_ids=tuple(range(300, 320))) if one.validation else one
+        for one in some_examples()
+    ]
+    wild = replace(SETTINGS, learning_rate=0.1)
+    found = trained(tmp_path / "patient", replace(wild, patience=0), examples=strange)
+    assert (found.steps, found.stopped_early) == (10, False)
+    listener = Listener(stop_at=2)
+    impatient = replace(wild, patience=3)
+    with pytest.raises(Stopped):
+        trained(tmp_path / "hasty", impatient, examples=strange, progress=listener)
+    hasty = trained(tmp_path / "hasty", impatient, examples=strange)
+    assert hasty.stopped_early
+    assert hasty.steps == hasty.best_step + 3 < 10
+    assert hasty.best_step == found.best_step
+    patient_weights = weights(tmp_path / "patient" / "out")
+    assert are_identical(patient_weights, weights(tmp_path / "hasty" / "out"))
+
+
+def allocate(_model: object, _batch: object) -> torch.Tensor:
+    return torch.empty(2**55)
+
+
+def no_memory(_model: object, _batch: object) -> torch.Tensor:
+    raise MemoryError
+
+
+def gpu_is_full(_model: object, _batch: object) -> torch.Tensor:
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
+
+
+@pytest.mark.parametrize("fails", [allocate, no_memory, gpu_is_full])
+def test_memory_that_is_too_small_is_told_before_the_first_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: Any
+) -> None:
+    tried = learner.try_longest
+
+    def on_a_full_machine(*given: Any) -> int:
+        with monkeypatch.context() as full:
+            full.setattr(learner, "loss_sum", fails)
+            return tried(*given)
+
+    monkeypatch.setattr(learner, "try_longest", on_a_full_machine)
+    listener = Listener()
+    with pytest.raises(WorkFailed, match=r"ran out of memory on [\d,]+ tokens .* qlora"):
+        trained(tmp_path, progress=listener)
+    assert listener.measured == {}
+
+
+def test_memory_that_runs_out_in_a_step_leaves_a_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loss_sum, listener = learner.loss_sum, Listener()
+
+    def fills(model: learner.Learner, batch: packing.Batch) -> torch.Tensor:
+        return loss_sum(model, batch) if listener.step < 4 else gpu_is_full(model, batch)
+
+    with monkeypatch.context() as full:
+        full.setattr(learner, "loss_sum", fills)
+        with pytest.raises(WorkFailed, match="ran out of memory"):
+            trained(tmp_path / "one", progress=listener, checkpoint_seconds=1e9)
+    again = Listener()
+    trained(tmp_path / "one", progress=again)
+    trained(tmp_path / "two")
+    assert again.begun == [(4, 10)]
+    assert are_identical(weights(tmp_path / "one" / "out"), weights(tmp_path / "two" / "out"))
+
+
+def test_trying_the_largest_batch_leaves_everything_as_it_was(tmp_path: Path) -> None:
+    model = learner.load(tiny_model(tmp_path / "base"), SETTINGS)
+    some = packing.encode(some_examples(), model.tokenizer, PromptStyle.BASE, learner.ends(model))
+    before = {name: value.detach().clone() for name, value in model.weights.items()}
+    random = torch.get_rng_state()
+    steps = [some[:1], some[:9], some[9:]]
+    largest = max(
+        batch.tokens.numel()
+        for step in steps
+        for batch in packing.batches(learner.rows(model, step), model.cost)
+    )
+    assert learner.try_longest(model, steps) == largest
+    assert are_identical(before, model.weights)
+    assert all(value.grad is None for value in model.weights.values())
+    assert torch.equal(random, torch.get_rng_state())
+
+
+def test_bfloat16_learns_as_float32_does_and_goes_on_bit_for_bit(tmp_path: Path) -> None:
+    half = replace(SETTINGS, precision=Precision.BFLOAT16)
+    exact, rounded = Listener(), Listener()
+    trained(tmp_path / "exact", progress=exact)
+    trained(tmp_path / "rounded", half, progress=rounded)
+    for step in range(1, 11):
+        expected = exact.measured[step]["loss"]
+        assert rounded.measured[step]["loss"] == pytest.approx(expected, rel=0.02)
+        assert rounded.measured[step]["loss"] != expected
+    with pytest.raises(Stopped):
+        trained(tmp_path / "stopped", half, progress=Listener(stop_at=5))
+    trained(tmp_path / "stopped", half)
+    written = weights(tmp_path / "rounded" / "out")
+    assert are_identical(written, weights(tmp_path / "stopped" / "out"))
+    assert {value.dtype for value in written.values()} == {torch.float32}
+
+
+def test_metrics_are_written_as_event_files_too(tmp_path: Path) -> None:
+    reading = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    heard = Listener(stop_at=4)
+    with pytest.raises(Stopped), events.written(tmp_path / "events", heard) as watcher:
+        trained(tmp_path, progress=watcher)
+    with events.written(tmp_path / "events", Listener()) as watcher:
+        trained(tmp_path, progress=watcher)
+    found = reading.EventAccumulator(str(tmp_path / "events"))
+    found.Reload()
+    assert [one.step for one in found.Scalars("loss")] == list(range(1, 11))
+    assert [one.step for one in found.Scalars("val_loss")] == list(range(11))
+    for one in found.Scalars("loss")[:4]:
+        assert one.value == pytest.approx(heard.measured[one.step]["loss"])
+
+
+def test_event_files_without_their_package_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with (
+        pytest.raises(BadInput, match=r"pip install 'lmsi-tui\[tensorboard\]'"),
+        events.written(tmp_path, Listener()),
+    ):
+        pass
+    with events.written(None, quiet := Listener()) as watcher:
+        assert watcher is quiet
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_four_bits_are_refused_without_a_gpu(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="qlora needs a CUDA device"):
+        trained(tmp_path, replace(SETTINGS, method="qlora"))
+
+
+def test_four_bits_are_refused_without_their_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+    with pytest.raises(BadInput, match=r"pip install 'lmsi-tui\[qlora\]'"):
+        learner._in_four_bits(torch.device("cuda"))
+
+
+def test_settings_without_effect_on_the_result_do_not_name_another_training() -> None:
+    elsewhere = replace(SETTINGS, processes=2, machines="two.yaml", tensorboard=True)
+    assert elsewhere.deciding() == SETTINGS.deciding()
+    assert replace(SETTINGS, patience=1).deciding() != SETTINGS.deciding()
+    # What was trained before there were patience and precision had this name.
+    as_before = replace(SETTINGS, patience=0, precision=Precision.AUTO)
+    assert list(as_before.deciding()) == [
+        *("method", "rank", "alpha", "learning_rate", "epochs", "examples_per_step", "seed"),
+        *("paths", "paths_per_question"),
+    ]
+
+
 def test_a_checkpoint_of_another_training_is_not_continued(tmp_path: Path) -> None:
     with pytest.raises(Stopped):
         trained(tmp_path, progress=Listener(stop_at=3))
@@ -297,9 +482,16 @@ def test_a_mask_that_is_not_honoured_is_noticed(
         size = batch.tokens.shape[1]
         return torch.full((size, size), torch.finfo(dtype).min, dtype=dtype).triu(1)[None, None]
 
+    cut = tree_attention.blocks
     monkeypatch.setattr(packing.Batch, "mask", lower_triangle)
+    monkeypatch.setattr(
+        tree_attention,
+        "blocks",
+        lambda until, dtype: cut(torch.full_like(until, len(until)), dtype),
+    )
     found = trained(tmp_path)
     assert not found.shares_prefixes
+    assert "Trees are trained with a dense mask" in caplog.text
     assert "does not honour" in caplog.text
 
 
@@ -335,6 +527,8 @@ def test_rows_longer_than_the_model_are_left_out_and_counted(
     found = trained(tmp_path)
     assert found.left_out > 0
     assert "left out" in caplog.text
+    with pytest.raises(BadInput, match="examples are longer than the 40 tokens of base"):
+        trained(tmp_path, replace(SETTINGS, too_long=TooLong.REFUSE), out=tmp_path / "other")
     tiny_model(tmp_path / "short" / "base", context=4)
     with pytest.raises(BadInput, match="longer than its 4 tokens"):
         trained(tmp_path / "short")

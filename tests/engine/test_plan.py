@@ -346,8 +346,8 @@ PROBLEMS: list[tuple[JobKind, str, str]] = [
     (JobKind.SAMPLE, "DELETE FROM question WHERE split = 'pool'", "The pool is empty"),
     (JobKind.EVALUATE, "DELETE FROM question WHERE split = 'eval'", "no evaluation questions"),
     (JobKind.SAMPLE, "DELETE FROM model", "There is no model named"),
-    (JobKind.FINETUNE, "UPDATE model SET location = 'models/x.gguf'", "is a GGUF file"),
-    (JobKind.FINETUNE, "SELECT 1", "is no Hugging Face folder"),
+    (JobKind.FINETUNE, "UPDATE model SET location = 'http://x/v1#y'", "is on a server"),
+    (JobKind.FINETUNE, "SELECT 1", "is no model of weights"),
 ]
 
 

@@ -160,6 +160,7 @@ class Shuffled:
     name: str = "scripted"
     version: str = "1"
     context_length: int = 8192
+    details: dict[str, object] = field(default_factory=dict)
     seen: list[int] = field(default_factory=list)
 
     def __getattr__(self, name: str) -> object:

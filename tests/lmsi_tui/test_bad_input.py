@@ -114,8 +114,8 @@ def no_model_file(folder: Path) -> None:
     (folder / "p" / "models" / "script.json").unlink()
 
 
-def gguf_only(folder: Path) -> None:
-    """A project on a GGUF file, with a training set."""
+def script_only(folder: Path) -> None:
+    """A project whose model is a script, with a training set."""
     assert run(["sample", str(folder / "p"), "--json"]) == 0
     assert run(["curate", str(folder / "p"), "--json"]) == 0
 
@@ -268,7 +268,7 @@ CASES = (
         ("evaluation questions", "--split eval"),
     ),
     Case("no such model name", nothing, "evaluate {p} --model llama", ("llama", "scripted/base")),
-    Case("a model that is no folder", gguf_only, "finetune {p}", ("not trained", "init")),
+    Case("a model that is no model", script_only, "finetune {p}", ("script.json", "GGUF file")),
     Case("the model's file has gone", no_model_file, "sample {p}", ("script.json",)),
     Case(
         "an engine that cannot read it",

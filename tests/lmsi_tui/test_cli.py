@@ -13,7 +13,7 @@ import pytest
 
 from engine.demo.project import MODELS
 from lmsi_tui.cli import build_parser, run
-from store import jobs, paths, questions
+from store import jobs, paths, questions, sittings
 from store.connection import connect
 from store.records import JobKind, JobState, Split
 from tests.projects import TEACHER, add_round, command, last_job, scripted_project
@@ -65,6 +65,12 @@ def test_the_same_command_again_does_nothing_twice(tmp_path: Path) -> None:
     first = lines(command("sample", project.folder, "--json").stdout)[-1]
     second = lines(command("sample", project.folder, "--json").stdout)[-1]
     assert first["result"] == second["result"]
+    with connect(project.database, read_only=True) as conn:
+        (sampled,) = paths.runs(conn)
+        # The second time no model was loaded.
+        (sitting,) = sittings.of_run(conn, sampled.id)
+        assert sitting.engine == "scripted"
+    assert "engine scripted" in command("status", project.folder).stdout
 
 
 def test_evaluating_ends_with_the_report_and_status_agrees(tmp_path: Path) -> None:

@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from scipy import stats
 
-from engine.backends.llama_cpp import open_llama_cpp
-from engine.backends.llama_streams import NoRoom, Streams
+from engine.backends.llama_cpp import measure_prompts, open_llama_cpp
+from engine.backends.llama_probe import tokens_per_second
+from engine.backends.llama_streams import NoRoom, Streams, Way
 from engine.backends.protocol import Generation, Message, PathRequest, Sampling
+from engine.extent import Extent
 from engine.gguf import convert_adapter, convert_base
+from engine.prompts import Prompt
 from store.errors import BadInput, WorkFailed
-from store.records import EndReason
+from store.records import EndReason, PromptStyle
 from tests.engine.test_gguf import write_adapter
 from tests.engine.tiny import Waiting, requests, tiny_model
 
@@ -340,7 +343,7 @@ def test_too_little_memory_is_told_with_the_numbers(
         return lambda: type("Memory", (), {"available": size})
 
     monkeypatch.setattr("psutil.virtual_memory", free(2**20))
-    with pytest.raises(WorkFailed, match=r"GiB for one path of 512 tokens"):
+    with pytest.raises(WorkFailed, match=r"GiB for its weights and one path of 512 tokens"):
         open_llama_cpp(stories)
     monkeypatch.setattr("psutil.virtual_memory", free(2**25))
     with closing(open_llama_cpp(stories)) as opened:
@@ -426,3 +429,55 @@ def test_a_template_runs_in_a_sandbox() -> None:
     ):
         with pytest.raises(BadInput, match="chat template cannot be filled"):
             render_chat(template, chat, "", "", [])
+
+
+# The way to compute.
+
+
+@pytest.mark.parametrize("unified", [False, True])
+def test_both_layouts_draw_the_same_paths(model: LlamaCpp, stories: Path, unified: bool) -> None:
+    asked, sampling = prompts(model), Sampling(0.8, 25)
+    wanted = drawn(model, requests(asked, paths=5, shared=1), sampling)
+    extent = Extent(max(map(len, asked)), 25, shared=1)
+    way = Way(7, unified, False, 1)
+    with closing(open_llama_cpp(stories, extent=extent, way=way)) as other:
+        assert other.details == way.as_json()
+        assert drawn(other, requests(asked, paths=5, shared=1), sampling) == wanted
+        # Again, with what the last call left behind.
+        assert drawn(other, requests(asked, paths=5, shared=1), sampling) == wanted
+
+
+def test_the_fastest_way_is_taken_and_told(stories: Path, model: LlamaCpp) -> None:
+    extent = Extent(60, 20, shared=30)
+    with closing(open_llama_cpp(stories, extent=extent)) as first:
+        rates = first.details["measured"]
+        assert isinstance(rates, dict)
+        assert all(rate > 0 for rate in rates.values())
+        way = Way.from_json(first.details)
+        # Another way counts only when it gains: more than chance.
+        assert rates[str(way)] * 1.05 >= max(rates.values())
+        asked, sampling = requests(prompts(model), paths=2), Sampling(0.8, 10)
+        assert drawn(first, asked, sampling) == drawn(model, asked, sampling)
+    with closing(open_llama_cpp(stories, extent=extent, way=way)) as again:
+        assert again.details == way.as_json()
+
+
+def test_both_layouts_can_be_measured(stories: Path) -> None:
+    for unified in (False, True):
+        streams = Streams(stories, None, threads=1, slots=3, extent=Extent(40, 20))
+        with closing(streams):
+            streams.open(Way(3, unified, unified, 1))  # with flash attention, and without
+            assert tokens_per_second(streams) > 0
+
+
+def test_flash_attention_is_not_taken_where_it_would_round(stories: Path) -> None:
+    with closing(Streams(stories, None, threads=1, slots=3, extent=Extent(40, 20))) as exact:
+        assert exact.fits(Way(3, False, False, 1))
+        assert not exact.fits(Way(3, False, True, 1))
+
+
+def test_prompts_are_counted_without_the_weights(stories: Path, model: LlamaCpp) -> None:
+    asked = [Prompt(text, PromptStyle.BASE, 0) for text in STARTS]
+    extent = measure_prompts(stories, [asked], 20)
+    assert extent.prompt == max(map(len, prompts(model)))
+    assert extent.length == extent.prompt + 20

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,10 +31,15 @@ SHAPES: dict[str, dict[str, Any]] = {
     "qwen2, untied": {"family": "qwen2", "tied": False},
     "qwen3": {"family": "qwen3"},
     "mistral without a window": {"family": "mistral", "sliding_window": None},
+    "gemma 1, whose heads are wider than its state": {"family": "gemma", "head_dim": 256},
 }
 PLAIN: dict[str, dict[str, Any]] = {
     "mistral with a window": {"family": "mistral", "sliding_window": 12},
     "gemma2, which caps its scores": {"family": "gemma2", "query_pre_attn_scalar": 8},
+    "lfm2, one of whose layers is a convolution": {
+        "family": "lfm2",
+        "layer_types": ["conv", "full_attention"],
+    },
     "bloom, which has no positions": {"family": "bloom"},
 }
 
@@ -104,11 +110,25 @@ def test_a_model_that_cannot_share_is_sampled_plainly_and_says_so(
     with caplog.at_level(logging.WARNING):
         backend = opened(folder, batch=5)
     assert not backend.shares_prefix
+    assert backend.details["reason"] is not None
+    assert str(backend.details["reason"]) in caplog.text
     assert "not shared" in caplog.text
     asked = prompts(4)
     found = sampled(backend, requests(asked, paths=3, shared=30), GREEDY)
     for i, prompt in enumerate(asked):
         assert list(found[f"q{i}", 2].token_ids) == generated(folder, prompt)
+
+
+def test_how_it_samples_can_be_stored_with_the_run(folder: Path) -> None:
+    backend = opened(folder, batch=3)
+    sampled(backend, requests(prompts(2), shared=30), GREEDY)
+    assert json.loads(json.dumps(backend.details)) == {
+        "width": 3,
+        "dtype": "float32",
+        "shares_prefix": True,
+        "reason": None,
+        "threads": 1,
+    }
 
 
 def test_plain_and_shared_sampling_draw_the_same_paths(folder: Path) -> None:
@@ -158,9 +178,37 @@ def test_the_same_seed_and_width_give_the_same_paths(backend: Transformers) -> N
     assert sampled(backend, others, sampling) != sampled(backend, asked, sampling)
 
 
+@pytest.mark.parametrize("fused_from", [1, 512])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_logits_differ_from_the_ordinary_cache_by_1e_5_at_most(
+    shape: str, fused_from: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import DynamicCache
+
+    from engine.backends import shared_prefix
+    from engine.backends.shared_prefix import PrefixTree
+    from engine.backends.shared_trial import own_step
+
+    monkeypatch.setattr(shared_prefix, "FUSED_FROM", fused_from)
+    model = opened(tiny_model(tmp_path, **SHAPES[shape]))._model
+    asked, newest = prompts(3), np.array([7, 8, 9])
+    tree = PrefixTree(model, width=3, max_tokens=2)
+    tree.plant(asked[0][:30])
+    found = [tree.add(asked, [0, 1, 2])]
+    found += [tree.step(newest + i, np.arange(3), np.full(3, i + 1)) for i in range(2)]
+    model.set_attn_implementation("eager")
+    for lane, prompt in enumerate(asked):
+        cache = DynamicCache(config=model.config)
+        rows = [prompt, newest[[lane]], newest[[lane]] + 1]
+        wanted = [own_step(model, np.array([row]), cache)[0] for row in rows]
+        for ours, ordinary in zip(found, wanted, strict=True):
+            assert abs(ours[lane] - ordinary).max() <= 1e-5 * max(1, abs(ordinary).max())
+
+
+@pytest.mark.parametrize("fused_from", [1, 512])
 @pytest.mark.parametrize(("prefix", "at_once"), [(0, 1024), (1, 1024), (30, 1024), (100, 32)])
 def test_logits_through_the_tree_are_those_of_the_whole_sequence(
-    tmp_path: Path, prefix: int, at_once: int, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, prefix: int, at_once: int, fused_from: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import torch
 
@@ -168,6 +216,7 @@ def test_logits_through_the_tree_are_those_of_the_whole_sequence(
     from engine.backends.shared_prefix import PrefixTree
 
     monkeypatch.setattr(shared_prefix, "TOKENS_AT_ONCE", at_once)
+    monkeypatch.setattr(shared_prefix, "FUSED_FROM", fused_from)
     model = opened(tiny_model(tmp_path))._model
     asked = prompts(5, prefix)
     asked.append(tuple(range(50, 60)))  # does not begin with the prefix

@@ -1,0 +1,101 @@
+"""The processes that train one model together: how a step's rows are shared and its sums are made.
+
+Every process holds the whole model and takes whole groups of the step's examples. Each divides its
+losses by the weighted tokens of the whole step, so that the sum of their gradients is the gradient
+of one process with the same examples; nothing is averaged. The sums are the only things that they
+tell each other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+import torch
+import torch.distributed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from engine.packing import Encoded
+
+
+@dataclass(frozen=True, slots=True)
+class Ranks:
+    """One process among those that train together; by itself when `count` is 1."""
+
+    rank: int = 0
+    """From 0, which alone writes files and rows."""
+    count: int = 1
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process keeps what was learnt, for all."""
+        return self.rank == 0
+
+    def share(self, some: Sequence[Encoded]) -> list[Encoded]:
+        """This process's part of a step: whole groups of one question in one format.
+
+        Sorted by their prompts, groups share the most with their neighbours. That order is cut
+        where it divides the tokens evenly, counting a beginning that neighbours share once. The
+        parts of all processes together are the step; a part may be empty.
+        """
+        if self.count == 1:
+            return list(some)
+        ordered = sorted(some, key=_group)
+        groups = [list(group) for _, group in groupby(ordered, key=_group)]
+        sizes = []
+        before: tuple[int, ...] = ()
+        for group in groups:
+            prompt = group[0].prompt
+            fresh = len(prompt) - _common(before, prompt)
+            sizes.append(fresh + sum(len(one.completion) for one in group))
+            before = prompt
+        total, at = sum(sizes), 0.0
+        mine: list[Encoded] = []
+        for group, size in zip(groups, sizes, strict=True):
+            # A group belongs where its middle lies.
+            if int((at + size / 2) * self.count / total) == self.rank:
+                mine += group
+            at += size
+        return mine
+
+    def sums(self, *numbers: float) -> list[float]:
+        """Each number summed over all processes, the same in each of them; all must call it."""
+        if self.count == 1:
+            return list(numbers)
+        told = torch.tensor(numbers, dtype=torch.float64, device=_device())
+        torch.distributed.all_reduce(told)
+        return [float(one) for one in told.tolist()]
+
+    def add_gradients(self, weights: Iterable[torch.nn.Parameter]) -> None:
+        """Give each weight the sum of its gradients over all processes; all must call it."""
+        if self.count == 1:
+            return
+        under_way = []
+        for weight in weights:
+            if weight.grad is None:  # this process had no part in the step
+                weight.grad = torch.zeros_like(weight)
+            under_way.append(torch.distributed.all_reduce(weight.grad, async_op=True))
+        for one in under_way:
+            one.wait()
+
+
+ALONE = Ranks()
+
+
+def _group(one: Encoded) -> tuple[tuple[int, ...], int, str]:
+    return one.prompt, one.question_id, one.prompt_format
+
+
+def _common(first: Sequence[int], second: Sequence[int]) -> int:
+    for at, (one, other) in enumerate(zip(first, second, strict=False)):
+        if one != other:
+            return at
+    return min(len(first), len(second))
+
+
+def _device() -> torch.device:
+    """Where numbers must lie to be summed: NCCL sums only what lies on a GPU."""
+    return torch.device("cuda" if torch.distributed.get_backend() == "nccl" else "cpu")

@@ -1,0 +1,252 @@
+"""The scoring pass of a distillation: what the teacher thinks likely at every place of its paths.
+
+It runs before the student trains, so that the two are never in memory together. Each kept path is
+evaluated once, under the prompt that it was sampled with, and of the teacher's probabilities (at
+temperature 1) the k likeliest are stored. A pass that was ended goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import gc
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from engine import runs, unpacking
+from engine.distill import why_not_taught
+from engine.project import TrainSettings
+from store import models as model_rows
+from store import paths, questions, teacher_top
+from store.connection import transaction
+from store.errors import BadInput
+from store.records import Split
+from store.teacher_top import TeacherTop
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from engine.divergence import Likely
+    from engine.learner import Learner
+    from engine.packing import Batch, Encoded, Row
+    from engine.progress import Work
+    from store.records import Example, Model, Run, TrainingSet
+
+CHUNK = 64
+"""Paths that are scored between two looks at what the person wants; they are stored together."""
+
+
+def scored(
+    work: Work, student: Model, frozen: TrainingSet, examples: Sequence[Example], k: int
+) -> dict[int, Likely]:
+    """What the teacher thought likely, for each path that the student learns from.
+
+    Paths that are not stored yet are scored first; then the teacher is unloaded.
+
+    Args:
+        work: the job.
+        student: to be trained.
+        frozen: the set.
+        examples: the student's, of the set.
+        k: likeliest tokens at each place.
+
+    Returns:
+        By path id. Paths without token ids, and those of validation examples, are left out.
+
+    Raises:
+        BadInput: it cannot be, with what to do.
+    """
+    run = paths.run_by_id(work.conn, frozen.run_id)
+    teacher = model_rows.by_id(work.conn, run.model_id)
+    wanted = {
+        one.path_id: one
+        for one in examples
+        if one.path_id is not None and one.token_ids and not one.validation and one.weight > 0
+    }
+    has_tokens = bool(wanted) or any(one.path_id and one.token_ids for one in examples)
+    reason = why_not_taught(student, teacher, frozen, work.settings, has_tokens=has_tokens)
+    if reason is not None:
+        raise BadInput(reason)
+    there = teacher_top.stored(work.conn, wanted, k)
+    missing = [one for path_id, one in wanted.items() if path_id not in there]
+    if missing:
+        prompts = _prompts(work, run, examples, {one.question_id for one in missing})
+        _score(work, run, teacher, missing, prompts, k, done=len(there))
+    return {
+        path_id: _unpacked(one)
+        for path_id, one in teacher_top.of_paths(work.conn, wanted, k).items()
+    }
+
+
+def _prompts(
+    work: Work, run: Run, examples: Sequence[Example], asked: set[int]
+) -> Mapping[int, str]:
+    """The text that each question was sampled with: from the set, where it has that format."""
+    found = {
+        one.question_id: one.prompt for one in examples if one.prompt_format is run.prompt_format
+    }
+    if asked <= found.keys():
+        return found
+    pool = questions.by_split(work.conn, Split.POOL)
+    again = runs.run_of(
+        work.project,
+        work.settings.model,
+        model_rows.by_id(work.conn, run.model_id),
+        Split.POOL,
+        work.settings.sample,
+        run.prompt_format,
+        [one.task for one in pool],
+    )
+    if again.prompt_sha256 != run.prompt_sha256:
+        raise BadInput(
+            "The worked examples are others than those that the paths were sampled with, so the "
+            f"teacher cannot be asked again: add {run.prompt_format} to curate.formats and curate "
+            "again, or set distill.top_k_logits to 0."
+        )
+    prompt_of = runs.prompts_of(work, run, pool)
+    return {one.id: prompt_of(one).text for one in pool if one.id in asked}
+
+
+def _score(
+    work: Work,
+    run: Run,
+    teacher: Model,
+    missing: Sequence[Example],
+    prompts: Mapping[int, str],
+    k: int,
+    *,
+    done: int,
+) -> None:
+    from engine import learner, packing
+
+    total = done + len(missing)
+    work.progress.begin(f"reading what {teacher.name} thinks likely", total, done)
+    model = _loaded(work, teacher)
+    asked = [
+        replace(one, prompt=prompts[one.question_id], prompt_format=run.prompt_format, weight=1.0)
+        for one in missing
+    ]
+    context = learner.context(model)
+    if k >= len(model.tokenizer):
+        raise BadInput(
+            f"distill.top_k_logits is {k}, and {teacher.name} has {len(model.tokenizer)} tokens: "
+            "give a smaller number."
+        )
+    for first in range(0, len(asked), CHUNK):
+        chunk = asked[first : first + CHUNK]
+        coded = packing.encode(chunk, model.tokenizer, run.prompt_style, learner.ends(model))
+        for example, one in zip(chunk, coded, strict=True):
+            if len(one.tokens) > context:
+                raise BadInput(
+                    f"Path {example.path_id} has {len(one.tokens):,} tokens with its prompt, and "
+                    f"{teacher.name} takes {context:,}: set distill.top_k_logits to 0."
+                )
+        stored = []
+        for row in learner.rows(model, coded):
+            likely = _likely(model, row, k)
+            for number, nodes in _places(row, coded).items():
+                # An end that training appends was not sampled: there the path loss stands alone.
+                places = nodes[: len(chunk[number].token_ids)]
+                path_id = chunk[number].path_id
+                assert path_id is not None
+                stored.append(_packed(path_id, k, likely, places))
+        with transaction(work.conn):
+            teacher_top.put(work.conn, stored)
+            work.progress.advance(done + first + len(chunk), total)
+        work.progress.look()
+    del model
+    gc.collect()  # modules refer to each other: without this the weights may stay for long
+
+
+def _loaded(work: Work, teacher: Model) -> Learner:
+    """The teacher as it was sampled, with its adapter merged into it."""
+    from engine import learner
+
+    threads = work.settings.model.threads
+    if threads:
+        import torch
+
+        torch.set_num_threads(threads)
+    # Full, because an adapter that is trained from here would stand between.
+    location = unpacking.folder_of(work.project, teacher)
+    if not location.is_dir():
+        unpacking.unpack(work.project.inside(teacher.location), location)
+    model = learner.load(location, TrainSettings(method="full"))
+    if teacher.adapter is not None:
+        from peft import PeftModel
+
+        adapter = work.project.inside(teacher.adapter)
+        merged: Any = PeftModel.from_pretrained(model.causal, adapter).merge_and_unload()
+        model = replace(model, model=merged, causal=merged, weights={})
+    model.causal.eval().requires_grad_(False)
+    if model.shares:
+        model.causal.set_attn_implementation("sdpa")
+    return model
+
+
+def _likely(learner: Learner, row: Row, k: int) -> Likely:
+    """At the scored tokens of a row, in its order."""
+    import torch
+
+    from engine import packing
+    from engine.divergence import Likely, likely
+    from engine.learner import HEAD_NUMBERS
+
+    (batch,) = packing.batches([row], learner.cost)
+    batch = batch.to(learner.device)
+    vocabulary = len(learner.tokenizer)
+    half = learner.half
+    with torch.no_grad(), torch.autocast(learner.device.type, torch.bfloat16, enabled=half):
+        found = _hidden(learner, batch, torch.bfloat16 if half else torch.float32)
+        head = learner.causal.get_output_embeddings() if learner.shares else torch.nn.Identity()
+        size = max(1, HEAD_NUMBERS // vocabulary)
+        # Rows of the embedding behind the last token are padding, which a student may have none of.
+        parts = [likely(head(part)[:, :vocabulary], k) for part in found.split(size)]
+    return Likely(
+        np.concatenate([one.token_ids for one in parts]),
+        np.concatenate([one.logprobs for one in parts]),
+    )
+
+
+def _hidden(learner: Learner, batch: Batch, dtype: Any) -> Any:
+    """[T, …]: hidden states of a row's scored tokens, or their logits where rows stand alone."""
+    if not learner.shares:
+        return learner.causal(
+            input_ids=batch.tokens, use_cache=False, logits_to_keep=batch.scored
+        ).logits[0]
+    states = learner.causal.model(
+        input_ids=batch.tokens,
+        attention_mask=batch.mask(dtype),
+        position_ids=batch.positions,
+        use_cache=False,
+    ).last_hidden_state
+    return states[0, batch.scored]
+
+
+def _places(row: Row, coded: Sequence[Encoded]) -> dict[int, NDArray[np.int64]]:
+    """Which of the row's scored tokens each example's completion is, by the example's number."""
+    scored = np.flatnonzero(row.weights)
+    found = {}
+    for number, leaf in row.leaves.items():
+        nodes, at = [], leaf
+        for _ in coded[number].completion:
+            nodes.append(at)
+            at = int(row.parents[at])
+        found[number] = np.searchsorted(scored, nodes[::-1])
+    return found
+
+
+def _packed(path_id: int, k: int, likely: Likely, places: NDArray[np.int64]) -> TeacherTop:
+    ids, logprobs = likely.token_ids[places], likely.logprobs[places]
+    return TeacherTop(path_id, k, ids.astype("<u4").tobytes(), logprobs.astype("<f2").tobytes())
+
+
+def _unpacked(one: TeacherTop) -> Likely:
+    from engine.divergence import Likely
+
+    return Likely(
+        np.frombuffer(one.token_ids, "<u4").reshape(-1, one.k),
+        np.frombuffer(one.logprobs, "<f2").reshape(-1, one.k + 1),
+    )

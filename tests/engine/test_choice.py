@@ -1,0 +1,115 @@
+"""Which engine samples a model in two forms: the faster one, measured once on a machine."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from engine import choice
+from engine.extent import Extent
+from engine.gguf import convert_base
+from engine.models import base_model, chosen_engine
+from engine.project import Engine, ModelSettings, Settings, create_project
+from store.errors import WorkFailed
+from store.sittings import Sitting
+from tests.engine.tiny import tiny_model
+
+if TYPE_CHECKING:
+    from engine.project import Project
+    from store.records import Model
+
+EXTENT = Extent(20, 8, shared=5)
+SETTINGS = ModelSettings(teacher="tiny/base")
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, Model]:
+    """A model that is there as a folder and as GGUF."""
+    folder = tiny_model(tmp_path_factory.mktemp("tiny"))
+    convert_base(folder, folder / "model.gguf")
+    project = create_project(
+        tmp_path_factory.mktemp("projects") / "p", replace(Settings(), model=SETTINGS)
+    )
+    return project, base_model(project, "tiny/base", folder, folder / "model.gguf")
+
+
+def sitting(engine: str, details: dict[str, object], at: Extent = EXTENT) -> Sitting:
+    later = choice.for_later(choice.machine(SETTINGS), at)
+    return Sitting(1, engine, "1", {**details, **later}, 0.0)
+
+
+def test_one_form_is_sampled_as_it_is(both: tuple[Project, Model]) -> None:
+    _, model = both
+    assert chosen_engine(model, SETTINGS) is Engine.AUTO
+    assert chosen_engine(replace(model, gguf=None), SETTINGS) is Engine.TRANSFORMERS
+    assert chosen_engine(replace(model, location="a.gguf"), SETTINGS) is Engine.LLAMA_CPP
+    # An adapter that is there for one engine only.
+    tuned = replace(model, adapter="adapters/a")
+    assert chosen_engine(tuned, SETTINGS) is Engine.TRANSFORMERS
+
+
+def test_both_engines_draw_and_the_faster_one_stays(both: tuple[Project, Model]) -> None:
+    project, model = both
+    chosen = choice.open_chosen(project, model, SETTINGS, EXTENT)
+    with closing(chosen.backend):
+        rates = chosen.details["engines"]
+        assert set(rates) == {"llama.cpp", "transformers"}
+        assert min(rates.values()) > 0
+        assert chosen.backend.name == max(rates, key=lambda name: rates[name])
+
+
+@pytest.mark.parametrize("faster", ["llama.cpp", "transformers"])
+def test_what_was_measured_here_is_not_measured_again(
+    both: tuple[Project, Model], monkeypatch: pytest.MonkeyPatch, faster: str
+) -> None:
+    project, model = both
+    rates = {"llama.cpp": 1.0, "transformers": 1.0} | {faster: 2.0}
+    earlier = [sitting(faster, {"engines": rates})]
+    known = choice.known(earlier, choice.machine(SETTINGS), EXTENT)
+    monkeypatch.setattr(choice, "_compare", None)
+    chosen = choice.open_chosen(project, model, SETTINGS, EXTENT, known)
+    with closing(chosen.backend):
+        assert chosen.backend.name == faster
+        assert chosen.details["engines"] == rates
+
+
+def test_other_machines_and_lengths_are_measured_anew() -> None:
+    found = sitting("llama.cpp", {"engines": {"llama.cpp": 1.0}, "width": 8})
+    here = choice.machine(SETTINGS)
+    assert choice.known([found], here, EXTENT).rates
+    assert choice.known([found], here, EXTENT).way == found.details
+    nothing = choice.Known()
+    assert choice.known([found], here, replace(EXTENT, prompt=800)) == nothing
+    other = choice.machine(replace(SETTINGS, threads=7))
+    assert choice.known([found], other, EXTENT) == nothing
+
+
+def test_the_settings_overrule_what_was_measured(both: tuple[Project, Model]) -> None:
+    project, model = both
+    asked = replace(SETTINGS, engine=Engine.LLAMA_CPP)
+    known = choice.Known({"llama.cpp": 1.0, "transformers": 2.0})
+    with closing(choice.open_chosen(project, model, asked, EXTENT, known).backend) as backend:
+        assert backend.name == "llama.cpp"
+
+
+def test_an_engine_that_fails_leaves_the_other(
+    both: tuple[Project, Model], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from engine import models
+
+    project, model = both
+    load = models.open_engine
+
+    def failing(project: Project, model: Model, settings: ModelSettings, engine: Engine, *rest):  # type: ignore[no-untyped-def]
+        if engine is Engine.TRANSFORMERS:
+            raise WorkFailed("no memory")
+        return load(project, model, settings, engine, *rest)
+
+    monkeypatch.setattr(models, "open_engine", failing)
+    chosen = choice.open_chosen(project, model, SETTINGS, EXTENT)
+    with closing(chosen.backend):
+        assert chosen.backend.name == "llama.cpp"
+        assert chosen.details["engines"]["transformers"] == 0

@@ -1,0 +1,134 @@
+"""Rules that a person adds to a reader."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine import answers, reading_rules
+from engine.reading_rules import BUILT_IN, Rules, checked, read
+from store.errors import BadInput
+from store.records import Abstention, AnswerType, EndReason
+
+NUMBER, MATH, SPAN, CHOICE = (
+    AnswerType.NUMBER,
+    AnswerType.MATH,
+    AnswerType.SPAN,
+    AnswerType.CHOICE,
+)
+
+
+def answer(rules: Rules, text: str, kind: AnswerType = NUMBER) -> str | None:
+    return read(kind, text, end=EndReason.END, rules=rules).answer
+
+
+def test_a_pattern_is_tried_before_the_reader_and_its_last_match_counts() -> None:
+    rules = checked(NUMBER, patterns=[r"RESULT=(?P<answer>\S+)"])
+    assert answer(BUILT_IN, "RESULT=3 then RESULT=1,200. The answer is 7.") == "7"
+    assert answer(rules, "RESULT=3 then RESULT=1,200. The answer is 7.") == "1200"
+    assert answer(rules, "RESULT=unknown. The answer is 7.") == "7"
+    assert answer(rules, "The answer is 7.") == "7"
+
+
+def test_a_fallback_is_tried_only_where_the_reader_finds_nothing() -> None:
+    rules = checked(NUMBER, fallbacks=[r"final value (\d+)"])
+    text = "Some 3 and 4 apples, final value 12 (of 3 or 4)"
+    assert answer(BUILT_IN, text) is None
+    assert answer(rules, text) == "12"
+    assert answer(rules, text + ". The answer is 5.") == "5"
+
+
+def test_a_cut_path_abstains_whatever_the_rules_are() -> None:
+    rules = checked(NUMBER, patterns=[r"(\d+)"])
+    found = read(NUMBER, "The answer is 4", end=EndReason.LENGTH, rules=rules)
+    assert found.abstention is Abstention.TRUNCATED
+
+
+def test_a_pattern_sees_only_the_paths_own_words() -> None:
+    rules = checked(NUMBER, patterns=[r"RESULT=(\d+)"])
+    assert answer(rules, "<think>RESULT=1</think>RESULT=2\nQ: more? RESULT=3") == "2"
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        (MATH, "The answer is $12\\text{ zorkmids}$."),
+        (MATH, "The answer is 12 zorkmids."),
+        (NUMBER, "The answer is ZM12."),
+        (SPAN, "The answer is 12 zorkmids."),
+    ],
+)
+def test_a_unit_is_dropped_beside_a_number(kind: AnswerType, text: str) -> None:
+    assert answer(checked(kind, units=["zorkmids", "ZM"]), text, kind) == "12"
+
+
+def test_a_unit_is_not_dropped_within_a_word() -> None:
+    assert reading_rules.without_units("3 meters, 4 m, m5, form 6 mm", ("m",)) == (
+        "3 meters, 4, 5, form 6 mm"
+    )
+
+
+def test_equal_answers_count_as_the_first_and_chains_are_followed() -> None:
+    rules = checked(SPAN, same=[("New York City", "NYC"), ("NYC", "Big Apple")])
+    assert {
+        answer(rules, f"The answer is {one}.", SPAN)
+        for one in ("NYC", "the Big Apple", "New York City")
+    } == {"new york city"}
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abcdef"), st.sampled_from("abcdef")), max_size=8).map(tuple)
+)
+def test_equality_is_an_equivalence(pairs: tuple[tuple[str, str], ...]) -> None:
+    rules = Rules(same=pairs)
+    for a, b in pairs:
+        assert rules.one_of(a) == rules.one_of(b)
+    for one in "abcdef":
+        assert rules.one_of(rules.one_of(one)) == rules.one_of(one)
+
+
+@given(st.text(max_size=200), st.sampled_from(list(AnswerType)))
+def test_without_rules_the_built_in_reader_reads(text: str, kind: AnswerType) -> None:
+    assert read(kind, text, end=EndReason.END) == answers.read(kind, text, end=EndReason.END)
+
+
+@given(st.text(max_size=200))
+def test_rules_that_touch_nothing_change_nothing(text: str) -> None:
+    rules = Rules(patterns=("NEVER(SEEN)",), units=("zorkmids",), same=(("-1.75", "-1.25"),))
+    plain = answers.read(NUMBER, text, end=EndReason.END)
+    known = read(NUMBER, text, end=EndReason.END, rules=rules, known=plain)
+    assert read(NUMBER, text, end=EndReason.END, rules=rules) == known == plain
+
+
+@pytest.mark.parametrize(
+    ("pattern", "said"),
+    [
+        ("(unclosed", "is no regular expression"),
+        (r"\d+", "does not say which part"),
+        (r"(a)(b)", "does not say which part"),
+        ("x" * 301, "give at most 300"),
+        ("(\x1b)", "cannot be shown"),
+        (r"((?:a|a)+)+$b", "more than 1 second"),
+        (r"(?P<answer>(?:a|a|a)+)b", "more than 1 second"),
+    ],
+)
+def test_a_pattern_that_cannot_be_used_is_refused_in_one_sentence(pattern: str, said: str) -> None:
+    with pytest.raises(BadInput, match=said) as refused:
+        checked(NUMBER, patterns=[pattern])
+    assert "\n" not in str(refused.value)
+
+
+def test_letters_cannot_be_made_equal() -> None:
+    with pytest.raises(BadInput, match="another option stands behind a letter"):
+        checked(CHOICE, same=[("A", "B")])
+    with pytest.raises(BadInput, match="is no answer of the type number"):
+        checked(NUMBER, same=[("4", "blue")])
+    with pytest.raises(BadInput, match="no letter"):
+        checked(NUMBER, units=["12"])
+
+
+def test_the_name_of_a_reader_says_which_rules_it_has() -> None:
+    plain = answers.reader_name(NUMBER)
+    assert reading_rules.reader_name(NUMBER) == plain
+    assert reading_rules.reader_name(NUMBER, Rules(units=("km",), id=3)) == f"{plain}+3"

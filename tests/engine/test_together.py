@@ -1,0 +1,216 @@
+"""Several processes train as one does, tell what went wrong, stop when asked, and leave nobody."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine import ranks as ranks_module
+from engine.packing import Encoded
+from engine.progress import PauseWished
+from engine.ranks import Ranks
+from engine.together import Training, train
+from store import jobs
+from store.connection import connect
+from store.errors import BadInput
+from store.records import JobKind, JobState, PromptFormat, PromptStyle
+from tests.engine.test_finetune import SETTINGS, some_examples, weights
+from tests.engine.tiny import tiny_model
+from tests.projects import claimed, scripted_project
+
+if TYPE_CHECKING:
+    from engine.project import Project, TrainSettings
+
+PATIENCE = 120.0
+TWO = replace(SETTINGS, processes=2)
+
+# Two short prompts in each of two formats, of some questions.
+some_encoded = st.lists(
+    st.builds(
+        Encoded,
+        question_id=st.integers(0, 4),
+        prompt_format=st.sampled_from([PromptFormat.FEW_SHOT_COT, PromptFormat.ZERO_SHOT_COT]),
+        prompt=st.lists(st.integers(0, 2), min_size=1, max_size=6).map(tuple),
+        completion=st.lists(st.integers(0, 2), min_size=1, max_size=6).map(tuple),
+        weight=st.just(1.0),
+    ),
+    min_size=1,
+    max_size=20,
+)
+
+
+@given(some_encoded, st.integers(1, 5))
+def test_the_shares_of_all_are_the_step_in_whole_groups(some: list[Encoded], count: int) -> None:
+    shares = [Ranks(rank, count).share(some) for rank in range(count)]
+    key = repr
+    assert sorted(map(key, some)) == sorted(key(one) for share in shares for one in share)
+    homes: dict[object, set[int]] = {}
+    for number, share in enumerate(shares):
+        for one in share:
+            homes.setdefault((one.question_id, one.prompt_format, one.prompt), set()).add(number)
+    assert all(len(numbers) == 1 for numbers in homes.values())
+
+
+def test_a_step_is_divided_about_evenly() -> None:
+    some = [
+        Encoded(number, PromptFormat.FEW_SHOT_COT, (1, 2, 3, number), (4, 5), 1.0)
+        for number in range(40)
+    ]
+    assert [len(Ranks(rank, 4).share(some)) for rank in range(4)] == pytest.approx([10] * 4, abs=1)
+
+
+def training(folder: Path, settings: TrainSettings, name: str = "two", **changes: Any) -> Training:
+    base = folder / "base"
+    if not base.exists():
+        tiny_model(base)
+    return replace(
+        Training(
+            base=base,
+            examples=some_examples(),
+            settings=settings,
+            out=folder / f"{name}.out",
+            work=folder / f"{name}.work",
+            style=PromptStyle.BASE,
+            threads=2,
+            events=folder / f"{name}.events",
+        ),
+        **changes,
+    )
+
+
+def curve(project: Project, name: str) -> dict[int, float]:
+    with connect(project.database, read_only=True) as conn:
+        found = jobs.metrics(conn, jobs.all_of(conn)[-1].id)
+    return {one.step: one.value for one in found if one.name == name}
+
+
+def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
+    curves = {}
+    found = {}
+    for name, settings in (("one", SETTINGS), ("two", TWO)):
+        project = scripted_project(tmp_path / name, pool=1, evaluation=1)
+        with connect(project.database) as conn:
+            work = claimed(conn, project, JobKind.FINETUNE)
+            found[name] = train(work, training(tmp_path, settings, name))
+        curves[name] = curve(project, "val_loss")
+    assert list(curves["two"]) == list(range(11))
+    assert curves["two"] == pytest.approx(curves["one"], rel=1e-5)
+    assert found["two"].loss == pytest.approx(found["one"].loss, rel=1e-5)
+    assert replace(
+        found["two"], seconds=0, loss=0, validation_loss=0, first_validation_loss=0
+    ) == replace(found["one"], seconds=0, loss=0, validation_loss=0, first_validation_loss=0)
+    one, two = weights(tmp_path / "one.out"), weights(tmp_path / "two.out")
+    for name, value in one.items():
+        assert torch.allclose(value, two[name], rtol=0, atol=1e-5 * float(value.abs().max()))
+
+
+@pytest.mark.slow
+def test_a_pause_is_heard_by_all_and_they_go_on_from_there(tmp_path: Path) -> None:
+    longer = replace(TWO, epochs=400.0)
+    project = scripted_project(tmp_path / "project", pool=1, evaluation=1)
+    given = training(tmp_path, longer)
+
+    def wish() -> None:
+        with connect(project.database) as conn:
+            until = time.monotonic() + PATIENCE
+            while jobs.all_of(conn)[-1].done < 20 and time.monotonic() < until:
+                time.sleep(0.05)
+            jobs.wish(conn, 1, JobState.PAUSING)
+
+    with connect(project.database) as conn:
+        work = claimed(conn, project, JobKind.FINETUNE)
+        asking = threading.Thread(target=wish)
+        asking.start()
+        with pytest.raises(PauseWished):
+            train(work, given)
+        asking.join()
+    saved = torch.load(given.work / "checkpoint.pt", weights_only=True)
+    assert 20 <= saved["state"]["step"] < 1300
+    assert not processes_of(project.folder)
+
+
+@pytest.mark.slow
+def test_what_a_process_says_reaches_the_person(tmp_path: Path) -> None:
+    project = scripted_project(tmp_path / "project", pool=1, evaluation=1)
+    held = [replace(one, validation=True) for one in some_examples()]
+    with connect(project.database) as conn:
+        work = claimed(conn, project, JobKind.FINETUNE)
+        with pytest.raises(BadInput, match="Nothing is left to train base on"):
+            train(work, training(tmp_path, TWO, examples=held))
+        with pytest.raises(BadInput, match="accelerate config --config_file"):
+            train(work, training(tmp_path, replace(TWO, machines="no.yaml")))
+    assert not processes_of(project.folder)
+
+
+WORKER = """
+import sys
+from pathlib import Path
+from dataclasses import replace
+from engine.together import train
+from store.connection import connect
+from store.records import JobKind
+from tests.engine.test_together import TWO, training
+from tests.projects import claimed
+from engine.project import open_project
+
+folder = Path(sys.argv[1])
+project = open_project(folder / "project")
+with connect(project.database) as conn:
+    train(claimed(conn, project, JobKind.FINETUNE), training(folder, replace(TWO, epochs=4000.0)))
+"""
+
+
+def processes_of(folder: Path) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            line = process.cmdline()
+            if "engine.together" in line and str(folder.resolve()) in line:
+                found.append(process)
+    return found
+
+
+@pytest.mark.slow
+def test_a_killed_worker_leaves_no_process_behind(tmp_path: Path) -> None:
+    project = scripted_project(tmp_path / "project", pool=1, evaluation=1)
+    tiny_model(tmp_path / "base")
+    worker = subprocess.Popen(
+        [sys.executable, "-c", WORKER, str(tmp_path)],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.DEVNULL,
+    )
+    until = time.monotonic() + PATIENCE
+    done = 0
+    while done < 5:
+        assert time.monotonic() < until
+        assert worker.poll() is None
+        with suppress(subprocess.TimeoutExpired):
+            worker.wait(0.05)
+        with connect(project.database, read_only=True) as conn:
+            done = sum(job.done for job in jobs.all_of(conn))
+    there = processes_of(project.folder)
+    assert len(there) == 3  # accelerate and two of ours
+    worker.send_signal(signal.SIGKILL)
+    worker.wait()
+    _, alive = psutil.wait_procs(there, timeout=30)
+    assert alive == []
+
+
+def test_one_process_sums_nothing() -> None:
+    assert Ranks().sums(1.5, 2) == [1.5, 2]
+    assert ranks_module.ALONE.share([]) == []

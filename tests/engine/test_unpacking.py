@@ -1,0 +1,106 @@
+"""A model that is a GGUF alone is trained, and its adapter is for the same file."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+
+from engine import plan, stages, unpacking
+from engine.backends.protocol import Sampling
+from engine.demo.project import MODELS, make_demo
+from engine.gguf import convert_base
+from engine.models import base_model, open_backend
+from engine.project import Engine
+from store import models
+from store.connection import connect, transaction
+from store.errors import BadInput
+from store.records import JobKind
+from tests.engine.tiny import Waiting, requests, tiny_model
+from tests.projects import claimed
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Q8 = 7
+"""llama.cpp's number for matrices of 8 bits."""
+
+
+def quantised(source: Path, out: Path) -> Path:
+    import llama_cpp
+
+    wanted = llama_cpp.llama_model_quantize_default_params()
+    wanted.ftype = Q8
+    assert llama_cpp.llama_model_quantize(str(source).encode(), str(out).encode(), wanted) == 0
+    return out
+
+
+def test_a_gguf_alone_is_sampled_trained_and_measured(tmp_path: Path) -> None:
+    file = quantised(MODELS / "pebble-m" / "pebble-m.gguf", tmp_path / "alone.gguf")
+    train: dict[str, object] = {"epochs": 1.0, "learning_rate": 5e-3, "examples_per_step": 8}
+    project = make_demo(
+        tmp_path / "demo",
+        pool=10,
+        evaluation=3,
+        changes={
+            "model": {"teacher": "alone/base"},
+            "sample": {"m": 4, "threshold": "0"},
+            "finetune": train,
+            "evaluate": {"k": 1, "ood": False},
+        },
+    )
+    with connect(project.database) as conn:
+        with transaction(conn):
+            models.add(conn, base_model(project, "alone/base", file))
+        work = claimed(conn, project, JobKind.FINETUNE)
+        stages.sample(work)
+        stages.curate(work)
+        made = plan.plan(conn, project, JobKind.FINETUNE, project.settings)
+        assert made.problem is None
+        tuned = models.by_name(conn, str(stages.finetune(work)["model"]))
+        base = models.by_name(conn, "alone/base")
+        assert base is not None
+        assert tuned is not None
+        assert (tuned.location, tuned.gguf) == (base.location, base.gguf)
+        assert tuned.adapter is not None
+        assert tuned.adapter_gguf is not None
+        texts = []
+        for model in (base, tuned):
+            with closing(open_backend(project, model, project.settings.model, 256)) as backend:
+                assert backend.name == Engine.LLAMA_CPP
+                prompts = [backend.tokenize(f"Q: What is {n} and 4?\nA:") for n in range(4)]
+                source = Waiting(requests(prompts))
+                greedy = Sampling(temperature=0.0, max_tokens=20, stop=("\n",))
+                texts.append(sorted(one.text for one in backend.sample(source, greedy)))
+        assert texts[0] != texts[1]
+        assert stages.measure(work, tuned)
+
+
+def test_what_is_unpacked_is_the_model_that_was_packed(tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    base = tiny_model(tmp_path / "base")
+    convert_base(base, tmp_path / "tiny.gguf")
+    # Beside the file lies a tokenizer that is another model's.
+    shutil.copy(MODELS / "pebble-s" / "tokenizer.json", tmp_path / "tokenizer.json")
+    unpacking.unpack(tmp_path / "tiny.gguf", tmp_path / "out")
+    before, after = (
+        AutoModelForCausalLM.from_pretrained(one, dtype=torch.float32).state_dict()
+        for one in (base, tmp_path / "out")
+    )
+    assert before.keys() == after.keys()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_an_architecture_that_cannot_be_trained_is_told_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    convert_base(tiny_model(tmp_path / "base"), tmp_path / "tiny.gguf")
+    monkeypatch.setattr(unpacking, "KINDS", ("qwen2",))
+    with pytest.raises(BadInput, match=r"of the architecture llama, whose adapters cannot be"):
+        unpacking.unpack(tmp_path / "tiny.gguf", tmp_path / "out")
+    assert not (tmp_path / "out").exists()

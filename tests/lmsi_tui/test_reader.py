@@ -1,0 +1,114 @@
+"""`lmsi-tui reader`: rules of the readers, their trial, and putting them in force."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from engine import reading_rules
+from lmsi_tui.cli import run
+from store import jobs, reader_rules, votes
+from store.connection import connect
+from store.records import AnswerType, JobKind
+from tests.lmsi_tui.doubts import Doubt, doubts_project
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from engine.project import Project
+
+SPLIT = ("nyc", "nyc", "nyc", "big apple", "big apple", "big apple", "x", None)
+SAME = ["--same", "NYC", "the Big Apple"]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    doubts = [Doubt(SPLIT, kind=AnswerType.SPAN), Doubt(("\x1b[31mred",) * 8, kind=AnswerType.SPAN)]
+    return doubts_project(tmp_path / "p", doubts)
+
+
+def rows(project: Project) -> list[dict[str, object]]:
+    with connect(project.database, read_only=True) as conn:
+        return [one.rules for one in reader_rules.history(conn)]
+
+
+def events(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_a_trial_is_told_and_nothing_is_written(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["reader", str(project.folder), *SAME, "--try"]) == 0
+    told = capsys.readouterr().out
+    assert "3 of 16 paths would be read otherwise; 1 of 2 winners would change." in told
+    assert "no winner -> nyc" in told
+    assert "Nothing was changed" in told
+    assert rows(project) == []
+
+
+def test_a_trial_is_one_json_object(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["reader", str(project.folder), *SAME, "--json"]) == 0
+    (event,) = events(capsys)
+    assert event["winners_changed"] == 1
+    assert [(one["before"], one["after"]) for one in event["changed"]] == [(None, "nyc")]
+
+
+def test_accepted_rules_are_a_row_and_a_vote_job(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["reader", str(project.folder), *SAME, "--accept", "--detach", "--json"]) == 0
+    (event,) = events(capsys)
+    assert event["reader"] == "span/1+1"
+    assert rows(project) == [{"same": [["nyc", "big apple"]]}]
+    with connect(project.database, read_only=True) as conn:
+        assert [job.kind for job in jobs.all_of(conn)] == [JobKind.VOTE]
+    assert run(["reader", str(project.folder)]) == 0
+    assert "the same  nyc = big apple" in capsys.readouterr().out
+
+
+def test_what_json_shows_is_taken_again_and_a_reset_takes_it_out(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rules = {
+        "patterns": ["(?i)so: (?P<answer>.+)"],
+        "units": ["km"],
+        "same": [["nyc", "big apple"]],
+    }
+    detached = ["--accept", "--detach"]
+    given = ["--type", "span", f"--rules={json.dumps(rules)}", *detached]
+    assert run(["reader", str(project.folder), *given]) == 0
+    capsys.readouterr()
+    assert run(["reader", str(project.folder), "--json"]) == 0
+    (event,) = events(capsys)
+    (shown,) = event["readers"]
+    assert shown["rules"] == rules
+    assert run(["reader", str(project.folder), "--reset", *detached]) == 0
+    assert rows(project)[-1] == {}
+    with connect(project.database, read_only=True) as conn:
+        assert reading_rules.in_force(conn) == {}
+        assert len(votes.for_run(conn, 1)) == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--pattern", "(open"], "is no regular expression"),
+        (["--pattern", "x"], "does not say which part is the answer"),
+        (["--same", "a", ""], "is no answer"),
+        (["--accept"], "No rule is given"),
+        (["--reset", *SAME], "give no other ones with them"),
+        (["--rules", "{"], "The rules are not understood"),
+        (["--rules", '{"same": [["a"]]}'], "The rules are not understood"),
+    ],
+)
+def test_what_cannot_be_used_is_said_in_one_sentence(
+    project: Project, capsys: pytest.CaptureFixture[str], given: list[str], said: str
+) -> None:
+    assert run(["reader", str(project.folder), *given]) == 2
+    told = capsys.readouterr().err
+    assert said in told
+    assert told.count("\n") == 1
+    assert rows(project) == []
