@@ -9,10 +9,13 @@ A released migration is never edited; a change is a new one, and raises `SCHEMA_
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from typing import TYPE_CHECKING
 
 from store.connection import (
     APPLICATION_ID,
+    BUSY_SECONDS,
     SCHEMA_VERSION,
     explained,
     opened,
@@ -21,7 +24,6 @@ from store.connection import (
 )
 
 if TYPE_CHECKING:
-    import sqlite3
     from pathlib import Path
 
     from sqlite_utils import Database
@@ -45,8 +47,22 @@ def ensure_schema(path: Path) -> None:
                 if schema_version(conn, path) == SCHEMA_VERSION:
                     return
         with opened(path, "rwc") as conn:
-            conn.execute("PRAGMA journal_mode = WAL")
+            _keep_a_log(conn)
             _migrate(conn)
+
+
+def _keep_a_log(conn: sqlite3.Connection) -> None:
+    """Switch to WAL. SQLite does not wait for others here, as it does at every other lock."""
+    give_up = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            conn.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _migrate(conn: sqlite3.Connection) -> None:
