@@ -178,7 +178,9 @@ def rate(backend: Backend, extent: Extent, *, is_tiny: bool) -> float:
     """Tokens per second that an engine draws.
 
     The prompts are as long as the run's. The paths are as long as the time allows: the length is
-    told by a first, short wave, which also warms up.
+    told by a first, short wave, which also warms up. What a longer wave takes beyond a short one is
+    the paths' alone: an engine may read the prompts again in each wave, which a run of thousands of
+    questions does once.
     """
     from engine.backends.protocol import Sampling
 
@@ -190,10 +192,12 @@ def rate(backend: Backend, extent: Extent, *, is_tiny: bool) -> float:
     shared = min(extent.shared, len(prompt) - 1)
     first, _ = _draw(backend, prompt, shared, width, Sampling(1.0, min(FIRST, longest)))
     # The prompts have been met: what a first wave takes is mostly theirs, so this one tells more.
-    short, _ = _draw(backend, prompt, shared, width, Sampling(1.0, min(LEAST, longest)))
+    short, few = _draw(backend, prompt, shared, width, Sampling(1.0, min(LEAST, longest)))
     step = min(first, short) / min(LEAST, longest)
-    length = int(max(min(LEAST, longest), min(longest, seconds / max(step, 1e-9))))
+    length = int(min(longest, max(2 * LEAST, seconds / max(step, 1e-9))))
     taken, tokens = _draw(backend, prompt, shared, width, Sampling(1.0, length))
+    if tokens >= 2 * few and taken > short:
+        return (tokens - few) / (taken - short)
     return tokens / taken
 
 
