@@ -30,7 +30,7 @@ from engine import (
     runs,
     statistics,
 )
-from engine.reading_rules import BUILT_IN, reader_name, standing_reviews
+from engine.reading_rules import reader_name, standing_reviews
 from store import (
     evaluations,
     examples,
@@ -609,7 +609,7 @@ def _versions(conn: sqlite3.Connection) -> Section:
         *((name, found) for name, found in installed if found),
         ("database schema", str(SCHEMA_VERSION)),
         *(
-            (f"reader {one}", reader_name(one, in_force.get(one, BUILT_IN)).rpartition("/")[2])
+            (f"reader {one}", reader_name(one, in_force[one]).rpartition("/")[2])
             for one in AnswerType
         ),
     ]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from engine import answers, reading_rules, sampling
 from engine.answers import Read
 from engine.curation import ruling_of, still_applies
-from engine.reading_rules import BUILT_IN, OPEN_TYPES, Rules
+from engine.reading_rules import OPEN_TYPES, Rules
 from store import paths, questions, reviews, votes
 from store.records import AnswerType, Decision, Queue, Verdict
 
@@ -114,7 +114,7 @@ def trial(
     """
     asked = [one for one in questions.by_split(conn, run.split) if one.answer_type is answer_type]
     stored_votes = {one.question_id: one for one in votes.for_run(conn, run.id)}
-    standing = reading_rules.in_force(conn).get(answer_type, BUILT_IN)
+    standing = reading_rules.in_force(conn)[answer_type]
     held: dict[int, list[Review]] = {}
     for review in reviews.standing(conn, run.id):
         held.setdefault(review.question_id, []).append(review)
@@ -260,7 +260,7 @@ def candidates(conn: sqlite3.Connection, run: Run) -> list[Candidate]:
     counts: Counter[tuple[AnswerType, str, str]] = Counter()
     for review in same:
         kind = asked[review.question_id].answer_type
-        rules = in_force.get(kind, BUILT_IN)
+        rules = in_force[kind]
         assert review.answer is not None
         assert review.other is not None
         if kind in OPEN_TYPES and rules.one_of(review.answer) != rules.one_of(review.other):

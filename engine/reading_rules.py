@@ -68,14 +68,18 @@ class Rules:
 
 BUILT_IN = Rules()
 
-InForce = dict[AnswerType, Rules]
-"""The rules of each type; a type without rules is left out."""
+
+class InForce(dict[AnswerType, Rules]):
+    """The rules of each type that has some; any other type is read by the built-in reader."""
+
+    def __missing__(self, answer_type: AnswerType) -> Rules:
+        return BUILT_IN
 
 
 def in_force(conn: sqlite3.Connection) -> InForce:
     """The rules that stand in the store."""
     found = {row.answer_type: _of_row(row) for row in reader_rules.in_force(conn)}
-    return {kind: rules for kind, rules in found.items() if not rules.empty}
+    return InForce({kind: rules for kind, rules in found.items() if not rules.empty})
 
 
 def as_json(rules: Rules) -> dict[str, object]:
@@ -128,7 +132,7 @@ def put_in_force(conn: sqlite3.Connection, answer_type: AnswerType, rules: Rules
     Raises:
         BadInput: they are in force already.
     """
-    standing = in_force(conn).get(answer_type, BUILT_IN)
+    standing = in_force(conn)[answer_type]
     if as_json(standing) == as_json(rules):
         raise BadInput(f"These rules of {answer_type} are in force already: nothing to do.")
     row = ReaderRules(0, answer_type, as_json(rules), time.time())

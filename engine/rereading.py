@@ -22,7 +22,7 @@ def read_again(work: Work, run: Run, asked: Sequence[Question]) -> None:
     work.progress.begin("reading the stored paths", len(asked))
     for done, question in enumerate(asked, start=1):
         kind = question.answer_type
-        rules = in_force.get(kind, reading_rules.BUILT_IN)
+        rules = in_force[kind]
         name = reading_rules.reader_name(kind, rules)
         readings = []
         for path, _ in paths.for_question(work.conn, run.id, question.id):
@@ -44,7 +44,7 @@ def refresh(work: Work, run: Run, asked: Sequence[Question]) -> None:
     """
     in_force = reading_rules.in_force(work.conn)
     names = {
-        kind: reading_rules.reader_name(kind, in_force.get(kind, reading_rules.BUILT_IN))
+        kind: reading_rules.reader_name(kind, in_force[kind])
         for kind in {question.answer_type for question in asked}
     }
     stale = paths.read_otherwise(work.conn, run.id, names)

@@ -172,7 +172,7 @@ def open_question(
         ),
         without=tuple(path for path, _ in silent),
         reviews=tuple(standing),
-        rules=reading_rules.in_force(conn).get(question.answer_type, BUILT_IN),
+        rules=reading_rules.in_force(conn)[question.answer_type],
         unread=unread,
     )
 

@@ -153,7 +153,7 @@ def recounted(conn: sqlite3.Connection, run: Run, questions: Sequence[Question])
             run,
             question,
             prefix_of(known.get(question.id, {}), run.m),
-            in_force.get(question.answer_type, BUILT_IN),
+            in_force[question.answer_type],
         )
         for question in questions
     ]
@@ -318,7 +318,7 @@ class _Source:
             self._put_votes()
 
     def _rules_of(self, question: Question) -> Rules:
-        return self._in_force.get(question.answer_type, BUILT_IN)
+        return self._in_force[question.answer_type]
 
     def _begin(self, question: Question) -> None:
         known = self._known.pop(question.id, {})

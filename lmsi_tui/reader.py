@@ -90,8 +90,8 @@ def show(asked: argparse.Namespace, project: Project, conn: sqlite3.Connection) 
                 "readers": [
                     {
                         "type": kind,
-                        "reader": reading_rules.reader_name(kind, in_force.get(kind, BUILT_IN)),
-                        "rules": reading_rules.as_json(in_force.get(kind, BUILT_IN)),
+                        "reader": reading_rules.reader_name(kind, in_force[kind]),
+                        "rules": reading_rules.as_json(in_force[kind]),
                     }
                     for kind in kinds
                 ],
@@ -137,7 +137,7 @@ def wanted(conn: sqlite3.Connection, kind: AnswerType, asked: argparse.Namespace
         return BUILT_IN
     if asked.rules is not None:
         return reading_rules.from_json(kind, asked.rules)
-    standing = reading_rules.in_force(conn).get(kind, BUILT_IN)
+    standing = reading_rules.in_force(conn)[kind]
     rules = reading_rules.checked(
         kind,
         patterns=[*standing.patterns, *asked.pattern],

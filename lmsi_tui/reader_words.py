@@ -6,7 +6,6 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from engine import reading_rules
-from engine.reading_rules import BUILT_IN
 from lmsi_tui.format import percent
 from lmsi_tui.text import snippet
 
@@ -25,7 +24,7 @@ def rules_lines(in_force: InForce, kinds: Iterable[AnswerType]) -> list[str]:
     """The reader of each type with what was added to it."""
     lines = []
     for kind in kinds:
-        rules = in_force.get(kind, BUILT_IN)
+        rules = in_force[kind]
         lines.append(f"{reading_rules.reader_name(kind, rules)}{_added(rules)}")
         lines += [f"  {one}" for one in _listed(rules)]
     return lines

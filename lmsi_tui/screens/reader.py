@@ -11,7 +11,6 @@ from textual.widgets import Input, Select, Static, TextArea
 
 from engine import reading_rules
 from engine.presets import preset
-from engine.reading_rules import BUILT_IN
 from lmsi_tui.commands import Command, declare
 from lmsi_tui.reader_words import answer_words, words_of
 from lmsi_tui.screens.form import FormScreen
@@ -98,7 +97,7 @@ class ReaderScreen(FormScreen[None]):
 
     def _standing(self, kind: AnswerType) -> dict[str, str]:
         """The rules in force as the fields hold them."""
-        rules = reading_rules.in_force(self._lmsi.conn).get(kind, BUILT_IN)
+        rules = reading_rules.in_force(self._lmsi.conn)[kind]
         return {
             "patterns": "\n".join(rules.patterns),
             "fallbacks": "\n".join(rules.fallbacks),
