@@ -556,7 +556,7 @@ def _round(asked: _Asked) -> Plan:
 def _could_show(asked: _Asked) -> str:
     from engine import guard  # the app plans the other stages without it
 
-    measured = runs.evaluation_questions(asked.conn, asked.settings)
+    measured = runs.measured_questions(asked.conn, asked.settings)
     return guard.told(guard.forecast(asked.conn, measured))
 
 

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
     from engine.guard import Signs
     from engine.progress import Work
-    from engine.project import Settings
-    from store.records import Question
 
 Json = dict[str, object]
 
@@ -109,8 +107,8 @@ def one_round(work: Work, teacher: Model, *, past_undecided: bool = False) -> tu
     conn = work.conn
     number = 1 + rows.newest(conn)[0]
     before, sampler = runs.model_in_use(conn, teacher), _sampler(conn, teacher, past_undecided)
-    asked = runs.evaluation_questions(conn, work.settings)
-    elsewhere = _out_of_domain(conn, work.settings)
+    asked = runs.measured_questions(conn, work.settings)
+    elsewhere = runs.measured_questions(conn, work.settings, Split.OOD)
     sets = (
         guard.frozen(conn, Split.EVAL, asked),
         guard.frozen(conn, Split.OOD, elsewhere),
@@ -181,17 +179,10 @@ def _sampler(conn: sqlite3.Connection, teacher: Model, past_undecided: bool) -> 
     return in_use
 
 
-def _out_of_domain(conn: sqlite3.Connection, settings: Settings) -> list[Question]:
-    if not settings.evaluate.ood:
-        return []
-    return questions.by_split(conn, Split.OOD, limit=settings.evaluate.limit or None)
-
-
 def _measure(work: Work, model: Model) -> None:
     """Measure a model where there is something to measure it on."""
-    if runs.evaluation_questions(work.conn, work.settings) or _out_of_domain(
-        work.conn, work.settings
-    ):
+    splits = (Split.EVAL, Split.OOD)
+    if any(runs.measured_questions(work.conn, work.settings, split) for split in splits):
         stages.measure(work, model)
 
 

@@ -151,9 +151,13 @@ def stored_pool_run(conn: sqlite3.Connection, project: Project, teacher: Model) 
     return paths.run_by_key(conn, planned.key)
 
 
-def evaluation_questions(conn: sqlite3.Connection, settings: Settings) -> list[Question]:
-    """The evaluation questions that are measured at these settings."""
-    return questions.by_split(conn, Split.EVAL, limit=settings.evaluate.limit or None)
+def measured_questions(
+    conn: sqlite3.Connection, settings: Settings, split: Split = Split.EVAL
+) -> list[Question]:
+    """The questions of an evaluation split that are measured at these settings."""
+    if split is Split.OOD and not settings.evaluate.ood:
+        return []
+    return questions.by_split(conn, split, limit=settings.evaluate.limit or None)
 
 
 def draw(

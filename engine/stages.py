@@ -341,10 +341,9 @@ def _write_gguf(work: Work, base: Model, out: Path, settings: TrainSettings) -> 
 
 def measure(work: Work, model: Model) -> list[Evaluation]:
     """Every method on every evaluation split that has questions."""
-    settings = work.settings.evaluate
     found: list[Evaluation] = []
-    for split in (Split.EVAL, Split.OOD) if settings.ood else (Split.EVAL,):
-        asked = questions.by_split(work.conn, split, limit=settings.limit or None)
+    for split in (Split.EVAL, Split.OOD):
+        asked = runs.measured_questions(work.conn, work.settings, split)
         if not asked:
             continue
         drawn = [

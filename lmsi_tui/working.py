@@ -73,7 +73,7 @@ def foretell(asked: argparse.Namespace, project: Project) -> None:
         teacher = models.by_name(conn, project.settings.model.teacher)
         if teacher is None or is_server(teacher.location):
             return  # nothing will be tested: a server is not trained
-        measured = runs.evaluation_questions(conn, project.settings)
+        measured = runs.measured_questions(conn, project.settings)
         seen = guard.forecast(conn, measured)
     if asked.json:
         emit({"event": "forecast", **asdict(seen), "says": guard.told(seen)})

@@ -312,7 +312,7 @@ def test_another_evaluation_set_is_noticed_and_decides_the_round_anew(open_: Sto
 
 
 def test_what_the_test_could_see_is_told_before(collapse: Story) -> None:
-    asked = runs.evaluation_questions(collapse.conn, collapse.project.settings)
+    asked = runs.measured_questions(collapse.conn, collapse.project.settings)
     before = guard.forecast(collapse.conn, asked)
     assert not before.measured
     assert "On 100 evaluation questions, of which 20 % change sides (an assumption)" in guard.told(
