@@ -436,32 +436,46 @@ def _enough_memory(batch: Batch) -> Iterator[None]:
 def loss_sum(learner: Learner, batch: Batch) -> torch.Tensor:
     """Sum of weight x loss over the scored tokens of a batch, a scalar in float32."""
     batch = batch.to(learner.device)
-    half, width = learner.half, batch.tokens.shape[1]
-    with torch.autocast(learner.device.type, torch.bfloat16, enabled=half):
+    with torch.autocast(learner.device.type, torch.bfloat16, enabled=learner.half):
+        found = at_scored(learner, batch)
         if not learner.shares:
-            # Logits of the columns in which any row is scored, not of the prompts before them.
-            row, column = batch.scored // width, batch.scored % width
-            columns, place = column.unique(return_inverse=True)
-            logits = learner.causal(
-                input_ids=batch.tokens,
-                attention_mask=batch.real.long(),
-                use_cache=False,
-                logits_to_keep=columns,
-            ).logits
             losses = functional.cross_entropy(
-                _at_least_single(logits[row, place]), batch.targets, reduction="none"
+                _at_least_single(found), batch.targets, reduction="none"
             )
             alone = losses @ batch.weights.to(losses.dtype)
-            return alone + _exchanged(nn.Identity(), logits[row, place], batch)
-        hidden = learner.causal.model(
+            return alone + _exchanged(nn.Identity(), found, batch)
+        head = learner.causal.lm_head.weight
+        summed: torch.Tensor = _HeadLoss.apply(found, head, batch.targets, batch.weights)
+        return summed + _exchanged(learner.causal.lm_head, found, batch)
+
+
+def at_scored(learner: Learner, batch: Batch) -> torch.Tensor:
+    """What the model says at the scored tokens of a batch, which is on its device.
+
+    Returns:
+        [T, hidden size], what the head takes, where rows share their beginnings; else
+        [T, vocabulary], the logits.
+    """
+    if learner.shares:
+        kind = torch.bfloat16 if learner.half else learner.causal.dtype
+        states = learner.causal.model(
             input_ids=batch.tokens,
             position_ids=batch.positions,
             use_cache=False,
-            **_mask(learner.causal, batch, torch.bfloat16 if half else learner.causal.dtype),
-        ).last_hidden_state.flatten(0, 1)[batch.scored]
-        head = learner.causal.lm_head.weight
-        summed: torch.Tensor = _HeadLoss.apply(hidden, head, batch.targets, batch.weights)
-        return summed + _exchanged(learner.causal.lm_head, hidden, batch)
+            **_mask(learner.causal, batch, kind),
+        ).last_hidden_state
+        return states.flatten(0, 1)[batch.scored]
+    # Logits of the columns in which any row is scored, not of the prompts before them.
+    width = batch.tokens.shape[1]
+    row, column = batch.scored // width, batch.scored % width
+    columns, place = column.unique(return_inverse=True)
+    logits = learner.causal(
+        input_ids=batch.tokens,
+        attention_mask=batch.real.long(),
+        use_cache=False,
+        logits_to_keep=columns,
+    ).logits
+    return logits[row, place]
 
 
 def _mask(causal: Any, batch: Batch, dtype: torch.dtype) -> dict[str, Any]:
@@ -499,11 +513,11 @@ class _HeadLoss(torch.autograd.Function):
         learns_below, learns_head = ctx.needs_input_grad[:2]
         below, of_head = [], torch.zeros_like(head) if learns_head else None
         losses = []
-        for part, target, weight in zip(
+        for part, target, share in zip(
             hidden.split(size), targets.split(size), weights.split(size), strict=True
         ):
             logits = _at_least_single(functional.linear(part, head))
-            weight = weight.to(logits.dtype)  # noqa: PLW2901
+            weight = share.to(logits.dtype)
             logs = logits.log_softmax(-1)
             losses.append(-(logs.gather(1, target[:, None])[:, 0] @ weight))
             if not learns_below and of_head is None:

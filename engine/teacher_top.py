@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from engine.divergence import Likely
     from engine.learner import Learner
-    from engine.packing import Batch, Encoded, Row
+    from engine.packing import Encoded, Row
     from engine.progress import Work
     from store.records import Example, Model, Run, TrainingSet
 
@@ -181,8 +181,6 @@ def _loaded(work: Work, teacher: Model) -> Learner:
         merged: Any = PeftModel.from_pretrained(model.causal, adapter).merge_and_unload()
         model = replace(model, model=merged, causal=merged, weights={})
     model.causal.eval().requires_grad_(False)
-    if model.shares:
-        model.causal.set_attn_implementation("sdpa")
     return model
 
 
@@ -192,14 +190,14 @@ def _likely(learner: Learner, row: Row, k: int) -> Likely:
 
     from engine import packing
     from engine.divergence import Likely, likely
-    from engine.learner import HEAD_NUMBERS
+    from engine.learner import HEAD_NUMBERS, at_scored
 
     (batch,) = packing.batches([row], learner.cost)
     batch = batch.to(learner.device)
     vocabulary = len(learner.tokenizer)
-    half = learner.half
-    with torch.no_grad(), torch.autocast(learner.device.type, torch.bfloat16, enabled=half):
-        found = _hidden(learner, batch, torch.bfloat16 if half else torch.float32)
+    halves = torch.autocast(learner.device.type, torch.bfloat16, enabled=learner.half)
+    with torch.no_grad(), halves:
+        found = at_scored(learner, batch)
         head = learner.causal.get_output_embeddings() if learner.shares else torch.nn.Identity()
         size = max(1, HEAD_NUMBERS // vocabulary)
         # Rows of the embedding behind the last token are padding, which a student may have none of.
@@ -208,21 +206,6 @@ def _likely(learner: Learner, row: Row, k: int) -> Likely:
         np.concatenate([one.token_ids for one in parts]),
         np.concatenate([one.logprobs for one in parts]),
     )
-
-
-def _hidden(learner: Learner, batch: Batch, dtype: Any) -> Any:
-    """[T, …]: hidden states of a row's scored tokens, or their logits where rows stand alone."""
-    if not learner.shares:
-        return learner.causal(
-            input_ids=batch.tokens, use_cache=False, logits_to_keep=batch.scored
-        ).logits[0]
-    states = learner.causal.model(
-        input_ids=batch.tokens,
-        attention_mask=batch.mask(dtype),
-        position_ids=batch.positions,
-        use_cache=False,
-    ).last_hidden_state
-    return states[0, batch.scored]
 
 
 def _places(row: Row, coded: Sequence[Encoded]) -> dict[int, NDArray[np.int64]]:
