@@ -182,14 +182,18 @@ def _multinomial(
 
 def chosen(load: Load) -> Arm:
     """The engine that the program takes for a model that is there in both forms."""
-    from engine.models import base_model, open_backend
+    from engine.choice import open_chosen
+    from engine.extent import Extent
+    from engine.models import base_model
     from engine.project import ModelSettings, Settings, create_project
 
     folder = Path(tempfile.mkdtemp(prefix="lmsi-chosen-"))
     settings = ModelSettings(teacher="it/base")
     project = create_project(folder / "p", replace(Settings(), model=settings))
     model = base_model(project, "it/base", Path(load.folder), Path(load.gguf))
-    return ours(open_backend(project, model, settings, load.context), load)
+    longest = max(map(len, load.questions))
+    extent = Extent(len(load.prefix) + longest, load.max_tokens, len(load.prefix))
+    return ours(open_chosen(project, model, settings, extent).backend, load)
 
 
 ARMS: dict[str, Callable[[Load], Arm]] = {

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from engine.extent import Extent
 from engine.project import Engine, ModelSettings, Project, TrainSettings
 from store.errors import BadInput
 from store.records import Model, Stage, content_hash
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 
     from engine.backends.openai_server import Offer
     from engine.backends.protocol import Backend
+    from engine.extent import Extent
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt")
 
@@ -233,23 +233,6 @@ def chosen_engine(model: Model, settings: ModelSettings) -> Engine:
             "set the engine to transformers, or give the model as GGUF."
         )
     return settings.engine
-
-
-def open_backend(
-    project: Project, model: Model, settings: ModelSettings, context: int | Extent
-) -> Backend:
-    """Load a model for sampling, with the faster engine where two can.
-
-    Args:
-        project: the folder that the model's locations are relative to.
-        model: what to load, with its adapter if it has one.
-        settings: engine, threads and batch width.
-        context: tokens that the longest prompt and its path need together, or how long each is.
-    """
-    from engine.choice import open_chosen
-
-    extent = Extent(context // 2, context - context // 2) if isinstance(context, int) else context
-    return open_chosen(project, model, settings, extent).backend
 
 
 def open_engine(

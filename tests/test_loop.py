@@ -157,7 +157,8 @@ def test_llama_cpp_says_the_same_as_transformers_after_training(
     finished: tuple[Project, Json],
 ) -> None:
     from engine.backends.protocol import Sampling
-    from engine.models import open_backend
+    from engine.choice import open_chosen
+    from engine.extent import Extent
     from engine.project import Engine, ModelSettings
     from engine.prompts import render
     from engine.runs import exemplars_for
@@ -171,7 +172,8 @@ def test_llama_cpp_says_the_same_as_transformers_after_training(
     assert model is not None
     texts: list[dict[str, str]] = []
     for engine in (Engine.TRANSFORMERS, Engine.LLAMA_CPP):
-        backend = open_backend(project, model, ModelSettings(engine=engine), 512)
+        extent = Extent(prompt=256, path=256)
+        backend = open_chosen(project, model, ModelSettings(engine=engine), extent).backend
         exemplars = exemplars_for(project, settings, "pebble")
         prompts = [
             backend.tokenize(render(one, settings.format, settings.style, exemplars).text)

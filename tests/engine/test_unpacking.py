@@ -11,9 +11,11 @@ import torch
 
 from engine import plan, stages, unpacking
 from engine.backends.protocol import Sampling
+from engine.choice import open_chosen
 from engine.demo.project import MODELS, make_demo
+from engine.extent import Extent
 from engine.gguf import convert_base
-from engine.models import base_model, open_backend
+from engine.models import base_model
 from engine.project import Engine
 from store import models
 from store.connection import connect, transaction
@@ -69,7 +71,9 @@ def test_a_gguf_alone_is_sampled_trained_and_measured(tmp_path: Path) -> None:
         assert tuned.adapter_gguf is not None
         texts = []
         for model in (base, tuned):
-            with closing(open_backend(project, model, project.settings.model, 256)) as backend:
+            asked = project.settings.model
+            loaded = open_chosen(project, model, asked, Extent(prompt=128, path=128))
+            with closing(loaded.backend) as backend:
                 assert backend.name == Engine.LLAMA_CPP
                 prompts = [backend.tokenize(f"Q: What is {n} and 4?\nA:") for n in range(4)]
                 source = Waiting(requests(prompts))
