@@ -62,9 +62,9 @@ def measure(load: Load) -> dict[str, Any]:
     import torch
 
     from engine.backends import transformers
+    from engine.backends.choosing import choose
 
     spent = {"sampler": 0.0}
-    choose = transformers.choose  # type: ignore[attr-defined]
 
     def timed(*given: Any) -> Any:
         start = time.perf_counter()

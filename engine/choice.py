@@ -15,6 +15,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from engine import models
+from engine.backends.protocol import TINY
 from engine.project import Engine
 from store.errors import LmsiError, WorkFailed
 from store.records import content_hash
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 
 SECONDS, SECONDS_OF_TINY = 2.0, 0.4
 """How long each engine draws before it is judged, about."""
-TINY = 20_000_000
-"""Weights below which a run is short, and so are its probes."""
 FIRST, LEAST = 2, 4
 """Tokens of the paths that warm up, and of those that are timed at least."""
 QUESTIONS = 8
@@ -128,8 +127,7 @@ def open_chosen(
         if backend is not None:
             backend.close()
         backend = models.open_engine(project, model, settings, engine, extent, way)
-    # An engine that has nothing to choose has nothing to tell.
-    details: dict[str, Any] = dict(getattr(backend, "details", {}))
+    details: dict[str, Any] = dict(backend.details)
     if rates:
         details["engines"] = rates
     if way and engine is Engine.LLAMA_CPP:
@@ -159,7 +157,7 @@ def _compare(
             backend = models.open_engine(project, model, settings, engine, extent, way)
             rates[engine] = round(rate(backend, extent, is_tiny=_is_tiny(model)), 1)
             if engine is Engine.LLAMA_CPP:
-                way = getattr(backend, "details", None)
+                way = backend.details
         except LmsiError as error:  # the other one may do
             rates[engine] = 0.0
             problem = error

@@ -61,9 +61,15 @@ def _size(prompt: Prompt) -> int:
 
 
 def _same(group: Sequence[Prompt]) -> int:
-    """Characters that begin every prompt: the first and the last in order share no more."""
+    """Characters that begin every prompt."""
     texts = [one.text for one in group]
-    if len(texts) < 2:
-        return 0
-    pairs = zip(min(texts), max(texts), strict=False)
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+    # The first and the last in order share no more than all of them do.
+    return in_common((min(texts), max(texts))) if len(texts) > 1 else 0
+
+
+def in_common(some: Sequence[Sequence[object]]) -> int:
+    """How many items begin every one of these sequences, at least one."""
+    together = takewhile(
+        lambda items: items.count(items[0]) == len(items), zip(*some, strict=False)
+    )
+    return sum(1 for _ in together)

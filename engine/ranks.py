@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 import torch
 import torch.distributed
 
+from engine.extent import in_common
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -49,7 +51,7 @@ class Ranks:
         before: tuple[int, ...] = ()
         for group in groups:
             prompt = group[0].prompt
-            fresh = len(prompt) - _common(before, prompt)
+            fresh = len(prompt) - in_common((before, prompt))
             sizes.append(fresh + sum(len(one.completion) for one in group))
             before = prompt
         total, at = sum(sizes), 0.0
@@ -87,13 +89,6 @@ ALONE = Ranks()
 
 def _group(one: Encoded) -> tuple[tuple[int, ...], int, str]:
     return one.prompt, one.question_id, one.prompt_format
-
-
-def _common(first: Sequence[int], second: Sequence[int]) -> int:
-    for at, (one, other) in enumerate(zip(first, second, strict=False)):
-        if one != other:
-            return at
-    return min(len(first), len(second))
 
 
 def _device() -> torch.device:

@@ -12,11 +12,12 @@ from __future__ import annotations
 import time
 from collections import deque
 from dataclasses import dataclass
-from itertools import groupby, takewhile
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from engine import answers, reading_rules, voting
 from engine.backends.protocol import Backend, Generation, PathRequest, Sampling, path_seed
+from engine.extent import in_common
 from engine.prompts import Prompt, stop_strings
 from engine.reading_rules import BUILT_IN, Rules
 from store import paths, votes
@@ -235,8 +236,7 @@ class _Source:
             return ()
         step = max(1, len(questions) // COMPARED)
         some = [self._tokens(self.prompt_of(question)) for question in questions[::step]]
-        same = takewhile(lambda tokens: len(set(tokens)) == 1, zip(*some, strict=False))
-        return tuple(tokens[0] for tokens in same)
+        return some[0][: in_common(some)]
 
     def _tokens(self, prompt: Prompt) -> tuple[int, ...]:
         if prompt.style is PromptStyle.CHAT:

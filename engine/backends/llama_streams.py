@@ -20,6 +20,7 @@ import numpy as np
 import psutil
 
 from engine.backends.chat import render_chat
+from engine.backends.protocol import TINY
 from engine.extent import Extent
 from engine.gguf_header import Contents, read_contents
 from store.errors import BadInput, WorkFailed
@@ -52,8 +53,7 @@ native.llama_log_set(_log_callback, ctypes.c_void_p(0))
 _BATCH = 2048  # tokens of one native call
 _MICRO_BATCH = 512  # tokens evaluated together: enough to fill a processor
 _MEMORY_SHARE = 0.6  # of the free memory that keys and values may take
-_TINY = 20e6  # weights; below it a step takes few milliseconds
-_SLOTS = ((_TINY, 192), (200e6, 64), (2e9, 32))  # weights below the first: paths together
+_SLOTS = ((TINY, 192), (200e6, 64), (2e9, 32))  # weights below the first: paths together
 _BRANCHES = 6  # slots for each trunk: questions in flight ask for several paths at a time
 _NFC = ("qwen2",)  # tokenizers whose text is normalised first, which llama.cpp leaves to us
 
@@ -217,7 +217,7 @@ class Streams:
         if adapter is not None:
             _check_adapter(adapter, gguf, contents)
         self.parameters = contents.parameters
-        self.is_tiny = self.parameters < _TINY
+        self.is_tiny = self.parameters < TINY
         """Whether a step takes few milliseconds."""
         trained = _number(contents, "context_length", 2048)
         self.extent = extent or Extent(trained // 2, trained - trained // 2)

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from store.records import EndReason
 
 
+TINY = 20_000_000
+"""Weights below which a step takes few milliseconds: a run is short, and so are its probes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How tokens are chosen: temperature alone unless asked otherwise, as in the paper."""

@@ -51,7 +51,10 @@ before you see what the vote said: only this tells how often the vote is right."
         (100, "-normal"),
         (150, "-wide"),
     ]
-    VERTICAL_BREAKPOINTS: ClassVar = [(0, "-low"), (20, "-tall")]  # type: ignore[misc]  # the same
+    VERTICAL_BREAKPOINTS: ClassVar = [  # type: ignore[misc]  # it is one there, too
+        (0, "-low"),
+        (20, "-tall"),
+    ]
     BINDINGS: ClassVar = declare(NAME, *COMMANDS)
 
     @dataclass
@@ -298,9 +301,10 @@ before you see what the vote said: only this tells how often the vote is right."
         if desk.queue is not None and slip.queue is not desk.queue.wanted.queue:
             self.goals[slip.queue] = slip.question_id
             self._switch(slip.queue)
+        else:
+            self._ask_what_is_known()
         self._reread_list()
         self.draw()
-        self._ask_what_is_known()
 
     def _told_judged(self) -> bool:
         if self.desk.audit is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -18,6 +18,7 @@ from store.sittings import Sitting
 from tests.engine.tiny import tiny_model
 
 if TYPE_CHECKING:
+    from engine.backends.protocol import Backend
     from engine.project import Project
     from store.records import Model
 
@@ -103,7 +104,9 @@ def test_an_engine_that_fails_leaves_the_other(
     project, model = both
     load = models.open_engine
 
-    def failing(project: Project, model: Model, settings: ModelSettings, engine: Engine, *rest):  # type: ignore[no-untyped-def]
+    def failing(
+        project: Project, model: Model, settings: ModelSettings, engine: Engine, *rest: Any
+    ) -> Backend:
         if engine is Engine.TRANSFORMERS:
             raise WorkFailed("no memory")
         return load(project, model, settings, engine, *rest)
