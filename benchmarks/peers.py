@@ -260,6 +260,11 @@ class Bare:
                 native.llama_memory_seq_rm(self._memory, row, -1, -1)
                 native.llama_memory_seq_cp(self._memory, self.trunk, row, -1, -1)
 
+    def grow(self, rows: range, start: int, stop: int) -> None:
+        """Give these sequences tokens at the places from `start` to `stop`."""
+        for row in rows:
+            self._evaluate(row, start, [5] * (stop - start))
+
     def fill(self, lengths: Sequence[int]) -> None:
         """Make the batch of one step: a token for each sequence, its logits wanted."""
         count = len(lengths)
@@ -297,20 +302,25 @@ class Bare:
             self.step()
 
 
-def bare(load: Load, *, widths: Sequence[int] = (32, 64)) -> Arm:
+def bare(load: Load) -> Arm:
     """`llama_decode` of the same batches and nothing else, at its best width and layout.
 
     The ids of the tokens are always the same: nothing is sampled, and no logits are read.
     """
     best, speed = None, 0.0
-    for width in widths:
+    for width in (32, 64, 128) if load.ends else (32, 64):
         for unified in (False, True):
             for flash in (False, True):
                 for threads in (1, THREADS) if load.ends else (THREADS,):
                     candidate = Bare(load, width, unified=unified, flash=flash, threads=threads)
                     candidate.branch(0, range(width))
-                    candidate.fill([len(load.prompt(0))] * width)
-                    rate = _rate(partial(_steps, candidate, 10))
+                    # In the middle of the paths: one buffer is fastest while they are short, and
+                    # slows down with every token. Copies of prompts are made at the first step.
+                    place = len(load.prompt(0)) + load.max_tokens // 2
+                    candidate.grow(range(width), len(load.prompt(0)), place)
+                    candidate.fill([place] * width)
+                    _steps(candidate, 2)
+                    rate = max(_rate(partial(_steps, candidate, 4)) for _ in range(3))
                     if rate > speed:
                         if best:
                             best.close()
