@@ -17,7 +17,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine import calibration, document, plots, voting
+from engine import calibration, findings, plots, voting
 from engine.sampled import read_sampled
 from engine.statistics import Z95
 from store.records import EarlyStop
@@ -99,7 +99,7 @@ def calibrated(title: str, sampled: Sequence[Sampled]) -> str:
         "winner's curse"
     )
     found = calibration.Calibration(title, "", tuple(bins), error, mean, ())
-    return document.reliability(found)
+    return findings.reliability(found)
 
 
 def majorities(title: str, known: Sequence[tuple[Sampled, str]]) -> str:

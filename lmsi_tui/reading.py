@@ -123,9 +123,9 @@ def write_document(project: Project, conn: sqlite3.Connection, form: str, out: P
     Raises:
         BadInput: the file cannot be written.
     """
-    from engine import document
+    from engine import document, findings
 
-    built = document.build(project, conn)
+    built = findings.build(project, conn)
     match form:
         case "md":
             text = document.markdown(built)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine import document, plots, stages, statistics
+from engine import document, findings, plots, stages, statistics
 from store import models, paths, questions, reviews
 from store.connection import connect, transaction
 from store.records import JobKind, Queue, Review, Split, Stage, Verdict, content_hash, question_key
@@ -83,7 +83,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 def built(project: Project) -> document.Document:
     with connect(project.database, read_only=True) as conn:
-        return document.build(project, conn)
+        return findings.build(project, conn)
 
 
 # The sentence that matters.
@@ -96,14 +96,14 @@ def compared(won: int, lost: int, n: int) -> statistics.Paired:
 
 
 def test_no_gain_is_said_with_what_could_have_been_seen() -> None:
-    said = document.no_gain(compared(12, 10, 200))
+    said = findings.no_gain(compared(12, 10, 200))
     assert said is not None
     assert said.startswith(
         "no gain shown; with this many questions only a gain above 6.5 points could have been seen"
     )
-    assert document.no_gain(compared(40, 5, 200)) is None
-    assert document.no_gain(compared(5, 40, 200)) == "worse by 17.5 points"
-    assert "so few questions" in str(document.no_gain(compared(1, 0, 3)))
+    assert findings.no_gain(compared(40, 5, 200)) is None
+    assert findings.no_gain(compared(5, 40, 200)) == "worse by 17.5 points"
+    assert "so few questions" in str(findings.no_gain(compared(1, 0, 3)))
 
 
 @given(st.integers(0, 30), st.integers(0, 30), st.integers(1, 60))
@@ -111,7 +111,7 @@ def test_what_could_have_been_seen_is_more_than_what_was_or_a_gain_is_shown(
     won: int, lost: int, rest: int
 ) -> None:
     found = compared(won, lost, won + lost + rest)
-    said = document.no_gain(found)
+    said = findings.no_gain(found)
     assert (said is None) == (found.low > 0)
     seen = statistics.detectable_by(found)
     assert seen is None or 0 < seen <= 1
@@ -219,7 +219,7 @@ def test_the_commands_that_made_it_can_be_typed_again() -> None:
         "models": ["a b", "c"],
         "settings": {"evaluate": {"k": 4, "ood": False}},
     }
-    assert document.command_of(dataclasses.replace(job, params=params)) == (
+    assert findings.command_of(dataclasses.replace(job, params=params)) == (
         "lmsi-tui evaluate --model 'a b' --model c --set evaluate.k=4 --set evaluate.ood=false"
     )
 

@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from engine import document, evaluation, export, guard, report, rounds, runs, stages, standing
+from engine import (
+    document,
+    evaluation,
+    export,
+    findings,
+    guard,
+    report,
+    rounds,
+    runs,
+    stages,
+    standing,
+)
 from store import examples, jobs, models, paths, questions
 from store import rounds as rows
 from store.connection import connect, transaction
@@ -292,7 +303,7 @@ def test_without_known_answers_only_the_alarms_speak(
         assert "no evaluation questions with known answers" in one.judgement.reason
         assert one.judgement.gain is None
         assert any("Agreement rose" in alarm for alarm in one.judgement.alarms)
-        assert "nothing was tested" in document.markdown(document.build(story.project, story.conn))
+        assert "nothing was tested" in document.markdown(findings.build(story.project, story.conn))
 
 
 def test_another_evaluation_set_is_noticed_and_decides_the_round_anew(open_: Story) -> None:
@@ -330,7 +341,7 @@ def test_what_the_test_could_see_is_told_before(collapse: Story) -> None:
 
 def test_the_report_tells_every_round(collapse: Story) -> None:
     collapse.go(rounds=3)
-    found = document.build(collapse.project, collapse.conn)
+    found = findings.build(collapse.project, collapse.conn)
     section = next(one for one in found.sections if one.title == "Rounds")
     text = document.markdown(document.Document("", (section,)))
     assert (
@@ -348,7 +359,7 @@ def test_the_report_gives_the_commands_of_rounds_and_decisions_in_their_order(op
     open_.go()
     rows.decide(open_.conn, RoundDecision(0, 1, Outcome.ACCEPT, time.time()))
     open_.go()
-    found = document.build(open_.project, open_.conn).sections[-1]
+    found = findings.build(open_.project, open_.conn).sections[-1]
     code = next(one for one in found.blocks if isinstance(one, document.Code))
     again = ["lmsi-tui round", "lmsi-tui round --accept 1", "lmsi-tui round"]
     assert code.text.splitlines() == again
