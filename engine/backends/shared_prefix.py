@@ -2,10 +2,8 @@
 
 The keys and values of the prefix and of each prompt are kept once, however many paths grow from
 them, and the queries of all those paths meet them in one matrix product. The scores of a path
-against the three parts come under one softmax (those against a long prefix are evaluated by a fused
-kernel and joined by their masses, which is the same), so the result is the ordinary
-attention of the whole sequence (the idea of Hydragen, Juravsky et al. 2024, and of cascade
-attention).
+against the three parts come under one softmax, so the result is the ordinary attention of the whole
+sequence (the idea of Hydragen, Juravsky et al. 2024, and of cascade attention).
 
 It runs inside the model's own layers, as an attention function of transformers: whatever else a
 layer does stays the model's affair. Tokens of several sequences are handed to the model as one row
@@ -29,11 +27,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 NAME = "shared-prefix"
-FUSED_FROM = 512
-"""Tokens of a prefix from which the processor's fused attention is faster than scores in memory
-(twice as fast at 800 tokens, half as fast at 230)."""
 TOKENS_AT_ONCE = 1024
 """Prompt tokens in one call of the model."""
+ROOM = 32
+"""Tokens by which the room for paths grows."""
 
 
 class PrefixTree:
@@ -43,16 +40,15 @@ class PrefixTree:
     first slots, without holes.
     """
 
-    def __init__(self, model: Any, width: int, max_tokens: int) -> None:
+    def __init__(self, model: Any, width: int) -> None:
         """Args:
         model: a causal language model with `NAME` as its attention (see `shared_trial`).
         width: slots, and most lanes.
-        max_tokens: of the longest path.
         """
         self._model = model
         self._device = model.device
         self._width = width
-        self._max_tokens = max_tokens
+        self._room = 0
         self._layers: dict[int, _Layer] = {}
         self._prefix: tuple[int, ...] = ()
         self._under_prefix = np.zeros(width, dtype=bool)
@@ -140,6 +136,7 @@ class PrefixTree:
             [n, vocabulary], the logits of each path's next token.
         """
         before = np.where(self._under_prefix[lanes], len(self._prefix), 0) + self._rests[lanes]
+        self._make_room(int(lengths.max()))
         shape = _Steps(self, lanes, lengths)
         return self._forward(tokens, before + lengths - 1, shape, 0)
 
@@ -150,6 +147,18 @@ class PrefixTree:
         for layer in self._layers.values():
             layer.path_keys[to] = layer.path_keys[of]
             layer.path_values[to] = layer.path_values[of]
+
+    def _make_room(self, longest: int) -> None:
+        """Fit the room for paths to the longest, so that products read whole tensors, not parts.
+
+        (Products of parts copy them first, which takes longer than the product.) Room is given back
+        when more than half is unused, so that paths of many lengths do not move it to and fro.
+        """
+        if longest <= self._room < 2 * (longest + ROOM):
+            return
+        self._room = -(-longest // ROOM) * ROOM
+        for layer in self._layers.values():
+            layer.make_room(self._room)
 
     def tensor(self, values: Any) -> Tensor:
         """On the model's device."""
@@ -177,7 +186,7 @@ class PrefixTree:
                     for kept in (
                         new.new_zeros(new.shape[1], 0, new.shape[3]),
                         new.new_zeros(0, new.shape[1], 0, new.shape[3]),
-                        new.new_zeros(self._width, new.shape[1], self._max_tokens, new.shape[3]),
+                        new.new_zeros(self._width, new.shape[1], self._room, new.shape[3]),
                     )
                 )
             )
@@ -187,20 +196,15 @@ class PrefixTree:
         """Tokens of the longest prompt in these lanes, without the prefix."""
         return int(self._rests[lanes].max())
 
-    def sees_prefix(self, lanes: NDArray[np.int64]) -> Tensor | None:
-        """[n, 1, 1, 1], 0 for paths whose prompt is not under the prefix; None when all are."""
-        under = self._under_prefix[lanes]
-        return None if under.all() else self.tensor(under.astype(np.float32))[:, None, None, None]
-
     def bias(self, lanes: NDArray[np.int64], lengths: NDArray[np.int64]) -> Tensor:
         """What to add to the last columns of the scores: -inf where a path must not look.
 
         Returns:
-            [n, 1, 1, longest rest + longest path], or with the prefix before them where some
+            [n, 1, 1, longest rest + room of paths], or with the prefix before them where some
             prompt is not under it.
         """
         rests = self._rests[lanes, None]
-        blind = [np.arange(rests.max()) >= rests, np.arange(lengths.max()) >= lengths[:, None]]
+        blind = [np.arange(rests.max()) >= rests, np.arange(self._room) >= lengths[:, None]]
         apart = ~self._under_prefix[lanes, None]
         if apart.any():
             blind.insert(0, np.repeat(apart, len(self._prefix), axis=1))
@@ -217,7 +221,7 @@ class _Layer:
     rest_keys: Tensor
     """[lanes, key heads, longest rest so far, size]; zeros behind shorter ones."""
     path_keys: Tensor
-    """[slots, key heads, max tokens, size]"""
+    """[slots, key heads, room, size]; anything behind a path's last token."""
     prefix_values: Tensor
     rest_values: Tensor
     path_values: Tensor
@@ -227,6 +231,11 @@ class _Layer:
         self.prefix_keys = torch.cat([self.prefix_keys, keys], dim=1)
         self.prefix_values = torch.cat([self.prefix_values, values], dim=1)
 
+    def make_room(self, room: int) -> None:
+        """Keep so many tokens of each path."""
+        self.path_keys = _resized(self.path_keys, room)
+        self.path_values = _resized(self.path_values, room)
+
     def put_rests(self, lanes: Tensor, lane_count: int, keys: Tensor, values: Tensor) -> None:
         """Put [prompts, key heads, longest, size] into their lanes."""
         longest = keys.shape[2]
@@ -234,6 +243,13 @@ class _Layer:
         self.rest_values = _roomier(self.rest_values, lane_count, longest)
         self.rest_keys[lanes, :, :longest] = keys
         self.rest_values[lanes, :, :longest] = values
+
+
+def _resized(kept: Tensor, room: int) -> Tensor:
+    stays = kept[:, :, :room]
+    resized = kept.new_zeros(kept.shape[0], kept.shape[1], room, kept.shape[3])
+    resized[:, :, : stays.shape[2]] = stays
+    return resized
 
 
 def _roomier(kept: Tensor, lanes: int, tokens: int) -> Tensor:
@@ -327,11 +343,8 @@ class _Steps:
         self._tree = tree
         self._count = len(lanes)
         self._newest = tree.tensor(lengths - 1)
-        self._longest_path = int(lengths.max())
         self._longest_rest = tree.longest_rest(lanes)
-        self._tail = self._longest_rest + self._longest_path
         self._bias = tree.bias(lanes, lengths)
-        self._sees = tree.sees_prefix(lanes)
         blocks, rows, places = _blocks(lanes)
         self._all_lanes = np.array_equal(blocks, np.arange(len(blocks)))
         self._blocks = tree.tensor(blocks)
@@ -345,37 +358,25 @@ class _Steps:
         count, key_heads = self._count, key.shape[0]
         layer.path_keys[self._slots, :, self._newest] = key.transpose(0, 1)
         layer.path_values[self._slots, :, self._newest] = value.transpose(0, 1)
-        path_keys = layer.path_keys[:count, :, : self._longest_path]
-        path_values = layer.path_values[:count, :, : self._longest_path]
         rest_keys, rest_values = self._rests(layer.rest_keys), self._rests(layer.rest_values)
 
         queries = (query * scale).transpose(0, 1).unflatten(1, (key_heads, -1))
-        parts = [self._by_path(self._by_lane(queries) @ rest_keys.mT), queries @ path_keys.mT]
         prefix = layer.prefix_keys.shape[1]
-        fused = prefix >= FUSED_FROM and query.device.type == "cpu"
-        if not fused:
-            parts.insert(0, _apart(_together(queries) @ layer.prefix_keys.mT, count))
-        scores = torch.cat(parts, dim=-1)
-        blind = self._bias[..., -scores.shape[-1] :]  # without the prefix, where it is not here
-        scores[..., -blind.shape[-1] :] += blind
-        weights = scores.softmax(-1, dtype=torch.float32).to(value.dtype)
-        on_rest, on_path = weights[..., -self._tail :].split(
-            [self._longest_rest, self._longest_path], dim=-1
+        widths = [prefix, self._longest_rest, layer.path_keys.shape[2]]
+        scores = torch.cat(
+            [
+                _apart(_together(queries) @ layer.prefix_keys.mT, count),
+                self._by_path(self._by_lane(queries) @ rest_keys.mT),
+                queries @ layer.path_keys[:count].mT,
+            ],
+            dim=-1,
         )
+        scores[..., -self._bias.shape[-1] :] += self._bias
+        on_prefix, on_rest, on_path = scores.softmax(-1).split(widths, dim=-1)
         out = self._by_path(self._by_lane(on_rest) @ rest_values)
-        out = out + on_path @ path_values
-        if not fused:
-            on_prefix = weights[..., :prefix]
-            return (out + _apart(_together(on_prefix) @ layer.prefix_values, count)).flatten(1, 2)
-        on_prefix, mass = _fused(_together(queries), layer.prefix_keys, layer.prefix_values)
-        # The two softmaxes become one by the masses that they were divided by, in float32.
-        share = torch.sigmoid(
-            _apart(mass[..., None], count) - scores.float().logsumexp(-1, keepdim=True)
-        )
-        if self._sees is not None:
-            share = share * self._sees
-        out = torch.lerp(out.float(), _apart(on_prefix, count).float(), share)
-        return out.to(value.dtype).flatten(1, 2)
+        out += on_path @ layer.path_values[:count]
+        out += _apart(_together(on_prefix) @ layer.prefix_values, count)
+        return out.flatten(1, 2)
 
     def _rests(self, kept: Tensor) -> Tensor:
         """[blocks, key heads, longest rest, size]."""
@@ -390,25 +391,6 @@ class _Steps:
         """The way back."""
         part = part.unflatten(2, (self._rows.shape[1], -1)).transpose(1, 2)
         return part.flatten(0, 1)[self._places]
-
-
-def _fused(queries: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-    """Attention of scaled queries to all keys, and the logarithm of the mass of each query.
-
-    The kernel behind `scaled_dot_product_attention`, called by its own name for its second result.
-
-    Args:
-        queries: [key heads, queries, size].
-        keys: [key heads, tokens, size].
-        values: as keys.
-
-    Returns:
-        [key heads, queries, size] and [key heads, queries] float32.
-    """
-    out, mass = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-        queries[None], keys[None], values[None], 0.0, False, scale=1.0
-    )
-    return out[0], mass[0].float()
 
 
 def _together(part: Tensor) -> Tensor:

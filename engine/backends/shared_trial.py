@@ -103,7 +103,7 @@ def _ordinary_logits(model: Any, tokens: Sequence[int]) -> Logits:
 
 
 def _tree_logits(model: Any) -> list[Logits]:
-    tree = PrefixTree(model, width=3, max_tokens=1)
+    tree = PrefixTree(model, width=3)
     tree.plant(_PREFIX)
     prompts = tree.add(_TRIAL[:2], [0, 1])
     newest = np.array([tokens[-1] for tokens in _TRIAL[2:]])

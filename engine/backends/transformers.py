@@ -170,7 +170,7 @@ class Transformers:
         if first is None:
             return
         width = self._fitting_width(first, sampling)
-        tree = PrefixTree(self._model, width, sampling.max_tokens)
+        tree = PrefixTree(self._model, width)
         tree.plant(first.prompt[: min(first.shared, len(first.prompt) - 1)])
         lanes = _Lanes(tree, width)
         running = _Running(width, sampling.max_tokens)

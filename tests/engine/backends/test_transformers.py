@@ -178,10 +178,10 @@ def test_the_same_seed_and_width_give_the_same_paths(backend: Transformers) -> N
     assert sampled(backend, others, sampling) != sampled(backend, asked, sampling)
 
 
-@pytest.mark.parametrize("fused_from", [1, 512])
+@pytest.mark.parametrize("room", [1, 32])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_logits_differ_from_the_ordinary_cache_by_1e_5_at_most(
-    shape: str, fused_from: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shape: str, room: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from transformers import DynamicCache
 
@@ -189,10 +189,10 @@ def test_logits_differ_from_the_ordinary_cache_by_1e_5_at_most(
     from engine.backends.shared_prefix import PrefixTree
     from engine.backends.shared_trial import own_step
 
-    monkeypatch.setattr(shared_prefix, "FUSED_FROM", fused_from)
+    monkeypatch.setattr(shared_prefix, "ROOM", room)
     model = opened(tiny_model(tmp_path, **SHAPES[shape]))._model
     asked, newest = prompts(3), np.array([7, 8, 9])
-    tree = PrefixTree(model, width=3, max_tokens=2)
+    tree = PrefixTree(model, width=3)
     tree.plant(asked[0][:30])
     found = [tree.add(asked, [0, 1, 2])]
     found += [tree.step(newest + i, np.arange(3), np.full(3, i + 1)) for i in range(2)]
@@ -205,10 +205,10 @@ def test_logits_differ_from_the_ordinary_cache_by_1e_5_at_most(
             assert abs(ours[lane] - ordinary).max() <= 1e-5 * max(1, abs(ordinary).max())
 
 
-@pytest.mark.parametrize("fused_from", [1, 512])
+@pytest.mark.parametrize("room", [1, 32])
 @pytest.mark.parametrize(("prefix", "at_once"), [(0, 1024), (1, 1024), (30, 1024), (100, 32)])
 def test_logits_through_the_tree_are_those_of_the_whole_sequence(
-    tmp_path: Path, prefix: int, at_once: int, fused_from: int, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, prefix: int, at_once: int, room: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import torch
 
@@ -216,13 +216,13 @@ def test_logits_through_the_tree_are_those_of_the_whole_sequence(
     from engine.backends.shared_prefix import PrefixTree
 
     monkeypatch.setattr(shared_prefix, "TOKENS_AT_ONCE", at_once)
-    monkeypatch.setattr(shared_prefix, "FUSED_FROM", fused_from)
+    monkeypatch.setattr(shared_prefix, "ROOM", room)
     model = opened(tiny_model(tmp_path))._model
     asked = prompts(5, prefix)
     asked.append(tuple(range(50, 60)))  # does not begin with the prefix
     newest = np.random.default_rng(1).integers(2, 512, (3, 12))
     lanes = np.array([5, 0, 0, 3, 0, 4, 2, 0, 0, 5, 0, 1])
-    tree = PrefixTree(model, width=12, max_tokens=4)
+    tree = PrefixTree(model, width=12)
     tree.plant(asked[0][:prefix])
     found = [tree.add(asked, [0, 1, 2, 3, 4, 5])]
     found += [tree.step(row, lanes, np.full(12, i + 1)) for i, row in enumerate(newest)]
@@ -235,6 +235,10 @@ def test_logits_through_the_tree_are_those_of_the_whole_sequence(
         for i in range(3)
     ]
     sequences.append([[*asked[lanes[slot]], *newest[:, slot], newest[0][slot]] for slot in moved])
+    found.append(
+        tree.step(newest[0], lanes, np.ones(12, np.int64))
+    )  # all begin anew: room is freed
+    sequences.append([[*asked[lane], newest[0][slot]] for slot, lane in enumerate(lanes)])
     model.set_attn_implementation("eager")
     for rows, logits in zip(sequences, found, strict=True):
         for sequence, row in zip(rows, logits, strict=True):
