@@ -26,6 +26,7 @@ from benchmarks.peers import THREADS, Arm, Drawn, Order, bare, batched, completi
 from benchmarks.shapes import load_of
 from engine import answers, voting
 from engine.backends.protocol import PathRequest, Sampling, path_seed
+from engine.extent import Extent
 from store.records import AnswerType, Decision, EarlyStop
 
 if TYPE_CHECKING:
@@ -143,7 +144,8 @@ def ours_llama(load: Load, batch: int | None = None, source: type[Paths] = Paths
     """Ours over llama.cpp."""
     from engine.backends.llama_cpp import open_llama_cpp
 
-    return ours(open_llama_cpp(Path(load.gguf), batch=batch, context=load.context), load, source)
+    backend = open_llama_cpp(Path(load.gguf), batch=batch, extent=_extent(load))
+    return ours(backend, load, source)
 
 
 def ours_transformers(
@@ -183,7 +185,6 @@ def _multinomial(
 def chosen(load: Load) -> Arm:
     """The engine that the program takes for a model that is there in both forms."""
     from engine.choice import open_chosen
-    from engine.extent import Extent
     from engine.models import base_model
     from engine.project import ModelSettings, Settings, create_project
 
@@ -191,9 +192,12 @@ def chosen(load: Load) -> Arm:
     settings = ModelSettings(teacher="it/base")
     project = create_project(folder / "p", replace(Settings(), model=settings))
     model = base_model(project, "it/base", Path(load.folder), Path(load.gguf))
+    return ours(open_chosen(project, model, settings, _extent(load)).backend, load)
+
+
+def _extent(load: Load) -> Extent:
     longest = max(map(len, load.questions))
-    extent = Extent(len(load.prefix) + longest, load.max_tokens, len(load.prefix))
-    return ours(open_chosen(project, model, settings, extent).backend, load)
+    return Extent(len(load.prefix) + longest, load.max_tokens, len(load.prefix))
 
 
 ARMS: dict[str, Callable[[Load], Arm]] = {

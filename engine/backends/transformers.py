@@ -188,7 +188,8 @@ class Transformers:
                 logits.append(np.stack([lanes.logits[place] for place in places]))
                 running.add(begun, places)
                 begun = []
-            ended = running.choose(np.concatenate(logits), sampling, endings)
+            rows = logits[0] if len(logits) == 1 else np.concatenate(logits)
+            ended = running.choose(rows, sampling, endings)
             if not ended:
                 continue
             finished = [running.generation(slot, ending) for slot, ending in ended.items()]
