@@ -31,6 +31,8 @@ Ends with code 1 when the losses of two arms differ by more than 1e-4 relative a
 from __future__ import annotations
 
 import argparse
+import ctypes
+import gc
 import json
 import math
 import resource
@@ -229,6 +231,14 @@ def work(arm: str, case: Case, base: Path) -> None:
             file=say,
             flush=True,
         )
+        give_back_memory()
+
+
+def give_back_memory() -> None:
+    """Hand freed memory to the other arms: all of them together may be more than there is."""
+    gc.collect()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def trl_step(

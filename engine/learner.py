@@ -8,6 +8,7 @@ import math
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,6 +23,7 @@ from engine.packing import Batch, Cost, Encoded, Row
 from engine.project import Precision
 from engine.ranks import ALONE, Ranks
 from store.errors import BadInput, WorkFailed
+from store.records import PromptFormat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -86,6 +88,11 @@ def load(base: Path, settings: TrainSettings, ranks: Ranks = ALONE) -> Learner:
             f"{base} cannot be trained: training needs a Hugging Face folder with config.json and "
             ".safetensors files."
         )
+    if ranks.divided and settings.method != "lora":
+        raise BadInput(
+            f"Only method lora trains with divided weights, not {settings.method}: "
+            "set sharded to false, or the method to lora."
+        )
     # Metal (MPS) takes part in nothing here: there the processor trains.
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     half = _is_half(settings, device)
@@ -104,12 +111,7 @@ def load(base: Path, settings: TrainSettings, ranks: Ranks = ALONE) -> Learner:
             f"{base} cannot be loaded as a language model with its tokenizer: "
             f"{str(error).splitlines()[0]}"
         ) from error
-    for module in causal.modules():
-        # Copies of a row share their prompt, which counts as copies only without dropout.
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-        if hasattr(module, "attention_dropout"):
-            module.attention_dropout = 0.0
+    _without_dropout(causal)
     torch.manual_seed(settings.seed)
     with warnings.catch_warnings():
         # peft and older transformers know recomputing by a name that newer ones warn of.
@@ -118,11 +120,13 @@ def load(base: Path, settings: TrainSettings, ranks: Ranks = ALONE) -> Learner:
             from peft import prepare_model_for_kbit_training
 
             causal = prepare_model_for_kbit_training(causal, use_gradient_checkpointing=False)
-        else:
+        elif not ranks.divided:
             causal = causal.to(device)
         model = _with_lora(causal, settings, base.name) if settings.adapts else causal
         if causal.num_parameters() >= RECOMPUTE_FROM:
             causal.gradient_checkpointing_enable({"use_reentrant": False})
+    if ranks.divided:
+        ranks.divide(causal, device)
     model.train()
     reason = why_alone(causal)
     if reason:
@@ -141,6 +145,15 @@ def load(base: Path, settings: TrainSettings, ranks: Ranks = ALONE) -> Learner:
         half,
         ranks,
     )
+
+
+def _without_dropout(causal: Any) -> None:
+    """Copies of a row share their prompt, which counts as copies only without dropout."""
+    for module in causal.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        if hasattr(module, "attention_dropout"):
+            module.attention_dropout = 0.0
 
 
 def _is_half(settings: TrainSettings, device: torch.device) -> bool:
@@ -360,23 +373,66 @@ def gradients(
             Its reason is `WorkFailed` when the device has not enough memory.
     """
     total = sum(one.weight * len(one.completion) for one in some)
-    mine = learner.ranks.share(some)
     loss = 0.0
-    reason: BaseException | None = None
-    try:
-        for batch in batches(learner, rows(learner, mine)) if mine else ():
-            look()
-            with _enough_memory(batch):
-                part = loss_sum(learner, batch) / total
-                part.backward()
-            loss += part.item()
-    except BaseException as raised:  # the others wait for the sums, whatever happened here
-        reason = raised
-    loss, stopped = learner.ranks.sums(loss, float(reason is not None))
-    if stopped:
-        raise Stopped(reason) from reason
+
+    def add(batch: Batch) -> None:
+        nonlocal loss
+        part = loss_sum(learner, batch) / total
+        part.backward()
+        loss += part.item()
+
+    _for_each_batch(learner, rows(learner, learner.ranks.share(some)), add, look)
     learner.ranks.add_gradients(learner.weights.values())
-    return loss
+    return learner.ranks.sums(loss)[0]
+
+
+def _for_each_batch(
+    learner: Learner,
+    some: Sequence[Row],
+    work: Callable[[Batch], None],
+    look: Callable[[], None],
+) -> None:
+    """Work on each batch of this process's rows, after a look; all processes must call it.
+
+    Raises:
+        Stopped: look or work raised something, here or in another process.
+    """
+    ranks = learner.ranks
+    mine = batches(learner, some) if some else []
+    if ranks.divided:  # all meet in every layer
+        mine += [_nothing(learner)] * (ranks.most(len(mine)) - len(mine))
+
+    def work_on(batch: Batch) -> None:
+        with _enough_memory(batch):
+            work(batch)
+
+    reason: BaseException | None = None
+    for batch in mine:
+        reason = _raised(look)
+        if ranks.divided and ranks.most(int(reason is not None)):
+            break
+        if reason is None:
+            reason = _raised(partial(work_on, batch))
+        if reason is not None:
+            if ranks.divided:  # the others wait in a layer, until the end of this process ends them
+                raise Stopped(reason) from reason
+            break
+    if ranks.most(int(reason is not None)):
+        raise Stopped(reason) from reason
+
+
+def _nothing(learner: Learner) -> Batch:
+    """A batch that weighs nothing."""
+    one = Encoded(0, PromptFormat.ZERO_SHOT_DIRECT, (0,), (0,), 0.0)
+    return batches(learner, rows(learner, [one]))[0]
+
+
+def _raised(do: Callable[[], None]) -> BaseException | None:
+    try:
+        do()
+    except BaseException as raised:
+        return raised
+    return None
 
 
 def try_longest(learner: Learner, steps: Sequence[Sequence[Encoded]]) -> int:
@@ -402,6 +458,8 @@ def try_longest(learner: Learner, steps: Sequence[Sequence[Encoded]]) -> int:
         if (mine := learner.ranks.share(steps[number]))
         for batch in batches(learner, rows(learner, mine))
     ]
+    if learner.ranks.divided and not found:  # all meet in every layer
+        found = [_nothing(learner)]
     if not found:
         return 0
     largest = max(found, key=lambda batch: (batch.tokens.numel(), batch.tokens.shape[1]))
@@ -586,18 +644,13 @@ def mean_loss(
     Raises:
         Stopped: `look`, which is called before each batch, raised something, here or elsewhere.
     """
-    mine = some[learner.ranks.rank :: learner.ranks.count]
     total = weight = 0.0
-    reason: BaseException | None = None
-    try:
-        for batch in batches(learner, mine) if mine else ():
-            look()
-            with _enough_memory(batch):
-                total += loss_sum(learner, batch).item()
-            weight += float(batch.weights.sum())
-    except BaseException as raised:  # as in `gradients`
-        reason = raised
-    total, weight, stopped = learner.ranks.sums(total, weight, float(reason is not None))
-    if stopped:
-        raise Stopped(reason) from reason
+
+    def add(batch: Batch) -> None:
+        nonlocal total, weight
+        total += loss_sum(learner, batch).item()
+        weight += float(batch.weights.sum())
+
+    _for_each_batch(learner, some[learner.ranks.rank :: learner.ranks.count], add, look)
+    total, weight = learner.ranks.sums(total, weight)
     return total / weight

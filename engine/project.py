@@ -163,6 +163,9 @@ class TrainSettings:
     machines: str = ""
     """File that `accelerate config` wrote, relative to the project, for several machines; it says
     how many processes there are."""
+    sharded: bool = False
+    """Divide the frozen weights of the layers among the processes (FSDP), for a model that does not
+    fit one GPU; only with method `lora`."""
     tensorboard: bool = False
     """Write metrics as TensorBoard event files too, under logs/tensorboard."""
     paths: PathChoice = PathChoice.ALL
@@ -198,7 +201,7 @@ class TrainSettings:
         }
 
 
-_WITHOUT_EFFECT = ("processes", "machines", "tensorboard", "too_long")
+_WITHOUT_EFFECT = ("processes", "machines", "sharded", "tensorboard", "too_long")
 _BEFORE: dict[str, object] = {
     "patience": 0,
     "precision": Precision.AUTO,

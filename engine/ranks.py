@@ -1,16 +1,17 @@
 """The processes that train one model together: how a step's rows are shared and its sums are made.
 
-Every process holds the whole model and takes whole groups of the step's examples. Each divides its
-losses by the weighted tokens of the whole step, so that the sum of their gradients is the gradient
-of one process with the same examples; nothing is averaged. The sums are the only things that they
-tell each other.
+Every process takes whole groups of the step's examples. Each divides its losses by the weighted
+tokens of the whole step, so that the sum of their gradients is the gradient of one process with the
+same examples; nothing is averaged. Where each holds the whole model, the sums are the only things
+that they tell each other. Where its frozen weights are divided among them, they meet in every
+layer, so each must make as many passes as the others.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed
@@ -30,6 +31,8 @@ class Ranks:
     rank: int = 0
     """From 0, which alone writes files and rows."""
     count: int = 1
+    divided: bool = False
+    """Whether each holds only its part of the frozen weights (FSDP, Zhao et al. 2023)."""
 
     @property
     def writes(self) -> bool:
@@ -70,6 +73,37 @@ class Ranks:
         told = torch.tensor(numbers, dtype=torch.float64, device=_device())
         torch.distributed.all_reduce(told)
         return [float(one) for one in told.tolist()]
+
+    def divide(self, causal: Any, device: torch.device) -> None:
+        """Leave this process its part of each layer's frozen weights; all must call it.
+
+        What is learnt stays whole in each process, as do embeddings and head. A layer's weights are
+        brought together when it computes, and let go again.
+
+        Args:
+            causal: a causal language model of transformers, on the processor.
+            device: where it is to compute.
+        """
+        from torch.distributed.device_mesh import init_device_mesh
+        from torch.distributed.fsdp import fully_shard
+
+        mesh = init_device_mesh(device.type, (self.count,))
+        layers = causal.model.layers
+        divided = {weight for weight in layers.parameters() if not weight.requires_grad}
+        whole = set(causal.parameters()) - divided
+        for layer in layers:
+            fully_shard(layer, mesh=mesh, ignored_params=whole)
+        fully_shard(causal.model, mesh=mesh, ignored_params=whole)
+        for tensor in (*whole, *causal.buffers()):
+            tensor.data = tensor.data.to(device)
+
+    def most(self, number: int) -> int:
+        """The largest of the processes' numbers; all must call it."""
+        if self.count == 1:
+            return number
+        told = torch.tensor(number, device=_device())
+        torch.distributed.all_reduce(told, torch.distributed.ReduceOp.MAX)
+        return int(told)
 
     def add_gradients(self, weights: Iterable[torch.nn.Parameter]) -> None:
         """Give each weight the sum of its gradients over all processes; all must call it."""

@@ -20,7 +20,7 @@ import subprocess
 import sys
 import threading
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -251,6 +251,7 @@ def main(folder: Path, job_id: int | None) -> int:
     try:
         # Only now: the worker wrote the task before its own processes were there to be met.
         training = _read_task(folder / "logs" / TASK)
+        ranks = replace(ranks, divided=training.settings.sharded and ranks.count > 1)
         if not ranks.writes:
             _train(training, Silent(), ranks)
         elif job_id is None:

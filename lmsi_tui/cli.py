@@ -104,6 +104,7 @@ def build_parser() -> argparse.ArgumentParser:
         "Without a command it opens the app: on PROJECT, else on the current folder where that "
         "is a project, else with a welcome.",
     )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
     commands = parser.add_subparsers(
         metavar="COMMAND", title="commands", prog=parser.prog, dest="named", required=True
     )
@@ -113,6 +114,16 @@ def build_parser() -> argparse.ArgumentParser:
     _reading(commands)
     _telling(commands)
     return parser
+
+
+class _Version(argparse.Action):
+    """Looked up only when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version
+
+        print(parser.prog, version(parser.prog))
+        parser.exit()
 
 
 def _app(commands: Commands) -> None:

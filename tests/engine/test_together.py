@@ -19,6 +19,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine import learner as learning
 from engine import ranks as ranks_module
 from engine.packing import Encoded
 from engine.progress import PauseWished
@@ -33,6 +34,8 @@ from tests.engine.tiny import tiny_model
 from tests.projects import claimed, scripted_project
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from engine.project import Project, TrainSettings
 
 PATIENCE = 120.0
@@ -113,6 +116,21 @@ def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
     assert replace(
         found["two"], seconds=0, loss=0, validation_loss=0, first_validation_loss=0
     ) == replace(found["one"], seconds=0, loss=0, validation_loss=0, first_validation_loss=0)
+    one, two = weights(tmp_path / "one.out"), weights(tmp_path / "two.out")
+    for name, value in one.items():
+        assert torch.allclose(value, two[name], rtol=0, atol=1e-5 * float(value.abs().max()))
+
+
+def test_two_processes_with_half_the_weights_each_learn_what_one_does(tmp_path: Path) -> None:
+    curves = {}
+    settings = {"one": SETTINGS, "two": replace(TWO, sharded=True)}
+    for name, those in settings.items():
+        project = scripted_project(tmp_path / name, pool=1, evaluation=1)
+        with connect(project.database) as conn:
+            train(claimed(conn, project, JobKind.FINETUNE), training(tmp_path, those, name))
+        curves[name] = curve(project, "val_loss")
+    assert list(curves["two"]) == list(range(11))
+    assert curves["two"] == pytest.approx(curves["one"], rel=1e-5)
     one, two = weights(tmp_path / "one.out"), weights(tmp_path / "two.out")
     for name, value in one.items():
         assert torch.allclose(value, two[name], rtol=0, atol=1e-5 * float(value.abs().max()))
@@ -209,6 +227,45 @@ def test_a_killed_worker_leaves_no_process_behind(tmp_path: Path) -> None:
     worker.wait()
     _, alive = psutil.wait_procs(there, timeout=30)
     assert alive == []
+
+
+@pytest.fixture
+def group(tmp_path: Path) -> Iterator[None]:
+    """This process as a group of one."""
+    store = torch.distributed.FileStore(str(tmp_path / "group"), 1)
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.usefixtures("group")
+def test_layers_with_divided_weights_have_the_same_gradients(tmp_path: Path) -> None:
+    from torch.distributed.tensor import DTensor
+
+    tiny_model(tmp_path / "base")
+    some = [
+        Encoded(number, PromptFormat.FEW_SHOT_COT, (5, 6, 7, number + 3), (8, 9, 2), 1.0)
+        for number in range(4)
+    ]
+    found = []
+    for ranks in (Ranks(), Ranks(divided=True)):
+        learner = learning.load(tmp_path / "base", SETTINGS, ranks)
+        learner.causal.gradient_checkpointing_enable({"use_reentrant": False})
+        assert learner.shares
+        for name, weight in learner.causal.model.layers.named_parameters():
+            assert isinstance(weight, DTensor) == (ranks.divided and "lora" not in name)
+        loss = learning.gradients(learner, some)
+        found.append((loss, {name: one.grad for name, one in learner.weights.items()}))
+    (loss, whole), (other, divided) = found
+    assert loss == pytest.approx(other, rel=1e-6)
+    for name, gradient in whole.items():
+        assert torch.allclose(gradient, divided[name], rtol=1e-5, atol=1e-8)
+
+
+def test_weights_are_divided_for_lora_only(tmp_path: Path) -> None:
+    tiny_model(tmp_path / "base")
+    with pytest.raises(BadInput, match="set sharded to false"):
+        learning.load(tmp_path / "base", replace(SETTINGS, method="full"), Ranks(divided=True))
 
 
 def test_one_process_sums_nothing() -> None:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
+from importlib import metadata
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
@@ -183,6 +184,13 @@ def test_questions_are_imported_once(tmp_path: Path) -> None:
     with connect(project.database, read_only=True) as conn:
         assert len(questions.by_split(conn, Split.POOL)) == 2
         assert questions.gold_for(conn, Split.POOL) == {}
+
+
+def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        run(["--version"])
+    assert left.value.code == 0
+    assert capsys.readouterr().out == f"lmsi-tui {metadata.version('lmsi-tui')}\n"
 
 
 def test_the_prompt_is_shown_verbatim(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
