@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.agreement import CONTROL, PEER, Agreement, agreement
 from benchmarks.peers import THREADS, Order
 from benchmarks.shapes import embedded_load, random_load
+from engine.launch import ENVIRONMENT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -116,6 +117,8 @@ class Worker:
 
     def __init__(self, arm: str, load: Path) -> None:
         environment = os.environ | {"OMP_NUM_THREADS": str(THREADS), "TOKENIZERS_PARALLELISM": "0"}
+        if arm.startswith(("ours", CHOSEN)):  # as the program's worker runs; peers as they are
+            environment = ENVIRONMENT | environment
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.arms", arm, str(load)],

@@ -35,6 +35,7 @@ import ctypes
 import gc
 import json
 import math
+import os
 import resource
 import shutil
 import subprocess
@@ -48,6 +49,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from engine.launch import ENVIRONMENT
 from store.records import PromptFormat
 
 if TYPE_CHECKING:
@@ -305,7 +307,7 @@ def trl_step(
 def take_turns(
     case: Case, arms: Sequence[str], base: Path, steps: int, seconds: float, log: Path
 ) -> dict[str, list[Step]]:
-    """Every arm's steps, interleaved: so many, and more until each arm has run so long."""
+    """Every arm's steps, interleaved: so many, and more of each arm until it has run so long."""
     processes = {}
     with log.open("a") as errors:
         for arm in arms:
@@ -315,6 +317,8 @@ def take_turns(
                     *("--base", str(base), "--cases", case.name),
                     *("--questions", str(case.questions), "--project", case.project),
                 ],
+                # As the program's worker runs; the peer as it is.
+                env=os.environ if arm.startswith("trl") else ENVIRONMENT | os.environ,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -322,10 +326,13 @@ def take_turns(
             )
     taken: dict[str, list[Step]] = {arm: [] for arm in arms}
     try:
-        while len(taken[arms[0]]) < steps or any(
-            sum(step.seconds for step in done) < seconds for done in taken.values()
-        ):
-            for arm, process in processes.items():
+        while waiting := [
+            arm
+            for arm, done in taken.items()
+            if len(done) < steps or sum(step.seconds for step in done) < seconds
+        ]:
+            for arm in waiting:
+                process = processes[arm]
                 assert process.stdin is not None
                 assert process.stdout is not None
                 process.stdin.write("\n")
@@ -349,26 +356,31 @@ def take_turns(
 
 
 def print_table(case: Case, taken: dict[str, list[Step]]) -> bool:
-    """A table in Markdown; whether all arms have the same losses."""
+    """A table in Markdown; whether all arms have the same losses.
+
+    Times are compared by scored tokens, losses step by step as far as both arms have gone.
+    """
     last = list(taken)[-1]
-    fastest = sum(step.seconds for step in taken[last])
-    scored = sum(step.scored for step in taken[last])
-    print(f"\n{case.name}, {case.questions} questions behind a step, {len(taken[last])} steps\n")
+    speeds = {
+        arm: sum(step.scored for step in steps) / sum(step.seconds for step in steps)
+        for arm, steps in taken.items()
+    }
+    print(f"\n{case.name}, {case.questions} questions behind a step\n")
     print(
-        f"| arm | s per step | scored tokens/s | time, {last} = 1 | peak GiB | loss differs by |\n"
-        "|---|---|---|---|---|---|"
+        f"| arm | steps | s per step | scored tokens/s | time, {last} = 1 | peak GiB "
+        "| loss differs by |\n|---|---:|---:|---:|---:|---:|---:|"
     )
     worst = 0.0
     for arm, steps in taken.items():
-        spent = sum(step.seconds for step in steps)
         differs = max(
             abs(one.loss - other.loss) / other.loss
-            for one, other in zip(steps, taken[last], strict=True)
+            for one, other in zip(steps, taken[last], strict=False)
         )
         worst = max(worst, differs)
         print(
-            f"| {arm} | {spent / len(steps):.2f} | {scored / spent:.0f} | {spent / fastest:.2f} | "
-            f"{steps[-1].peak:.2f} | {differs:.1e} |"
+            f"| {arm} | {len(steps)} | {sum(step.seconds for step in steps) / len(steps):.2f} "
+            f"| {speeds[arm]:.0f} | {speeds[last] / speeds[arm]:.2f} | {steps[-1].peak:.2f} "
+            f"| {differs:.1e} |"
         )
     print()
     return worst <= TOLERANCE

@@ -23,8 +23,10 @@ LOCK = "worker.lock"
 
 ENVIRONMENT = {
     # Threads that wait by spinning starve each other as soon as anything else runs on the machine:
-    # sampling then takes a hundred times as long. Sleeping costs little.
+    # sampling then takes a hundred times as long. Those that sleep at once take long to wake: a
+    # model of small steps then takes twice as long. So they spin for a few microseconds.
     "OMP_WAIT_POLICY": "PASSIVE",
+    "GOMP_SPINCOUNT": "1000",
     "TOKENIZERS_PARALLELISM": "false",
     "HF_HUB_OFFLINE": "1",
 }

@@ -30,7 +30,7 @@ NAME = "shared-prefix"
 TOKENS_AT_ONCE = 1024
 """Prompt tokens in one call of the model."""
 ROOM = 32
-"""Tokens by which the room for paths grows."""
+"""Tokens by which the room for paths and for prompts grows."""
 
 
 class PrefixTree:
@@ -156,7 +156,7 @@ class PrefixTree:
         """
         if longest <= self._room < 2 * (longest + ROOM):
             return
-        self._room = -(-longest // ROOM) * ROOM
+        self._room = _rounded(longest)
         for layer in self._layers.values():
             layer.make_room(self._room)
 
@@ -192,19 +192,19 @@ class PrefixTree:
             )
         return self._layers[index]
 
-    def longest_rest(self, lanes: NDArray[np.int64]) -> int:
-        """Tokens of the longest prompt in these lanes, without the prefix."""
-        return int(self._rests[lanes].max())
+    def room_of_rests(self, lanes: NDArray[np.int64]) -> int:
+        """Room that the longest prompt in these lanes takes, without the prefix."""
+        return _rounded(int(self._rests[lanes].max()))
 
     def bias(self, lanes: NDArray[np.int64], lengths: NDArray[np.int64]) -> Tensor:
         """What to add to the last columns of the scores: -inf where a path must not look.
 
         Returns:
-            [n, 1, 1, longest rest + room of paths], or with the prefix before them where some
+            [n, 1, 1, room of rests + room of paths], or with the prefix before them where some
             prompt is not under it.
         """
-        rests = self._rests[lanes, None]
-        blind = [np.arange(rests.max()) >= rests, np.arange(self._room) >= lengths[:, None]]
+        rests = np.arange(self.room_of_rests(lanes))
+        blind = [rests >= self._rests[lanes, None], np.arange(self._room) >= lengths[:, None]]
         apart = ~self._under_prefix[lanes, None]
         if apart.any():
             blind.insert(0, np.repeat(apart, len(self._prefix), axis=1))
@@ -245,6 +245,10 @@ class _Layer:
         self.rest_values[lanes, :, :longest] = values
 
 
+def _rounded(tokens: int) -> int:
+    return -(-tokens // ROOM) * ROOM
+
+
 def _resized(kept: Tensor, room: int) -> Tensor:
     stays = kept[:, :, :room]
     resized = kept.new_zeros(kept.shape[0], kept.shape[1], room, kept.shape[3])
@@ -257,7 +261,7 @@ def _roomier(kept: Tensor, lanes: int, tokens: int) -> Tensor:
     if lanes <= kept.shape[0] and tokens <= kept.shape[2]:
         return kept
     lanes = max(kept.shape[0], -(-lanes // 16) * 16)
-    tokens = max(kept.shape[2], -(-tokens // 32) * 32)
+    tokens = max(kept.shape[2], _rounded(tokens))
     roomier = kept.new_zeros(lanes, kept.shape[1], tokens, kept.shape[3])
     roomier[: kept.shape[0], :, : kept.shape[2]] = kept
     return roomier
@@ -343,7 +347,7 @@ class _Steps:
         self._tree = tree
         self._count = len(lanes)
         self._newest = tree.tensor(lengths - 1)
-        self._longest_rest = tree.longest_rest(lanes)
+        self._rest_room = tree.room_of_rests(lanes)
         self._bias = tree.bias(lanes, lengths)
         blocks, rows, places = _blocks(lanes)
         self._all_lanes = np.array_equal(blocks, np.arange(len(blocks)))
@@ -362,7 +366,7 @@ class _Steps:
 
         queries = (query * scale).transpose(0, 1).unflatten(1, (key_heads, -1))
         prefix = layer.prefix_keys.shape[1]
-        widths = [prefix, self._longest_rest, layer.path_keys.shape[2]]
+        widths = [prefix, self._rest_room, layer.path_keys.shape[2]]
         scores = torch.cat(
             [
                 _apart(_together(queries) @ layer.prefix_keys.mT, count),
@@ -379,8 +383,8 @@ class _Steps:
         return out.flatten(1, 2)
 
     def _rests(self, kept: Tensor) -> Tensor:
-        """[blocks, key heads, longest rest, size]."""
-        kept = kept[:, :, : self._longest_rest]
+        """[blocks, key heads, room of rests, size]."""
+        kept = kept[:, :, : self._rest_room]
         return kept[: len(self._blocks)] if self._all_lanes else kept[self._blocks]
 
     def _by_lane(self, part: Tensor) -> Tensor:
