@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from benchmarks.shapes import Load
     from engine.backends.protocol import Backend, Generation
@@ -172,12 +173,12 @@ def ours_transformers(
 
 
 def _multinomial(
-    logits: NDArray[np.float32], sampling: Sampling, uniforms: NDArray[np.float64]
+    logits: Tensor, sampling: Sampling, uniforms: NDArray[np.float64]
 ) -> NDArray[np.int64]:
     import torch
 
     del uniforms
-    chances = torch.softmax(torch.from_numpy(logits) / sampling.temperature, dim=-1)
+    chances = torch.softmax(logits.float() / sampling.temperature, dim=-1)
     chosen: NDArray[np.int64] = torch.multinomial(chances, 1)[:, 0].numpy()
     return chosen
 

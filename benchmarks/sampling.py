@@ -75,7 +75,7 @@ class Part:
 
 
 PARTS = {
-    "pebble-l": Part("pebble-l", ARMS, 3, 64),
+    "pebble-l": Part("pebble-l", ARMS, 3, 192),
     "135m-q8_0": Part("135m-q8_0", ARMS, 3, 8),
     "135m-q4_0": Part("135m-q4_0", (LOOP, BARE, LLAMA), 3, 4),
     "360m-q8_0": Part("360m-q8_0", ARMS, 1, 8),

@@ -6,6 +6,7 @@ first word of what the job says (`engine.progress`).
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from engine.launch import is_alive
@@ -157,15 +158,21 @@ def training(project: Project, job: Job, doing: JobKind, series: Series) -> Trai
 
 
 def _memory(job: Job) -> int | None:
-    """Bytes that the job's worker holds; None when it does not live any more."""
+    """Bytes that the job's worker and its processes hold; None when it does not live any more."""
     import psutil
 
     if job.pid is None or job.started_ticks is None or not is_alive(job.pid, job.started_ticks):
         return None
     try:
-        return int(psutil.Process(job.pid).memory_info().rss)
+        worker = psutil.Process(job.pid)
+        together = int(worker.memory_info().rss)
+        others = worker.children(recursive=True)  # of a training by several
     except psutil.Error:
         return None
+    for process in others:
+        with suppress(psutil.Error):
+            together += process.memory_info().rss
+    return together
 
 
 def evaluation(conn: sqlite3.Connection, job: Job, series: Series) -> EvaluationSnapshot:

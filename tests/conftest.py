@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from engine import launch
 
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
 
 for name, value in launch.ENVIRONMENT.items():
     os.environ.setdefault(name, value)  # before anything imports torch
+
+# Speed is measured in benchmarks/, never in a test.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -24,6 +24,8 @@ BLOCK = 128
 """Tokens summed together: the draw looks for its block first, then inside that block only."""
 PIECE = 2**20
 """Logits that are drawn from together: few enough for a processor's cache, enough for a thread."""
+COLDEST = 1e-37
+"""Temperature below which division would not give numbers."""
 _threads = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="choose")
 
 
@@ -80,16 +82,21 @@ def choose(
     )
 
 
+def not_numbers() -> WorkFailed:
+    """What to raise when nothing can be drawn."""
+    return WorkFailed(
+        "The model's logits are not numbers: its weights are damaged, "
+        "or their type overflows on this machine."
+    )
+
+
 def _choose(
     logits: NDArray[np.float32], sampling: Sampling, uniforms: NDArray[np.float64]
 ) -> NDArray[np.int64]:
     best = logits.argmax(axis=1)
     peak = np.take_along_axis(logits, best[:, None], axis=1)
     if not np.isfinite(peak).all():
-        raise WorkFailed(
-            "The model's logits are not numbers: its weights are damaged, "
-            "or their type overflows on this machine."
-        )
+        raise not_numbers()
     if sampling.temperature == 0:
         return best
     weights = _weights(logits, peak, sampling.temperature)
@@ -112,7 +119,7 @@ def _weights(
     np.subtract(logits, peak, out=known)
     with np.errstate(over="ignore", under="ignore"):
         # Never below the smallest normal number, so that 0 / temperature stays 0.
-        np.divide(known, np.float32(max(temperature, 1e-37)), out=known)
+        np.divide(known, np.float32(max(temperature, COLDEST)), out=known)
         np.exp(known, out=known)
     return weights
 

@@ -70,13 +70,14 @@ class PrefixTree:
         return len(prompt) > length and tuple(prompt[:length]) == self._prefix
 
     @torch.inference_mode()
-    def add(self, prompts: Sequence[Sequence[int]], lanes: Sequence[int]) -> NDArray[np.float32]:
+    def add(self, prompts: Sequence[Sequence[int]], lanes: Sequence[int]) -> Tensor:
         """Evaluate prompts, each into its lane.
 
         Returns:
-            [prompts, vocabulary], the logits of each one's next token.
+            [prompts, vocabulary], the logits of each one's next token, in the model's own
+            precision.
         """
-        logits: list[NDArray[np.float32]] = [np.empty(0, np.float32)] * len(prompts)
+        logits: list[Tensor] = [torch.empty(0)] * len(prompts)
         # Of one kind and of like lengths together, so that little is padded.
         order = sorted(
             range(len(prompts)), key=lambda i: (self.begins(prompts[i]), len(prompts[i]))
@@ -91,7 +92,7 @@ class PrefixTree:
                 group = []
             group.append(i)
         self._add_group(group, prompts, lanes, logits)
-        return np.stack(logits)
+        return torch.stack(logits)
 
     def _rest(self, prompt: Sequence[int]) -> int:
         return len(prompt) - len(self._prefix) * self.begins(prompt)
@@ -101,7 +102,7 @@ class PrefixTree:
         group: Sequence[int],
         prompts: Sequence[Sequence[int]],
         lanes: Sequence[int],
-        logits: list[NDArray[np.float32]],
+        logits: list[Tensor],
     ) -> None:
         under_prefix = self.begins(prompts[group[0]])
         start = len(self._prefix) if under_prefix else 0
@@ -113,9 +114,7 @@ class PrefixTree:
         for i, row in zip(group, rows, strict=True):
             logits[i] = row
 
-    def _evaluate(
-        self, pieces: Sequence[Sequence[int]], start: int, shape: _Prompts
-    ) -> NDArray[np.float32]:
+    def _evaluate(self, pieces: Sequence[Sequence[int]], start: int, shape: _Prompts) -> Tensor:
         """The logits after each piece; all begin at position `start`."""
         tokens = [token for piece in pieces for token in piece]
         positions = [start + i for piece in pieces for i in range(len(piece))]
@@ -124,7 +123,7 @@ class PrefixTree:
     @torch.inference_mode()
     def step(
         self, tokens: NDArray[np.int64], lanes: NDArray[np.int64], lengths: NDArray[np.int64]
-    ) -> NDArray[np.float32]:
+    ) -> Tensor:
         """Take each running path one token further.
 
         Args:
@@ -133,7 +132,7 @@ class PrefixTree:
             lengths: [n], tokens of each path, the newest included.
 
         Returns:
-            [n, vocabulary], the logits of each path's next token.
+            [n, vocabulary], the logits of each path's next token, in the model's own precision.
         """
         before = np.where(self._under_prefix[lanes], len(self._prefix), 0) + self._rests[lanes]
         self._make_room(int(lengths.max()))
@@ -166,15 +165,15 @@ class PrefixTree:
 
     def _forward(
         self, tokens: Any, positions: Any, shape: _Prompts | _Steps, keep: Tensor | int
-    ) -> NDArray[np.float32]:
-        logits = self._model(
+    ) -> Tensor:
+        logits: Tensor = self._model(
             input_ids=self.tensor(tokens)[None],
             position_ids=self.tensor(positions)[None],
             use_cache=False,
             logits_to_keep=keep,
             shape=shape,
         ).logits[0]
-        return logits.float().cpu().numpy()
+        return logits
 
     def layer(self, index: int, keys: Tensor, values: Tensor) -> _Layer:
         """What is kept for a layer, made when it is first met."""

@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
-
-    Logits = NDArray[np.float32]
+    from torch import Tensor
 
 _PREFIX = (3, 5, 4, 6, 3)
 _TRIAL = (
@@ -77,15 +76,16 @@ def continues(model: Any) -> bool:
     return _error(model, found, wanted) is None
 
 
-def _error(model: Any, found: Sequence[Logits], wanted: Sequence[Logits]) -> float | None:
+def _error(model: Any, found: Sequence[Tensor], wanted: Sequence[Tensor]) -> float | None:
     """The largest error as a share of the largest logit; None when it is only rounding."""
-    scale = max(float(abs(row).max()) for row in wanted)
-    error = max(float(abs(a - b).max()) for a, b in zip(wanted, found, strict=True)) / scale
+    scale = max(float(row.abs().max()) for row in wanted)
+    pairs = zip(wanted, found, strict=True)
+    error = max(float((a.float() - b.float()).abs().max()) for a, b in pairs) / scale
     return None if error <= (1e-3 if model.dtype == torch.float32 else 5e-2) else error
 
 
 @torch.inference_mode()
-def own_step(model: Any, tokens: NDArray[np.int64], cache: DynamicCache) -> Logits:
+def own_step(model: Any, tokens: NDArray[np.int64], cache: DynamicCache) -> Tensor:
     """Take rows of tokens [n, length] through the model's own cache.
 
     Returns:
@@ -93,16 +93,18 @@ def own_step(model: Any, tokens: NDArray[np.int64], cache: DynamicCache) -> Logi
     """
     ids = torch.as_tensor(tokens, device=model.device)
     out = model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
-    return out.logits[:, -1].float().cpu().numpy()
+    logits: Tensor = out.logits[:, -1]
+    return logits
 
 
 @torch.inference_mode()
-def _ordinary_logits(model: Any, tokens: Sequence[int]) -> Logits:
+def _ordinary_logits(model: Any, tokens: Sequence[int]) -> Tensor:
     ids = torch.tensor([tokens], device=model.device)
-    return model(input_ids=ids, use_cache=False).logits[0, -1].float().cpu().numpy()
+    logits: Tensor = model(input_ids=ids, use_cache=False).logits[0, -1]
+    return logits
 
 
-def _tree_logits(model: Any) -> list[Logits]:
+def _tree_logits(model: Any) -> list[Tensor]:
     tree = PrefixTree(model, width=3)
     tree.plant(_PREFIX)
     prompts = tree.add(_TRIAL[:2], [0, 1])

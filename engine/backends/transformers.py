@@ -17,7 +17,8 @@ import torch
 import transformers
 from transformers import DynamicCache
 
-from engine.backends.choosing import choose, uniforms
+from engine.backends.choosing import uniforms
+from engine.backends.choosing_on_device import choose
 from engine.backends.hugging_face import (
     Prompts,
     end_tokens,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from engine.backends.stops import Ending
 
@@ -185,10 +187,10 @@ class Transformers:
             logits = [running.step(tree)] if running.count else []
             if begun:
                 places = lanes.take(begun, running.questions())
-                logits.append(np.stack([lanes.logits[place] for place in places]))
+                logits.append(torch.stack([lanes.logits[place] for place in places]))
                 running.add(begun, places)
                 begun = []
-            rows = logits[0] if len(logits) == 1 else np.concatenate(logits)
+            rows = logits[0] if len(logits) == 1 else torch.cat(logits)
             ended = running.choose(rows, sampling, endings)
             if not ended:
                 continue
@@ -294,13 +296,11 @@ class _Running:
         """[count] the last token of each path."""
         return self._tokens[np.arange(self.count), self._lengths[: self.count] - 1]
 
-    def step(self, tree: PrefixTree) -> NDArray[np.float32]:
+    def step(self, tree: PrefixTree) -> Tensor:
         """[count, vocabulary] the logits of each path's next token."""
         return tree.step(self.newest(), self.lanes, self._lengths[: self.count])
 
-    def choose(
-        self, logits: NDArray[np.float32], sampling: Sampling, endings: Endings
-    ) -> dict[int, Ending]:
+    def choose(self, logits: Tensor, sampling: Sampling, endings: Endings) -> dict[int, Ending]:
         """Give every path its next token; the slots whose paths have ended, and how."""
         lengths = self._lengths[: self.count]
         tokens = choose(logits, sampling, uniforms(self._seeds[: self.count], lengths))
@@ -348,7 +348,7 @@ class _Lanes:
     """Which prompt is in which lane of the tree, with the logits of its first new token."""
 
     def __init__(self, tree: PrefixTree, width: int) -> None:
-        self.logits: dict[int, NDArray[np.float32]] = {}
+        self.logits: dict[int, Tensor] = {}
         self._tree = tree
         self._lane_of: dict[str, int] = {}
         self._free = list(range(width))

@@ -339,7 +339,7 @@ def test_a_million_hostile_characters_are_read_in_linear_time(number: int) -> No
     assert time.process_time() - began < 3.0
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.sampled_from(list(AnswerType)),
     st.one_of(
@@ -353,7 +353,7 @@ def test_a_canonical_form_is_its_own_canonical_form(answer_type: AnswerType, tex
         assert canonical(answer_type, form, ANIMALS) == form
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.sampled_from(list(AnswerType)), st.text(max_size=200))
 def test_any_text_is_read_or_abstains(answer_type: AnswerType, text: str) -> None:
     found = read(answer_type, text, options=ANIMALS, end=EndReason.STOP)

@@ -38,7 +38,7 @@ def counted(draw: st.DrawFn, strata: int = 3, size: int = 40) -> list[Count]:
 # The sequence.
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(counted())
 def test_the_interval_holds_the_estimate_and_what_is_still_possible(counts: list[Count]) -> None:
     size = sum(one.size for one in counts)
@@ -50,7 +50,7 @@ def test_the_interval_holds_the_estimate_and_what_is_still_possible(counts: list
         assert found.low - 1e-9 <= found.estimate <= found.high + 1e-9
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(counted(strata=3, size=7))
 def test_the_likeliest_division_is_the_best_of_all_divisions(counts: list[Count]) -> None:
     fewest, values = audit.log_likeliest(counts)
@@ -66,7 +66,7 @@ def test_the_likeliest_division_is_the_best_of_all_divisions(counts: list[Count]
         assert value == pytest.approx(best[fewest + place], abs=1e-9)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     st.lists(st.tuples(st.integers(1, 4), st.integers(0, 4)), min_size=1, max_size=3).map(
         lambda pairs: [(size, min(wrong, size)) for size, wrong in pairs]
@@ -150,7 +150,7 @@ def test_a_threshold_is_certified_only_after_every_stricter_one() -> None:
     assert [one.certified for one in both] == [True, True]
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(30, 400), st.integers(30, 400), st.integers(0, 30))
 def test_the_clean_audits_that_are_asked_for_are_enough_and_no_more(
     strict: int, loose: int, audited: int

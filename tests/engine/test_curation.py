@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.answers import reader_name
@@ -152,7 +152,6 @@ def test_a_path_that_was_cut_is_not_learnt() -> None:
     assert indices(chosen(["-9", "9", "9", "9", "9", "5", "5", "5"])) == [1, 2, 3, 4]
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from(["9", "5", "3", None]), min_size=M, max_size=M))
 def test_early_stop_exact_chooses_what_all_paths_choose(answers: list[str | None]) -> None:
     full = chosen(answers, cap=3)

@@ -113,7 +113,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         read_summary(tmp_path / "none.gguf")
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_no_damage_to_the_head_is_more_than_a_sentence(
     gguf: Path, tmp_path: Path, data: st.DataObject
@@ -154,7 +154,6 @@ def test_the_demo_s_tokenizer_comes_through_exactly(readers: tuple[Any, LlamaCpp
         assert end not in model.tokenize(text)
 
 
-@settings(deadline=None)
 @given(texts=st.lists(st.text(st.characters(codec="utf-8"), max_size=60), max_size=20))
 def test_any_text_is_read_as_the_original_reads_it(
     texts: list[str], readers: tuple[Any, LlamaCpp]

@@ -47,7 +47,6 @@ def seen(row: Row, index: int) -> list[int]:
     return [at for at in range(len(row)) if at <= index < row.until[at]]
 
 
-@settings(deadline=None)
 @given(encodeds, costs)
 def test_every_example_is_in_one_row_as_its_leaf_sees_it(some: list[Encoded], cost: Cost) -> None:
     rows = packing.trees(some, cost)
@@ -60,7 +59,6 @@ def test_every_example_is_in_one_row_as_its_leaf_sees_it(some: list[Encoded], co
             assert list(row.parents[path]) == [-1, *path[:-1]]
 
 
-@settings(deadline=None)
 @given(encodeds, costs)
 def test_a_token_sees_its_ancestors_and_itself_only(some: list[Encoded], cost: Cost) -> None:
     for row in packing.trees(some, cost):
@@ -71,7 +69,6 @@ def test_a_token_sees_its_ancestors_and_itself_only(some: list[Encoded], cost: C
             assert seen(row, index) == ancestors[::-1]
 
 
-@settings(deadline=None)
 @given(encodeds, costs)
 def test_the_weights_are_those_of_the_examples_alone(some: list[Encoded], cost: Cost) -> None:
     for row in packing.trees(some, cost):
@@ -81,7 +78,6 @@ def test_the_weights_are_those_of_the_examples_alone(some: list[Encoded], cost: 
         assert row.weights == pytest.approx(expected)
 
 
-@settings(deadline=None)
 @given(encodeds)
 def test_where_only_tokens_cost_a_row_holds_each_beginning_once(some: list[Encoded]) -> None:
     rows = packing.trees(some, TOKENS_ONLY)
@@ -102,7 +98,6 @@ def test_no_tree_is_longer_than_a_row_may_be() -> None:
     assert sum(len(row.leaves) for row in rows) == 10
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=12), st.floats(0, 50))
 def test_the_cuts_are_the_cheapest_of_all(sizes: list[int], call: float) -> None:
     def run(first: int, end: int) -> float:
@@ -121,7 +116,6 @@ def test_the_cuts_are_the_cheapest_of_all(sizes: list[int], call: float) -> None
         assert sum(run(*cut) for cut in cuts) == pytest.approx(cheapest(0))
 
 
-@settings(deadline=None)
 @given(encodeds, costs)
 def test_batches_hold_every_scored_token_and_respect_their_size(
     some: list[Encoded], cost: Cost
@@ -272,7 +266,7 @@ asked = st.tuples(
 )
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     prefix=st.lists(few_tokens, max_size=30),
     questions=st.lists(asked, min_size=1, max_size=4),
@@ -302,7 +296,6 @@ def test_any_tree_has_the_loss_and_the_gradients_of_its_rows(
         assert_trees_are_rows_alone(double_learner(), some, 1e-9)
 
 
-@settings(deadline=None)
 @given(encodeds, costs, st.sampled_from([1, 2, 5, 64]))
 def test_blocks_see_what_the_dense_mask_lets_them(
     some: list[Encoded], cost: Cost, size: int
@@ -346,7 +339,6 @@ def test_the_mask_for_flex_attention_is_the_dense_one(monkeypatch: pytest.Monkey
         assert not bool((dense & ~kept[:, :, :size, :size]).any())
 
 
-@settings(deadline=None)
 @given(encodeds, costs)
 def test_forests_hold_every_row_without_padding(some: list[Encoded], cost: Cost) -> None:
     rows = packing.trees(some, cost)

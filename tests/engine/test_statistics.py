@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
@@ -22,7 +22,6 @@ from tests.engine.simulations import RUNS, covers, keeps_under
 answers = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=200)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 2000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
 def test_wilson_holds_the_share_and_stays_in_zero_and_one(counts: tuple[int, int]) -> None:
     correct, n = counts
@@ -43,7 +42,6 @@ def test_counts_that_cannot_be_are_refused(correct: int, n: int) -> None:
         wilson(correct, n)
 
 
-@settings(deadline=None)
 @given(answers)
 def test_the_paired_interval_holds_the_gain_and_stays_in_bounds(
     pairs: list[tuple[bool, bool]],
@@ -54,7 +52,6 @@ def test_the_paired_interval_holds_the_gain_and_stays_in_bounds(
     assert 0 < found.p <= 1
 
 
-@settings(deadline=None)
 @given(answers)
 def test_swapping_before_and_after_mirrors_everything(pairs: list[tuple[bool, bool]]) -> None:
     there = paired([b for b, _ in pairs], [a for _, a in pairs])
@@ -64,7 +61,6 @@ def test_swapping_before_and_after_mirrors_everything(pairs: list[tuple[bool, bo
     assert (back.won, back.lost, back.p) == (there.lost, there.won, there.p)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 400), st.integers(0, 400))
 def test_mcnemar_is_the_exact_binomial_test(won: int, lost: int) -> None:
     expected = binomtest(won, won + lost, 0.5).pvalue if won + lost else 1.0

@@ -191,7 +191,7 @@ def taught(prompt: list[int], completion: list[int], weight: float, mix: float, 
 tokens = st.lists(st.integers(1, 3), min_size=1, max_size=6)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(
     st.lists(
         st.tuples(

@@ -115,7 +115,7 @@ def test_exact_gives_the_decision_the_label_and_the_kept_paths_of_the_full_vote(
         assert early.winner == full.winner
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(ANSWERS, max_size=6), st.integers(1, 4), THRESHOLDS, st.integers(1, 4))
 def test_exact_is_open_only_while_two_endings_differ(
     answers: list[str | None], missing: int, threshold: str, cap: int
@@ -152,7 +152,6 @@ def test_the_order_in_which_paths_finish_does_not_matter(
     assert settled == vote(answers, rule=EarlyStop.EXACT, threshold=threshold, cap=cap)
 
 
-@settings(deadline=None)
 @given(st.lists(ANSWERS, min_size=1, max_size=24), THRESHOLDS, st.integers(0, 10))
 def test_fast_with_a_vanishing_chance_is_exact(
     answers: list[str | None], threshold: str, cap: int
@@ -162,7 +161,6 @@ def test_fast_with_a_vanishing_chance_is_exact(
     assert fast == exact
 
 
-@settings(deadline=None)
 @given(st.lists(ANSWERS, min_size=1, max_size=24), THRESHOLDS, st.integers(0, 10))
 def test_fast_never_draws_more_than_exact(
     answers: list[str | None], threshold: str, cap: int
@@ -228,7 +226,7 @@ def test_without_early_stop_all_missing_paths_are_wanted_at_once() -> None:
     assert first == 13
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(ANSWERS, min_size=1, max_size=12), st.sets(st.sampled_from("abc"), max_size=2))
 def test_the_majority_at_every_k_is_that_of_all_subsets(
     answers: list[str | None], right: set[str]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmsi_tui.live import current, doing_of, read_home
+from engine.launch import process_start
+from lmsi_tui.live import current, doing_of, read_home, training
 from lmsi_tui.loop import Advice, Flow, Home
 from lmsi_tui.series import MOST, Series, grown
 from lmsi_tui.widgets.job_line import said_of
@@ -248,6 +252,31 @@ def test_a_worker_that_lives_is_not_called_silent() -> None:
     silent = said_of(a_home(a_job(heartbeat_at=NOW - 61)), NOW, str)
     assert lives.next == ""
     assert "silent for 61 seconds" in silent.next
+
+
+def test_memory_is_that_of_the_worker_and_of_its_processes(
+    told: tuple[Project, sqlite3.Connection],
+) -> None:
+    project, _ = told
+    own = psutil.Process()
+    job = a_job(pid=own.pid, started_ticks=process_start(own.pid))
+
+    def held() -> int:
+        memory = training(project, job, JobKind.FINETUNE, Series(job.id)).memory
+        assert memory is not None
+        return memory
+
+    alone = held()
+    large = subprocess.Popen(
+        [sys.executable, "-c", "held = b'1' * 10**8; print(flush=True); input()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert large.stdout is not None
+    large.stdout.readline()
+    assert held() > alone + 0.9e8
+    large.communicate()
+    assert training(project, a_job(), JobKind.FINETUNE, Series(1)).memory is None
 
 
 def test_before_the_first_job_the_loop_is_explained() -> None:

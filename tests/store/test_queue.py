@@ -140,7 +140,6 @@ def measure(vote: Vote, sort: Sort) -> Fraction:
 
 @settings(
     max_examples=60,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(

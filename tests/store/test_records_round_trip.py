@@ -88,7 +88,7 @@ def test_a_run_comes_back_as_it_was_opened(seeded: Seeded) -> None:
     assert paths.runs(seeded.conn) == [seeded.run]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     text=st.text(st.characters(exclude_categories=["Cs"])),
     token_ids=st.lists(st.integers(0, 2**32 - 1)).map(tuple),

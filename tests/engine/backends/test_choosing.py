@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy import stats
 
-from engine.backends.choosing import BLOCK, choose, uniforms
+from engine.backends import choosing, choosing_on_device
+from engine.backends.choosing import BLOCK, uniforms
 from engine.backends.protocol import Sampling
 from store.errors import WorkFailed
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Logits = np.ndarray[tuple[int, int], np.dtype[np.float32]]
+    Numbers = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+    Tokens = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
+    Chooser = Callable[[Logits, Sampling, Numbers], Tokens]
+
+
+def on_device(logits: Logits, sampling: Sampling, numbers: Numbers) -> Tokens:
+    return choosing_on_device.choose(torch.from_numpy(logits), sampling, numbers)
+
+
+both = pytest.mark.parametrize(
+    "choose",
+    [pytest.param(choosing.choose, id="numpy"), pytest.param(on_device, id="torch")],
+)
 LOGITS = arrays.arrays(
     np.float32,
     st.tuples(st.integers(1, 5), st.integers(1, 1500)),
@@ -28,9 +49,10 @@ SAMPLINGS = st.builds(
 )
 
 
+@both
 @given(LOGITS, SAMPLINGS, st.integers(0, 2**63 - 1))
 def test_a_row_draws_the_same_alone_as_among_others(
-    logits: np.ndarray[tuple[int, int], np.dtype[np.float32]], sampling: Sampling, seed: int
+    choose: Chooser, logits: Logits, sampling: Sampling, seed: int
 ) -> None:
     numbers = uniforms(seed ^ np.arange(len(logits)), np.zeros(len(logits)))
     together = choose(logits, sampling, numbers)
@@ -38,9 +60,10 @@ def test_a_row_draws_the_same_alone_as_among_others(
     assert together.tolist() == alone
 
 
+@both
 @given(LOGITS, SAMPLINGS, st.sampled_from([0.0, 0.5, 1 - 2.0**-53]))
 def test_only_tokens_that_the_cuts_leave_are_drawn(
-    logits: np.ndarray[tuple[int, int], np.dtype[np.float32]], sampling: Sampling, number: float
+    choose: Chooser, logits: Logits, sampling: Sampling, number: float
 ) -> None:
     tokens = choose(logits, sampling, np.full(len(logits), number))
     for row, token in zip(logits.astype(np.float64), tokens.tolist(), strict=True):
@@ -57,11 +80,13 @@ def test_only_tokens_that_the_cuts_leave_are_drawn(
             assert above == 0 or before < sampling.top_p * (1 + 1e-5) or sampling.top_k
 
 
-def test_the_lowest_id_wins_an_exact_tie() -> None:
+@both
+def test_the_lowest_id_wins_an_exact_tie(choose: Chooser) -> None:
     logits = np.array([[1, 3, 3, 2], [5, 5, 5, 5]], dtype=np.float32)
     assert choose(logits, Sampling(0, 1), np.zeros(2)).tolist() == [1, 0]
 
 
+@both
 @pytest.mark.parametrize(
     ("sampling", "left"),
     [
@@ -72,7 +97,7 @@ def test_the_lowest_id_wins_an_exact_tie() -> None:
     ],
 )
 def test_tokens_come_as_often_as_their_probability_says(
-    sampling: Sampling, left: int | None
+    choose: Chooser, sampling: Sampling, left: int | None
 ) -> None:
     random = np.random.default_rng(1)
     row = (random.normal(size=600) * 3).astype(np.float32)
@@ -99,15 +124,17 @@ def test_tokens_come_as_often_as_their_probability_says(
     assert stats.chisquare(seen, expected).pvalue > 1e-4
 
 
-def test_a_large_vocabulary_is_drawn_from_to_its_last_token() -> None:
+@both
+def test_a_large_vocabulary_is_drawn_from_to_its_last_token(choose: Chooser) -> None:
     logits = np.full((1, 3 * BLOCK + 1), -np.inf, dtype=np.float32)
     logits[0, [0, -1]] = 0
     for number, token in ((0.0, 0), (0.499, 0), (0.501, 3 * BLOCK), (1 - 2.0**-53, 3 * BLOCK)):
         assert choose(logits, Sampling(1, 1), np.array([number])).tolist() == [token]
 
 
+@both
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_logits_that_are_no_numbers_are_refused(bad: float) -> None:
+def test_logits_that_are_no_numbers_are_refused(choose: Chooser, bad: float) -> None:
     logits = np.zeros((2, 8), dtype=np.float32)
     logits[1, 3] = bad
     for temperature in (0, 1):
@@ -129,3 +156,25 @@ def test_streams_are_even_and_do_not_follow_each_other() -> None:
     assert abs(np.corrcoef(numbers[:-1].ravel(), numbers[1:].ravel())[0, 1]) < 0.03
     assert abs(np.corrcoef(numbers[:, :-1].ravel(), numbers[:, 1:].ravel())[0, 1]) < 0.03
     assert len(np.unique(numbers)) == numbers.size
+
+
+@given(LOGITS, st.sampled_from([1e-6, 0.7, 1.0, 3.0]), st.integers(0, 2**63 - 1))
+def test_a_token_is_the_same_wherever_it_is_drawn(
+    logits: Logits, temperature: float, seed: int
+) -> None:
+    numbers = uniforms(seed ^ np.arange(len(logits)), np.zeros(len(logits)))
+    sampling = Sampling(temperature, 1)
+    here = choosing.choose(logits, sampling, numbers)
+    assert on_device(logits, sampling, numbers).tolist() == here.tolist()
+
+
+def test_logits_of_less_precision_are_drawn_from_as_they_are_and_stay_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(choosing_on_device, "PIECE", 3000)  # three rows at a time
+    logits = (torch.randn(40, 1000, generator=torch.manual_seed(0)) * 3).bfloat16()
+    before = logits.clone()
+    numbers = uniforms(np.arange(40), np.zeros(40))
+    found = choosing_on_device.choose(logits, Sampling(0.7, 1), numbers)
+    assert found.tolist() == on_device(logits.float().numpy(), Sampling(0.7, 1), numbers).tolist()
+    assert torch.equal(logits, before)
