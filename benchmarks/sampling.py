@@ -162,12 +162,15 @@ def load_for(folder: Path, model: str, tokens: int) -> Load:
     return random_load(folder, shape, kind, tokens)
 
 
-def measure(folder: Path, name: str, part: Part, tokens: int, *, quick: bool) -> dict[str, Any]:
+def measure(
+    folder: Path, name: str, part: Part, tokens: int, rounds: int, *, quick: bool
+) -> dict[str, Any]:
     """Run a part; what each arm drew in each round."""
     load = load_for(folder, part.model, tokens)
     written = folder / f"{name}.load.json"
     load.save(written)
-    rounds, questions = (1, max(2, part.questions // 2)) if quick else (part.rounds, part.questions)
+    rounds = rounds or (1 if quick else part.rounds)
+    questions = max(2, part.questions // 2) if quick else part.questions
     workers = {}
     for arm in dict.fromkeys(part.arms):
         workers[arm] = Worker(arm, written)
@@ -375,6 +378,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="three parts, small")
     parser.add_argument("--report", action="store_true", help="measure nothing")
     parser.add_argument("--tokens", type=int, help="of a path of random weights (128; quick 32)")
+    parser.add_argument("--rounds", type=int, default=0, help="of each part (1 to 3; quick 1)")
     default = Path(tempfile.gettempdir()) / "lmsi-sampling"
     parser.add_argument("--folder", type=Path, default=default, help="of models and results")
     asked = parser.parse_args(arguments)
@@ -388,7 +392,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         elif name == "limit":
             told = limit(asked.folder, tokens)
         else:
-            told = measure(asked.folder, name, PARTS[name], tokens, quick=asked.quick)
+            told = measure(asked.folder, name, PARTS[name], tokens, asked.rounds, quick=asked.quick)
         (results / f"{name}.json").write_text(json.dumps(told))
     return 1 if report(results) else 0
 
