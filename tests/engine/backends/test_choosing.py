@@ -67,18 +67,21 @@ def test_only_tokens_that_the_cuts_leave_are_drawn(
     choose: Chooser, logits: Logits, sampling: Sampling, number: float
 ) -> None:
     tokens = choose(logits, sampling, np.full(len(logits), number))
-    for row, token in zip(logits.astype(np.float64), tokens.tolist(), strict=True):
+    for single, token in zip(logits, tokens.tolist(), strict=True):
+        row = single.astype(np.float64)
         if sampling.temperature == 0:
             assert token == row.argmax()
             continue
         weights = np.exp((row - row.max()) / sampling.temperature)
-        likelier = weights > weights[token] * (1 + 1e-4)  # ties in float32, or nearly
+        # What counts as likelier, or as a tie, is decided in float32.
+        scaled = (single - single.max()) / np.float32(sampling.temperature)
+        above = np.exp(scaled) > np.exp(scaled)[token]
         assert weights[token] > 0
         assert weights[token] >= sampling.min_p * (1 - 1e-5)
-        assert not sampling.top_k or likelier.sum() < sampling.top_k
+        assert not sampling.top_k or above.sum() < sampling.top_k
         if sampling.top_p < 1:
-            before = weights[likelier].sum() / weights.sum()
-            assert not likelier.any() or before < sampling.top_p * (1 + 1e-5) or sampling.top_k
+            before = weights[above].sum() / weights.sum()
+            assert not above.any() or before < sampling.top_p * (1 + 1e-5) or sampling.top_k
 
 
 @both
