@@ -42,7 +42,7 @@ def choose(logits: Tensor, sampling: Sampling, uniforms: NDArray[np.float64]) ->
     if sampling.temperature == 0 or sampling.top_k or sampling.top_p < 1 or sampling.min_p:
         return choosing.choose(logits.float().cpu().numpy(), sampling, uniforms)
     count, vocabulary = logits.shape
-    rows = min(count, count if logits.is_cuda else max(1, PIECE // vocabulary))
+    rows = count if logits.is_cuda else min(count, max(1, PIECE // vocabulary))
     numbers = torch.from_numpy(uniforms).to(logits.device)
     # One buffer for all pieces: new memory for each takes longer to get than the rest altogether.
     buffer = torch.empty(rows, vocabulary, dtype=torch.float32, device=logits.device)

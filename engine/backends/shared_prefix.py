@@ -195,15 +195,22 @@ class PrefixTree:
         """Room that the longest prompt in these lanes takes, without the prefix."""
         return _rounded(int(self._rests[lanes].max()))
 
-    def bias(self, lanes: NDArray[np.int64], lengths: NDArray[np.int64]) -> Tensor:
+    def bias(self, lanes: NDArray[np.int64], lengths: NDArray[np.int64], rest_room: int) -> Tensor:
         """What to add to the last columns of the scores: -inf where a path must not look.
 
+        Args:
+            lanes: [n], where the prompt of each path is.
+            lengths: [n], tokens of each path.
+            rest_room: `room_of_rests` of these lanes.
+
         Returns:
-            [n, 1, 1, room of rests + room of paths], or with the prefix before them where some
+            [n, 1, 1, rest_room + room of paths], or with the prefix before them where some
             prompt is not under it.
         """
-        rests = np.arange(self.room_of_rests(lanes))
-        blind = [rests >= self._rests[lanes, None], np.arange(self._room) >= lengths[:, None]]
+        blind = [
+            np.arange(rest_room) >= self._rests[lanes, None],
+            np.arange(self._room) >= lengths[:, None],
+        ]
         apart = ~self._under_prefix[lanes, None]
         if apart.any():
             blind.insert(0, np.repeat(apart, len(self._prefix), axis=1))
@@ -347,7 +354,7 @@ class _Steps:
         self._count = len(lanes)
         self._newest = tree.tensor(lengths - 1)
         self._rest_room = tree.room_of_rests(lanes)
-        self._bias = tree.bias(lanes, lengths)
+        self._bias = tree.bias(lanes, lengths, self._rest_room)
         blocks, rows, places = _blocks(lanes)
         self._all_lanes = np.array_equal(blocks, np.arange(len(blocks)))
         self._blocks = tree.tensor(blocks)
