@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from engine import learner
+from engine import learner, objective
 from engine.packing import Encoded
 from engine.project import Precision, TrainSettings
 from store.records import PromptFormat
@@ -71,7 +71,7 @@ def main() -> None:
         some = questions(2, step)
         for kind, one in learners.items():
             began = time.perf_counter()
-            losses[kind].append(learner.gradients(one, some))
+            losses[kind].append(objective.gradients(one, some))
             optimizers[kind].step()
             optimizers[kind].zero_grad()
             seconds[kind].append(time.perf_counter() - began)

@@ -181,6 +181,7 @@ def work(arm: str, case: Case, base: Path) -> None:
     import torch
 
     from engine import learner as learning
+    from engine import objective
     from engine.project import TrainSettings
 
     # What libraries print belongs to the log; only the lines about steps go to the parent.
@@ -199,7 +200,7 @@ def work(arm: str, case: Case, base: Path) -> None:
         learner.causal.set_attn_implementation("sdpa")
         learner = replace(
             learner,
-            cost=learning._cost(learner.causal, learner.device),
+            cost=learning.cost_of(learner.causal, learner.device),
             shares=arm == "dense",
         )
     short = sorted(of(0), key=lambda one: len(one.tokens))[:2]  # a warm-up that changes nothing
@@ -207,7 +208,7 @@ def work(arm: str, case: Case, base: Path) -> None:
         still = torch.optim.SGD(learner.weights.values(), lr=0.0)
         trl_step(learner, still, short, packed=arm == "trl-packed")
     else:
-        learning.gradients(learner, short)
+        objective.gradients(learner, short)
     optimizer.zero_grad()
     for step, _ in enumerate(sys.stdin):
         some = of(step)
@@ -216,7 +217,7 @@ def work(arm: str, case: Case, base: Path) -> None:
             loss, seconds = trl_step(learner, optimizer, given, packed=arm == "trl-packed")
         else:
             began = time.perf_counter()
-            loss = learning.gradients(learner, given)
+            loss = objective.gradients(learner, given)
             torch.nn.utils.clip_grad_norm_(learner.weights.values(), 1.0)
             optimizer.step()
             optimizer.zero_grad()

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import torch
 
-from engine import checkpoints, distill, learner, packing
+from engine import checkpoints, distill, learner, objective, packing
 from engine.progress import TRAINING, PauseWished
 from engine.project import TooLong
 from engine.ranks import ALONE, Ranks
@@ -174,10 +174,10 @@ def train(  # noqa: PLR0912, PLR0915 - one training, to be read from top to bott
             longest,
         )
     try:
-        model = learner.checked(model, learnt)
-    except learner.Stopped as stopped:
+        model = objective.checked(model, learnt)
+    except objective.Stopped as stopped:
         raise (stopped.reason or PauseWished()) from None
-    validation = learner.rows(model, held)
+    validation = objective.rows(model, held)
     steps = schedule(learnt, settings)
 
     optimizer = torch.optim.AdamW(model.weights.values(), lr=0.0, weight_decay=0.0)
@@ -200,9 +200,9 @@ def train(  # noqa: PLR0912, PLR0915 - one training, to be read from top to bott
 
     try:
         if state.step == 0:
-            learner.try_longest(model, [[learnt[number] for number in step] for step in steps])
+            objective.try_longest(model, [[learnt[number] for number in step] for step in steps])
             if validation:
-                state.first_validation_loss = learner.mean_loss(model, validation, progress.look)
+                state.first_validation_loss = objective.mean_loss(model, validation, progress.look)
                 progress.measure(0, {"val_loss": state.first_validation_loss}, always=True)
         while is_validation_due() or not _is_over(state, len(steps), settings.patience):
             began = time.monotonic()
@@ -212,7 +212,7 @@ def train(  # noqa: PLR0912, PLR0915 - one training, to be read from top to bott
                 rate = settings.learning_rate * _rate(state.step, len(steps))
                 for group in optimizer.param_groups:
                     group["lr"] = rate
-                loss = learner.gradients(model, chosen, progress.look)
+                loss = objective.gradients(model, chosen, progress.look)
                 torch.nn.utils.clip_grad_norm_(model.weights.values(), CLIP)
                 optimizer.step()
                 optimizer.zero_grad()
@@ -224,7 +224,7 @@ def train(  # noqa: PLR0912, PLR0915 - one training, to be read from top to bott
                 state.scored_tokens += tokens
                 measured = {"loss": loss, "learning_rate": rate, "tokens_per_second": speed}
             if is_validation_due():
-                measured["val_loss"] = learner.mean_loss(model, validation, progress.look)
+                measured["val_loss"] = objective.mean_loss(model, validation, progress.look)
                 state.validated = state.step
                 if state.best_loss is None or measured["val_loss"] < state.best_loss:
                     state.best_loss, state.best_step = measured["val_loss"], state.step
@@ -244,7 +244,7 @@ def train(  # noqa: PLR0912, PLR0915 - one training, to be read from top to bott
                 keep()
                 saved_at = time.monotonic()
                 save_took = saved_at - saving
-    except learner.Stopped as stopped:
+    except objective.Stopped as stopped:
         # Gradients of a part of a step are thrown away: the step is taken again, as a whole.
         optimizer.zero_grad()
         keep()

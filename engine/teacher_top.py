@@ -119,7 +119,7 @@ def _score(
     *,
     done: int,
 ) -> None:
-    from engine import learner, packing
+    from engine import learner, objective, packing
 
     total = done + len(missing)
     work.progress.begin(f"reading what {teacher.name} thinks likely", total, done)
@@ -144,7 +144,7 @@ def _score(
                     f"{teacher.name} takes {context:,}: set distill.top_k_logits to 0."
                 )
         stored = []
-        for row in learner.rows(model, coded):
+        for row in objective.rows(model, coded):
             likely = _likely(model, row, k)
             for number, nodes in _places(row, coded).items():
                 # An end that training appends was not sampled: there the path loss stands alone.
@@ -190,7 +190,7 @@ def _likely(learner: Learner, row: Row, k: int) -> Likely:
 
     from engine import packing
     from engine.divergence import Likely, likely
-    from engine.learner import HEAD_NUMBERS, at_scored
+    from engine.objective import HEAD_NUMBERS, at_scored
 
     (batch,) = packing.batches([row], learner.cost)
     batch = batch.to(learner.device)

@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from engine import events, learner, packing, tree_attention
+from engine import events, learner, objective, packing, tree_attention
 from engine.distill import student_examples
 from engine.finetune import schedule, train
 from engine.project import PathChoice, Precision, TooLong, TrainSettings
@@ -189,7 +189,7 @@ def test_the_best_weights_are_written_and_load_again(
         PromptStyle.BASE,
         learner.ends(ours),
     )
-    loss = learner.mean_loss(again, learner.rows(again, held))
+    loss = objective.mean_loss(again, objective.rows(again, held))
     assert loss == pytest.approx(found.validation_loss, rel=1e-5)
 
 
@@ -327,14 +327,14 @@ def gpu_is_full(_model: object, _batch: object) -> torch.Tensor:
 def test_memory_that_is_too_small_is_told_before_the_first_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: Any
 ) -> None:
-    tried = learner.try_longest
+    tried = objective.try_longest
 
     def on_a_full_machine(*given: Any) -> int:
         with monkeypatch.context() as full:
-            full.setattr(learner, "loss_sum", fails)
+            full.setattr(objective, "loss_sum", fails)
             return tried(*given)
 
-    monkeypatch.setattr(learner, "try_longest", on_a_full_machine)
+    monkeypatch.setattr(objective, "try_longest", on_a_full_machine)
     listener = Listener()
     with pytest.raises(WorkFailed, match=r"ran out of memory on [\d,]+ tokens .* qlora"):
         trained(tmp_path, progress=listener)
@@ -344,13 +344,13 @@ def test_memory_that_is_too_small_is_told_before_the_first_step(
 def test_memory_that_runs_out_in_a_step_leaves_a_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loss_sum, listener = learner.loss_sum, Listener()
+    loss_sum, listener = objective.loss_sum, Listener()
 
     def fills(model: learner.Learner, batch: packing.Batch) -> torch.Tensor:
         return loss_sum(model, batch) if listener.step < 4 else gpu_is_full(model, batch)
 
     with monkeypatch.context() as full:
-        full.setattr(learner, "loss_sum", fills)
+        full.setattr(objective, "loss_sum", fills)
         with pytest.raises(WorkFailed, match="ran out of memory"):
             trained(tmp_path / "one", progress=listener, checkpoint_seconds=1e9)
     again = Listener()
@@ -369,9 +369,9 @@ def test_trying_the_largest_batch_leaves_everything_as_it_was(tmp_path: Path) ->
     largest = max(
         batch.tokens.numel()
         for step in steps
-        for batch in packing.batches(learner.rows(model, step), model.cost)
+        for batch in packing.batches(objective.rows(model, step), model.cost)
     )
-    assert learner.try_longest(model, steps) == largest
+    assert objective.try_longest(model, steps) == largest
     assert are_identical(before, model.weights)
     assert all(value.grad is None for value in model.weights.values())
     assert torch.equal(random, torch.get_rng_state())
@@ -509,7 +509,7 @@ def test_a_row_alone_has_the_loss_that_transformers_gives_it(tmp_path: Path) -> 
     expected = total / sum(one.weight * len(one.completion) for one in some)
     for shares in (True, False):
         chosen = replace(model, shares=shares)
-        found = learner.mean_loss(chosen, learner.rows(chosen, some))
+        found = objective.mean_loss(chosen, objective.rows(chosen, some))
         assert found == pytest.approx(expected, abs=1e-5)
 
 

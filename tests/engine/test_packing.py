@@ -169,7 +169,7 @@ def some_examples() -> list[Encoded]:
 
 
 def gradients(learner: Any, some: list[Encoded]) -> tuple[float, dict[str, Any]]:
-    from engine.learner import gradients as backward
+    from engine.objective import gradients as backward
 
     for value in learner.weights.values():
         value.grad = None
@@ -198,7 +198,7 @@ def with_attention(learner: Any, kind: str) -> Any:
     from engine import learner as learning
 
     learner.causal.set_attn_implementation(kind)
-    return dataclasses.replace(learner, cost=learning._cost(learner.causal, learner.device))
+    return dataclasses.replace(learner, cost=learning.cost_of(learner.causal, learner.device))
 
 
 def assert_trees_are_rows_alone(learner: Any, some: list[Encoded], tolerance: float) -> None:
@@ -352,11 +352,10 @@ def test_forests_hold_every_row_without_padding(some: list[Encoded], cost: Cost)
 def test_an_attention_that_fails_gives_way_to_a_dense_mask(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from engine import learner as learning
-    from engine import tree_attention
+    from engine import objective, tree_attention
 
     learner = loaded(tiny_model(tmp_path / "model"))
-    assert learning.checked(learner, some_examples()) is learner
+    assert objective.checked(learner, some_examples()) is learner
     assert learner.causal.config._attn_implementation == tree_attention.NAME
     assert all(value.grad is None for value in learner.weights.values())
 
@@ -364,7 +363,7 @@ def test_an_attention_that_fails_gives_way_to_a_dense_mask(
         raise RuntimeError("no such kernel")
 
     monkeypatch.setattr(tree_attention, "blocks", broken)
-    instead = learning.checked(learner, some_examples())
+    instead = objective.checked(learner, some_examples())
     assert instead.shares
     assert instead.causal.config._attn_implementation == "sdpa"
     assert instead.cost.pair > 0
@@ -395,11 +394,12 @@ def test_the_head_computed_in_parts_gives_the_same(
     import torch
 
     from engine import learner as learning
+    from engine import objective
     from engine.project import TrainSettings
 
     learner = learning.load(tiny_model(tmp_path / "model"), TrainSettings(method="full"))
     loss, whole = gradients(learner, some_examples())
-    monkeypatch.setattr(learning, "HEAD_NUMBERS", 512 * 7)
+    monkeypatch.setattr(objective, "HEAD_NUMBERS", 512 * 7)
     parts_loss, parts = gradients(learner, some_examples())
     assert parts_loss == pytest.approx(loss, abs=1e-6)
     for name, gradient in whole.items():

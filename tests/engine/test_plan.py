@@ -184,7 +184,7 @@ def _size(parts: tuple[memory.Part, ...], name: str) -> int:
 
 
 def test_the_sizes_of_a_lora_adapter_are_those_that_peft_makes(tmp_path: Path) -> None:
-    from engine import learner
+    from engine import learner, objective
 
     project = make_demo(tmp_path / "demo", pool=1, evaluation=1)
     with connect(project.database) as conn:
@@ -196,7 +196,7 @@ def test_the_sizes_of_a_lora_adapter_are_those_that_peft_makes(tmp_path: Path) -
     parts = memory.of_training(project, base, settings, 1000)
     assert _size(parts, "adapter") == pytest.approx(4 * learnt, rel=0.1)
     assert memory.RECOMPUTE_FROM == learner.RECOMPUTE_FROM
-    assert memory.HEAD_BYTES == 4 * learner.HEAD_NUMBERS
+    assert memory.HEAD_BYTES == 4 * objective.HEAD_NUMBERS
 
 
 def test_a_training_that_was_done_is_found_again(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine import learner, packing, stages
+from engine import learner, objective, packing, stages
 from engine.demo.project import make_demo
 from engine.divergence import Likely, likely, read_likely, write_likely
 from engine.packing import Encoded
@@ -213,7 +213,7 @@ def test_a_tree_teaches_what_rows_alone_teach(
     alone = replace(tiny, shares=False)
     found = []
     for one in (tiny, alone):
-        loss = learner.gradients(one, coded)
+        loss = objective.gradients(one, coded)
         grads = {name: value.grad for name, value in one.weights.items()}
         found.append(
             (loss, {name: value.clone() for name, value in grads.items() if value is not None})
@@ -243,5 +243,5 @@ def test_the_loss_is_the_mix_of_path_loss_and_divergence(tiny: Learner) -> None:
             torch.from_numpy(one.teacher.logprobs),
         )
         wanted = (0.75 * path[:2] + 0.25 * apart).sum() + path[2]
-        found = learner.mean_loss(tiny, learner.rows(tiny, [one]))
+        found = objective.mean_loss(tiny, objective.rows(tiny, [one]))
     assert found == pytest.approx(float(wanted) / 3, rel=1e-5)

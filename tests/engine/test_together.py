@@ -20,6 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine import learner as learning
+from engine import objective
 from engine import ranks as ranks_module
 from engine.packing import Encoded
 from engine.progress import PauseWished
@@ -257,7 +258,7 @@ def test_layers_with_divided_weights_have_the_same_gradients(
         assert learner.shares
         for name, weight in learner.causal.model.layers.named_parameters():
             assert isinstance(weight, DTensor) == (ranks.divided and "lora" not in name)
-        loss = learning.gradients(learner, some)
+        loss = objective.gradients(learner, some)
         found.append((loss, {name: one.grad for name, one in learner.weights.items()}))
     (loss, whole), (other, divided) = found
     assert loss == pytest.approx(other, rel=1e-6)
