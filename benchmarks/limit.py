@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from benchmarks.shapes import Load
 
 PRODUCTS = ("mm", "bmm", "addmm", "baddbmm", "linear", "mkldnn", "matmul")
-QUESTIONS = 8
+QUESTIONS = 16
 
 
 def matrix_rate() -> float:

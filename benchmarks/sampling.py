@@ -75,10 +75,10 @@ class Part:
 
 
 PARTS = {
-    "pebble-l": Part("pebble-l", ARMS, 3, 192),
-    "135m-q8_0": Part("135m-q8_0", ARMS, 3, 8),
+    "pebble-l": Part("pebble-l", ARMS, 3, 256),
+    "135m-q8_0": Part("135m-q8_0", ARMS, 3, 16),
     "135m-q4_0": Part("135m-q4_0", (LOOP, BARE, LLAMA), 3, 4),
-    "360m-q8_0": Part("360m-q8_0", ARMS, 1, 8),
+    "360m-q8_0": Part("360m-q8_0", ARMS, 1, 16),
     "360m-q4_0": Part("360m-q4_0", (LOOP, BARE, LLAMA), 1, 4),
     "ladder-pebble-l": Part(
         "pebble-l", tuple(arm for steps in LADDERS.values() for arm in steps.values()), 3, 64

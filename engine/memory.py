@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from engine import unpacking
+from engine.backends import widths
 from engine.project import Engine
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from engine.project import Project, TrainSettings
     from store.records import Model
 
-WIDTH = 256
-"""Paths at a time when the settings leave it open (as `engine.backends.transformers`)."""
 CACHE_SHARE = 0.5
 """Share of the free memory that keys and values take at most; then fewer paths run at a time."""
 RECOMPUTE_FROM = 100_000_000
@@ -99,7 +98,8 @@ def of_sampling(
     if shape is not None:
         number = 4 if (model.parameters or 0) < 50_000_000 else 2
         one = 2 * shape.layers * shape.kv * tokens * number
-        width = batch or WIDTH
+        usual = widths.LLAMA_CPP if engine is Engine.LLAMA_CPP else widths.TRANSFORMERS
+        width = batch or widths.usual(usual, model.parameters or 0)
         most = int(free_memory() * CACHE_SHARE)
         parts.append(Part("keys and values of the paths", min(width * one, max(most, one))))
         parts.append(Part("logits", width * shape.vocabulary * 4))

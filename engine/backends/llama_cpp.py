@@ -335,6 +335,8 @@ class _Paths:
         if ended:
             yield from self._give(ended)
             self._drop_settled()
+        else:  # a wish to end is heard here
+            self.source.is_settled(self.requests[0].question)
 
     def _give(self, ended: Sequence[tuple[PathRequest, Ending]]) -> Iterator[Generation]:
         for request, ending in ended:

@@ -19,6 +19,7 @@ import llama_cpp as native
 import numpy as np
 import psutil
 
+from engine.backends import widths
 from engine.backends.chat import render_chat
 from engine.backends.protocol import TINY
 from engine.extent import Extent
@@ -53,7 +54,6 @@ native.llama_log_set(_log_callback, ctypes.c_void_p(0))
 _BATCH = 2048  # tokens of one native call
 _MICRO_BATCH = 512  # tokens evaluated together: enough to fill a processor
 _MEMORY_SHARE = 0.6  # of the free memory that keys and values may take
-_SLOTS = ((TINY, 192), (200e6, 64), (2e9, 32))  # weights below the first: paths together
 _BRANCHES = 6  # slots for each trunk: questions in flight ask for several paths at a time
 _NFC = ("qwen2",)  # tokenizers whose text is normalised first, which llama.cpp leaves to us
 
@@ -257,7 +257,7 @@ class Streams:
             WorkFailed: not even one path fits into the free memory.
         """
         if width is None:
-            width = next((count for limit, count in _SLOTS if self.parameters < limit), 16)
+            width = widths.usual(widths.LLAMA_CPP, self.parameters)
         width = min(width, _most_paths())
         if threads is None:
             # Threads of tiny models would mostly wait for each other.

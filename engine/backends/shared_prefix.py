@@ -12,7 +12,7 @@ with their own positions, so nothing is padded outside the attention.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,6 +63,16 @@ class PrefixTree:
             piece = tuple(prefix[start : start + TOKENS_AT_ONCE])
             self._evaluate([piece], start, _Prompts(self, None, [len(piece)], under_prefix=True))
             self._prefix += piece
+
+    def sibling(self) -> PrefixTree:
+        """Another tree, without prompts, with this one's prefix, which is kept once.
+
+        This one must have no prompts yet.
+        """
+        other = PrefixTree(self._model, self._width)
+        other._layers = {index: replace(layer) for index, layer in self._layers.items()}
+        other._prefix = self._prefix
+        return other
 
     def begins(self, prompt: Sequence[int]) -> bool:
         """Whether the prefix begins this prompt and leaves something of it."""

@@ -7,8 +7,8 @@ are sampled by the model's own cache instead, and the log says so.
 
 from __future__ import annotations
 
-import heapq
 import logging
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,8 +17,7 @@ import torch
 import transformers
 from transformers import DynamicCache
 
-from engine.backends.choosing import uniforms
-from engine.backends.choosing_on_device import choose
+from engine.backends import widths
 from engine.backends.hugging_face import (
     Prompts,
     end_tokens,
@@ -26,27 +25,24 @@ from engine.backends.hugging_face import (
     load_tokenizer,
     piece_bytes,
 )
-from engine.backends.protocol import Generation, Message, PathRequest, PathSource, Sampling
 from engine.backends.shared_prefix import PrefixTree
 from engine.backends.shared_trial import continues, own_step, why_not
 from engine.backends.stops import Endings
+from engine.backends.streams import Running, Stream
 from store.errors import BadInput
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from numpy.typing import NDArray
-    from torch import Tensor
-
+    from engine.backends.protocol import Generation, Message, PathRequest, PathSource, Sampling
     from engine.backends.stops import Ending
 
 _log = logging.getLogger(__name__)
 
-WIDTH = 256
-"""Paths at a time when nothing else is asked: the fastest of 32 to 256 in every trial."""
-PATIENCE = 16
-"""A batch is refilled when one slot in so many is free: prompts are cheaper several at a time."""
+STREAMS, LEAST = 2, 64
+"""Running batches side by side on a processor, and the paths that each must have room for: with
+fewer, reading the weights twice costs more than the cores gain."""
 
 
 def open_transformers(
@@ -63,7 +59,8 @@ def open_transformers(
             code in it is run.
         adapter: a PEFT folder, merged into the weights in memory.
         threads: of the processor; None leaves torch's choice.
-        batch: most paths at a time; None for `WIDTH`. Fewer if the memory does not hold them.
+        batch: most paths at a time; None for what suits the model's size. Fewer if the memory does
+            not hold them.
 
     Raises:
         BadInput: the folder cannot be loaded as a causal language model with its tokenizer, or the
@@ -75,7 +72,9 @@ def open_transformers(
         torch.set_num_threads(threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     tokenizer = load_tokenizer(folder)
-    return Transformers(load_model(folder, adapter, device), tokenizer, batch or WIDTH)
+    model = load_model(folder, adapter, device)
+    width = batch or widths.usual(widths.TRANSFORMERS, model.num_parameters())
+    return Transformers(model, tokenizer, width)
 
 
 class Transformers:
@@ -95,6 +94,7 @@ class Transformers:
         """
         self._model = model
         self.batch = width
+        self._threads = torch.get_num_threads()
         config = model.config.get_text_config()
         self._config = config
         self.context_length = int(
@@ -111,10 +111,11 @@ class Transformers:
             "dtype": str(model.dtype).removeprefix("torch."),
             "shares_prefix": self.shares_prefix,
             "reason": reason,
-            "threads": torch.get_num_threads(),
+            "threads": self._threads,
+            "streams": 1,
         }
-        """`width` is the one asked for until `sample` has found what the memory holds; `reason` is
-        why prompts are not shared, or None."""
+        """`width` is the one asked for until `sample` has found what the memory holds, and
+        `streams` are counted then; `reason` is why prompts are not shared, or None."""
         if reason:
             if not continues(model):
                 raise BadInput(
@@ -167,38 +168,57 @@ class Transformers:
     def _grow(
         self, source: PathSource, sampling: Sampling, endings: Endings
     ) -> Iterator[Generation]:
-        """Prompts kept once, one running batch."""
+        """Prompts kept once, running batches side by side.
+
+        They take turns, so that the same paths meet in the same batches in every run, however long
+        each step takes: the source is only ever asked here, between the steps of one of them.
+        """
         first = self._next(source, sampling)
         if first is None:
             return
+        streams = self._streams(first, sampling)
+        streams[0].begin(first)
+        steps: dict[Stream, Future[dict[int, Ending]]] = {}
+        with ThreadPoolExecutor(len(streams)) as pool:
+            try:
+                while True:
+                    self._fill([one for one in streams if one not in steps], source, sampling)
+                    busy = [one for one in streams if one.load]
+                    for stream in busy:
+                        if stream not in steps:
+                            share = max(1, self._threads // len(busy))
+                            steps[stream] = pool.submit(stream.step, sampling, endings, share)
+                    if not steps:
+                        return
+                    stream = next(iter(steps))  # the one that has been under way the longest
+                    ended = steps.pop(stream).result()
+                    if ended:
+                        yield from stream.finish(ended)
+                    stream.forget_settled(source)  # a wish to end is heard here
+            finally:
+                # Threads that are yet to come take over what any thread has set last.
+                torch.set_num_threads(self._threads)
+
+    def _streams(self, first: PathRequest, sampling: Sampling) -> list[Stream]:
+        """Trees with the prefix of the first prompt, as many as go side by side."""
         width = self._fitting_width(first, sampling)
-        tree = PrefixTree(self._model, width)
+        on_cpu = self._model.device.type == "cpu"
+        count = max(1, min(STREAMS, self._threads, width // LEAST)) if on_cpu else 1
+        self.details["streams"] = count
+        tree = PrefixTree(self._model, width // count)
         tree.plant(first.prompt[: min(first.shared, len(first.prompt) - 1)])
-        lanes = _Lanes(tree, width)
-        running = _Running(width, sampling.max_tokens)
-        begun: list[PathRequest] = [first]
-        while True:
-            free = width - running.count
-            if running.count == 0 or free * PATIENCE >= width:
-                while len(begun) < free and (request := self._next(source, sampling)):
-                    begun.append(request)
-            if not begun and not running.count:
-                return
-            logits = [running.step(tree)] if running.count else []
-            if begun:
-                places = lanes.take(begun, running.questions())
-                logits.append(torch.stack([lanes.logits[place] for place in places]))
-                running.add(begun, places)
-                begun = []
-            rows = logits[0] if len(logits) == 1 else torch.cat(logits)
-            ended = running.choose(rows, sampling, endings)
-            if not ended:
-                continue
-            finished = [running.generation(slot, ending) for slot, ending in ended.items()]
-            running.drop(set(ended), tree)
-            yield from finished
-            running.drop(running.of_settled(source), tree)
-            lanes.release(source, running.questions())
+        trees = [tree, *(tree.sibling() for _ in range(count - 1))]
+        return [Stream(one, width // count, sampling.max_tokens) for one in trees]
+
+    def _fill(self, idle: Sequence[Stream], source: PathSource, sampling: Sampling) -> None:
+        """Let paths begin in streams that have room, evenly, those of a question together."""
+        hungry = [stream for stream in idle if stream.is_hungry]
+        while hungry and (request := self._next(source, sampling)):
+            knowing = [stream for stream in hungry if stream.knows(request.question)]
+            stream = min(knowing or hungry, key=lambda one: one.load)
+            stream.begin(request)
+            if stream.is_full:
+                hungry.remove(stream)
 
     def _fitting_width(self, first: PathRequest, sampling: Sampling) -> int:
         """The width asked for, or as many paths like the first as half of the free memory holds."""
@@ -251,7 +271,7 @@ class Transformers:
         endings: Endings,
     ) -> Iterator[Generation]:
         prompts = list(dict.fromkeys(request.prompt for request in requests))
-        running = _Running(len(requests), sampling.max_tokens)
+        running = Running(len(requests), sampling.max_tokens)
         running.add(requests, [prompts.index(request.prompt) for request in requests])
         cache = DynamicCache(config=self._model.config)
         logits = own_step(self._model, np.array(prompts), cache)[running.lanes]
@@ -266,119 +286,3 @@ class Transformers:
             over |= running.of_settled(source)
             if len(over) < len(requests):
                 logits = own_step(self._model, running.newest()[:, None], cache)
-
-
-class _Running:
-    """The paths of the running batch as columns; slots 0 to count - 1 are taken."""
-
-    def __init__(self, width: int, max_tokens: int) -> None:
-        self.count = 0
-        self._requests: list[PathRequest] = []
-        self._lanes = np.zeros(width, dtype=np.int64)
-        self._seeds = np.zeros(width, dtype=np.uint64)
-        self._lengths = np.zeros(width, dtype=np.int64)
-        self._tokens = np.zeros((width, max_tokens), dtype=np.int64)
-
-    @property
-    def lanes(self) -> NDArray[np.int64]:
-        return self._lanes[: self.count]
-
-    def add(self, requests: Sequence[PathRequest], lanes: Sequence[int]) -> None:
-        """Put paths that have no token yet into the next slots."""
-        into = slice(self.count, self.count + len(requests))
-        self._requests += requests
-        self._lanes[into] = lanes
-        self._seeds[into] = [request.seed for request in requests]
-        self._lengths[into] = 0
-        self.count = into.stop
-
-    def newest(self) -> NDArray[np.int64]:
-        """[count] the last token of each path."""
-        return self._tokens[np.arange(self.count), self._lengths[: self.count] - 1]
-
-    def step(self, tree: PrefixTree) -> Tensor:
-        """[count, vocabulary] the logits of each path's next token."""
-        return tree.step(self.newest(), self.lanes, self._lengths[: self.count])
-
-    def choose(self, logits: Tensor, sampling: Sampling, endings: Endings) -> dict[int, Ending]:
-        """Give every path its next token; the slots whose paths have ended, and how."""
-        lengths = self._lengths[: self.count]
-        tokens = choose(logits, sampling, uniforms(self._seeds[: self.count], lengths))
-        self._tokens[np.arange(self.count), lengths] = tokens
-        lengths += 1
-        ended = {}
-        for slot in endings.suspects(tokens, lengths).tolist():
-            ending = endings.ending(self._tokens[slot, : lengths[slot]].tolist())
-            if ending is not None:
-                ended[slot] = ending
-        return ended
-
-    def generation(self, slot: int, ending: Ending) -> Generation:
-        """The finished path of a slot."""
-        request = self._requests[slot]
-        return Generation(
-            request.question, request.index, ending.text, ending.token_ids, ending.reason
-        )
-
-    def questions(self) -> set[str]:
-        """Those that have running paths."""
-        return {request.question for request in self._requests}
-
-    def of_settled(self, source: PathSource) -> set[int]:
-        """The slots whose paths are no longer wanted."""
-        settled = {question for question in self.questions() if source.is_settled(question)}
-        return {i for i, request in enumerate(self._requests) if request.question in settled}
-
-    def drop(self, slots: set[int], tree: PrefixTree) -> None:
-        """Free slots; the last paths move into the holes."""
-        left = self.count - len(slots)
-        holes = sorted(slot for slot in slots if slot < left)
-        movers = [slot for slot in range(left, self.count) if slot not in slots]
-        if holes:
-            tree.move(holes, movers)
-            for column in (self._lanes, self._seeds, self._lengths, self._tokens):
-                column[holes] = column[movers]
-            for hole, mover in zip(holes, movers, strict=True):
-                self._requests[hole] = self._requests[mover]
-        del self._requests[left:]
-        self.count = left
-
-
-class _Lanes:
-    """Which prompt is in which lane of the tree, with the logits of its first new token."""
-
-    def __init__(self, tree: PrefixTree, width: int) -> None:
-        self.logits: dict[int, Tensor] = {}
-        self._tree = tree
-        self._lane_of: dict[str, int] = {}
-        self._free = list(range(width))
-
-    def take(self, requests: Sequence[PathRequest], busy: set[str]) -> list[int]:
-        """The lane of each request's prompt; prompts that are not there yet are evaluated.
-
-        Args:
-            requests: with those of `busy`, of no more questions than there are lanes.
-            busy: questions whose prompts must stay.
-        """
-        new = {r.question: r.prompt for r in requests if r.question not in self._lane_of}
-        busy = busy.union(request.question for request in requests)
-        # Prompts of questions that wait for more paths stay while there is room.
-        idle = [question for question in self._lane_of if question not in busy]
-        self._give_back(idle[: max(0, len(new) - len(self._free))])
-        if new:
-            lanes = [heapq.heappop(self._free) for _ in new]
-            self._lane_of.update(zip(new, lanes, strict=True))
-            rows = self._tree.add(list(new.values()), lanes)
-            self.logits.update(zip(lanes, rows, strict=True))
-        return [self._lane_of[request.question] for request in requests]
-
-    def release(self, source: PathSource, busy: set[str]) -> None:
-        """Free the lanes of settled questions."""
-        idle = self._lane_of.keys() - busy
-        self._give_back([question for question in idle if source.is_settled(question)])
-
-    def _give_back(self, questions: Sequence[str]) -> None:
-        for question in questions:
-            lane = self._lane_of.pop(question)
-            del self.logits[lane]
-            heapq.heappush(self._free, lane)

@@ -146,3 +146,24 @@ class Waiting:
     def is_settled(self, question: str) -> bool:
         """Whether the test said so."""
         return question in self.settled
+
+
+class Wished(Exception):
+    """What a source raises when somebody wishes the sampling to end."""
+
+
+class Wishing(Waiting):
+    """A source whose person wishes the sampling to end after so many looks."""
+
+    looks = 20
+
+    def is_settled(self, question: str) -> bool:
+        """Whether the test said so.
+
+        Raises:
+            Wished: after the last look.
+        """
+        self.looks -= 1
+        if self.looks < 0:
+            raise Wished
+        return super().is_settled(question)

@@ -22,7 +22,7 @@ from engine.prompts import Prompt
 from store.errors import BadInput, WorkFailed
 from store.records import EndReason, PromptStyle
 from tests.engine.test_gguf import write_adapter
-from tests.engine.tiny import Waiting, requests, tiny_model
+from tests.engine.tiny import Waiting, Wished, Wishing, requests, tiny_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -259,6 +259,13 @@ def test_paths_of_a_settled_question_are_dropped(model: LlamaCpp) -> None:
     questions = Counter(path.question for path in found)
     assert questions["q0"] <= 1
     assert (questions["q1"], questions["q2"]) == (10, 10)
+
+
+def test_a_wish_to_end_is_heard_before_any_path_has_ended(tiny: Path) -> None:
+    with closing(open_llama_cpp(tiny, batch=8, context=256)) as opened:
+        source = Wishing(requests([opened.tokenize("one"), opened.tokenize("two")], paths=3))
+        with pytest.raises(Wished):
+            next(opened.sample(source, Sampling(1.0, 200)))
 
 
 class Waves:

@@ -14,10 +14,10 @@ from scipy import stats
 from engine.backends.protocol import Generation, Message, PathRequest, Sampling
 from store.errors import BadInput
 from store.records import EndReason
-from tests.engine.tiny import Waiting, requests, tiny_model
+from tests.engine.tiny import Waiting, Wished, Wishing, requests, tiny_model
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from engine.backends.transformers import Transformers
 
@@ -47,7 +47,7 @@ PLAIN: dict[str, dict[str, Any]] = {
 def opened(folder: Path, **settings: Any) -> Transformers:
     from engine.backends.transformers import open_transformers
 
-    return open_transformers(folder, threads=1, **settings)
+    return open_transformers(folder, **({"threads": 1} | settings))
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +55,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_model(tmp_path_factory.mktemp("model"))
 
 
-@pytest.fixture(scope="module")
-def backend(folder: Path) -> Transformers:
-    return opened(folder, batch=8)
+@pytest.fixture(scope="module", params=[1, 2], ids=["one stream", "two streams"])
+def backend(folder: Path, request: pytest.FixtureRequest) -> Iterator[Transformers]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("engine.backends.transformers.LEAST", 4)
+        yield opened(folder, batch=8, threads=request.param)
 
 
 def prompts(count: int, prefix: int = 30, seed: int = 0) -> list[tuple[int, ...]]:
@@ -128,7 +130,52 @@ def test_how_it_samples_can_be_stored_with_the_run(folder: Path) -> None:
         "shares_prefix": True,
         "reason": None,
         "threads": 1,
+        "streams": 1,
     }
+
+
+def test_a_wide_batch_is_cut_in_two_streams_that_draw_the_same_paths(folder: Path) -> None:
+    import torch
+
+    asked = requests(prompts(12), paths=20, shared=30)
+    sampling = Sampling(temperature=0.8, max_tokens=15, stop=("a", "e"))
+    one, two = opened(folder, batch=128), opened(folder, batch=128, threads=2)
+    wanted, found = sampled(one, asked, sampling), sampled(two, asked, sampling)
+    assert (one.details["streams"], two.details["streams"]) == (1, 2)
+    assert sum(wanted[path] == found[path] for path in wanted) >= 0.95 * len(asked)
+    assert torch.get_num_threads() == 2
+
+
+def test_streams_take_turns_so_that_a_run_is_the_same_again(backend: Transformers) -> None:
+    sampling = Sampling(temperature=1.0, max_tokens=12, stop=("a", "e"))
+    asked = requests(prompts(7), paths=6, shared=30)
+    first, again = (list(backend.sample(Waiting(asked), sampling)) for _ in range(2))
+    assert first == again
+    assert backend.details["streams"] == backend.details["threads"]
+
+
+def test_few_paths_are_divided_among_the_streams_by_question(folder: Path) -> None:
+    from engine.backends.streams import Stream
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("engine.backends.transformers.LEAST", 4)
+        begun: list[tuple[int, str]] = []
+        begin = Stream.begin
+
+        def noted(stream: Stream, request: PathRequest) -> None:
+            begun.append((id(stream), request.question))
+            begin(stream, request)
+
+        patch.setattr(Stream, "begin", noted)
+        sampled(opened(folder, batch=40, threads=2), requests(prompts(4), paths=5), GREEDY)
+    per_stream = [{q for one, q in begun if one == stream} for stream in {one for one, _ in begun}]
+    assert sorted(map(len, per_stream)) == [2, 2]
+
+
+def test_a_wish_to_end_is_heard_before_any_path_has_ended(backend: Transformers) -> None:
+    source = Wishing(requests(prompts(2), paths=4, shared=30))
+    with pytest.raises(Wished):
+        next(backend.sample(source, Sampling(temperature=1.0, max_tokens=150)))
 
 
 def test_plain_and_shared_sampling_draw_the_same_paths(folder: Path) -> None:

@@ -1,0 +1,227 @@
+"""A running batch of paths over a tree of prompts: what changes from one step to the next.
+
+A model's steps are partly work that cannot be divided among cores: short operations, and the calls
+themselves. So the batch is cut in streams, each with its own tree and its own share of the cores,
+that step at the same time. Questions belong to one stream while it has room for their paths.
+"""
+
+from __future__ import annotations
+
+import heapq
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from engine.backends.choosing import uniforms
+from engine.backends.choosing_on_device import choose
+from engine.backends.protocol import Generation, PathRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from engine.backends.protocol import PathSource, Sampling
+    from engine.backends.shared_prefix import PrefixTree
+    from engine.backends.stops import Ending, Endings
+
+PATIENCE = 16
+"""A stream is refilled when one slot in so many is free: prompts are cheaper several at a time."""
+
+
+class Stream:
+    """A tree with its running paths. One thread steps it; between steps it is asked and filled."""
+
+    def __init__(self, tree: PrefixTree, width: int, max_tokens: int) -> None:
+        """Args:
+        tree: planted, without prompts.
+        width: most paths at a time.
+        max_tokens: of a path.
+        """
+        self._tree = tree
+        self._width = width
+        self._running = Running(width, max_tokens)
+        self._lanes = Lanes(tree, width)
+        self._begun: list[PathRequest] = []
+
+    @property
+    def load(self) -> int:
+        """Paths that run or are about to."""
+        return self._running.count + len(self._begun)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it has no room for another path."""
+        return self.load == self._width
+
+    @property
+    def is_hungry(self) -> bool:
+        """Whether so many slots are free that it is worth while to fill them."""
+        return self.load == 0 or (self._width - self.load) * PATIENCE >= self._width
+
+    def knows(self, question: str) -> bool:
+        """Whether the question's prompt is here already, or will be with the newest path."""
+        return question in self._lanes or any(one.question == question for one in self._begun[-1:])
+
+    def begin(self, request: PathRequest) -> None:
+        """Let a path begin with the next step."""
+        self._begun.append(request)
+
+    def step(self, sampling: Sampling, endings: Endings, threads: int | None) -> dict[int, Ending]:
+        """Give every path its next token.
+
+        Args:
+            sampling: how to draw it.
+            endings: what ends a path.
+            threads: of the processor, for this step; None leaves them as they are.
+
+        Returns:
+            The slots whose paths have ended, and how.
+
+        Raises:
+            WorkFailed: the model computes numbers that are none.
+        """
+        if threads and torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
+        running, begun = self._running, self._begun
+        logits = [running.step(self._tree)] if running.count else []
+        if begun:
+            places = self._lanes.take(begun, running.questions())
+            logits.append(torch.stack([self._lanes.logits[place] for place in places]))
+            running.add(begun, places)
+            self._begun = []
+        rows = logits[0] if len(logits) == 1 else torch.cat(logits)
+        return running.choose(rows, sampling, endings)
+
+    def finish(self, ended: dict[int, Ending]) -> list[Generation]:
+        """Take out the paths that have ended."""
+        finished = [self._running.generation(slot, ending) for slot, ending in ended.items()]
+        self._running.drop(set(ended), self._tree)
+        return finished
+
+    def forget_settled(self, source: PathSource) -> None:
+        """Drop what belongs to questions that need no more paths."""
+        self._running.drop(self._running.of_settled(source), self._tree)
+        self._lanes.release(source, self._running.questions())
+
+
+class Running:
+    """The paths of the running batch as columns; slots 0 to count - 1 are taken."""
+
+    def __init__(self, width: int, max_tokens: int) -> None:
+        self.count = 0
+        self._requests: list[PathRequest] = []
+        self._lanes = np.zeros(width, dtype=np.int64)
+        self._seeds = np.zeros(width, dtype=np.uint64)
+        self._lengths = np.zeros(width, dtype=np.int64)
+        self._tokens = np.zeros((width, max_tokens), dtype=np.int64)
+
+    @property
+    def lanes(self) -> NDArray[np.int64]:
+        """[count] where the prompt of each path is."""
+        return self._lanes[: self.count]
+
+    def add(self, requests: Sequence[PathRequest], lanes: Sequence[int]) -> None:
+        """Put paths that have no token yet into the next slots."""
+        into = slice(self.count, self.count + len(requests))
+        self._requests += requests
+        self._lanes[into] = lanes
+        self._seeds[into] = [request.seed for request in requests]
+        self._lengths[into] = 0
+        self.count = into.stop
+
+    def newest(self) -> NDArray[np.int64]:
+        """[count] the last token of each path."""
+        return self._tokens[np.arange(self.count), self._lengths[: self.count] - 1]
+
+    def step(self, tree: PrefixTree) -> Tensor:
+        """[count, vocabulary] the logits of each path's next token."""
+        return tree.step(self.newest(), self.lanes, self._lengths[: self.count])
+
+    def choose(self, logits: Tensor, sampling: Sampling, endings: Endings) -> dict[int, Ending]:
+        """Give every path its next token; the slots whose paths have ended, and how."""
+        lengths = self._lengths[: self.count]
+        tokens = choose(logits, sampling, uniforms(self._seeds[: self.count], lengths))
+        self._tokens[np.arange(self.count), lengths] = tokens
+        lengths += 1
+        ended = {}
+        for slot in endings.suspects(tokens, lengths).tolist():
+            ending = endings.ending(self._tokens[slot, : lengths[slot]].tolist())
+            if ending is not None:
+                ended[slot] = ending
+        return ended
+
+    def generation(self, slot: int, ending: Ending) -> Generation:
+        """The finished path of a slot."""
+        request = self._requests[slot]
+        return Generation(
+            request.question, request.index, ending.text, ending.token_ids, ending.reason
+        )
+
+    def questions(self) -> set[str]:
+        """Those that have running paths."""
+        return {request.question for request in self._requests}
+
+    def of_settled(self, source: PathSource) -> set[int]:
+        """The slots whose paths are no longer wanted."""
+        settled = {question for question in self.questions() if source.is_settled(question)}
+        return {i for i, request in enumerate(self._requests) if request.question in settled}
+
+    def drop(self, slots: set[int], tree: PrefixTree) -> None:
+        """Free slots; the last paths move into the holes."""
+        left = self.count - len(slots)
+        holes = sorted(slot for slot in slots if slot < left)
+        movers = [slot for slot in range(left, self.count) if slot not in slots]
+        if holes:
+            tree.move(holes, movers)
+            for column in (self._lanes, self._seeds, self._lengths, self._tokens):
+                column[holes] = column[movers]
+            for hole, mover in zip(holes, movers, strict=True):
+                self._requests[hole] = self._requests[mover]
+        del self._requests[left:]
+        self.count = left
+
+
+class Lanes:
+    """Which prompt is in which lane of the tree, with the logits of its first new token."""
+
+    def __init__(self, tree: PrefixTree, width: int) -> None:
+        self.logits: dict[int, Tensor] = {}
+        self._tree = tree
+        self._lane_of: dict[str, int] = {}
+        self._free = list(range(width))
+
+    def __contains__(self, question: str) -> bool:
+        return question in self._lane_of
+
+    def take(self, requests: Sequence[PathRequest], busy: set[str]) -> list[int]:
+        """The lane of each request's prompt; prompts that are not there yet are evaluated.
+
+        Args:
+            requests: with those of `busy`, of no more questions than there are lanes.
+            busy: questions whose prompts must stay.
+        """
+        new = {r.question: r.prompt for r in requests if r.question not in self._lane_of}
+        busy = busy.union(request.question for request in requests)
+        # Prompts of questions that wait for more paths stay while there is room.
+        idle = [question for question in self._lane_of if question not in busy]
+        self._give_back(idle[: max(0, len(new) - len(self._free))])
+        if new:
+            lanes = [heapq.heappop(self._free) for _ in new]
+            self._lane_of.update(zip(new, lanes, strict=True))
+            rows = self._tree.add(list(new.values()), lanes)
+            self.logits.update(zip(lanes, rows, strict=True))
+        return [self._lane_of[request.question] for request in requests]
+
+    def release(self, source: PathSource, busy: set[str]) -> None:
+        """Free the lanes of settled questions."""
+        idle = self._lane_of.keys() - busy
+        self._give_back([question for question in idle if source.is_settled(question)])
+
+    def _give_back(self, questions: Sequence[str]) -> None:
+        for question in questions:
+            lane = self._lane_of.pop(question)
+            del self.logits[lane]
+            heapq.heappush(self._free, lane)
