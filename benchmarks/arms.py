@@ -155,6 +155,7 @@ def ours_transformers(
     source: type[Paths] = Paths,
     *,
     torch_sampler: bool = False,
+    streams: int | None = None,
 ) -> Arm:
     """Ours over transformers, with prompts kept once.
 
@@ -163,11 +164,15 @@ def ours_transformers(
         batch: paths at a time, if not the engine's own choice.
         source: where the paths come from.
         torch_sampler: draw by softmax and multinomial over the vocabulary instead of our sampler.
+        streams: most of them side by side, if not the engine's own choice.
     """
+    from engine.backends import streams as streaming
     from engine.backends import transformers
 
     if torch_sampler:
-        vars(transformers)["choose"] = _multinomial
+        vars(streaming)["choose"] = _multinomial
+    if streams:
+        vars(transformers)["STREAMS"] = streams
     backend = transformers.open_transformers(Path(load.folder), threads=THREADS, batch=batch)
     return ours(backend, load, source)
 
@@ -218,6 +223,7 @@ ARMS: dict[str, Callable[[Load], Arm]] = {
     "cache copied": partial(generate, shared=True, dtype="bfloat16"),
     "ours, torch sampler": partial(ours_transformers, batch=32, torch_sampler=True),
     "ours t, 32 wide": partial(ours_transformers, batch=32),
+    "ours t, one stream": partial(ours_transformers, streams=1),
     "ours t, exact": partial(ours_transformers, source=Voted),
     # Agreement of what is drawn.
     "exact peer": partial(completions, exact=True),

@@ -61,7 +61,7 @@ def measure(load: Load) -> dict[str, Any]:
     """Rates, and shares of the time by kind of work."""
     import torch
 
-    from engine.backends import transformers
+    from engine.backends import streams, transformers
     from engine.backends.choosing_on_device import choose
 
     spent = {"sampler": 0.0}
@@ -72,7 +72,7 @@ def measure(load: Load) -> dict[str, Any]:
         spent["sampler"] += time.perf_counter() - start
         return chosen
 
-    vars(transformers)["choose"] = timed
+    vars(streams)["choose"] = timed
     arm = ours(transformers.open_transformers(Path(load.folder), threads=THREADS), load, Paths)
     order = Order(list(range(QUESTIONS)), 32, 0, 0)
     rate = matrix_rate()

@@ -57,7 +57,8 @@ LADDERS = {
         "prompt shared (cache copied)": "cache copied",
         "prompt kept once": "ours, torch sampler",
         "our sampler": "ours t, 32 wide",
-        "wider": TORCH,
+        "wider": "ours t, one stream",
+        "two streams": TORCH,
         "exact stop": "ours t, exact",
     },
 }

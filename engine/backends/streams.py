@@ -69,13 +69,13 @@ class Stream:
         """Let a path begin with the next step."""
         self._begun.append(request)
 
-    def step(self, sampling: Sampling, endings: Endings, threads: int | None) -> dict[int, Ending]:
+    def step(self, sampling: Sampling, endings: Endings, threads: int) -> dict[int, Ending]:
         """Give every path its next token.
 
         Args:
             sampling: how to draw it.
             endings: what ends a path.
-            threads: of the processor, for this step; None leaves them as they are.
+            threads: of the processor, for this step.
 
         Returns:
             The slots whose paths have ended, and how.
@@ -83,7 +83,7 @@ class Stream:
         Raises:
             WorkFailed: the model computes numbers that are none.
         """
-        if threads and torch.get_num_threads() != threads:
+        if torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
         running, begun = self._running, self._begun
         logits = [running.step(self._tree)] if running.count else []

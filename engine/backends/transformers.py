@@ -112,10 +112,10 @@ class Transformers:
             "shares_prefix": self.shares_prefix,
             "reason": reason,
             "threads": self._threads,
-            "streams": 1,
+            "streams": self._stream_count(width) if self.shares_prefix else 1,
         }
-        """`width` is the one asked for until `sample` has found what the memory holds, and
-        `streams` are counted then; `reason` is why prompts are not shared, or None."""
+        """`width` and `streams` are those of the width asked for until `sample` has found what the
+        memory holds; `reason` is why prompts are not shared, or None."""
         if reason:
             if not continues(model):
                 raise BadInput(
@@ -168,47 +168,63 @@ class Transformers:
     def _grow(
         self, source: PathSource, sampling: Sampling, endings: Endings
     ) -> Iterator[Generation]:
-        """Prompts kept once, running batches side by side.
-
-        They take turns, so that the same paths meet in the same batches in every run, however long
-        each step takes: the source is only ever asked here, between the steps of one of them.
-        """
+        """Prompts kept once, running batches side by side."""
         first = self._next(source, sampling)
         if first is None:
             return
         streams = self._streams(first, sampling)
         streams[0].begin(first)
+        try:
+            with ThreadPoolExecutor(len(streams), "stream") as pool:
+                yield from self._take_turns(streams, pool, source, sampling, endings)
+        finally:
+            # Threads that are yet to come take over what any thread has set last.
+            torch.set_num_threads(self._threads)
+
+    def _take_turns(
+        self,
+        streams: Sequence[Stream],
+        pool: ThreadPoolExecutor,
+        source: PathSource,
+        sampling: Sampling,
+        endings: Endings,
+    ) -> Iterator[Generation]:
+        """Steps of all streams at the same time, looked after in a fixed order.
+
+        So the same paths meet in the same batches in every run, however long a step takes; and the
+        source is asked by one thread only.
+        """
         steps: dict[Stream, Future[dict[int, Ending]]] = {}
-        with ThreadPoolExecutor(len(streams)) as pool:
-            try:
-                while True:
-                    self._fill([one for one in streams if one not in steps], source, sampling)
-                    busy = [one for one in streams if one.load]
-                    for stream in busy:
-                        if stream not in steps:
-                            share = max(1, self._threads // len(busy))
-                            steps[stream] = pool.submit(stream.step, sampling, endings, share)
-                    if not steps:
-                        return
-                    stream = next(iter(steps))  # the one that has been under way the longest
-                    ended = steps.pop(stream).result()
-                    if ended:
-                        yield from stream.finish(ended)
-                    stream.forget_settled(source)  # a wish to end is heard here
-            finally:
-                # Threads that are yet to come take over what any thread has set last.
-                torch.set_num_threads(self._threads)
+        while True:
+            self._fill([stream for stream in streams if stream not in steps], source, sampling)
+            busy = [stream for stream in streams if stream.load]
+            for stream in busy:
+                if stream not in steps:
+                    share = max(1, self._threads // len(busy))
+                    steps[stream] = pool.submit(stream.step, sampling, endings, share)
+            if not steps:
+                return
+            stream = next(iter(steps))  # whose step began first
+            ended = steps.pop(stream).result()
+            if ended:
+                yield from stream.finish(ended)
+            stream.forget_settled(source)  # a wish to end is heard here
 
     def _streams(self, first: PathRequest, sampling: Sampling) -> list[Stream]:
         """Trees with the prefix of the first prompt, as many as go side by side."""
         width = self._fitting_width(first, sampling)
-        on_cpu = self._model.device.type == "cpu"
-        count = max(1, min(STREAMS, self._threads, width // LEAST)) if on_cpu else 1
-        self.details["streams"] = count
+        self.details["streams"] = count = self._stream_count(width)
         tree = PrefixTree(self._model, width // count)
         tree.plant(first.prompt[: min(first.shared, len(first.prompt) - 1)])
         trees = [tree, *(tree.sibling() for _ in range(count - 1))]
         return [Stream(one, width // count, sampling.max_tokens) for one in trees]
+
+    def _stream_count(self, width: int) -> int:
+        """How many running batches go side by side."""
+        rope = (getattr(self._config, "rope_parameters", None) or {}).get("rope_type")
+        if self._model.device.type != "cpu" or rope in ("dynamic", "longrope"):
+            return 1  # such a rope is changed for all by whoever has the longest path
+        return max(1, min(STREAMS, self._threads, width // LEAST))
 
     def _fill(self, idle: Sequence[Stream], source: PathSource, sampling: Sampling) -> None:
         """Let paths begin in streams that have room, evenly, those of a question together."""
