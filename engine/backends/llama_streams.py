@@ -19,7 +19,7 @@ import llama_cpp as native
 import numpy as np
 import psutil
 
-from engine.backends import widths
+from engine.backends import kernels, widths
 from engine.backends.chat import render_chat
 from engine.backends.protocol import TINY
 from engine.extent import Extent
@@ -309,7 +309,7 @@ class Streams:
 
     def _load(self, gguf: Path, adapter: Path | None) -> None:
         _errors.clear()
-        settings = native.llama_model_default_params()
+        settings = kernels.model_params()
         settings.n_gpu_layers = 999  # all of them, where there is a GPU
         self._model = native.llama_model_load_from_file(os.fsencode(gguf), settings)
         if not self._model:
