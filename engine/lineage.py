@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from engine import leaks, sampling, training_set
 from engine.reading_rules import standing_reviews
-from store import examples, models, paths, questions, reviews, votes
+from store import examples, models, paths, questions, reviews, sittings, votes
 from store.errors import BadInput
 from store.records import Queue, Split
 
@@ -62,6 +62,8 @@ class Origin:
     reviews: tuple[Review, ...]
     """Every decision on the question in this run, undos included, oldest first."""
     run: Run
+    engines: str
+    """That drew the paths of the run, with their versions, the last one first."""
     sampler: Model
     """The model that wrote the paths."""
     falls: tuple[Falls, ...]
@@ -75,6 +77,8 @@ class Ancestry:
     base: Model | None
     frozen: TrainingSet | None
     run: Run | None
+    engines: str
+    """As of `Origin`; empty without a run."""
     sampler: Model | None
     label_free: bool | None
     """Whether no example rests on a person's decision; None without a training set."""
@@ -116,6 +120,7 @@ def of_example(conn: sqlite3.Connection, example: Example) -> Origin:
         vote=votes.get(conn, run.id, example.question_id),
         reviews=tuple(reviews.history(conn, run.id, example.question_id)),
         run=run,
+        engines=sittings.engines_of(conn, run),
         sampler=models.by_id(conn, run.model_id),
         falls=tuple(falls_with(conn, example.question_id)),
     )
@@ -131,6 +136,7 @@ def of_model(conn: sqlite3.Connection, model: Model) -> Ancestry:
         base=models.by_id(conn, model.base_id) if model.base_id is not None else None,
         frozen=frozen,
         run=run,
+        engines=sittings.engines_of(conn, run) if run else "",
         sampler=models.by_id(conn, run.model_id) if run else None,
         label_free=frozen.label_free if frozen else None,
         audits=sum(one.queue is Queue.AUDIT for one in held),

@@ -98,7 +98,7 @@ def _example_lines(origin: lineage.Origin) -> list[str]:
         f"review       {one.queue}: {' '.join(_said(one))} (review {one.id})"
         for one in origin.reviews
     ] or ["review       none: the vote alone"]
-    lines += _run_lines(origin.run, origin.sampler)
+    lines += _run_lines(origin.run, origin.engines, origin.sampler)
     return [*lines, *_falls(origin.falls)]
 
 
@@ -117,10 +117,10 @@ def _vote(vote: Vote) -> str:
     )
 
 
-def _run_lines(run: Run, sampler: Model) -> list[str]:
+def _run_lines(run: Run, engines: str, sampler: Model) -> list[str]:
     return [
         f"sampled by   {sampler.name}, weights {sampler.sha256[:12]}, run {run.key[:12]}, "
-        f"engine {run.engine} {run.engine_version}".rstrip(),
+        f"engine {engines}",
         f"             {run.prompt_format} ({run.prompt_style}), prompts {run.prompt_sha256[:12]}, "
         f"m {run.m}, temperature {run.temperature:g}, top-p {run.top_p:g}, top-k {run.top_k}, "
         f"min-p {run.min_p:g}, {run.max_tokens} tokens, seed {run.seed}",
@@ -158,7 +158,7 @@ def _model_lines(found: lineage.Ancestry) -> list[str]:
     lines.append(
         f"decisions    {found.triage:,} in triage, {found.audits:,} audits stand in its run"
     )
-    lines += _run_lines(found.run, found.sampler)
+    lines += _run_lines(found.run, found.engines, found.sampler)
     if found.siblings:
         lines.append(f"also trained on this set: {', '.join(found.siblings)}")
     return lines

@@ -85,6 +85,8 @@ def said(sitting: Sitting) -> str:
     parts = [f"{sitting.engine} {sitting.engine_version}".strip()]
     if "width" in told:
         parts.append(f"{told['width']} paths at a time")
+    if told.get("streams", 1) > 1:
+        parts.append(f"{told['streams']} streams")
     if "layout" in told:
         parts.append(f"{told['layout']} layout")
     if "flash_attention" in told:

@@ -13,7 +13,7 @@ from engine import lineage, stages
 from engine.audit import accepts
 from engine.project import open_project
 from lmsi_tui.cli import run as typed
-from store import examples, jobs, models, paths, questions, reviews, votes
+from store import examples, jobs, models, paths, questions, reviews, sittings, votes
 from store.connection import connect, transaction
 from store.errors import BadInput
 from store.records import JobKind, JobState, Queue, Review, Split, Stage, TrainingSet, Verdict
@@ -223,6 +223,7 @@ def test_a_name_for_nothing_is_refused(story: Story, target: str, words: str) ->
 def test_why_is_told_in_words_and_as_json(story: Story, capsys: pytest.CaptureFixture[str]) -> None:
     trained(story, "scripted/lmsi")
     folder, key = str(story.project.folder), story.frozen.key[:12]
+    sittings.add(story.conn, [story.frozen.run_id], "llama.cpp", "0.3", {})
     said = {}
     for target in (f"{key}:0", "1", key, story.pool[4].key, "scripted/lmsi", TEACHER):
         capsys.readouterr()
@@ -231,6 +232,7 @@ def test_why_is_told_in_words_and_as_json(story: Story, capsys: pytest.CaptureFi
         assert typed(["why", target, folder, "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["event"] == "why"
     assert "sampled by   scripted/base" in said[f"{key}:0"]
+    assert "engine llama.cpp 0.3, before that scripted" in said[f"{key}:0"]
     assert "seed 0" in said[f"{key}:0"]
     assert "the same hash, byte for byte" in said[key]
     assert "scripted/lmsi learnt them" in said[story.pool[4].key]
