@@ -128,7 +128,7 @@ def test_ctrl_c_pauses_and_the_same_command_goes_on(big: Project) -> None:
     process = started(big)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 130
+    assert process.returncode == 130, said
     assert "the same command goes on" in said
     assert "Traceback" not in said
     assert last_job(big).state is JobState.PAUSED
