@@ -78,7 +78,7 @@ def free_memory() -> int:
 
 
 def of_sampling(
-    project: Project, model: Model, engine: Engine, batch: int, tokens: int
+    project: Project, model: Model, engine: Engine, batch: int, prompt: int, path: int
 ) -> tuple[Part, ...]:
     """What a sampling holds.
 
@@ -87,7 +87,8 @@ def of_sampling(
         model: to be sampled.
         engine: that does it.
         batch: paths at a time; 0 leaves it to the engine.
-        tokens: of a prompt and its path together.
+        prompt: tokens of a prompt; llama.cpp keeps them for each path.
+        path: tokens of the longest path.
     """
     if engine is Engine.SCRIPTED:
         return ()
@@ -97,6 +98,7 @@ def of_sampling(
     shape = shape_of(folder)
     if shape is not None:
         number = 4 if (model.parameters or 0) < 50_000_000 else 2
+        tokens = path + prompt * (engine is Engine.LLAMA_CPP)
         one = 2 * shape.layers * shape.kv * tokens * number
         usual = widths.LLAMA_CPP if engine is Engine.LLAMA_CPP else widths.TRANSFORMERS
         width = batch or widths.usual(usual, model.parameters or 0)

@@ -286,7 +286,6 @@ def _sample(asked: _Asked) -> Plan:
             most += max(0, run.m - one.stored) * one.questions
     reused = (f"{stored:,} paths of this run are stored and count.",) if stored else ()
     rate = _rate(asked.conn, "paths_per_second", JobKind.SAMPLE, asked.sampler)
-    tokens = PROMPT + run.max_tokens
     engine = model_files.chosen_engine(asked.sampler, asked.settings.model)
     return Plan(
         JobKind.SAMPLE,
@@ -295,7 +294,12 @@ def _sample(asked: _Asked) -> Plan:
         paths=(least, most),
         reused=reused,
         memory=memory.of_sampling(
-            asked.project, asked.sampler, engine, asked.settings.model.batch, tokens
+            asked.project,
+            asked.sampler,
+            engine,
+            asked.settings.model.batch,
+            PROMPT,
+            run.max_tokens,
         ),
         seconds=(least / rate, most / rate) if rate else None,
     )
@@ -483,7 +487,7 @@ def _evaluate(asked: _Asked, chosen: Sequence[str]) -> Plan:
         )
     engines = [(one, model_files.chosen_engine(one, asked.settings.model)) for one in known]
     parts = [
-        memory.of_sampling(asked.project, one, engine, asked.settings.model.batch, 2 * PROMPT)
+        memory.of_sampling(asked.project, one, engine, asked.settings.model.batch, PROMPT, PROMPT)
         for one, engine in engines
     ]
     return Plan(

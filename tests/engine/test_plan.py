@@ -171,12 +171,15 @@ def test_a_fine_tuning_is_planned_from_files(tmp_path: Path) -> None:
         wide = memory.of_training(project, base, TrainSettings(rank=16), 1000)
         assert 2 * _size(lora, "adapter") == _size(wide, "adapter")
         assert _size(lora, "optimizer") < parts["optimizer"]
-        sampled = memory.of_sampling(project, base, Engine.TRANSFORMERS, 64, 300)
+        sampled = memory.of_sampling(project, base, Engine.TRANSFORMERS, 64, 200, 100)
         assert _size(sampled, "weights") == sum(
             one.stat().st_size for one in (project.folder / "models/pebble-l").glob("*.safetensors")
         )
-        assert _size(sampled, "keys and values of the paths") == 64 * 300 * 2 * 4 * 32 * 4
-        assert memory.of_sampling(project, base, Engine.SCRIPTED, 64, 300) == ()
+        kept = "keys and values of the paths"
+        assert _size(sampled, kept) == 64 * 100 * 2 * 4 * 32 * 4
+        unshared = memory.of_sampling(project, base, Engine.LLAMA_CPP, 64, 200, 100)
+        assert _size(unshared, kept) == 3 * _size(sampled, kept)
+        assert memory.of_sampling(project, base, Engine.SCRIPTED, 64, 200, 100) == ()
 
 
 def _size(parts: tuple[memory.Part, ...], name: str) -> int:
