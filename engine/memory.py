@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine import unpacking
 from engine.backends import widths
+from engine.backends.protocol import TINY
 from engine.project import Engine
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ CACHE_SHARE = 0.5
 RECOMPUTE_FROM = 100_000_000
 """Weights from which a training evaluates each layer again (as `engine.learner`)."""
 HEAD_BYTES = 64 << 20
-"""Logits held at once in a training (as `engine.learner`)."""
+"""Logits held at once in a training (as `engine.objective`)."""
 HELD_PER_LAYER = 12
 """Vectors as wide as the hidden state that one layer holds for its gradient, about."""
 
@@ -101,7 +102,7 @@ def of_sampling(
         tokens = path + prompt * (engine is Engine.LLAMA_CPP)
         one = 2 * shape.layers * shape.kv * tokens * number
         usual = widths.LLAMA_CPP if engine is Engine.LLAMA_CPP else widths.TRANSFORMERS
-        width = batch or widths.usual(usual, model.parameters or 0)
+        width = batch or widths.usual(usual, model.parameters or TINY)
         most = int(free_memory() * CACHE_SHARE)
         parts.append(Part("keys and values of the paths", min(width * one, max(most, one))))
         parts.append(Part("logits", width * shape.vocabulary * 4))

@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 MODEL = Path(__file__).parents[1] / "demo" / "models" / "pebble-l" / "pebble-l.gguf"
 SECONDS = 60.0
-"""After which a trial has failed; it takes about one."""
+"""After which a trial has failed; it takes less than one."""
 TOKENS = 64
 
 
