@@ -22,12 +22,14 @@ from typing import TYPE_CHECKING
 from engine import audit, runs
 from engine.demo import world
 from engine.demo.project import make_demo
+from engine.evidence import CONFIDENCE
 from lmsi_tui.format import percent
 from store import models, questions, votes
 from store.connection import connect
 from store.records import Queue, Review, Split, Verdict
 
 if TYPE_CHECKING:
+    from engine.evidence import Precision
     from engine.project import Project
     from store.records import Question
 
@@ -40,7 +42,7 @@ class Told:
     """One seed's audit beside the truth."""
 
     seed: int
-    precision: audit.Precision
+    precision: Precision
     truth: float
     """Share of the accepted questions whose winner is right."""
     wrong: int
@@ -117,7 +119,7 @@ def audited(project: Project, seed: int, count: int) -> Told:
     wrong = sum(counted[one.id].winner != world.solve(one.text) for one in accepted)
     found = now()
     assert found.precision is not None
-    certified = [one.threshold for one in found.certificates(audit.CONFIDENCE) if one.certified]
+    certified = [one.threshold for one in found.certificates(CONFIDENCE) if one.certified]
     return Told(
         seed=seed,
         precision=found.precision,

@@ -6,9 +6,7 @@ fast a model is does not depend on what its weights say. The embedded family is 
 
 from __future__ import annotations
 
-import ctypes
 import json
-import os
 import random
 from dataclasses import asdict, dataclass
 from itertools import takewhile
@@ -186,19 +184,8 @@ def _pairs(letters: list[str]) -> Iterator[tuple[str, str]]:
 
 def _write_gguf(base: Path, half: Path, gguf: Path, kind: str) -> None:
     """The model in 16 bits, then quantised by llama.cpp itself."""
-    import llama_cpp as native
-
-    from engine.gguf import convert_base
+    from engine.gguf import convert_base, quantise
 
     if not half.exists():
         convert_base(base, half)
-    settings = native.llama_model_quantize_default_params()
-    settings.nthread = 2
-    settings.ftype = {
-        "q8_0": native.LLAMA_FTYPE_MOSTLY_Q8_0,
-        "q4_0": native.LLAMA_FTYPE_MOSTLY_Q4_0,
-    }[kind]
-    part = gguf.with_suffix(".part")
-    if native.llama_model_quantize(os.fsencode(half), os.fsencode(part), ctypes.byref(settings)):
-        raise SystemExit(f"llama.cpp could not write {gguf}")
-    part.replace(gguf)
+    quantise(half, gguf, kind.upper(), threads=2)

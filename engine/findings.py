@@ -27,6 +27,7 @@ from engine import (
     statistics,
 )
 from engine.document import Block, Code, Document, Plot, Section, Table
+from engine.evidence import CONFIDENCE
 from engine.reading_rules import reader_name, standing_reviews
 from store import (
     evaluations,
@@ -393,7 +394,7 @@ def _audit(project: Project, conn: sqlite3.Connection, run: Run) -> Section:
                     f"{one.precision.wrong:,}",
                     "certified" if one.certified else "not certified",
                 )
-                for one in found.certificates(audit.CONFIDENCE)
+                for one in found.certificates(CONFIDENCE)
             ),
         ),
     ]

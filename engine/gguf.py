@@ -8,6 +8,7 @@ token ids and in logits, and does not appear under its name before it agrees.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import math
 import os
@@ -165,6 +166,29 @@ def convert_adapter(adapter: Path, base: Path, out: Path, *, gguf: Path | None =
             gguf = Path(scratch) / "base.gguf"
             convert_base(base, gguf)
         verify(base, gguf, adapter=adapter, adapter_gguf=path)
+
+
+def quantise(gguf: Path, out: Path, kind: str, threads: int = 1) -> None:
+    """Write a GGUF model anew in another type of number, with llama.cpp's own quantiser.
+
+    Args:
+        gguf: the model in floats.
+        out: the file to write; it appears when it is whole.
+        kind: llama.cpp's name of the type, such as `Q8_0`.
+        threads: of the processor.
+
+    Raises:
+        WorkFailed: llama.cpp could not write it.
+    """
+    import llama_cpp as native
+
+    settings = native.llama_model_quantize_default_params()
+    settings.ftype = getattr(native, f"LLAMA_FTYPE_MOSTLY_{kind}")
+    settings.nthread = threads
+    with _appearing(out) as path:
+        names = os.fsencode(gguf), os.fsencode(path)
+        if native.llama_model_quantize(*names, ctypes.byref(settings)):
+            raise WorkFailed(f"llama.cpp could not write {gguf} as {kind}.")
 
 
 # The parts of a model.

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from array import array
     from collections.abc import Mapping
 
-    from engine.audit import Consistency, Precision
+    from engine.audit import Consistency
+    from engine.evidence import Precision
     from engine.project import Project
     from store.records import Review, Run
 

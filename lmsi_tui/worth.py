@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
+    from engine.evidence import Certificate, Precision
+
 
 # Pilot.
 
@@ -123,7 +125,7 @@ def _fixed(found: auditing.Audit, planned: int | None) -> tuple[float, float] | 
 
 def audit_json(
     found: auditing.Audit,
-    certificates: Sequence[auditing.Certificate],
+    certificates: Sequence[Certificate],
     wanted: Fraction,
     confidence: Fraction,
 ) -> dict[str, object]:
@@ -151,7 +153,7 @@ def audit_json(
     }
 
 
-def _precision_json(one: auditing.Precision) -> dict[str, object]:
+def _precision_json(one: Precision) -> dict[str, object]:
     return dataclasses.asdict(one) | {"expected_wrong": one.expected_wrong}
 
 

@@ -9,6 +9,7 @@ from engine import audit as auditing
 from engine import calibration as calibrating
 from engine import pilot as piloting
 from engine import runs
+from engine.evidence import CONFIDENCE
 from lmsi_tui.format import duration, percent, points
 from lmsi_tui.review_queue import WANTED
 from lmsi_tui.text import snippet
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from fractions import Fraction
 
+    from engine.evidence import Certificate
     from engine.leaks import Leaks
     from engine.project import Project
     from store.records import Model, Run
@@ -52,7 +54,7 @@ def sections(conn: sqlite3.Connection, project: Project) -> list[Section]:
 
     def audit_of() -> list[str]:
         found = auditing.of_store(conn, pool_run_of(project, conn), threshold=sample.threshold)
-        return audit_lines(found, found.certificates(WANTED), WANTED, auditing.CONFIDENCE)
+        return audit_lines(found, found.certificates(WANTED), WANTED, CONFIDENCE)
 
     def calibration_of() -> list[str]:
         told = calibrating.of_store(conn, teacher_of(project, conn), sample)
@@ -134,7 +136,7 @@ def _share(part: int, whole: int) -> str:
 
 def audit_lines(
     found: auditing.Audit,
-    certificates: Sequence[auditing.Certificate],
+    certificates: Sequence[Certificate],
     wanted: Fraction,
     confidence: Fraction,
 ) -> list[str]:

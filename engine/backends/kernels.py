@@ -9,7 +9,6 @@ its own first, and only where AMX is there: other kernels are not known to fail.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import logging
 import os
 import signal
@@ -19,6 +18,8 @@ import tempfile
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from engine.gguf import quantise
 
 _log = logging.getLogger(__name__)
 
@@ -33,24 +34,31 @@ def run_here() -> bool:
     """Whether weights may be packed for special kernels; tried once in a process."""
     if not _says_amx():
         return True
+    if failure := _failure():
+        _log.warning(
+            "llama.cpp's kernels for AMX do not run on this machine (%s): "
+            "quantised models are sampled without them.",
+            failure,
+        )
+    return not failure
+
+
+def _failure() -> str:
+    """How the trial failed; empty when it did not."""
     try:
-        tried = subprocess.run(
+        code = subprocess.run(
             [sys.executable, "-m", "engine.backends.kernels"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             timeout=SECONDS,
             check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    if tried.returncode:
-        _log.warning(
-            "llama.cpp's kernels for AMX do not run on this machine (their trial ended with %s): "
-            "quantised models are sampled without them.",
-            _ending(tried.returncode),
-        )
-    return tried.returncode == 0
+        ).returncode
+    except OSError as error:
+        return f"their trial could not be started: {error}"
+    except subprocess.TimeoutExpired:
+        return f"their trial had not ended after {SECONDS:.0f} seconds"
+    return f"their trial ended with {_ending(code)}" if code else ""
 
 
 def model_params() -> Any:
@@ -80,12 +88,11 @@ def main() -> int:
     import llama_cpp as native
 
     with tempfile.TemporaryDirectory() as folder:
-        gguf = os.fsencode(Path(folder) / "trial.gguf")
-        kind = native.llama_model_quantize_default_params()
-        kind.ftype, kind.nthread = native.LLAMA_FTYPE_MOSTLY_Q8_0, 1
-        if native.llama_model_quantize(os.fsencode(MODEL), gguf, ctypes.byref(kind)):
-            return 1
-        model = native.llama_model_load_from_file(gguf, native.llama_model_default_params())
+        gguf = Path(folder) / "trial.gguf"
+        quantise(MODEL, gguf, "Q8_0")
+        model = native.llama_model_load_from_file(
+            os.fsencode(gguf), native.llama_model_default_params()
+        )
         context = native.llama_init_from_model(model, native.llama_context_default_params())
         tokens = (native.llama_token * TOKENS)(*range(2, 2 + TOKENS))
         for count in (TOKENS, 1):  # of a prompt and of a step: they have kernels of their own

@@ -14,7 +14,7 @@ from engine.backends.protocol import Sampling
 from engine.choice import open_chosen
 from engine.demo.project import MODELS, make_demo
 from engine.extent import Extent
-from engine.gguf import convert_base
+from engine.gguf import convert_base, quantise
 from engine.models import base_model
 from engine.project import Engine
 from store import models
@@ -27,21 +27,10 @@ from tests.projects import claimed
 if TYPE_CHECKING:
     from pathlib import Path
 
-Q8 = 7
-"""llama.cpp's number for matrices of 8 bits."""
-
-
-def quantised(source: Path, out: Path) -> Path:
-    import llama_cpp
-
-    wanted = llama_cpp.llama_model_quantize_default_params()
-    wanted.ftype = Q8
-    assert llama_cpp.llama_model_quantize(str(source).encode(), str(out).encode(), wanted) == 0
-    return out
-
 
 def test_a_gguf_alone_is_sampled_trained_and_measured(tmp_path: Path) -> None:
-    file = quantised(MODELS / "pebble-m" / "pebble-m.gguf", tmp_path / "alone.gguf")
+    file = tmp_path / "alone.gguf"
+    quantise(MODELS / "pebble-m" / "pebble-m.gguf", file, "Q8_0")
     train: dict[str, object] = {"epochs": 1.0, "learning_rate": 5e-3, "examples_per_step": 8}
     project = make_demo(
         tmp_path / "demo",

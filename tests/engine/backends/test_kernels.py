@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
-import os
 import signal
 import subprocess
 import sys
@@ -15,6 +13,7 @@ import pytest
 
 from engine.backends import kernels
 from engine.backends.protocol import Sampling
+from engine.gguf import quantise
 from tests.engine.tiny import Waiting, requests
 
 if TYPE_CHECKING:
@@ -58,6 +57,20 @@ def test_kernels_whose_trial_is_killed_are_left_out_and_the_log_says_why(
     assert len(caplog.records) == 1  # tried once
 
 
+def test_a_trial_that_hangs_or_cannot_start_counts_as_failed_and_the_log_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(kernels, "SECONDS", 0.0)
+    ends_with(monkeypatch, "input()")
+    with caplog.at_level(logging.WARNING):
+        assert not kernels.run_here()
+        assert "their trial had not ended after 0 seconds" in caplog.text
+        kernels.run_here.cache_clear()
+        monkeypatch.setattr(sys, "executable", "/nowhere/python")
+        assert not kernels.run_here()
+    assert "their trial could not be started" in caplog.text
+
+
 def test_kernels_whose_trial_ends_well_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
     ends_with(monkeypatch, "pass")
     assert kernels.model_params().use_extra_bufts
@@ -67,16 +80,10 @@ def test_kernels_whose_trial_ends_well_are_used(monkeypatch: pytest.MonkeyPatch)
 def test_a_quantised_model_is_sampled_whatever_the_machine_refuses(
     tmp_path: Path, kind: str
 ) -> None:
-    import llama_cpp as native
-
     from engine.backends.llama_cpp import open_llama_cpp
 
-    settings = native.llama_model_quantize_default_params()
-    settings.ftype = getattr(native, f"LLAMA_FTYPE_MOSTLY_{kind}")
     gguf = tmp_path / "model.gguf"
-    assert not native.llama_model_quantize(
-        os.fsencode(kernels.MODEL), os.fsencode(gguf), ctypes.byref(settings)
-    )
+    quantise(kernels.MODEL, gguf, kind)
     with closing(open_llama_cpp(gguf, batch=8, context=128)) as opened:
         asked = requests([opened.tokenize("Q: 1 + 1?"), opened.tokenize("Q: 2 + 3?")], paths=4)
         assert len(list(opened.sample(Waiting(asked), Sampling(1.0, 12)))) == 8

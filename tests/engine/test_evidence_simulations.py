@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from engine.audit import Count, certify, e_value, interval, next_stratum
+from engine.evidence import Count, certify, e_value, interval, next_stratum
 from tests.engine.simulations import RUNS, covers, keeps_under
 
 POOLS = {

@@ -1,0 +1,178 @@
+"""The precision of what was accepted, its interval at every moment, and what it certifies."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import replace
+from fractions import Fraction
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.evidence import (
+    Count,
+    _log_likelihood,
+    certify,
+    e_value,
+    estimate,
+    interval,
+    log_bet,
+    log_likeliest,
+    next_stratum,
+)
+
+P95 = Fraction(95, 100)
+
+
+@st.composite
+def counted(draw: st.DrawFn, strata: int = 3, size: int = 40) -> list[Count]:
+    found = []
+    for _ in range(draw(st.integers(1, strata))):
+        whole = draw(st.integers(1, size))
+        audited = draw(st.integers(0, whole))
+        found.append(Count(whole, audited, draw(st.integers(0, audited))))
+    return found
+
+
+@settings(max_examples=60)
+@given(counted())
+def test_the_interval_holds_the_estimate_and_what_is_still_possible(counts: list[Count]) -> None:
+    size = sum(one.size for one in counts)
+    found = estimate(counts)
+    assert 0 <= found.low <= found.high <= 1
+    assert found.low >= sum(one.audited - one.wrong for one in counts) / size - 1e-9
+    assert found.high <= 1 - sum(one.wrong for one in counts) / size + 1e-9
+    if found.estimate is not None and all(one.audited for one in counts):
+        assert found.low - 1e-9 <= found.estimate <= found.high + 1e-9
+
+
+@settings(max_examples=60)
+@given(counted(strata=3, size=7))
+def test_the_likeliest_division_is_the_best_of_all_divisions(counts: list[Count]) -> None:
+    fewest, values = log_likeliest(counts)
+    best: dict[int, float] = {}
+    possible = [range(one.wrong, one.size - (one.audited - one.wrong) + 1) for one in counts]
+    for division in itertools.product(*possible):
+        value = sum(
+            _log_likelihood(one, wrong) for one, wrong in zip(counts, division, strict=True)
+        )
+        best[sum(division)] = max(best.get(sum(division), -math.inf), value)
+    assert len(values) == len(best)
+    for place, value in enumerate(values):
+        assert value == pytest.approx(best[fewest + place], abs=1e-9)
+
+
+@settings(max_examples=40)
+@given(
+    st.lists(st.tuples(st.integers(1, 4), st.integers(0, 4)), min_size=1, max_size=3).map(
+        lambda pairs: [(size, min(wrong, size)) for size, wrong in pairs]
+    ),
+    st.integers(0, 8),
+)
+def test_the_expected_evidence_against_the_truth_is_at_most_one(
+    strata: list[tuple[int, int]], looks: int
+) -> None:
+    """Over all orders in which the questions may come, at any fixed look, exactly."""
+    truth = sum(wrong for _, wrong in strata)
+    size = sum(whole for whole, _ in strata)
+    asked = 1 - Fraction(truth - 1, size) if truth else Fraction(2)
+
+    def expected(counts: list[Count], left: int) -> float:
+        place = next_stratum(counts)
+        if left == 0 or place is None:
+            fewest, values = log_likeliest(counts)
+            return math.exp(log_bet(counts) - values[truth - fewest])
+        one, (whole, wrong) = counts[place], strata[place]
+        chance = (wrong - one.wrong) / (whole - one.audited)
+        total = 0.0
+        for bad, weight in ((1, chance), (0, 1 - chance)):
+            if weight > 0:
+                after = Count(whole, one.audited + 1, one.wrong + bad)
+                total += weight * expected([*counts[:place], after, *counts[place + 1 :]], left - 1)
+        return total
+
+    start = [Count(whole, 0, 0) for whole, _ in strata]
+    assert expected(start, looks) <= 1 + 1e-9
+    if truth:
+        # The evidence that a precision was reached is the least over all that miss it.
+        assert e_value(start, asked) <= 1 + 1e-9
+
+
+def test_an_audit_of_every_question_leaves_no_doubt() -> None:
+    assert interval([Count(40, 40, 2), Count(10, 10, 0)]) == pytest.approx((0.96, 0.96))
+    assert e_value([Count(40, 40, 2)], P95) == math.inf
+    assert e_value([Count(40, 40, 3)], P95) == 0.0 or e_value([Count(40, 40, 3)], P95) < 1
+
+
+def test_nothing_audited_says_nothing() -> None:
+    found = estimate([Count(100, 0, 0)])
+    assert (found.estimate, found.low, found.high) == (None, 0.0, 1.0)
+    assert found.expected_wrong is None
+
+
+def test_strata_are_weighted_by_their_size() -> None:
+    found = estimate([Count(900, 10, 0), Count(100, 10, 5)])
+    assert found.estimate == pytest.approx(0.95)
+    assert found.expected_wrong is not None
+    assert found.expected_wrong[0] == pytest.approx(50)
+    assert found.expected_left is not None
+    assert found.expected_left[0] == pytest.approx(45)
+
+
+def test_a_skipped_question_is_held_against_both_ends() -> None:
+    clean, open_ = interval([Count(200, 60, 0)]), interval([Count(200, 55, 0, 5)])
+    assert open_[0] < clean[0]
+    assert open_[1] == clean[1] == 1.0
+    assert e_value([Count(200, 55, 0, 5)], P95) < e_value([Count(200, 60, 0)], P95)
+
+
+def test_counts_that_cannot_be_are_refused() -> None:
+    for broken in [(5, 6, 0), (5, 3, 4), (5, 3, -1)]:
+        with pytest.raises(ValueError, match="cannot be"):
+            Count(*broken)
+    with pytest.raises(ValueError, match="at least one"):
+        interval([])
+
+
+# Certified thresholds.
+
+
+def test_a_threshold_is_certified_only_after_every_stricter_one() -> None:
+    levels = [Fraction(9, 10), Fraction(6, 10)]
+    strict_open = certify(levels, [Count(400, 10, 0), Count(4000, 300, 0)], P95)
+    assert [one.certified for one in strict_open] == [False, False]
+    assert strict_open[1].e_value >= 20
+    both = certify(levels, [Count(400, 80, 0), Count(4000, 300, 0)], P95)
+    assert [one.certified for one in both] == [True, True]
+
+
+@settings(max_examples=30)
+@given(st.integers(30, 400), st.integers(30, 400), st.integers(0, 30))
+def test_the_clean_audits_that_are_asked_for_are_enough_and_no_more(
+    strict: int, loose: int, audited: int
+) -> None:
+    counts = [Count(strict, audited, 0), Count(loose, audited, 0)]
+    for number, found in enumerate(certify([Fraction(9, 10), Fraction(1, 2)], counts, P95), 1):
+        if found.clean_needed is None:
+            assert found.e_value >= 20
+            continue
+        now = list(counts)
+        for step in range(found.clean_needed):
+            if step == found.clean_needed - 1:
+                assert e_value(now[:number], P95) < 20
+            place = next_stratum(now)
+            assert place is not None
+            now[place] = replace(now[place], audited=now[place].audited + 1)
+        assert e_value(now[:number], P95) >= 20
+
+
+def test_no_number_of_clean_audits_mends_too_many_wrong_ones() -> None:
+    (found,) = certify([Fraction(1, 2)], [Count(100, 40, 6)], P95)
+    assert (found.certified, found.clean_needed) == (False, None)
+
+
+def test_few_audits_certify_few_dozen_clean_ones_do() -> None:
+    # With n fixed before, 59 clean audits would do (0.95^59 < 0.05); peeking costs sixteen more.
+    assert e_value([Count(1000, 74, 0)], P95) < 20 <= e_value([Count(1000, 75, 0)], P95)
