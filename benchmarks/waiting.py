@@ -46,12 +46,12 @@ def step_seconds() -> float:
     questions = range(WIDTH // 32)
     tree.add([load.prompt(number) for number in questions], list(questions))
     lanes = np.repeat(np.array(questions), 32)
-    newest, lengths = np.full(WIDTH, 5), np.full(WIDTH, PATH)
+    slots, newest, lengths = np.arange(WIDTH), np.full(WIDTH, 5), np.full(WIDTH, PATH)
     found: list[float] = []
     start = time.perf_counter()
     while time.perf_counter() - start < SECONDS or len(found) < 3:
         begun = time.perf_counter()
-        tree.step(newest, lanes, lengths)
+        tree.step(newest, slots, lanes, lengths)
         found.append(time.perf_counter() - begun)
     return median(found)
 

@@ -20,6 +20,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812  (its name everywhere)
 from transformers import AttentionInterface
 
+from engine.backends.shelves import ROOM, Shelves
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -29,15 +31,12 @@ if TYPE_CHECKING:
 NAME = "shared-prefix"
 TOKENS_AT_ONCE = 1024
 """Prompt tokens in one call of the model."""
-ROOM = 32
-"""Tokens by which the room for paths and for prompts grows."""
 
 
 class PrefixTree:
     """Keys and values of a prefix, of prompts that begin with it, and of paths that grow from them.
 
-    A prompt lives in a lane, a path in a slot; the caller numbers both. Running paths fill the
-    first slots, without holes.
+    A prompt lives in a lane, a path in a slot; the caller numbers both.
     """
 
     def __init__(self, model: Any, width: int) -> None:
@@ -48,7 +47,7 @@ class PrefixTree:
         self._model = model
         self._device = model.device
         self._width = width
-        self._room = 0
+        self.shelves = Shelves(width)
         self._layers: dict[int, _Layer] = {}
         self._prefix: tuple[int, ...] = ()
         self._under_prefix = np.zeros(width, dtype=bool)
@@ -56,8 +55,9 @@ class PrefixTree:
 
     @torch.inference_mode()
     def plant(self, prefix: Sequence[int]) -> None:
-        """Evaluate the tokens that the prompts have in common; earlier prompts are forgotten."""
+        """Evaluate the tokens that the prompts have in common; all that was is forgotten."""
         self._layers.clear()
+        self.shelves = Shelves(self._width)
         self._prefix = ()
         for start in range(0, len(prefix), TOKENS_AT_ONCE):
             piece = tuple(prefix[start : start + TOKENS_AT_ONCE])
@@ -70,7 +70,9 @@ class PrefixTree:
         This one must have no prompts yet.
         """
         other = PrefixTree(self._model, self._width)
-        other._layers = {index: replace(layer) for index, layer in self._layers.items()}
+        for index, layer in self._layers.items():
+            other._layers[index] = replace(layer)
+            other.shelves.add_layer(index, layer.prefix_keys)
         other._prefix = self._prefix
         return other
 
@@ -132,49 +134,36 @@ class PrefixTree:
 
     @torch.inference_mode()
     def step(
-        self, tokens: NDArray[np.int64], lanes: NDArray[np.int64], lengths: NDArray[np.int64]
+        self,
+        tokens: NDArray[np.int64],
+        slots: NDArray[np.int64],
+        lanes: NDArray[np.int64],
+        lengths: NDArray[np.int64],
     ) -> Tensor:
         """Take each running path one token further.
 
         Args:
-            tokens: [n], the newest token of the paths in the slots 0 to n - 1.
+            tokens: [n], the newest token of each path.
+            slots: [n], where each is: all that are in use.
             lanes: [n], where the prompt of each is.
-            lengths: [n], tokens of each path, the newest included.
+            lengths: [n], tokens of each, the newest included.
 
         Returns:
             [n, vocabulary], the logits of each path's next token, in the model's own precision.
         """
         before = np.where(self._under_prefix[lanes], len(self._prefix), 0) + self._rests[lanes]
-        self._make_room(int(lengths.max()))
-        shape = _Steps(self, lanes, lengths)
-        return self._forward(tokens, before + lengths - 1, shape, 0)
-
-    @torch.inference_mode()
-    def move(self, slots: Sequence[int], sources: Sequence[int]) -> None:
-        """Put the paths of some slots into others."""
-        to, of = self.tensor(slots), self.tensor(sources)
-        for layer in self._layers.values():
-            layer.path_keys[to] = layer.path_keys[of]
-            layer.path_values[to] = layer.path_values[of]
-
-    def _make_room(self, longest: int) -> None:
-        """Fit the room for paths to the longest, so that products read whole tensors, not parts.
-
-        (Products of parts copy them first, which takes longer than the product.) Room is given back
-        when more than half is unused, so that paths of many lengths do not move it to and fro.
-        """
-        if longest <= self._room < 2 * (longest + ROOM):
-            return
-        self._room = _rounded(longest)
-        for layer in self._layers.values():
-            layer.make_room(self._room)
+        shelves = self.shelves.arrange(slots, lengths)
+        order = np.concatenate([rows for _, rows in shelves])
+        shape = _Steps(self, shelves, lanes[order], lengths[order])
+        positions = (before + lengths - 1)[order]
+        return self._forward(tokens[order], positions, shape, self.tensor(np.argsort(order)))
 
     def tensor(self, values: Any) -> Tensor:
         """On the model's device."""
         return torch.as_tensor(np.asarray(values), device=self._device)
 
     def _forward(
-        self, tokens: Any, positions: Any, shape: _Prompts | _Steps, keep: Tensor | int
+        self, tokens: Any, positions: Any, shape: _Prompts | _Steps, keep: Tensor
     ) -> Tensor:
         logits: Tensor = self._model(
             input_ids=self.tensor(tokens)[None],
@@ -195,31 +184,38 @@ class PrefixTree:
                     for kept in (
                         new.new_zeros(new.shape[1], 0, new.shape[3]),
                         new.new_zeros(0, new.shape[1], 0, new.shape[3]),
-                        new.new_zeros(self._width, new.shape[1], self._room, new.shape[3]),
                     )
                 )
             )
+            self.shelves.add_layer(index, keys[0])
         return self._layers[index]
 
     def room_of_rests(self, lanes: NDArray[np.int64]) -> int:
         """Room that the longest prompt in these lanes takes, without the prefix."""
         return _rounded(int(self._rests[lanes].max()))
 
-    def bias(self, lanes: NDArray[np.int64], lengths: NDArray[np.int64], rest_room: int) -> Tensor:
+    def bias(
+        self,
+        lanes: NDArray[np.int64],
+        lengths: NDArray[np.int64],
+        rest_room: int,
+        room: int,
+    ) -> Tensor:
         """What to add to the last columns of the scores: -inf where a path must not look.
 
         Args:
             lanes: [n], where the prompt of each path is.
             lengths: [n], tokens of each path.
-            rest_room: `room_of_rests` of these lanes.
+            rest_room: tokens of prompts that are looked at, without the prefix.
+            room: tokens of paths that are looked at.
 
         Returns:
-            [n, 1, 1, rest_room + room of paths], or with the prefix before them where some
-            prompt is not under it.
+            [n, 1, 1, rest_room + room], or with the prefix before them where some prompt is not
+            under it.
         """
         blind = [
             np.arange(rest_room) >= self._rests[lanes, None],
-            np.arange(self._room) >= lengths[:, None],
+            np.arange(room) >= lengths[:, None],
         ]
         apart = ~self._under_prefix[lanes, None]
         if apart.any():
@@ -236,21 +232,13 @@ class _Layer:
     """[key heads, prefix, size]"""
     rest_keys: Tensor
     """[lanes, key heads, longest rest so far, size]; zeros behind shorter ones."""
-    path_keys: Tensor
-    """[slots, key heads, room, size]; anything behind a path's last token."""
     prefix_values: Tensor
     rest_values: Tensor
-    path_values: Tensor
 
     def lengthen_prefix(self, keys: Tensor, values: Tensor) -> None:
         """Append [key heads, tokens, size]."""
         self.prefix_keys = torch.cat([self.prefix_keys, keys], dim=1)
         self.prefix_values = torch.cat([self.prefix_values, values], dim=1)
-
-    def make_room(self, room: int) -> None:
-        """Keep so many tokens of each path."""
-        self.path_keys = _resized(self.path_keys, room)
-        self.path_values = _resized(self.path_values, room)
 
     def put_rests(self, lanes: Tensor, lane_count: int, keys: Tensor, values: Tensor) -> None:
         """Put [prompts, key heads, longest, size] into their lanes."""
@@ -263,13 +251,6 @@ class _Layer:
 
 def _rounded(tokens: int) -> int:
     return -(-tokens // ROOM) * ROOM
-
-
-def _resized(kept: Tensor, room: int) -> Tensor:
-    stays = kept[:, :, :room]
-    resized = kept.new_zeros(kept.shape[0], kept.shape[1], room, kept.shape[3])
-    resized[:, :, : stays.shape[2]] = stays
-    return resized
 
 
 def _roomier(kept: Tensor, lanes: int, tokens: int) -> Tensor:
@@ -354,48 +335,80 @@ class _Prompts:
         return out.flatten(0, 1)[self._back]
 
 
+@dataclass(frozen=True, slots=True)
+class _Shelf:
+    """What a step must know of the paths of one shelf."""
+
+    number: int
+    rows: slice
+    """Where they stand in the row of newest tokens."""
+    places: Tensor
+    """[paths] on the shelf."""
+    newest: Tensor
+    """[paths] where the newest token of each goes."""
+    bias: Tensor
+    """As of `PrefixTree.bias`."""
+
+
 class _Steps:
-    """A row of newest tokens, one of each running path."""
+    """A row of newest tokens, one of each running path, those of a shelf side by side."""
 
     def __init__(
-        self, tree: PrefixTree, lanes: NDArray[np.int64], lengths: NDArray[np.int64]
+        self,
+        tree: PrefixTree,
+        shelves: Sequence[tuple[int, NDArray[np.int64]]],
+        lanes: NDArray[np.int64],
+        lengths: NDArray[np.int64],
     ) -> None:
         self._tree = tree
-        self._count = len(lanes)
-        self._newest = tree.tensor(lengths - 1)
         self._rest_room = tree.room_of_rests(lanes)
-        self._bias = tree.bias(lanes, lengths, self._rest_room)
-        blocks, rows, places = _blocks(lanes)
+        self._shelves = []
+        end = 0
+        for number, members in shelves:
+            rows = slice(end, end := end + len(members))
+            bias = tree.bias(lanes[rows], lengths[rows], self._rest_room, tree.shelves.room(number))
+            self._shelves.append(
+                _Shelf(
+                    number,
+                    rows,
+                    tree.tensor(np.arange(len(members))),
+                    tree.tensor(lengths[rows] - 1),
+                    bias,
+                )
+            )
+        blocks, rows_of, places = _blocks(lanes)
         self._all_lanes = np.array_equal(blocks, np.arange(len(blocks)))
         self._blocks = tree.tensor(blocks)
-        self._rows = tree.tensor(rows)
+        self._rows = tree.tensor(rows_of)
         self._places = tree.tensor(places)
-        self._slots = tree.tensor(np.arange(self._count))
 
     def attend(self, index: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
         """As of `_Prompts`; the row's tokens are the paths."""
         layer = self._tree.layer(index, key[None], value[None])
-        count, key_heads = self._count, key.shape[0]
-        layer.path_keys[self._slots, :, self._newest] = key.transpose(0, 1)
-        layer.path_values[self._slots, :, self._newest] = value.transpose(0, 1)
-        rest_keys, rest_values = self._rests(layer.rest_keys), self._rests(layer.rest_values)
-
+        key_heads = key.shape[0]
+        newest = torch.stack([key, value]).permute(2, 0, 1, 3)
         queries = (query * scale).transpose(0, 1).unflatten(1, (key_heads, -1))
-        prefix = layer.prefix_keys.shape[1]
-        widths = [prefix, self._rest_room, layer.path_keys.shape[2]]
-        scores = torch.cat(
-            [
-                _apart(_together(queries) @ layer.prefix_keys.mT, count),
-                self._by_path(self._by_lane(queries) @ rest_keys.mT),
-                queries @ layer.path_keys[:count].mT,
-            ],
-            dim=-1,
-        )
-        scores[..., -self._bias.shape[-1] :] += self._bias
-        on_prefix, on_rest, on_path = scores.softmax(-1).split(widths, dim=-1)
-        out = self._by_path(self._by_lane(on_rest) @ rest_values)
-        out += on_path @ layer.path_values[:count]
-        out += _apart(_together(on_prefix) @ layer.prefix_values, count)
+        on_prefix = _apart(_together(queries) @ layer.prefix_keys.mT, len(queries))
+        rest_keys, rest_values = self._rests(layer.rest_keys), self._rests(layer.rest_values)
+        on_rest = self._by_path(self._by_lane(queries) @ rest_keys.mT)
+
+        outs, rests = [], []
+        for shelf in self._shelves:
+            rows = shelf.rows
+            kept = self._tree.shelves.kept(index, shelf.number)
+            kept[:, shelf.places, :, shelf.newest] = newest[rows]
+            keys, values = kept[:, : len(shelf.places)]
+            parts = [on_prefix[rows], on_rest[rows], queries[rows] @ keys.mT]
+            scores = torch.cat(parts, dim=-1)
+            scores[..., -shelf.bias.shape[-1] :] += shelf.bias
+            widths = [part.shape[-1] for part in parts]
+            prefix, rest, path = scores.softmax(-1).split(widths, dim=-1)
+            out = path @ values
+            out += _apart(_together(prefix) @ layer.prefix_values, len(out))
+            outs.append(out)
+            rests.append(rest)
+        out = torch.cat(outs)
+        out += self._by_path(self._by_lane(torch.cat(rests)) @ rest_values)
         return out.flatten(1, 2)
 
     def _rests(self, kept: Tensor) -> Tensor:

@@ -109,4 +109,4 @@ def _tree_logits(model: Any) -> list[Tensor]:
     tree.plant(_PREFIX)
     prompts = tree.add(_TRIAL[:2], [0, 1])
     newest = np.array([tokens[-1] for tokens in _TRIAL[2:]])
-    return [*prompts, *tree.step(newest, np.array([0, 0, 1]), np.array([1, 1, 1]))]
+    return [*prompts, *tree.step(newest, np.arange(3), np.array([0, 0, 1]), np.array([1, 1, 1]))]

@@ -18,7 +18,7 @@ from engine.backends.choosing_on_device import choose
 from engine.backends.protocol import Generation, PathRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
     from torch import Tensor
@@ -78,7 +78,7 @@ class Stream:
             threads: of the processor, for this step.
 
         Returns:
-            The slots whose paths have ended, and how.
+            The rows whose paths have ended, and how.
 
         Raises:
             WorkFailed: the model computes numbers that are none.
@@ -97,22 +97,26 @@ class Stream:
 
     def finish(self, ended: dict[int, Ending]) -> list[Generation]:
         """Take out the paths that have ended."""
-        finished = [self._running.generation(slot, ending) for slot, ending in ended.items()]
+        finished = [self._running.generation(row, ending) for row, ending in ended.items()]
         self._running.drop(set(ended), self._tree)
         return finished
 
     def forget_settled(self, source: PathSource) -> None:
         """Drop what belongs to questions that need no more paths."""
-        self._running.drop(self._running.of_settled(source), self._tree)
-        self._lanes.release(source, self._running.questions())
+        settled = self._lanes.settled(source)
+        if settled:
+            self._running.drop(self._running.of(settled), self._tree)
+            self._lanes.release(settled)
 
 
 class Running:
-    """The paths of the running batch as columns; slots 0 to count - 1 are taken."""
+    """The paths of the running batch as columns, rows 0 to count - 1; each keeps its slot."""
 
     def __init__(self, width: int, max_tokens: int) -> None:
         self.count = 0
         self._requests: list[PathRequest] = []
+        self._free = list(range(width))
+        self._slots = np.zeros(width, dtype=np.int64)
         self._lanes = np.zeros(width, dtype=np.int64)
         self._seeds = np.zeros(width, dtype=np.uint64)
         self._lengths = np.zeros(width, dtype=np.int64)
@@ -124,9 +128,10 @@ class Running:
         return self._lanes[: self.count]
 
     def add(self, requests: Sequence[PathRequest], lanes: Sequence[int]) -> None:
-        """Put paths that have no token yet into the next slots."""
+        """Put paths that have no token yet into free slots."""
         into = slice(self.count, self.count + len(requests))
         self._requests += requests
+        self._slots[into] = [self._free.pop() for _ in requests]
         self._lanes[into] = lanes
         self._seeds[into] = [request.seed for request in requests]
         self._lengths[into] = 0
@@ -138,24 +143,25 @@ class Running:
 
     def step(self, tree: PrefixTree) -> Tensor:
         """[count, vocabulary] the logits of each path's next token."""
-        return tree.step(self.newest(), self.lanes, self._lengths[: self.count])
+        now = slice(self.count)
+        return tree.step(self.newest(), self._slots[now], self._lanes[now], self._lengths[now])
 
     def choose(self, logits: Tensor, sampling: Sampling, endings: Endings) -> dict[int, Ending]:
-        """Give every path its next token; the slots whose paths have ended, and how."""
+        """Give every path its next token; the rows whose paths have ended, and how."""
         lengths = self._lengths[: self.count]
         tokens = choose(logits, sampling, uniforms(self._seeds[: self.count], lengths))
         self._tokens[np.arange(self.count), lengths] = tokens
         lengths += 1
         ended = {}
-        for slot in endings.suspects(tokens, lengths).tolist():
-            ending = endings.ending(self._tokens[slot, : lengths[slot]].tolist())
+        for row in endings.suspects(tokens, lengths).tolist():
+            ending = endings.ending(self._tokens[row, : lengths[row]].tolist())
             if ending is not None:
-                ended[slot] = ending
+                ended[row] = ending
         return ended
 
-    def generation(self, slot: int, ending: Ending) -> Generation:
-        """The finished path of a slot."""
-        request = self._requests[slot]
+    def generation(self, row: int, ending: Ending) -> Generation:
+        """The finished path of a row."""
+        request = self._requests[row]
         return Generation(
             request.question, request.index, ending.text, ending.token_ids, ending.reason
         )
@@ -164,24 +170,20 @@ class Running:
         """Those that have running paths."""
         return {request.question for request in self._requests}
 
-    def of_settled(self, source: PathSource) -> set[int]:
-        """The slots whose paths are no longer wanted."""
-        settled = {question for question in self.questions() if source.is_settled(question)}
-        return {i for i, request in enumerate(self._requests) if request.question in settled}
+    def of(self, questions: set[str]) -> set[int]:
+        """The rows of the paths of these questions."""
+        return {i for i, request in enumerate(self._requests) if request.question in questions}
 
-    def drop(self, slots: set[int], tree: PrefixTree) -> None:
-        """Free slots; the last paths move into the holes."""
-        left = self.count - len(slots)
-        holes = sorted(slot for slot in slots if slot < left)
-        movers = [slot for slot in range(left, self.count) if slot not in slots]
-        if holes:
-            tree.move(holes, movers)
-            for column in (self._lanes, self._seeds, self._lengths, self._tokens):
-                column[holes] = column[movers]
-            for hole, mover in zip(holes, movers, strict=True):
-                self._requests[hole] = self._requests[mover]
-        del self._requests[left:]
-        self.count = left
+    def drop(self, rows: set[int], tree: PrefixTree) -> None:
+        """Free the slots of some rows; the others close up."""
+        freed = self._slots[sorted(rows)]
+        tree.shelves.free(freed)
+        self._free += freed.tolist()
+        stay = [row for row in range(self.count) if row not in rows]
+        self.count = len(stay)
+        for column in (self._slots, self._lanes, self._seeds, self._lengths, self._tokens):
+            column[: self.count] = column[stay]
+        self._requests = [self._requests[row] for row in stay]
 
 
 class Lanes:
@@ -207,7 +209,7 @@ class Lanes:
         busy = busy.union(request.question for request in requests)
         # Prompts of questions that wait for more paths stay while there is room.
         idle = [question for question in self._lane_of if question not in busy]
-        self._give_back(idle[: max(0, len(new) - len(self._free))])
+        self.release(idle[: max(0, len(new) - len(self._free))])
         if new:
             lanes = [heapq.heappop(self._free) for _ in new]
             self._lane_of.update(zip(new, lanes, strict=True))
@@ -215,12 +217,12 @@ class Lanes:
             self.logits.update(zip(lanes, rows, strict=True))
         return [self._lane_of[request.question] for request in requests]
 
-    def release(self, source: PathSource, busy: set[str]) -> None:
-        """Free the lanes of settled questions."""
-        idle = self._lane_of.keys() - busy
-        self._give_back([question for question in idle if source.is_settled(question)])
+    def settled(self, source: PathSource) -> set[str]:
+        """The questions here that need no more paths."""
+        return {question for question in self._lane_of if source.is_settled(question)}
 
-    def _give_back(self, questions: Sequence[str]) -> None:
+    def release(self, questions: Iterable[str]) -> None:
+        """Free the lanes of questions that have no running paths."""
         for question in questions:
             lane = self._lane_of.pop(question)
             del self.logits[lane]

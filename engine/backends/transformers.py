@@ -286,6 +286,7 @@ class Transformers:
         sampling: Sampling,
         endings: Endings,
     ) -> Iterator[Generation]:
+        asked = {request.question for request in requests}
         prompts = list(dict.fromkeys(request.prompt for request in requests))
         running = Running(len(requests), sampling.max_tokens)
         running.add(requests, [prompts.index(request.prompt) for request in requests])
@@ -296,9 +297,9 @@ class Transformers:
         over: set[int] = set()
         while len(over) < len(requests):
             ended = running.choose(logits, sampling, endings)
-            for slot in ended.keys() - over:
-                over.add(slot)
-                yield running.generation(slot, ended[slot])
-            over |= running.of_settled(source)
+            for row in ended.keys() - over:
+                over.add(row)
+                yield running.generation(row, ended[row])
+            over |= running.of({one for one in asked if source.is_settled(one)})
             if len(over) < len(requests):
                 logits = own_step(self._model, running.newest()[:, None], cache)

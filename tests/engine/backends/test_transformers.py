@@ -225,6 +225,13 @@ def test_the_same_seed_and_width_give_the_same_paths(backend: Transformers) -> N
     assert sampled(backend, others, sampling) != sampled(backend, asked, sampling)
 
 
+def small_room(monkeypatch: pytest.MonkeyPatch, room: int) -> None:
+    """Let short paths need what otherwise long ones do."""
+    monkeypatch.setattr("engine.backends.shared_prefix.ROOM", room)
+    monkeypatch.setattr("engine.backends.shelves.ROOM", room)
+    monkeypatch.setattr("engine.backends.shelves.LIMITS", room * 2 ** np.arange(8))
+
+
 @pytest.mark.parametrize("room", [1, 32])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_logits_differ_from_the_ordinary_cache_by_1e_5_at_most(
@@ -232,17 +239,18 @@ def test_logits_differ_from_the_ordinary_cache_by_1e_5_at_most(
 ) -> None:
     from transformers import DynamicCache
 
-    from engine.backends import shared_prefix
     from engine.backends.shared_prefix import PrefixTree
     from engine.backends.shared_trial import own_step
 
-    monkeypatch.setattr(shared_prefix, "ROOM", room)
+    small_room(monkeypatch, room)
     model = opened(tiny_model(tmp_path, **SHAPES[shape]))._model
     asked, newest = prompts(3), np.array([7, 8, 9])
     tree = PrefixTree(model, width=3)
     tree.plant(asked[0][:30])
     found = [tree.add(asked, [0, 1, 2])]
-    found += [tree.step(newest + i, np.arange(3), np.full(3, i + 1)) for i in range(2)]
+    found += [
+        tree.step(newest + i, np.arange(3), np.arange(3), np.full(3, i + 1)) for i in range(2)
+    ]
     model.set_attn_implementation("eager")
     for lane, prompt in enumerate(asked):
         cache = DynamicCache(config=model.config)
@@ -264,29 +272,35 @@ def test_logits_through_the_tree_are_those_of_the_whole_sequence(
     from engine.backends.shared_prefix import PrefixTree
 
     monkeypatch.setattr(shared_prefix, "TOKENS_AT_ONCE", at_once)
-    monkeypatch.setattr(shared_prefix, "ROOM", room)
+    small_room(monkeypatch, room)
     model = opened(tiny_model(tmp_path))._model
     asked = prompts(5, prefix)
     asked.append(tuple(range(50, 60)))  # does not begin with the prefix
-    newest = np.random.default_rng(1).integers(2, 512, (3, 12))
+    newest = np.random.default_rng(1).integers(2, 512, (9, 12))
     lanes = np.array([5, 0, 0, 3, 0, 4, 2, 0, 0, 5, 0, 1])
+    slots = np.array([3, 0, 7, 11, 1, 10, 2, 9, 4, 8, 5, 6])
     tree = PrefixTree(model, width=12)
     tree.plant(asked[0][:prefix])
     found = [tree.add(asked, [0, 1, 2, 3, 4, 5])]
-    found += [tree.step(row, lanes, np.full(12, i + 1)) for i, row in enumerate(newest)]
-    tree.move([0, 2], [11, 10])
-    moved = [11, 1, 10, *range(3, 10)]
-    found.append(tree.step(newest[0][moved], lanes[moved], np.full(10, 4)))
     sequences = [[*map(list, asked)]]
-    sequences += [
-        [[*asked[lane], *newest[: i + 1, slot]] for slot, lane in enumerate(lanes)]
-        for i in range(3)
-    ]
-    sequences.append([[*asked[lanes[slot]], *newest[:, slot], newest[0][slot]] for slot in moved])
-    found.append(
-        tree.step(newest[0], lanes, np.ones(12, np.int64))
-    )  # all begin anew: room is freed
-    sequences.append([[*asked[lane], newest[0][slot]] for slot, lane in enumerate(lanes)])
+    written: list[list[int]] = [[] for _ in lanes]
+
+    def step(rows: list[int]) -> None:
+        for row in rows:
+            written[row].append(int(newest[len(written[row]), row]))
+        now = [written[row][-1] for row in rows]
+        lengths = np.array([len(written[row]) for row in rows])
+        found.append(tree.step(np.array(now), slots[rows], lanes[rows], lengths))
+        sequences.append([[*asked[lanes[row]], *written[row]] for row in rows])
+
+    for _ in range(3):
+        step([*range(12)])
+    tree.shelves.free(slots[[0, 2]])
+    written[0], written[2] = [], []
+    for _ in range(2):
+        step([11, 1, 10, *range(3, 10)])
+    for _ in range(4):
+        step([*range(12)])  # two begin anew, so paths are of two lengths
     model.set_attn_implementation("eager")
     for rows, logits in zip(sequences, found, strict=True):
         for sequence, row in zip(rows, logits, strict=True):
