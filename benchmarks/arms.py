@@ -210,6 +210,7 @@ ARMS: dict[str, Callable[[Load], Arm]] = {
     "create_completion": completions,
     "generate": generate,
     "bare llama_decode": bare,
+    "bare in float32": partial(bare, exact=True),
     "ours, llama.cpp": ours_llama,
     "ours, transformers": ours_transformers,
     "chosen": chosen,

@@ -218,7 +218,16 @@ def _hush() -> None:
 class Bare:
     """A context of llama.cpp for `width` sequences, each a copy of its question's prompt."""
 
-    def __init__(self, load: Load, width: int, *, unified: bool, flash: bool, threads: int) -> None:
+    def __init__(
+        self,
+        load: Load,
+        width: int,
+        *,
+        unified: bool,
+        flash: bool,
+        threads: int,
+        exact: bool = False,
+    ) -> None:
         import llama_cpp as native
 
         _hush()
@@ -237,6 +246,8 @@ class Bare:
         settings.n_outputs_max = width + 2
         settings.n_threads = settings.n_threads_batch = threads
         settings.kv_unified = unified
+        if exact:
+            settings.type_k = settings.type_v = native.GGML_TYPE_F32
         settings.flash_attn_type = (
             native.LLAMA_FLASH_ATTN_TYPE_ENABLED if flash else native.LLAMA_FLASH_ATTN_TYPE_DISABLED
         )
@@ -307,17 +318,24 @@ class Bare:
             self.step()
 
 
-def bare(load: Load) -> Arm:
+def bare(load: Load, *, exact: bool = False) -> Arm:
     """`llama_decode` of the same batches and nothing else, at its best width and layout.
 
     The ids of the tokens are always the same: nothing is sampled, and no logits are read.
+
+    Args:
+        load: the model.
+        exact: keys and values in 32 bits, as our engine keeps those of a model in 32 bits. The
+            fused attention is not tried, since it rounds to 16.
     """
     best, speed = None, 0.0
     for width in (32, 64, 128) if load.ends else (32, 64):
         for unified in (False, True):
-            for flash in (False, True):
+            for flash in (False,) if exact else (False, True):
                 for threads in (1, THREADS) if load.ends else (THREADS,):
-                    candidate = Bare(load, width, unified=unified, flash=flash, threads=threads)
+                    candidate = Bare(
+                        load, width, unified=unified, flash=flash, threads=threads, exact=exact
+                    )
                     candidate.branch(0, range(width))
                     # In the middle of the paths: one buffer is fastest while they are short, and
                     # slows down with every token. Copies of prompts are made at the first step.

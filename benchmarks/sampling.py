@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 M = 32
 LOOP, GENERATE, BARE = "create_completion", "generate", "bare llama_decode"
+EXACT = "bare in float32"
+"""The same with keys and values as precise as ours are for a model in float32."""
 LLAMA, TORCH, CHOSEN = "ours, llama.cpp", "ours, transformers", "chosen"
 ARMS = (LOOP, GENERATE, BARE, LLAMA, TORCH, CHOSEN)
 LADDERS = {
@@ -76,7 +78,7 @@ class Part:
 
 
 PARTS = {
-    "pebble-l": Part("pebble-l", ARMS, 3, 256),
+    "pebble-l": Part("pebble-l", (*ARMS, EXACT), 3, 256),
     "135m-q8_0": Part("135m-q8_0", ARMS, 3, 16),
     "135m-q4_0": Part("135m-q4_0", (LOOP, BARE, LLAMA), 3, 4),
     "360m-q8_0": Part("360m-q8_0", ARMS, 1, 16),
@@ -96,6 +98,7 @@ LIGHT = {  # (questions, paths) that an arm draws in a round, where it is slower
     LOOP: (1, 8),
     GENERATE: (1, M),
     BARE: (4, M),
+    EXACT: (4, M),
     LLAMA: (4, M),
     "each prompt anew": (1, 4),
     "one path a call": (1, 2),
@@ -294,6 +297,7 @@ def targets(results: dict[str, dict[str, Any]]) -> list[tuple[str, float, float]
             (CHOSEN, LOOP, 8 if name.startswith("pebble") else 6 if name == "135m-q8_0" else 0),
             (CHOSEN, GENERATE, 8),
             (LLAMA, BARE, 0.9),
+            (LLAMA, EXACT, 0.9),
             (TORCH, BARE, 1.5),
         ):
             if wanted and ours in speeds.drawn and peer in speeds.drawn:
