@@ -74,17 +74,20 @@ class Part:
     arms: tuple[str, ...]
     rounds: int
     questions: int
-    """Of our arms in a round, 32 paths each; the slower peers get less to do."""
+    """Of our arms in a round, 32 paths each: so many that their last paths, which run in an ever
+    narrower batch, weigh as little as in a real run. The slower peers get less to do."""
+    times: int = 1
+    """What the slower ones get is so many times `LIGHT`: paths of tiny models take milliseconds."""
 
 
 PARTS = {
-    "pebble-l": Part("pebble-l", (*ARMS, EXACT), 3, 256),
+    "pebble-l": Part("pebble-l", (*ARMS, EXACT), 3, 1024, 32),
     "135m-q8_0": Part("135m-q8_0", ARMS, 3, 16),
     "135m-q4_0": Part("135m-q4_0", (LOOP, BARE, LLAMA), 3, 4),
     "360m-q8_0": Part("360m-q8_0", ARMS, 1, 16),
     "360m-q4_0": Part("360m-q4_0", (LOOP, BARE, LLAMA), 1, 4),
     "ladder-pebble-l": Part(
-        "pebble-l", tuple(arm for steps in LADDERS.values() for arm in steps.values()), 3, 64
+        "pebble-l", tuple(arm for steps in LADDERS.values() for arm in steps.values()), 3, 512, 16
     ),
     "ladder-135m": Part(
         "135m-q8_0",
@@ -112,8 +115,6 @@ LIGHT = {  # (questions, paths) that an arm draws in a round, where it is slower
 CONTROLLED = 1.3
 """Temperature at which min-p 0.05 changes answers: at 0.7 it takes hardly a token away from the
 embedded family, so that no test could notice."""
-MORE = 16
-"""Times as much of that for the embedded family, whose paths take milliseconds."""
 
 
 class Worker:
@@ -192,8 +193,8 @@ def measure(
         turn = list(workers)
         for arm in turn[number % len(turn) :] + turn[: number % len(turn)]:
             count, paths = LIGHT.get(arm, (questions, M))
-            if arm in LIGHT and load.ends:
-                count *= 2 if quick else MORE
+            if arm in LIGHT:
+                count *= min(part.times, 2) if quick else part.times
             start = number * questions
             told = workers[arm].draw(
                 Order(list(range(start, start + count)), paths, number, lengths)
