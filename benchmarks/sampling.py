@@ -93,7 +93,7 @@ PARTS = {
         "135m-q8_0",
         tuple(arm for steps in LADDERS.values() for arm in steps.values() if "exact" not in arm),
         1,
-        8,
+        16,
     ),
 }
 QUICK = ("pebble-l", "135m-q8_0", "quality")
