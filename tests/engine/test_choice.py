@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from contextlib import closing
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from engine import choice
 from engine.extent import Extent
@@ -18,6 +21,8 @@ from store.sittings import Sitting
 from tests.engine.tiny import tiny_model
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from engine.backends.protocol import Backend
     from engine.project import Project
     from store.records import Model
@@ -116,3 +121,38 @@ def test_an_engine_that_fails_leaves_the_other(
     with closing(chosen.backend):
         assert chosen.backend.name == "llama.cpp"
         assert chosen.details["engines"]["transformers"] == 0
+
+
+class Clocked:
+    """An engine of so many tokens per second whose every wave takes longer by some chance."""
+
+    context_length, batch = 400, 64
+
+    def __init__(self, rate: float, prompts: float, chance: Iterator[float]) -> None:
+        self.rate, self.prompts, self.chance = rate, prompts, chance
+
+    def tokenize(self, text: str) -> list[int]:
+        return list(text.encode())
+
+    def draw(self, length: int) -> tuple[float, int]:
+        tokens = self.batch * length
+        return (self.prompts + tokens / self.rate) * next(self.chance), tokens
+
+
+@settings(max_examples=200)
+@given(
+    st.floats(10, 1e5),
+    st.floats(0, 1),
+    st.lists(st.floats(1, 1.5), min_size=20, max_size=20),
+    st.integers(1, 200),
+)
+def test_a_busy_moment_cannot_make_an_engine_look_several_times_as_fast(
+    rate: float, prompts: float, chances: list[float], path: int
+) -> None:
+    engine = Clocked(rate, prompts, itertools.cycle(chances))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(choice, "_draw", lambda backend, *given: backend.draw(given[-1].max_tokens))
+        found = choice.rate(cast("Backend", engine), Extent(100, path, 0), is_tiny=True)
+    assert found <= 2.01 * rate
+    if prompts == 0:
+        assert found >= rate / 2.01

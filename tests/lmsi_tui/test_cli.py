@@ -106,12 +106,15 @@ def test_a_detached_job_is_done_without_the_command(tmp_path: Path) -> None:
 
 def started(project: Project) -> subprocess.Popen[str]:
     """The command at work: some paths are stored."""
+    # Tests that a script runs in the background ignore Ctrl-C, and what they start would too.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         [sys.executable, "-m", "lmsi_tui", "sample", str(project.folder)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
+    signal.signal(signal.SIGINT, before)
     while not drawn(project):
         assert process.poll() is None, process.communicate()
         with suppress(subprocess.TimeoutExpired):

@@ -13,7 +13,7 @@ from store.queue import QueueFilter, Scope, Sort
 from store.records import Queue
 from tests.lmsi_tui.doubts import doubts_project
 from tests.lmsi_tui.driving import driven
-from tests.lmsi_tui.screens.test_review import FOUR, enter_text, press, question, review, said
+from tests.lmsi_tui.reviewing import FOUR, enter_text, press, question, review, said
 
 if TYPE_CHECKING:
     from pathlib import Path
