@@ -178,7 +178,7 @@ def rate(backend: Backend, extent: Extent, *, is_tiny: bool) -> float:
     The prompts are as long as the run's. The paths are as long as the time allows: the length is
     told by a first, short wave, which also warms up. What a longer wave takes beyond a short one is
     the paths' alone: an engine may read the prompts again in each wave, which a run of thousands of
-    questions does once.
+    questions does once. At most half of the longer wave is taken to be prompts.
     """
     from engine.backends.protocol import Sampling
 
@@ -188,15 +188,23 @@ def rate(backend: Backend, extent: Extent, *, is_tiny: bool) -> float:
     longest = max(1, min(extent.path, limit - 1))
     prompt = _prompt(backend, max(1, min(extent.prompt, limit - longest)))
     shared = min(extent.shared, len(prompt) - 1)
-    first, _ = _draw(backend, prompt, shared, width, Sampling(1.0, min(FIRST, longest)))
+
+    def draw(length: int) -> tuple[float, int]:
+        return _draw(backend, prompt, shared, width, Sampling(1.0, length))
+
+    first, _ = draw(min(FIRST, longest))
     # The prompts have been met: what a first wave takes is mostly theirs, so this one tells more.
-    short, few = _draw(backend, prompt, shared, width, Sampling(1.0, min(LEAST, longest)))
+    short, few = draw(min(LEAST, longest))
     step = min(first, short) / min(LEAST, longest)
     length = int(min(longest, max(2 * LEAST, seconds / max(step, 1e-9))))
-    taken, tokens = _draw(backend, prompt, shared, width, Sampling(1.0, length))
-    if tokens >= 2 * few and taken > short:
-        return (tokens - few) / (taken - short)
-    return tokens / taken
+    taken, tokens = draw(length)
+    # Two waves that take nearly as long tell little of what lies between them: that is chance.
+    while taken < 2 * short and length < longest:
+        length = min(longest, 2 * length)
+        taken, tokens = draw(length)
+    if tokens < 2 * few:
+        return tokens / taken
+    return (tokens - few) / max(taken - short, taken / 2)
 
 
 def _prompt(backend: Backend, length: int) -> tuple[int, ...]:
