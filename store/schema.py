@@ -42,13 +42,23 @@ def ensure_schema(path: Path) -> None:
         WorkFailed: the disk is full or broken.
     """
     with explained(path):
-        if path.exists():
-            with opened(path, "ro") as conn:
-                if schema_version(conn, path) == SCHEMA_VERSION:
-                    return
+        if path.exists() and _is_current(path):
+            return
         with opened(path, "rwc") as conn:
             _keep_a_log(conn)
             _migrate(conn)
+
+
+def _is_current(path: Path) -> bool:
+    try:
+        with opened(path, "ro") as conn:
+            return schema_version(conn, path) == SCHEMA_VERSION
+    except sqlite3.OperationalError as error:
+        # Whoever made the file died before it kept a log. Only a writer can take back what was
+        # begun; SQLite does so at once when one opens the file.
+        if error.sqlite_errorcode == sqlite3.SQLITE_READONLY_ROLLBACK:
+            return False
+        raise
 
 
 def _keep_a_log(conn: sqlite3.Connection) -> None:

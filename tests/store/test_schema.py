@@ -120,6 +120,27 @@ def test_a_database_is_made_in_wal_mode_and_marked_as_ours(tmp_path: Path) -> No
         assert conn.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
 
 
+def test_a_database_whose_maker_died_in_its_first_commit_is_made_anew(tmp_path: Path) -> None:
+    made, found = tmp_path / "made.db", tmp_path / "found.db"
+    with closing(sqlite3.connect(made, isolation_level=None)) as conn:
+        conn.execute("PRAGMA cache_size = 1")  # so that much is written before the commit
+        conn.execute("BEGIN")
+        conn.execute("CREATE TABLE large (text)")
+        conn.executemany("INSERT INTO large VALUES (?)", [("x" * 1000,)] * 100)
+        for name in ("made.db", "made.db-journal"):
+            copy = tmp_path / name.replace("made", "found")
+            copy.write_bytes((tmp_path / name).read_bytes())
+    with closing(sqlite3.connect(f"{found.as_uri()}?mode=ro", uri=True)) as conn:
+        with pytest.raises(sqlite3.OperationalError) as refused:
+            conn.execute("PRAGMA user_version").fetchone()
+        assert refused.value.sqlite_errorcode == sqlite3.SQLITE_READONLY_ROLLBACK
+    ensure_schema(found)
+    with connect(found, read_only=True) as conn:
+        assert conn.execute(
+            "SELECT count(*) FROM sqlite_master WHERE name = 'large'"
+        ).fetchone() == (0,)
+
+
 def test_a_current_database_is_not_written(tmp_path: Path) -> None:
     path = tmp_path / "lmsi.db"
     ensure_schema(path)
