@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812  (its name everywhere)
 from transformers import AttentionInterface
 
-from engine.backends.shelves import ROOM, Shelves
+from engine.backends.shelves import Shelves, rounded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -192,7 +192,7 @@ class PrefixTree:
 
     def room_of_rests(self, lanes: NDArray[np.int64]) -> int:
         """Room that the longest prompt in these lanes takes, without the prefix."""
-        return _rounded(int(self._rests[lanes].max()))
+        return rounded(int(self._rests[lanes].max()))
 
     def bias(
         self,
@@ -249,16 +249,12 @@ class _Layer:
         self.rest_values[lanes, :, :longest] = values
 
 
-def _rounded(tokens: int) -> int:
-    return -(-tokens // ROOM) * ROOM
-
-
 def _roomier(kept: Tensor, lanes: int, tokens: int) -> Tensor:
     """The same with room for so many lanes and tokens."""
     if lanes <= kept.shape[0] and tokens <= kept.shape[2]:
         return kept
     lanes = max(kept.shape[0], -(-lanes // 16) * 16)
-    tokens = max(kept.shape[2], _rounded(tokens))
+    tokens = max(kept.shape[2], rounded(tokens))
     roomier = kept.new_zeros(lanes, kept.shape[1], tokens, kept.shape[3])
     roomier[: kept.shape[0], :, : kept.shape[2]] = kept
     return roomier

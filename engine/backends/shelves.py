@@ -22,6 +22,11 @@ LIMITS = ROOM * 2 ** np.arange(24)
 """Most tokens of a path on each shelf."""
 
 
+def rounded(tokens: int) -> int:
+    """Room that so many tokens take."""
+    return -(-tokens // ROOM) * ROOM
+
+
 class Shelves:
     """Where the paths of some slots are kept; the caller numbers the slots."""
 
@@ -88,7 +93,7 @@ class Shelves:
         places, room = self._places[shelf], self._rooms[shelf]
         if paths > places:
             places = max(paths, min(self._width, places * 3 // 2))
-        room = max(room, -(-longest // ROOM) * ROOM)
+        room = max(room, rounded(longest))
         if (places, room) == (self._places[shelf], self._rooms[shelf]):
             return
         self._places[shelf], self._rooms[shelf] = places, room

@@ -286,10 +286,10 @@ class Transformers:
         sampling: Sampling,
         endings: Endings,
     ) -> Iterator[Generation]:
-        asked = {request.question for request in requests}
         prompts = list(dict.fromkeys(request.prompt for request in requests))
         running = Running(len(requests), sampling.max_tokens)
         running.add(requests, [prompts.index(request.prompt) for request in requests])
+        asked = running.questions()
         cache = DynamicCache(config=self._model.config)
         logits = own_step(self._model, np.array(prompts), cache)[running.lanes]
         with torch.inference_mode():

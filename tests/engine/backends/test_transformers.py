@@ -227,7 +227,6 @@ def test_the_same_seed_and_width_give_the_same_paths(backend: Transformers) -> N
 
 def small_room(monkeypatch: pytest.MonkeyPatch, room: int) -> None:
     """Let short paths need what otherwise long ones do."""
-    monkeypatch.setattr("engine.backends.shared_prefix.ROOM", room)
     monkeypatch.setattr("engine.backends.shelves.ROOM", room)
     monkeypatch.setattr("engine.backends.shelves.LIMITS", room * 2 ** np.arange(8))
 
