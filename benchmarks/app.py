@@ -33,8 +33,8 @@ from benchmarks.terminal import Terminal
 from engine import answers, voting
 from engine.demo.project import make_demo
 from engine.launch import ensure_worker
-from engine.progress import Progress, Work
-from engine.project import Project, open_project
+from engine.project.job_context import Progress, Work
+from engine.project.settings import Project, open_project
 from engine.runs import pool_run
 from store import jobs, models, questions, votes
 from store.connection import connect, transaction

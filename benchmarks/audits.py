@@ -30,7 +30,7 @@ from store.records import Queue, Review, Split, Verdict
 
 if TYPE_CHECKING:
     from engine.evidence import Precision
-    from engine.project import Project
+    from engine.project.settings import Project
     from store.records import Question
 
 SEEDS = tuple(range(201, 211))

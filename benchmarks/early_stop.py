@@ -32,7 +32,7 @@ from scipy.special import betainc
 
 from engine import answers, voting
 from engine.fields import inline_options
-from engine.project import exact_share
+from engine.project.settings import exact_share
 from engine.replay import THRESHOLDS, decide
 from engine.runs import stored_pool_run
 from engine.statistics import wilson
@@ -167,7 +167,7 @@ def math(folder: Path) -> list[Full]:
 
 def of_project(folder: Path, options: Sequence[str]) -> list[Full]:
     """Questions of a project's pool whose m paths are all stored."""
-    from engine.project import changed, open_project
+    from engine.project.settings import changed, open_project
     from lmsi_tui.options import settings_from
 
     project = open_project(folder)

@@ -27,8 +27,8 @@ from engine import curation, runs, stages, statistics
 from engine.demo import documents, world
 from engine.evaluation import compare
 from engine.launch import ENVIRONMENT, process_start
-from engine.progress import Progress, Work
-from engine.project import open_project
+from engine.project.job_context import Progress, Work
+from engine.project.settings import open_project
 from lmsi_tui.format import percent, points, probability
 from store import evaluations, examples, jobs, models, paths, questions, votes
 from store.connection import DATABASE, connect, transaction
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
 
-    from engine.project import Project
+    from engine.project.settings import Project
     from store.records import Evaluation, Model, Question, Reading, Run, TrainingSet
     from store.records import Path as Sampled
 

@@ -20,7 +20,7 @@ import torch
 
 from engine import learner, objective
 from engine.packing import Encoded
-from engine.project import Precision, TrainSettings
+from engine.project.settings import Precision, TrainSettings
 from store.records import PromptFormat
 from tests.engine.tiny import tiny_model
 

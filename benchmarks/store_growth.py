@@ -26,8 +26,8 @@ import psutil
 
 from engine import runs, sampling
 from engine.backends.scripted import open_scripted
-from engine.progress import Progress, Work
-from engine.project import Engine, ModelSettings, Settings, changed, create_project
+from engine.project.job_context import Progress, Work
+from engine.project.settings import Engine, ModelSettings, Settings, changed, create_project
 from store import jobs, models, paths, questions
 from store.connection import connect, transaction
 from store.records import (
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
     from engine.backends.protocol import Generation, PathSource, Sampling
     from engine.backends.scripted import Scripted
-    from engine.project import Project
+    from engine.project.settings import Project
 
 TEACHER = "scripted/base"
 TENTHS = 10

@@ -125,7 +125,7 @@ def of_demo(project: Path, learner: Learner, questions: int) -> Callable[[int], 
     """The newest training set of a project, by steps of so many questions."""
     from engine import learner as learning
     from engine import packing
-    from engine.project import open_project
+    from engine.project.settings import open_project
     from store import examples
     from store.connection import connect
     from store.records import PromptStyle
@@ -182,7 +182,7 @@ def work(arm: str, case: Case, base: Path) -> None:
 
     from engine import learner as learning
     from engine import objective
-    from engine.project import TrainSettings
+    from engine.project.settings import TrainSettings
 
     # What libraries print belongs to the log; only the lines about steps go to the parent.
     say, sys.stdout = sys.stdout, sys.stderr

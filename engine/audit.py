@@ -28,7 +28,7 @@ from engine.evidence import (
     estimate,
     next_stratum,
 )
-from engine.project import exact_share
+from engine.project.settings import exact_share
 from engine.reading_rules import standing_reviews
 from engine.statistics import wilson
 from engine.voting import kept_needed

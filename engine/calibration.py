@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Mapping, Sequence
 
-    from engine.project import SampleSettings
+    from engine.project.settings import SampleSettings
     from store.records import Model, Vote
 
 BINS = 10

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from engine.learner import Learner
-    from engine.project import TrainSettings
+    from engine.project.settings import TrainSettings
     from store.records import Example, PromptStyle
 
 TOKENIZER_FILES = (

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine import models
 from engine.backends.protocol import TINY
-from engine.project import Engine
+from engine.project.settings import Engine
 from store.errors import LmsiError, WorkFailed
 from store.records import content_hash
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from engine.backends.protocol import Backend, PathRequest
     from engine.extent import Extent
-    from engine.project import ModelSettings, Project
+    from engine.project.settings import ModelSettings, Project
     from store.records import Model
     from store.sittings import Sitting
 

@@ -36,7 +36,7 @@ from store.records import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from engine.project import CurateSettings
+    from engine.project.settings import CurateSettings
     from engine.prompts import Prompt
 
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from engine.models import is_server
-from engine.project import Engine, PathChoice
+from engine.project.settings import Engine, PathChoice
 from store.records import Weighting
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from engine.divergence import Likely
     from engine.packing import Encoded
-    from engine.project import Settings, TrainSettings
+    from engine.project.settings import Settings, TrainSettings
     from store.records import Example, Model, TrainingSet
 
 

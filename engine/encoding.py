@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from engine.packing import Encoded
-    from engine.progress import Work
-    from engine.project import Project
+    from engine.project.job_context import Work
+    from engine.project.settings import Project
     from store.records import Example, Model, PromptFormat, PromptStyle, TrainingSet
 
 SHOWN = 100

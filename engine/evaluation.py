@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator, Mapping, Sequence
 
-    from engine.project import SampleSettings, Settings
+    from engine.project.settings import SampleSettings, Settings
     from engine.statistics import Paired
 
 

@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from engine.evaluation import Comparison
-    from engine.project import Project
+    from engine.project.settings import Project
     from engine.statistics import Paired
     from store.records import Evaluation, Job, Model, Run, Vote
 

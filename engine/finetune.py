@@ -19,8 +19,8 @@ import numpy as np
 import torch
 
 from engine import checkpoints, distill, learner, objective, packing
-from engine.progress import TRAINING, PauseWished
-from engine.project import TooLong
+from engine.project.job_context import TRAINING, PauseWished
+from engine.project.settings import TooLong
 from engine.ranks import ALONE, Ranks
 from store.errors import BadInput, WorkFailed
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from engine.divergence import Likely
     from engine.packing import Encoded
-    from engine.project import TrainSettings
+    from engine.project.settings import TrainSettings
     from store.records import Example, PromptStyle
 
 _log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ CHECKPOINT_SECONDS = 30.0
 
 
 class Watcher(Protocol):
-    """Who hears how the training goes; `engine.progress.Progress` is one."""
+    """Who hears how the training goes; `engine.project.settings.job_context.Progress` is one."""
 
     def begin(self, title: str, total: int, done: int = 0) -> None:
         """`done` of `total` steps are done."""

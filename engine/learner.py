@@ -13,14 +13,14 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Genera
 
 from engine import tree_attention
 from engine.packing import Cost
-from engine.project import Precision
+from engine.project.settings import Precision
 from engine.ranks import ALONE, Ranks
 from store.errors import BadInput
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from engine.project import TrainSettings
+    from engine.project.settings import TrainSettings
 
 _log = logging.getLogger(__name__)
 

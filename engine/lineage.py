@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
 
-    from engine.project import Project
+    from engine.project.settings import Project
     from store.records import (
         Example,
         Model,

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 from engine import unpacking
 from engine.backends import widths
 from engine.backends.protocol import TINY
-from engine.project import Engine
+from engine.project.settings import Engine
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from engine.project import Project, TrainSettings
+    from engine.project.settings import Project, TrainSettings
     from store.records import Model
 
 CACHE_SHARE = 0.5

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from engine.project import Engine, ModelSettings, Project, TrainSettings
+from engine.project.settings import Engine, ModelSettings, Project, TrainSettings
 from store.errors import BadInput
 from store.records import Model, Stage, content_hash
 

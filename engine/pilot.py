@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Mapping, Sequence
 
-    from engine.project import SampleSettings
+    from engine.project.settings import SampleSettings
     from engine.statistics import Paired
     from store.records import Evaluation, Model, Question, Run
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 from engine import evaluation, memory, runs, unpacking
 from engine import models as model_files
 from engine.distill import why_not_taught
-from engine.meanings import meanings
 from engine.preflight import Preflight, preflight
-from engine.project import METHODS, TooLong
+from engine.project.setting_help import meanings
+from engine.project.settings import METHODS, TooLong
 from engine.voting import fewest_paths
 from engine.yields import kept_at
 from store import examples, jobs, models, paths, questions, rounds, votes
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from engine.memory import Part
-    from engine.project import Project, Settings, TrainSettings
+    from engine.project.settings import Project, Settings, TrainSettings
     from store.records import TrainingSet
 
 CHARACTERS = 4

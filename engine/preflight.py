@@ -15,7 +15,7 @@ from store import examples
 if TYPE_CHECKING:
     import sqlite3
 
-    from engine.project import Project
+    from engine.project.settings import Project
     from store.records import Model, PromptFormat, TrainingSet
 
 SHOWN = 3

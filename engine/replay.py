@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
 
-    from engine.project import Project
+    from engine.project.settings import Project
     from engine.voting import Answers
     from store.records import Run
 

@@ -12,7 +12,7 @@ from store.records import Reading
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from engine.progress import Work
+    from engine.project.job_context import Work
     from store.records import Question, Run
 
 

@@ -16,7 +16,7 @@ import time
 from typing import TYPE_CHECKING
 
 from engine import audit, guard, models, runs, stages
-from engine.progress import SAMPLING
+from engine.project.job_context import SAMPLING
 from store import examples, jobs, questions
 from store import models as model_rows
 from store import rounds as rows
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import sqlite3
 
     from engine.guard import Signs
-    from engine.progress import Work
+    from engine.project.job_context import Work
 
 Json = dict[str, object]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from engine import choice, models, rereading, sampling
 from engine.extent import Extent, extent_of
 from engine.presets import Exemplar, exemplars_of, load_exemplars, preset
-from engine.project import Engine, Project
+from engine.project.settings import Engine, Project
 from engine.prompts import Prompt, prompt_hash, render
 from store import models as model_rows
 from store import paths, questions, rounds, sittings
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from engine.backends.protocol import Backend
-    from engine.progress import Work
-    from engine.project import ModelSettings, Project, SampleSettings, Settings
+    from engine.project.job_context import Work
+    from engine.project.settings import ModelSettings, Project, SampleSettings, Settings
 
 
 def exemplars_for(project: Project, settings: SampleSettings, task: str) -> Sequence[Exemplar]:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Mapping, Sequence
 
-    from engine.progress import Progress
+    from engine.project.job_context import Progress
 
 CONTROL_SHARE = 0.03
 """Share of questions that `fast` runs to full m, to measure how often it changes a decision."""

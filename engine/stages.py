@@ -24,7 +24,7 @@ from engine import (
     training_set,
     unpacking,
 )
-from engine.progress import MEASURING, SAMPLING
+from engine.project.job_context import MEASURING, SAMPLING
 from store import examples as example_rows
 from store import models as model_rows
 from store import paths, questions, rounds, votes
@@ -51,8 +51,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from engine.divergence import Likely
-    from engine.progress import Work
-    from engine.project import TrainSettings
+    from engine.project.job_context import Work
+    from engine.project.settings import TrainSettings
 
 Json = dict[str, object]
 

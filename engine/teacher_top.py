@@ -15,7 +15,7 @@ import numpy as np
 
 from engine import runs, unpacking
 from engine.distill import why_not_taught
-from engine.project import TrainSettings
+from engine.project.settings import TrainSettings
 from store import models as model_rows
 from store import paths, questions, teacher_top
 from store.connection import transaction
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from engine.divergence import Likely
     from engine.learner import Learner
     from engine.packing import Encoded, Row
-    from engine.progress import Work
+    from engine.project.job_context import Work
     from store.records import Example, Model, Run, TrainingSet
 
 CHUNK = 64

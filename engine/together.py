@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING
 
 from engine import checkpoints, events, finetune
 from engine.divergence import read_likely, write_likely
-from engine.progress import CancelWished, PauseWished, Progress
-from engine.project import Settings, changed
+from engine.project.job_context import CancelWished, PauseWished, Progress
+from engine.project.settings import Settings, changed
 from engine.ranks import Ranks
 from store import jobs
 from store.connection import DATABASE, connect
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
     from engine.divergence import Likely
     from engine.finetune import Trained
-    from engine.progress import Work
-    from engine.project import TrainSettings
+    from engine.project.job_context import Work
+    from engine.project.settings import TrainSettings
 
 TASK, FAILURE = "training.task.json", "training.failure.json"
 """Files in the project's logs: what the processes are to do, and why the first one that failed

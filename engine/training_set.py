@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from engine.curation import Kept
-    from engine.project import Project, Settings
+    from engine.project.settings import Project, Settings
     from store.records import Example, Review, Run, TrainingSet, Vote
 
 

@@ -14,7 +14,7 @@ from fractions import Fraction
 from functools import lru_cache
 
 from engine.answers import merge_equal
-from engine.project import exact_share
+from engine.project.settings import exact_share
 from store.records import AnswerType, Decision, EarlyStop, Vote
 
 WAVE = 4

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engine.project import exact_share
+from engine.project.settings import exact_share
 from engine.voting import kept_needed
 from store.records import Decision
 

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     from textual.screen import Screen
 
-    from engine.project import Project, Settings
+    from engine.project.settings import Project, Settings
     from store.records import Job
 
 KEYS_SECONDS = 0.5
@@ -239,7 +239,7 @@ class LmsiApp(App[None]):
         Raises:
             BadInput, WorkFailed: the file cannot be written.
         """
-        from engine.project import open_project, save_settings
+        from engine.project.settings import open_project, save_settings
 
         try:
             save_settings(self.project.folder, settings)

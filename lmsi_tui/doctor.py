@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from engine.launch import worker_runs
 from engine.models import addresses_of, chosen_engine, describe, is_server
-from engine.project import SETTINGS, Engine, Project, open_project
+from engine.project.settings import SETTINGS, Engine, Project, open_project
 from store.errors import BadInput, LmsiError
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engine.project import Engine
+from engine.project.settings import Engine
 from engine.reading_rules import standing_reviews
 from lmsi_tui.format import percent
 from lmsi_tui.loop import Advice, Flow, Line, Place, Sign
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
 
-    from engine.project import Project
+    from engine.project.settings import Project
     from store.records import Job, Review
     from store.votes import Likes
 

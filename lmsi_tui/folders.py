@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from engine.project import SETTINGS
+from engine.project.settings import SETTINGS
 from lmsi_tui.format import size
 from lmsi_tui.text import printable
 from store.errors import BadInput

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterator
 
-    from engine.project import Project
+    from engine.project.settings import Project
 
 LOOK_SECONDS = 0.2
 TELL_SECONDS = 1.0

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from engine.plan import Plan
     from engine.preflight import Labelled, Preflight
-    from engine.project import Project
+    from engine.project.settings import Project
     from store.records import JobKind
 
 PROMPT_END = 12

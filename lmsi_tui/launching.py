@@ -11,7 +11,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.project import SETTINGS, open_project
+from engine.project.settings import SETTINGS, open_project
 from lmsi_tui.asking import PROGRAM
 from lmsi_tui.config import config_path
 from lmsi_tui.output import emit, say
@@ -21,7 +21,7 @@ from store.errors import BadInput, LmsiError, WorkFailed
 if TYPE_CHECKING:
     import argparse
 
-    from engine.project import Project
+    from engine.project.settings import Project
 
 APP_LOG = "app.log"
 """In the project's logs/: the traceback of each fault that ended the app."""

@@ -1,7 +1,7 @@
 """What the live panes show of a job, read from the store in a thread.
 
 A round goes through several pieces of work; its pane is that of the work it is at, told by the
-first word of what the job says (`engine.progress`).
+first word of what the job says (`engine.project.settings.job_context`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from engine.launch import is_alive
-from engine.progress import MEASURING, SAMPLING, TRAINING
+from engine.project.job_context import MEASURING, SAMPLING, TRAINING
 from lmsi_tui.flow import Pool, read_flow, read_pool
 from lmsi_tui.loop import Home
 from lmsi_tui.series import Series, grown
@@ -26,7 +26,7 @@ from store.records import AnswerType, Decision, Job, JobKind, JobState, Method, 
 if TYPE_CHECKING:
     import sqlite3
 
-    from engine.project import Project
+    from engine.project.settings import Project
     from lmsi_tui.loop import Picture
     from store.records import Evaluation, Model
 

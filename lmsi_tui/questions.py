@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.models import base_model, is_server, served_model
-from engine.project import SETTINGS, Project, Settings, changed, create_project, open_project
+from engine.project.settings import (
+    SETTINGS,
+    Project,
+    Settings,
+    changed,
+    create_project,
+    open_project,
+)
 from lmsi_tui.format import percent
 from lmsi_tui.options import settings_from
 from lmsi_tui.output import emit, say

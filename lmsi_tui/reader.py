@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterator
 
-    from engine.project import Project
+    from engine.project.settings import Project
 
 
 def reader(asked: argparse.Namespace) -> None:

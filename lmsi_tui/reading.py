@@ -12,8 +12,8 @@ from rich.console import Console
 
 from engine import report as numbers
 from engine.launch import ensure_worker
-from engine.meanings import meanings
-from engine.project import changed, open_project
+from engine.project.setting_help import meanings
+from engine.project.settings import changed, open_project
 from lmsi_tui import follow
 from lmsi_tui.options import settings_from
 from lmsi_tui.output import emit, say
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from engine.project import Project
+    from engine.project.settings import Project
 
 WIDTH_WITHOUT_TERMINAL = 140
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from engine.audit import Consistency
     from engine.evidence import Precision
-    from engine.project import Project
+    from engine.project.settings import Project
     from store.records import Review, Run
 
 PACE = 20

@@ -7,7 +7,7 @@ import time
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
-from engine.project import changed, exact_share, open_project
+from engine.project.settings import changed, exact_share, open_project
 from lmsi_tui import follow, foretelling, reading
 from lmsi_tui.format import percent
 from lmsi_tui.launching import demo_project
@@ -23,7 +23,7 @@ from store.schema import ensure_schema
 if TYPE_CHECKING:
     import argparse
 
-    from engine.project import Project
+    from engine.project.settings import Project
 
 
 def stage(asked: argparse.Namespace) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from engine import audit as auditing
 from engine import calibration as calibrating
 from engine import pilot as piloting
-from engine.project import changed, exact_share
+from engine.project.settings import changed, exact_share
 from engine.statistics import clopper_pearson
 from lmsi_tui import follow
 from lmsi_tui.format import percent

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from engine.evidence import Certificate
     from engine.leaks import Leaks
-    from engine.project import Project
+    from engine.project.settings import Project
     from store.records import Model, Run
 
 NOTHING_KNOWN = (

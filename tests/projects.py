@@ -12,8 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine import guard
-from engine.progress import Progress, Work
-from engine.project import Engine, ModelSettings, Project, Settings, changed, create_project
+from engine.project.job_context import Progress, Work
+from engine.project.settings import (
+    Engine,
+    ModelSettings,
+    Project,
+    Settings,
+    changed,
+    create_project,
+)
 from engine.statistics import paired
 from store import jobs, models, questions, rounds
 from store.connection import connect, transaction

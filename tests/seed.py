@@ -26,7 +26,7 @@ from unittest import mock
 
 from engine import stages
 from engine.launch import LOCK
-from engine.project import (
+from engine.project.settings import (
     Engine,
     EvaluateSettings,
     ModelSettings,

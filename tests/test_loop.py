@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from engine.project import open_project
+from engine.project.settings import open_project
 from store import examples, jobs, models, paths, questions
 from store.connection import connect
 from store.records import JobState, Method, Split, Stage
@@ -16,7 +16,7 @@ from tests.projects import command
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from engine.project import Project
+    from engine.project.settings import Project
 
 SIZES = ("--pool", 48, "--eval", 24, "--seed", 5)
 CHANGES = {"evaluate.k": 3, "sample.m": 8, "finetune.epochs": 1, "distill.epochs": 1}
@@ -159,7 +159,7 @@ def test_llama_cpp_says_the_same_as_transformers_after_training(
     from engine.backends.protocol import Sampling
     from engine.choice import open_chosen
     from engine.extent import Extent
-    from engine.project import Engine, ModelSettings
+    from engine.project.settings import Engine, ModelSettings
     from engine.prompts import render
     from engine.runs import exemplars_for
     from tests.engine.tiny import Waiting, requests

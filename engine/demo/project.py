@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from engine.demo import world
 from engine.models import base_model
-from engine.project import (
+from engine.project.settings import (
     SETTINGS,
     EvaluateSettings,
     ModelSettings,

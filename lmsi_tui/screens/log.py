@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from textual.app import ComposeResult
 
-    from engine.project import Project
+    from engine.project.settings import Project
     from lmsi_tui.app import LmsiApp
 
 PAGER_BYTES = 4 * 2**20

@@ -13,7 +13,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from engine.plan import MATTER, Plan, Setting, plan, settings_of
-from engine.project import changed, open_project
+from engine.project.settings import changed, open_project
 from lmsi_tui.commands import Command, commands_of, declare
 from lmsi_tui.messages import JobAsked
 from lmsi_tui.screens.screen import LmsiScreen
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from textual.app import ComposeResult
 
-    from engine.project import Project, Settings
+    from engine.project.settings import Project, Settings
 
 ALL = "all"
 OF_THE_JOB = ""

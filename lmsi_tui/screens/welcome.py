@@ -11,7 +11,7 @@ from textual.content import Content
 from textual.widgets import Footer, OptionList, Static
 from textual.widgets.option_list import Option
 
-from engine.project import SETTINGS, open_project
+from engine.project.settings import SETTINGS, open_project
 from lmsi_tui.commands import Command, declare
 from lmsi_tui.config import read_config
 from lmsi_tui.screens.screen import LmsiScreen

@@ -15,7 +15,7 @@ from engine import choice
 from engine.extent import Extent
 from engine.gguf import convert_base
 from engine.models import base_model, chosen_engine
-from engine.project import Engine, ModelSettings, Settings, create_project
+from engine.project.settings import Engine, ModelSettings, Settings, create_project
 from store.errors import WorkFailed
 from store.sittings import Sitting
 from tests.engine.tiny import tiny_model
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from engine.backends.protocol import Backend
-    from engine.project import Project
+    from engine.project.settings import Project
     from store.records import Model
 
 EXTENT = Extent(20, 8, shared=5)

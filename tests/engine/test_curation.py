@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from engine.answers import reader_name
 from engine.curation import Kept, build_examples, choose, training_set
-from engine.project import CurateSettings
+from engine.project.settings import CurateSettings
 from engine.prompts import answer_sentence, render
 from engine.voting import count_vote
 from store.errors import BadInput

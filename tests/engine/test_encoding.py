@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from engine import encoding, learner, packing, stages
 from engine.models import base_model
-from engine.project import TrainSettings, changed
+from engine.project.settings import TrainSettings, changed
 from store import examples, models
 from store.connection import connect, transaction
 from store.errors import BadInput
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import sqlite3
     from pathlib import Path
 
-    from engine.project import Project
+    from engine.project.settings import Project
     from store.records import TrainingSet
 
 STUDENT = "tiny/base"

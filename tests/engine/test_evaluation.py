@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from engine.progress import Work
+    from engine.project.job_context import Work
     from store.records import Evaluation, Run
 
 

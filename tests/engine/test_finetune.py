@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from engine import events, learner, objective, packing, tree_attention
 from engine.distill import student_examples
 from engine.finetune import schedule, train
-from engine.project import PathChoice, Precision, TooLong, TrainSettings
+from engine.project.settings import PathChoice, Precision, TooLong, TrainSettings
 from store.errors import BadInput, WorkFailed
 from store.records import Example, PromptFormat, PromptStyle, TrainingSet, Weighting
 from tests.engine.tiny import tiny_model, tiny_tokenizer

@@ -11,7 +11,7 @@ import pytest
 
 from engine import lineage, stages
 from engine.audit import accepts
-from engine.project import open_project
+from engine.project.settings import open_project
 from lmsi_tui.cli import run as typed
 from store import examples, jobs, models, paths, questions, reviews, sittings, votes
 from store.connection import connect, transaction
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from engine.project import Project
+    from engine.project.settings import Project
     from store.records import Question
 
 

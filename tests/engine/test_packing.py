@@ -182,7 +182,7 @@ def loaded(base: Path, method: str = "lora") -> Any:
     import torch
 
     from engine.learner import load
-    from engine.project import TrainSettings
+    from engine.project.settings import TrainSettings
 
     torch.set_num_threads(1)
     learner = load(base, TrainSettings(method=method))
@@ -374,7 +374,7 @@ def test_a_row_of_weight_k_is_k_rows(tmp_path: Path) -> None:
     import torch
 
     from engine.learner import load
-    from engine.project import TrainSettings
+    from engine.project.settings import TrainSettings
 
     learner = load(tiny_model(tmp_path / "model"), TrainSettings(method="full"))
     once, other = encoded([7, 8, 9], [10, 11, 0], weight=4.0), encoded([7, 8], [20, 0])
@@ -395,7 +395,7 @@ def test_the_head_computed_in_parts_gives_the_same(
 
     from engine import learner as learning
     from engine import objective
-    from engine.project import TrainSettings
+    from engine.project.settings import TrainSettings
 
     learner = learning.load(tiny_model(tmp_path / "model"), TrainSettings(method="full"))
     loss, whole = gradients(learner, some_examples())
@@ -413,7 +413,7 @@ def test_layers_evaluated_again_give_the_same_gradients(
     import torch
 
     from engine import learner as learning
-    from engine.project import TrainSettings
+    from engine.project.settings import TrainSettings
 
     base = tiny_model(tmp_path / "model")
     loss, kept = gradients(learning.load(base, TrainSettings(method=method)), some_examples())

@@ -11,8 +11,8 @@ import pytest
 
 from engine import memory, plan, stages
 from engine.demo.project import make_demo
-from engine.meanings import meanings
-from engine.project import Engine, Settings, TrainSettings, changed, create_project
+from engine.project.setting_help import meanings
+from engine.project.settings import Engine, Settings, TrainSettings, changed, create_project
 from store import examples, jobs, models, paths
 from store.connection import connect, transaction
 from store.records import JobKind, JobState
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from engine.project import Project
+    from engine.project.settings import Project
 
 
 @pytest.fixture

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from engine.progress import Work
-    from engine.project import Project, TrainSettings
+    from engine.project.job_context import Work
+    from engine.project.settings import Project, TrainSettings
     from store.records import Model, TrainingSet
 
 Json = dict[str, object]

@@ -8,8 +8,8 @@ import pytest
 
 from engine import replay, runs, sampling, stages
 from engine.backends.scripted import open_scripted
-from engine.progress import PauseWished
-from engine.project import Project, changed
+from engine.project.job_context import PauseWished
+from engine.project.settings import Project, changed
 from lmsi_tui.telling import sentence
 from store import jobs, models, paths, questions, votes
 from store.connection import connect, transaction
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from engine.backends.protocol import Generation, PathSource, Sampling
-    from engine.progress import Work
+    from engine.project.job_context import Work
     from store.records import Run
 
 Stored = dict[tuple[str, int], tuple[str, tuple[int, ...]]]

@@ -15,7 +15,7 @@ from engine import learner, objective, packing, stages
 from engine.demo.project import make_demo
 from engine.divergence import Likely, likely, read_likely, write_likely
 from engine.packing import Encoded
-from engine.project import TrainSettings, changed
+from engine.project.settings import TrainSettings, changed
 from engine.teacher_top import scored
 from store import examples, models, paths, teacher_top
 from store.connection import connect, transaction
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from engine.learner import Learner
-    from engine.progress import Work
+    from engine.project.job_context import Work
     from store.records import TrainingSet
 
 STUDENT = "pebble-s/base"
@@ -143,7 +143,7 @@ def test_another_tokenizer_is_refused_in_a_sentence(
 
 
 def test_a_teacher_model_is_not_its_own_teacher() -> None:
-    from engine.project import Settings
+    from engine.project.settings import Settings
 
     with pytest.raises(BadInput, match=r"belongs under \[distill\]"):
         changed(Settings(), {"finetune": {"top_k_logits": 4}})

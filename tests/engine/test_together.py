@@ -23,7 +23,7 @@ from engine import learner as learning
 from engine import objective
 from engine import ranks as ranks_module
 from engine.packing import Encoded
-from engine.progress import PauseWished
+from engine.project.job_context import PauseWished
 from engine.ranks import Ranks
 from engine.together import Training, train
 from store import jobs
@@ -37,7 +37,7 @@ from tests.projects import claimed, scripted_project
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from engine.project import Project, TrainSettings
+    from engine.project.settings import Project, TrainSettings
 
 PATIENCE = 120.0
 TWO = replace(SETTINGS, processes=2)

@@ -16,7 +16,7 @@ from engine.demo.project import MODELS, make_demo
 from engine.extent import Extent
 from engine.gguf import convert_base, quantise
 from engine.models import base_model
-from engine.project import Engine
+from engine.project.settings import Engine
 from store import models
 from store.connection import connect, transaction
 from store.errors import BadInput

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from engine import answers
-from engine.project import Engine, ModelSettings, Settings, create_project
+from engine.project.settings import Engine, ModelSettings, Settings, create_project
 from engine.voting import count_vote
 from store import models, paths, questions, reviews, votes
 from store.connection import connect, transaction
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from sqlite3 import Connection
 
-    from engine.project import Project
+    from engine.project.settings import Project
     from store.records import Review, Run
 
 

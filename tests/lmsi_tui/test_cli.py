@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import argparse
     from pathlib import Path
 
-    from engine.project import Project
+    from engine.project.settings import Project
 
 PATIENCE = 60
 

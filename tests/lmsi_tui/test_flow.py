@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from engine.project import changed
+from engine.project.settings import changed
 from lmsi_tui.flow import pool_run, read_flow, read_pool
 from lmsi_tui.loop import Flow, Line, Place, Sign
 from store import jobs, paths, reviews, votes
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from engine.project import Project
+    from engine.project.settings import Project
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from textual.app import App
     from textual.pilot import Pilot
 
-    from engine.project import Project
+    from engine.project.settings import Project
 
 STEPS = {
     "home": [
@@ -95,7 +95,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Project:
     )
     from dataclasses import replace
 
-    from engine.project import open_project
+    from engine.project.settings import open_project
 
     project = open_project(project.folder)
     with connect(project.database) as conn:

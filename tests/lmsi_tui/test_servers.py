@@ -13,8 +13,8 @@ from engine import stages
 from engine.demo import world
 from engine.demo.project import MODELS, TASK
 from engine.models import addresses_of, chosen_engine
-from engine.progress import PauseWished
-from engine.project import Engine, ModelSettings, open_project
+from engine.project.job_context import PauseWished
+from engine.project.settings import Engine, ModelSettings, open_project
 from lmsi_tui.cli import run
 from store import examples, jobs, models, paths, questions
 from store.connection import connect, transaction

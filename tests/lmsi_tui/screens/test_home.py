@@ -9,7 +9,7 @@ import pytest
 from textual.widgets import Static
 
 from engine.launch import process_start
-from engine.project import Settings, create_project
+from engine.project.settings import Settings, create_project
 from lmsi_tui.live import doing_of
 from lmsi_tui.loop import Place, Sign
 from lmsi_tui.messages import JobAsked, JobWished, PlaceAsked, StageAsked
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from textual.message import Message
     from textual.pilot import Pilot
 
-    from engine.project import Project
+    from engine.project.settings import Project
     from lmsi_tui.loop import Line
 
 

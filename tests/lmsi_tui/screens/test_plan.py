@@ -11,7 +11,7 @@ from engine import plan
 from engine.demo.project import make_demo
 from engine.memory import Part
 from engine.plan import Plan, settings_of
-from engine.project import SETTINGS, Settings, create_project, open_project
+from engine.project.settings import SETTINGS, Settings, create_project, open_project
 from lmsi_tui.messages import JobAsked, StageAsked
 from lmsi_tui.screens.home import HomeScreen
 from lmsi_tui.screens.plan import PlanScreen, own_settings, params_of
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from textual.message import Message
     from textual.pilot import Pilot
 
-    from engine.project import Project
+    from engine.project.settings import Project
 
 
 @pytest.fixture
@@ -203,7 +203,7 @@ async def test_settings_that_cannot_be_saved_start_nothing(
         raise OSError(28, "No space left on device")
 
     jobs_before = rows(project)
-    monkeypatch.setattr("engine.project.save_settings", full)
+    monkeypatch.setattr("engine.project.settings.save_settings", full)
     async with driven(project) as pilot:
         screen = await opened(pilot, JobKind.SAMPLE)
         await write(pilot, screen, "sample.m", "20")

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from textual.message import Message
     from textual.pilot import Pilot
 
-    from engine.project import Project
+    from engine.project.settings import Project
     from engine.standing import Standing
 
 PLACE = "results"

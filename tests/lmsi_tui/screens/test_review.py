@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from textual.message import Message
 
-    from engine.project import Project
+    from engine.project.settings import Project
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from textual.pilot import Pilot
 
-    from engine.project import Project
+    from engine.project.settings import Project
 
 
 @pytest.fixture

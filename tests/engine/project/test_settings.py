@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.project import (
+from engine.project.settings import (
     SETTINGS,
     SampleSettings,
     Settings,

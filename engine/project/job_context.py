@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engine.project import Project, Settings, changed
+from engine.project.settings import Project, Settings, changed
 from store import jobs
 from store.connection import transaction
 from store.records import JobState

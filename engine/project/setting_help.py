@@ -1,4 +1,4 @@
-"""What each setting means, in the words that stand under it in `engine.project`.
+"""What each setting means, in the words that stand under it in `engine.project.settings`.
 
 The words are written once, where the setting is declared; whoever shows settings reads them here.
 """
@@ -11,7 +11,7 @@ import inspect
 from functools import lru_cache
 from typing import TYPE_CHECKING, get_type_hints
 
-from engine import project
+from engine.project import settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,13 +22,13 @@ def meanings() -> Mapping[tuple[str, str], str]:
     """The text under each field, by section (such as `sample`) and name (such as `m`)."""
     classes = {
         node.name: _under_fields(node)
-        for node in ast.parse(inspect.getsource(project)).body
+        for node in ast.parse(inspect.getsource(settings)).body
         if isinstance(node, ast.ClassDef)
     }
-    hints = get_type_hints(project.Settings)
+    hints = get_type_hints(settings.Settings)
     return {
         (section.name, name): text
-        for section in dataclasses.fields(project.Settings)
+        for section in dataclasses.fields(settings.Settings)
         for name, text in classes[hints[section.name].__name__].items()
     }
 
