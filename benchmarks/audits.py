@@ -22,15 +22,15 @@ from typing import TYPE_CHECKING
 from engine import audit, runs
 from engine.demo import world
 from engine.demo.project import make_demo
-from engine.evidence import CONFIDENCE
+from engine.statistics.confidence_sequence import CONFIDENCE
 from lmsi_tui.format import percent
 from store import models, questions, votes
 from store.connection import connect
 from store.records import Queue, Review, Split, Verdict
 
 if TYPE_CHECKING:
-    from engine.evidence import Precision
     from engine.project.settings import Project
+    from engine.statistics.confidence_sequence import Precision
     from store.records import Question
 
 SEEDS = tuple(range(201, 211))

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from engine import calibration, findings, plots, voting
 from engine.sampled import read_sampled
-from engine.statistics import Z95
+from engine.statistics.intervals import Z95
 from store.records import EarlyStop
 
 if TYPE_CHECKING:

@@ -35,7 +35,7 @@ from engine.fields import inline_options
 from engine.project.settings import exact_share
 from engine.replay import THRESHOLDS, decide
 from engine.runs import stored_pool_run
-from engine.statistics import wilson
+from engine.statistics.intervals import wilson
 from store import models, paths, questions
 from store.connection import connect
 from store.records import AnswerType, Decision, EarlyStop, EndReason, Split

@@ -23,12 +23,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine import curation, runs, stages, statistics
+from engine import curation, runs, stages
 from engine.demo import documents, world
 from engine.evaluation import compare
 from engine.launch import ENVIRONMENT, process_start
 from engine.project.job_context import Progress, Work
 from engine.project.settings import open_project
+from engine.statistics import intervals
 from lmsi_tui.format import percent, points, probability
 from store import evaluations, examples, jobs, models, paths, questions, votes
 from store.connection import DATABASE, connect, transaction
@@ -258,7 +259,7 @@ def print_claims(projects: Sequence[Project]) -> list[dict[str, object]]:
             seed = str(project.settings.sample.seed)
             written.append(line(claim, seed, compared.result))
         if len(projects) > 1:
-            written.append(line(claim, "all", statistics.paired(*every)))
+            written.append(line(claim, "all", intervals.paired(*every)))
     return written
 
 
@@ -267,7 +268,7 @@ def sides(claim: Claim) -> tuple[str, str]:
     return claim.before, claim.after
 
 
-def line(claim: Claim, seed: str, found: statistics.Paired) -> dict[str, object]:
+def line(claim: Claim, seed: str, found: intervals.Paired) -> dict[str, object]:
     """Print one measured claim and give it as JSON."""
     holds = found.gain >= claim.least_gain and found.low > claim.least_low
     interval = f"{points(found.low)} to {points(found.high)}"

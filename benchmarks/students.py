@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.project.settings import open_project
-from engine.statistics import paired, wilson
+from engine.statistics.intervals import paired, wilson
 from lmsi_tui.format import percent, points
 from store import evaluations, models
 from store.connection import connect

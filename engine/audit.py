@@ -2,7 +2,7 @@
 
 The accepted questions fall into strata by agreement. Within each, questions are shown in an order
 drawn by a hash, without replacement, and a person says whether the winner is right. What is then
-known is one test martingale over all strata together (`engine.evidence`), so the interval holds at
+known is one test martingale over all strata together (`engine.statistics.confidence_sequence`), so the interval holds at
 every moment at once, however the person decides when to stop.
 
 Only audits enter. A triage decision is about a question that somebody chose, and says nothing about
@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING
 
 from engine.answers import equal
 from engine.curation import reaches, ruling_of, still_applies
-from engine.evidence import (
+from engine.project.settings import exact_share
+from engine.reading_rules import standing_reviews
+from engine.statistics.confidence_sequence import (
     CONFIDENCE,
     Certificate,
     Count,
@@ -28,9 +30,7 @@ from engine.evidence import (
     estimate,
     next_stratum,
 )
-from engine.project.settings import exact_share
-from engine.reading_rules import standing_reviews
-from engine.statistics import wilson
+from engine.statistics.intervals import wilson
 from engine.voting import kept_needed
 from store import questions, votes
 from store.queue import audit_place

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from engine import statistics
 from engine.answers import equal, merge_equal
 from engine.reading_rules import gold_for
+from engine.statistics import intervals
 from engine.voting import majority_at
 from store import evaluations, models, paths, questions, votes
 
@@ -47,7 +47,7 @@ class Bin:
     @property
     def interval(self) -> tuple[float, float]:
         """95 % interval of the accuracy (Wilson)."""
-        return statistics.wilson(self.correct, self.n)
+        return intervals.wilson(self.correct, self.n)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,9 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from engine import statistics
 from engine.answers import equal
 from engine.reading_rules import gold_for
+from engine.statistics import intervals
 from store import evaluations, models, paths, rounds, votes
 from store.records import (
     EarlyStop,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from engine.project.settings import SampleSettings, Settings
-    from engine.statistics import Paired
+    from engine.statistics.intervals import Paired
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ def score(
             for question in measured
         ]
         correct = sum(right for _, _, right in rows)
-        low, high = statistics.wilson(correct, len(rows))
+        low, high = intervals.wilson(correct, len(rows))
         evaluation = Evaluation(
             id=0,
             model_id=run.model_id,
@@ -119,7 +119,7 @@ def compare(conn: sqlite3.Connection, before: Evaluation, after: Evaluation) -> 
     common = sorted(first.keys() & second.keys())
     if not common:
         return None
-    paired = statistics.paired([first[i] for i in common], [second[i] for i in common])
+    paired = intervals.paired([first[i] for i in common], [second[i] for i in common])
     return Comparison(
         before=models.by_id(conn, before.model_id).name,
         after=models.by_id(conn, after.model_id).name,

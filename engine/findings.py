@@ -24,11 +24,11 @@ from engine import (
     reading_rules,
     replay,
     runs,
-    statistics,
 )
 from engine.document import Block, Code, Document, Plot, Section, Table
-from engine.evidence import CONFIDENCE
 from engine.reading_rules import reader_name, standing_reviews
+from engine.statistics import intervals
+from engine.statistics.confidence_sequence import CONFIDENCE
 from store import (
     evaluations,
     examples,
@@ -60,7 +60,7 @@ if TYPE_CHECKING:
 
     from engine.evaluation import Comparison
     from engine.project.settings import Project
-    from engine.statistics import Paired
+    from engine.statistics.intervals import Paired
     from store.records import Evaluation, Job, Model, Run, Vote
 
 
@@ -113,7 +113,7 @@ def no_gain(found: Paired) -> str | None:
         return None
     if found.high < 0:
         return f"worse by {-100 * found.gain:.1f} points"
-    seen = statistics.detectable_by(found)
+    seen = intervals.detectable_by(found)
     if seen is None:
         return "no gain shown; so few questions could not have shown any"
     return (

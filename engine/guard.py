@@ -12,9 +12,10 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from engine import evaluation, statistics
+from engine import evaluation
 from engine.answers import merge_equal
-from engine.statistics import Paired
+from engine.statistics import intervals
+from engine.statistics.intervals import Paired
 from store import evaluations, models, paths, questions, rounds
 from store.records import EndReason, Evaluation, Method, Outcome, Split, content_hash
 
@@ -105,7 +106,7 @@ def forecast(conn: sqlite3.Connection, asked: Sequence[Question]) -> Forecast:
         changes = (earlier[-1].won + earlier[-1].lost) / earlier[-1].n
     measured = changes > 0 and bool(earlier)
     changes = changes or EXPECTED_CHANGES
-    seen = statistics.detectable_gain(n, changes) if n else None
+    seen = intervals.detectable_gain(n, changes) if n else None
     return Forecast(n, changes, measured, seen)
 
 
@@ -226,7 +227,7 @@ def judge(
                 f"{_numbers(out_of_domain)}."
             )
         else:
-            needed = statistics.questions_needed(gain.gain, (gain.won + gain.lost) / gain.n)
+            needed = intervals.questions_needed(gain.gain, (gain.won + gain.lost) / gain.n)
             reason = (
                 f"Neither better nor worse than {before} is shown {on}: {_numbers(gain)}. "
                 + _what_would_decide(gain, needed)

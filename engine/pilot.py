@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from engine import statistics, voting
+from engine import voting
 from engine.answers import merge_equal
+from engine.statistics import intervals
 from store import evaluations, paths, questions
 from store.errors import BadInput
 from store.records import Decision, Method, Split
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from engine.project.settings import SampleSettings
-    from engine.statistics import Paired
+    from engine.statistics.intervals import Paired
     from store.records import Evaluation, Model, Question, Run
 
 WORTH = 0.05
@@ -164,7 +165,7 @@ def of_model(conn: sqlite3.Connection, model: Model, settings: SampleSettings) -
             f"{model.name} answered other questions greedily than by vote: "
             "`lmsi-tui evaluate` measures both on the same."
         )
-    gap = statistics.paired([first[i] for i in common], [second[i] for i in common])
+    gap = intervals.paired([first[i] for i in common], [second[i] for i in common])
     run = paths.run_by_id(conn, both[1].run_id)
     counts = paths.counts(conn, run.id)
     tokens, seconds = paths.pace(conn, run.id)
@@ -179,7 +180,7 @@ def of_model(conn: sqlite3.Connection, model: Model, settings: SampleSettings) -
         greedy=_accuracy([first[i] for i in common]),
         majority=_accuracy([second[i] for i in common]),
         gap=gap,
-        detectable=statistics.detectable_by(gap),
+        detectable=intervals.detectable_by(gap),
         questions_needed=questions_needed(gap),
         paths=counts.paths,
         truncated=counts.paths - counts.ended,
@@ -201,7 +202,7 @@ def questions_needed(gap: Paired) -> int | None:
     share = (gap.won + gap.lost) / gap.n
     spread = max(share - gap.gain**2, 1 / gap.n)
     distance = max(WORTH - gap.gain, gap.gain)
-    return max(gap.n + 1, math.ceil(statistics.Z95**2 * spread / distance**2))
+    return max(gap.n + 1, math.ceil(intervals.Z95**2 * spread / distance**2))
 
 
 def forecast(
@@ -299,5 +300,5 @@ def _in_order(
 
 
 def _accuracy(right: Sequence[bool]) -> Accuracy:
-    low, high = statistics.wilson(sum(right), len(right))
+    low, high = intervals.wilson(sum(right), len(right))
     return Accuracy(sum(right), len(right), low, high)

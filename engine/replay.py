@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from engine import answers, runs, sampling, voting
-from engine.statistics import wilson
+from engine.statistics.intervals import wilson
 from engine.yields import saved_share
 from store import models, paths, questions, votes
 from store.errors import BadInput

@@ -221,7 +221,7 @@ def _so_far(conn: sqlite3.Connection, run: Run, known: list[Model]) -> tuple[Acc
         return ()
     from engine.answers import equal
     from engine.evaluation import methods_of
-    from engine.statistics import wilson
+    from engine.statistics.intervals import wilson
 
     name = next(model.name for model in known if model.id == run.model_id)
     answered = paths.answers_by_question(conn, run.id, gold)

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from engine.audit import Consistency
-    from engine.evidence import Precision
     from engine.project.settings import Project
+    from engine.statistics.confidence_sequence import Precision
     from store.records import Review, Run
 
 PACE = 20

@@ -10,7 +10,7 @@ from engine import audit as auditing
 from engine import calibration as calibrating
 from engine import pilot as piloting
 from engine.project.settings import changed, exact_share
-from engine.statistics import clopper_pearson
+from engine.statistics.intervals import clopper_pearson
 from lmsi_tui import follow
 from lmsi_tui.format import percent
 from lmsi_tui.options import settings_from
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-    from engine.evidence import Certificate, Precision
+    from engine.statistics.confidence_sequence import Certificate, Precision
 
 
 # Pilot.

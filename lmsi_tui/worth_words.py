@@ -9,7 +9,7 @@ from engine import audit as auditing
 from engine import calibration as calibrating
 from engine import pilot as piloting
 from engine import runs
-from engine.evidence import CONFIDENCE
+from engine.statistics.confidence_sequence import CONFIDENCE
 from lmsi_tui.format import duration, percent, points
 from lmsi_tui.review_queue import WANTED
 from lmsi_tui.text import snippet
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from fractions import Fraction
 
-    from engine.evidence import Certificate
     from engine.leaks import Leaks
     from engine.project.settings import Project
+    from engine.statistics.confidence_sequence import Certificate
     from store.records import Model, Run
 
 NOTHING_KNOWN = (

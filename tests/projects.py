@@ -21,7 +21,7 @@ from engine.project.settings import (
     changed,
     create_project,
 )
-from engine.statistics import paired
+from engine.statistics.intervals import paired
 from store import jobs, models, questions, rounds
 from store.connection import connect, transaction
 from store.records import (

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from engine import audit
-from engine.evidence import Count
+from engine.statistics.confidence_sequence import Count
 from store.records import Decision, Queue, Review, Verdict, Vote
 from tests.projects import a_question
 

@@ -21,7 +21,7 @@ from engine.calibration import (
     trades,
 )
 from store.records import Decision, Vote
-from tests.engine.simulations import RUNS
+from tests.engine.statistics.simulations import RUNS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

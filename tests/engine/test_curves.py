@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine import curves, stages, statistics, voting
+from engine import curves, stages, voting
+from engine.statistics import intervals
 from store import evaluations, paths, votes
 from store.connection import connect
 from store.records import JobKind, Method
@@ -73,7 +74,7 @@ def test_every_question_is_in_the_bin_of_its_agreement(judged: list[tuple[int, i
             if one.low <= top / m < one.high or (one.high == 1.0 and top == m)
         ]
         assert (one.n, one.correct) == (len(inside), sum(inside))
-        assert one.interval == statistics.wilson(one.correct, one.n)
+        assert one.interval == intervals.wilson(one.correct, one.n)
         assert one.accuracy == one.correct / one.n
 
 

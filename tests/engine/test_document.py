@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine import document, findings, plots, stages, statistics
+from engine import document, findings, plots, stages
+from engine.statistics import intervals
 from store import models, paths, questions, reviews
 from store.connection import connect, transaction
 from store.records import JobKind, Queue, Review, Split, Stage, Verdict, content_hash, question_key
@@ -89,10 +90,10 @@ def built(project: Project) -> document.Document:
 # The sentence that matters.
 
 
-def compared(won: int, lost: int, n: int) -> statistics.Paired:
+def compared(won: int, lost: int, n: int) -> intervals.Paired:
     before = [False] * won + [True] * lost + [False] * (n - won - lost)
     after = [True] * won + [False] * lost + [False] * (n - won - lost)
-    return statistics.paired(before, after)
+    return intervals.paired(before, after)
 
 
 def test_no_gain_is_said_with_what_could_have_been_seen() -> None:
@@ -113,7 +114,7 @@ def test_what_could_have_been_seen_is_more_than_what_was_or_a_gain_is_shown(
     found = compared(won, lost, won + lost + rest)
     said = findings.no_gain(found)
     assert (said is None) == (found.low > 0)
-    seen = statistics.detectable_by(found)
+    seen = intervals.detectable_by(found)
     assert seen is None or 0 < seen <= 1
 
 

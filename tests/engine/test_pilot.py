@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from engine import audit, guard, pilot, stages, statistics
+from engine import audit, guard, pilot, stages
 from engine.pilot import Verdict, judge
+from engine.statistics import intervals
 from store import evaluations, models, paths, questions, reviews, votes
 from store.connection import connect, transaction
 from store.errors import BadInput
@@ -125,7 +126,7 @@ def test_the_verdict_is_only_what_the_interval_supports(
 ) -> None:
     before = [False] * won + [True] * lost + [False] * (n - won - lost)
     after = [True] * won + [False] * lost + [False] * (n - won - lost)
-    gap = statistics.paired(before, after)
+    gap = intervals.paired(before, after)
     assert judge(gap) is verdict
     needed = pilot.questions_needed(gap)
     assert (needed is None) == (verdict is not Verdict.UNKNOWN)
@@ -219,7 +220,7 @@ def test_the_guard_stops_a_collapse_at_the_right_round(tmp_path: Path) -> None:
         }
         answered = [evaluations.answers(conn, by_model[one.id].id) for one in rounds]
         gains = [
-            statistics.paired([old[i] for i in sorted(old)], [new[i] for i in sorted(old)])
+            intervals.paired([old[i] for i in sorted(old)], [new[i] for i in sorted(old)])
             for old, new in itertools.pairwise(answered)
         ]
         sampled = {run.model_id: run for run in paths.runs(conn) if run.temperature > 0}
@@ -242,9 +243,9 @@ def test_the_guard_stops_a_collapse_at_the_right_round(tmp_path: Path) -> None:
 
 
 def test_the_guard_rejects_what_is_worse_out_of_domain_and_leaves_the_rest_undecided() -> None:
-    gain = statistics.paired([False] * 30 + [True] * 70, [True] * 100)
-    same = statistics.paired([True, False] * 50, [True, False] * 50)
-    loss = statistics.paired([True] * 100, [False] * 30 + [True] * 70)
+    gain = intervals.paired([False] * 30 + [True] * 70, [True] * 100)
+    same = intervals.paired([True, False] * 50, [True, False] * 50)
+    loss = intervals.paired([True] * 100, [False] * 30 + [True] * 70)
     assert guard.decide(gain, same) is Outcome.ACCEPT
     assert guard.decide(gain, loss) is Outcome.REJECT
     assert guard.decide(same) is Outcome.UNDECIDED

@@ -6,7 +6,7 @@ from rich.console import Console
 
 from engine.evaluation import Comparison
 from engine.report import Report
-from engine.statistics import Paired
+from engine.statistics.intervals import Paired
 from lmsi_tui.tables import print_report, verdicts
 from store.records import Evaluation, Method, Model, Split, Stage
 

@@ -10,7 +10,7 @@ from textual.widgets import ContentSwitcher, Static
 
 from engine import curves, standing
 from engine.evaluation import Comparison
-from engine.statistics import Paired
+from engine.statistics.intervals import Paired
 from lmsi_tui.format import percent, points
 from lmsi_tui.messages import TextCopied, TextOpened
 from lmsi_tui.screens.flips import FlipsScreen

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from engine.statistics import (
+from engine.statistics.intervals import (
     _newcombe,
     clopper_pearson,
     detectable_gain,
@@ -17,7 +17,7 @@ from engine.statistics import (
     questions_needed,
     wilson,
 )
-from tests.engine.simulations import RUNS, covers, keeps_under
+from tests.engine.statistics.simulations import RUNS, covers, keeps_under
 
 answers = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=200)
 

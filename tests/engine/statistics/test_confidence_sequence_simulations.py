@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from engine.evidence import Count, certify, e_value, interval, next_stratum
-from tests.engine.simulations import RUNS, covers, keeps_under
+from engine.statistics.confidence_sequence import Count, certify, e_value, interval, next_stratum
+from tests.engine.statistics.simulations import RUNS, covers, keeps_under
 
 POOLS = {
     "one stratum at 95 %": [(300, 15)],
