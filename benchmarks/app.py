@@ -30,7 +30,8 @@ from typing import TYPE_CHECKING
 import psutil
 
 from benchmarks.terminal import Terminal
-from engine import answers, voting
+from engine import voting
+from engine.answers import extraction
 from engine.demo.project import make_demo
 from engine.launch import ensure_worker
 from engine.project.job_context import Progress, Work
@@ -141,7 +142,7 @@ def _fill(conn: sqlite3.Connection, run: Run, numbers: range, dice: random.Rando
     by_key = dict(
         conn.execute("SELECT key, id FROM question WHERE position >= ?", [10_000_000 + numbers[0]])
     )
-    reader = answers.reader_name(AnswerType.NUMBER)
+    reader = extraction.reader_name(AnswerType.NUMBER)
     counted = []
     for question in asked:
         id_ = by_key[question.key]

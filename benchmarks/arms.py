@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.peers import THREADS, Arm, Drawn, Order, bare, batched, completions, generate
 from benchmarks.shapes import load_of
-from engine import answers, voting
+from engine import voting
+from engine.answers import extraction
 from engine.backends.protocol import PathRequest, Sampling, path_seed
 from engine.extent import Extent
 from store.records import AnswerType, Decision, EarlyStop
@@ -92,7 +93,7 @@ class Voted(Paths):
 
     def take(self, path: Generation) -> None:
         """Count a path; after the last one of a wave the vote stands or asks for another wave."""
-        read = answers.read(AnswerType.NUMBER, path.text, end=path.end)
+        read = extraction.read(AnswerType.NUMBER, path.text, end=path.end)
         self._begun[path.question][path.index] = read.answer
         self._asked[path.question] -= 1
         if not self._asked[path.question]:
@@ -271,7 +272,7 @@ def serve(name: str, load: Load, reply: Callable[[dict[str, Any]], None]) -> Non
 def _answer(text: str) -> str | None:
     from store.records import EndReason
 
-    return answers.read(AnswerType.NUMBER, text, end=EndReason.END).answer
+    return extraction.read(AnswerType.NUMBER, text, end=EndReason.END).answer
 
 
 def main() -> None:

@@ -30,7 +30,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import betainc
 
-from engine import answers, voting
+from engine import voting
+from engine.answers import extraction
 from engine.fields import inline_options
 from engine.project.settings import exact_share
 from engine.replay import THRESHOLDS, decide
@@ -60,7 +61,7 @@ class Full:
 
     question: str
     """The same for every row that asks the same."""
-    answers: tuple[str | None, ...]
+    extraction: tuple[str | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,7 @@ def multiple_choice(folder: Path) -> list[Full]:
             continue
         options = inline_options(row["question"])[2]
         read = [
-            answers.read(AnswerType.CHOICE, one, options=options, end=EndReason.END).answer
+            extraction.read(AnswerType.CHOICE, one, options=options, end=EndReason.END).answer
             for one in row["samples"]
         ]
         found.append(Full(row["question"], tuple(read)))
@@ -159,9 +160,10 @@ def math(folder: Path) -> list[Full]:
     for line in (folder / "normalized.jsonl").read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
         read = [
-            answers.read(AnswerType.MATH, one, end=EndReason.END).answer for one in row["samples"]
+            extraction.read(AnswerType.MATH, one, end=EndReason.END).answer
+            for one in row["samples"]
         ]
-        found.append(Full(row["question"], tuple(answers.merge_equal(AnswerType.MATH, read))))
+        found.append(Full(row["question"], tuple(extraction.merge_equal(AnswerType.MATH, read))))
     return found
 
 
@@ -182,7 +184,7 @@ def of_project(folder: Path, options: Sequence[str]) -> list[Full]:
         known = paths.answers_by_question(conn, run.id, [one.id for one in pool])
     m = settings.sample.m
     return [
-        Full(one.key, tuple(answers.merge_equal(one.answer_type, [given[i] for i in range(m)])))
+        Full(one.key, tuple(extraction.merge_equal(one.answer_type, [given[i] for i in range(m)])))
         for one in pool
         if (given := known.get(one.id, {})).keys() >= set(range(m))
     ]

@@ -9,9 +9,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine import answers, reading_rules, sampling
+from engine import sampling
+from engine.answers import custom_rules, extraction
+from engine.answers.custom_rules import BUILT_IN, checked
 from engine.reader_trial import trial
-from engine.reading_rules import BUILT_IN, checked
 from store import models, paths, questions
 from store.connection import connect, transaction
 from store.records import AnswerType, EndReason, Reading, Run, Split
@@ -60,7 +61,7 @@ def main() -> None:
 def _fill(conn: sqlite3.Connection, run: Run) -> None:
     """Eight paths of about 600 characters for each question, and their votes."""
     draw = random.Random(1)
-    reader = reading_rules.reader_name(NUMBER)
+    reader = custom_rules.reader_name(NUMBER)
     asked = questions.by_split(conn, Split.POOL)
     with transaction(conn):
         for question in asked:
@@ -69,7 +70,7 @@ def _fill(conn: sqlite3.Connection, run: Run) -> None:
                 told = [(draw.randint(2, 9), draw.randint(10, 99)) for _ in range(9)]
                 words = "".join(STEP.format(a=a, b=b, c=a * b) for a, b in told)
                 texts.append(f"{words}The answer is {draw.choice((12, 12, 12, 1200, 7))} pieces.")
-            read = [answers.read(NUMBER, one, end=EndReason.END) for one in texts]
+            read = [extraction.read(NUMBER, one, end=EndReason.END) for one in texts]
             paths.add(
                 conn,
                 run.id,

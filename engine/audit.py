@@ -16,10 +16,10 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from engine.answers import equal
+from engine.answers.custom_rules import standing_reviews
+from engine.answers.extraction import equal
 from engine.curation import reaches, ruling_of, still_applies
 from engine.project.settings import exact_share
-from engine.reading_rules import standing_reviews
 from engine.statistics.confidence_sequence import (
     CONFIDENCE,
     Certificate,

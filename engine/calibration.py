@@ -13,7 +13,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from engine import audit, runs
-from engine.answers import merge_equal
+from engine.answers.extraction import merge_equal
 from engine.statistics.intervals import Z95, wilson
 from engine.voting import kept_needed
 from store import evaluations, paths, questions, votes

@@ -11,7 +11,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engine.answers import equal, merge_equal
+from engine.answers.extraction import equal, merge_equal
 from engine.voting import kept_needed
 from store.records import (
     AnswerType,

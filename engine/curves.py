@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from engine.answers import equal, merge_equal
-from engine.reading_rules import gold_for
+from engine.answers.custom_rules import gold_for
+from engine.answers.extraction import equal, merge_equal
 from engine.statistics import intervals
 from engine.voting import majority_at
 from store import evaluations, models, paths, questions, votes

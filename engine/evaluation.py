@@ -11,8 +11,8 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from engine.answers import equal
-from engine.reading_rules import gold_for
+from engine.answers.custom_rules import gold_for
+from engine.answers.extraction import equal
 from engine.statistics import intervals
 from store import evaluations, models, paths, rounds, votes
 from store.records import (

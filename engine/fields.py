@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from engine.canonical import LETTERS
+from engine.answers.normalization import LETTERS
 from store.records import AnswerType
 
 if TYPE_CHECKING:

@@ -13,20 +13,10 @@ from collections import Counter
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
-from engine import (
-    audit,
-    calibration,
-    curation,
-    evaluation,
-    guard,
-    leaks,
-    plots,
-    reading_rules,
-    replay,
-    runs,
-)
+from engine import audit, calibration, curation, evaluation, guard, leaks, plots, replay, runs
+from engine.answers import custom_rules
+from engine.answers.custom_rules import reader_name, standing_reviews
 from engine.document import Block, Code, Document, Plot, Section, Table
-from engine.reading_rules import reader_name, standing_reviews
 from engine.statistics import intervals
 from engine.statistics.confidence_sequence import CONFIDENCE
 from store import (
@@ -561,7 +551,7 @@ def _training_sets(conn: sqlite3.Connection) -> Section:
 
 def _versions(conn: sqlite3.Connection) -> Section:
     installed = [(name, _version(name)) for name in PACKAGES]
-    in_force = reading_rules.in_force(conn)
+    in_force = custom_rules.in_force(conn)
     packages = [
         ("Python", platform.python_version()),
         *((name, found) for name, found in installed if found),

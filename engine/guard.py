@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from engine import evaluation
-from engine.answers import merge_equal
+from engine.answers.extraction import merge_equal
 from engine.statistics import intervals
 from engine.statistics.intervals import Paired
 from store import evaluations, models, paths, questions, rounds

@@ -11,8 +11,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from engine import answers
-from engine.canonical import LETTERS, UNKNOWN
+from engine.answers import extraction
+from engine.answers.normalization import LETTERS, UNKNOWN
 from engine.fields import MEANINGS, find_columns, flat, inline_options, options_of, prompt_parts
 from engine.presets import Preset, preset
 from engine.rows import Row, Rows, read_rows
@@ -234,7 +234,9 @@ def _gold(row: Row, column: str, question: Question, labels: tuple[str, ...]) ->
         case AnswerType.SPAN:
             listed = [value, *(row.get("validated_answers") or ())]
             forms = [
-                answers.canonical(AnswerType.SPAN, one) for part in listed for one in _spans(part)
+                extraction.canonical(AnswerType.SPAN, one)
+                for part in listed
+                for one in _spans(part)
             ]
             return tuple(dict.fromkeys(form for form in forms if form))
         case AnswerType.YES_NO if isinstance(value, bool) or value in (0, 1, "0", "1"):
@@ -254,8 +256,8 @@ def _form(answer_type: AnswerType, value: object) -> str | None:
     if "####" in text:
         text = text.rsplit("####", 1)[1].strip()
     elif "\\boxed" in text or "\n" in text:
-        return answers.read(answer_type, text, end=EndReason.END).answer
-    return answers.canonical(answer_type, text)
+        return extraction.read(answer_type, text, end=EndReason.END).answer
+    return extraction.canonical(answer_type, text)
 
 
 def _letter(value: object, labels: tuple[str, ...], options: tuple[str, ...]) -> str | None:
@@ -274,7 +276,7 @@ def _letter(value: object, labels: tuple[str, ...], options: tuple[str, ...]) ->
         return LETTERS[options.index(written)] if options.count(written) == 1 else None
     if written.isascii() and written.isdigit():
         return LETTERS[int(written)] if int(written) < len(options) else None
-    return answers.canonical(AnswerType.CHOICE, written, options)
+    return extraction.canonical(AnswerType.CHOICE, written, options)
 
 
 def _inferences(value: object, task: str) -> tuple[str, ...]:
@@ -287,7 +289,7 @@ def _inferences(value: object, task: str) -> tuple[str, ...]:
     if re.fullmatch(r"not[_ -]entailment", text) or (two_way and text in ("1", "no")):
         return ("no", UNKNOWN)
     known = {"0": "yes", "1": UNKNOWN, "2": "no", "e": "yes", "n": UNKNOWN, "c": "no"}
-    form = known.get(text) or answers.canonical(AnswerType.NLI, text)
+    form = known.get(text) or extraction.canonical(AnswerType.NLI, text)
     return (form,) if form else ()
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from engine import leaks, sampling, training_set
-from engine.reading_rules import standing_reviews
+from engine.answers.custom_rules import standing_reviews
 from store import examples, models, paths, questions, reviews, sittings, votes
 from store.errors import BadInput
 from store.records import Queue, Split

@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from engine import voting
-from engine.answers import merge_equal
+from engine.answers.extraction import merge_equal
 from engine.statistics import intervals
 from store import evaluations, paths, questions
 from store.errors import BadInput

@@ -6,10 +6,11 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engine import answers, reading_rules, sampling
-from engine.answers import Read
+from engine import sampling
+from engine.answers import custom_rules, extraction
+from engine.answers.custom_rules import OPEN_TYPES, Rules
+from engine.answers.extraction import Read
 from engine.curation import ruling_of, still_applies
-from engine.reading_rules import OPEN_TYPES, Rules
 from store import paths, questions, reviews, votes
 from store.records import AnswerType, Decision, Queue, Verdict
 
@@ -114,7 +115,7 @@ def trial(
     """
     asked = [one for one in questions.by_split(conn, run.split) if one.answer_type is answer_type]
     stored_votes = {one.question_id: one for one in votes.for_run(conn, run.id)}
-    standing = reading_rules.in_force(conn)[answer_type]
+    standing = custom_rules.in_force(conn)[answer_type]
     held: dict[int, list[Review]] = {}
     for review in reviews.standing(conn, run.id):
         held.setdefault(review.question_id, []).append(review)
@@ -171,9 +172,9 @@ def _answer(
 ) -> str | None:
     """What a path would answer; what the built-in reader said is taken from the store."""
     known = None
-    if reading.reader == reading_rules.reader_name(question.answer_type):
+    if reading.reader == custom_rules.reader_name(question.answer_type):
         known = Read(reading.answer, reading.shown, reading.abstention)
-    return reading_rules.read(
+    return custom_rules.read(
         question.answer_type, text, options=question.options, end=end, rules=rules, known=known
     ).answer
 
@@ -209,7 +210,7 @@ def _lost(
         return ()
     about = []
     for vote, rules in (now, then):
-        counted = [reading_rules.as_counted(one, rules) for one in held]
+        counted = [custom_rules.as_counted(one, rules) for one in held]
         about.append([_is_about(question, one, vote, counted) for one in counted])
     return tuple(
         review for review, before, after in zip(held, *about, strict=True) if before and not after
@@ -228,7 +229,7 @@ def _is_about(question: Question, review: Review, vote: Vote, held: Sequence[Rev
         case Verdict.SAME | Verdict.ANSWER | Verdict.TYPED:
             named = (review.answer, review.other)
             return all(
-                any(answers.equal(question.answer_type, one, name) for one in found)
+                any(extraction.equal(question.answer_type, one, name) for one in found)
                 for name in named
                 if name is not None
             )
@@ -256,7 +257,7 @@ def candidates(conn: sqlite3.Connection, run: Run) -> list[Candidate]:
     """The pairs of answers that review calls the same and no rule does, most questions first."""
     same = [one for one in reviews.standing(conn, run.id) if one.verdict is Verdict.SAME]
     asked = questions.by_ids(conn, {one.question_id for one in same})
-    in_force = reading_rules.in_force(conn)
+    in_force = custom_rules.in_force(conn)
     counts: Counter[tuple[AnswerType, str, str]] = Counter()
     for review in same:
         kind = asked[review.question_id].answer_type

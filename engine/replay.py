@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from engine import answers, runs, sampling, voting
+from engine import runs, sampling, voting
+from engine.answers import extraction
 from engine.statistics.intervals import wilson
 from engine.yields import saved_share
 from store import models, paths, questions, votes
@@ -184,7 +185,7 @@ def replay_project(
         )
     most = m or settings.sample.m
     whole = [
-        answers.merge_equal(question.answer_type, [given[index] for index in range(most)])
+        extraction.merge_equal(question.answer_type, [given[index] for index in range(most)])
         for question in pool
         if (given := known.get(question.id, {})).keys() >= set(range(most))
     ]
@@ -222,7 +223,7 @@ def change_rate(conn: sqlite3.Connection, run: Run) -> ChangeRate | None:
     chosen = [number for number, key in keys.items() if sampling.is_control(run, key)]
     known = paths.answers_by_question(conn, run.id, chosen)
     whole = [
-        answers.merge_equal(question.answer_type, [given[index] for index in range(run.m)])
+        extraction.merge_equal(question.answer_type, [given[index] for index in range(run.m)])
         for question in questions.by_ids(conn, chosen).values()
         if (given := known.get(question.id, {})).keys() >= set(range(run.m))
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from engine import reading_rules
+from engine.answers import custom_rules
 from store import paths
 from store.connection import transaction
 from store.records import Reading
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 def read_again(work: Work, run: Run, asked: Sequence[Question]) -> None:
     """Read the stored paths of these questions with today's readers and the rules in force."""
-    in_force = reading_rules.in_force(work.conn)
+    in_force = custom_rules.in_force(work.conn)
     work.progress.begin("reading the stored paths", len(asked))
     for done, question in enumerate(asked, start=1):
         kind = question.answer_type
         rules = in_force[kind]
-        name = reading_rules.reader_name(kind, rules)
+        name = custom_rules.reader_name(kind, rules)
         readings = []
         for path, _ in paths.for_question(work.conn, run.id, question.id):
-            read = reading_rules.read(
+            read = custom_rules.read(
                 kind, path.text, options=question.options, end=path.end, rules=rules
             )
             readings.append(Reading(path.id, name, read.answer, read.shown, read.abstention))
@@ -42,9 +42,9 @@ def refresh(work: Work, run: Run, asked: Sequence[Question]) -> None:
     So that a vote never counts answers of two readers: a job that was to read all paths again may
     have been cancelled, and an evaluation may be older than a rule.
     """
-    in_force = reading_rules.in_force(work.conn)
+    in_force = custom_rules.in_force(work.conn)
     names = {
-        kind: reading_rules.reader_name(kind, in_force[kind])
+        kind: custom_rules.reader_name(kind, in_force[kind])
         for kind in {question.answer_type for question in asked}
     }
     stale = paths.read_otherwise(work.conn, run.id, names)

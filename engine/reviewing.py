@@ -6,12 +6,12 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engine import reading_rules
-from engine.answers import equal, merge_equal
-from engine.canonical import INFERENCES, LETTERS
+from engine.answers import custom_rules
+from engine.answers.custom_rules import BUILT_IN, Rules, standing_reviews
+from engine.answers.extraction import equal, merge_equal
+from engine.answers.normalization import INFERENCES, LETTERS
 from engine.curation import Ruling, found_wrong, ruling_of
 from engine.prompts import question_text
-from engine.reading_rules import BUILT_IN, Rules, standing_reviews
 from store import paths, questions, votes
 from store.records import (
     Abstention,
@@ -172,7 +172,7 @@ def open_question(
         ),
         without=tuple(path for path, _ in silent),
         reviews=tuple(standing),
-        rules=reading_rules.in_force(conn)[question.answer_type],
+        rules=custom_rules.in_force(conn)[question.answer_type],
         unread=unread,
     )
 
@@ -208,4 +208,4 @@ def read_typed(question: Question, text: str, rules: Rules = BUILT_IN) -> str | 
 
     None when the reader of the question's task, with these rules, finds no answer in it.
     """
-    return reading_rules.canonical(question.answer_type, text, question.options, rules)
+    return custom_rules.canonical(question.answer_type, text, question.options, rules)

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from engine import answers, voting
+from engine import voting
+from engine.answers import extraction
 from engine.fields import flat, inline_options, options_of
 from engine.presets import preset
 from engine.rows import Row, read_rows
@@ -28,7 +29,7 @@ _CUT = {"length", "max_tokens", "model_length"}
 class Sampled:
     """One question with what its paths answered."""
 
-    answers: tuple[str | None, ...]
+    extraction: tuple[str | None, ...]
     """Canonical, in the order of the file; `None` abstains. Equal forms are one form."""
     gold: str | None
     """`None` when the row has no gold answer."""
@@ -73,7 +74,9 @@ def read_sampled(path: Path, task: str) -> list[Sampled]:
                 f"{answer_type}: give the --task that fits."
             )
         found.append(
-            Sampled(tuple(answers.merge_equal(answer_type, read)), _same(answer_type, gold, read))
+            Sampled(
+                tuple(extraction.merge_equal(answer_type, read)), _same(answer_type, gold, read)
+            )
         )
     return found
 
@@ -87,7 +90,7 @@ def _answer(
         sample = sample.get("text")
     if not isinstance(sample, str | None):
         raise BadInput(f"{path}: line {number}: a sample must be text.")
-    return answers.read(answer_type, sample or "", options=options, end=end).answer
+    return extraction.read(answer_type, sample or "", options=options, end=end).answer
 
 
 def _options(row: Row) -> tuple[str, ...]:
@@ -105,17 +108,17 @@ def _gold(answer_type: AnswerType, gold: object, options: Sequence[str]) -> str 
         # A label such as ARC's 1 to 4.
         place = int(text)
         return "ABCDEFGHIJ"[place - 1] if 1 <= place <= len(options) else None
-    form = answers.canonical(answer_type, text, options) if "\n" not in text else None
-    return form or answers.read(answer_type, text, options=options, end=EndReason.END).answer
+    form = extraction.canonical(answer_type, text, options) if "\n" not in text else None
+    return form or extraction.read(answer_type, text, options=options, end=EndReason.END).answer
 
 
 def _same(answer_type: AnswerType, gold: str | None, read: Sequence[str | None]) -> str | None:
     """The gold answer in the form in which a path gave it, so that equal answers are equal text."""
     if gold is None:
         return None
-    merged = answers.merge_equal(answer_type, read)
+    merged = extraction.merge_equal(answer_type, read)
     given = dict.fromkeys(one for one in merged if one is not None)
-    return next((one for one in given if answers.equal(answer_type, one, gold)), gold)
+    return next((one for one in given if extraction.equal(answer_type, one, gold)), gold)
 
 
 def sampled_report(sampled: Sequence[Sampled]) -> dict[str, object]:

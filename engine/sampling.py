@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from engine import answers, reading_rules, voting
+from engine import voting
+from engine.answers import custom_rules, extraction
+from engine.answers.custom_rules import BUILT_IN, Rules
 from engine.backends.protocol import Backend, Generation, PathRequest, Sampling, path_seed
 from engine.extent import in_common
 from engine.prompts import Prompt, stop_strings
-from engine.reading_rules import BUILT_IN, Rules
 from store import paths, votes
 from store.connection import transaction
 from store.records import (
@@ -55,7 +56,7 @@ class _Open:
     question: Question
     prompt: tuple[int, ...]
     shared: int
-    answers: dict[int, str | None]
+    extraction: dict[int, str | None]
     """By index; None for a path that abstained."""
     asked: int = 0
     """Paths in flight."""
@@ -148,7 +149,7 @@ def unsettled(conn: sqlite3.Connection, run: Run, questions: Sequence[Question])
 def recounted(conn: sqlite3.Connection, run: Run, questions: Sequence[Question]) -> list[Vote]:
     """The votes that stored paths give at the run's settings, without storing them."""
     known = paths.answers_by_question(conn, run.id, [question.id for question in questions])
-    in_force = reading_rules.in_force(conn)
+    in_force = custom_rules.in_force(conn)
     return [
         count(
             run,
@@ -172,7 +173,7 @@ def count(
         rules: that they were read with, for the record.
     """
     return voting.count_vote(
-        answers.merge_equal(question.answer_type, in_order),
+        extraction.merge_equal(question.answer_type, in_order),
         run_id=run.id,
         question_id=question.id,
         m=run.m,
@@ -180,7 +181,7 @@ def count(
         threshold=run.threshold,
         cap=run.cap,
         epsilon=run.epsilon,
-        reader=reading_rules.reader_name(question.answer_type, rules),
+        reader=custom_rules.reader_name(question.answer_type, rules),
     )
 
 
@@ -223,7 +224,7 @@ class _Source:
         self.progress = progress
         self.tally = tally
         self._known = paths.answers_by_question(conn, run.id, [q.id for q in questions])
-        self._in_force = reading_rules.in_force(conn)
+        self._in_force = custom_rules.in_force(conn)
         self._waiting = deque(questions)
         self._open: dict[str, _Open] = {}
         self._wave: deque[tuple[_Open, int]] = deque()
@@ -277,7 +278,7 @@ class _Source:
             return
         question = opened.question
         rules = self._rules_of(question)
-        read = reading_rules.read(
+        read = custom_rules.read(
             question.answer_type,
             generation.text,
             options=question.options,
@@ -296,7 +297,7 @@ class _Source:
         )
         reading = Reading(
             path_id=0,
-            reader=reading_rules.reader_name(question.answer_type, rules),
+            reader=custom_rules.reader_name(question.answer_type, rules),
             answer=read.answer,
             shown=read.shown,
             abstention=read.abstention,
@@ -342,7 +343,7 @@ class _Source:
             self.tally.settled += 1
             return
         wanted = voting.paths_wanted(
-            answers.merge_equal(question.answer_type, in_order),
+            extraction.merge_equal(question.answer_type, in_order),
             m=run.m,
             rule=rule_of(run, question),
             threshold=run.threshold,

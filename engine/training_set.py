@@ -9,8 +9,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from engine import curation
+from engine.answers.custom_rules import standing_reviews
 from engine.prompts import answer_sentence, render
-from engine.reading_rules import standing_reviews
 from engine.runs import exemplars_for
 from store import paths, questions
 from store.records import Split

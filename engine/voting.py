@@ -13,7 +13,7 @@ from collections.abc import Collection, Sequence
 from fractions import Fraction
 from functools import lru_cache
 
-from engine.answers import merge_equal
+from engine.answers.extraction import merge_equal
 from engine.project.settings import exact_share
 from store.records import AnswerType, Decision, EarlyStop, Vote
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from engine.answers.custom_rules import standing_reviews
 from engine.project.settings import Engine
-from engine.reading_rules import standing_reviews
 from lmsi_tui.format import percent
 from lmsi_tui.loop import Advice, Flow, Line, Place, Sign
 from store import (

@@ -213,13 +213,13 @@ def _run_in_progress(conn: sqlite3.Connection, job: Job, known: list[Model]) -> 
 
 def _so_far(conn: sqlite3.Connection, run: Run, known: list[Model]) -> tuple[Accuracy, ...]:
     """How often the answers that are there are right; empty where that takes a mathematician."""
-    from engine.reading_rules import gold_for
+    from engine.answers.custom_rules import gold_for
 
     gold = gold_for(conn, run.split)
     asked = questions.by_ids(conn, gold)
     if any(one.answer_type is AnswerType.MATH for one in asked.values()):
         return ()
-    from engine.answers import equal
+    from engine.answers.extraction import equal
     from engine.evaluation import methods_of
     from engine.statistics.intervals import wilson
 

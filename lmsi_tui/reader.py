@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import Progress
 
-from engine import reader_trial, reading_rules
-from engine.reading_rules import BUILT_IN, Rules
+from engine import reader_trial
+from engine.answers import custom_rules
+from engine.answers.custom_rules import BUILT_IN, Rules
 from lmsi_tui import follow
 from lmsi_tui.output import emit, say
 from lmsi_tui.reader_words import (
@@ -77,7 +78,7 @@ def reader(asked: argparse.Namespace) -> None:
 
 def show(asked: argparse.Namespace, project: Project, conn: sqlite3.Connection) -> None:
     """The rules in force, and the pairs that review calls the same."""
-    in_force = reading_rules.in_force(conn)
+    in_force = custom_rules.in_force(conn)
     kinds = [AnswerType(asked.type)] if asked.type else _kinds(conn) or list(AnswerType)
     try:
         found = reader_trial.candidates(conn, pool_run_of(project, conn))
@@ -90,8 +91,8 @@ def show(asked: argparse.Namespace, project: Project, conn: sqlite3.Connection) 
                 "readers": [
                     {
                         "type": kind,
-                        "reader": reading_rules.reader_name(kind, in_force[kind]),
-                        "rules": reading_rules.as_json(in_force[kind]),
+                        "reader": custom_rules.reader_name(kind, in_force[kind]),
+                        "rules": custom_rules.as_json(in_force[kind]),
                     }
                     for kind in kinds
                 ],
@@ -136,9 +137,9 @@ def wanted(conn: sqlite3.Connection, kind: AnswerType, asked: argparse.Namespace
     if asked.reset:
         return BUILT_IN
     if asked.rules is not None:
-        return reading_rules.from_json(kind, asked.rules)
-    standing = reading_rules.in_force(conn)[kind]
-    rules = reading_rules.checked(
+        return custom_rules.from_json(kind, asked.rules)
+    standing = custom_rules.in_force(conn)[kind]
+    rules = custom_rules.checked(
         kind,
         patterns=[*standing.patterns, *asked.pattern],
         fallbacks=[*standing.fallbacks, *asked.fallback],
@@ -152,8 +153,8 @@ def accept(asked: argparse.Namespace, project: Project, kind: AnswerType, rules:
     """Put the rules in force and read the stored paths again."""
     with connect(project.database) as conn:
         teacher_of(project, conn)
-        standing = reading_rules.put_in_force(conn, kind, rules)
-    name = reading_rules.reader_name(kind, standing)
+        standing = custom_rules.put_in_force(conn, kind, rules)
+    name = custom_rules.reader_name(kind, standing)
     say(asked, f"{name} is in force. What was measured before is measured anew by `evaluate`.")
     # The row is among the parameters, so that a vote job that began before is another job.
     params: dict[str, object] = {"settings": {}, "rules": standing.id}

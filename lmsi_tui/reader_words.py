@@ -5,15 +5,15 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from engine import reading_rules
+from engine.answers import custom_rules
 from lmsi_tui.format import percent
 from lmsi_tui.text import snippet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from engine.answers.custom_rules import InForce, Rules
     from engine.reader_trial import Candidate, Changed, Trial
-    from engine.reading_rules import InForce, Rules
     from store.records import AnswerType
 
 SHOWN = 20
@@ -25,7 +25,7 @@ def rules_lines(in_force: InForce, kinds: Iterable[AnswerType]) -> list[str]:
     lines = []
     for kind in kinds:
         rules = in_force[kind]
-        lines.append(f"{reading_rules.reader_name(kind, rules)}{_added(rules)}")
+        lines.append(f"{custom_rules.reader_name(kind, rules)}{_added(rules)}")
         lines += [f"  {one}" for one in _listed(rules)]
     return lines
 
@@ -115,7 +115,7 @@ def trial_json(found: Trial) -> dict[str, Any]:
     """A trial as one JSON object."""
     return {
         "type": found.answer_type,
-        "rules": reading_rules.as_json(found.rules),
+        "rules": custom_rules.as_json(found.rules),
         "questions": found.questions,
         "paths": found.paths,
         "answers_changed": found.answers_changed,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from engine.reading_rules import standing_reviews
+from engine.answers.custom_rules import standing_reviews
 from engine.reviewing import open_question
 from lmsi_tui.review_queue import Session
 from store import queue, reviews, votes

@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from engine import reviewing
-from engine.reading_rules import standing_reviews
+from engine.answers.custom_rules import standing_reviews
 from lmsi_tui.flow import pool_run
 from lmsi_tui.text import snippet
 from store import questions, queue, reviews

@@ -9,7 +9,7 @@ from textual import on
 from textual.content import Content
 from textual.widgets import Input, Select, Static, TextArea
 
-from engine import reading_rules
+from engine.answers import custom_rules
 from engine.presets import preset
 from lmsi_tui.commands import Command, declare
 from lmsi_tui.reader_words import answer_words, words_of
@@ -97,7 +97,7 @@ class ReaderScreen(FormScreen[None]):
 
     def _standing(self, kind: AnswerType) -> dict[str, str]:
         """The rules in force as the fields hold them."""
-        rules = reading_rules.in_force(self._lmsi.conn)[kind]
+        rules = custom_rules.in_force(self._lmsi.conn)[kind]
         return {
             "patterns": "\n".join(rules.patterns),
             "fallbacks": "\n".join(rules.fallbacks),

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.answers import reader_name
+from engine.answers.extraction import reader_name
 from engine.curation import Kept, build_examples, choose, training_set
 from engine.project.settings import CurateSettings
 from engine.prompts import answer_sentence, render

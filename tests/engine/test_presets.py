@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from engine.answers import canonical, equal
+from engine.answers.extraction import canonical, equal
 from engine.presets import EXEMPLARS, PRESETS, exemplars_of, load_exemplars, preset
 from engine.prompts import answer_sentence
 from store.errors import BadInput

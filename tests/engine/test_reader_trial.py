@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from engine import reader_trial, reading_rules, sampling, stages
+from engine import reader_trial, sampling, stages
+from engine.answers import custom_rules
+from engine.answers.custom_rules import BUILT_IN, checked
 from engine.reader_trial import trial
-from engine.reading_rules import BUILT_IN, checked
 from store import models, paths, questions, reader_rules, reviews, votes
 from store.connection import connect
 from store.errors import BadInput
@@ -103,9 +104,9 @@ def test_a_decision_under_the_rules_in_force_is_not_lost_by_a_reset(
 ) -> None:
     decide(conn, 0, Verdict.ANSWER, answer="big apple")
     run = the_run(conn)
-    rules = reading_rules.put_in_force(conn, SPAN, SAME)
+    rules = custom_rules.put_in_force(conn, SPAN, SAME)
     asked = pool(conn)
-    name = reading_rules.reader_name(SPAN, rules)
+    name = custom_rules.reader_name(SPAN, rules)
     conn.execute(
         "UPDATE reading SET reader = ?, answer = 'nyc' WHERE answer IN ('nyc', 'big apple')", [name]
     )
@@ -133,24 +134,24 @@ def test_what_review_calls_the_same_is_a_candidate_until_a_rule_says_so(
     decide(conn, 0, Verdict.SAME, answer="nyc", other="big apple", queue=Queue.TRIAGE)
     (one,) = reader_trial.candidates(conn, the_run(conn))
     assert (one.stands, one.joins, one.questions) == ("nyc", "big apple", 1)
-    reading_rules.put_in_force(conn, SPAN, SAME)
+    custom_rules.put_in_force(conn, SPAN, SAME)
     assert reader_trial.candidates(conn, the_run(conn)) == []
 
 
 def test_a_decision_from_before_a_rule_counts_as_the_rule_says(conn: sqlite3.Connection) -> None:
     decide(conn, 1, Verdict.ANSWER, answer="big apple")
-    reading_rules.put_in_force(conn, SPAN, SAME)
-    (held,) = reading_rules.standing_reviews(conn, the_run(conn).id)
+    custom_rules.put_in_force(conn, SPAN, SAME)
+    (held,) = custom_rules.standing_reviews(conn, the_run(conn).id)
     assert held.answer == "nyc"
 
 
 def test_rules_are_later_rows_and_a_reset_is_one_too(conn: sqlite3.Connection) -> None:
-    first = reading_rules.put_in_force(conn, SPAN, SAME)
-    assert reading_rules.in_force(conn) == {SPAN: first}
+    first = custom_rules.put_in_force(conn, SPAN, SAME)
+    assert custom_rules.in_force(conn) == {SPAN: first}
     with pytest.raises(BadInput, match="in force already"):
-        reading_rules.put_in_force(conn, SPAN, SAME)
-    reading_rules.put_in_force(conn, SPAN, BUILT_IN)
-    assert reading_rules.in_force(conn) == {}
+        custom_rules.put_in_force(conn, SPAN, SAME)
+    custom_rules.put_in_force(conn, SPAN, BUILT_IN)
+    assert custom_rules.in_force(conn) == {}
     assert [row.rules for row in reader_rules.history(conn)] == [
         {"same": [["nyc", "big apple"]]},
         {},
@@ -177,11 +178,11 @@ def test_the_accepted_trial_is_what_the_vote_job_then_counts(tmp_path: Path) -> 
         before = {one.question_id: one.winner for one in votes.for_run(conn, run.id)}
         found = trial(conn, run, NUMBER, rules)
         assert found.answers_changed > 0
-        standing = reading_rules.put_in_force(conn, NUMBER, rules)
+        standing = custom_rules.put_in_force(conn, NUMBER, rules)
     sampled_votes(project, JobKind.VOTE)
     with connect(project.database) as conn:
         counted = votes.for_run(conn, run.id)
-        name = reading_rules.reader_name(NUMBER, standing)
+        name = custom_rules.reader_name(NUMBER, standing)
         assert {one.reader for one in counted} == {name}
         after = {one.question_id: one.winner for one in counted}
         assert {one.question.id: one.after for one in found.winners} == {
@@ -204,7 +205,7 @@ def test_a_question_that_stopped_early_may_be_open_again_and_is_drawn(tmp_path: 
         leaders = sorted({one.winner for one in early if one.winner not in (None, "1000")})
         rules = checked(NUMBER, same=[("1000", str(one)) for one in leaders[::2]])
         found = trial(conn, run, NUMBER, rules)
-        reading_rules.put_in_force(conn, NUMBER, rules)
+        custom_rules.put_in_force(conn, NUMBER, rules)
     sampled_votes(project)
     with connect(project.database) as conn:
         counted = {one.question_id: one for one in votes.for_run(conn, run.id)}
@@ -212,7 +213,7 @@ def test_a_question_that_stopped_early_may_be_open_again_and_is_drawn(tmp_path: 
         for one in found.reopened:
             assert one.more > 0
         assert {one.reader for one in counted.values()} == {
-            reading_rules.reader_name(NUMBER, reading_rules.in_force(conn)[NUMBER])
+            custom_rules.reader_name(NUMBER, custom_rules.in_force(conn)[NUMBER])
         }
 
 
@@ -224,10 +225,10 @@ def test_known_answers_are_compared_as_the_rules_count_them(tmp_path: Path) -> N
         assert model is not None
         before = {one.method: one.correct for one in stages.measure(work, model)}
         everything = [("1000", str(number)) for number in range(4)]
-        reading_rules.put_in_force(conn, NUMBER, checked(NUMBER, same=everything))
+        custom_rules.put_in_force(conn, NUMBER, checked(NUMBER, same=everything))
         after = stages.measure(work, model)
         assert all(one.correct >= before[one.method] for one in after)
         winners = [one.winner for one in votes.for_run(conn, after[-1].run_id)]
         assert after[-1].correct == winners.count("1000")
         readers = {row[0] for row in conn.execute("SELECT DISTINCT reader FROM reading")}
-        assert readers == {reading_rules.reader_name(NUMBER, reading_rules.in_force(conn)[NUMBER])}
+        assert readers == {custom_rules.reader_name(NUMBER, custom_rules.in_force(conn)[NUMBER])}

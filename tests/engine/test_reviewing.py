@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from engine import answers
+from engine.answers import extraction
 from engine.reviewing import audited, open_question, read_typed
 from engine.voting import count_vote
 from store import paths, questions, reviews, votes
@@ -63,7 +63,7 @@ def asked(
             else a_path(question.id, index, text="On and on", end=EndReason.LENGTH)
             for index, answer in enumerate(found)
         ]
-        reader = answers.reader_name(kind)
+        reader = extraction.reader_name(kind)
         paths.add(
             conn,
             run.id,
@@ -155,7 +155,7 @@ def test_formulas_written_differently_are_compared_only_when_asked(
         compared.append((a, b))
         return {a, b} == {"x+1", "1+x"}
 
-    monkeypatch.setattr("engine.math_equality.math_equal", math_equal)
+    monkeypatch.setattr("engine.answers.math_equality.math_equal", math_equal)
     question = asked(conn, ["x+1", "1+x", "x", "x+1"], AnswerType.MATH)
     compared.clear()
     opened = open_question(conn, RUN, question.id)

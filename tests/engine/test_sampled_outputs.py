@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from engine.answers import read
+from engine.answers.extraction import read
 from engine.fields import inline_options
 from engine.sampled import read_sampled, sampled_report
 from store.errors import BadInput

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from engine import answers
+from engine.answers import extraction
 from engine.project.settings import Engine, ModelSettings, Settings, create_project
 from engine.voting import count_vote
 from store import models, paths, questions, reviews, votes
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 class Doubt:
     """A question and what its paths answered; None was cut off."""
 
-    answers: tuple[str | None, ...]
+    extraction: tuple[str | None, ...]
     text: str = ""
     kind: AnswerType = AnswerType.NUMBER
     options: tuple[str, ...] = ()
@@ -84,7 +84,7 @@ def _question(number: int, doubt: Doubt) -> Question:
 
 
 def _count(conn: Connection, run: Run, question: Question, doubt: Doubt) -> None:
-    reader = answers.reader_name(doubt.kind)
+    reader = extraction.reader_name(doubt.kind)
     drawn = [
         a_path(question.id, index, text=f"Step {index} of {answer}. The answer is {answer}.")
         if answer is not None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from engine import reading_rules
+from engine.answers import custom_rules
 from lmsi_tui.cli import run
 from store import jobs, reader_rules, votes
 from store.connection import connect
@@ -88,7 +88,7 @@ def test_what_json_shows_is_taken_again_and_a_reset_takes_it_out(
     assert run(["reader", str(project.folder), "--reset", *detached]) == 0
     assert rows(project)[-1] == {}
     with connect(project.database, read_only=True) as conn:
-        assert reading_rules.in_force(conn) == {}
+        assert custom_rules.in_force(conn) == {}
         assert len(votes.for_run(conn, 1)) == 2
 
 

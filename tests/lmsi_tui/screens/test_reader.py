@@ -97,13 +97,13 @@ async def test_what_is_wrong_is_said_in_one_sentence_and_dropping_writes_nothing
 
 
 async def test_the_fields_hold_the_rules_in_force_of_the_chosen_type(project: Project) -> None:
-    from engine import reading_rules
+    from engine.answers import custom_rules
 
     with connect(project.database) as conn:
-        rules = reading_rules.checked(
+        rules = custom_rules.checked(
             AnswerType.MATH, patterns=["so (.*)"], same=[("1", "2")], units=["km", "m"]
         )
-        reading_rules.put_in_force(conn, AnswerType.MATH, rules)
+        custom_rules.put_in_force(conn, AnswerType.MATH, rules)
     async with driven(project) as pilot:
         await pilot.press("u")
         screen = pilot.app.screen

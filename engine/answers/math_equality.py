@@ -33,7 +33,7 @@ class _Child:
     def __init__(self) -> None:
         # Isolated from the terminal: Ctrl-C is the parent's to handle.
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "engine.math_equality"],
+            [sys.executable, "-m", "engine.answers.math_equality"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
-from engine.answers import canonical, equal, read
+from engine.answers.extraction import canonical, equal, read
 from engine.voting import count_vote
 from store.records import Abstention, AnswerType, EarlyStop, EndReason
 

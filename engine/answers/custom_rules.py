@@ -15,8 +15,8 @@ from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from engine import answers
-from engine.answers import Read
+from engine.answers import extraction
+from engine.answers.extraction import Read
 from store import questions, reader_rules, reviews
 from store.errors import BadInput
 from store.records import Abstention, AnswerType, EndReason, ReaderRules
@@ -141,7 +141,7 @@ def put_in_force(conn: sqlite3.Connection, answer_type: AnswerType, rules: Rules
 
 def reader_name(answer_type: AnswerType, rules: Rules = BUILT_IN) -> str:
     """Name and version of a reader, with the row of its rules: `number/2`, `number/2+3`."""
-    built_in = answers.reader_name(answer_type)
+    built_in = extraction.reader_name(answer_type)
     return built_in if rules.empty else f"{built_in}+{rules.id}"
 
 
@@ -171,13 +171,13 @@ def read(
         BadInput: a pattern takes too long on this path.
     """
     if rules.empty or end is EndReason.LENGTH:
-        return known or answers.read(answer_type, text, options=options, end=end)
-    own = answers.own_words(text) if rules.patterns or rules.fallbacks else ""
+        return known or extraction.read(answer_type, text, options=options, end=end)
+    own = extraction.own_words(text) if rules.patterns or rules.fallbacks else ""
     found = _matched(answer_type, rules.patterns, own, options, rules.units)
     if found is None:
         bare = without_units(text, rules.units)
         if known is None or bare != text:
-            found = answers.read(answer_type, bare, options=options, end=end)
+            found = extraction.read(answer_type, bare, options=options, end=end)
         else:
             found = known
     if found.abstention is Abstention.NO_ANSWER:
@@ -191,8 +191,8 @@ def canonical(
     """The canonical form of an answer that stands alone, or that a short text states; None where
     there is none of the type."""
     bare = without_units(text.strip(), rules.units)
-    found = answers.read(answer_type, bare, options=options, end=EndReason.END).answer
-    found = found or answers.canonical(answer_type, bare, options)
+    found = extraction.read(answer_type, bare, options=options, end=EndReason.END).answer
+    found = found or extraction.canonical(answer_type, bare, options)
     return None if found is None else rules.one_of(found)
 
 

@@ -12,8 +12,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engine import canonical as forms
-from engine import numerals
+from engine.answers import normalization as forms
+from engine.answers import numbers as numerals
 from store.records import Abstention, AnswerType, EndReason
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def equal(answer_type: AnswerType, a: str, b: str) -> bool:
     numbers = [_PLAIN.fullmatch(one) for one in (a, b)]
     if all(numbers):
         return False  # one form for each plain number, so these differ
-    from engine.math_equality import math_equal
+    from engine.answers.math_equality import math_equal
 
     return math_equal(a, b)
 

@@ -1,6 +1,6 @@
 """The one written form of an answer, for each type: what is counted, stored and trained on.
 
-Nothing here looks for an answer in a path; `engine.answers` does. Every function returns `None`
+Nothing here looks for an answer in a path; `engine.answers.extraction` does. Every function returns `None`
 for what is not an answer of its type. A canonical form is its own canonical form.
 """
 
@@ -10,7 +10,7 @@ import re
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from engine.numerals import (
+from engine.answers.numbers import (
     LATEX_TEXT,
     LONGEST,
     SPELLED,
@@ -295,7 +295,7 @@ def math_text(text: str) -> str | None:
     """LaTeX of a mathematical answer without fences, spacing commands and units.
 
     Plain numbers and fractions of plain numbers get one form; what else is equal is decided by
-    `engine.math_equality`.
+    `engine.answers.extraction.math_equality`.
     """
     return _settled(_math_written, text) if len(text) <= LONGEST else None
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine import answers, math_equality
-from engine.answers import canonical, equal, merge_equal, read, reader_name
+from engine.answers import extraction, math_equality
+from engine.answers.extraction import canonical, equal, merge_equal, read, reader_name
 from store.records import Abstention, AnswerType, EndReason
 
 NUMBER, CHOICE, YES_NO = AnswerType.NUMBER, AnswerType.CHOICE, AnswerType.YES_NO
@@ -369,4 +369,4 @@ def test_a_number_survives_the_ways_of_writing_it(value: int, style: str) -> Non
 def test_only_the_end_of_a_long_path_is_searched() -> None:
     text = "The answer is 3. " + "word " * 50_000 + "The answer is 4."
     assert said(NUMBER, text) == "4"
-    assert len(text) > answers._SEARCHED
+    assert len(text) > extraction._SEARCHED

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine import answers, reading_rules
-from engine.reading_rules import BUILT_IN, Rules, checked, read
+from engine.answers import custom_rules, extraction
+from engine.answers.custom_rules import BUILT_IN, Rules, checked, read
 from store.errors import BadInput
 from store.records import Abstention, AnswerType, EndReason
 
@@ -64,7 +64,7 @@ def test_a_unit_is_dropped_beside_a_number(kind: AnswerType, text: str) -> None:
 
 
 def test_a_unit_is_not_dropped_within_a_word() -> None:
-    assert reading_rules.without_units("3 meters, 4 m, m5, form 6 mm", ("m",)) == (
+    assert custom_rules.without_units("3 meters, 4 m, m5, form 6 mm", ("m",)) == (
         "3 meters, 4, 5, form 6 mm"
     )
 
@@ -90,13 +90,13 @@ def test_equality_is_an_equivalence(pairs: tuple[tuple[str, str], ...]) -> None:
 
 @given(st.text(max_size=200), st.sampled_from(list(AnswerType)))
 def test_without_rules_the_built_in_reader_reads(text: str, kind: AnswerType) -> None:
-    assert read(kind, text, end=EndReason.END) == answers.read(kind, text, end=EndReason.END)
+    assert read(kind, text, end=EndReason.END) == extraction.read(kind, text, end=EndReason.END)
 
 
 @given(st.text(max_size=200))
 def test_rules_that_touch_nothing_change_nothing(text: str) -> None:
     rules = Rules(patterns=("NEVER(SEEN)",), units=("zorkmids",), same=(("-1.75", "-1.25"),))
-    plain = answers.read(NUMBER, text, end=EndReason.END)
+    plain = extraction.read(NUMBER, text, end=EndReason.END)
     known = read(NUMBER, text, end=EndReason.END, rules=rules, known=plain)
     assert read(NUMBER, text, end=EndReason.END, rules=rules) == known == plain
 
@@ -129,6 +129,6 @@ def test_letters_cannot_be_made_equal() -> None:
 
 
 def test_the_name_of_a_reader_says_which_rules_it_has() -> None:
-    plain = answers.reader_name(NUMBER)
-    assert reading_rules.reader_name(NUMBER) == plain
-    assert reading_rules.reader_name(NUMBER, Rules(units=("km",), id=3)) == f"{plain}+3"
+    plain = extraction.reader_name(NUMBER)
+    assert custom_rules.reader_name(NUMBER) == plain
+    assert custom_rules.reader_name(NUMBER, Rules(units=("km",), id=3)) == f"{plain}+3"
