@@ -192,7 +192,7 @@ def _multinomial(
 def chosen(load: Load) -> Arm:
     """The engine that the program takes for a model that is there in both forms."""
     from engine.choice import open_chosen
-    from engine.models import base_model
+    from engine.models.identity import base_model
     from engine.project.settings import ModelSettings, Settings, create_project
 
     folder = Path(tempfile.mkdtemp(prefix="lmsi-chosen-"))

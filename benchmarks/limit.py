@@ -67,7 +67,7 @@ def operations(load: Load) -> float:
     """Of a token in the middle of its path, products alone."""
     from transformers import AutoConfig
 
-    from engine.models import weights_of
+    from engine.models.identity import weights_of
 
     config: Any = AutoConfig.from_pretrained(load.folder, local_files_only=True)
     cells = len(load.prompt(0)) + load.max_tokens / 2

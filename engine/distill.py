@@ -12,7 +12,7 @@ from collections import defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from engine.models import is_server
+from engine.models.identity import is_server
 from engine.project.settings import Engine, PathChoice
 from store.records import Weighting
 

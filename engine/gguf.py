@@ -19,8 +19,8 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.gguf_header import read_contents
-from engine.gguf_tokenizer import load_tokenizer, write_tokenizer
+from engine.models.gguf_header import read_contents
+from engine.models.gguf_tokenizer import load_tokenizer, write_tokenizer
 from store.errors import BadInput, WorkFailed
 
 if TYPE_CHECKING:

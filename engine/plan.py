@@ -12,8 +12,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from engine import evaluation, memory, runs, unpacking
-from engine import models as model_files
 from engine.distill import why_not_taught
+from engine.models import identity as model_files
 from engine.preflight import Preflight, preflight
 from engine.project.setting_help import meanings
 from engine.project.settings import METHODS, TooLong

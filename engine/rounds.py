@@ -15,7 +15,8 @@ import resource
 import time
 from typing import TYPE_CHECKING
 
-from engine import audit, guard, models, runs, stages
+from engine import audit, guard, runs, stages
+from engine.models import identity
 from engine.project.job_context import SAMPLING
 from store import examples, jobs, questions
 from store import models as model_rows
@@ -49,7 +50,7 @@ def whole_round(work: Work) -> Json:
     settings = work.settings
     teacher = stages.model_of(work, settings.model.teacher)
     students = [stages.model_of(work, name) for name in settings.model.students]
-    trains_teacher = not models.is_server(teacher.location)
+    trains_teacher = not identity.is_server(teacher.location)
     if not (trains_teacher or students):
         raise BadInput(stages.server_is_not_trained(teacher))
     if trains_teacher:

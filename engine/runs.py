@@ -6,8 +6,9 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from engine import choice, models, rereading, sampling
+from engine import choice, rereading, sampling
 from engine.extent import Extent, extent_of
+from engine.models import identity
 from engine.presets import Exemplar, exemplars_of, load_exemplars, preset
 from engine.project.settings import Engine, Project
 from engine.prompts import Prompt, prompt_hash, render
@@ -64,7 +65,7 @@ def run_of(
     """
     from importlib.metadata import version
 
-    engine = models.chosen_engine(model, model_settings)
+    engine = identity.chosen_engine(model, model_settings)
     package = {"transformers": "transformers", "llama.cpp": "llama-cpp-python"}.get(engine)
     prompts = content_hash(
         [
@@ -233,7 +234,7 @@ def _extent(work: Work, model: Model, runs: Sequence[Run], asked: Sequence[Quest
         for task in sorted({question.task for question in asked})
     ]
     path = max(run.max_tokens for run in runs)
-    engine = models.chosen_engine(model, work.settings.model)
+    engine = identity.chosen_engine(model, work.settings.model)
     if engine in (Engine.AUTO, Engine.LLAMA_CPP) and model.gguf:
         from engine.backends.llama_cpp import measure_prompts
 

@@ -16,7 +16,6 @@ from engine import (
     encoding,
     evaluation,
     leaks,
-    models,
     replay,
     rereading,
     runs,
@@ -24,6 +23,7 @@ from engine import (
     training_set,
     unpacking,
 )
+from engine.models import identity
 from engine.project.job_context import MEASURING, SAMPLING
 from store import examples as example_rows
 from store import models as model_rows
@@ -244,9 +244,9 @@ def train_on(
     from engine.distill import student_examples
     from engine.together import Training, train
 
-    if models.is_server(base.location):
+    if identity.is_server(base.location):
         raise BadInput(server_is_not_trained(base))
-    recipe = models.recipe(base, frozen.key, stage, settings)
+    recipe = identity.recipe(base, frozen.key, stage, settings)
     adapters = work.project.folder / "adapters"
     out = adapters / recipe
     known = model_rows.all_of(work.conn)
@@ -280,7 +280,7 @@ def train_on(
         ),
     )
     gguf = _write_gguf(work, base, out, settings)
-    weights = models.describe_trained(out)
+    weights = identity.describe_trained(out)
     lora = settings.adapts
     taken = {model.name for model in known}
     family = base.name.removesuffix("/base")

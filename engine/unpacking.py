@@ -38,7 +38,7 @@ def folder_of(project: Project, model: Model) -> Path:
 
 def why_not(file: Path) -> str | None:
     """Why a GGUF file cannot be trained from; None when it can, as far as its header says."""
-    from engine.gguf_header import read_contents
+    from engine.models.gguf_header import read_contents
 
     kind = read_contents(file).values.get("general.architecture")
     if kind in KINDS:
@@ -67,8 +67,8 @@ def unpack(file: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM
 
     from engine.gguf import verify
-    from engine.gguf_header import read_contents
-    from engine.gguf_tokenizer import read_tokenizer
+    from engine.models.gguf_header import read_contents
+    from engine.models.gguf_tokenizer import read_tokenizer
 
     try:
         # Read from a folder of its own: transformers would take a tokenizer.json beside the file.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.models import base_model, is_server, served_model
+from engine.models.identity import base_model, is_server, served_model
 from engine.project.settings import (
     SETTINGS,
     Project,
@@ -100,7 +100,7 @@ def _tell_server(asked: argparse.Namespace, address: str, offer: Offer) -> None:
 
 def _tell_models(asked: argparse.Namespace, places: dict[str, Path]) -> None:
     """What the files of the models say; the first is the teacher."""
-    from engine.model_facts import facts_of
+    from engine.models.metadata import facts_of
 
     teacher = None
     for name, place in places.items():

@@ -67,7 +67,7 @@ def stage(asked: argparse.Namespace) -> None:
 def foretell(asked: argparse.Namespace, project: Project) -> None:
     """Say what the test of a round could show, before anything runs."""
     from engine import guard, runs
-    from engine.models import is_server
+    from engine.models.identity import is_server
 
     with connect(project.database, read_only=True) as conn:
         teacher = models.by_name(conn, project.settings.model.teacher)

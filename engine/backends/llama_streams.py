@@ -23,7 +23,7 @@ from engine.backends import kernels, widths
 from engine.backends.chat import render_chat
 from engine.backends.protocol import TINY
 from engine.extent import Extent
-from engine.gguf_header import Contents, read_contents
+from engine.models.gguf_header import Contents, read_contents
 from store.errors import BadInput, WorkFailed
 
 if TYPE_CHECKING:

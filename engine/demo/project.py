@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.demo import world
-from engine.models import base_model
+from engine.models.identity import base_model
 from engine.project.settings import (
     SETTINGS,
     EvaluateSettings,

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from engine import choice
 from engine.extent import Extent
 from engine.gguf import convert_base
-from engine.models import base_model, chosen_engine
+from engine.models.identity import base_model, chosen_engine
 from engine.project.settings import Engine, ModelSettings, Settings, create_project
 from store.errors import WorkFailed
 from store.sittings import Sitting
@@ -104,10 +104,10 @@ def test_the_settings_overrule_what_was_measured(both: tuple[Project, Model]) ->
 def test_an_engine_that_fails_leaves_the_other(
     both: tuple[Project, Model], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from engine import models
+    from engine.models import identity
 
     project, model = both
-    load = models.open_engine
+    load = identity.open_engine
 
     def failing(
         project: Project, model: Model, settings: ModelSettings, engine: Engine, *rest: Any
@@ -116,7 +116,7 @@ def test_an_engine_that_fails_leaves_the_other(
             raise WorkFailed("no memory")
         return load(project, model, settings, engine, *rest)
 
-    monkeypatch.setattr(models, "open_engine", failing)
+    monkeypatch.setattr(identity, "open_engine", failing)
     chosen = choice.open_chosen(project, model, SETTINGS, EXTENT)
     with closing(chosen.backend):
         assert chosen.backend.name == "llama.cpp"

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine import encoding, learner, packing, stages
-from engine.models import base_model
+from engine.models.identity import base_model
 from engine.project.settings import TrainSettings, changed
 from store import examples, models
 from store.connection import connect, transaction

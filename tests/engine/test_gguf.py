@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from engine.backends.llama_cpp import open_llama_cpp
 from engine.gguf import convert_adapter, convert_base, read_summary, verify
-from engine.gguf_tokenizer import load_tokenizer
+from engine.models.gguf_tokenizer import load_tokenizer
 from store.errors import BadInput, WorkFailed
 from tests.engine.tiny import tiny_model
 
@@ -211,7 +211,7 @@ def test_a_model_in_wrong_order_is_refused_and_leaves_no_file(
 def test_a_tokenizer_under_a_wrong_name_is_refused(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.gguf_tokenizer._word_rule", lambda _folder, _told: "gpt-2")
+    monkeypatch.setattr("engine.models.gguf_tokenizer._word_rule", lambda _folder, _told: "gpt-2")
     with pytest.raises(WorkFailed, match=r"would read .* as other tokens"):
         convert_base(folder, tmp_path / "model.gguf")
     assert list(tmp_path.iterdir()) == []

@@ -215,7 +215,7 @@ def test_a_training_that_was_done_is_found_again(tmp_path: Path) -> None:
         assert made.steps > 0
         assert frozen.key[:12] in made.reused[0]
         assert made.seconds is not None
-        from engine.models import recipe
+        from engine.models.identity import recipe
         from store.records import Stage
 
         name = recipe(base, frozen.key, Stage.LMSI, project.settings.finetune)

@@ -30,7 +30,7 @@ STUDENT = "tiny/base"
 @pytest.fixture
 def there(tmp_path: Path) -> Iterator[tuple[Project, sqlite3.Connection]]:
     """A curated set whose student holds few tokens, so that some examples do not fit."""
-    from engine.models import base_model
+    from engine.models.identity import base_model
     from engine.project.settings import open_project, save_settings
 
     project = scripted_project(tmp_path / "p")

@@ -15,7 +15,7 @@ from engine.choice import open_chosen
 from engine.demo.project import MODELS, make_demo
 from engine.extent import Extent
 from engine.gguf import convert_base, quantise
-from engine.models import base_model
+from engine.models.identity import base_model
 from engine.project.settings import Engine
 from store import models
 from store.connection import connect, transaction

@@ -12,7 +12,7 @@ import pytest
 from engine import stages
 from engine.demo import world
 from engine.demo.project import MODELS, TASK
-from engine.models import addresses_of, chosen_engine
+from engine.models.identity import addresses_of, chosen_engine
 from engine.project.job_context import PauseWished
 from engine.project.settings import Engine, ModelSettings, open_project
 from lmsi_tui.cli import run

@@ -57,7 +57,7 @@ def read_tokenizer(file: Path) -> Any:
     from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-    from engine.gguf_header import read_contents
+    from engine.models.gguf_header import read_contents
 
     built = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name, local_files_only=True)
     values = read_contents(file).values

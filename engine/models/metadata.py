@@ -8,7 +8,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from engine.models import tokenizer_of, weights_of
+from engine.models.identity import tokenizer_of, weights_of
 from store.errors import BadInput
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def facts_of(location: Path) -> ModelFacts:
 
 
 def _of_gguf(file: Path) -> ModelFacts:
-    from engine.gguf_header import read_contents
+    from engine.models.gguf_header import read_contents
 
     contents = read_contents(file)
     values = contents.values

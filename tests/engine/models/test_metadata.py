@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from engine.demo.project import MODELS
-from engine.model_facts import FOLDER, GGUF, facts_of
-from engine.models import describe
+from engine.models.identity import describe
+from engine.models.metadata import FOLDER, GGUF, facts_of
 from store.errors import BadInput
 
 if TYPE_CHECKING:
