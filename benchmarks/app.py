@@ -30,13 +30,13 @@ from typing import TYPE_CHECKING
 import psutil
 
 from benchmarks.terminal import Terminal
-from engine import voting
 from engine.answers import extraction
 from engine.demo.project import make_demo
 from engine.launch import ensure_worker
 from engine.project.job_context import Progress, Work
 from engine.project.settings import Project, open_project
 from engine.runs import pool_run
+from engine.voting import majority
 from store import jobs, models, questions, votes
 from store.connection import connect, transaction
 from store.paths import pack_tokens
@@ -167,7 +167,7 @@ def _fill(conn: sqlite3.Connection, run: Run, numbers: range, dice: random.Rando
                 (cursor.lastrowid, reader, answer, answer, None if answer else "no-answer"),
             )
         counted.append(
-            voting.count_vote(
+            majority.count_vote(
                 said,
                 run_id=run.id,
                 question_id=id_,

@@ -24,10 +24,10 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.peers import THREADS, Arm, Drawn, Order, bare, batched, completions, generate
 from benchmarks.shapes import load_of
-from engine import voting
 from engine.answers import extraction
 from engine.backends.protocol import PathRequest, Sampling, path_seed
 from engine.extent import Extent
+from engine.voting import majority
 from store.records import AnswerType, Decision, EarlyStop
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class Voted(Paths):
 
     def _ask(self, key: str) -> None:
         given = [self._begun[key][index] for index in range(len(self._begun[key]))]
-        vote = voting.count_vote(
+        vote = majority.count_vote(
             given,
             run_id=0,
             question_id=0,
@@ -115,7 +115,9 @@ class Voted(Paths):
         if vote.decision is not Decision.OPEN:
             del self._begun[key]
             return
-        wanted = voting.paths_wanted(given, m=M, rule=EarlyStop.EXACT, threshold=THRESHOLD, cap=CAP)
+        wanted = majority.paths_wanted(
+            given, m=M, rule=EarlyStop.EXACT, threshold=THRESHOLD, cap=CAP
+        )
         more = max(1, wanted)
         self._asked[key] = more
         wave = range(len(given), len(given) + more)

@@ -17,9 +17,10 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine import calibration, findings, plots, voting
+from engine import calibration, findings, plots
 from engine.sampled import read_sampled
 from engine.statistics.intervals import Z95
+from engine.voting import majority
 from store.records import EarlyStop
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def calibrated(title: str, sampled: Sequence[Sampled]) -> str:
     """Agreement against accuracy."""
     judged = []
     for one in sampled:
-        vote = voting.count_vote(
+        vote = majority.count_vote(
             one.answers,
             run_id=0,
             question_id=0,
@@ -109,7 +110,7 @@ def majorities(title: str, known: Sequence[tuple[Sampled, str]]) -> str:
     for model in common:
         mine = [one for one, name in known if name == model]
         fewest = min(len(one.answers) for one in mine)
-        curves = [voting.majority_at(one.answers, {str(one.gold)})[:fewest] for one in mine]
+        curves = [majority.majority_at(one.answers, {str(one.gold)})[:fewest] for one in mine]
         points = []
         for k in range(fewest):
             values = [float(curve[k]) for curve in curves]

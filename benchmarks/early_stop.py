@@ -30,13 +30,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import betainc
 
-from engine import voting
 from engine.answers import extraction
 from engine.fields import inline_options
 from engine.project.settings import exact_share
 from engine.replay import THRESHOLDS, decide
 from engine.runs import stored_pool_run
 from engine.statistics.intervals import wilson
+from engine.voting import majority
 from store import models, paths, questions
 from store.connection import connect
 from store.records import AnswerType, Decision, EarlyStop, EndReason, Split
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from engine.replay import Outcome
-    from engine.voting import Answers
+    from engine.voting.majority import Answers
 
 OUTPUTS = Path(__file__).parents[1].parent / "shared" / "outputs"
 LEAST_TEMPERATURE = 0.5
@@ -82,7 +82,7 @@ def ours(rule: EarlyStop, cap: int) -> Callable[[Answers, str], tuple[Outcome, i
 
 def by_share(drawn: Answers, threshold: str) -> Outcome:
     """Keep when the leader's share of what was drawn reaches the threshold."""
-    lead = voting.tally(drawn)[:2]
+    lead = majority.tally(drawn)[:2]
     if not lead or (len(lead) == 2 and lead[0][1] == lead[1][1]):
         return Decision.REJECT, None
     if Fraction(lead[0][1], len(drawn)) < exact_share(threshold):

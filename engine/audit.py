@@ -31,7 +31,7 @@ from engine.statistics.confidence_sequence import (
     next_stratum,
 )
 from engine.statistics.intervals import wilson
-from engine.voting import kept_needed
+from engine.voting.majority import kept_needed
 from store import questions, votes
 from store.queue import audit_place
 from store.records import Queue, Review, Split, Verdict, content_hash

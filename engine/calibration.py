@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from engine import audit, runs
 from engine.answers.extraction import merge_equal
 from engine.statistics.intervals import Z95, wilson
-from engine.voting import kept_needed
+from engine.voting.majority import kept_needed
 from store import evaluations, paths, questions, votes
 from store.records import Method, Split
 

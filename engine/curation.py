@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engine.answers.extraction import equal, merge_equal
-from engine.voting import kept_needed
+from engine.voting.majority import kept_needed
 from store.records import (
     AnswerType,
     Decision,

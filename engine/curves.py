@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from engine.answers.custom_rules import gold_for
 from engine.answers.extraction import equal, merge_equal
 from engine.statistics import intervals
-from engine.voting import majority_at
+from engine.voting.majority import majority_at
 from store import evaluations, models, paths, questions, votes
 
 if TYPE_CHECKING:

@@ -427,8 +427,8 @@ def signs(conn: sqlite3.Connection, run: Run, only: Collection[int] | None = Non
 
     `only` holds the ids of the questions that are looked at; None is all.
     """
-    from engine import voting  # the app tells rounds without these two
     from engine.calibration import corrected
+    from engine.voting import majority  # the app tells rounds without these two
 
     asked = [one for one in questions.by_split(conn, run.split) if only is None or one.id in only]
     by_question: defaultdict[int, list[str | None]] = defaultdict(list)
@@ -451,7 +451,7 @@ def signs(conn: sqlite3.Connection, run: Run, only: Collection[int] | None = Non
     return Signs(
         questions=len(answered),
         agreement=mean.corrected,
-        entropy=sum(voting.entropy(given) for given in answered) / len(answered),
+        entropy=sum(majority.entropy(given) for given in answered) / len(answered),
         truncated=cut / texts,
         unread=unread / texts,
         length=length / texts,

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from engine import voting
 from engine.answers.extraction import merge_equal
 from engine.statistics import intervals
+from engine.voting import majority as voting
 from store import evaluations, paths, questions
 from store.errors import BadInput
 from store.records import Decision, Method, Split

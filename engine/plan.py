@@ -17,8 +17,8 @@ from engine.models import identity as model_files
 from engine.preflight import Preflight, preflight
 from engine.project.setting_help import meanings
 from engine.project.settings import METHODS, TooLong
-from engine.voting import fewest_paths
-from engine.yields import kept_at
+from engine.voting.majority import fewest_paths
+from engine.voting.threshold_curve import kept_at
 from store import examples, jobs, models, paths, questions, rounds, votes
 from store.errors import BadInput
 from store.records import Job, JobKind, JobState, Model, Outcome, Run, Split, Stage

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from engine import runs, sampling, voting
+from engine import runs, sampling
 from engine.answers import extraction
 from engine.statistics.intervals import wilson
-from engine.yields import saved_share
+from engine.voting import majority
+from engine.voting.threshold_curve import saved_share
 from store import models, paths, questions, votes
 from store.errors import BadInput
 from store.records import Decision, EarlyStop, Split
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from engine.project.settings import Project
-    from engine.voting import Answers
+    from engine.voting.majority import Answers
     from store.records import Run
 
 THRESHOLDS = ("0", "0.5", "0.75", "0.9")
@@ -112,7 +113,7 @@ def decide(
     """
     drawn = 0
     while True:
-        vote = voting.count_vote(
+        vote = majority.count_vote(
             in_order[:drawn],
             run_id=0,
             question_id=0,
@@ -126,7 +127,9 @@ def decide(
         if vote.decision is not Decision.OPEN:
             kept = vote.winner if vote.decision is Decision.KEEP else None
             return (vote.decision, kept), drawn
-        wanted = voting.paths_wanted(in_order[:drawn], m=m, rule=rule, threshold=threshold, cap=cap)
+        wanted = majority.paths_wanted(
+            in_order[:drawn], m=m, rule=rule, threshold=threshold, cap=cap
+        )
         drawn = min(m, drawn + max(1, wanted))
 
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from engine import voting
 from engine.answers import extraction
 from engine.fields import flat, inline_options, options_of
 from engine.presets import preset
 from engine.rows import Row, read_rows
+from engine.voting import majority
 from store.errors import BadInput
 from store.records import AnswerType, EndReason
 
@@ -133,7 +133,7 @@ def sampled_report(sampled: Sequence[Sampled]) -> dict[str, object]:
         Questions without paths count nowhere but in their own line.
     """
     voted = [one for one in sampled if one.answers]
-    tallies = [voting.tally(one.answers) for one in voted]
+    tallies = [majority.tally(one.answers) for one in voted]
     ties = [len(counts) > 1 and counts[0][1] == counts[1][1] for counts in tallies]
     paths = sum(len(one.answers) for one in voted)
     report: dict[str, object] = {
@@ -143,7 +143,7 @@ def sampled_report(sampled: Sequence[Sampled]) -> dict[str, object]:
         "paths": paths,
         "abstained": sum(answer is None for one in voted for answer in one.answers),
         "ties": sum(ties),
-        "mean_agreement": _mean([voting.agreement(one.answers) for one in voted]),
+        "mean_agreement": _mean([majority.agreement(one.answers) for one in voted]),
         "single_accuracy": None,
         "accuracy_by_index": None,
         "vote_accuracy": None,
@@ -155,7 +155,7 @@ def sampled_report(sampled: Sequence[Sampled]) -> dict[str, object]:
         right = [[answer == one.gold for answer in one.answers] for one, _, _ in judged]
         first = [bool(counts) and counts[0][0] == one.gold for one, counts, _ in judged]
         longest, shortest = max(map(len, right)), min(map(len, right))
-        curves = [voting.majority_at(one.answers, {str(one.gold)}) for one, _, _ in judged]
+        curves = [majority.majority_at(one.answers, {str(one.gold)}) for one, _, _ in judged]
         report |= {
             "single_accuracy": _mean([hit for row in right for hit in row]),
             "accuracy_by_index": [

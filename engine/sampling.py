@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from engine import voting
 from engine.answers import custom_rules, extraction
 from engine.answers.custom_rules import BUILT_IN, Rules
 from engine.backends.protocol import Backend, Generation, PathRequest, Sampling, path_seed
 from engine.extent import in_common
 from engine.prompts import Prompt, stop_strings
+from engine.voting import majority
 from store import paths, votes
 from store.connection import transaction
 from store.records import (
@@ -172,7 +172,7 @@ def count(
         in_order: answers of paths 0, 1, 2, … without a gap; None abstains.
         rules: that they were read with, for the record.
     """
-    return voting.count_vote(
+    return majority.count_vote(
         extraction.merge_equal(question.answer_type, in_order),
         run_id=run.id,
         question_id=question.id,
@@ -342,7 +342,7 @@ class _Source:
             self._votes.append(vote)
             self.tally.settled += 1
             return
-        wanted = voting.paths_wanted(
+        wanted = majority.paths_wanted(
             extraction.merge_equal(question.answer_type, in_order),
             m=run.m,
             rule=rule_of(run, question),

@@ -237,7 +237,7 @@ def _questions(known: _Known) -> Line:
 
 
 def _sample(known: _Known) -> Line:
-    from engine.yields import saved_share
+    from engine.voting.threshold_curve import saved_share
 
     drawn = sum(one.drawn * one.votes for one in known.alike)
     pool, settled = known.counts[Split.POOL], known.settled

@@ -100,7 +100,7 @@ def sampling(
     conn: sqlite3.Connection, pool: Pool, job: Job | None, series: Series
 ) -> SamplingSnapshot | None:
     """The pool's run; None before the first."""
-    from engine.yields import curve, histogram, saved_share
+    from engine.voting.threshold_curve import curve, histogram, saved_share
 
     run, alike = pool.run, pool.alike
     if run is None:

@@ -16,7 +16,7 @@ from lmsi_tui.widgets.picture import Picture
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from engine.yields import Bin, Yield
+    from engine.voting.threshold_curve import Bin, Yield
     from store.paths import Finished
 
 SIDE_BY_SIDE = 38

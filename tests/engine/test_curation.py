@@ -13,7 +13,7 @@ from engine.answers.extraction import reader_name
 from engine.curation import Kept, build_examples, choose, training_set
 from engine.project.settings import CurateSettings
 from engine.prompts import answer_sentence, render
-from engine.voting import count_vote
+from engine.voting.majority import count_vote
 from store.errors import BadInput
 from store.records import (
     AnswerType,

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine import curves, stages, voting
+from engine import curves, stages
 from engine.statistics import intervals
+from engine.voting import majority
 from store import evaluations, paths, votes
 from store.connection import connect
 from store.records import JobKind, Method
@@ -24,7 +25,7 @@ drawn = st.lists(st.tuples(answers, st.sets(st.sampled_from("abc"))), min_size=1
 
 
 def leads_alone(drawn: tuple[str | None, ...], right: set[str]) -> bool:
-    counts = voting.tally(drawn)
+    counts = majority.tally(drawn)
     if not counts or (len(counts) > 1 and counts[0][1] == counts[1][1]):
         return False
     return counts[0][0] in right

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine import replay, voting
+from engine import replay
+from engine.voting import majority
 from lmsi_tui.cli import run
 from store import paths, questions
 from store.connection import connect
@@ -44,7 +45,7 @@ def test_a_replay_draws_at_least_what_the_vote_uses(
     outcome, drawn = replay.decide(
         answers, m=M, rule=rule, threshold=threshold, cap=4, epsilon=0.01
     )
-    vote = voting.count_vote(
+    vote = majority.count_vote(
         answers,
         run_id=0,
         question_id=0,

@@ -9,7 +9,7 @@ import pytest
 
 from engine.answers import extraction
 from engine.reviewing import audited, open_question, read_typed
-from engine.voting import count_vote
+from engine.voting.majority import count_vote
 from store import paths, questions, reviews, votes
 from store.connection import connect, transaction
 from store.records import (

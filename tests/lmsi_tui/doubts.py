@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from engine.answers import extraction
 from engine.project.settings import Engine, ModelSettings, Settings, create_project
-from engine.voting import count_vote
+from engine.voting.majority import count_vote
 from store import models, paths, questions, reviews, votes
 from store.connection import connect, transaction
 from store.records import (

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 
 from engine.answers.extraction import canonical, equal, read
-from engine.voting import count_vote
+from engine.voting.majority import count_vote
 from store.records import Abstention, AnswerType, EarlyStop, EndReason
 
 NUMBER, CHOICE, YES_NO = AnswerType.NUMBER, AnswerType.CHOICE, AnswerType.YES_NO

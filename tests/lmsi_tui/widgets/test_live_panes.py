@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from textual.app import App, ComposeResult
 
-from engine.yields import Bin, Yield
+from engine.voting.threshold_curve import Bin, Yield
 from lmsi_tui.loop import Line, Place, Sign
 from lmsi_tui.widgets.evaluation_pane import Accuracy, EvaluationPane, EvaluationSnapshot
 from lmsi_tui.widgets.histogram import Bar, beside, histogram, progress_bar

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine import voting
+from engine.voting import majority
 from store.errors import BadInput
 from store.records import Decision, EarlyStop, Vote
 
@@ -27,7 +27,7 @@ def vote(
     cap: int = 0,
     epsilon: float = 0.0,
 ) -> Vote:
-    return voting.count_vote(
+    return majority.count_vote(
         answers,
         run_id=1,
         question_id=2,
@@ -49,7 +49,7 @@ def kept(answers: list[str | None], counted: Vote, cap: int) -> list[int] | None
 
 
 def test_the_tally_counts_most_first_and_breaks_ties_by_first_appearance() -> None:
-    assert voting.tally(["b", None, "a", "c", "a", "c"]) == (("a", 2), ("c", 2), ("b", 1))
+    assert majority.tally(["b", None, "a", "c", "a", "c"]) == (("a", 2), ("c", 2), ("b", 1))
 
 
 def test_a_tie_has_no_winner() -> None:
@@ -72,14 +72,14 @@ def test_the_threshold_zero_keeps_every_plurality() -> None:
 
 def test_shares_are_compared_exactly() -> None:
     assert math.ceil(0.28 * 25) == 8
-    assert voting.kept_needed(25, "0.28") == 7
-    assert voting.kept_needed(3, "1/3") == 1
-    assert voting.kept_needed(32, "0") == 1
+    assert majority.kept_needed(25, "0.28") == 7
+    assert majority.kept_needed(3, "1/3") == 1
+    assert majority.kept_needed(32, "0") == 1
 
 
 def test_a_threshold_that_is_no_share_is_refused() -> None:
     with pytest.raises(BadInput, match="threshold"):
-        voting.kept_needed(32, "1.5")
+        majority.kept_needed(32, "1.5")
 
 
 def test_a_vote_without_early_stop_is_open_until_all_paths_are_there() -> None:
@@ -192,11 +192,11 @@ def test_fast_saves_paths_and_changes_few_decisions(threshold: str) -> None:
 
 def test_the_chance_of_more_successes_is_the_beta_binomial_tail() -> None:
     # Under a uniform prior and no draws every number of successes is as likely.
-    assert voting._tail(4, 0, 0, 3) == pytest.approx(2 / 5)
+    assert majority._tail(4, 0, 0, 3) == pytest.approx(2 / 5)
     # Laplace's rule of succession.
-    assert voting._tail(1, 3, 1, 1) == pytest.approx(4 / 6)
-    assert voting._tail(3, 1, 1, 0) == 1.0
-    assert voting._tail(3, 1, 1, 4) == 0.0
+    assert majority._tail(1, 3, 1, 1) == pytest.approx(4 / 6)
+    assert majority._tail(3, 1, 1, 0) == 1.0
+    assert majority._tail(3, 1, 1, 4) == 0.0
 
 
 @given(st.lists(ANSWERS, max_size=20), st.integers(1, 12), THRESHOLDS, st.integers(0, 8))
@@ -207,10 +207,10 @@ def test_what_is_wanted_is_never_more_than_is_missing_and_a_decision_needs_it(
     now = vote(answers, m=m, rule=EarlyStop.EXACT, threshold=threshold, cap=cap)
     if now.decision is not Decision.OPEN:
         return
-    wanted = voting.paths_wanted(answers, m=m, rule=EarlyStop.EXACT, threshold=threshold, cap=cap)
+    wanted = majority.paths_wanted(answers, m=m, rule=EarlyStop.EXACT, threshold=threshold, cap=cap)
     assert 1 <= wanted <= missing
     leader = now.tally[0][0] if now.tally else "a"
-    if wanted > voting.WAVE:
+    if wanted > majority.WAVE:
         for rest in ([leader] * (wanted - 1), [None] * (wanted - 1)):
             sooner = vote(
                 [*answers, *rest], m=m, rule=EarlyStop.EXACT, threshold=threshold, cap=cap
@@ -219,9 +219,9 @@ def test_what_is_wanted_is_never_more_than_is_missing_and_a_decision_needs_it(
 
 
 def test_without_early_stop_all_missing_paths_are_wanted_at_once() -> None:
-    wanted = voting.paths_wanted(["a"], m=32, rule=EarlyStop.OFF, threshold="0.6", cap=8)
+    wanted = majority.paths_wanted(["a"], m=32, rule=EarlyStop.OFF, threshold="0.6", cap=8)
     assert wanted == 31
-    first = voting.paths_wanted([], m=32, rule=EarlyStop.EXACT, threshold="0.6", cap=8)
+    first = majority.paths_wanted([], m=32, rule=EarlyStop.EXACT, threshold="0.6", cap=8)
     # 20 of 32 must agree: 13 paths that do not can reject, 20 that do can keep.
     assert first == 13
 
@@ -231,7 +231,7 @@ def test_without_early_stop_all_missing_paths_are_wanted_at_once() -> None:
 def test_the_majority_at_every_k_is_that_of_all_subsets(
     answers: list[str | None], right: set[str]
 ) -> None:
-    exact = voting.majority_at(answers, right)
+    exact = majority.majority_at(answers, right)
     for k in range(1, len(answers) + 1):
         hits = subsets = 0
         for chosen in combinations(answers, k):
@@ -243,15 +243,15 @@ def test_the_majority_at_every_k_is_that_of_all_subsets(
 
 
 def test_margin_and_entropy_say_how_divided_a_vote_is() -> None:
-    assert voting.agreement(["a", "a", "b", None]) == 0.5
-    assert voting.margin(["a", "a", "b", None]) == 0.25
-    assert voting.entropy(["a", "b", None]) == pytest.approx(1.0)
-    assert voting.entropy(["a", "a"]) == 0.0
-    assert voting.agreement([]) == voting.margin([]) == voting.entropy([None]) == 0.0
+    assert majority.agreement(["a", "a", "b", None]) == 0.5
+    assert majority.margin(["a", "a", "b", None]) == 0.25
+    assert majority.entropy(["a", "b", None]) == pytest.approx(1.0)
+    assert majority.entropy(["a", "a"]) == 0.0
+    assert majority.agreement([]) == majority.margin([]) == majority.entropy([None]) == 0.0
 
 
 def test_equal_mathematics_is_one_answer_of_a_vote() -> None:
-    counted = voting.count_vote(
+    counted = majority.count_vote(
         ["\\frac{1}{2}", "0.5", None],
         run_id=1,
         question_id=1,

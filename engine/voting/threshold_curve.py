@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engine.project.settings import exact_share
-from engine.voting import kept_needed
+from engine.voting.majority import kept_needed
 from store.records import Decision
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine import voting, yields
-from engine.voting import kept_needed
+from engine.voting import majority, threshold_curve
+from engine.voting.majority import kept_needed
 from store.errors import BadInput
 from store.records import Decision, EarlyStop
 from store.votes import Likes
@@ -22,7 +22,7 @@ answers = st.lists(st.sampled_from(["a", "b", "c", None]), min_size=M, max_size=
 
 def alike(given: list[str | None], rule: EarlyStop, threshold: str, cap: int = 3) -> Likes:
     """The vote of these paths as it is stored."""
-    vote = voting.count_vote(
+    vote = majority.count_vote(
         given,
         run_id=1,
         question_id=1,
@@ -42,14 +42,14 @@ def test_the_full_vote_lies_between_the_bounds(
     full: list[str | None], own: str, other: str
 ) -> None:
     stopped = alike(full, EarlyStop.EXACT, own)
-    low, high = yields.kept_at([stopped], other)
+    low, high = threshold_curve.kept_at([stopped], other)
     truth = alike(full, EarlyStop.OFF, other).decision is Decision.KEEP
     assert low <= truth <= high
 
 
 @given(answers, st.sampled_from(THRESHOLDS))
 def test_full_votes_have_no_doubt(full: list[str | None], threshold: str) -> None:
-    low, high = yields.kept_at([alike(full, EarlyStop.OFF, threshold)], threshold)
+    low, high = threshold_curve.kept_at([alike(full, EarlyStop.OFF, threshold)], threshold)
     assert low == high
 
 
@@ -58,7 +58,7 @@ def test_the_curve_falls_and_marks_its_own_threshold(
     all_of_them: list[list[str | None]], own: str
 ) -> None:
     stopped = [alike(one, EarlyStop.EXACT, own) for one in all_of_them]
-    curve = yields.curve(stopped, own)
+    curve = threshold_curve.curve(stopped, own)
     assert [one.own for one in curve].count(True) == 1
     (mine,) = [one for one in curve if one.own]
     assert mine.low == mine.high == sum(one.decision is Decision.KEEP for one in stopped)
@@ -70,7 +70,7 @@ def test_the_curve_falls_and_marks_its_own_threshold(
 @given(st.lists(answers, min_size=1, max_size=6), st.sampled_from(THRESHOLDS))
 def test_every_settled_vote_is_in_one_bin(all_of_them: list[list[str | None]], own: str) -> None:
     stopped = [alike(one, EarlyStop.EXACT, own) for one in all_of_them]
-    bins = yields.histogram(stopped)
+    bins = threshold_curve.histogram(stopped)
     assert sum(one.exact + one.at_least for one in bins) == len(stopped)
     assert sum(one.exact for one in bins) == sum(one.drawn == M for one in stopped)
     for one in stopped:
@@ -80,20 +80,20 @@ def test_every_settled_vote_is_in_one_bin(all_of_them: list[list[str | None]], o
 
 def test_open_votes_are_left_out() -> None:
     waiting = Likes(Decision.OPEN, 3, 1, 5, M, 10)
-    assert yields.kept_at([waiting], "0") == (0, 0)
-    assert sum(one.exact + one.at_least for one in yields.histogram([waiting])) == 0
-    assert yields.saved_share([waiting]) is None
+    assert threshold_curve.kept_at([waiting], "0") == (0, 0)
+    assert sum(one.exact + one.at_least for one in threshold_curve.histogram([waiting])) == 0
+    assert threshold_curve.saved_share([waiting]) is None
 
 
 def test_what_was_saved_is_a_share_of_the_full_votes() -> None:
     half = Likes(Decision.KEEP, 4, 0, 4, M, 3)
     full = Likes(Decision.REJECT, 2, 2, M, M, 1)
-    assert yields.saved_share([half, full]) == pytest.approx(1 - (3 * 4 + M) / (4 * M))
+    assert threshold_curve.saved_share([half, full]) == pytest.approx(1 - (3 * 4 + M) / (4 * M))
 
 
 def test_a_threshold_that_is_no_share_is_refused() -> None:
     with pytest.raises(BadInput, match="give a share"):
-        yields.kept_at([Likes(Decision.KEEP, 4, 0, M, M, 1)], "much")
+        threshold_curve.kept_at([Likes(Decision.KEEP, 4, 0, M, M, 1)], "much")
 
 
 FEW = 5
@@ -106,7 +106,7 @@ def fewest(counts: Counter[str], drawn: int, rule: EarlyStop, threshold: str, ca
     states = {start}
     for more in range(FEW - drawn + 1):
         for state in states:
-            decision = voting._decide(
+            decision = majority._decide(
                 Counter(dict(state)), drawn + more, FEW, needed, cap, rule, 0.01
             )
             if decision is not Decision.OPEN:
@@ -130,7 +130,7 @@ def test_the_fewest_paths_are_what_the_luckiest_answers_take(
 ) -> None:
     counts = Counter(one for one in given if one is not None)
     first, second, *_ = [*sorted(counts.values(), reverse=True), 0, 0]
-    found = voting.fewest_paths(
+    found = majority.fewest_paths(
         first, second, len(given), m=FEW, rule=rule, threshold=threshold, cap=cap
     )
     assert found == fewest(counts, len(given), rule, threshold, cap)
