@@ -89,8 +89,8 @@ def embedded_load(name: str, count: int = 512) -> Load:
     from engine.backends.hugging_face import Prompts, load_tokenizer
     from engine.demo import world
     from engine.demo.project import MODELS, TASK
-    from engine.presets import exemplars_of, preset
-    from engine.prompts import render, stop_strings
+    from engine.prompting.tasks import exemplars_of, preset
+    from engine.prompting.templates import render, stop_strings
     from store.records import AnswerType, PromptFormat, PromptStyle, Question, Split
 
     folder = MODELS / name

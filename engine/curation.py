@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from engine.project.settings import CurateSettings
-    from engine.prompts import Prompt
+    from engine.prompting.templates import Prompt
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from engine.prompts import Prompt
+    from engine.prompting.templates import Prompt
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from engine.fields import find_columns, flat
 from engine.importing import questions_in
-from engine.presets import PRESETS
+from engine.prompting.tasks import PRESETS
 from store.errors import BadInput
 from store.records import AnswerType, Split
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from engine.prompts import Prompt
+from engine.prompting.templates import Prompt
 from store.errors import BadInput
 from store.records import PromptFormat, PromptStyle
 

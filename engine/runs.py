@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from engine import choice, rereading, sampling
 from engine.extent import Extent, extent_of
 from engine.models import identity
-from engine.presets import Exemplar, exemplars_of, load_exemplars, preset
 from engine.project.settings import Engine, Project
-from engine.prompts import Prompt, prompt_hash, render
+from engine.prompting.tasks import Exemplar, exemplars_of, load_exemplars, preset
+from engine.prompting.templates import Prompt, prompt_hash, render
 from store import models as model_rows
 from store import paths, questions, rounds, sittings
 from store.connection import transaction

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.answers import extraction
 from engine.fields import flat, inline_options, options_of
-from engine.presets import preset
+from engine.prompting.tasks import preset
 from engine.rows import Row, read_rows
 from engine.voting import majority
 from store.errors import BadInput

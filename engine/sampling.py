@@ -19,7 +19,7 @@ from engine.answers import custom_rules, extraction
 from engine.answers.custom_rules import BUILT_IN, Rules
 from engine.backends.protocol import Backend, Generation, PathRequest, Sampling, path_seed
 from engine.extent import in_common
-from engine.prompts import Prompt, stop_strings
+from engine.prompting.templates import Prompt, stop_strings
 from engine.voting import majority
 from store import paths, votes
 from store.connection import transaction

@@ -162,7 +162,7 @@ def _name_of(location: str) -> str:
 def load(asked: argparse.Namespace) -> None:
     """Read questions from a file into the project, and say what was understood."""
     from engine.importing import questions_in
-    from engine.presets import preset
+    from engine.prompting.tasks import preset
     from engine.rows import read_rows
 
     project = None if asked.preview else open_project(asked.project)
@@ -216,7 +216,7 @@ def _guessed(file: Path, table: Any) -> str:
         BadInput: it suggests none.
     """
     from engine.guessing import guess_task
-    from engine.presets import PRESETS
+    from engine.prompting.tasks import PRESETS
 
     task = guess_task(file, table)
     if task is None:

@@ -160,7 +160,7 @@ def test_llama_cpp_says_the_same_as_transformers_after_training(
     from engine.choice import open_chosen
     from engine.extent import Extent
     from engine.project.settings import Engine, ModelSettings
-    from engine.prompts import render
+    from engine.prompting.templates import render
     from engine.runs import exemplars_for
     from tests.engine.tiny import Waiting, requests
 

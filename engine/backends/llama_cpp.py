@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from engine.backends.llama_streams import Way
     from engine.backends.protocol import Message, PathRequest, PathSource, Sampling
     from engine.backends.stops import Ending
-    from engine.prompts import Prompt
+    from engine.prompting.templates import Prompt
 
 
 def open_llama_cpp(

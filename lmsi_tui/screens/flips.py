@@ -10,7 +10,7 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Footer, Static
 
-from engine.prompts import question_text
+from engine.prompting.templates import question_text
 from lmsi_tui.commands import Command, declare
 from lmsi_tui.format import points, probability
 from lmsi_tui.messages import TextCopied, TextOpened

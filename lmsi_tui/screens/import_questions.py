@@ -9,7 +9,7 @@ from textual import on
 from textual.content import Content
 from textual.widgets import Button, Input, Select, Static
 
-from engine.presets import PRESETS
+from engine.prompting.tasks import PRESETS
 from lmsi_tui.commands import declare
 from lmsi_tui.folders import Wanted
 from lmsi_tui.screens.form import FormScreen, folder_of, keys_of

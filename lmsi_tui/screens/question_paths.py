@@ -10,7 +10,7 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from engine.prompts import question_text
+from engine.prompting.templates import question_text
 from lmsi_tui.commands import Command, declare
 from lmsi_tui.messages import TextCopied, TextOpened
 from lmsi_tui.text import content, snippet

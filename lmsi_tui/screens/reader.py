@@ -10,7 +10,7 @@ from textual.content import Content
 from textual.widgets import Input, Select, Static, TextArea
 
 from engine.answers import custom_rules
-from engine.presets import preset
+from engine.prompting.tasks import preset
 from lmsi_tui.commands import Command, declare
 from lmsi_tui.reader_words import answer_words, words_of
 from lmsi_tui.screens.form import FormScreen

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from engine.answers.extraction import reader_name
 from engine.curation import Kept, build_examples, choose, training_set
 from engine.project.settings import CurateSettings
-from engine.prompts import answer_sentence, render
+from engine.prompting.templates import answer_sentence, render
 from engine.voting.majority import count_vote
 from store.errors import BadInput
 from store.records import (
@@ -36,7 +36,7 @@ from store.records import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from engine.prompts import Prompt
+    from engine.prompting.templates import Prompt
 
 M = 8
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.extent import extent_of
-from engine.prompts import Prompt
+from engine.prompting.templates import Prompt
 from store.records import PromptStyle
 
 GROUPS = st.lists(

@@ -10,8 +10,8 @@ import pytest
 
 from engine.demo import documents, make_pebbles, world
 from engine.demo.world import Kind, Question, Split
-from engine.presets import exemplars_of
-from engine.prompts import STEP_BY_STEP, render
+from engine.prompting.tasks import exemplars_of
+from engine.prompting.templates import STEP_BY_STEP, render
 from store import records
 from store.records import AnswerType, PromptFormat, PromptStyle
 

@@ -18,7 +18,7 @@ from engine.backends.llama_streams import NoRoom, Streams, Way
 from engine.backends.protocol import Generation, Message, PathRequest, Sampling
 from engine.extent import Extent
 from engine.gguf import convert_adapter, convert_base
-from engine.prompts import Prompt
+from engine.prompting.templates import Prompt
 from store.errors import BadInput, WorkFailed
 from store.records import EndReason, PromptStyle
 from tests.engine.test_gguf import write_adapter

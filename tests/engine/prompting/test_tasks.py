@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from engine.answers.extraction import canonical, equal
-from engine.presets import EXEMPLARS, PRESETS, exemplars_of, load_exemplars, preset
-from engine.prompts import answer_sentence
+from engine.prompting.tasks import EXEMPLARS, PRESETS, exemplars_of, load_exemplars, preset
+from engine.prompting.templates import answer_sentence
 from store.errors import BadInput
 from store.records import AnswerType
 

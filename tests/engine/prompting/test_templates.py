@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from engine.presets import Exemplar
-from engine.prompts import (
+from engine.prompting.tasks import Exemplar
+from engine.prompting.templates import (
     answer_sentence,
     prompt_hash,
     question_text,

@@ -18,7 +18,7 @@ from store.records import AnswerType, PromptFormat, PromptStyle, Question, conte
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from engine.presets import Exemplar
+    from engine.prompting.tasks import Exemplar
 
 TEMPLATE_VERSION = 1
 """Part of the prompt's hash: raise it when any text below changes."""
