@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.peers import THREADS, Arm, Drawn, Order, bare, batched, completions, generate
 from benchmarks.shapes import load_of
 from engine.answers import extraction
-from engine.backends.protocol import PathRequest, Sampling, path_seed
-from engine.extent import Extent
+from engine.inference.backend import PathRequest, Sampling, path_seed
+from engine.inference.prompt_lengths import Extent
 from engine.voting import majority
 from store.records import AnswerType, Decision, EarlyStop
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from benchmarks.shapes import Load
-    from engine.backends.protocol import Backend, Generation
+    from engine.inference.backend import Backend, Generation
 
 M, THRESHOLD, CAP = 32, "0.3", 8
 """The demo's own settings."""
@@ -146,7 +146,7 @@ def _is_short(value: object) -> bool:
 
 def ours_llama(load: Load, batch: int | None = None, source: type[Paths] = Paths) -> Arm:
     """Ours over llama.cpp."""
-    from engine.backends.llama_cpp import open_llama_cpp
+    from engine.inference.llama.backend import open_llama_cpp
 
     backend = open_llama_cpp(Path(load.gguf), batch=batch, extent=_extent(load))
     return ours(backend, load, source)
@@ -169,8 +169,8 @@ def ours_transformers(
         torch_sampler: draw by softmax and multinomial over the vocabulary instead of our sampler.
         streams: most of them side by side, if not the engine's own choice.
     """
-    from engine.backends import streams as streaming
-    from engine.backends import transformers
+    from engine.inference.hf import backend as transformers
+    from engine.inference.hf import running_batch as streaming
 
     if torch_sampler:
         vars(streaming)["choose"] = _multinomial
@@ -193,7 +193,7 @@ def _multinomial(
 
 def chosen(load: Load) -> Arm:
     """The engine that the program takes for a model that is there in both forms."""
-    from engine.choice import open_chosen
+    from engine.inference.engine_selection import open_chosen
     from engine.models.identity import base_model
     from engine.project.settings import ModelSettings, Settings, create_project
 

@@ -81,8 +81,8 @@ def measure(load: Load) -> dict[str, Any]:
     """Rates, and shares of the time by kind of work."""
     import torch
 
-    from engine.backends import streams, transformers
-    from engine.backends.choosing_on_device import choose
+    from engine.inference.hf import backend, running_batch
+    from engine.inference.hf.token_sampler import choose
 
     spent = {"sampler": 0.0}
 
@@ -92,8 +92,8 @@ def measure(load: Load) -> dict[str, Any]:
         spent["sampler"] += time.perf_counter() - start
         return chosen
 
-    vars(streams)["choose"] = timed
-    arm = ours(transformers.open_transformers(Path(load.folder), threads=THREADS), load, Paths)
+    vars(running_batch)["choose"] = timed
+    arm = ours(backend.open_transformers(Path(load.folder), threads=THREADS), load, Paths)
     order = Order(list(range(QUESTIONS)), 32, 0, 0)
     rate = matrix_rate()
     list(arm.draw(order._replace(paths=1)))
@@ -101,7 +101,7 @@ def measure(load: Load) -> dict[str, Any]:
     tokens = sum(one.tokens for one in arm.draw(order))
     speed = tokens / (time.perf_counter() - start)
     spent["sampler"] = 0.0
-    vars(transformers).update(STREAMS=1, ThreadPoolExecutor=AtOnce)
+    vars(backend).update(STREAMS=1, ThreadPoolExecutor=AtOnce)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
         start = time.perf_counter()
         list(arm.draw(order))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from engine.backends import kernels
+from engine.inference.llama import kernel_check
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -69,7 +69,7 @@ def completions(load: Load, *, reset: bool = False, min_p: float = 0.0, exact: b
     from llama_cpp import llama_cpp as low_level
 
     # A peer that an illegal instruction ends would tell nothing.
-    vars(low_level)["llama_model_default_params"] = kernels.model_params
+    vars(low_level)["llama_model_default_params"] = kernel_check.model_params
     kind = GGML_TYPE_F32 if exact else None
 
     def opened(threads: int, flash: bool) -> Any:
@@ -233,7 +233,7 @@ class Bare:
         _hush()
         self._native, self._load, self.width = native, load, width
         self._model = native.llama_model_load_from_file(
-            os.fsencode(load.gguf), kernels.model_params()
+            os.fsencode(load.gguf), kernel_check.model_params()
         )
         settings = native.llama_context_default_params()
         cells = -(-load.context // 256) * 256

@@ -86,9 +86,9 @@ def random_load(folder: Path, shape: str, kind: str, tokens: int) -> Load:
 
 def embedded_load(name: str, count: int = 512) -> Load:
     """A model of the embedded family with the demo's own questions and worked examples."""
-    from engine.backends.hugging_face import Prompts, load_tokenizer
     from engine.demo import world
     from engine.demo.project import MODELS, TASK
+    from engine.inference.hf.loading import Prompts, load_tokenizer
     from engine.prompting.tasks import exemplars_of, preset
     from engine.prompting.templates import render, stop_strings
     from store.records import AnswerType, PromptFormat, PromptStyle, Question, Split

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from engine import runs, sampling
-from engine.backends.scripted import open_scripted
+from engine.inference.scripted import open_scripted
 from engine.project.job_context import Progress, Work
 from engine.project.settings import Engine, ModelSettings, Settings, changed, create_project
 from store import jobs, models, paths, questions
@@ -45,8 +45,8 @@ from store.schema import ensure_schema
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from engine.backends.protocol import Generation, PathSource, Sampling
-    from engine.backends.scripted import Scripted
+    from engine.inference.backend import Generation, PathSource, Sampling
+    from engine.inference.scripted import Scripted
     from engine.project.settings import Project
 
 TEACHER = "scripted/base"

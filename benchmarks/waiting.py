@@ -36,8 +36,8 @@ def step_seconds() -> float:
     import numpy as np
 
     from benchmarks.shapes import embedded_load
-    from engine.backends.shared_prefix import PrefixTree
-    from engine.backends.transformers import open_transformers
+    from engine.inference.hf.backend import open_transformers
+    from engine.inference.hf.prefix_tree import PrefixTree
 
     load = embedded_load("pebble-l", WIDTH // 32)
     model = open_transformers(Path(load.folder))._model

@@ -164,7 +164,7 @@ def as_tokens(
 
 
 def _speller(tokenizer: object) -> Callable[[Sequence[int]], Iterator[str]]:
-    from engine.backends.hugging_face import piece_bytes
+    from engine.inference.hf.loading import piece_bytes
 
     size = len(tokenizer)  # type: ignore[arg-type]
     names = tokenizer.convert_ids_to_tokens(range(size))  # type: ignore[attr-defined]

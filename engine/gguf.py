@@ -414,7 +414,7 @@ def verify(
     """
     import numpy as np
 
-    from engine.backends.llama_cpp import open_llama_cpp
+    from engine.inference.llama.backend import open_llama_cpp
 
     tokenizer = load_tokenizer(folder)
     names = "".join(token.content for token in tokenizer.get_added_tokens_decoder().values())

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from engine import unpacking
-from engine.backends import widths
-from engine.backends.protocol import TINY
+from engine.inference import batch_size
+from engine.inference.backend import TINY
 from engine.project.settings import Engine
 
 if TYPE_CHECKING:
@@ -101,8 +101,8 @@ def of_sampling(
         number = 4 if (model.parameters or 0) < 50_000_000 else 2
         tokens = path + prompt * (engine is Engine.LLAMA_CPP)
         one = 2 * shape.layers * shape.kv * tokens * number
-        usual = widths.LLAMA_CPP if engine is Engine.LLAMA_CPP else widths.TRANSFORMERS
-        width = batch or widths.usual(usual, model.parameters or TINY)
+        usual = batch_size.LLAMA_CPP if engine is Engine.LLAMA_CPP else batch_size.TRANSFORMERS
+        width = batch or batch_size.usual(usual, model.parameters or TINY)
         most = int(free_memory() * CACHE_SHARE)
         parts.append(Part("keys and values of the paths", min(width * one, max(most, one))))
         parts.append(Part("logits", width * shape.vocabulary * 4))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.distributed
 
-from engine.extent import in_common
+from engine.inference.prompt_lengths import in_common
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

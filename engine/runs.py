@@ -6,8 +6,9 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from engine import choice, rereading, sampling
-from engine.extent import Extent, extent_of
+from engine import rereading, sampling
+from engine.inference import engine_selection
+from engine.inference.prompt_lengths import Extent, extent_of
 from engine.models import identity
 from engine.project.settings import Engine, Project
 from engine.prompting.tasks import Exemplar, exemplars_of, load_exemplars, preset
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterator, Sequence
 
-    from engine.backends.protocol import Backend
+    from engine.inference.backend import Backend
     from engine.project.job_context import Work
     from engine.project.settings import ModelSettings, Project, SampleSettings, Settings
 
@@ -202,19 +203,19 @@ def loaded(
         if not opened:
             settings = work.settings.model
             extent = _extent(work, model, runs, asked)
-            machine = choice.machine(settings)
+            machine = engine_selection.machine(settings)
             # A trained model is about as fast as its base.
             alike = [model.id, *([model.base_id] if model.base_id else [])]
             earlier = [one for id_ in alike for one in sittings.of_model(work.conn, id_)]
-            known = choice.known(earlier, machine, extent)
-            chosen = choice.open_chosen(work.project, model, settings, extent, known)
+            known = engine_selection.known(earlier, machine, extent)
+            chosen = engine_selection.open_chosen(work.project, model, settings, extent, known)
             opened.append(chosen.backend)
             sittings.add(
                 work.conn,
                 [run.id for run in runs],
                 chosen.backend.name,
                 chosen.backend.version,
-                {**chosen.details, **choice.for_later(machine, extent)},
+                {**chosen.details, **engine_selection.for_later(machine, extent)},
             )
         return opened[0]
 
@@ -236,7 +237,7 @@ def _extent(work: Work, model: Model, runs: Sequence[Run], asked: Sequence[Quest
     path = max(run.max_tokens for run in runs)
     engine = identity.chosen_engine(model, work.settings.model)
     if engine in (Engine.AUTO, Engine.LLAMA_CPP) and model.gguf:
-        from engine.backends.llama_cpp import measure_prompts
+        from engine.inference.llama.backend import measure_prompts
 
         return measure_prompts(work.project.inside(model.gguf), prompts, path)
     # The others find out by themselves; a token is at least one byte.

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 from engine.answers import custom_rules, extraction
 from engine.answers.custom_rules import BUILT_IN, Rules
-from engine.backends.protocol import Backend, Generation, PathRequest, Sampling, path_seed
-from engine.extent import in_common
+from engine.inference.backend import Backend, Generation, PathRequest, Sampling, path_seed
+from engine.inference.prompt_lengths import in_common
 from engine.prompting.templates import Prompt, stop_strings
 from engine.voting import majority
 from store import paths, votes

@@ -154,7 +154,7 @@ def _servers(project: Project, model: Model) -> Iterator[Check]:
 
 
 def _offer(model: Model, address: str) -> str:
-    from engine.backends.openai_server import examine
+    from engine.inference.server.client import examine
 
     offer = examine(address)
     if is_server(model.location) and offer.identity != model.sha256:

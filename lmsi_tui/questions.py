@@ -31,8 +31,8 @@ from store.schema import ensure_schema
 if TYPE_CHECKING:
     import argparse
 
-    from engine.backends.openai_server import Offer
     from engine.importing import Imported
+    from engine.inference.server.client import Offer
 
 SHOWN_LEFT_OUT = 5
 SHOWN_FIRST = 3
@@ -132,7 +132,7 @@ def _served(text: str) -> list[tuple[str, Offer]]:
     """Each address of a model that is served, with what its server offers; empty for a file."""
     if not is_server(text):
         return []
-    from engine.backends.openai_server import examine
+    from engine.inference.server.client import examine
 
     found = [(address, examine(address)) for address in text.split(",")]
     for address, offer in found[1:]:

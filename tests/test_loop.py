@@ -156,9 +156,9 @@ def test_an_adapter_can_be_taken_along(finished: tuple[Project, Json], tmp_path:
 def test_llama_cpp_says_the_same_as_transformers_after_training(
     finished: tuple[Project, Json],
 ) -> None:
-    from engine.backends.protocol import Sampling
-    from engine.choice import open_chosen
-    from engine.extent import Extent
+    from engine.inference.backend import Sampling
+    from engine.inference.engine_selection import open_chosen
+    from engine.inference.prompt_lengths import Extent
     from engine.project.settings import Engine, ModelSettings
     from engine.prompting.templates import render
     from engine.runs import exemplars_for

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from engine.backends.openai_server import Offer
-    from engine.backends.protocol import Backend
-    from engine.extent import Extent
+    from engine.inference.backend import Backend
+    from engine.inference.prompt_lengths import Extent
+    from engine.inference.server.client import Offer
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt")
 
@@ -255,12 +255,12 @@ def open_engine(
     """
     threads, batch = settings.threads or None, settings.batch or None
     if engine is Engine.SCRIPTED:
-        from engine.backends.scripted import open_scripted
+        from engine.inference.scripted import open_scripted
 
         return open_scripted(project.inside(model.location))
     if engine is Engine.LLAMA_CPP:
-        from engine.backends.llama_cpp import open_llama_cpp
-        from engine.backends.llama_streams import Way
+        from engine.inference.llama.backend import open_llama_cpp
+        from engine.inference.llama.context import Way
 
         assert model.gguf is not None
         adapter = project.inside(model.adapter_gguf) if model.adapter_gguf else None
@@ -273,7 +273,7 @@ def open_engine(
             way=Way.from_json(way) if way else None,
         )
     if engine is Engine.SERVER:
-        from engine.backends.openai import open_servers
+        from engine.inference.server.backend import open_servers
 
         location = project.inside(model.location)
         return open_servers(
@@ -287,7 +287,7 @@ def open_engine(
             else None,
             batch=batch,
         )
-    from engine.backends.transformers import open_transformers
+    from engine.inference.hf.backend import open_transformers
 
     return open_transformers(
         project.inside(model.location),

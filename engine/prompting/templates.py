@@ -12,7 +12,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engine.backends.protocol import Message
+from engine.inference.backend import Message
 from store.records import AnswerType, PromptFormat, PromptStyle, Question, content_hash
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.backends.llama_cpp import open_llama_cpp
 from engine.gguf import convert_adapter, convert_base, read_summary, verify
+from engine.inference.llama.backend import open_llama_cpp
 from engine.models.gguf_tokenizer import load_tokenizer
 from store.errors import BadInput, WorkFailed
 from tests.engine.tiny import tiny_model
@@ -23,7 +23,7 @@ from tests.engine.tiny import tiny_model
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from engine.backends.llama_cpp import LlamaCpp
+    from engine.inference.llama.backend import LlamaCpp
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 STORIES = SHARED / "models" / "stories260K"

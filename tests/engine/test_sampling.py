@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from engine import replay, runs, sampling, stages
-from engine.backends.scripted import open_scripted
+from engine.inference.scripted import open_scripted
 from engine.project.job_context import PauseWished
 from engine.project.settings import Project, changed
 from lmsi_tui.telling import sentence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from engine.backends.protocol import Generation, PathSource, Sampling
+    from engine.inference.backend import Generation, PathSource, Sampling
     from engine.project.job_context import Work
     from store.records import Run
 

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from engine import plan, stages, unpacking
-from engine.backends.protocol import Sampling
-from engine.choice import open_chosen
 from engine.demo.project import MODELS, make_demo
-from engine.extent import Extent
 from engine.gguf import convert_base, quantise
+from engine.inference.backend import Sampling
+from engine.inference.engine_selection import open_chosen
+from engine.inference.prompt_lengths import Extent
 from engine.models.identity import base_model
 from engine.project.settings import Engine
 from store import models

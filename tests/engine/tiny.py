@@ -10,7 +10,7 @@ import itertools
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from engine.backends.protocol import PathRequest, path_seed
+from engine.inference.backend import PathRequest, path_seed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

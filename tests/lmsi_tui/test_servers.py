@@ -20,8 +20,8 @@ from store import examples, jobs, models, paths, questions
 from store.connection import connect, transaction
 from store.errors import BadInput
 from store.records import JobKind, JobState, Split
-from tests.engine.backends.fake_server import Fake, serving
-from tests.engine.backends.real_servers import llama_cpp_server
+from tests.engine.inference.server.fake_server import Fake, serving
+from tests.engine.inference.server.real_servers import llama_cpp_server
 from tests.projects import claimed, command
 
 if TYPE_CHECKING:

@@ -1,0 +1,165 @@
+"""Draw the next token of many paths at once.
+
+A token is drawn by inverse CDF from one uniform number of its path, and that number comes from the
+path's seed and the token's place alone (a counter, no state). So what is drawn depends on the row
+of logits and on the path, never on which other paths share the batch or on the order of the slots.
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from store.errors import WorkFailed
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from engine.inference.backend import Sampling
+
+BLOCK = 128
+"""Tokens summed together: the draw looks for its block first, then inside that block only."""
+PIECE = 2**20
+"""Logits that are drawn from together: few enough for a processor's cache, enough for a thread."""
+COLDEST = 1e-37
+"""Temperature below which division would not give numbers."""
+_threads = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="choose")
+
+
+def uniforms(seeds: ArrayLike, steps: ArrayLike) -> NDArray[np.float64]:
+    """One number in [0, 1) for each path's next token, the same in every backend and batch.
+
+    SplitMix64 (Steele, Lea and Flood 2014) at counter `step` of the stream `seed`.
+
+    Args:
+        seeds: [n], `PathRequest.seed` of each path, in [0, 2^63).
+        steps: [n], how many tokens each path has already, ≥ 0.
+
+    Returns:
+        [n] float64, multiples of 2^-53.
+    """
+    counter = np.atleast_1d(np.asarray(steps, dtype=np.uint64)) + np.uint64(1)
+    z = np.atleast_1d(np.asarray(seeds, dtype=np.uint64)) + counter * np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    z ^= z >> np.uint64(31)
+    return (z >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def choose(
+    logits: NDArray[np.float32], sampling: Sampling, uniforms: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """Choose one token for each row.
+
+    Temperature 0 takes the largest logit (the lowest id of a tie). Otherwise the logits are divided
+    by the temperature first, and then `top_k`, `top_p` and `min_p` remove tokens, in that order, as
+    in transformers and vLLM. Tokens as likely as the last one that stays, stay too.
+
+    Args:
+        logits: [n, vocabulary] float32.
+        sampling: temperature and cuts.
+        uniforms: [n] in [0, 1).
+
+    Returns:
+        [n] token ids.
+
+    Raises:
+        WorkFailed: a row has no largest number (NaN or infinity).
+    """
+    rows = max(1, PIECE // logits.shape[1])
+    if len(logits) <= rows:
+        return _choose(logits, sampling, uniforms)
+    starts = range(0, len(logits), rows)
+    return np.concatenate(
+        list(
+            _threads.map(
+                lambda i: _choose(logits[i : i + rows], sampling, uniforms[i : i + rows]), starts
+            )
+        )
+    )
+
+
+def not_numbers() -> WorkFailed:
+    """What to raise when nothing can be drawn."""
+    return WorkFailed(
+        "The model's logits are not numbers: its weights are damaged, "
+        "or their type overflows on this machine."
+    )
+
+
+def _choose(
+    logits: NDArray[np.float32], sampling: Sampling, uniforms: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    best = logits.argmax(axis=1)
+    peak = np.take_along_axis(logits, best[:, None], axis=1)
+    if not np.isfinite(peak).all():
+        raise not_numbers()
+    if sampling.temperature == 0:
+        return best
+    weights = _weights(logits, peak, sampling.temperature)
+    if sampling.top_k:
+        _keep_top_k(weights, min(sampling.top_k, logits.shape[1]))
+    if sampling.top_p < 1:
+        _keep_top_p(weights, sampling.top_p)
+    if sampling.min_p:
+        weights[weights < sampling.min_p] = 0  # the largest weight is 1
+    return _inverse_cdf(weights, uniforms)
+
+
+def _weights(
+    logits: NDArray[np.float32], peak: NDArray[np.float32], temperature: float
+) -> NDArray[np.float32]:
+    """Probabilities up to a factor, the largest 1; [n, blocks * BLOCK], zeros at the end."""
+    rows, vocabulary = logits.shape
+    weights = np.zeros((rows, -(-vocabulary // BLOCK) * BLOCK), dtype=np.float32)
+    known = weights[:, :vocabulary]
+    np.subtract(logits, peak, out=known)
+    with np.errstate(over="ignore", under="ignore"):
+        # Never below the smallest normal number, so that 0 / temperature stays 0.
+        np.divide(known, np.float32(max(temperature, COLDEST)), out=known)
+        np.exp(known, out=known)
+    return weights
+
+
+def _keep_top_k(weights: NDArray[np.float32], k: int) -> None:
+    last = np.partition(weights, -k, axis=1)[:, -k, None]
+    weights[weights < last] = 0
+
+
+def _keep_top_p(weights: NDArray[np.float32], p: float) -> None:
+    """Keep the fewest most likely tokens that have at least the share `p` together."""
+    for row in weights:
+        total = row.sum(dtype=np.float64)
+        # All that are lighter than this have less than 1 - p together: only the rest is sorted.
+        heavy = np.sort(row[row >= (1 - p) * total / len(row)])[::-1]
+        count = np.searchsorted(heavy.cumsum(dtype=np.float64), p * total)
+        row[row < heavy[min(count, len(heavy) - 1)]] = 0
+
+
+def _inverse_cdf(weights: NDArray[np.float32], uniforms: NDArray[np.float64]) -> NDArray[np.int64]:
+    rows = np.arange(len(weights))
+    blocks = weights.reshape(len(weights), -1, BLOCK)
+    # The sums of single rows do not depend on the other rows; a sum over all axes at once might.
+    mass = blocks.sum(axis=2).astype(np.float64)
+    upto = mass.cumsum(axis=1)
+    target = uniforms * upto[:, -1]
+    block = _first_above(upto, target, mass)
+    inside = blocks[rows, block]
+    target -= upto[rows, block] - mass[rows, block]
+    token = _first_above(inside.cumsum(axis=1, dtype=np.float64), target, inside)
+    return block * BLOCK + token
+
+
+def _first_above(
+    upto: NDArray[np.float64],
+    target: NDArray[np.float64],
+    mass: NDArray[np.float64] | NDArray[np.float32],
+) -> NDArray[np.int64]:
+    """Where each row's running sum first exceeds its target, and never a place without mass."""
+    place = (upto <= target[:, None]).sum(axis=1)
+    # Rounding can put a target at or past the whole sum: then the last place with mass is meant.
+    last = mass.shape[1] - 1 - (mass[:, ::-1] > 0).argmax(axis=1)
+    return np.minimum(place, last)

@@ -1,0 +1,491 @@
+"""Sampling with llama.cpp: the same paths in any company, and every way a path can end."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import Counter
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from scipy import stats
+
+from engine.gguf import convert_adapter, convert_base
+from engine.inference.backend import Generation, Message, PathRequest, Sampling
+from engine.inference.llama.autotune import tokens_per_second
+from engine.inference.llama.backend import measure_prompts, open_llama_cpp
+from engine.inference.llama.context import NoRoom, Streams, Way
+from engine.inference.prompt_lengths import Extent
+from engine.prompting.templates import Prompt
+from store.errors import BadInput, WorkFailed
+from store.records import EndReason, PromptStyle
+from tests.engine.test_gguf import write_adapter
+from tests.engine.tiny import Waiting, Wished, Wishing, requests, tiny_model
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from engine.inference.llama.backend import LlamaCpp
+
+pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
+STORIES = Path(__file__).parents[4].parent / "shared" / "data" / "models" / "stories260K"
+STARTS = (
+    "Once upon a time, there was a little girl named Lily. She liked to",
+    "Tom had a big red ball. One day, he",
+    "The dog was sad because",
+)
+GREEDY = Sampling(temperature=0, max_tokens=40)
+
+
+@pytest.fixture(scope="module")
+def stories(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A really trained model, as a GGUF of our own."""
+    if not STORIES.exists():
+        pytest.skip("the model stories260K is not there")
+    path = tmp_path_factory.mktemp("stories") / "stories.gguf"
+    convert_base(STORIES / "hf", path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(stories: Path) -> Iterator[LlamaCpp]:
+    with closing(open_llama_cpp(stories, batch=16, context=256)) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random model with a chat template."""
+    folder = tiny_model(tmp_path_factory.mktemp("tiny"), chat=True)
+    convert_base(folder, folder / "model.gguf")
+    return folder / "model.gguf"
+
+
+def drawn(
+    backend: LlamaCpp, asked: Sequence[PathRequest], sampling: Sampling
+) -> dict[tuple[str, int], Generation]:
+    return {(path.question, path.index): path for path in backend.sample(Waiting(asked), sampling)}
+
+
+def prompts(model: LlamaCpp) -> list[list[int]]:
+    return [model.tokenize(text) for text in STARTS]
+
+
+def greedy_of_transformers(prompt: list[int], count: int, adapter: Path | None = None) -> list[int]:
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    network: Any = AutoModelForCausalLM.from_pretrained(STORIES / "hf").eval()
+    if adapter:
+        network = PeftModel.from_pretrained(network, adapter).eval()
+    ids = list(prompt)
+    with torch.inference_mode():
+        for _ in range(count):
+            ids.append(int(network(torch.tensor([ids])).logits[0, -1].argmax()))
+    return ids[len(prompt) :]
+
+
+# The same as transformers.
+
+
+def test_greedy_paths_are_those_of_transformers(model: LlamaCpp) -> None:
+    asked = prompts(model)
+    found = drawn(model, requests(asked), GREEDY)
+    for number, prompt in enumerate(asked):
+        assert list(found[f"q{number}", 0].token_ids) == greedy_of_transformers(prompt, 40)
+
+
+def test_an_adapter_changes_greedy_paths_as_peft_does(stories: Path, tmp_path: Path) -> None:
+    adapter = write_adapter(STORIES / "hf", tmp_path / "adapter")
+    convert_adapter(adapter, STORIES / "hf", tmp_path / "adapter.gguf", gguf=stories)
+    with closing(open_llama_cpp(stories, adapter=tmp_path / "adapter.gguf", batch=4)) as tuned:
+        asked = prompts(tuned)
+        found = drawn(tuned, requests(asked), GREEDY)
+    for number, prompt in enumerate(asked):
+        wanted = greedy_of_transformers(prompt, 40, adapter)
+        assert list(found[f"q{number}", 0].token_ids) == wanted
+        assert wanted != greedy_of_transformers(prompt, 40)
+
+
+# The same in any company.
+
+
+@pytest.mark.parametrize("batch", [1, 3, 64])
+def test_paths_do_not_depend_on_how_many_run_together(
+    model: LlamaCpp, stories: Path, batch: int
+) -> None:
+    asked = prompts(model)
+    shared = 1
+    with closing(open_llama_cpp(stories, batch=batch, context=256)) as other:
+        for sampling in (GREEDY, Sampling(0.8, 25, top_k=50, top_p=0.95)):
+            wanted = drawn(model, requests(asked, paths=5, shared=shared), sampling)
+            assert drawn(other, requests(asked, paths=5, shared=shared), sampling) == wanted
+            assert len(wanted) == 15
+
+
+def test_a_shared_prefix_changes_nothing(model: LlamaCpp) -> None:
+    examples = model.tokenize(STARTS[0] + " play. ")
+    asked = [examples + model.tokenize(text)[1:] for text in STARTS]
+    sampling = Sampling(0.8, 20)
+    wanted = drawn(model, requests(asked, paths=3), sampling)
+    assert drawn(model, requests(asked, paths=3, shared=len(examples)), sampling) == wanted
+    # A prompt that is the prefix and nothing else.
+    whole = requests([examples], paths=3, shared=len(examples))
+    assert drawn(model, whole, sampling) == drawn(model, requests([examples], paths=3), sampling)
+
+
+def test_many_together_have_the_distribution_of_one_at_a_time(
+    model: LlamaCpp, stories: Path
+) -> None:
+    prompt = model.tokenize(STARTS[2])
+    sampling = Sampling(temperature=1.0, max_tokens=3)
+    with closing(open_llama_cpp(stories, batch=1, context=64)) as single:
+        alone = drawn(single, requests([prompt], paths=300, run_seed=1), sampling)
+    together = drawn(model, requests([prompt], paths=900, run_seed=2), sampling)
+    counts = [Counter(path.token_ids[1] for path in paths.values()) for paths in (alone, together)]
+    common = [token for token, count in (counts[0] + counts[1]).items() if count >= 20]
+    table = [
+        [*(one[token] for token in common), one.total() - sum(one[token] for token in common)]
+        for one in counts
+    ]
+    assert len(common) >= 5
+    assert stats.chi2_contingency(table).pvalue > 1e-3
+
+
+def test_prompts_of_many_lengths_are_evaluated_together(model: LlamaCpp) -> None:
+    words = model.tokenize(" ".join(STARTS))
+    asked = [words[: 2 + number] for number in range(40)]
+    sampling = Sampling(0, 5)
+    found = drawn(model, requests(asked, shared=1), sampling)
+    for number in (0, 7, 39):
+        assert found[f"q{number}", 0] == Generation(
+            f"q{number}", 0, *_alone(model, asked[number], sampling)
+        )
+
+
+def _alone(
+    model: LlamaCpp, prompt: list[int], sampling: Sampling
+) -> tuple[str, tuple[int, ...], EndReason]:
+    (path,) = drawn(model, requests([prompt]), sampling).values()
+    return path.text, path.token_ids, path.end
+
+
+# How paths end.
+
+
+def test_a_path_ends_at_a_stop_string_and_keeps_what_came_before(model: LlamaCpp) -> None:
+    (prompt,) = prompts(model)[:1]
+    free = _alone(model, prompt, GREEDY)[0]
+    stop = free[20:24]
+    text, token_ids, end = _alone(model, prompt, Sampling(0, 40, stop=("zz", stop)))
+    assert (text, end) == (free[: free.index(stop)], EndReason.STOP)
+    pieces = [model.vocabulary.pieces[token] for token in token_ids]
+    assert b"".join(pieces).decode().startswith(text)
+    assert len(b"".join(pieces[:-1])) < len(text.encode())
+
+
+def test_a_path_ends_at_its_limit(model: LlamaCpp) -> None:
+    for limit in (1, 2, 7):
+        text, token_ids, end = _alone(model, prompts(model)[0], Sampling(0, limit))
+        assert (len(token_ids), end) == (limit, EndReason.LENGTH)
+        assert text
+
+
+def test_a_path_ends_at_an_end_token_which_it_keeps(model: LlamaCpp) -> None:
+    found = drawn(model, requests([prompts(model)[2]], paths=32), Sampling(1.5, 200))
+    ended = [path for path in found.values() if path.end is EndReason.END]
+    assert ended
+    for path in found.values():
+        assert (path.token_ids[-1] in model.vocabulary.ends) is (path.end is EndReason.END)
+        assert not model.vocabulary.ends.intersection(path.token_ids[:-1])
+    assert all("<s>" not in path.text and "</s>" not in path.text for path in ended)
+
+
+# The source.
+
+
+def test_slots_are_refilled_as_paths_end(model: LlamaCpp, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Paths of very unlike lengths: with refilling, steps are nearly as few as can be."""
+    steps: list[int] = []
+    step = Streams.step
+
+    def counted(self: Streams, tokens: Any, places: Any) -> Any:
+        steps.append(len(tokens))
+        return step(self, tokens, places)
+
+    monkeypatch.setattr(Streams, "step", counted)
+    asked = requests(prompts(model), paths=24)
+    found = drawn(model, asked, Sampling(1.0, 60, stop=(".",)))
+    assert len(found) == 72
+    assert sum(steps) == sum(len(path.token_ids) - 1 for path in _uncut(found, model).values())
+    full = [count for count in steps if count == model.batch]
+    assert len(full) * model.batch > 0.7 * sum(steps)
+
+
+def _uncut(
+    found: dict[tuple[str, int], Generation], model: LlamaCpp
+) -> dict[tuple[str, int], Generation]:
+    """The paths with the token that completed their stop string, which was sampled too."""
+    uncut = drawn(
+        model,
+        [
+            path
+            for path in requests(prompts(model), paths=24)
+            if (path.question, path.index) in found
+        ],
+        Sampling(1.0, 60),
+    )
+    cut = {}
+    for key, path in found.items():
+        text, count = b"", 0
+        while count < len(uncut[key].token_ids) and b"." not in text:
+            text += model.vocabulary.pieces[uncut[key].token_ids[count]]
+            count += 1
+        cut[key] = Generation(
+            path.question, path.index, path.text, uncut[key].token_ids[:count], path.end
+        )
+    return cut
+
+
+def test_paths_of_a_settled_question_are_dropped(model: LlamaCpp) -> None:
+    source = Waiting(requests(prompts(model), paths=10))
+    found = []
+    for path in model.sample(source, Sampling(1.0, 50, stop=(".", "!"))):
+        found.append(path)
+        source.settled.add("q0")
+    questions = Counter(path.question for path in found)
+    assert questions["q0"] <= 1
+    assert (questions["q1"], questions["q2"]) == (10, 10)
+
+
+def test_a_wish_to_end_is_heard_before_any_path_has_ended(tiny: Path) -> None:
+    with closing(open_llama_cpp(tiny, batch=8, context=256)) as opened:
+        source = Wishing(requests([opened.tokenize("one"), opened.tokenize("two")], paths=3))
+        with pytest.raises(Wished):
+            next(opened.sample(source, Sampling(1.0, 200)))
+
+
+class Waves:
+    """Gives the next wave only when all paths of the last have come back."""
+
+    def __init__(self, waves: list[list[PathRequest]]) -> None:
+        self.waves = waves
+        self.out = 0
+
+    def next_path(self) -> PathRequest | None:
+        if self.waves and not self.waves[0] and self.out == 0:
+            self.waves.pop(0)
+        if not self.waves or not self.waves[0]:
+            return None
+        self.out += 1
+        return self.waves[0].pop(0)
+
+    def is_settled(self, question: str) -> bool:
+        return False
+
+
+def test_the_source_is_asked_again_after_each_path(model: LlamaCpp) -> None:
+    asked = requests(prompts(model), paths=4)
+    source = Waves([asked[:2], asked[2:3], asked[3:]])
+    found = []
+    for path in model.sample(source, Sampling(1.0, 12, stop=("e",))):
+        found.append(path)
+        source.out -= 1
+    assert {(path.question, path.index): path for path in found} == drawn(
+        model, requests(prompts(model), paths=4), Sampling(1.0, 12, stop=("e",))
+    )
+
+
+def test_a_caller_may_stop_listening_and_sample_again(model: LlamaCpp) -> None:
+    asked = requests(prompts(model), paths=8)
+    wanted = drawn(model, asked, GREEDY)
+    paths = model.sample(Waiting(asked), GREEDY)
+    next(iter(paths))
+    paths.close()  # type: ignore[attr-defined]  # a generator
+    assert drawn(model, asked, GREEDY) == wanted
+
+
+def test_an_empty_source_is_done_at_once(model: LlamaCpp) -> None:
+    assert drawn(model, [], GREEDY) == {}
+
+
+# Room.
+
+
+def test_a_path_that_cannot_fit_is_refused_with_the_numbers(model: LlamaCpp) -> None:
+    prompt = model.tokenize("a") * 100
+    with pytest.raises(BadInput, match=r"q0 has 200 tokens.* 57, more than the 256"):
+        drawn(model, requests([prompt]), Sampling(0, 57))
+    assert len(drawn(model, requests([prompt]), Sampling(0, 56))) == 1
+
+
+def test_the_context_is_never_longer_than_the_model_s_own(stories: Path) -> None:
+    with closing(open_llama_cpp(stories, batch=1, context=10_000)) as opened:
+        assert opened.context_length == 512
+
+
+def test_paths_that_find_no_room_wait_and_come_out_the_same(
+    model: LlamaCpp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, sampling = requests(prompts(model), paths=5), Sampling(1.0, 20)
+    wanted = drawn(model, asked, sampling)
+    step = Streams.step
+
+    def narrow(self: Streams, tokens: Any, places: Any) -> Any:
+        if len(tokens) > 4:
+            raise NoRoom("full")
+        return step(self, tokens, places)
+
+    monkeypatch.setattr(Streams, "step", narrow)
+    assert drawn(model, asked, sampling) == wanted
+
+
+def test_too_little_memory_is_told_with_the_numbers(
+    stories: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def free(size: int) -> Any:
+        return lambda: type("Memory", (), {"available": size})
+
+    monkeypatch.setattr("psutil.virtual_memory", free(2**20))
+    with pytest.raises(WorkFailed, match=r"GiB for its weights and one path of 512 tokens"):
+        open_llama_cpp(stories)
+    monkeypatch.setattr("psutil.virtual_memory", free(2**25))
+    with closing(open_llama_cpp(stories)) as opened:
+        assert 1 <= opened.batch < 192
+
+
+# Files.
+
+
+def test_a_file_that_is_no_model_is_refused(tiny: Path, stories: Path, tmp_path: Path) -> None:
+    adapter = write_adapter(tiny.parent, tmp_path / "adapter", target_modules=["q_proj"])
+    convert_adapter(adapter, tiny.parent, tmp_path / "adapter.gguf", gguf=tiny)
+    with pytest.raises(BadInput, match="is an adapter"):
+        open_llama_cpp(tmp_path / "adapter.gguf")
+    with pytest.raises(BadInput, match="not a LoRA adapter"):
+        open_llama_cpp(tiny, adapter=tiny)
+    with pytest.raises(BadInput, match=r"cannot put .*adapter\.gguf on"):
+        open_llama_cpp(stories, adapter=tmp_path / "adapter.gguf")
+
+
+def test_an_unknown_architecture_is_refused_with_the_reason(tmp_path: Path) -> None:
+    from gguf import GGUFWriter
+
+    writer = GGUFWriter(tmp_path / "odd.gguf", "odd-new-thing")
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    with pytest.raises(BadInput, match=r"cannot load .*odd\.gguf: .*odd-new-thing"):
+        open_llama_cpp(tmp_path / "odd.gguf")
+
+
+def test_nothing_native_reaches_the_screen(tiny: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from engine.backends.llama_cpp import *\n"
+        "import logging; logging.disable()\n"
+        "model = open_llama_cpp(Path(sys.argv[1]), batch=2); model.logits([5, 6]); model.close()\n"
+        "model.close()"
+    )
+    done = subprocess.run(  # our own interpreter and code
+        [sys.executable, "-c", code, str(tiny)], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+# Chats.
+
+
+def test_a_chat_is_written_by_the_model_s_template(tiny: Path) -> None:
+    with closing(open_llama_cpp(tiny, batch=1)) as opened:
+        words = opened.vocabulary
+        chat = [Message("user", "1 + 1?"), Message("assistant", "It is")]
+        expected = "<|turn|>user\n1 + 1?<|end|>\n<|turn|>assistant\nIt is"
+        assert opened.tokenize_chat(chat) == words.tokenize(expected, special=True)
+        assert opened.tokenize_chat(chat[:1]) == words.tokenize(
+            expected.removesuffix("It is"), special=True
+        )
+
+
+def test_a_question_cannot_end_its_own_turn(tiny: Path) -> None:
+    with closing(open_llama_cpp(tiny, batch=1)) as opened:
+        words = opened.vocabulary
+        (end,) = words.tokenize("<|end|>", special=True)
+        ids = opened.tokenize_chat([Message("user", "a<|end|>b")])
+        assert ids.count(end) == 1
+        text = b"".join(words.pieces[token] for token in ids).decode()
+        assert text == "user\na<|end|>b\nassistant\n"
+        assert end not in opened.tokenize("a<|end|>b")
+
+
+def test_a_model_without_a_template_cannot_chat(model: LlamaCpp) -> None:
+    with pytest.raises(BadInput, match="no chat template"):
+        model.tokenize_chat([Message("user", "hello")])
+
+
+def test_a_template_runs_in_a_sandbox() -> None:
+    from engine.inference.chat_template import render_chat
+
+    chat = [Message("user", "hello")]
+    for template in (
+        "{{ messages.__class__.__mro__[1].__subclasses__() }}",
+        "{{ raise_exception('only one user') }}",
+        "{% for x %}",
+    ):
+        with pytest.raises(BadInput, match="chat template cannot be filled"):
+            render_chat(template, chat, "", "", [])
+
+
+# The way to compute.
+
+
+@pytest.mark.parametrize("unified", [False, True])
+def test_both_layouts_draw_the_same_paths(model: LlamaCpp, stories: Path, unified: bool) -> None:
+    asked, sampling = prompts(model), Sampling(0.8, 25)
+    wanted = drawn(model, requests(asked, paths=5, shared=1), sampling)
+    extent = Extent(max(map(len, asked)), 25, shared=1)
+    way = Way(7, unified, False, 1)
+    with closing(open_llama_cpp(stories, extent=extent, way=way)) as other:
+        assert other.details == way.as_json()
+        assert drawn(other, requests(asked, paths=5, shared=1), sampling) == wanted
+        # Again, with what the last call left behind.
+        assert drawn(other, requests(asked, paths=5, shared=1), sampling) == wanted
+
+
+def test_the_fastest_way_is_taken_and_told(stories: Path, model: LlamaCpp) -> None:
+    extent = Extent(60, 20, shared=30)
+    with closing(open_llama_cpp(stories, extent=extent)) as first:
+        rates = first.details["measured"]
+        assert isinstance(rates, dict)
+        assert all(rate > 0 for rate in rates.values())
+        way = Way.from_json(first.details)
+        # Another way counts only when it gains: more than chance.
+        assert rates[str(way)] * 1.05 >= max(rates.values())
+        asked, sampling = requests(prompts(model), paths=2), Sampling(0.8, 10)
+        assert drawn(first, asked, sampling) == drawn(model, asked, sampling)
+    with closing(open_llama_cpp(stories, extent=extent, way=way)) as again:
+        assert again.details == way.as_json()
+
+
+def test_both_layouts_can_be_measured(stories: Path) -> None:
+    for unified in (False, True):
+        streams = Streams(stories, None, threads=1, slots=3, extent=Extent(40, 20))
+        with closing(streams):
+            streams.open(Way(3, unified, unified, 1))  # with flash attention, and without
+            assert tokens_per_second(streams) > 0
+
+
+def test_flash_attention_is_not_taken_where_it_would_round(stories: Path) -> None:
+    with closing(Streams(stories, None, threads=1, slots=3, extent=Extent(40, 20))) as exact:
+        assert exact.fits(Way(3, False, False, 1))
+        assert not exact.fits(Way(3, False, True, 1))
+
+
+def test_prompts_are_counted_without_the_weights(stories: Path, model: LlamaCpp) -> None:
+    asked = [Prompt(text, PromptStyle.BASE, 0) for text in STARTS]
+    extent = measure_prompts(stories, [asked], 20)
+    assert extent.prompt == max(map(len, prompts(model)))
+    assert extent.length == extent.prompt + 20

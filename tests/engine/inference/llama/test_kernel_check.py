@@ -1,0 +1,89 @@
+"""Kernels of llama.cpp that the machine refuses are found out before they end a process."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import subprocess
+import sys
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from engine.gguf import quantise
+from engine.inference.backend import Sampling
+from engine.inference.llama import kernel_check
+from tests.engine.tiny import Waiting, requests
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def _not_tried_yet() -> Iterator[None]:
+    kernel_check.run_here.cache_clear()
+    yield
+    kernel_check.run_here.cache_clear()
+
+
+def ends_with(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
+    """Let the trial be a program that does this."""
+    run = subprocess.run
+    monkeypatch.setattr(kernel_check, "_says_amx", lambda: True)
+
+    def instead(_command: list[str], **settings: Any) -> Any:
+        return run([sys.executable, "-c", program], **settings)
+
+    monkeypatch.setattr(subprocess, "run", instead)
+
+
+def test_a_processor_without_amx_needs_no_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    ends_with(monkeypatch, "raise SystemExit(1)")
+    monkeypatch.setattr(kernel_check, "_says_amx", lambda: False)
+    assert kernel_check.run_here()
+    assert kernel_check.model_params().use_extra_bufts
+
+
+def test_kernels_whose_trial_is_killed_are_left_out_and_the_log_says_why(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    ends_with(monkeypatch, f"import os; os.kill(os.getpid(), {int(signal.SIGILL)})")
+    with caplog.at_level(logging.WARNING):
+        assert not kernel_check.model_params().use_extra_bufts
+    assert "do not run on this machine (their trial ended with SIGILL)" in caplog.text
+    assert not kernel_check.model_params().use_extra_bufts
+    assert len(caplog.records) == 1  # tried once
+
+
+def test_a_trial_that_hangs_or_cannot_start_counts_as_failed_and_the_log_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(kernel_check, "SECONDS", 0.0)
+    ends_with(monkeypatch, "input()")
+    with caplog.at_level(logging.WARNING):
+        assert not kernel_check.run_here()
+        assert "their trial had not ended after 0 seconds" in caplog.text
+        kernel_check.run_here.cache_clear()
+        monkeypatch.setattr(sys, "executable", "/nowhere/python")
+        assert not kernel_check.run_here()
+    assert "their trial could not be started" in caplog.text
+
+
+def test_kernels_whose_trial_ends_well_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    ends_with(monkeypatch, "pass")
+    assert kernel_check.model_params().use_extra_bufts
+
+
+@pytest.mark.parametrize("kind", ["Q8_0", "Q4_0"])
+def test_a_quantised_model_is_sampled_whatever_the_machine_refuses(
+    tmp_path: Path, kind: str
+) -> None:
+    from engine.inference.llama.backend import open_llama_cpp
+
+    gguf = tmp_path / "model.gguf"
+    quantise(kernel_check.MODEL, gguf, kind)
+    with closing(open_llama_cpp(gguf, batch=8, context=128)) as opened:
+        asked = requests([opened.tokenize("Q: 1 + 1?"), opened.tokenize("Q: 2 + 3?")], paths=4)
+        assert len(list(opened.sample(Waiting(asked), Sampling(1.0, 12)))) == 8

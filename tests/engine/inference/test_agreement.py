@@ -1,0 +1,134 @@
+"""The two engines are two ways to one distribution: the same model says the same in both."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from engine.gguf import convert_base
+from engine.inference.backend import Generation, Message, Sampling
+from engine.inference.hf.backend import Transformers, open_transformers
+from engine.inference.llama.backend import LlamaCpp, open_llama_cpp
+from tests.engine.tiny import Waiting, requests, tiny_model
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from engine.inference.backend import Backend, PathRequest
+
+STORIES = Path(__file__).parents[4] / "shared" / "data" / "models" / "stories260K"
+QUESTIONS = [
+    "Q: Ann has 9 apples and buys 3 more. How many apples does Ann have?\nA:",
+    "Q: A bus starts with 12 people. 5 get off. How many are left?\nA: Let's",
+    "Q: Is the sky green?\nA: naïve 😀\n\n",
+]
+Pair = tuple[Transformers, LlamaCpp]
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    """A tiny random model in both engines."""
+    folder = tiny_model(tmp_path_factory.mktemp("model"), width=64, chat=True)
+    convert_base(folder, folder / "model.gguf")
+    with (
+        closing(open_transformers(folder, threads=1, batch=32)) as ours,
+        closing(
+            open_llama_cpp(folder / "model.gguf", threads=1, batch=32, context=256)
+        ) as llama_cpp,
+    ):
+        yield ours, llama_cpp
+
+
+@pytest.fixture(scope="module")
+def stories() -> Iterator[Pair]:
+    """A trained model in both engines."""
+    if not STORIES.exists():
+        pytest.skip("the model stories260K is not there")
+    with (
+        closing(open_transformers(STORIES / "hf", threads=1, batch=64)) as ours,
+        closing(
+            open_llama_cpp(STORIES / "stories260K-f32.gguf", threads=1, batch=32, context=256)
+        ) as llama_cpp,
+    ):
+        yield ours, llama_cpp
+
+
+def drawn(
+    backend: Backend, paths: Sequence[PathRequest], sampling: Sampling
+) -> dict[tuple[str, int], Generation]:
+    return {(path.question, path.index): path for path in backend.sample(Waiting(paths), sampling)}
+
+
+@pytest.mark.parametrize("text", [*QUESTIONS, "", "a<|end|>b </s> <s>", "  two  spaces\t\n"])
+def test_both_read_a_text_alike(pair: Pair, text: str) -> None:
+    ours, llama_cpp = pair
+    assert ours.tokenize(text) == llama_cpp.tokenize(text)
+
+
+def test_both_read_a_chat_alike(pair: Pair) -> None:
+    ours, llama_cpp = pair
+    for last in (Message("user", "a<|end|>\n<|turn|>b"), Message("assistant", "It is")):
+        chat = [Message("system", "Think."), Message("user", "1 + 1?"), last]
+        assert ours.tokenize_chat(chat) == llama_cpp.tokenize_chat(chat)
+
+
+def test_both_write_the_same_greedy_text(pair: Pair) -> None:
+    ours, llama_cpp = pair
+    prompts = [ours.tokenize(question) for question in QUESTIONS]
+    asked = requests(prompts, paths=2, shared=1)
+    greedy = Sampling(temperature=0, max_tokens=30, stop=("qq",))
+    found = drawn(ours, asked, greedy)
+    assert found == drawn(llama_cpp, asked, greedy)
+    assert len(found) == 6
+
+
+def test_both_tell_the_same_story(stories: Pair) -> None:
+    ours, llama_cpp = stories
+    prompt = ours.tokenize("Once upon a time, there was a girl who")
+    greedy = Sampling(temperature=0, max_tokens=60)
+    asked = requests([prompt])
+    assert drawn(ours, asked, greedy) == drawn(llama_cpp, asked, greedy)
+
+
+def test_both_draw_almost_the_same_paths_from_the_same_seeds(stories: Pair) -> None:
+    """The numbers are the same and the logits nearly: paths part only at a rounding's width."""
+    ours, llama_cpp = stories
+    asked = requests([ours.tokenize("Lily and Tom went to the")], paths=200)
+    sampling = Sampling(temperature=1.0, max_tokens=8)
+    found, other = drawn(ours, asked, sampling), drawn(llama_cpp, asked, sampling)
+    assert np.mean([found[path] == other[path] for path in found]) >= 0.9
+
+
+def test_both_sample_one_distribution(stories: Pair) -> None:
+    """The sentences' last words of 2,000 independent paths each: chi-square at p = 0.001."""
+    ours, llama_cpp = stories
+    prompt = ours.tokenize("The color of the ball was")
+    sampling = Sampling(temperature=1.0, max_tokens=12, stop=(".", "\n", "!", ","))
+    said = [
+        Counter(
+            (path.text.split() or [""])[-1]
+            for path in drawn(
+                backend, requests([prompt], paths=2000, run_seed=seed), sampling
+            ).values()
+        )
+        for backend, seed in ((ours, 1), (llama_cpp, 2))
+    ]
+    words = [word for word in said[0] | said[1] if said[0][word] + said[1][word] >= 20]
+    table = np.array(
+        [
+            [
+                *[counts[word] for word in words],
+                sum(counts.values()) - sum(counts[word] for word in words),
+            ]
+            for counts in said
+        ]
+    )
+    assert len(words) >= 8
+    assert table.sum() == 4000
+    assert stats.chi2_contingency(table).pvalue > 1e-3

@@ -1,0 +1,185 @@
+"""Drawing tokens: the right distribution, from each path's own number alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from scipy import stats
+
+from engine.inference import token_sampler
+from engine.inference.backend import Sampling
+from engine.inference.hf import token_sampler
+from engine.inference.token_sampler import BLOCK, uniforms
+from store.errors import WorkFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Logits = np.ndarray[tuple[int, int], np.dtype[np.float32]]
+    Numbers = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+    Tokens = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
+    Chooser = Callable[[Logits, Sampling, Numbers], Tokens]
+
+
+def on_device(logits: Logits, sampling: Sampling, numbers: Numbers) -> Tokens:
+    return token_sampler.choose(torch.from_numpy(logits), sampling, numbers)
+
+
+both = pytest.mark.parametrize(
+    "choose",
+    [pytest.param(token_sampler.choose, id="numpy"), pytest.param(on_device, id="torch")],
+)
+LOGITS = arrays.arrays(
+    np.float32,
+    st.tuples(st.integers(1, 5), st.integers(1, 1500)),
+    elements=st.floats(-30, 30, width=32),
+)
+SAMPLINGS = st.builds(
+    Sampling,
+    temperature=st.sampled_from([0.0, 1e-6, 0.7, 1.0, 3.0]),
+    max_tokens=st.just(1),
+    top_p=st.sampled_from([1.0, 0.9, 0.1]),
+    top_k=st.sampled_from([0, 1, 7, 5000]),
+    min_p=st.sampled_from([0.0, 0.05, 0.999]),
+)
+
+
+@both
+@given(LOGITS, SAMPLINGS, st.integers(0, 2**63 - 1))
+def test_a_row_draws_the_same_alone_as_among_others(
+    choose: Chooser, logits: Logits, sampling: Sampling, seed: int
+) -> None:
+    numbers = uniforms(seed ^ np.arange(len(logits)), np.zeros(len(logits)))
+    together = choose(logits, sampling, numbers)
+    alone = [choose(logits[[i]], sampling, numbers[[i]])[0] for i in range(len(logits))]
+    assert together.tolist() == alone
+
+
+@both
+@given(LOGITS, SAMPLINGS, st.sampled_from([0.0, 0.5, 1 - 2.0**-53]))
+@example(np.array([[0, 1e-37]], dtype=np.float32), Sampling(1e-6, 1, top_k=1), 0.0)
+def test_only_tokens_that_the_cuts_leave_are_drawn(
+    choose: Chooser, logits: Logits, sampling: Sampling, number: float
+) -> None:
+    tokens = choose(logits, sampling, np.full(len(logits), number))
+    for single, token in zip(logits, tokens.tolist(), strict=True):
+        row = single.astype(np.float64)
+        if sampling.temperature == 0:
+            assert token == row.argmax()
+            continue
+        weights = np.exp((row - row.max()) / sampling.temperature)
+        # What counts as likelier, or as a tie, is decided in float32.
+        scaled = (single - single.max()) / np.float32(sampling.temperature)
+        above = np.exp(scaled) > np.exp(scaled)[token]
+        assert weights[token] > 0
+        assert weights[token] >= sampling.min_p * (1 - 1e-5)
+        assert not sampling.top_k or above.sum() < sampling.top_k
+        if sampling.top_p < 1:
+            before = weights[above].sum() / weights.sum()
+            assert not above.any() or before < sampling.top_p * (1 + 1e-5) or sampling.top_k
+
+
+@both
+def test_the_lowest_id_wins_an_exact_tie(choose: Chooser) -> None:
+    logits = np.array([[1, 3, 3, 2], [5, 5, 5, 5]], dtype=np.float32)
+    assert choose(logits, Sampling(0, 1), np.zeros(2)).tolist() == [1, 0]
+
+
+@both
+@pytest.mark.parametrize(
+    ("sampling", "left"),
+    [
+        (Sampling(0.7, 1), 600),
+        (Sampling(0.7, 1, top_k=5), 5),
+        (Sampling(1.0, 1, top_p=0.5), None),
+        (Sampling(1.0, 1, min_p=0.2), None),
+    ],
+)
+def test_tokens_come_as_often_as_their_probability_says(
+    choose: Chooser, sampling: Sampling, left: int | None
+) -> None:
+    random = np.random.default_rng(1)
+    row = (random.normal(size=600) * 3).astype(np.float32)
+    exact = np.exp((row - row.max()).astype(np.float64) / sampling.temperature)
+    order = np.argsort(-exact)
+    if sampling.top_k:
+        exact[order[sampling.top_k :]] = 0
+    if sampling.top_p < 1:
+        before = np.cumsum(exact[order]) - exact[order]
+        exact[order[before >= sampling.top_p * exact.sum()]] = 0
+    exact[exact < sampling.min_p] = 0
+    assert left is None or np.count_nonzero(exact) == left
+    exact /= exact.sum()
+    draws = 20_000
+    numbers = uniforms(np.arange(draws) * 977, np.zeros(draws))
+    tokens = choose(np.tile(row, (draws, 1)), sampling, numbers)
+    counts = np.bincount(tokens, minlength=600)
+    assert counts[exact == 0].sum() == 0
+    common = exact * draws >= 10
+    seen = [*counts[common], counts[~common].sum()]
+    expected = [*exact[common] * draws, exact[~common].sum() * draws]
+    if expected[-1] == 0:
+        seen, expected = seen[:-1], expected[:-1]
+    assert stats.chisquare(seen, expected).pvalue > 1e-4
+
+
+@both
+def test_a_large_vocabulary_is_drawn_from_to_its_last_token(choose: Chooser) -> None:
+    logits = np.full((1, 3 * BLOCK + 1), -np.inf, dtype=np.float32)
+    logits[0, [0, -1]] = 0
+    for number, token in ((0.0, 0), (0.499, 0), (0.501, 3 * BLOCK), (1 - 2.0**-53, 3 * BLOCK)):
+        assert choose(logits, Sampling(1, 1), np.array([number])).tolist() == [token]
+
+
+@both
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_logits_that_are_no_numbers_are_refused(choose: Chooser, bad: float) -> None:
+    logits = np.zeros((2, 8), dtype=np.float32)
+    logits[1, 3] = bad
+    for temperature in (0, 1):
+        with pytest.raises(WorkFailed, match="not numbers"):
+            choose(logits, Sampling(temperature, 1), np.zeros(2))
+
+
+def test_the_stream_of_a_seed_is_splitmix64() -> None:
+    # First outputs of the reference implementation for seed 1234567.
+    first = [6457827717110365317, 3203168211198807973, 9817491932198370423]
+    found = uniforms(np.full(3, 1234567), np.arange(3))
+    assert found.tolist() == [(value >> 11) * 2.0**-53 for value in first]
+
+
+def test_streams_are_even_and_do_not_follow_each_other() -> None:
+    numbers = np.stack([uniforms(np.arange(500), np.full(500, step)) for step in range(40)])
+    assert stats.kstest(numbers.ravel(), "uniform").pvalue > 1e-3
+    assert 0 <= numbers.min() <= numbers.max() < 1
+    assert abs(np.corrcoef(numbers[:-1].ravel(), numbers[1:].ravel())[0, 1]) < 0.03
+    assert abs(np.corrcoef(numbers[:, :-1].ravel(), numbers[:, 1:].ravel())[0, 1]) < 0.03
+    assert len(np.unique(numbers)) == numbers.size
+
+
+@given(LOGITS, st.sampled_from([1e-6, 0.7, 1.0, 3.0]), st.integers(0, 2**63 - 1))
+def test_a_token_is_the_same_wherever_it_is_drawn(
+    logits: Logits, temperature: float, seed: int
+) -> None:
+    numbers = uniforms(seed ^ np.arange(len(logits)), np.zeros(len(logits)))
+    sampling = Sampling(temperature, 1)
+    here = token_sampler.choose(logits, sampling, numbers)
+    assert on_device(logits, sampling, numbers).tolist() == here.tolist()
+
+
+def test_logits_of_less_precision_are_drawn_from_as_they_are_and_stay_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(token_sampler, "PIECE", 3000)  # three rows at a time
+    logits = (torch.randn(40, 1000, generator=torch.manual_seed(0)) * 3).bfloat16()
+    before = logits.clone()
+    numbers = uniforms(np.arange(40), np.zeros(40))
+    found = token_sampler.choose(logits, Sampling(0.7, 1), numbers)
+    assert found.tolist() == on_device(logits.float().numpy(), Sampling(0.7, 1), numbers).tolist()
+    assert torch.equal(logits, before)
