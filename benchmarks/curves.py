@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine import calibration, findings, plots
-from engine.sampled import read_sampled
+from engine.importing.sampled_outputs import read_sampled
 from engine.statistics.intervals import Z95
 from engine.voting import majority
 from store.records import EarlyStop
@@ -26,7 +26,7 @@ from store.records import EarlyStop
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from engine.sampled import Sampled
+    from engine.importing.sampled_outputs import Sampled
 
 SETS = (
     ("multiple_choice_10", "choice", "Multiple choice, 10 paths"),

@@ -31,7 +31,7 @@ import numpy as np
 from scipy.special import betainc
 
 from engine.answers import extraction
-from engine.fields import inline_options
+from engine.importing.columns import inline_options
 from engine.project.settings import exact_share
 from engine.replay import THRESHOLDS, decide
 from engine.runs import stored_pool_run

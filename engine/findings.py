@@ -13,10 +13,11 @@ from collections import Counter
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
-from engine import audit, calibration, curation, evaluation, guard, leaks, plots, replay, runs
+from engine import audit, calibration, curation, evaluation, guard, plots, replay, runs
 from engine.answers import custom_rules
 from engine.answers.custom_rules import reader_name, standing_reviews
 from engine.document import Block, Code, Document, Plot, Section, Table
+from engine.importing import contamination
 from engine.statistics import intervals
 from engine.statistics.confidence_sequence import CONFIDENCE
 from store import (
@@ -405,7 +406,7 @@ def _left_out(
     project: Project, conn: sqlite3.Connection, run: Run, counted: Sequence[Vote]
 ) -> Section:
     """Why pool questions are not trained on, each counted under its first reason."""
-    told = leaks.of_store(conn)
+    told = contamination.of_store(conn)
     leaked = {one.pool.id for one in told.found}
     held = standing_reviews(conn, run.id)
     by_id = {one.question_id: one for one in counted}

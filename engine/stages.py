@@ -15,7 +15,6 @@ from engine import (
     curation,
     encoding,
     evaluation,
-    leaks,
     replay,
     rereading,
     runs,
@@ -23,6 +22,7 @@ from engine import (
     training_set,
     unpacking,
 )
+from engine.importing import contamination
 from engine.models import identity
 from engine.project.job_context import MEASURING, SAMPLING
 from store import examples as example_rows
@@ -90,7 +90,7 @@ def curate_votes(work: Work, sampler: Model) -> Json:
     work.progress.begin("choosing the training set", 0)
     rereading.refresh(work, run, _pool(work))
     with connect(work.project.database, training=True) as conn:
-        leaked = leaks.of_store(conn).found
+        leaked = contamination.of_store(conn).found
         frozen = _training_set(work, conn, run, sampler, {one.pool.id for one in leaked})
     tokens = encoding.count_tokens(work, frozen)
     return {

@@ -31,7 +31,7 @@ from store.schema import ensure_schema
 if TYPE_CHECKING:
     import argparse
 
-    from engine.importing import Imported
+    from engine.importing.questions import Imported
     from engine.inference.server.client import Offer
 
 SHOWN_LEFT_OUT = 5
@@ -161,9 +161,9 @@ def _name_of(location: str) -> str:
 
 def load(asked: argparse.Namespace) -> None:
     """Read questions from a file into the project, and say what was understood."""
-    from engine.importing import questions_in
+    from engine.importing.questions import questions_in
+    from engine.importing.tables import read_rows
     from engine.prompting.tasks import preset
-    from engine.rows import read_rows
 
     project = None if asked.preview else open_project(asked.project)
     fields = {}
@@ -215,7 +215,7 @@ def _guessed(file: Path, table: Any) -> str:
     Raises:
         BadInput: it suggests none.
     """
-    from engine.guessing import guess_task
+    from engine.importing.task_detection import guess_task
     from engine.prompting.tasks import PRESETS
 
     task = guess_task(file, table)
@@ -263,7 +263,7 @@ def _tell(asked: argparse.Namespace, found: Imported, counted: str) -> None:
 
 def load_paths(asked: argparse.Namespace) -> None:
     """Vote on paths that were sampled elsewhere."""
-    from engine.sampled import read_sampled, sampled_report
+    from engine.importing.sampled_outputs import read_sampled, sampled_report
 
     report = sampled_report(read_sampled(asked.file, asked.task))
     if asked.json:

@@ -179,7 +179,7 @@ def calibration(asked: argparse.Namespace) -> None:
 
 def leaks(asked: argparse.Namespace) -> None:
     """Show the pool questions that are nearly evaluation questions."""
-    from engine.leaks import of_store
+    from engine.importing.contamination import of_store
 
     with opened(asked) as (_, conn):
         told = of_store(conn)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from fractions import Fraction
 
-    from engine.leaks import Leaks
+    from engine.importing.contamination import Leaks
     from engine.project.settings import Project
     from engine.statistics.confidence_sequence import Certificate
     from store.records import Model, Run
@@ -45,7 +45,7 @@ class Section:
 def sections(conn: sqlite3.Connection, project: Project) -> list[Section]:
     """Pilot, audit, calibration and leaks, as the commands say them; what is missing says what to
     do. Seconds on a large project, so in a thread."""
-    from engine.leaks import of_store
+    from engine.importing.contamination import of_store
 
     sample = project.settings.sample
 

@@ -334,7 +334,7 @@ def test_the_demo_can_be_made_without_running_anything(tmp_path: Path) -> None:
         assert jobs.all_of(conn) == []
 
 
-LAZY = {"rich.progress", "tomlkit", "psutil", "engine.importing", "engine.demo", "numpy"}
+LAZY = {"rich.progress", "tomlkit", "psutil", "engine.importing.questions", "engine.demo", "numpy"}
 
 
 def test_the_app_opens_without_what_only_other_commands_need(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Answers that other tools misread, and tails of real paths, each with the answer a person reads.
 
 The issue threads are of the public projects named; the real tails are of the outputs that
-`tests/engine/test_sampled_outputs.py` reads whole.
+`tests/engine/importing/test_sampled_outputs.py` reads whole.
 """
 
 from __future__ import annotations

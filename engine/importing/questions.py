@@ -13,9 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 from engine.answers import extraction
 from engine.answers.normalization import LETTERS, UNKNOWN
-from engine.fields import MEANINGS, find_columns, flat, inline_options, options_of, prompt_parts
+from engine.importing.columns import (
+    MEANINGS,
+    find_columns,
+    flat,
+    inline_options,
+    options_of,
+    prompt_parts,
+)
+from engine.importing.tables import Row, Rows, read_rows
 from engine.prompting.tasks import Preset, preset
-from engine.rows import Row, Rows, read_rows
 from store.errors import BadInput
 from store.records import AnswerType, EndReason, Question, Split, question_key
 

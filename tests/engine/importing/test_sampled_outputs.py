@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from engine.answers.extraction import read
-from engine.fields import inline_options
-from engine.sampled import read_sampled, sampled_report
+from engine.importing.columns import inline_options
+from engine.importing.sampled_outputs import read_sampled, sampled_report
 from store.errors import BadInput
 from store.records import AnswerType, EndReason
 
-OUTPUTS = Path(__file__).parents[2].parent / "shared" / "outputs"
+OUTPUTS = Path(__file__).parents[3].parent / "shared" / "outputs"
 
 
 def shared(name: str) -> Path:

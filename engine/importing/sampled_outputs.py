@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from engine.answers import extraction
-from engine.fields import flat, inline_options, options_of
+from engine.importing.columns import flat, inline_options, options_of
+from engine.importing.tables import Row, read_rows
 from engine.prompting.tasks import preset
-from engine.rows import Row, read_rows
 from engine.voting import majority
 from store.errors import BadInput
 from store.records import AnswerType, EndReason

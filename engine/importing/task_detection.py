@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from engine.fields import find_columns, flat
-from engine.importing import questions_in
+from engine.importing.columns import find_columns, flat
+from engine.importing.questions import questions_in
 from engine.prompting.tasks import PRESETS
 from store.errors import BadInput
 from store.records import AnswerType, Split
@@ -14,7 +14,7 @@ from store.records import AnswerType, Split
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from engine.rows import Rows
+    from engine.importing.tables import Rows
 
 LOOKED_AT = 60
 """Questions from the start of a file that a guess is made on."""

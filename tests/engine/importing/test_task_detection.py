@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from engine.guessing import guess_task
-from engine.rows import read_rows
+from engine.importing.tables import read_rows
+from engine.importing.task_detection import guess_task
 from tests.projects import SHARED
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine import stages
-from engine.leaks import OVERLAP, Leaks, find, trigrams
+from engine.importing.contamination import OVERLAP, Leaks, find, trigrams
 from store import examples, questions
 from store.connection import connect, transaction
 from store.records import JobKind, Question, Split, question_key

@@ -15,7 +15,7 @@ from store.records import AnswerType
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from engine.rows import Row
+    from engine.importing.tables import Row
 
 MEANINGS = ("question", "answer", "options", "passage")
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from engine.importing import Imported, read_questions
+from engine.importing.questions import Imported, read_questions
 from store.errors import BadInput
 from store.records import AnswerType, Split
 
-DATA = Path(__file__).parents[2].parent / "shared" / "data"
+DATA = Path(__file__).parents[3].parent / "shared" / "data"
 RAW = DATA / "hf_raw_formats"
 UNKNOWN = "it is not possible to tell"
 
