@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from engine import unpacking
+from engine.conversion import gguf_to_hf
 from store import examples as example_rows
 from store import models as model_rows
 from store import paths
@@ -39,7 +39,7 @@ CHUNK = 1000
 
 def why_not_counted(project: Project, model: Model) -> str | None:
     """Why there are no tokens for a model: it has no tokenizer that trains; None when there are."""
-    folder = unpacking.folder_of(project, model)
+    folder = gguf_to_hf.folder_of(project, model)
     if not folder.is_dir() and model.location.endswith(".gguf"):
         return f"{model.name} is a GGUF file: its tokens are counted after its first training."
     if not folder.is_dir():
@@ -58,7 +58,7 @@ def context_of(project: Project, model: Model) -> int | None:
     Returns:
         What `learner.context` says when the model is loaded; None when the folder does not say it.
     """
-    folder = unpacking.folder_of(project, model)
+    folder = gguf_to_hf.folder_of(project, model)
     for file, name in (
         ("config.json", "max_position_embeddings"),
         ("tokenizer_config.json", "model_max_length"),
@@ -107,7 +107,7 @@ def _count(work: Work, frozen: TrainingSet, model: Model, style: PromptStyle) ->
         return
     from engine.learner import text_of
 
-    text = text_of(unpacking.folder_of(work.project, model))
+    text = text_of(gguf_to_hf.folder_of(work.project, model))
     spelled = _speller(text.tokenizer)
     work.progress.begin(f"counting tokens as {model.name} reads them", frozen.examples, begin)
     shown: Counter[PromptFormat] = Counter(

@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from engine import unpacking
+from engine.conversion import gguf_to_hf
 from engine.inference import batch_size
 from engine.inference.backend import TINY
 from engine.project.settings import Engine
@@ -120,7 +120,7 @@ def of_training(
         settings: of the training.
         tokens: of the rows that are computed at once, about.
     """
-    folder = unpacking.folder_of(project, model)
+    folder = gguf_to_hf.folder_of(project, model)
     parameters = model.parameters or _weights(folder) // 2
     shape = shape_of(folder)
     if not parameters:

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, get_type_hints
 
-from engine import evaluation, memory, runs, unpacking
+from engine import evaluation, memory, runs
+from engine.conversion import gguf_to_hf
 from engine.distill import why_not_taught
 from engine.models import identity as model_files
 from engine.preflight import Preflight, preflight
@@ -434,7 +435,7 @@ def _check_trainable(asked: _Asked, base: Model) -> None:
     if location.is_dir():
         return
     if location.suffix == ".gguf" and location.exists():
-        if (reason := unpacking.why_not(location)) is not None:
+        if (reason := gguf_to_hf.why_not(location)) is not None:
             raise _Missing(reason)
         return
     what = "is on a server" if model_files.is_server(base.location) else "is no model of weights"

@@ -11,17 +11,8 @@ import itertools
 import time
 from typing import TYPE_CHECKING
 
-from engine import (
-    curation,
-    encoding,
-    evaluation,
-    replay,
-    rereading,
-    runs,
-    sampling,
-    training_set,
-    unpacking,
-)
+from engine import curation, encoding, evaluation, replay, rereading, runs, sampling, training_set
+from engine.conversion import gguf_to_hf
 from engine.importing import contamination
 from engine.models import identity
 from engine.project.job_context import MEASURING, SAMPLING
@@ -142,7 +133,7 @@ def evaluate(work: Work) -> Json:
 
 def export(work: Work) -> Json:
     """Write an adapter or a training set where other programs can read it."""
-    from engine import export as writing
+    from engine.conversion import export as writing
 
     return writing.export(work.project, work.conn, work.params)
 
@@ -253,10 +244,10 @@ def train_on(
     for model in known:
         if work.project.stored(out) in (model.adapter, model.location):
             return {"model": model.name, "trained_before": True}
-    location = unpacking.folder_of(work.project, base)
+    location = gguf_to_hf.folder_of(work.project, base)
     if not location.is_dir():
         work.progress.begin(f"unpacking {base.location}", 0)
-        unpacking.unpack(work.project.inside(base.location), location)
+        gguf_to_hf.unpack(work.project.inside(base.location), location)
     chosen = student_examples(
         example_rows.examples(work.conn, frozen.key), frozen, base.tokenizer_sha256, settings
     )
@@ -317,13 +308,13 @@ def _write_gguf(work: Work, base: Model, out: Path, settings: TrainSettings) -> 
     """What was trained as GGUF, for llama.cpp, where the base has one; checked as it is made."""
     if base.gguf is None:
         return None
-    from engine.gguf import convert_adapter, convert_base
+    from engine.conversion.hf_to_gguf import convert_adapter, convert_base
 
     work.progress.begin("writing the GGUF and comparing it with what was trained", 0)
     if settings.adapts:
         target = out / "adapter.gguf"
         if not target.exists():
-            location = unpacking.folder_of(work.project, base)
+            location = gguf_to_hf.folder_of(work.project, base)
             # One that was unpacked has agreed with its file before; what a quantised file rounds
             # would hide an error of the adapter, so that one is checked on whole floats.
             whole = location == work.project.inside(base.location)

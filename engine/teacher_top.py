@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine import runs, unpacking
+from engine import runs
+from engine.conversion import gguf_to_hf
 from engine.distill import why_not_taught
 from engine.project.settings import TrainSettings
 from store import models as model_rows
@@ -170,9 +171,9 @@ def _loaded(work: Work, teacher: Model) -> Learner:
 
         torch.set_num_threads(threads)
     # Full, because an adapter that is trained from here would stand between.
-    location = unpacking.folder_of(work.project, teacher)
+    location = gguf_to_hf.folder_of(work.project, teacher)
     if not location.is_dir():
-        unpacking.unpack(work.project.inside(teacher.location), location)
+        gguf_to_hf.unpack(work.project.inside(teacher.location), location)
     model = learner.load(location, TrainSettings(method="full"))
     if teacher.adapter is not None:
         from peft import PeftModel

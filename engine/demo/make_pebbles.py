@@ -35,8 +35,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from engine.conversion.hf_to_gguf import convert_base
 from engine.demo.documents import END, documents
-from engine.gguf import convert_base
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -47,7 +47,7 @@ def describe(location: Path) -> Weights:
     if location.is_dir():
         return _describe_folder(location)
     if location.suffix == ".gguf":
-        from engine.gguf import read_summary
+        from engine.conversion.hf_to_gguf import read_summary
 
         tokenizer, parameters = read_summary(location)
         return Weights(_file_hash(location), tokenizer, parameters)

@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from engine.gguf import quantise
+from engine.conversion.hf_to_gguf import quantise
 
 _log = logging.getLogger(__name__)
 

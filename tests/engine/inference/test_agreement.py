@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from engine.gguf import convert_base
+from engine.conversion.hf_to_gguf import convert_base
 from engine.inference.backend import Generation, Message, Sampling
 from engine.inference.hf.backend import Transformers, open_transformers
 from engine.inference.llama.backend import LlamaCpp, open_llama_cpp

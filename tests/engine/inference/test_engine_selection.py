@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.gguf import convert_base
+from engine.conversion.hf_to_gguf import convert_base
 from engine.inference import engine_selection
 from engine.inference.prompt_lengths import Extent
 from engine.models.identity import base_model, chosen_engine

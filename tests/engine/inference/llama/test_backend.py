@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from scipy import stats
 
-from engine.gguf import convert_adapter, convert_base
+from engine.conversion.hf_to_gguf import convert_adapter, convert_base
 from engine.inference.backend import Generation, Message, PathRequest, Sampling
 from engine.inference.llama.autotune import tokens_per_second
 from engine.inference.llama.backend import measure_prompts, open_llama_cpp
@@ -21,7 +21,7 @@ from engine.inference.prompt_lengths import Extent
 from engine.prompting.templates import Prompt
 from store.errors import BadInput, WorkFailed
 from store.records import EndReason, PromptStyle
-from tests.engine.test_gguf import write_adapter
+from tests.engine.conversion.test_hf_to_gguf import write_adapter
 from tests.engine.tiny import Waiting, Wished, Wishing, requests, tiny_model
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from engine.gguf import quantise
+from engine.conversion.hf_to_gguf import quantise
 from engine.inference.backend import Sampling
 from engine.inference.llama import kernel_check
 from tests.engine.tiny import Waiting, requests

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from store.records import Model
 
 KINDS = ("llama", "qwen2")
-"""Architectures in GGUF whose adapters are written here (`engine.gguf`)."""
+"""Architectures in GGUF whose adapters are written here (`engine.conversion.hf_to_gguf`)."""
 TOLERANCE = 0.1
 """Largest accepted error of the logits, as a share of their spread: llama.cpp rounds what goes into
 a quantised matrix, too, and torch does not."""
@@ -66,7 +66,7 @@ def unpack(file: Path, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM
 
-    from engine.gguf import verify
+    from engine.conversion.hf_to_gguf import verify
     from engine.models.gguf_header import read_contents
     from engine.models.gguf_tokenizer import read_tokenizer
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from engine import plan, stages, unpacking
+from engine import plan, stages
+from engine.conversion import gguf_to_hf
+from engine.conversion.hf_to_gguf import convert_base, quantise
 from engine.demo.project import MODELS, make_demo
-from engine.gguf import convert_base, quantise
 from engine.inference.backend import Sampling
 from engine.inference.engine_selection import open_chosen
 from engine.inference.prompt_lengths import Extent
@@ -79,7 +80,7 @@ def test_what_is_unpacked_is_the_model_that_was_packed(tmp_path: Path) -> None:
     convert_base(base, tmp_path / "tiny.gguf")
     # Beside the file lies a tokenizer that is another model's.
     shutil.copy(MODELS / "pebble-s" / "tokenizer.json", tmp_path / "tokenizer.json")
-    unpacking.unpack(tmp_path / "tiny.gguf", tmp_path / "out")
+    gguf_to_hf.unpack(tmp_path / "tiny.gguf", tmp_path / "out")
     before, after = (
         AutoModelForCausalLM.from_pretrained(one, dtype=torch.float32).state_dict()
         for one in (base, tmp_path / "out")
@@ -93,7 +94,7 @@ def test_an_architecture_that_cannot_be_trained_is_told_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     convert_base(tiny_model(tmp_path / "base"), tmp_path / "tiny.gguf")
-    monkeypatch.setattr(unpacking, "KINDS", ("qwen2",))
+    monkeypatch.setattr(gguf_to_hf, "KINDS", ("qwen2",))
     with pytest.raises(BadInput, match=r"of the architecture llama, whose adapters cannot be"):
-        unpacking.unpack(tmp_path / "tiny.gguf", tmp_path / "out")
+        gguf_to_hf.unpack(tmp_path / "tiny.gguf", tmp_path / "out")
     assert not (tmp_path / "out").exists()

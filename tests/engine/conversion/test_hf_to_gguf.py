@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.gguf import convert_adapter, convert_base, read_summary, verify
+from engine.conversion.hf_to_gguf import convert_adapter, convert_base, read_summary, verify
 from engine.inference.llama.backend import open_llama_cpp
 from engine.models.gguf_tokenizer import load_tokenizer
 from store.errors import BadInput, WorkFailed
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from engine.inference.llama.backend import LlamaCpp
 
-SHARED = Path(__file__).parents[2].parent / "shared" / "data"
+SHARED = Path(__file__).parents[3].parent / "shared" / "data"
 STORIES = SHARED / "models" / "stories260K"
 needs_stories = pytest.mark.skipif(
     not STORIES.exists(), reason="the model stories260K is not there"
@@ -202,7 +202,9 @@ def test_half_precision_is_half_the_size_and_agrees(folder: Path, tmp_path: Path
 def test_a_model_in_wrong_order_is_refused_and_leaves_no_file(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.gguf._permute", lambda tensor, _source, _config: tensor)
+    monkeypatch.setattr(
+        "engine.conversion.hf_to_gguf._permute", lambda tensor, _source, _config: tensor
+    )
     with pytest.raises(WorkFailed, match="logits of the GGUF file differ"):
         convert_base(folder, tmp_path / "model.gguf")
     assert list(tmp_path.iterdir()) == []
@@ -295,7 +297,9 @@ def test_an_adapter_in_wrong_order_is_refused(
     folder: Path, gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     adapter = write_adapter(folder, tmp_path / "adapter", target_modules=["q_proj"])
-    monkeypatch.setattr("engine.gguf._permute", lambda tensor, _source, _config: tensor)
+    monkeypatch.setattr(
+        "engine.conversion.hf_to_gguf._permute", lambda tensor, _source, _config: tensor
+    )
     with pytest.raises(WorkFailed, match=r"logits|changes"):
         convert_adapter(adapter, folder, tmp_path / "adapter.gguf", gguf=gguf)
     assert [path.name for path in tmp_path.iterdir()] == ["adapter"]
