@@ -35,7 +35,7 @@ from engine.demo.project import make_demo
 from engine.launch import ensure_worker
 from engine.project.job_context import Progress, Work
 from engine.project.settings import Project, open_project
-from engine.runs import pool_run
+from engine.sampling.runs import pool_run
 from engine.voting import majority
 from store import jobs, models, questions, votes
 from store.connection import connect, transaction

@@ -19,9 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine import audit, runs
+from engine import audit
 from engine.demo import world
 from engine.demo.project import make_demo
+from engine.sampling import runs
 from engine.statistics.confidence_sequence import CONFIDENCE
 from lmsi_tui.format import percent
 from store import models, questions, votes

@@ -33,8 +33,8 @@ from scipy.special import betainc
 from engine.answers import extraction
 from engine.importing.columns import inline_options
 from engine.project.settings import exact_share
-from engine.replay import THRESHOLDS, decide
-from engine.runs import stored_pool_run
+from engine.sampling.early_stop_replay import THRESHOLDS, decide
+from engine.sampling.runs import stored_pool_run
 from engine.statistics.intervals import wilson
 from engine.voting import majority
 from store import models, paths, questions
@@ -44,7 +44,7 @@ from store.records import AnswerType, Decision, EarlyStop, EndReason, Split
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from engine.replay import Outcome
+    from engine.sampling.early_stop_replay import Outcome
     from engine.voting.majority import Answers
 
 OUTPUTS = Path(__file__).parents[1].parent / "shared" / "outputs"

@@ -23,12 +23,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine import curation, runs, stages
+from engine import curation, stages
 from engine.demo import documents, world
 from engine.evaluation import compare
 from engine.launch import ENVIRONMENT, process_start
 from engine.project.job_context import Progress, Work
 from engine.project.settings import open_project
+from engine.sampling import runs
 from engine.statistics import intervals
 from lmsi_tui.format import percent, points, probability
 from store import evaluations, examples, jobs, models, paths, questions, votes

@@ -9,10 +9,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine import sampling
 from engine.answers import custom_rules, extraction
 from engine.answers.custom_rules import BUILT_IN, checked
 from engine.reader_trial import trial
+from engine.sampling import scheduler
 from store import models, paths, questions
 from store.connection import connect, transaction
 from store.records import AnswerType, EndReason, Reading, Run, Split
@@ -77,7 +77,7 @@ def _fill(conn: sqlite3.Connection, run: Run) -> None:
                 [a_path(question.id, index, text=one) for index, one in enumerate(texts)],
                 [Reading(0, reader, one.answer, one.shown, one.abstention) for one in read],
             )
-    sampling.unsettled(conn, run, asked)
+    scheduler.unsettled(conn, run, asked)
 
 
 if __name__ == "__main__":

@@ -24,10 +24,10 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from engine import runs, sampling
 from engine.inference.scripted import open_scripted
 from engine.project.job_context import Progress, Work
 from engine.project.settings import Engine, ModelSettings, Settings, changed, create_project
+from engine.sampling import runs, scheduler
 from store import jobs, models, paths, questions
 from store.connection import connect, transaction
 from store.records import (
@@ -103,7 +103,7 @@ class Watched:
         """Yield what the script writes."""
         given = 0
         self._mark(given)
-        for generation in self.inner.sample(source, sampling):
+        for generation in self.inner.sample(source, scheduler):
             yield generation
             given += 1
             if given % self.step == 0:
@@ -184,7 +184,7 @@ def draw(project: Project) -> list[Mark]:
         script = open_scripted(project.inside(teacher.location))
         watched = Watched(script, project, len(pool) * run.m)
         prompt_of = runs.prompts_of(work, run, pool)
-        sampling.sample(conn, watched, run, pool, prompt_of, work.progress)
+        scheduler.sample(conn, watched, run, pool, prompt_of, work.progress)
         assert paths.counts(conn, run.id).paths == len(pool) * run.m
     return watched.marks
 

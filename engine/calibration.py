@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from engine import audit, runs
+from engine import audit
 from engine.answers.extraction import merge_equal
+from engine.sampling import runs
 from engine.statistics.intervals import Z95, wilson
 from engine.voting.majority import kept_needed
 from store import evaluations, paths, questions, votes

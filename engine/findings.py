@@ -13,11 +13,12 @@ from collections import Counter
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
-from engine import audit, calibration, curation, evaluation, guard, plots, replay, runs
+from engine import audit, calibration, curation, evaluation, guard, plots
 from engine.answers import custom_rules
 from engine.answers.custom_rules import reader_name, standing_reviews
 from engine.document import Block, Code, Document, Plot, Section, Table
 from engine.importing import contamination
+from engine.sampling import early_stop_replay, runs
 from engine.statistics import intervals
 from engine.statistics.confidence_sequence import CONFIDENCE
 from store import (
@@ -344,7 +345,7 @@ def _votes(conn: sqlite3.Connection, run: Run, counted: Sequence[Vote]) -> Secti
 
 
 def _early_stop(conn: sqlite3.Connection, run: Run) -> str:
-    told = replay.early_stop(conn, run)
+    told = early_stop_replay.early_stop(conn, run)
     if run.early_stop is EarlyStop.OFF:
         return "No vote was stopped early."
     saved = told["saved_share"]

@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from engine import sampling, training_set
+from engine import training_set
 from engine.answers.custom_rules import standing_reviews
 from engine.importing import contamination
+from engine.sampling import scheduler
 from store import examples, models, paths, questions, reviews, sittings, votes
 from store.errors import BadInput
 from store.records import Queue, Split
@@ -227,7 +228,7 @@ def rebuild(project: Project, conn: sqlite3.Connection, frozen: TrainingSet) -> 
         ),
     )
     pool = questions.by_split(conn, Split.POOL)
-    counted = {one.question_id: one for one in sampling.recounted(conn, run, pool) if one.drawn}
+    counted = {one.question_id: one for one in scheduler.recounted(conn, run, pool) if one.drawn}
     leaked = {one.pool.id for one in contamination.of_store(conn).found}
     kept, excluded = training_set.chosen(conn, run, counted, leaked, until=frozen.created_at)
     if not kept:

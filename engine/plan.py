@@ -11,13 +11,14 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, get_type_hints
 
-from engine import evaluation, memory, runs
+from engine import evaluation, memory
 from engine.conversion import gguf_to_hf
 from engine.distill import why_not_taught
 from engine.models import identity as model_files
 from engine.preflight import Preflight, preflight
 from engine.project.setting_help import meanings
 from engine.project.settings import METHODS, TooLong
+from engine.sampling import runs
 from engine.voting.majority import fewest_paths
 from engine.voting.threshold_curve import kept_at
 from store import examples, jobs, models, paths, questions, rounds, votes

@@ -6,11 +6,11 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engine import sampling
 from engine.answers import custom_rules, extraction
 from engine.answers.custom_rules import OPEN_TYPES, Rules
 from engine.answers.extraction import Read
 from engine.curation import ruling_of, still_applies
+from engine.sampling import scheduler
 from store import paths, questions, reviews, votes
 from store.records import AnswerType, Decision, Queue, Verdict
 
@@ -143,8 +143,8 @@ def trial(
             counts["abstained after"] += sum(one is None for one in after.values())
             again = vote
             if before != after:
-                in_order = sampling.prefix_of(after, run.m)
-                again = sampling.count(run, question, in_order, rules)
+                in_order = scheduler.prefix_of(after, run.m)
+                again = scheduler.count(run, question, in_order, rules)
             counts["kept before"] += vote.decision is Decision.KEEP
             counts["kept after"] += again.decision is Decision.KEEP
             lost = _lost(question, (vote, standing), (again, rules), held.get(question.id, ()))

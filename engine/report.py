@@ -6,8 +6,9 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engine import guard, replay
+from engine import guard
 from engine.evaluation import Comparison, comparisons
+from engine.sampling import early_stop_replay
 from store import evaluations, examples, jobs, models, paths, questions, sittings, votes
 from store.records import Decision, Evaluation, JobKind, JobState, Model, Split
 
@@ -72,7 +73,7 @@ def status(conn: sqlite3.Connection) -> Json:
                 "engine": _engine(conn, run),
                 "m": run.m,
                 "threshold": run.threshold,
-                **replay.early_stop(conn, run),
+                **early_stop_replay.early_stop(conn, run),
                 "paths": counts.paths,
                 "tokens": counts.tokens,
                 "ended_properly": counts.ended,

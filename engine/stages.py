@@ -11,11 +11,12 @@ import itertools
 import time
 from typing import TYPE_CHECKING
 
-from engine import curation, encoding, evaluation, replay, rereading, runs, sampling, training_set
+from engine import curation, encoding, evaluation, training_set
 from engine.conversion import gguf_to_hf
 from engine.importing import contamination
 from engine.models import identity
 from engine.project.job_context import MEASURING, SAMPLING
+from engine.sampling import early_stop_replay, reextraction, runs, scheduler
 from store import examples as example_rows
 from store import models as model_rows
 from store import paths, questions, rounds, votes
@@ -79,7 +80,7 @@ def curate_votes(work: Work, sampler: Model) -> Json:
     """Freeze the training set of this model's votes."""
     run = runs.pool_run(work, sampler, work.settings.sample)
     work.progress.begin("choosing the training set", 0)
-    rereading.refresh(work, run, _pool(work))
+    reextraction.refresh(work, run, _pool(work))
     with connect(work.project.database, training=True) as conn:
         leaked = contamination.of_store(conn).found
         frozen = _training_set(work, conn, run, sampler, {one.pool.id for one in leaked})
@@ -141,8 +142,8 @@ def export(work: Work) -> Json:
 def recount(work: Work, run: Run, asked: Sequence[Question]) -> int:
     """Read stored paths with today's readers, count the votes, say how many winners changed."""
     before = {one.question_id: one.winner for one in votes.for_run(work.conn, run.id)}
-    rereading.read_again(work, run, asked)
-    sampling.unsettled(work.conn, run, asked)
+    reextraction.read_again(work, run, asked)
+    scheduler.unsettled(work.conn, run, asked)
     after = votes.for_run(work.conn, run.id)
     return sum(before.get(one.question_id) != one.winner for one in after)
 
@@ -160,7 +161,7 @@ def _sampled(work: Work, run: Run) -> Json:
         "drawn_share": sum(one.drawn for one in counted) / max(1, run.m * len(counted)),
         "kept_questions": sum(one.decision is Decision.KEEP for one in counted),
         "threshold": run.threshold,
-        **replay.early_stop(work.conn, run),
+        **early_stop_replay.early_stop(work.conn, run),
     }
 
 
@@ -173,7 +174,7 @@ def _training_set(
     """Choose, build and freeze; `conn` cannot read gold answers, and no `leaked` id is taken."""
     pool = questions.by_split(conn, Split.POOL)
     # Votes are counted again: the threshold may be another one since they were stored.
-    sampling.unsettled(work.conn, run, pool)
+    scheduler.unsettled(work.conn, run, pool)
     counted = {one.question_id: one for one in votes.for_run(conn, run.id)}
     kept, excluded = training_set.chosen(conn, run, counted, leaked)
     if not kept:

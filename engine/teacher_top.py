@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine import runs
 from engine.conversion import gguf_to_hf
 from engine.distill import why_not_taught
 from engine.project.settings import TrainSettings
+from engine.sampling import runs
 from store import models as model_rows
 from store import paths, questions, teacher_top
 from store.connection import transaction

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from engine import curation
 from engine.answers.custom_rules import standing_reviews
 from engine.prompting.templates import answer_sentence, render
-from engine.runs import exemplars_for
+from engine.sampling.runs import exemplars_for
 from store import paths, questions
 from store.records import Split
 

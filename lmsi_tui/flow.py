@@ -105,7 +105,7 @@ def pool_run(conn: sqlite3.Connection, project: Project) -> Run | None:
     of_pool = [run for run in paths.runs(conn) if run.split is Split.POOL]
     teacher = models.by_name(conn, project.settings.model.teacher)
     if teacher is not None and len(of_pool) > 1:  # which one of them?
-        from engine import runs  # a tenth of a second that a queue does not wait for
+        from engine.sampling import runs  # a tenth of a second that a queue does not wait for
 
         teacher = runs.sampling_model(conn, teacher)
         sample = project.settings.sample

@@ -128,7 +128,7 @@ def sampling(
 
 
 def _changed(conn: sqlite3.Connection, run: Run) -> str:
-    from engine.replay import change_rate
+    from engine.sampling.early_stop_replay import change_rate
 
     rate = change_rate(conn, run)
     return rate.words if rate else ""

@@ -66,8 +66,9 @@ def stage(asked: argparse.Namespace) -> None:
 
 def foretell(asked: argparse.Namespace, project: Project) -> None:
     """Say what the test of a round could show, before anything runs."""
-    from engine import guard, runs
+    from engine import guard
     from engine.models.identity import is_server
+    from engine.sampling import runs
 
     with connect(project.database, read_only=True) as conn:
         teacher = models.by_name(conn, project.settings.model.teacher)
@@ -108,7 +109,7 @@ def replay(asked: argparse.Namespace, project: Project) -> None:
     Raises:
         BadInput: rule, threshold or m without --replay, or nothing to replay.
     """
-    from engine.replay import THRESHOLDS, replay_project
+    from engine.sampling.early_stop_replay import THRESHOLDS, replay_project
 
     if not asked.replay:
         raise BadInput(

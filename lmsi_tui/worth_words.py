@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from engine import audit as auditing
 from engine import calibration as calibrating
 from engine import pilot as piloting
-from engine import runs
+from engine.sampling import runs
 from engine.statistics.confidence_sequence import CONFIDENCE
 from lmsi_tui.format import duration, percent, points
 from lmsi_tui.review_queue import WANTED

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from engine import evaluation, report, runs, stages
+from engine import evaluation, report, stages
+from engine.sampling import runs
 from store import evaluations, jobs, models, paths, questions, votes
 from store.connection import connect, transaction
 from store.errors import BadInput

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from engine import reader_trial, sampling, stages
+from engine import reader_trial, stages
 from engine.answers import custom_rules
 from engine.answers.custom_rules import BUILT_IN, checked
 from engine.reader_trial import trial
+from engine.sampling import scheduler
 from store import models, paths, questions, reader_rules, reviews, votes
 from store.connection import connect
 from store.errors import BadInput
@@ -110,7 +111,7 @@ def test_a_decision_under_the_rules_in_force_is_not_lost_by_a_reset(
     conn.execute(
         "UPDATE reading SET reader = ?, answer = 'nyc' WHERE answer IN ('nyc', 'big apple')", [name]
     )
-    sampling.unsettled(conn, run, asked)
+    scheduler.unsettled(conn, run, asked)
     found = trial(conn, run, SPAN, BUILT_IN)
     assert [(one.before, one.after) for one in found.changed] == [("nyc", None), ("nyc", "x")]
     assert found.lost == ()

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from engine import document, evaluation, findings, guard, report, rounds, runs, stages, standing
+from engine import document, evaluation, findings, guard, report, rounds, stages, standing
 from engine.conversion import export
+from engine.sampling import runs
 from store import examples, jobs, models, paths, questions
 from store import rounds as rows
 from store.connection import connect, transaction

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from engine import replay, runs, sampling, stages
+from engine import stages
 from engine.inference.scripted import open_scripted
 from engine.project.job_context import PauseWished
 from engine.project.settings import Project, changed
+from engine.sampling import early_stop_replay, runs, scheduler
 from lmsi_tui.telling import sentence
 from store import jobs, models, paths, questions, votes
 from store.connection import connect, transaction
@@ -168,7 +169,7 @@ class Shuffled:
 
     def sample(self, source: PathSource, sampling: Sampling) -> Iterator[Generation]:
         waiting: list[Generation] = []
-        for generation in self.inner.sample(source, sampling):  # type: ignore[attr-defined]
+        for generation in self.inner.sample(source, scheduler):  # type: ignore[attr-defined]
             waiting.append(generation)
             if len(waiting) == 3:
                 yield from reversed(waiting)
@@ -193,7 +194,7 @@ def draw_shuffled(conn: sqlite3.Connection, project: Project) -> Run:
     pool = questions.by_split(conn, Split.POOL)
     run = runs.pool_run(work, teacher, project.settings.sample)
     backend = Shuffled(open_scripted(project.inside(teacher.location)))
-    sampling.sample(
+    scheduler.sample(
         conn,
         backend,  # type: ignore[arg-type]  # the rest is the inner backend's
         run,
@@ -221,21 +222,21 @@ def test_fast_leaves_a_few_questions_uncut_and_chooses_them_by_content(tmp_path:
     run = sampled(project)
     with connect(project.database, read_only=True) as conn:
         pool = questions.by_split(conn, Split.POOL)
-        controls = {q.id for q in pool if sampling.rule_of(run, q) != run.early_stop}
+        controls = {q.id for q in pool if scheduler.rule_of(run, q) != run.early_stop}
         drawn = {vote.question_id: vote.drawn for vote in votes.for_run(conn, run.id)}
     assert 1 <= len(controls) <= 30
     assert {drawn[one] for one in controls} == {8}
     assert min(drawn.values()) < 8
     # The rate is that of a replay over the controls, whose paths are all there.
     with connect(project.database, read_only=True) as conn:
-        rate = replay.change_rate(conn, run)
-        told = replay.early_stop(conn, run)
+        rate = early_stop_replay.change_rate(conn, run)
+        told = early_stop_replay.early_stop(conn, run)
         known = paths.answers_by_question(conn, run.id, controls)
         whole = [[given[index] for index in range(8)] for given in known.values()]
-    by_hand = replay.replay(
+    by_hand = early_stop_replay.replay(
         whole, m=8, rule=run.early_stop, threshold=run.threshold, cap=run.cap, epsilon=0.4
     )
-    assert rate == replay.ChangeRate(len(controls), by_hand.changed)
+    assert rate == early_stop_replay.ChangeRate(len(controls), by_hand.changed)
     assert rate.interval is None
     assert rate.words == f"unknown ({len(controls)} of 300 control questions)"
     assert told["saved_share"] == pytest.approx(1 - sum(drawn.values()) / (300 * 8), abs=1e-4)
@@ -249,13 +250,15 @@ def test_fast_leaves_a_few_questions_uncut_and_chooses_them_by_content(tmp_path:
 def test_a_run_of_another_rule_has_no_change_rate(tmp_path: Path) -> None:
     run = sampled(project := scripted_project(tmp_path))
     with connect(project.database, read_only=True) as conn:
-        assert replay.change_rate(conn, run) is None
-        assert replay.early_stop(conn, run).keys() == {"early_stop", "saved_share"}
+        assert early_stop_replay.change_rate(conn, run) is None
+        assert early_stop_replay.early_stop(conn, run).keys() == {"early_stop", "saved_share"}
 
 
 def test_a_change_rate_has_an_interval_from_300_controls_on() -> None:
-    assert replay.ChangeRate(299, 0).interval is None
-    assert replay.ChangeRate(0, 0).interval is None
-    low, high = replay.ChangeRate(300, 3).interval or (1, 0)
+    assert early_stop_replay.ChangeRate(299, 0).interval is None
+    assert early_stop_replay.ChangeRate(0, 0).interval is None
+    low, high = early_stop_replay.ChangeRate(300, 3).interval or (1, 0)
     assert low < 0.01 < high
-    assert replay.ChangeRate(300, 3).words == "1.0 % (0.3 to 2.9) of 300 control questions"
+    assert (
+        early_stop_replay.ChangeRate(300, 3).words == "1.0 % (0.3 to 2.9) of 300 control questions"
+    )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine import replay
+from engine.sampling import early_stop_replay
 from engine.voting import majority
 from lmsi_tui.cli import run
 from store import paths, questions
@@ -31,7 +31,7 @@ PATHS = st.lists(st.sampled_from(["1", "1", "1", "2", "3", None]), min_size=M, m
 def test_exact_changes_no_decision_and_no_kept_answer(
     answers: list[str | None], threshold: str, cap: int
 ) -> None:
-    row = replay.replay(
+    row = early_stop_replay.replay(
         [answers], m=M, rule=EarlyStop.EXACT, threshold=threshold, cap=cap, epsilon=0.01
     )
     assert row.changed == 0
@@ -42,7 +42,7 @@ def test_exact_changes_no_decision_and_no_kept_answer(
 def test_a_replay_draws_at_least_what_the_vote_uses(
     answers: list[str | None], rule: EarlyStop, threshold: str
 ) -> None:
-    outcome, drawn = replay.decide(
+    outcome, drawn = early_stop_replay.decide(
         answers, m=M, rule=rule, threshold=threshold, cap=4, epsilon=0.01
     )
     vote = majority.count_vote(
@@ -65,7 +65,7 @@ def test_a_replay_draws_at_least_what_the_vote_uses(
 def test_fast_saves_more_and_may_change_a_decision() -> None:
     turns = [["1"] * 6 + ["2"] * 10, ["1"] * 16, ["1", "2", "3", "4"] * 4]
     rows = {
-        rule: replay.replay(turns, m=16, rule=rule, threshold="0.5", cap=4, epsilon=0.05)
+        rule: early_stop_replay.replay(turns, m=16, rule=rule, threshold="0.5", cap=4, epsilon=0.05)
         for rule in EarlyStop
     }
     assert rows[EarlyStop.OFF].saved == 0

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from engine import runs, sampling
 from engine.answers import extraction
+from engine.sampling import runs, scheduler
 from engine.statistics.intervals import wilson
 from engine.voting import majority
 from engine.voting.threshold_curve import saved_share
@@ -223,7 +223,7 @@ def change_rate(conn: sqlite3.Connection, run: Run) -> ChangeRate | None:
     if run.early_stop is not EarlyStop.FAST:
         return None
     keys = questions.keys(conn, run.split)
-    chosen = [number for number, key in keys.items() if sampling.is_control(run, key)]
+    chosen = [number for number, key in keys.items() if scheduler.is_control(run, key)]
     known = paths.answers_by_question(conn, run.id, chosen)
     whole = [
         extraction.merge_equal(question.answer_type, [given[index] for index in range(run.m)])

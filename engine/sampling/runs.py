@@ -6,13 +6,13 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from engine import rereading, sampling
 from engine.inference import engine_selection
 from engine.inference.prompt_lengths import Extent, extent_of
 from engine.models import identity
 from engine.project.settings import Engine, Project
 from engine.prompting.tasks import Exemplar, exemplars_of, load_exemplars, preset
 from engine.prompting.templates import Prompt, prompt_hash, render
+from engine.sampling import reextraction, scheduler
 from store import models as model_rows
 from store import paths, questions, rounds, sittings
 from store.connection import transaction
@@ -166,13 +166,13 @@ def draw(
     work: Work, run: Run, load: Callable[[], Backend], asked: Sequence[Question], title: str
 ) -> None:
     """Draw what is missing of a run; the model is loaded only when something is."""
-    rereading.refresh(work, run, asked)
-    missing = sampling.unsettled(work.conn, run, asked)
+    reextraction.refresh(work, run, asked)
+    missing = scheduler.unsettled(work.conn, run, asked)
     work.progress.begin(title, len(asked), len(asked) - len(missing))
     if missing:
         prompt_of = prompts_of(work, run, asked)
         before = len(asked) - len(missing)
-        sampling.sample(work.conn, load(), run, missing, prompt_of, work.progress, settled=before)
+        scheduler.sample(work.conn, load(), run, missing, prompt_of, work.progress, settled=before)
 
 
 def prompts_of(work: Work, run: Run, asked: Sequence[Question]) -> Callable[[Question], Prompt]:
