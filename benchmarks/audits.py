@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine import audit
 from engine.demo import world
 from engine.demo.project import make_demo
+from engine.review import audit
 from engine.sampling import runs
 from engine.statistics.confidence_sequence import CONFIDENCE
 from lmsi_tui.format import percent

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from engine.answers import custom_rules, extraction
 from engine.answers.custom_rules import BUILT_IN, checked
-from engine.reader_trial import trial
+from engine.review.rule_preview import trial
 from engine.sampling import scheduler
 from store import models, paths, questions
 from store.connection import connect, transaction

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from engine import audit
 from engine.answers.extraction import merge_equal
+from engine.review import audit
 from engine.sampling import runs
 from engine.statistics.intervals import Z95, wilson
 from engine.voting.majority import kept_needed

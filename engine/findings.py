@@ -13,11 +13,12 @@ from collections import Counter
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
-from engine import audit, calibration, curation, evaluation, guard, plots
+from engine import calibration, curation, evaluation, guard, plots
 from engine.answers import custom_rules
 from engine.answers.custom_rules import reader_name, standing_reviews
 from engine.document import Block, Code, Document, Plot, Section, Table
 from engine.importing import contamination
+from engine.review import audit
 from engine.sampling import early_stop_replay, runs
 from engine.statistics import intervals
 from engine.statistics.confidence_sequence import CONFIDENCE

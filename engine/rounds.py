@@ -15,9 +15,10 @@ import resource
 import time
 from typing import TYPE_CHECKING
 
-from engine import audit, guard, stages
+from engine import guard, stages
 from engine.models import identity
 from engine.project.job_context import SAMPLING
+from engine.review import audit
 from engine.sampling import runs
 from store import examples, jobs, questions
 from store import models as model_rows

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import Progress
 
-from engine import reader_trial
 from engine.answers import custom_rules
 from engine.answers.custom_rules import BUILT_IN, Rules
+from engine.review import rule_preview
 from lmsi_tui import follow
 from lmsi_tui.output import emit, say
 from lmsi_tui.reader_words import (
@@ -61,9 +61,9 @@ def reader(asked: argparse.Namespace) -> None:
         if asked.try_rules or not (asked.accept or asked.reset):
             run = pool_run_of(project, conn)
             with _bar(asked) as look:
-                told = reader_trial.trial(conn, run, kind, rules, look=look)
+                told = rule_preview.trial(conn, run, kind, rules, look=look)
             if asked.json:
-                pairs = [candidate_json(one) for one in reader_trial.candidates(conn, run)]
+                pairs = [candidate_json(one) for one in rule_preview.candidates(conn, run)]
                 emit({"event": "trial", **trial_json(told), "candidates": pairs})
             for line in trial_lines(told):
                 say(asked, line)
@@ -81,7 +81,7 @@ def show(asked: argparse.Namespace, project: Project, conn: sqlite3.Connection) 
     in_force = custom_rules.in_force(conn)
     kinds = [AnswerType(asked.type)] if asked.type else _kinds(conn) or list(AnswerType)
     try:
-        found = reader_trial.candidates(conn, pool_run_of(project, conn))
+        found = rule_preview.candidates(conn, pool_run_of(project, conn))
     except BadInput:
         found = []  # nothing was sampled, so nothing was reviewed
     if asked.json:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from engine.answers.custom_rules import InForce, Rules
-    from engine.reader_trial import Candidate, Changed, Trial
+    from engine.review.rule_preview import Candidate, Changed, Trial
     from store.records import AnswerType
 
 SHOWN = 20

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from engine.answers.custom_rules import standing_reviews
-from engine.reviewing import open_question
+from engine.review.question import open_question
 from lmsi_tui.review_queue import Session
 from store import queue, reviews, votes
 from store.connection import transaction
@@ -18,7 +18,7 @@ from store.records import AnswerType, Queue, Review, Verdict
 if TYPE_CHECKING:
     import sqlite3
 
-    from engine.reviewing import OpenQuestion
+    from engine.review.question import OpenQuestion
     from lmsi_tui.review_queue import ReviewQueue
 
 

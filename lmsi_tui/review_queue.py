@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from engine import reviewing
 from engine.answers.custom_rules import standing_reviews
+from engine.review import question as reviewing
 from lmsi_tui.flow import pool_run
 from lmsi_tui.text import snippet
 from store import questions, queue, reviews
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from array import array
     from collections.abc import Mapping
 
-    from engine.audit import Consistency
     from engine.project.settings import Project
+    from engine.review.audit import Consistency
     from engine.statistics.confidence_sequence import Precision
     from store.records import Review, Run
 
@@ -190,7 +190,7 @@ def read_queue(conn: sqlite3.Connection, project: Project, wanted: Wanted) -> Re
 
 def known_of(conn: sqlite3.Connection, project: Project, run: Run) -> Known | None:
     """What the audits of a run tell; None when nothing is accepted. Reads every accepted vote."""
-    from engine import audit  # what only an audit needs
+    from engine.review import audit  # what only an audit needs
 
     found = audit.of_store(conn, run, threshold=project.settings.sample.threshold)
     precision = found.precision

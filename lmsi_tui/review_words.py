@@ -14,7 +14,7 @@ from store.queue import QueueFilter, Scope
 from store.records import Abstention, AnswerType, Decision, Queue, Verdict
 
 if TYPE_CHECKING:
-    from engine.reviewing import OpenQuestion
+    from engine.review.question import OpenQuestion
     from lmsi_tui.review_queue import Known, ReviewQueue, Session
     from store.records import Question, Review
 

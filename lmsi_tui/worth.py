@@ -6,10 +6,10 @@ import dataclasses
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from engine import audit as auditing
 from engine import calibration as calibrating
 from engine import pilot as piloting
 from engine.project.settings import changed, exact_share
+from engine.review import audit as auditing
 from engine.statistics.intervals import clopper_pearson
 from lmsi_tui import follow
 from lmsi_tui.format import percent

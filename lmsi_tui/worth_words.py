@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engine import audit as auditing
 from engine import calibration as calibrating
 from engine import pilot as piloting
+from engine.review import audit as auditing
 from engine.sampling import runs
 from engine.statistics.confidence_sequence import CONFIDENCE
 from lmsi_tui.format import duration, percent, points

@@ -11,7 +11,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from engine.answers.custom_rules import BUILT_IN, Rules
-from engine.reviewing import read_typed
+from engine.review.question import read_typed
 from lmsi_tui.text import snippet
 from store.records import AnswerType
 

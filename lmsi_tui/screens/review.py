@@ -9,7 +9,7 @@ from textual.containers import Horizontal
 from textual.message import Message
 from textual.widgets import Footer, Static
 
-from engine.reviewing import open_question
+from engine.review.question import open_question
 from lmsi_tui import review_words as words
 from lmsi_tui.commands import declare
 from lmsi_tui.messages import TextCopied, TextOpened
@@ -26,7 +26,7 @@ from store.records import Queue, Verdict
 if TYPE_CHECKING:
     from textual.app import ComposeResult
 
-    from engine.reviewing import OpenQuestion
+    from engine.review.question import OpenQuestion
     from lmsi_tui.review_queue import Known, Wanted
 
 _TRIAGE_ONLY = frozenset({"majority", "same", "find", "list"})

@@ -9,8 +9,8 @@ from textual.containers import Container, Vertical, VerticalScroll
 from textual.reactive import reactive
 from textual.widgets import Static
 
-from engine.reviewing import Group
-from engine.steps import first_difference, split_steps
+from engine.review.question import Group
+from engine.review.step_diff import first_difference, split_steps
 from lmsi_tui import review_words as words
 from lmsi_tui.text import content, snippet
 from lmsi_tui.widgets.path_group import PathGroup, PathShown
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from textual.app import ComposeResult
     from textual.content import Content
 
-    from engine.reviewing import OpenQuestion
+    from engine.review.question import OpenQuestion
     from lmsi_tui.review_desk import Desk
     from store.records import Path
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from engine import lineage, stages
-from engine.audit import accepts
 from engine.project.settings import open_project
+from engine.review.audit import accepts
 from lmsi_tui.cli import run as typed
 from store import examples, jobs, models, paths, questions, reviews, sittings, votes
 from store.connection import connect, transaction

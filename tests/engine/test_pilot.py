@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from engine import audit, guard, pilot, stages
+from engine import guard, pilot, stages
 from engine.pilot import Verdict, judge
+from engine.review import audit
 from engine.statistics import intervals
 from store import evaluations, models, paths, questions, reviews, votes
 from store.connection import connect, transaction

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 from textual.widgets import Input, Static
 
-from engine import audit
+from engine.review import audit
 from lmsi_tui.format import percent
 from lmsi_tui.review_queue import WANTED
 from lmsi_tui.screens.answer_input import AnswerInput

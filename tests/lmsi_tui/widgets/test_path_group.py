@@ -8,7 +8,7 @@ import pytest
 from textual.app import App, ComposeResult
 from textual.widgets import Static
 
-from engine.steps import split_steps
+from engine.review.step_diff import split_steps
 from lmsi_tui.widgets.path_group import PathGroup, PathShown
 from tests.nasty import FORBIDDEN, NASTY
 

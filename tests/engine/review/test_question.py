@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from engine.answers import extraction
-from engine.reviewing import audited, open_question, read_typed
+from engine.review.question import audited, open_question, read_typed
 from engine.voting.majority import count_vote
 from store import paths, questions, reviews, votes
 from store.connection import connect, transaction

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from engine import reader_trial, stages
+from engine import stages
 from engine.answers import custom_rules
 from engine.answers.custom_rules import BUILT_IN, checked
-from engine.reader_trial import trial
+from engine.review import rule_preview
+from engine.review.rule_preview import trial
 from engine.sampling import scheduler
 from store import models, paths, questions, reader_rules, reviews, votes
 from store.connection import connect
@@ -133,10 +134,10 @@ def test_what_review_calls_the_same_is_a_candidate_until_a_rule_says_so(
     conn: sqlite3.Connection,
 ) -> None:
     decide(conn, 0, Verdict.SAME, answer="nyc", other="big apple", queue=Queue.TRIAGE)
-    (one,) = reader_trial.candidates(conn, the_run(conn))
+    (one,) = rule_preview.candidates(conn, the_run(conn))
     assert (one.stands, one.joins, one.questions) == ("nyc", "big apple", 1)
     custom_rules.put_in_force(conn, SPAN, SAME)
-    assert reader_trial.candidates(conn, the_run(conn)) == []
+    assert rule_preview.candidates(conn, the_run(conn)) == []
 
 
 def test_a_decision_from_before_a_rule_counts_as_the_rule_says(conn: sqlite3.Connection) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.steps import first_difference, split_steps
+from engine.review.step_diff import first_difference, split_steps
 from tests.nasty import NASTY
 
 PIECES = st.lists(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from engine import audit
+from engine.review import audit
 from engine.statistics.confidence_sequence import Count
 from store.records import Decision, Queue, Review, Verdict, Vote
 from tests.projects import a_question
