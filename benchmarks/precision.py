@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from engine import learner, objective
-from engine.packing import Encoded
 from engine.project.settings import Precision, TrainSettings
+from engine.training import loss, model
+from engine.training.prefix_tree import Encoded
 from store.records import PromptFormat
 from tests.engine.tiny import tiny_model
 
@@ -63,7 +63,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         base = tiny_model(Path(folder) / "base", **SHAPE)
         for kind in (Precision.FLOAT32, Precision.BFLOAT16):
-            learners[kind] = one = learner.load(base, TrainSettings(precision=kind))
+            learners[kind] = one = model.load(base, TrainSettings(precision=kind))
             optimizers[kind] = torch.optim.AdamW(one.weights.values(), lr=2e-3, weight_decay=0.0)
     seconds: dict[Precision, list[float]] = {kind: [] for kind in learners}
     losses: dict[Precision, list[float]] = {kind: [] for kind in learners}
@@ -71,7 +71,7 @@ def main() -> None:
         some = questions(2, step)
         for kind, one in learners.items():
             began = time.perf_counter()
-            losses[kind].append(objective.gradients(one, some))
+            losses[kind].append(loss.gradients(one, some))
             optimizers[kind].step()
             optimizers[kind].zero_grad()
             seconds[kind].append(time.perf_counter() - began)

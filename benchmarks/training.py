@@ -55,8 +55,8 @@ from store.records import PromptFormat
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from engine.learner import Learner
-    from engine.packing import Encoded
+    from engine.training.model import Learner
+    from engine.training.prefix_tree import Encoded
 
 ARMS = ("trl", "trl-packed", "copies", "weights", "dense", "tree")
 PEBBLE = Path(__file__).parents[1] / "engine" / "demo" / "models" / "pebble-l"
@@ -95,7 +95,7 @@ class Step:
 
 def synthetic(k: int, questions: int, step: int) -> list[Encoded]:
     """The examples behind a step: k paths of each of so many questions, in four formats."""
-    from engine.packing import Encoded
+    from engine.training.prefix_tree import Encoded
 
     fixed = np.random.default_rng(0)
     rng = np.random.default_rng([1, step])
@@ -123,9 +123,9 @@ def synthetic(k: int, questions: int, step: int) -> list[Encoded]:
 
 def of_demo(project: Path, learner: Learner, questions: int) -> Callable[[int], list[Encoded]]:
     """The newest training set of a project, by steps of so many questions."""
-    from engine import learner as learning
-    from engine import packing
     from engine.project.settings import open_project
+    from engine.training import model as learning
+    from engine.training import prefix_tree
     from store import examples
     from store.connection import connect
     from store.records import PromptStyle
@@ -133,7 +133,9 @@ def of_demo(project: Path, learner: Learner, questions: int) -> Callable[[int], 
     with connect(open_project(project).database) as conn:
         rows = examples.examples(conn, examples.sets(conn)[-1].key)
     by_question: dict[int, list[Encoded]] = defaultdict(list)
-    for one in packing.encode(rows, learner.tokenizer, PromptStyle.BASE, learning.ends(learner)):
+    for one in prefix_tree.encode(
+        rows, learner.tokenizer, PromptStyle.BASE, learning.ends(learner)
+    ):
         by_question[one.question_id].append(one)
     groups = list(by_question.values())
 
@@ -180,9 +182,9 @@ def work(arm: str, case: Case, base: Path) -> None:
     """One arm: a step for each line of standard input, a line of JSON about each on the output."""
     import torch
 
-    from engine import learner as learning
-    from engine import objective
     from engine.project.settings import TrainSettings
+    from engine.training import loss as objective
+    from engine.training import model as learning
 
     # What libraries print belongs to the log; only the lines about steps go to the parent.
     say, sys.stdout = sys.stdout, sys.stderr
@@ -255,7 +257,7 @@ def trl_step(
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
-    from engine import packing
+    from engine.training import prefix_tree
 
     longest = max(len(one.tokens) for one in rows)
     data = [
@@ -265,7 +267,7 @@ def trl_step(
         }
         for one in sorted(rows, key=lambda one: len(one.tokens))
     ]
-    size = max(1, packing.BATCH_TOKENS // (TRL_ROW if packed else longest))
+    size = max(1, prefix_tree.BATCH_TOKENS // (TRL_ROW if packed else longest))
 
     def trainer(accumulated: int) -> Any:
         with tempfile.TemporaryDirectory() as folder:

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 CACHE_SHARE = 0.5
 """Share of the free memory that keys and values take at most; then fewer paths run at a time."""
 RECOMPUTE_FROM = 100_000_000
-"""Weights from which a training evaluates each layer again (as `engine.learner`)."""
+"""Weights from which a training evaluates each layer again (as `engine.training.model`)."""
 HEAD_BYTES = 64 << 20
-"""Logits held at once in a training (as `engine.objective`)."""
+"""Logits held at once in a training (as `engine.training.loss`)."""
 HELD_PER_LAYER = 12
 """Vectors as wide as the hidden state that one layer holds for its gradient, about."""
 

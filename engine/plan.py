@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 from engine import evaluation, memory
 from engine.conversion import gguf_to_hf
-from engine.distill import why_not_taught
 from engine.models import identity as model_files
-from engine.preflight import Preflight, preflight
 from engine.project.setting_help import meanings
 from engine.project.settings import METHODS, TooLong
 from engine.sampling import runs
+from engine.training.distillation import why_not_taught
+from engine.training.dry_run import Preflight, preflight
 from engine.voting.majority import fewest_paths
 from engine.voting.threshold_curve import kept_at
 from store import examples, jobs, models, paths, questions, rounds, votes

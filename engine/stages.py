@@ -11,12 +11,13 @@ import itertools
 import time
 from typing import TYPE_CHECKING
 
-from engine import curation, encoding, evaluation, training_set
+from engine import curation, evaluation, training_set
 from engine.conversion import gguf_to_hf
 from engine.importing import contamination
 from engine.models import identity
 from engine.project.job_context import MEASURING, SAMPLING
 from engine.sampling import early_stop_replay, reextraction, runs, scheduler
+from engine.training import token_counts
 from store import examples as example_rows
 from store import models as model_rows
 from store import paths, questions, rounds, votes
@@ -42,9 +43,9 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
     from pathlib import Path
 
-    from engine.divergence import Likely
     from engine.project.job_context import Work
     from engine.project.settings import TrainSettings
+    from engine.training.kl_divergence import Likely
 
 Json = dict[str, object]
 
@@ -84,7 +85,7 @@ def curate_votes(work: Work, sampler: Model) -> Json:
     with connect(work.project.database, training=True) as conn:
         leaked = contamination.of_store(conn).found
         frozen = _training_set(work, conn, run, sampler, {one.pool.id for one in leaked})
-    tokens = encoding.count_tokens(work, frozen)
+    tokens = token_counts.count_tokens(work, frozen)
     return {
         "training_set": frozen.key,
         "leaked": len(leaked),
@@ -233,8 +234,8 @@ def train_on(
     What is trained is named by everything that decides it, so a restarted job goes on with the
     checkpoint of the same training, and never with that of another.
     """
-    from engine.distill import student_examples
-    from engine.together import Training, train
+    from engine.training.distillation import student_examples
+    from engine.training.launcher import Training, train
 
     if identity.is_server(base.location):
         raise BadInput(server_is_not_trained(base))
@@ -254,7 +255,7 @@ def train_on(
     )
     teacher: Mapping[int, Likely] = {}
     if settings.top_k_logits:
-        from engine.teacher_top import scored
+        from engine.training.teacher_logits import scored
 
         teacher = scored(work, base, frozen, chosen, settings.top_k_logits)
     trained = train(

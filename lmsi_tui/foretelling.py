@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from engine.plan import plan
-from engine.preflight import LISTED
+from engine.training.dry_run import LISTED
 from lmsi_tui.output import emit, say
 from lmsi_tui.widgets.plan_facts import facts_of
 from store.connection import connect
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from engine.plan import Plan
-    from engine.preflight import Labelled, Preflight
     from engine.project.settings import Project
+    from engine.training.dry_run import Labelled, Preflight
     from store.records import JobKind
 
 PROMPT_END = 12

@@ -187,8 +187,8 @@ FINE_TUNE_KILLS = 10
 def test_an_adapter_is_bit_for_bit_that_of_an_undisturbed_fine_tune(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from tests.engine.test_finetune import SETTINGS, are_identical, trained, weights
     from tests.engine.tiny import tiny_model
+    from tests.engine.training.test_loop import SETTINGS, are_identical, trained, weights
 
     settings = replace(SETTINGS, epochs=40.0)
     undisturbed = trained(tmp_path / "quiet", settings)

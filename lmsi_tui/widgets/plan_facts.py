@@ -15,7 +15,7 @@ from store.records import JobKind
 
 if TYPE_CHECKING:
     from engine.plan import Plan
-    from engine.preflight import Preflight
+    from engine.training.dry_run import Preflight
 
 MARGIN = 14
 """Columns of the facts' names."""

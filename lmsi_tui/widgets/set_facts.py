@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from textual.content import Content
 
-from engine import encoding
+from engine.training import token_counts
 from lmsi_tui.text import printable
 from store import examples, models, paths
 
@@ -85,7 +85,7 @@ def read_facts(conn: sqlite3.Connection, project: Project, wanted: Wanted) -> Se
     frozen = sets[place]
     run = paths.run_by_id(conn, frozen.run_id)
     learners = tuple(
-        _learner(conn, project, frozen, model) for model in encoding.learners(conn, project)
+        _learner(conn, project, frozen, model) for model in token_counts.learners(conn, project)
     )
     counting = [one for one in learners if one.reason is None]
     named = [one for one in counting if one.name == wanted.learner]
@@ -120,10 +120,10 @@ def read_facts(conn: sqlite3.Connection, project: Project, wanted: Wanted) -> Se
 def _learner(
     conn: sqlite3.Connection, project: Project, frozen: TrainingSet, model: Model
 ) -> Learner:
-    limit = encoding.context_of(project, model)
+    limit = token_counts.context_of(project, model)
     tokenizer, too_long, reason = model.tokenizer_sha256, 0, None
     if not examples.encoded_up_to(conn, frozen.key, tokenizer):
-        reason = encoding.why_not_counted(project, model) or (
+        reason = token_counts.why_not_counted(project, model) or (
             f"Tokens of {model.name} are not counted yet: curate again to count them."
         )
     elif limit is not None:

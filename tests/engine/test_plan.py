@@ -187,19 +187,19 @@ def _size(parts: tuple[memory.Part, ...], name: str) -> int:
 
 
 def test_the_sizes_of_a_lora_adapter_are_those_that_peft_makes(tmp_path: Path) -> None:
-    from engine import learner, objective
+    from engine.training import loss, model
 
     project = make_demo(tmp_path / "demo", pool=1, evaluation=1)
     with connect(project.database) as conn:
         base = models.by_name(conn, "pebble-l/base")
     assert base is not None
     settings = TrainSettings(rank=8)
-    loaded = learner.load(project.inside(base.location), settings)
+    loaded = model.load(project.inside(base.location), settings)
     learnt = sum(weight.numel() for weight in loaded.weights.values())
     parts = memory.of_training(project, base, settings, 1000)
     assert _size(parts, "adapter") == pytest.approx(4 * learnt, rel=0.1)
-    assert memory.RECOMPUTE_FROM == learner.RECOMPUTE_FROM
-    assert memory.HEAD_BYTES == 4 * objective.HEAD_NUMBERS
+    assert memory.RECOMPUTE_FROM == model.RECOMPUTE_FROM
+    assert memory.HEAD_BYTES == 4 * loss.HEAD_NUMBERS
 
 
 def test_a_training_that_was_done_is_found_again(tmp_path: Path) -> None:

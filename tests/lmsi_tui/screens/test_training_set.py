@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from textual.widgets import Static
 
-from engine import encoding
+from engine.training import token_counts
 from lmsi_tui.messages import TextCopied, TextOpened
 from lmsi_tui.screens.question_paths import QuestionPaths
 from lmsi_tui.screens.training_set import TrainingSetScreen
@@ -153,7 +153,7 @@ async def test_what_would_be_cut_is_counted_marked_and_found(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        encoding, "context_of", lambda _, model: 100 if TEACHER in model.name else 9
+        token_counts, "context_of", lambda _, model: 100 if TEACHER in model.name else 9
     )
     sets, rows = stored(project)
     with connect(project.database, read_only=True) as conn:

@@ -3,7 +3,7 @@
 Distillation here is fine-tuning on text that the teacher wrote and voted for (sequence-level
 knowledge distillation, Kim & Rush 2016; Huang et al. 2022, Table 7), so it needs no common
 vocabulary. Token ids move from teacher to student only where the tokenizers are the same; there
-the student may also learn what else the teacher thought likely (`engine.teacher_top`).
+the student may also learn what else the teacher thought likely (`engine.training.teacher_logits`).
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from store.records import Weighting
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from engine.divergence import Likely
-    from engine.packing import Encoded
     from engine.project.settings import Settings, TrainSettings
+    from engine.training.kl_divergence import Likely
+    from engine.training.prefix_tree import Encoded
     from store.records import Example, Model, TrainingSet
 
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engine.conversion import gguf_to_hf
-from engine.distill import why_not_taught
 from engine.project.settings import TrainSettings
 from engine.sampling import runs
+from engine.training.distillation import why_not_taught
 from store import models as model_rows
 from store import paths, questions, teacher_top
 from store.connection import transaction
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from engine.divergence import Likely
-    from engine.learner import Learner
-    from engine.packing import Encoded, Row
     from engine.project.job_context import Work
+    from engine.training.kl_divergence import Likely
+    from engine.training.model import Learner
+    from engine.training.prefix_tree import Encoded, Row
     from store.records import Example, Model, Run, TrainingSet
 
 CHUNK = 64
@@ -120,7 +120,8 @@ def _score(
     *,
     done: int,
 ) -> None:
-    from engine import learner, objective, packing
+    from engine.training import loss, prefix_tree
+    from engine.training import model as learner
 
     total = done + len(missing)
     work.progress.begin(f"reading what {teacher.name} thinks likely", total, done)
@@ -137,7 +138,7 @@ def _score(
         )
     for first in range(0, len(asked), CHUNK):
         chunk = asked[first : first + CHUNK]
-        coded = packing.encode(chunk, model.tokenizer, run.prompt_style, learner.ends(model))
+        coded = prefix_tree.encode(chunk, model.tokenizer, run.prompt_style, learner.ends(model))
         for example, one in zip(chunk, coded, strict=True):
             if len(one.tokens) > context:
                 raise BadInput(
@@ -145,7 +146,7 @@ def _score(
                     f"{teacher.name} takes {context:,}: set distill.top_k_logits to 0."
                 )
         stored = []
-        for row in objective.rows(model, coded):
+        for row in loss.rows(model, coded):
             likely = _likely(model, row, k)
             for number, nodes in _places(row, coded).items():
                 # An end that training appends was not sampled: there the path loss stands alone.
@@ -163,7 +164,7 @@ def _score(
 
 def _loaded(work: Work, teacher: Model) -> Learner:
     """The teacher as it was sampled, with its adapter merged into it."""
-    from engine import learner
+    from engine.training import model as learner
 
     threads = work.settings.model.threads
     if threads:
@@ -189,11 +190,11 @@ def _likely(learner: Learner, row: Row, k: int) -> Likely:
     """At the scored tokens of a row, in its order."""
     import torch
 
-    from engine import packing
-    from engine.divergence import Likely, likely
-    from engine.objective import HEAD_NUMBERS, at_scored
+    from engine.training import prefix_tree
+    from engine.training.kl_divergence import Likely, likely
+    from engine.training.loss import HEAD_NUMBERS, at_scored
 
-    (batch,) = packing.batches([row], learner.cost)
+    (batch,) = prefix_tree.batches([row], learner.cost)
     batch = batch.to(learner.device)
     vocabulary = len(learner.tokenizer)
     halves = torch.autocast(learner.device.type, torch.bfloat16, enabled=learner.half)
@@ -228,7 +229,7 @@ def _packed(path_id: int, k: int, likely: Likely, places: NDArray[np.int64]) -> 
 
 
 def _unpacked(one: TeacherTop) -> Likely:
-    from engine.divergence import Likely
+    from engine.training.kl_divergence import Likely
 
     return Likely(
         np.frombuffer(one.token_ids, "<u4").reshape(-1, one.k),

@@ -17,11 +17,11 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint as recomputed
 
-from engine import packing, tree_attention
-from engine.divergence import divergence
-from engine.learner import SKIPS_UNSEEN, Learner, cost_of
-from engine.packing import Batch, Encoded, Row
-from engine.ranks import ALONE
+from engine.training import prefix_tree, tree_attention
+from engine.training.data_parallel import ALONE
+from engine.training.kl_divergence import divergence
+from engine.training.model import SKIPS_UNSEEN, Learner, cost_of
+from engine.training.prefix_tree import Batch, Encoded, Row
 from store.errors import WorkFailed
 from store.records import PromptFormat
 
@@ -91,7 +91,7 @@ def checked(learner: Learner, learnt: Sequence[Encoded]) -> Learner:
 
 def rows(learner: Learner, some: Sequence[Encoded]) -> list[Row]:
     """Examples as rows: trees where the learner shares beginnings, else one row for each."""
-    return packing.trees(some, learner.cost) if learner.shares else packing.alone(some)
+    return prefix_tree.trees(some, learner.cost) if learner.shares else prefix_tree.alone(some)
 
 
 def gradients(
@@ -370,8 +370,8 @@ def batches(learner: Learner, some: Sequence[Row]) -> list[Batch]:
     """Rows in batches: end to end where attention skips what is not seen, else padded."""
     skips = learner.causal.config._attn_implementation in SKIPS_UNSEEN
     if learner.shares and skips:
-        return packing.forests(some)
-    return packing.batches(some, learner.cost)
+        return prefix_tree.forests(some)
+    return prefix_tree.batches(some, learner.cost)
 
 
 @torch.no_grad()

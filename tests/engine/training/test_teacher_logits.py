@@ -11,12 +11,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine import learner, objective, packing, stages
+from engine import stages
 from engine.demo.project import make_demo
-from engine.divergence import Likely, likely, read_likely, write_likely
-from engine.packing import Encoded
 from engine.project.settings import TrainSettings, changed
-from engine.teacher_top import scored
+from engine.training import loss as objective
+from engine.training import model as learner
+from engine.training import prefix_tree
+from engine.training.kl_divergence import Likely, likely, read_likely, write_likely
+from engine.training.prefix_tree import Encoded
+from engine.training.teacher_logits import scored
 from store import examples, models, paths, teacher_top
 from store.connection import connect, transaction
 from store.errors import BadInput
@@ -29,8 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from engine.learner import Learner
     from engine.project.job_context import Work
+    from engine.training.model import Learner
     from store.records import TrainingSet
 
 STUDENT = "pebble-s/base"
@@ -78,7 +81,7 @@ def test_it_is_what_the_teacher_thinks_under_the_prompt_it_was_sampled_with(
     )
     asked = [one for one in rows if one.path_id in found and one.prompt_format is run.prompt_format]
     some = asked[:: max(1, len(asked) // 6)]
-    coded = packing.encode(some, model.tokenizer, run.prompt_style, learner.ends(model))
+    coded = prefix_tree.encode(some, model.tokenizer, run.prompt_style, learner.ends(model))
     for example, one in zip(some, coded, strict=True):
         with torch.no_grad():
             logits = model.causal(torch.tensor([one.tokens])).logits[0]
@@ -228,7 +231,7 @@ def test_a_tree_teaches_what_rows_alone_teach(
 
 
 def test_the_loss_is_the_mix_of_path_loss_and_divergence(tiny: Learner) -> None:
-    from engine.divergence import divergence
+    from engine.training.kl_divergence import divergence
 
     one = taught([1, 2], [3, 1, 2], 2.0, 0.25, 4)
     assert one.teacher is not None

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine import encoding, learner, packing, stages
+from engine import stages
 from engine.models.identity import base_model
 from engine.project.settings import TrainSettings, changed
+from engine.training import model, prefix_tree, token_counts
 from store import examples, models
 from store.connection import connect, transaction
 from store.errors import BadInput
@@ -45,10 +46,10 @@ def test_a_folder_alone_says_the_same_as_the_loaded_model(
     base = tiny_model(tmp_path / "base", **FOLDERS[folder])
     if not generation:
         (base / "generation_config.json").unlink()
-    loaded = learner.load(base, TrainSettings(method="full"))
-    text = learner.text_of(base)
-    assert text.ends == learner.ends(loaded)
-    assert text.context == learner.context(loaded)
+    loaded = model.load(base, TrainSettings(method="full"))
+    text = model.text_of(base)
+    assert text.ends == model.ends(loaded)
+    assert text.context == model.context(loaded)
     assert text.tokenizer("a b").input_ids == loaded.tokenizer("a b").input_ids
 
 
@@ -56,14 +57,14 @@ def test_a_folder_that_cannot_be_read_is_told_in_a_sentence(tmp_path: Path) -> N
     base = tiny_model(tmp_path / "base")
     (base / "tokenizer.json").write_text("{")
     with pytest.raises(BadInput, match=r"tokenizer in .* cannot be loaded"):
-        learner.text_of(base)
+        model.text_of(base)
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=40))
 def test_pieces_together_are_the_text(text: str) -> None:
     tokenizer = tiny_tokenizer()
     ids = tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids
-    pieces = list(encoding._speller(tokenizer)([*ids, tokenizer.eos_token_id]))
+    pieces = list(token_counts._speller(tokenizer)([*ids, tokenizer.eos_token_id]))
     assert len(pieces) == len(ids) + 1
     assert pieces[-1] == "<|end|>"
     # A tokenizer reads some characters as the ones that Unicode calls their equals.
@@ -72,8 +73,8 @@ def test_pieces_together_are_the_text(text: str) -> None:
 
 def test_half_a_character_writes_with_the_token_that_completes_it() -> None:
     euro = "€".encode()
-    assert list(encoding.spell([0, 1, 2], [euro[:1], euro[1:], b"x"])) == ["", "€", "x"]
-    assert list(encoding.spell([0, 9], [euro[:1]])) == ["", "��"]
+    assert list(token_counts.spell([0, 1, 2], [euro[:1], euro[1:], b"x"])) == ["", "€", "x"]
+    assert list(token_counts.spell([0, 9], [euro[:1]])) == ["", "��"]
 
 
 @pytest.fixture
@@ -110,12 +111,12 @@ def test_a_set_is_counted_as_the_student_will_be_trained_on_it(project: Project)
         )
         kinds = examples.kinds(conn, frozen.key, student.tokenizer_sha256, 64)
     base = project.inside(student.location)
-    loaded = learner.load(base, TrainSettings(method="full"))
-    trained = packing.encode(
+    loaded = model.load(base, TrainSettings(method="full"))
+    trained = prefix_tree.encode(
         [replace(one, token_ids=()) for one in rows],
         loaded.tokenizer,
         PromptStyle.BASE,
-        learner.ends(loaded),
+        model.ends(loaded),
     )
     for row, one in zip(rows, trained, strict=True):
         shown = found[row.position]
@@ -126,7 +127,7 @@ def test_a_set_is_counted_as_the_student_will_be_trained_on_it(project: Project)
         assert shown.pieces is not None
         assert "".join(shown.pieces[: shown.prompt_tokens]) == row.prompt
         assert "".join(shown.pieces[shown.prompt_tokens :]) == row.completion + "<|end|>"
-    assert encoding.context_of(project, student) == learner.context(loaded) == 64
+    assert token_counts.context_of(project, student) == model.context(loaded) == 64
     too_long = sum(len(one.tokens) > 64 for one in trained)
     assert sum(kind.too_long for kind in kinds) == too_long > 0
     assert sum(kind.encoded for kind in kinds) == frozen.examples
@@ -135,10 +136,10 @@ def test_a_set_is_counted_as_the_student_will_be_trained_on_it(project: Project)
 def test_only_the_first_of_each_format_keep_their_text_and_nothing_is_counted_twice(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(encoding, "SHOWN", 3)
-    monkeypatch.setattr(encoding, "CHUNK", 5)
+    monkeypatch.setattr(token_counts, "SHOWN", 3)
+    monkeypatch.setattr(token_counts, "CHUNK", 5)
     counted: list[int] = []
-    encode = packing.encode
+    encode = prefix_tree.encode
 
     def counting(some: Any, *rest: Any) -> Any:
         counted.extend(one.position for one in some)
@@ -146,7 +147,7 @@ def test_only_the_first_of_each_format_keep_their_text_and_nothing_is_counted_tw
             raise KeyboardInterrupt  # the worker is killed
         return encode(some, *rest)
 
-    monkeypatch.setattr(packing, "encode", counting)
+    monkeypatch.setattr(prefix_tree, "encode", counting)
     with connect(project.database) as conn:
         with pytest.raises(KeyboardInterrupt):
             curated(conn, project)
@@ -166,7 +167,7 @@ def test_only_the_first_of_each_format_keep_their_text_and_nothing_is_counted_tw
 
 def test_the_limit_of_a_model_that_does_not_say_it_is_not_known(project: Project) -> None:
     with connect(project.database, read_only=True) as conn:
-        teacher, student = encoding.learners(conn, project)
-    assert encoding.context_of(project, teacher) is None
-    assert "Hugging Face folder" in str(encoding.why_not_counted(project, teacher))
-    assert encoding.why_not_counted(project, student) is None
+        teacher, student = token_counts.learners(conn, project)
+    assert token_counts.context_of(project, teacher) is None
+    assert "Hugging Face folder" in str(token_counts.why_not_counted(project, teacher))
+    assert token_counts.why_not_counted(project, student) is None

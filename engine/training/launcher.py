@@ -24,11 +24,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine import checkpoints, events, finetune
-from engine.divergence import read_likely, write_likely
 from engine.project.job_context import CancelWished, PauseWished, Progress
 from engine.project.settings import Settings, changed
-from engine.ranks import Ranks
+from engine.training import checkpoints, loop, tensorboard
+from engine.training.data_parallel import Ranks
+from engine.training.kl_divergence import read_likely, write_likely
 from store import jobs
 from store.connection import DATABASE, connect
 from store.errors import BadInput, LmsiError, WorkFailed
@@ -37,10 +37,10 @@ from store.records import Example, JobState, PromptFormat, PromptStyle
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from engine.divergence import Likely
-    from engine.finetune import Trained
     from engine.project.job_context import Work
     from engine.project.settings import TrainSettings
+    from engine.training.kl_divergence import Likely
+    from engine.training.loop import Trained
 
 TASK, FAILURE = "training.task.json", "training.failure.json"
 """Files in the project's logs: what the processes are to do, and why the first one that failed
@@ -65,7 +65,7 @@ class Training:
     style: PromptStyle
     threads: int | None
     """Of the processor, all processes of a machine together; None is all."""
-    events: Path
+    tensorboard: Path
     """Folder for TensorBoard's files, where they are wanted."""
     teacher: Mapping[int, Likely] = field(default_factory=dict)
     """What a teacher thought likely, by path id; empty where there is none to learn from."""
@@ -92,13 +92,13 @@ def train(work: Work, training: Training) -> Trained:
                 "The processes that trained together ended without a result: the last lines of "
                 f"logs/job-{work.progress.job_id}.log say why."
             )
-    return finetune.Trained(**done)
+    return loop.Trained(**done)
 
 
-def _train(training: Training, progress: finetune.Watcher, ranks: Ranks) -> Trained:
+def _train(training: Training, progress: loop.Watcher, ranks: Ranks) -> Trained:
     wanted = training.settings.tensorboard and ranks.writes
-    with events.written(training.events if wanted else None, progress) as watcher:
-        return finetune.train(
+    with tensorboard.written(training.events if wanted else None, progress) as watcher:
+        return loop.train(
             training.base,
             training.examples,
             training.settings,
@@ -177,7 +177,7 @@ def _command(work: Work, training: Training) -> list[str]:
     return [
         *(sys.executable, "-m", "accelerate.commands.launch", *where),
         *("--mixed_precision", "no", "--dynamo_backend", "no"),
-        *("-m", "engine.together", str(work.project.folder.resolve())),
+        *("-m", "engine.training.launcher", str(work.project.folder.resolve())),
         *("--job", str(work.progress.job_id)),
     ]
 

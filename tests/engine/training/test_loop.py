@@ -15,10 +15,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from engine import events, learner, objective, packing, tree_attention
-from engine.distill import student_examples
-from engine.finetune import schedule, train
 from engine.project.settings import PathChoice, Precision, TooLong, TrainSettings
+from engine.training import loss as objective
+from engine.training import model as learner
+from engine.training import prefix_tree, tensorboard, tree_attention
+from engine.training.distillation import student_examples
+from engine.training.loop import schedule, train
 from store.errors import BadInput, WorkFailed
 from store.records import Example, PromptFormat, PromptStyle, TrainingSet, Weighting
 from tests.engine.tiny import tiny_model, tiny_tokenizer
@@ -183,7 +185,7 @@ def test_the_best_weights_are_written_and_load_again(
     else:
         causal = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.float32)
     again = replace(ours, causal=causal)
-    held = packing.encode(
+    held = prefix_tree.encode(
         [one for one in strange if one.validation],
         ours.tokenizer,
         PromptStyle.BASE,
@@ -237,7 +239,7 @@ def test_a_killed_training_ends_with_the_weights_of_one_left_alone(
     # Killed after the sixth step's best weights were written and before its checkpoint.
     ended = subprocess.run(
         [sys.executable, "-c", KILLED, str(killed), str(number), "6"],
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
         env={"OMP_NUM_THREADS": "1", "PATH": "", "HOME": str(tmp_path)},
         capture_output=True,
         check=False,
@@ -269,8 +271,8 @@ def test_a_wish_to_stop_is_felt_between_the_batches_of_a_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # One row for a batch: a step has many, and so has a validation.
-    monkeypatch.setattr(packing, "BATCH_TOKENS", 1)
-    monkeypatch.setattr(packing, "ROW_TOKENS", 1)
+    monkeypatch.setattr(prefix_tree, "BATCH_TOKENS", 1)
+    monkeypatch.setattr(prefix_tree, "ROW_TOKENS", 1)
     quiet = Listener()
     undisturbed = trained(tmp_path / "quiet", progress=quiet)
     assert quiet.looks > 50  # of which 10 at the beginning of a step
@@ -346,7 +348,7 @@ def test_memory_that_runs_out_in_a_step_leaves_a_checkpoint(
 ) -> None:
     loss_sum, listener = objective.loss_sum, Listener()
 
-    def fills(model: learner.Learner, batch: packing.Batch) -> torch.Tensor:
+    def fills(model: learner.Learner, batch: prefix_tree.Batch) -> torch.Tensor:
         return loss_sum(model, batch) if listener.step < 4 else gpu_is_full(model, batch)
 
     with monkeypatch.context() as full:
@@ -362,14 +364,16 @@ def test_memory_that_runs_out_in_a_step_leaves_a_checkpoint(
 
 def test_trying_the_largest_batch_leaves_everything_as_it_was(tmp_path: Path) -> None:
     model = learner.load(tiny_model(tmp_path / "base"), SETTINGS)
-    some = packing.encode(some_examples(), model.tokenizer, PromptStyle.BASE, learner.ends(model))
+    some = prefix_tree.encode(
+        some_examples(), model.tokenizer, PromptStyle.BASE, learner.ends(model)
+    )
     before = {name: value.detach().clone() for name, value in model.weights.items()}
     random = torch.get_rng_state()
     steps = [some[:1], some[:9], some[9:]]
     largest = max(
         batch.tokens.numel()
         for step in steps
-        for batch in packing.batches(objective.rows(model, step), model.cost)
+        for batch in prefix_tree.batches(objective.rows(model, step), model.cost)
     )
     assert objective.try_longest(model, steps) == largest
     assert are_identical(before, model.weights)
@@ -397,9 +401,9 @@ def test_bfloat16_learns_as_float32_does_and_goes_on_bit_for_bit(tmp_path: Path)
 def test_metrics_are_written_as_event_files_too(tmp_path: Path) -> None:
     reading = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     heard = Listener(stop_at=4)
-    with pytest.raises(Stopped), events.written(tmp_path / "events", heard) as watcher:
+    with pytest.raises(Stopped), tensorboard.written(tmp_path / "events", heard) as watcher:
         trained(tmp_path, progress=watcher)
-    with events.written(tmp_path / "events", Listener()) as watcher:
+    with tensorboard.written(tmp_path / "events", Listener()) as watcher:
         trained(tmp_path, progress=watcher)
     found = reading.EventAccumulator(str(tmp_path / "events"))
     found.Reload()
@@ -415,10 +419,10 @@ def test_event_files_without_their_package_are_refused(
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with (
         pytest.raises(BadInput, match=r"pip install 'lmsi-tui\[tensorboard\]'"),
-        events.written(tmp_path, Listener()),
+        tensorboard.written(tmp_path, Listener()),
     ):
         pass
-    with events.written(None, quiet := Listener()) as watcher:
+    with tensorboard.written(None, quiet := Listener()) as watcher:
         assert watcher is quiet
 
 
@@ -478,12 +482,12 @@ def test_a_model_that_cannot_take_the_mask_trains_rows_alone_and_says_so(
 def test_a_mask_that_is_not_honoured_is_noticed(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def lower_triangle(batch: packing.Batch, dtype: torch.dtype) -> torch.Tensor:
+    def lower_triangle(batch: prefix_tree.Batch, dtype: torch.dtype) -> torch.Tensor:
         size = batch.tokens.shape[1]
         return torch.full((size, size), torch.finfo(dtype).min, dtype=dtype).triu(1)[None, None]
 
     cut = tree_attention.blocks
-    monkeypatch.setattr(packing.Batch, "mask", lower_triangle)
+    monkeypatch.setattr(prefix_tree.Batch, "mask", lower_triangle)
     monkeypatch.setattr(
         tree_attention,
         "blocks",
@@ -497,7 +501,9 @@ def test_a_mask_that_is_not_honoured_is_noticed(
 
 def test_a_row_alone_has_the_loss_that_transformers_gives_it(tmp_path: Path) -> None:
     model = learner.load(tiny_model(tmp_path / "base"), TrainSettings(method="full"))
-    some = packing.encode(some_examples(2), model.tokenizer, PromptStyle.BASE, learner.ends(model))
+    some = prefix_tree.encode(
+        some_examples(2), model.tokenizer, PromptStyle.BASE, learner.ends(model)
+    )
     total = 0.0
     for one in some:
         ids = torch.tensor([one.tokens])
@@ -552,7 +558,7 @@ def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
 
 
 def test_steps_hold_whole_groups_of_the_asked_weight() -> None:
-    some = packing.encode(some_examples(held=0), tiny_tokenizer(), PromptStyle.BASE, {0})
+    some = prefix_tree.encode(some_examples(held=0), tiny_tokenizer(), PromptStyle.BASE, {0})
     steps = schedule(some, replace(SETTINGS, epochs=2.5))
     assert sum(map(len, steps)) == pytest.approx(2.5 * len(some), abs=2)
     for step in steps[:-1]:

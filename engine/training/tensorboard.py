@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from engine.finetune import Watcher
+    from engine.training.loop import Watcher
 
 FLUSH_SECONDS = 5
 """How old what TensorBoard shows may be."""

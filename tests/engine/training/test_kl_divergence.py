@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.divergence import divergence, likely
+from engine.training.kl_divergence import divergence, likely
 
 SIZE = 7
 

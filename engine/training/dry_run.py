@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engine import encoding
+from engine.training import token_counts
 from store import examples
 
 if TYPE_CHECKING:
@@ -57,13 +57,13 @@ def preflight(
     conn: sqlite3.Connection, project: Project, frozen: TrainingSet, model: Model
 ) -> Preflight:
     """Look at what a model would be trained on; a scan of the set, for a thread."""
-    reason = encoding.why_not_counted(project, model)
+    reason = token_counts.why_not_counted(project, model)
     tokenizer = model.tokenizer_sha256
     if reason is None and examples.encoded_up_to(conn, frozen.key, tokenizer) < frozen.examples:
         reason = f"The tokens of {model.name} are not all counted yet: curate once more."
     if reason is not None:
         return Preflight(model.name, reason)
-    context = encoding.context_of(project, model)
+    context = token_counts.context_of(project, model)
     long = (
         examples.positions(conn, frozen.key, longer_than=context, tokenizer_sha256=tokenizer)
         if context is not None

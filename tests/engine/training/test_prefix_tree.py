@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine import packing
-from engine.packing import Cost, Encoded
+from engine.training import prefix_tree
+from engine.training.prefix_tree import Cost, Encoded
 from store.errors import BadInput
 from store.records import Example, PromptFormat, PromptStyle
 from tests.engine.tiny import tiny_model, tiny_tokenizer
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from engine.packing import Row
+    from engine.training.prefix_tree import Row
 
 TOKENS_ONLY = Cost(token=1.0, pair=0.0, call=0.0)
 CALLS_ONLY = Cost(token=0.0, pair=0.0, call=1.0)
@@ -49,7 +49,7 @@ def seen(row: Row, index: int) -> list[int]:
 
 @given(encodeds, costs)
 def test_every_example_is_in_one_row_as_its_leaf_sees_it(some: list[Encoded], cost: Cost) -> None:
-    rows = packing.trees(some, cost)
+    rows = prefix_tree.trees(some, cost)
     assert sorted(number for row in rows for number in row.leaves) == list(range(len(some)))
     for row in rows:
         for number, leaf in row.leaves.items():
@@ -61,7 +61,7 @@ def test_every_example_is_in_one_row_as_its_leaf_sees_it(some: list[Encoded], co
 
 @given(encodeds, costs)
 def test_a_token_sees_its_ancestors_and_itself_only(some: list[Encoded], cost: Cost) -> None:
-    for row in packing.trees(some, cost):
+    for row in prefix_tree.trees(some, cost):
         for index in range(len(row)):
             ancestors = [index]
             while row.parents[ancestors[-1]] >= 0:
@@ -71,7 +71,7 @@ def test_a_token_sees_its_ancestors_and_itself_only(some: list[Encoded], cost: C
 
 @given(encodeds, costs)
 def test_the_weights_are_those_of_the_examples_alone(some: list[Encoded], cost: Cost) -> None:
-    for row in packing.trees(some, cost):
+    for row in prefix_tree.trees(some, cost):
         expected = np.zeros(len(row))
         for number, leaf in row.leaves.items():
             expected[seen(row, leaf)[len(some[number].prompt) :]] += some[number].weight
@@ -80,21 +80,23 @@ def test_the_weights_are_those_of_the_examples_alone(some: list[Encoded], cost: 
 
 @given(encodeds)
 def test_where_only_tokens_cost_a_row_holds_each_beginning_once(some: list[Encoded]) -> None:
-    rows = packing.trees(some, TOKENS_ONLY)
+    rows = prefix_tree.trees(some, TOKENS_ONLY)
     beginnings = {one.tokens[: end + 1] for one in some for end in range(len(one.tokens))}
     assert sum(map(len, rows)) == len(beginnings)
 
 
 def test_rows_part_where_pairs_cost_more_than_a_prompt_again() -> None:
     some = [encoded([1] * 4, [2 + n] * 50) for n in range(4)]
-    assert len(packing.trees(some, Cost(token=1.0, pair=1.0, call=0.0))) == 4
-    assert len(packing.trees(some, TOKENS_ONLY)) == 1
+    assert len(prefix_tree.trees(some, Cost(token=1.0, pair=1.0, call=0.0))) == 4
+    assert len(prefix_tree.trees(some, TOKENS_ONLY)) == 1
 
 
 def test_no_tree_is_longer_than_a_row_may_be() -> None:
     some = [encoded([1] * 10, [2 + n] * 900) for n in range(9)]
-    rows = packing.trees([*some, encoded([1], [99] * (packing.ROW_TOKENS + 1))], TOKENS_ONLY)
-    assert sum(len(row) > packing.ROW_TOKENS for row in rows) == 1
+    rows = prefix_tree.trees(
+        [*some, encoded([1], [99] * (prefix_tree.ROW_TOKENS + 1))], TOKENS_ONLY
+    )
+    assert sum(len(row) > prefix_tree.ROW_TOKENS for row in rows) == 1
     assert sum(len(row.leaves) for row in rows) == 10
 
 
@@ -107,7 +109,7 @@ def test_the_cuts_are_the_cheapest_of_all(sizes: list[int], call: float) -> None
         ends = range(first + 1, len(sizes) + 1)
         return min((run(first, end) + cheapest(end) for end in ends), default=0.0)
 
-    cuts = packing._cheapest_cuts(
+    cuts = prefix_tree._cheapest_cuts(
         len(sizes), lambda end: np.array([run(first, end) for first in range(end)])
     )
     assert [first for first, _ in cuts] == [0, *(end for _, end in cuts[:-1])]
@@ -120,21 +122,21 @@ def test_the_cuts_are_the_cheapest_of_all(sizes: list[int], call: float) -> None
 def test_batches_hold_every_scored_token_and_respect_their_size(
     some: list[Encoded], cost: Cost
 ) -> None:
-    rows = packing.alone(some)
-    found = packing.batches(rows, cost)
+    rows = prefix_tree.alone(some)
+    found = prefix_tree.batches(rows, cost)
     for batch in found:
-        assert batch.tokens.numel() <= packing.BATCH_TOKENS
+        assert batch.tokens.numel() <= prefix_tree.BATCH_TOKENS
         assert bool(batch.real.flatten()[batch.scored].all())
     scored = sum(float(batch.weights.sum()) for batch in found)
     assert scored == pytest.approx(sum(one.weight * len(one.completion) for one in some))
-    assert len(packing.batches(rows, CALLS_ONLY)) == 1
+    assert len(prefix_tree.batches(rows, CALLS_ONLY)) == 1
 
 
 def test_padding_sees_itself_only() -> None:
     import torch
 
-    rows = packing.alone([encoded([1, 2], [3, 4]), encoded([1], [2])])
-    (batch,) = packing.batches(rows, CALLS_ONLY)
+    rows = prefix_tree.alone([encoded([1, 2], [3, 4]), encoded([1], [2])])
+    (batch,) = prefix_tree.batches(rows, CALLS_ONLY)
     sees = batch.mask(torch.float32)[1, 0] == 0
     assert sees.int().tolist() == [[1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
 
@@ -169,7 +171,7 @@ def some_examples() -> list[Encoded]:
 
 
 def gradients(learner: Any, some: list[Encoded]) -> tuple[float, dict[str, Any]]:
-    from engine.objective import gradients as backward
+    from engine.training.loss import gradients as backward
 
     for value in learner.weights.values():
         value.grad = None
@@ -181,8 +183,8 @@ def loaded(base: Path, method: str = "lora") -> Any:
     """A learner; an adapter that is not zero, since the gradients of a fresh one are half zeros."""
     import torch
 
-    from engine.learner import load
     from engine.project.settings import TrainSettings
+    from engine.training.model import load
 
     torch.set_num_threads(1)
     learner = load(base, TrainSettings(method=method))
@@ -195,7 +197,7 @@ def loaded(base: Path, method: str = "lora") -> Any:
 
 def with_attention(learner: Any, kind: str) -> Any:
     """The learner with another attention, and the cost of it."""
-    from engine import learner as learning
+    from engine.training import model as learning
 
     learner.causal.set_attn_implementation(kind)
     return dataclasses.replace(learner, cost=learning.cost_of(learner.causal, learner.device))
@@ -235,7 +237,7 @@ def test_in_float64_trees_are_rows_alone_to_nine_digits(
 ) -> None:
     import torch
 
-    from engine import learner as learning
+    from engine.training import model as learning
 
     if recompute:
         monkeypatch.setattr(learning, "RECOMPUTE_FROM", 0)
@@ -291,8 +293,8 @@ def test_any_tree_has_the_loss_and_the_gradients_of_its_rows(
     some.append(encoded([*prefix, 5], [6]))  # one token is scored, and others may go on from it
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch, "float32", torch.float64)
-        patch.setattr("engine.tree_attention.BLOCK", block)
-        patch.setattr(packing, "ROW_TOKENS", row)
+        patch.setattr("engine.training.tree_attention.BLOCK", block)
+        patch.setattr(prefix_tree, "ROW_TOKENS", row)
         assert_trees_are_rows_alone(double_learner(), some, 1e-9)
 
 
@@ -302,11 +304,11 @@ def test_blocks_see_what_the_dense_mask_lets_them(
 ) -> None:
     import torch
 
-    from engine import tree_attention
+    from engine.training import tree_attention
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tree_attention, "BLOCK", size)
-        for batch in packing.forests(packing.trees(some, cost)):
+        for batch in prefix_tree.forests(prefix_tree.trees(some, cost)):
             cut = tree_attention.blocks(batch.until[0], torch.float32)
             assert sum(cut.pieces) == batch.tokens.shape[1]
             columns = torch.arange(sum(cut.pieces)).split(cut.pieces)
@@ -323,11 +325,11 @@ def test_the_mask_for_flex_attention_is_the_dense_one(monkeypatch: pytest.Monkey
     import torch
     from torch.nn.attention.flex_attention import create_mask
 
-    from engine import tree_attention
+    from engine.training import tree_attention
 
-    monkeypatch.setattr(packing, "BATCH_TOKENS", 200)
-    found = packing.batches(packing.trees(some_examples(), TOKENS_ONLY), CALLS_ONLY)
-    found += packing.forests(packing.trees(some_examples() * 3, Cost(1.0, 1.0, 0.0)))
+    monkeypatch.setattr(prefix_tree, "BATCH_TOKENS", 200)
+    found = prefix_tree.batches(prefix_tree.trees(some_examples(), TOKENS_ONLY), CALLS_ONLY)
+    found += prefix_tree.forests(prefix_tree.trees(some_examples() * 3, Cost(1.0, 1.0, 0.0)))
     assert len(found) > 2
     for batch in found:
         rows, size = batch.until.shape
@@ -341,8 +343,8 @@ def test_the_mask_for_flex_attention_is_the_dense_one(monkeypatch: pytest.Monkey
 
 @given(encodeds, costs)
 def test_forests_hold_every_row_without_padding(some: list[Encoded], cost: Cost) -> None:
-    rows = packing.trees(some, cost)
-    found = packing.forests(rows)
+    rows = prefix_tree.trees(some, cost)
+    found = prefix_tree.forests(rows)
     assert sum(batch.tokens.numel() for batch in found) == sum(map(len, rows))
     assert all(bool(batch.real.all()) for batch in found)
     scored = sum(float(batch.weights.sum()) for batch in found)
@@ -352,7 +354,8 @@ def test_forests_hold_every_row_without_padding(some: list[Encoded], cost: Cost)
 def test_an_attention_that_fails_gives_way_to_a_dense_mask(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from engine import objective, tree_attention
+    from engine.training import loss as objective
+    from engine.training import tree_attention
 
     learner = loaded(tiny_model(tmp_path / "model"))
     assert objective.checked(learner, some_examples()) is learner
@@ -373,8 +376,8 @@ def test_an_attention_that_fails_gives_way_to_a_dense_mask(
 def test_a_row_of_weight_k_is_k_rows(tmp_path: Path) -> None:
     import torch
 
-    from engine.learner import load
     from engine.project.settings import TrainSettings
+    from engine.training.model import load
 
     learner = load(tiny_model(tmp_path / "model"), TrainSettings(method="full"))
     once, other = encoded([7, 8, 9], [10, 11, 0], weight=4.0), encoded([7, 8], [20, 0])
@@ -393,9 +396,9 @@ def test_the_head_computed_in_parts_gives_the_same(
 ) -> None:
     import torch
 
-    from engine import learner as learning
-    from engine import objective
     from engine.project.settings import TrainSettings
+    from engine.training import loss as objective
+    from engine.training import model as learning
 
     learner = learning.load(tiny_model(tmp_path / "model"), TrainSettings(method="full"))
     loss, whole = gradients(learner, some_examples())
@@ -412,8 +415,8 @@ def test_layers_evaluated_again_give_the_same_gradients(
 ) -> None:
     import torch
 
-    from engine import learner as learning
     from engine.project.settings import TrainSettings
+    from engine.training import model as learning
 
     base = tiny_model(tmp_path / "model")
     loss, kept = gradients(learning.load(base, TrainSettings(method=method)), some_examples())
@@ -452,7 +455,7 @@ def test_sampled_tokens_are_kept_as_they_were_and_end_once() -> None:
     end, text = tokenizer.eos_token_id, " The answer is 9."
     letters = tuple(tokenizer(letter).input_ids[0] for letter in text)
     assert letters != tuple(tokenizer(text).input_ids)
-    stopped, ended, other_end, direct = packing.encode(
+    stopped, ended, other_end, direct = prefix_tree.encode(
         [
             example(token_ids=letters),
             example(token_ids=(*letters, end)),
@@ -471,7 +474,7 @@ def test_sampled_tokens_are_kept_as_they_were_and_end_once() -> None:
 def test_a_question_that_spells_the_end_token_stays_text() -> None:
     tokenizer = tiny_tokenizer()
     end = tokenizer.eos_token_id
-    (found,) = packing.encode(
+    (found,) = prefix_tree.encode(
         [example(prompt="Q: What is <|end|>?\nA:", completion=" <|end|>")],
         tokenizer,
         PromptStyle.BASE,
@@ -489,7 +492,7 @@ def test_the_start_token_of_a_model_stands_before_its_prompts_only() -> None:
         single="<|pad|> $A", special_tokens=[("<|pad|>", tokenizer.pad_token_id)]
     )
     try:
-        (found,) = packing.encode([example()], tokenizer, PromptStyle.BASE, {0})
+        (found,) = prefix_tree.encode([example()], tokenizer, PromptStyle.BASE, {0})
     finally:
         tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="$A")
     assert found.prompt[0] == tokenizer.pad_token_id
@@ -500,7 +503,7 @@ def test_a_chat_goes_through_its_template_and_is_left_open() -> None:
     tokenizer = tiny_tokenizer(chat=True)
     asked = '[["user", "How many?"]]'
     opened = '[["user", "How many?"], ["assistant", "Let us see."]]'
-    first, second = packing.encode(
+    first, second = prefix_tree.encode(
         [example(prompt=asked, completion="9"), example(prompt=opened, completion=" 9")],
         tokenizer,
         PromptStyle.CHAT,
@@ -513,7 +516,7 @@ def test_a_chat_goes_through_its_template_and_is_left_open() -> None:
 def test_a_tokenizer_without_end_or_template_is_refused_in_a_sentence() -> None:
     tokenizer = tiny_tokenizer()
     with pytest.raises(BadInput, match=r"sample\.style"):
-        packing.encode([example(prompt='[["user", "?"]]')], tokenizer, PromptStyle.CHAT, {0})
+        prefix_tree.encode([example(prompt='[["user", "?"]]')], tokenizer, PromptStyle.CHAT, {0})
     tokenizer.eos_token = None
     with pytest.raises(BadInput, match="end token"):
-        packing.encode([example()], tokenizer, PromptStyle.BASE, {0})
+        prefix_tree.encode([example()], tokenizer, PromptStyle.BASE, {0})

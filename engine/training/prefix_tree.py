@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from engine.divergence import Likely
+    from engine.training.kl_divergence import Likely
     from store.records import Example
 
     Integers = NDArray[np.int64]

@@ -19,19 +19,19 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine import learner as learning
-from engine import objective
-from engine import ranks as ranks_module
-from engine.packing import Encoded
 from engine.project.job_context import PauseWished
-from engine.ranks import Ranks
-from engine.together import Training, train
+from engine.training import data_parallel as ranks_module
+from engine.training import loss as objective
+from engine.training import model as learning
+from engine.training.data_parallel import Ranks
+from engine.training.launcher import Training, train
+from engine.training.prefix_tree import Encoded
 from store import jobs
 from store.connection import connect
 from store.errors import BadInput
 from store.records import JobKind, JobState, PromptFormat, PromptStyle
-from tests.engine.test_finetune import SETTINGS, some_examples, weights
 from tests.engine.tiny import tiny_model
+from tests.engine.training.test_loop import SETTINGS, some_examples, weights
 from tests.projects import claimed, scripted_project
 
 if TYPE_CHECKING:
@@ -198,7 +198,7 @@ def processes_of(folder: Path) -> list[psutil.Process]:
     for process in psutil.process_iter():
         with suppress(psutil.Error):
             line = process.cmdline()
-            if "engine.together" in line and str(folder.resolve()) in line:
+            if "engine.training.launcher" in line and str(folder.resolve()) in line:
                 found.append(process)
     return found
 
@@ -209,7 +209,7 @@ def test_a_killed_worker_leaves_no_process_behind(tmp_path: Path) -> None:
     tiny_model(tmp_path / "base")
     worker = subprocess.Popen(
         [sys.executable, "-c", WORKER, str(tmp_path)],
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stderr=subprocess.DEVNULL,
     )

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from engine import plan, stages
-from engine.preflight import LISTED, SHOWN, preflight
 from engine.project.settings import changed
+from engine.training.dry_run import LISTED, SHOWN, preflight
 from store import examples, models
 from store.connection import connect, transaction
 from store.records import JobKind

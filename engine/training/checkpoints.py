@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from engine.learner import Learner
     from engine.project.settings import TrainSettings
+    from engine.training.model import Learner
     from store.records import Example, PromptStyle
 
 TOKENIZER_FILES = (

@@ -18,19 +18,21 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import torch
 
-from engine import checkpoints, distill, learner, objective, packing
 from engine.project.job_context import TRAINING, PauseWished
 from engine.project.settings import TooLong
-from engine.ranks import ALONE, Ranks
+from engine.training import checkpoints, distillation, prefix_tree
+from engine.training import loss as objective
+from engine.training import model as learner
+from engine.training.data_parallel import ALONE, Ranks
 from store.errors import BadInput, WorkFailed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from engine.divergence import Likely
-    from engine.packing import Encoded
     from engine.project.settings import TrainSettings
+    from engine.training.kl_divergence import Likely
+    from engine.training.prefix_tree import Encoded
     from store.records import Example, PromptStyle
 
 _log = logging.getLogger(__name__)
@@ -137,9 +139,9 @@ def train(  # noqa: PLR0912, PLR0915 - one training, to be read from top to bott
         return Trained(**done)
 
     model = learner.load(base, settings, ranks)
-    encoded = packing.encode(examples, model.tokenizer, style, learner.ends(model))
+    encoded = prefix_tree.encode(examples, model.tokenizer, style, learner.ends(model))
     if teacher:
-        encoded = distill.with_teacher(encoded, examples, teacher, settings.mix)
+        encoded = distillation.with_teacher(encoded, examples, teacher, settings.mix)
     longest = learner.context(model)
     pairs = [
         (one, row.validation)
