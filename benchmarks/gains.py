@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine import curation, stages
+from engine import stages
 from engine.demo import documents, world
 from engine.evaluation import compare
 from engine.launch import ENVIRONMENT, process_start
@@ -31,6 +31,7 @@ from engine.project.job_context import Progress, Work
 from engine.project.settings import open_project
 from engine.sampling import runs
 from engine.statistics import intervals
+from engine.training_data import selection
 from lmsi_tui.format import percent, points, probability
 from store import evaluations, examples, jobs, models, paths, questions, votes
 from store.connection import DATABASE, connect, transaction
@@ -171,7 +172,7 @@ def freeze_unvoted(work: Work, run: Run, teacher: Model, seed: int) -> TrainingS
     budget = len({row.path_id for row in rows if row.path_id is not None})
     pool = questions.by_split(work.conn, Split.POOL)
     random.Random(seed).shuffle(pool)
-    kept: list[curation.Kept] = []
+    kept: list[selection.Kept] = []
     cap = work.settings.sample.cap
     for question in pool[: voted.questions]:
         taken = answered(paths.for_question(work.conn, run.id, question.id))[: cap or None]
@@ -179,7 +180,7 @@ def freeze_unvoted(work: Work, run: Run, teacher: Model, seed: int) -> TrainingS
             same = tuple(path for path, its in taken if its == answer)[:budget]
             budget -= len(same)
             if same:
-                kept.append(curation.Kept(question, answer, same, len(same), False))
+                kept.append(selection.Kept(question, answer, same, len(same), False))
     return stages.freeze(work, run, kept, teacher)
 
 

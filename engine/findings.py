@@ -13,7 +13,7 @@ from collections import Counter
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
-from engine import calibration, curation, evaluation, guard, plots
+from engine import calibration, evaluation, guard, plots
 from engine.answers import custom_rules
 from engine.answers.custom_rules import reader_name, standing_reviews
 from engine.document import Block, Code, Document, Plot, Section, Table
@@ -22,6 +22,7 @@ from engine.review import audit
 from engine.sampling import early_stop_replay, runs
 from engine.statistics import intervals
 from engine.statistics.confidence_sequence import CONFIDENCE
+from engine.training_data import selection
 from store import (
     evaluations,
     examples,
@@ -439,7 +440,7 @@ def _left_out(
             reasons["no path had an answer"] += 1
         elif vote.winner is None:
             reasons["a tie"] += 1
-        elif not curation.reaches(
+        elif not selection.reaches(
             vote, vote.top, vote.tally[1][1] if len(vote.tally) > 1 else 0, run.threshold
         ):
             reasons[f"agreement under {run.threshold}"] += 1

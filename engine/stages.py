@@ -11,13 +11,14 @@ import itertools
 import time
 from typing import TYPE_CHECKING
 
-from engine import curation, evaluation, training_set
+from engine import evaluation
 from engine.conversion import gguf_to_hf
 from engine.importing import contamination
 from engine.models import identity
 from engine.project.job_context import MEASURING, SAMPLING
 from engine.sampling import early_stop_replay, reextraction, runs, scheduler
 from engine.training import token_counts
+from engine.training_data import building, selection
 from store import examples as example_rows
 from store import models as model_rows
 from store import paths, questions, rounds, votes
@@ -177,7 +178,7 @@ def _training_set(
     # Votes are counted again: the threshold may be another one since they were stored.
     scheduler.unsettled(work.conn, run, pool)
     counted = {one.question_id: one for one in votes.for_run(conn, run.id)}
-    kept, excluded = training_set.chosen(conn, run, counted, leaked)
+    kept, excluded = building.chosen(conn, run, counted, leaked)
     if not kept:
         raise BadInput(
             "No question reached the threshold, so there is nothing to train on: sample first, "
@@ -189,7 +190,7 @@ def _training_set(
 def freeze(
     work: Work,
     run: Run,
-    kept: Sequence[curation.Kept],
+    kept: Sequence[selection.Kept],
     teacher: Model,
     *,
     excluded: bool = False,
@@ -198,7 +199,7 @@ def freeze(
 
     `excluded` says that a person took questions out that the vote keeps.
     """
-    frozen, built = training_set.written(
+    frozen, built = building.written(
         work.project,
         work.settings,
         run,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from engine import lineage
+from engine.training_data import provenance
 from lmsi_tui.format import percent
 from lmsi_tui.output import emit, say
 from lmsi_tui.reading import opened
@@ -28,7 +28,7 @@ WIDTH = 100
 def why(asked: argparse.Namespace) -> None:
     """Say where something came from and what falls with it."""
     with opened(asked) as (project, conn):
-        found = lineage.find(conn, asked.target)
+        found = provenance.find(conn, asked.target)
         if asked.json:
             emit({"event": "why", "target": asked.target, **_as_json(project, conn, found)})
             return
@@ -41,15 +41,15 @@ def _lines(
 ) -> list[str]:
     match found:
         case Example():
-            return _example_lines(lineage.of_example(conn, found))
+            return _example_lines(provenance.of_example(conn, found))
         case Model():
-            return _model_lines(lineage.of_model(conn, found))
+            return _model_lines(provenance.of_model(conn, found))
         case TrainingSet():
             return [*_set_lines(found), _rebuilt(_rebuild(project, found))]
         case Question():
             return [
                 f"question {found.key}  {snippet(found.text, WIDTH)}",
-                *_falls(lineage.falls_with(conn, found.id)),
+                *_falls(provenance.falls_with(conn, found.id)),
             ]
 
 
@@ -58,14 +58,14 @@ def _as_json(
 ) -> dict[str, object]:
     match found:
         case Example():
-            return {"example": _plain(lineage.of_example(conn, found))}
+            return {"example": _plain(provenance.of_example(conn, found))}
         case Model():
-            return {"model": _plain(lineage.of_model(conn, found))}
+            return {"model": _plain(provenance.of_model(conn, found))}
         case TrainingSet():
             again = _rebuild(project, found)
             return {"set": _plain(found), "rebuilt": again.key, "same": again.same}
         case Question():
-            falls = [_plain(one) for one in lineage.falls_with(conn, found.id)]
+            falls = [_plain(one) for one in provenance.falls_with(conn, found.id)]
             return {"question": _plain(found), "falls": falls}
 
 
@@ -75,7 +75,7 @@ def _plain(record: object) -> dict[str, object]:
     return dataclasses.asdict(record)
 
 
-def _example_lines(origin: lineage.Origin) -> list[str]:
+def _example_lines(origin: provenance.Origin) -> list[str]:
     example, path = origin.example, origin.path
     lines = [
         f"line {example.position} of training set {example.set_key[:12]}: {example.prompt_format}, "
@@ -127,7 +127,7 @@ def _run_lines(run: Run, engines: str, sampler: Model) -> list[str]:
     ]
 
 
-def _falls(falls: Sequence[lineage.Falls]) -> list[str]:
+def _falls(falls: Sequence[provenance.Falls]) -> list[str]:
     if not falls:
         return ["if rejected  nothing falls: no training set holds it"]
     return [
@@ -147,7 +147,7 @@ def _set_lines(frozen: TrainingSet) -> list[str]:
     ]
 
 
-def _model_lines(found: lineage.Ancestry) -> list[str]:
+def _model_lines(found: provenance.Ancestry) -> list[str]:
     model = found.model
     lines = [f"{model.name}  {model.stage}, weights {model.sha256[:12]}"]
     if found.base:
@@ -164,12 +164,12 @@ def _model_lines(found: lineage.Ancestry) -> list[str]:
     return lines
 
 
-def _rebuild(project: Project, frozen: TrainingSet) -> lineage.Rebuilt:
+def _rebuild(project: Project, frozen: TrainingSet) -> provenance.Rebuilt:
     with connect(project.database, read_only=True, training=True) as conn:
-        return lineage.rebuild(project, conn, frozen)
+        return provenance.rebuild(project, conn, frozen)
 
 
-def _rebuilt(again: lineage.Rebuilt) -> str:
+def _rebuilt(again: provenance.Rebuilt) -> str:
     if again.same:
         return "rebuilt      from the store: the same hash, byte for byte"
     return (

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 
 from engine.answers.custom_rules import standing_reviews
 from engine.answers.extraction import equal
-from engine.curation import reaches, ruling_of, still_applies
 from engine.project.settings import exact_share
 from engine.statistics.confidence_sequence import (
     CONFIDENCE,
@@ -31,6 +30,7 @@ from engine.statistics.confidence_sequence import (
     next_stratum,
 )
 from engine.statistics.intervals import wilson
+from engine.training_data.selection import reaches, ruling_of, still_applies
 from engine.voting.majority import kept_needed
 from store import questions, votes
 from store.queue import audit_place

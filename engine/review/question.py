@@ -10,8 +10,8 @@ from engine.answers import custom_rules
 from engine.answers.custom_rules import BUILT_IN, Rules, standing_reviews
 from engine.answers.extraction import equal, merge_equal
 from engine.answers.normalization import INFERENCES, LETTERS
-from engine.curation import Ruling, found_wrong, ruling_of
 from engine.prompting.templates import question_text
+from engine.training_data.selection import Ruling, found_wrong, ruling_of
 from store import paths, questions, votes
 from store.records import (
     Abstention,

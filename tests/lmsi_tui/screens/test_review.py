@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from textual.widgets import Input
 
-from engine.curation import ruling_of
+from engine.training_data.selection import ruling_of
 from lmsi_tui.messages import TextCopied, TextOpened
 from lmsi_tui.review_queue import Wanted
 from lmsi_tui.screens.answer_input import AnswerInput

@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from engine import curation
 from engine.answers.custom_rules import standing_reviews
 from engine.prompting.templates import answer_sentence, render
 from engine.sampling.runs import exemplars_for
+from engine.training_data import selection
 from store import paths, questions
 from store.records import Split
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
-    from engine.curation import Kept
     from engine.project.settings import Project, Settings
+    from engine.training_data.selection import Kept
     from store.records import Example, Review, Run, TrainingSet, Vote
 
 
@@ -57,7 +57,7 @@ def chosen(
     held = standing_reviews(conn, run.id, until=until)
 
     def choose(decided: Sequence[Review]) -> list[Kept]:
-        return curation.choose(pool, counted, drawn, decided, threshold=run.threshold, cap=run.cap)
+        return selection.choose(pool, counted, drawn, decided, threshold=run.threshold, cap=run.cap)
 
     kept = choose(held)
     by_vote = {one.question.id for one in choose([])} if held else set()
@@ -80,7 +80,7 @@ def written(
     """
     tasks = {one.question.task for one in kept}
     exemplars = {task: exemplars_for(project, settings.sample, task) for task in tasks}
-    built = curation.build_examples(
+    built = selection.build_examples(
         kept,
         lambda question, prompt_format: render(
             question, prompt_format, run.prompt_style, exemplars[question.task]
@@ -91,5 +91,5 @@ def written(
         validation_share=settings.curate.validation_share,
         m=run.m,
     )
-    frozen = curation.training_set(built, kept, run, settings.curate, tokenizer_sha256, created_at)
+    frozen = selection.training_set(built, kept, run, settings.curate, tokenizer_sha256, created_at)
     return replace(frozen, label_free=frozen.label_free and not excluded), built

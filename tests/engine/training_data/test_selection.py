@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.answers.extraction import reader_name
-from engine.curation import Kept, build_examples, choose, training_set
 from engine.project.settings import CurateSettings
 from engine.prompting.templates import answer_sentence, render
+from engine.training_data.selection import Kept, build_examples, choose, training_set
 from engine.voting.majority import count_vote
 from store.errors import BadInput
 from store.records import (

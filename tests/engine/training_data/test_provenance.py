@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from engine import lineage, stages
+from engine import stages
 from engine.project.settings import open_project
 from engine.review.audit import accepts
+from engine.training_data import provenance
 from lmsi_tui.cli import run as typed
 from store import examples, jobs, models, paths, questions, reviews, sittings, votes
 from store.connection import connect, transaction
@@ -72,9 +73,9 @@ def story(tmp_path: Path) -> Iterator[Story]:
         yield Story(project, conn, frozen, pool)
 
 
-def rebuilt(project: Project, frozen: TrainingSet) -> lineage.Rebuilt:
+def rebuilt(project: Project, frozen: TrainingSet) -> provenance.Rebuilt:
     with connect(project.database, read_only=True, training=True) as conn:
-        return lineage.rebuild(project, conn, frozen)
+        return provenance.rebuild(project, conn, frozen)
 
 
 def test_a_set_built_again_has_the_same_hash(story: Story) -> None:
@@ -145,7 +146,7 @@ def test_another_prompt_is_another_set_and_it_says_so(story: Story) -> None:
 def test_a_line_leads_back_to_its_path_vote_and_review(story: Story) -> None:
     lines = examples.examples(story.conn, story.frozen.key)
     line = next(one for one in lines if one.question_id == story.pool[4].id and one.path_id)
-    origin = lineage.of_example(story.conn, line)
+    origin = provenance.of_example(story.conn, line)
     assert origin.question == story.pool[4]
     assert origin.path is not None
     assert origin.path.text == line.completion
@@ -156,7 +157,7 @@ def test_a_line_leads_back_to_its_path_vote_and_review(story: Story) -> None:
     assert origin.sampler.name == TEACHER
     assert [one.set_key for one in origin.falls] == [story.frozen.key]
     direct = next(one for one in lines if one.path_id is None)
-    assert lineage.of_example(story.conn, direct).path is None
+    assert provenance.of_example(story.conn, direct).path is None
 
 
 def trained(story: Story, name: str) -> None:
@@ -180,14 +181,14 @@ def trained(story: Story, name: str) -> None:
 def test_a_question_leads_forward_to_the_models_that_learnt_it(story: Story) -> None:
     trained(story, "scripted/lmsi")
     curated(story.project, story.conn, sample={"threshold": "0.9"})
-    (first, *others) = lineage.falls_with(story.conn, story.pool[4].id)
+    (first, *others) = provenance.falls_with(story.conn, story.pool[4].id)
     assert first.models == ("scripted/lmsi",)
     assert first.examples == sum(
         one.question_id == story.pool[4].id
         for one in examples.examples(story.conn, story.frozen.key)
     )
     assert all(one.models == () for one in others)
-    assert lineage.falls_with(story.conn, story.pool[1].id) == []
+    assert provenance.falls_with(story.conn, story.pool[1].id) == []
 
 
 def test_a_model_leads_back_to_its_set_and_its_sampler(story: Story) -> None:
@@ -195,14 +196,14 @@ def test_a_model_leads_back_to_its_set_and_its_sampler(story: Story) -> None:
     trained(story, "scripted/lmsi-2")
     model = models.by_name(story.conn, "scripted/lmsi")
     assert model is not None
-    found = lineage.of_model(story.conn, model)
+    found = provenance.of_model(story.conn, model)
     assert found.frozen == story.frozen
     assert found.sampler is not None
     assert (found.label_free, found.audits, found.triage) == (False, 1, 3)
     assert found.siblings == ("scripted/lmsi-2",)
     base = models.by_name(story.conn, TEACHER)
     assert base is not None
-    assert lineage.of_model(story.conn, base).frozen is None
+    assert provenance.of_model(story.conn, base).frozen is None
 
 
 @pytest.mark.parametrize(
@@ -217,7 +218,7 @@ def test_a_model_leads_back_to_its_set_and_its_sampler(story: Story) -> None:
 )
 def test_a_name_for_nothing_is_refused(story: Story, target: str, words: str) -> None:
     with pytest.raises(BadInput, match=words):
-        lineage.find(story.conn, target.format(set=story.frozen.key))
+        provenance.find(story.conn, target.format(set=story.frozen.key))
 
 
 def test_why_is_told_in_words_and_as_json(story: Story, capsys: pytest.CaptureFixture[str]) -> None:

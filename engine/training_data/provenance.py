@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from engine import training_set
 from engine.answers.custom_rules import standing_reviews
 from engine.importing import contamination
 from engine.sampling import scheduler
+from engine.training_data import building
 from store import examples, models, paths, questions, reviews, sittings, votes
 from store.errors import BadInput
 from store.records import Queue, Split
@@ -230,10 +230,10 @@ def rebuild(project: Project, conn: sqlite3.Connection, frozen: TrainingSet) -> 
     pool = questions.by_split(conn, Split.POOL)
     counted = {one.question_id: one for one in scheduler.recounted(conn, run, pool) if one.drawn}
     leaked = {one.pool.id for one in contamination.of_store(conn).found}
-    kept, excluded = training_set.chosen(conn, run, counted, leaked, until=frozen.created_at)
+    kept, excluded = building.chosen(conn, run, counted, leaked, until=frozen.created_at)
     if not kept:
         return Rebuilt(frozen.key, None)
-    built, _ = training_set.written(
+    built, _ = building.written(
         project, settings, run, kept, frozen.tokenizer_sha256, frozen.created_at, excluded=excluded
     )
     return Rebuilt(frozen.key, built.key)
