@@ -17,7 +17,8 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine import calibration, findings, plots
+from engine import findings, plots
+from engine.evaluation import calibration
 from engine.importing.sampled_outputs import read_sampled
 from engine.statistics.intervals import Z95
 from engine.voting import majority

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 from engine import stages
 from engine.demo import documents, world
-from engine.evaluation import compare
+from engine.evaluation.accuracy import compare
 from engine.launch import ENVIRONMENT, process_start
 from engine.project.job_context import Progress, Work
 from engine.project.settings import open_project

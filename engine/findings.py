@@ -13,10 +13,11 @@ from collections import Counter
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
-from engine import calibration, evaluation, guard, plots
+from engine import plots
 from engine.answers import custom_rules
 from engine.answers.custom_rules import reader_name, standing_reviews
 from engine.document import Block, Code, Document, Plot, Section, Table
+from engine.evaluation import acceptance, accuracy, calibration
 from engine.importing import contamination
 from engine.review import audit
 from engine.sampling import early_stop_replay, runs
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Mapping, Sequence
 
-    from engine.evaluation import Comparison
+    from engine.evaluation.accuracy import Comparison
     from engine.project.settings import Project
     from engine.statistics.intervals import Paired
     from store.records import Evaluation, Job, Model, Run, Vote
@@ -121,7 +122,7 @@ def no_gain(found: Paired) -> str | None:
 
 def _gains(conn: sqlite3.Connection) -> Section:
     """Each trained model with its base, apart for label-free and human-assisted sets."""
-    found = evaluation.comparisons(conn)
+    found = accuracy.comparisons(conn)
     known = {one.name: one for one in models.all_of(conn)}
     if not found:
         return Section("What it was worth", ("No two models were measured on the same questions.",))
@@ -178,10 +179,10 @@ def _gains(conn: sqlite3.Connection) -> Section:
 
 def _rounds(conn: sqlite3.Connection) -> Section:
     """What the guard decided of each round, on what test, and which model is in use."""
-    decided = guard.decided(conn)
+    decided = acceptance.decided(conn)
     if not decided:
         return Section("Rounds", ())
-    number = guard.best_round({one.number: one.verdict for one in decided})
+    number = acceptance.best_round({one.number: one.verdict for one in decided})
     in_use = next((one.trained for one in decided if one.number == number), "the base model")
     blocks: list[Block] = [
         "Every round trains from the base model. It is accepted when McNemar's exact test and the "
@@ -210,7 +211,7 @@ def _rounds(conn: sqlite3.Connection) -> Section:
     return Section("Rounds", tuple(blocks))
 
 
-def _round_row(one: guard.Decided) -> tuple[str, ...]:
+def _round_row(one: acceptance.Decided) -> tuple[str, ...]:
     found = one.judgement
     seen = f"{100 * found.detectable:.1f}" if found.detectable is not None else "nothing"
     return (
@@ -229,7 +230,7 @@ def _round_row(one: guard.Decided) -> tuple[str, ...]:
 
 def _guard(conn: sqlite3.Connection) -> Section:
     """What the guard says of models that were trained outside of rounds."""
-    trained = guard.of_store(conn)
+    trained = acceptance.of_store(conn)
     blocks: list[Block] = []
     if trained:
         blocks.append(

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, get_type_hints
 
-from engine import evaluation, memory
+from engine import memory
 from engine.conversion import gguf_to_hf
+from engine.evaluation import accuracy
 from engine.models import identity as model_files
 from engine.project.setting_help import meanings
 from engine.project.settings import METHODS, TooLong
@@ -461,13 +462,13 @@ def _evaluate(asked: _Asked, chosen: Sequence[str]) -> Plan:
         count += len(of_split)
         for model in known if of_split else ():
             left = 0
-            for prompt_format, greedy in evaluation.formats_to_measure():
+            for prompt_format, greedy in accuracy.formats_to_measure():
                 run = runs.run_of(
                     asked.project,
                     asked.settings.model,
                     model,
                     split,
-                    evaluation.sampling_of(asked.settings, greedy=greedy),
+                    accuracy.sampling_of(asked.settings, greedy=greedy),
                     prompt_format,
                     [one.task for one in of_split],
                 )
@@ -560,10 +561,10 @@ def _round(asked: _Asked) -> Plan:
 
 
 def _could_show(asked: _Asked) -> str:
-    from engine import guard  # the app plans the other stages without it
+    from engine.evaluation import acceptance  # the app plans the other stages without it
 
     measured = runs.measured_questions(asked.conn, asked.settings)
-    return guard.told(guard.forecast(asked.conn, measured))
+    return acceptance.told(acceptance.forecast(asked.conn, measured))
 
 
 # Rates that were measured.

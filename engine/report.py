@@ -6,8 +6,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engine import guard
-from engine.evaluation import Comparison, comparisons
+from engine.evaluation import acceptance
+from engine.evaluation.accuracy import Comparison, comparisons
 from engine.sampling import early_stop_replay
 from store import evaluations, examples, jobs, models, paths, questions, sittings, votes
 from store.records import Decision, Evaluation, JobKind, JobState, Model, Split
@@ -33,7 +33,7 @@ class Report:
     temperatures: Mapping[int, float]
     """By evaluation id: at which its paths were sampled; 0 is greedy."""
     status: Json
-    rounds: Sequence[guard.Decided] = ()
+    rounds: Sequence[acceptance.Decided] = ()
 
 
 def build(conn: sqlite3.Connection) -> Report:
@@ -53,7 +53,7 @@ def build(conn: sqlite3.Connection) -> Report:
         ended=ended,
         temperatures=temperatures,
         status=status(conn),
-        rounds=guard.decided(conn),
+        rounds=acceptance.decided(conn),
     )
 
 
@@ -156,7 +156,7 @@ def as_event(conn: sqlite3.Connection, seed: int) -> Json:
                 _comparison(one) for one in built.comparisons if one.split is Split.OOD
             ],
         },
-        "rounds": [guard.as_json(one) for one in built.rounds],
+        "rounds": [acceptance.as_json(one) for one in built.rounds],
         "status": built.status,
     }
 

@@ -15,7 +15,8 @@ import resource
 import time
 from typing import TYPE_CHECKING
 
-from engine import guard, stages
+from engine import stages
+from engine.evaluation import acceptance
 from engine.models import identity
 from engine.project.job_context import SAMPLING
 from engine.review import audit
@@ -30,7 +31,7 @@ from store.records import Model, Outcome, Round, Split, Stage
 if TYPE_CHECKING:
     import sqlite3
 
-    from engine.guard import Signs
+    from engine.evaluation.acceptance import Signs
     from engine.project.job_context import Work
 
 Json = dict[str, object]
@@ -86,14 +87,16 @@ def _guarded(work: Work, teacher: Model) -> Json:
         known = rows.all_of(work.conn)
         own = [one for one in known if _is_own(work, one)]
         held = rows.verdicts(work.conn)
-        stopped = own and not guard.goes_on(held[own[-1].number], past_undecided=past_undecided)
+        stopped = own and not acceptance.goes_on(
+            held[own[-1].number], past_undecided=past_undecided
+        )
         if len(known) >= until or stopped:
             break
         made, is_new = one_round(work, teacher, past_undecided=past_undecided)
         result |= made
         if not is_new:
             break
-    result["rounds"] = [guard.as_json(one) for one in guard.decided(work.conn)]
+    result["rounds"] = [acceptance.as_json(one) for one in acceptance.decided(work.conn)]
     return result
 
 
@@ -113,12 +116,12 @@ def one_round(work: Work, teacher: Model, *, past_undecided: bool = False) -> tu
     asked = runs.measured_questions(conn, work.settings)
     elsewhere = runs.measured_questions(conn, work.settings, Split.OOD)
     sets = (
-        guard.frozen(conn, Split.EVAL, asked),
-        guard.frozen(conn, Split.OOD, elsewhere),
+        acceptance.frozen(conn, Split.EVAL, asked),
+        acceptance.frozen(conn, Split.OOD, elsewhere),
     )
-    seen = guard.forecast(conn, asked)
+    seen = acceptance.forecast(conn, asked)
     work.progress.begin(f"round {number}", 0)
-    print(f"Round {number}. {guard.told(seen)}", flush=True)
+    print(f"Round {number}. {acceptance.told(seen)}", flush=True)
 
     result: Json = {"sample": stages.sample_with(work, sampler)}
     result["curate"] = curated = stages.curate_votes(work, sampler)
@@ -132,17 +135,17 @@ def one_round(work: Work, teacher: Model, *, past_undecided: bool = False) -> tu
     _measure(work, after)
 
     for known in rows.all_of(conn):
-        earlier = guard.judgement(known.details)
+        earlier = acceptance.judgement(known.details)
         if (known.sampled_id, known.trained_id) == (sampler.id, after.id) and sets == (
             earlier.evaluation,
             earlier.out_of_domain_set,
         ):
             result["decided_before"] = known.number
             return result, False
-    judged = guard.judge(
+    judged = acceptance.judge(
         before.name,
-        guard.difference(conn, before, after, Split.EVAL) if sets[0] else None,
-        guard.difference(conn, before, after, Split.OOD) if sets[1] else None,
+        acceptance.difference(conn, before, after, Split.EVAL) if sets[0] else None,
+        acceptance.difference(conn, before, after, Split.OOD) if sets[1] else None,
         detectable=seen.detectable,
         alarms=_alarms(work, before, after, measured=sets[0] is not None),
         notes=_notes(conn, sets[0]),
@@ -189,9 +192,9 @@ def _measure(work: Work, model: Model) -> None:
         stages.measure(work, model)
 
 
-def _notes(conn: sqlite3.Connection, now: guard.Frozen | None) -> list[str]:
+def _notes(conn: sqlite3.Connection, now: acceptance.Frozen | None) -> list[str]:
     """Whether the evaluation set is still that of the round before."""
-    earlier = guard.decided(conn)
+    earlier = acceptance.decided(conn)
     if not earlier:
         return []
     then = earlier[-1].judgement.evaluation
@@ -218,7 +221,7 @@ def _alarms(work: Work, before: Model, after: Model, *, measured: bool) -> list[
     old: Signs | None
     new: Signs | None
     if measured:
-        old, new = (guard.signs_of(conn, one, Split.EVAL) for one in (before, after))
+        old, new = (acceptance.signs_of(conn, one, Split.EVAL) for one in (before, after))
     else:
         old, new = _signs_on_pool(work, before, after)
     if old is None or new is None:
@@ -227,7 +230,7 @@ def _alarms(work: Work, before: Model, after: Model, *, measured: bool) -> list[
     precisions = [_audited_precision(conn, one, threshold) for one in (before, after)]
     first, second = precisions
     gain = second - first if first is not None and second is not None else None
-    return guard.alarms(old, new, precision_gain=gain)
+    return acceptance.alarms(old, new, precision_gain=gain)
 
 
 def _signs_on_pool(work: Work, before: Model, after: Model) -> tuple[Signs | None, Signs | None]:
@@ -237,7 +240,7 @@ def _signs_on_pool(work: Work, before: Model, after: Model) -> tuple[Signs | Non
         run = runs.pool_run(work, model, work.settings.sample)
         with runs.loaded(work, model, [run], asked) as load:
             runs.draw(work, run, load, asked, f"{SAMPLING} {model.name} for the alarms")
-        found.append(guard.signs(work.conn, run, {one.id for one in asked}))
+        found.append(acceptance.signs(work.conn, run, {one.id for one in asked}))
     return found[0], found[1]
 
 

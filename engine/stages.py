@@ -11,8 +11,8 @@ import itertools
 import time
 from typing import TYPE_CHECKING
 
-from engine import evaluation
 from engine.conversion import gguf_to_hf
+from engine.evaluation import accuracy
 from engine.importing import contamination
 from engine.models import identity
 from engine.project.job_context import MEASURING, SAMPLING
@@ -342,7 +342,7 @@ def measure(work: Work, model: Model) -> list[Evaluation]:
             continue
         drawn = [
             _evaluation_run(work, model, split, prompt_format, greedy, asked)
-            for prompt_format, greedy in evaluation.formats_to_measure()
+            for prompt_format, greedy in accuracy.formats_to_measure()
         ]
         with runs.loaded(work, model, drawn, asked) as load:
             for run in drawn:
@@ -350,7 +350,7 @@ def measure(work: Work, model: Model) -> list[Evaluation]:
                 title = f"{MEASURING} {model.name} on {split}: {run.prompt_format}, {way}"
                 runs.draw(work, run, load, asked, title)
                 with transaction(work.conn):
-                    found += evaluation.score(work.conn, run, asked)
+                    found += accuracy.score(work.conn, run, asked)
     if not found:
         raise BadInput(
             "There are no evaluation questions: import some with known answers with "
@@ -368,7 +368,7 @@ def _evaluation_run(
     asked: Sequence[Question],
 ) -> Run:
     """The run over evaluation questions: every path is drawn, none is kept."""
-    drawn = evaluation.sampling_of(work.settings, greedy=greedy)
+    drawn = accuracy.sampling_of(work.settings, greedy=greedy)
     tasks = [question.task for question in asked]
     return runs.open_run(work, model, split, drawn, prompt_format, tasks)
 

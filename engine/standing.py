@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engine.evaluation import Comparison, comparisons
-from engine.guard import Decided, decided
+from engine.evaluation.acceptance import Decided, decided
+from engine.evaluation.accuracy import Comparison, comparisons
 from store import evaluations, examples, models, paths, rounds
 
 if TYPE_CHECKING:

@@ -220,7 +220,7 @@ def _so_far(conn: sqlite3.Connection, run: Run, known: list[Model]) -> tuple[Acc
     if any(one.answer_type is AnswerType.MATH for one in asked.values()):
         return ()
     from engine.answers.extraction import equal
-    from engine.evaluation import methods_of
+    from engine.evaluation.accuracy import methods_of
     from engine.statistics.intervals import wilson
 
     name = next(model.name for model in known if model.id == run.model_id)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from engine.guard import said
+from engine.evaluation.acceptance import said
 from lmsi_tui.format import percent, points, probability
 from lmsi_tui.text import plain, printable
 from store.records import Evaluation, Method, Split
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from engine.guard import Decided
+    from engine.evaluation.acceptance import Decided
     from engine.report import Report
 
 WIDEST = 1000

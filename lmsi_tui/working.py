@@ -66,7 +66,7 @@ def stage(asked: argparse.Namespace) -> None:
 
 def foretell(asked: argparse.Namespace, project: Project) -> None:
     """Say what the test of a round could show, before anything runs."""
-    from engine import guard
+    from engine.evaluation import acceptance
     from engine.models.identity import is_server
     from engine.sampling import runs
 
@@ -75,10 +75,10 @@ def foretell(asked: argparse.Namespace, project: Project) -> None:
         if teacher is None or is_server(teacher.location):
             return  # nothing will be tested: a server is not trained
         measured = runs.measured_questions(conn, project.settings)
-        seen = guard.forecast(conn, measured)
+        seen = acceptance.forecast(conn, measured)
     if asked.json:
-        emit({"event": "forecast", **asdict(seen), "says": guard.told(seen)})
-    say(asked, guard.told(seen))
+        emit({"event": "forecast", **asdict(seen), "says": acceptance.told(seen)})
+    say(asked, acceptance.told(seen))
 
 
 def decide(asked: argparse.Namespace, project: Project) -> None:
@@ -87,7 +87,7 @@ def decide(asked: argparse.Namespace, project: Project) -> None:
     Raises:
         BadInput: there is no such round.
     """
-    from engine import guard
+    from engine.evaluation import acceptance
 
     number = asked.accept or asked.reject
     with connect(project.database) as conn:
@@ -97,10 +97,10 @@ def decide(asked: argparse.Namespace, project: Project) -> None:
             raise BadInput(f"There is no round {number}: {there}.")
         verdict = Outcome.ACCEPT if asked.accept else Outcome.REJECT
         rounds.decide(conn, RoundDecision(0, number, verdict, time.time()))
-        found = next(one for one in guard.decided(conn) if one.number == number)
+        found = next(one for one in acceptance.decided(conn) if one.number == number)
     if asked.json:
-        emit({"event": "round", **guard.as_json(found)})
-    say(asked, f"{guard.said(found).capitalize()}.")
+        emit({"event": "round", **acceptance.as_json(found)})
+    say(asked, f"{acceptance.said(found).capitalize()}.")
 
 
 def replay(asked: argparse.Namespace, project: Project) -> None:

@@ -6,8 +6,8 @@ import dataclasses
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from engine import calibration as calibrating
-from engine import pilot as piloting
+from engine.evaluation import calibration as calibrating
+from engine.evaluation import pilot as piloting
 from engine.project.settings import changed, exact_share
 from engine.review import audit as auditing
 from engine.statistics.intervals import clopper_pearson

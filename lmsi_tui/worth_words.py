@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engine import calibration as calibrating
-from engine import pilot as piloting
+from engine.evaluation import calibration as calibrating
+from engine.evaluation import pilot as piloting
 from engine.review import audit as auditing
 from engine.sampling import runs
 from engine.statistics.confidence_sequence import CONFIDENCE

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine import guard
+from engine.evaluation import acceptance
 from engine.project.job_context import Progress, Work
 from engine.project.settings import (
     Engine,
@@ -180,14 +180,14 @@ def add_round(project: Project, *, sampled: str, trained: str, won: int, lost: i
     """A round that the guard decided: the trained model won and lost so many of n questions."""
     before = [False] * won + [True] * lost + [False] * (n - won - lost)
     after = [True] * won + [False] * lost + [False] * (n - won - lost)
-    judged = guard.judge(
+    judged = acceptance.judge(
         sampled,
         paired(before, after),
         None,
         detectable=0.1,
         alarms=["Paths changed their length: 100 to 300 characters."],
         notes=[],
-        sets=(guard.Frozen(n, "a set"), None),
+        sets=(acceptance.Frozen(n, "a set"), None),
     )
     with connect(project.database) as conn, transaction(conn):
         known = {one.name: one.id for one in models.all_of(conn)}

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from textual.app import ComposeResult
 
-    from engine.evaluation import Comparison
+    from engine.evaluation.accuracy import Comparison
     from store.evaluations import Flip
     from store.records import Path, Question
 

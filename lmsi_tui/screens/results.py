@@ -10,7 +10,8 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import ContentSwitcher, Footer, Static
 
-from engine import curves, standing
+from engine import standing
+from engine.evaluation import majority_curves
 from lmsi_tui.commands import Command, declare
 from lmsi_tui.messages import TextCopied, TextOpened
 from lmsi_tui.screens.screen import LmsiScreen
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from textual.app import ComposeResult
 
-    from engine.curves import Curves
+    from engine.evaluation.majority_curves import Curves
     from engine.standing import Standing
     from lmsi_tui.widgets.standing_text import Row
     from lmsi_tui.worth_words import Section
@@ -254,7 +255,10 @@ class ResultsScreen(LmsiScreen):
             self._draw_curves()
             return
         self._curves_of = wanted
-        self.read("curves", lambda conn: self.CurvesRead([curves.read(conn, one) for one in voted]))
+        self.read(
+            "curves",
+            lambda conn: self.CurvesRead([majority_curves.read(conn, one) for one in voted]),
+        )
 
     def on_results_screen_curves_read(self, message: CurvesRead) -> None:
         """Show the curves."""

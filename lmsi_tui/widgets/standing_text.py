@@ -17,8 +17,8 @@ from store.records import Method, Model, Outcome, Split, Stage, TrainingSet
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from engine.curves import Curves
-    from engine.evaluation import Comparison
+    from engine.evaluation.accuracy import Comparison
+    from engine.evaluation.majority_curves import Curves
     from store.records import Evaluation
 
 SPLITS = {Split.EVAL: "evaluation", Split.OOD: "out-of-domain"}

@@ -17,7 +17,7 @@ from engine.statistics import intervals
 from store import models, paths, questions, reviews
 from store.connection import connect, transaction
 from store.records import JobKind, Queue, Review, Split, Stage, Verdict, content_hash, question_key
-from tests.engine.test_pilot import rule
+from tests.engine.evaluation.test_pilot import rule
 from tests.projects import TEACHER, a_question, claimed, command, scripted_project
 
 if TYPE_CHECKING:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from engine import document, evaluation, findings, guard, report, rounds, stages, standing
+from engine import document, findings, report, rounds, stages, standing
 from engine.conversion import export
+from engine.evaluation import acceptance, accuracy
 from engine.sampling import runs
 from store import examples, jobs, models, paths, questions
 from store import rounds as rows
@@ -116,7 +117,7 @@ def told(
     elsewhere: int = 0,
 ) -> Iterator[Story]:
     project = scripted_project(
-        tmp_path, pool=6, evaluation=evaluation, changes={"sample": {"m": 4}, "evaluate": {"k": 2}}
+        tmp_path, pool=6, evaluation=accuracy, changes={"sample": {"m": 4}, "evaluate": {"k": 2}}
     )
     path = project.folder / "models" / "script.json"
     path.write_text(script(base, 6))
@@ -150,8 +151,8 @@ def test_the_guard_stops_a_collapse_at_the_right_round(collapse: Story) -> None:
     result = collapse.go(rounds=9)
     assert collapse.verdicts() == [Outcome.ACCEPT, Outcome.ACCEPT, Outcome.REJECT]
     assert collapse.trained == 3, "nothing is trained after the round that was rejected"
-    decided = guard.decided(collapse.conn)
-    assert guard.best_round(rows.verdicts(collapse.conn)) == 2
+    decided = acceptance.decided(collapse.conn)
+    assert acceptance.best_round(rows.verdicts(collapse.conn)) == 2
     # Each round samples with the last accepted model, and is measured against it.
     before = [TEACHER, "scripted/lmsi-1", "scripted/lmsi-2"]
     assert [one.sampled for one in decided] == before
@@ -175,7 +176,7 @@ def test_a_rejected_model_stays_and_is_used_by_nothing_that_comes_after(collapse
     assert isinstance(measured, list)
     names = {one["model"] for one in measured}
     assert names == {TEACHER, "scripted/lmsi-1", "scripted/lmsi-2"}
-    pairs = {(one.before, one.after) for one in evaluation.comparisons(conn)}
+    pairs = {(one.before, one.after) for one in accuracy.comparisons(conn)}
     assert {("scripted/lmsi-1", "scripted/lmsi-2"), ("scripted/lmsi-2", "scripted/lmsi-3")} < pairs
     # A person who goes on by hand goes on with the votes of the round that began last.
     teacher = models.by_name(conn, TEACHER)
@@ -223,7 +224,7 @@ def test_a_round_that_was_cut_off_goes_on_where_it_stopped(
     conn, project = collapse.conn, collapse.project
     work = claimed(conn, project, JobKind.ROUND)
     with monkeypatch.context() as patched:
-        patched.setattr(guard, "judge", cut)
+        patched.setattr(acceptance, "judge", cut)
         with pytest.raises(Cut):
             rounds.whole_round(work)
     assert rows.all_of(conn) == []
@@ -239,7 +240,7 @@ def test_a_round_that_was_cut_off_goes_on_where_it_stopped(
 def test_an_undecided_round_stops_and_takes_nothing_over(open_: Story) -> None:
     open_.go(rounds=5)
     assert open_.verdicts() == [Outcome.UNDECIDED]
-    (one,) = guard.decided(open_.conn)
+    (one,) = acceptance.decided(open_.conn)
     judged = one.judgement
     assert judged.needed is not None
     assert judged.gain is not None
@@ -254,19 +255,19 @@ def test_an_undecided_round_stops_and_takes_nothing_over(open_: Story) -> None:
 def test_a_person_accepts_an_undecided_round_by_a_later_row(open_: Story) -> None:
     open_.go()
     rows.decide(open_.conn, RoundDecision(0, 1, Outcome.ACCEPT, time.time()))
-    (one,) = guard.decided(open_.conn)
+    (one,) = acceptance.decided(open_.conn)
     assert (one.verdict, one.by_person) == (Outcome.ACCEPT, True)
     assert one.judgement.outcome is Outcome.UNDECIDED, "what the guard said stays"
     assert export._trained(open_.conn, None).name == "scripted/lmsi-1"
     open_.go()
-    assert guard.decided(open_.conn)[1].sampled == "scripted/lmsi-1"
+    assert acceptance.decided(open_.conn)[1].sampled == "scripted/lmsi-1"
     rows.decide(open_.conn, RoundDecision(0, 1, Outcome.REJECT, time.time()))
     assert open_.verdicts() == [Outcome.REJECT, Outcome.ACCEPT]
 
 
 def test_rounds_go_on_past_an_undecided_one_when_told_to(open_: Story) -> None:
     open_.go(rounds=2, past_undecided=True)
-    first, second = guard.decided(open_.conn)
+    first, second = acceptance.decided(open_.conn)
     assert (first.verdict, second.verdict) == (Outcome.UNDECIDED, Outcome.ACCEPT)
     assert second.sampled == "scripted/lmsi-1", "the candidate is sampled"
     assert second.judgement.before == TEACHER, "and what was accepted last is measured against"
@@ -279,7 +280,7 @@ def test_a_loss_out_of_domain_rejects_a_gain(
     for story in told(tmp_path, monkeypatch, base, [after], evaluation=60, elsewhere=60):
         story.go(rounds=3)
         assert story.verdicts() == [Outcome.REJECT]
-        (one,) = guard.decided(story.conn)
+        (one,) = acceptance.decided(story.conn)
         assert "on 60 out-of-domain questions" in one.judgement.reason
 
 
@@ -290,7 +291,7 @@ def test_without_known_answers_only_the_alarms_speak(
     for story in told(tmp_path, monkeypatch, base, [after], evaluation=0):
         story.go(rounds=3)
         assert story.verdicts() == [Outcome.UNDECIDED]
-        (one,) = guard.decided(story.conn)
+        (one,) = acceptance.decided(story.conn)
         assert "no evaluation questions with known answers" in one.judgement.reason
         assert one.judgement.gain is None
         assert any("Agreement rose" in alarm for alarm in one.judgement.alarms)
@@ -303,7 +304,7 @@ def test_another_evaluation_set_is_noticed_and_decides_the_round_anew(open_: Sto
     with transaction(open_.conn):
         questions.add(open_.conn, more, {one.key: (str(one.position),) for one in more})
     open_.go()
-    first, second = guard.decided(open_.conn)
+    first, second = acceptance.decided(open_.conn)
     assert (first.trained, second.trained) == ("scripted/lmsi-1", "scripted/lmsi-1")
     assert first.judgement.evaluation != second.judgement.evaluation
     assert any(
@@ -315,19 +316,22 @@ def test_another_evaluation_set_is_noticed_and_decides_the_round_anew(open_: Sto
 
 def test_what_the_test_could_see_is_told_before(collapse: Story) -> None:
     asked = runs.measured_questions(collapse.conn, collapse.project.settings)
-    before = guard.forecast(collapse.conn, asked)
+    before = acceptance.forecast(collapse.conn, asked)
     assert not before.measured
-    assert "On 100 evaluation questions, of which 20 % change sides (an assumption)" in guard.told(
-        before
+    assert (
+        "On 100 evaluation questions, of which 20 % change sides (an assumption)"
+        in acceptance.told(before)
     )
     collapse.go()
-    (one,) = guard.decided(collapse.conn)
+    (one,) = acceptance.decided(collapse.conn)
     assert one.judgement.detectable == before.detectable
-    after = guard.forecast(collapse.conn, asked)
+    after = acceptance.forecast(collapse.conn, asked)
     assert after.measured
     assert after.changes == 15 / 100
-    assert "no test can accept" in guard.told(guard.forecast(collapse.conn, []))
-    assert "no gain could be shown" in guard.told(guard.forecast(collapse.conn, asked[:3]))
+    assert "no test can accept" in acceptance.told(acceptance.forecast(collapse.conn, []))
+    assert "no gain could be shown" in acceptance.told(
+        acceptance.forecast(collapse.conn, asked[:3])
+    )
 
 
 def test_the_report_tells_every_round(collapse: Story) -> None:
@@ -359,6 +363,6 @@ def test_the_report_gives_the_commands_of_rounds_and_decisions_in_their_order(op
 def test_a_judgement_comes_back_from_what_is_stored(collapse: Story) -> None:
     collapse.go(rounds=3)
     for one in rows.all_of(collapse.conn):
-        judged = guard.judgement(one.details)
+        judged = acceptance.judgement(one.details)
         assert json.loads(json.dumps(judged.as_json())) == one.details
         assert judged.outcome is one.verdict

@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from engine.evaluation import Comparison
+from engine.evaluation.accuracy import Comparison
 from engine.report import Report
 from engine.statistics.intervals import Paired
 from lmsi_tui.tables import print_report, verdicts

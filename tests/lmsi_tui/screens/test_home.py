@@ -412,7 +412,7 @@ async def test_a_measurement_shows_what_is_right_so_far(project: Project) -> Non
 async def test_what_is_right_so_far_is_what_the_measurement_says_in_the_end(
     project: Project,
 ) -> None:
-    from engine.evaluation import score
+    from engine.evaluation.accuracy import score
     from lmsi_tui.live import _so_far
 
     with connect(project.database) as conn:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 from textual.widgets import ContentSwitcher, Static
 
-from engine import curves, standing
-from engine.evaluation import Comparison
+from engine import standing
+from engine.evaluation import majority_curves
+from engine.evaluation.accuracy import Comparison
 from engine.statistics.intervals import Paired
 from lmsi_tui.format import percent, points
 from lmsi_tui.messages import TextCopied, TextOpened
@@ -131,7 +132,7 @@ def test_an_adapter_of_a_label_free_set_is_told_apart(project: Project) -> None:
 async def test_curves_are_those_of_the_stored_votes(project: Project) -> None:
     with connect(project.database, read_only=True) as conn:
         voted = [one for one in evaluations.all_of(conn) if one.method is Method.SC]
-        expected = [curves.read(conn, one) for one in voted]
+        expected = [majority_curves.read(conn, one) for one in voted]
     async with driven(project, PLACE) as pilot:
         await press(pilot, "c")
         assert pilot.app.screen.query_one(ContentSwitcher).current == "curves"

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine import curves, stages
+from engine import stages
+from engine.evaluation import majority_curves
 from engine.statistics import intervals
 from engine.voting import majority
 from store import evaluations, paths, votes
@@ -42,18 +43,18 @@ def test_a_majority_of_k_is_the_mean_over_all_ways_to_draw_k(
             ways = list(itertools.combinations(found, k))
             shares.append(sum(leads_alone(way, right) for way in ways) / len(ways))
         expected.append(sum(shares) / len(shares))
-    assert curves.majority(drawn) == pytest.approx(expected)
+    assert majority_curves.majority(drawn) == pytest.approx(expected)
 
 
 def test_without_questions_there_is_no_curve() -> None:
-    assert curves.majority([]) == []
-    assert curves.by_agreement([]) == []
+    assert majority_curves.majority([]) == []
+    assert majority_curves.by_agreement([]) == []
 
 
 def test_agreement_is_binned_as_exact_fractions() -> None:
     # 0.29 * 100 is 28.999999999999996 in floats.
     judged = [(29, 100, True), (28, 100, False), (100, 100, True), (0, 8, False), (7, 100, True)]
-    bins = curves.by_agreement(judged, bins=100)
+    bins = majority_curves.by_agreement(judged, bins=100)
     assert [(one.low, one.n, one.correct) for one in bins] == [
         (0.0, 1, 0),
         (0.07, 1, 1),
@@ -66,7 +67,7 @@ def test_agreement_is_binned_as_exact_fractions() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 8), st.just(8), st.booleans()), min_size=1))
 def test_every_question_is_in_the_bin_of_its_agreement(judged: list[tuple[int, int, bool]]) -> None:
-    bins = curves.by_agreement(judged)
+    bins = majority_curves.by_agreement(judged)
     assert sum(one.n for one in bins) == len(judged)
     for one in bins:
         inside = [
@@ -85,7 +86,7 @@ def test_the_curves_of_an_evaluation_end_where_it_was_measured(tmp_path: Path) -
         stages.evaluate(claimed(conn, project, JobKind.EVALUATE))
         measured = {one.method: one for one in evaluations.all_of(conn)}
         voted = measured[Method.SC]
-        found = curves.read(conn, voted)
+        found = majority_curves.read(conn, voted)
         counted = votes.for_run(conn, voted.run_id)
         drawn = paths.answers_by_question(conn, voted.run_id, [one.question_id for one in counted])
     assert found.model == "scripted/base"

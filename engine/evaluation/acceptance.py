@@ -12,8 +12,8 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from engine import evaluation
 from engine.answers.extraction import merge_equal
+from engine.evaluation import accuracy
 from engine.statistics import intervals
 from engine.statistics.intervals import Paired
 from store import evaluations, models, paths, questions, rounds
@@ -152,7 +152,7 @@ class Judgement:
     alarms: tuple[str, ...]
     notes: tuple[str, ...]
     """What else should be known, such as that the evaluation set is another one."""
-    evaluation: Frozen | None
+    accuracy: Frozen | None
     out_of_domain_set: Frozen | None
 
     def as_json(self) -> dict[str, object]:
@@ -334,7 +334,7 @@ def difference(
     }
     if before.id not in newest or after.id not in newest:
         return None
-    found = evaluation.compare(conn, newest[before.id], newest[after.id])
+    found = accuracy.compare(conn, newest[before.id], newest[after.id])
     return found.result if found else None
 
 
@@ -363,7 +363,7 @@ def of_store(conn: sqlite3.Connection, method: Method = Method.COT) -> list[Trai
     in_rounds = {one.trained_id for one in rounds.all_of(conn)}
     own = [
         one
-        for one in evaluation.comparisons(conn)
+        for one in accuracy.comparisons(conn)
         if one.method is method
         and known[one.after].base_id == known[one.before].id
         and known[one.after].id not in in_rounds
@@ -427,7 +427,7 @@ def signs(conn: sqlite3.Connection, run: Run, only: Collection[int] | None = Non
 
     `only` holds the ids of the questions that are looked at; None is all.
     """
-    from engine.calibration import corrected
+    from engine.evaluation.calibration import corrected
     from engine.voting import majority  # the app tells rounds without these two
 
     asked = [one for one in questions.by_split(conn, run.split) if only is None or one.id in only]

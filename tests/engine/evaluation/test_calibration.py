@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.calibration import (
+from engine.evaluation.calibration import (
     Judged,
     at_threshold,
     bins,

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from engine import guard, pilot, stages
-from engine.pilot import Verdict, judge
+from engine import stages
+from engine.evaluation import acceptance, pilot
+from engine.evaluation.pilot import Verdict, judge
 from engine.review import audit
 from engine.statistics import intervals
 from store import evaluations, models, paths, questions, reviews, votes
@@ -225,37 +226,39 @@ def test_the_guard_stops_a_collapse_at_the_right_round(tmp_path: Path) -> None:
             for old, new in itertools.pairwise(answered)
         ]
         sampled = {run.model_id: run for run in paths.runs(conn) if run.temperature > 0}
-        seen = [guard.signs(conn, sampled[one.id]) for one in rounds]
-    assert [guard.decide(one) for one in gains] == [
+        seen = [acceptance.signs(conn, sampled[one.id]) for one in rounds]
+    assert [acceptance.decide(one) for one in gains] == [
         Outcome.ACCEPT,
         Outcome.ACCEPT,
         Outcome.REJECT,
         Outcome.REJECT,
     ]
-    verdicts = {n: guard.decide(one) for n, one in enumerate(gains, start=1)}
-    assert guard.best_round(verdicts) == 2
+    verdicts = {n: acceptance.decide(one) for n, one in enumerate(gains, start=1)}
+    assert acceptance.best_round(verdicts) == 2
     # The collapse shows without labels too: more agreement, fewer answers, and no audit behind it.
     before, after = seen[2], seen[3]
     assert before is not None
     assert after is not None
-    said = guard.alarms(before, after)
+    said = acceptance.alarms(before, after)
     assert any("no audit shows" in one for one in said)
-    assert not guard.alarms(before, before)
+    assert not acceptance.alarms(before, before)
 
 
 def test_the_guard_rejects_what_is_worse_out_of_domain_and_leaves_the_rest_undecided() -> None:
     gain = intervals.paired([False] * 30 + [True] * 70, [True] * 100)
     same = intervals.paired([True, False] * 50, [True, False] * 50)
     loss = intervals.paired([True] * 100, [False] * 30 + [True] * 70)
-    assert guard.decide(gain, same) is Outcome.ACCEPT
-    assert guard.decide(gain, loss) is Outcome.REJECT
-    assert guard.decide(same) is Outcome.UNDECIDED
-    assert guard.best_round({1: Outcome.ACCEPT, 2: Outcome.UNDECIDED, 3: Outcome.REJECT}) == 1
-    assert guard.best_round({}) == 0
+    assert acceptance.decide(gain, same) is Outcome.ACCEPT
+    assert acceptance.decide(gain, loss) is Outcome.REJECT
+    assert acceptance.decide(same) is Outcome.UNDECIDED
+    assert acceptance.best_round({1: Outcome.ACCEPT, 2: Outcome.UNDECIDED, 3: Outcome.REJECT}) == 1
+    assert acceptance.best_round({}) == 0
 
 
 def test_alarms_name_what_changed() -> None:
-    calm = guard.Signs(50, 0.6, 1.5, 0.01, 0.02, 200, 0.9)
-    assert guard.alarms(calm, replace(calm, agreement=0.7), precision_gain=0.05) == []
-    said = guard.alarms(calm, guard.Signs(50, 0.9, 0.3, 0.2, 0.3, 90, 0.2), precision_gain=-0.1)
+    calm = acceptance.Signs(50, 0.6, 1.5, 0.01, 0.02, 200, 0.9)
+    assert acceptance.alarms(calm, replace(calm, agreement=0.7), precision_gain=0.05) == []
+    said = acceptance.alarms(
+        calm, acceptance.Signs(50, 0.9, 0.3, 0.2, 0.3, 90, 0.2), precision_gain=-0.1
+    )
     assert len(said) == 6

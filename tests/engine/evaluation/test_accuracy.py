@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from engine import evaluation, report, stages
+from engine import report, stages
+from engine.evaluation import accuracy
 from engine.sampling import runs
 from store import evaluations, jobs, models, paths, questions, votes
 from store.connection import connect, transaction
@@ -83,7 +84,7 @@ def test_a_limit_measures_the_first_questions_only(work: Work) -> None:
     assert teacher is not None
     run = sampled_run(work.conn)
     asked = questions.by_split(work.conn, Split.EVAL, limit=3)
-    scored = evaluation.score(work.conn, run, asked, keep=False)
+    scored = accuracy.score(work.conn, run, asked, keep=False)
     assert {one.n for one in scored} == {3}
     assert {one.n for one in evaluations.all_of(work.conn)} == {8}
 
@@ -138,7 +139,7 @@ def measured(work: Work, name: str, stage: Stage, parameters: int, right: int) -
 def test_a_trained_model_is_compared_with_its_own_base_question_by_question(work: Work) -> None:
     first = evaluations.answers(work.conn, by_method(work.conn)[Method.COT].id)
     measured(work, "scripted/lmsi", Stage.LMSI, 1, 8)
-    (found,) = evaluation.comparisons(work.conn)
+    (found,) = accuracy.comparisons(work.conn)
     assert (found.before, found.after) == (TEACHER, "scripted/lmsi")
     assert (found.result.n, found.result.won, found.result.lost) == (8, 8 - sum(first.values()), 0)
     assert found.result.gain == pytest.approx(found.result.won / 8)
