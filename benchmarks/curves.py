@@ -17,9 +17,9 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine import findings, plots
 from engine.evaluation import calibration
 from engine.importing.sampled_outputs import read_sampled
+from engine.reports import findings, svg_charts
 from engine.statistics.intervals import Z95
 from engine.voting import majority
 from store.records import EarlyStop
@@ -118,12 +118,14 @@ def majorities(title: str, known: Sequence[tuple[Sampled, str]]) -> str:
             share = sum(values) / len(values)
             spread = math.sqrt(sum((one - share) ** 2 for one in values) / (len(values) - 1))
             half = Z95 * spread / math.sqrt(len(values))
-            points.append(plots.Point(k + 1, share, max(0.0, share - half), min(1.0, share + half)))
+            points.append(
+                svg_charts.Point(k + 1, share, max(0.0, share - half), min(1.0, share + half))
+            )
         told = ", ".join(f"{k + 1}: {100 * one.y:.1f}" for k, one in enumerate(points))
         print(f"maj@k  {model} (n = {len(mine):,})  {told}")
-        series.append(plots.Series(f"{model} ({len(mine)})", tuple(points)))
+        series.append(svg_charts.Series(f"{model} ({len(mine)})", tuple(points)))
     longest = max(len(one.points) for one in series)
-    return plots.chart(
+    return svg_charts.chart(
         f"Majority of k paths: {title}",
         series,
         x="k",

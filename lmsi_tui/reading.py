@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from engine import report as numbers
 from engine.launch import ensure_worker
 from engine.project.setting_help import meanings
 from engine.project.settings import changed, open_project
+from engine.reports import summary as numbers
 from lmsi_tui import follow
 from lmsi_tui.options import settings_from
 from lmsi_tui.output import emit, say
@@ -123,17 +123,17 @@ def write_document(project: Project, conn: sqlite3.Connection, form: str, out: P
     Raises:
         BadInput: the file cannot be written.
     """
-    from engine import document, findings
+    from engine.reports import findings, rendering
 
     built = findings.build(project, conn)
     match form:
         case "md":
-            text = document.markdown(built)
+            text = rendering.markdown(built)
         case "html":
-            text = document.html_page(built)
+            text = rendering.html_page(built)
         case _:
             event = numbers.as_event(conn, project.settings.sample.seed)
-            text = json.dumps(event | {"document": document.as_json(built)}, ensure_ascii=False)
+            text = json.dumps(event | {"document": rendering.as_json(built)}, ensure_ascii=False)
     text = printable(text)
     if out is None:
         print(text, end="" if text.endswith("\n") else "\n")

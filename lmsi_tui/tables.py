@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from engine.evaluation.acceptance import Decided
-    from engine.report import Report
+    from engine.reports.summary import Report
 
 WIDEST = 1000
 """More columns than any table of the report has."""

@@ -10,8 +10,8 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import ContentSwitcher, Footer, Static
 
-from engine import standing
 from engine.evaluation import majority_curves
+from engine.reports import model_tree
 from lmsi_tui.commands import Command, declare
 from lmsi_tui.messages import TextCopied, TextOpened
 from lmsi_tui.screens.screen import LmsiScreen
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from textual.app import ComposeResult
 
     from engine.evaluation.majority_curves import Curves
-    from engine.standing import Standing
+    from engine.reports.model_tree import Standing
     from lmsi_tui.widgets.standing_text import Row
     from lmsi_tui.worth_words import Section
     from store.records import Evaluation
@@ -188,7 +188,7 @@ class ResultsScreen(LmsiScreen):
         )
         if seen != self._seen:
             self._seen = seen
-            self.read("standing", lambda conn: self.StandingRead(standing.read(conn)))
+            self.read("standing", lambda conn: self.StandingRead(model_tree.read(conn)))
         if self._page() == "trust":
             self._ask_trust()
 
@@ -411,7 +411,7 @@ def report_text(conn: sqlite3.Connection) -> str:
     """What `lmsi-tui report` prints, as plain text."""
     from rich.console import Console
 
-    from engine.report import build
+    from engine.reports.summary import build
 
     out = io.StringIO()
     print_report(Console(file=out, width=REPORT_WIDTH, color_system=None), build(conn))

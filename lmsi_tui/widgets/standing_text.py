@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from textual.content import Content
 
-from engine.standing import Standing, lineage
+from engine.reports.model_tree import Standing, lineage
 from lmsi_tui.format import percent, points, probability
 from lmsi_tui.tables import TITLES
 from lmsi_tui.text import snippet

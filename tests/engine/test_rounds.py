@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from engine import document, findings, report, rounds, stages, standing
+from engine import rounds, stages
 from engine.conversion import export
 from engine.evaluation import acceptance, accuracy
+from engine.reports import findings, model_tree, rendering, summary
 from engine.sampling import runs
 from store import examples, jobs, models, paths, questions
 from store import rounds as rows
@@ -166,7 +167,7 @@ def test_the_guard_stops_a_collapse_at_the_right_round(collapse: Story) -> None:
 def test_a_rejected_model_stays_and_is_used_by_nothing_that_comes_after(collapse: Story) -> None:
     collapse.go(rounds=9)
     conn = collapse.conn
-    found = standing.read(conn)
+    found = model_tree.read(conn)
     assert found.in_use is not None
     assert found.in_use.name == "scripted/lmsi-2"
     assert "scripted/lmsi-3" in [one.name for one in found.models]
@@ -247,7 +248,7 @@ def test_an_undecided_round_stops_and_takes_nothing_over(open_: Story) -> None:
     assert judged.needed > judged.gain.n
     assert f"about {judged.needed:,} questions would show it" in judged.reason
     assert judged.detectable is None, "so few could not have shown any gain"
-    assert standing.read(open_.conn).in_use is None
+    assert model_tree.read(open_.conn).in_use is None
     with pytest.raises(BadInput, match="round --accept"):
         export._trained(open_.conn, None)
 
@@ -295,7 +296,7 @@ def test_without_known_answers_only_the_alarms_speak(
         assert "no evaluation questions with known answers" in one.judgement.reason
         assert one.judgement.gain is None
         assert any("Agreement rose" in alarm for alarm in one.judgement.alarms)
-        assert "nothing was tested" in document.markdown(findings.build(story.project, story.conn))
+        assert "nothing was tested" in rendering.markdown(findings.build(story.project, story.conn))
 
 
 def test_another_evaluation_set_is_noticed_and_decides_the_round_anew(open_: Story) -> None:
@@ -338,14 +339,14 @@ def test_the_report_tells_every_round(collapse: Story) -> None:
     collapse.go(rounds=3)
     found = findings.build(collapse.project, collapse.conn)
     section = next(one for one in found.sections if one.title == "Rounds")
-    text = document.markdown(document.Document("", (section,)))
+    text = rendering.markdown(rendering.Document("", (section,)))
     assert (
         "| 3 | scripted/lmsi-2 | scripted/lmsi-3 | reject | scripted/lmsi-2 | 100 | -15.0" in text
     )
     assert "In use: scripted/lmsi-2." in text
     assert "Round 3, alarms without labels: Agreement rose" in text
     assert "The guard" not in [one.title for one in found.sections]
-    event = report.as_event(collapse.conn, 0)
+    event = summary.as_event(collapse.conn, 0)
     assert [one["verdict"] for one in event["rounds"]] == ["accept", "accept", "reject"]  # type: ignore[attr-defined]
     assert json.loads(json.dumps(event)) == event
 
@@ -355,7 +356,7 @@ def test_the_report_gives_the_commands_of_rounds_and_decisions_in_their_order(op
     rows.decide(open_.conn, RoundDecision(0, 1, Outcome.ACCEPT, time.time()))
     open_.go()
     found = findings.build(open_.project, open_.conn).sections[-1]
-    code = next(one for one in found.blocks if isinstance(one, document.Code))
+    code = next(one for one in found.blocks if isinstance(one, rendering.Code))
     again = ["lmsi-tui round", "lmsi-tui round --accept 1", "lmsi-tui round"]
     assert code.text.splitlines() == again
 

@@ -5,7 +5,7 @@ import io
 from rich.console import Console
 
 from engine.evaluation.accuracy import Comparison
-from engine.report import Report
+from engine.reports.summary import Report
 from engine.statistics.intervals import Paired
 from lmsi_tui.tables import print_report, verdicts
 from store.records import Evaluation, Method, Model, Split, Stage

@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from engine import report, stages
+from engine import stages
 from engine.evaluation import accuracy
+from engine.reports import summary
 from engine.sampling import runs
 from store import evaluations, jobs, models, paths, questions, votes
 from store.connection import connect, transaction
@@ -148,7 +149,7 @@ def test_a_trained_model_is_compared_with_its_own_base_question_by_question(work
 
 def test_the_report_tells_what_the_store_holds(work: Work) -> None:
     measured(work, "scripted/lmsi", Stage.LMSI, 1, 8)
-    event = report.as_event(work.conn, 5)
+    event = summary.as_event(work.conn, 5)
     assert event["event"] == "report"
     assert event["seed"] == 5
     told = event["evaluations"]
@@ -170,10 +171,10 @@ def test_the_report_tells_what_the_store_holds(work: Work) -> None:
 
 
 def test_seconds_and_memory_are_of_the_last_whole_round(work: Work) -> None:
-    assert report.as_event(work.conn, 0)["seconds"] is None
+    assert summary.as_event(work.conn, 0)["seconds"] is None
     with transaction(work.conn):
         queued, _ = jobs.enqueue(work.conn, JobKind.ROUND, {})
     result: dict[str, object] = {"seconds": 12.5, "peak_rss_mb": 300.0}
     jobs.finish(work.conn, queued.id, JobState.DONE, "done", None, result)
-    event = report.as_event(work.conn, 0)
+    event = summary.as_event(work.conn, 0)
     assert (event["seconds"], event["peak_rss_mb"]) == (12.5, 300.0)

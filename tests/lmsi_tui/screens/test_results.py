@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 from textual.widgets import ContentSwitcher, Static
 
-from engine import standing
 from engine.evaluation import majority_curves
 from engine.evaluation.accuracy import Comparison
+from engine.reports import model_tree
 from engine.statistics.intervals import Paired
 from lmsi_tui.format import percent, points
 from lmsi_tui.messages import TextCopied, TextOpened
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from textual.pilot import Pilot
 
     from engine.project.settings import Project
-    from engine.standing import Standing
+    from engine.reports.model_tree import Standing
 
 PLACE = "results"
 
@@ -46,7 +46,7 @@ def project(tmp_path: Path) -> Project:
 
 def stands(project: Project) -> Standing:
     with connect(project.database, read_only=True) as conn:
-        return standing.read(conn)
+        return model_tree.read(conn)
 
 
 def words(pilot: Pilot[None], name: str) -> str:
@@ -226,7 +226,7 @@ async def test_flips_open_both_paths_with_the_known_answer(project: Project) -> 
 
 async def test_lost_and_won_are_shown_apart(project: Project) -> None:
     with connect(project.database) as conn:
-        one = standing.read(conn).comparisons[0]
+        one = model_tree.read(conn).comparisons[0]
         before = evaluations.by_id(conn, one.before_id)
         answers = evaluations.answers(conn, before.id)
         turned = [(id_, "1", not right) for id_, right in answers.items()]

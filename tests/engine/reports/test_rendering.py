@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine import document, findings, plots, stages
+from engine import stages
+from engine.reports import findings, rendering, svg_charts
 from engine.statistics import intervals
 from store import models, paths, questions, reviews
 from store.connection import connect, transaction
@@ -82,7 +83,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return project
 
 
-def built(project: Project) -> document.Document:
+def built(project: Project) -> rendering.Document:
     with connect(project.database, read_only=True) as conn:
         return findings.build(project, conn)
 
@@ -122,7 +123,7 @@ def test_what_could_have_been_seen_is_more_than_what_was_or_a_gain_is_shown(
 
 
 def test_the_report_says_that_nothing_was_gained(told: Project) -> None:
-    text = document.markdown(built(told))
+    text = rendering.markdown(built(told))
     assert "no gain shown; with this many questions only a gain above" in text
     assert "scripted/lmsi against scripted/base, greedy chain of thought, n = 40" in text
     assert "lost " in text
@@ -144,7 +145,7 @@ def test_every_part_of_the_story_is_told(told: Project) -> None:
         "Versions and hashes",
         "How to do it again",
     ]
-    text = document.markdown(found)
+    text = rendering.markdown(found)
     for said in (
         "a person found no answer right | 1",
         "an audit found the winner wrong | 1",
@@ -160,17 +161,18 @@ def test_every_part_of_the_story_is_told(told: Project) -> None:
 
 
 def test_text_of_data_sets_is_shown_and_never_obeyed(told: Project) -> None:
-    hostile = document.Document(
-        HOSTILE, (document.Section(HOSTILE, (HOSTILE, document.Table((HOSTILE,), ((HOSTILE,),)))),)
+    hostile = rendering.Document(
+        HOSTILE,
+        (rendering.Section(HOSTILE, (HOSTILE, rendering.Table((HOSTILE,), ((HOSTILE,),)))),),
     )
-    page = document.html_page(hostile)
+    page = rendering.html_page(hostile)
     assert "<script" not in page
     assert "&lt;script&gt;" in page
-    text = document.markdown(hostile)
+    text = rendering.markdown(hostile)
     assert "<script" not in text
     assert r"\[d\]" in text
     assert all(line.count("|") - line.count(r"\|") in (0, 2) for line in text.splitlines())
-    assert "http" not in document.html_page(built(told)).replace(SVG.strip("{}"), "")
+    assert "http" not in rendering.html_page(built(told)).replace(SVG.strip("{}"), "")
 
 
 def test_the_plots_are_well_formed_and_stand_in_the_page(told: Project) -> None:
@@ -179,10 +181,10 @@ def test_the_plots_are_well_formed_and_stand_in_the_page(told: Project) -> None:
         block.svg
         for section in found.sections
         for block in section.blocks
-        if isinstance(block, document.Plot)
+        if isinstance(block, rendering.Plot)
     ]
     assert len(drawn) >= 4
-    page = document.html_page(found)
+    page = rendering.html_page(found)
     for svg in drawn:
         assert ET.fromstring(svg).tag == f"{SVG}svg"  # noqa: S314 - our own drawing
         assert svg in page
@@ -198,13 +200,13 @@ def test_a_chart_of_anything_can_be_drawn(
     values: list[tuple[float, float, int]], name: str
 ) -> None:
     name = "".join(one for one in name if one.isprintable())
-    points = tuple(plots.Point(x, y, y / 2, (1 + y) / 2, n) for x, y, n in values)
-    bars = [plots.Bar(name, x, x - 1, x + 1) for x, _, _ in values]
+    points = tuple(svg_charts.Point(x, y, y / 2, (1 + y) / 2, n) for x, y, n in values)
+    bars = [svg_charts.Bar(name, x, x - 1, x + 1) for x, _, _ in values]
     columns = [(name, n) for _, _, n in values]
     for svg in (
-        plots.chart(name, [plots.Series(name, points)], x="x", y="y", x_range=(0, 1)),
-        plots.intervals(name, bars, x="x"),
-        plots.histogram(name, columns, x="x", y="y"),
+        svg_charts.chart(name, [svg_charts.Series(name, points)], x="x", y="y", x_range=(0, 1)),
+        svg_charts.intervals(name, bars, x="x"),
+        svg_charts.histogram(name, columns, x="x", y="y"),
     ):
         assert ET.fromstring(svg).tag == f"{SVG}svg"  # noqa: S314 - our own drawing
 

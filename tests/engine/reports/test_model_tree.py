@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from engine import standing
-from engine.standing import Standing, lineage
+from engine.reports import model_tree
+from engine.reports.model_tree import Standing, lineage
 from store import evaluations
 from store.connection import connect
 from store.records import Model, PromptFormat, Stage, TrainingSet, Weighting
@@ -78,7 +78,7 @@ def test_without_models_there_is_no_lineage() -> None:
 def test_what_stands_is_the_newest_of_each_way_of_measuring(tmp_path: Path) -> None:
     project = seeded_project(tmp_path / "word-sums")
     with connect(project.database, read_only=True) as conn:
-        found = standing.read(conn)
+        found = model_tree.read(conn)
         stored = evaluations.all_of(conn)
         for one in found.comparisons:
             before, after = (evaluations.by_id(conn, id_) for id_ in (one.before_id, one.after_id))

@@ -1,6 +1,6 @@
 """What the report tells: what was done, what it is worth, and how to do it again.
 
-One function for each section; `engine.document` writes them.
+One function for each section; `engine.reports.rendering` writes them.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from collections import Counter
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
-from engine import plots
 from engine.answers import custom_rules
 from engine.answers.custom_rules import reader_name, standing_reviews
-from engine.document import Block, Code, Document, Plot, Section, Table
 from engine.evaluation import acceptance, accuracy, calibration
 from engine.importing import contamination
+from engine.reports import svg_charts
+from engine.reports.rendering import Block, Code, Document, Plot, Section, Table
 from engine.review import audit
 from engine.sampling import early_stop_replay, runs
 from engine.statistics import intervals
@@ -162,7 +162,7 @@ def _gains(conn: sqlite3.Connection) -> Section:
     )
     blocks.append(Table(headers, rows))
     bars = [
-        plots.Bar(
+        svg_charts.Bar(
             f"{one.after} ({one.method}, {one.split})",
             100 * one.result.gain,
             100 * one.result.low,
@@ -172,7 +172,7 @@ def _gains(conn: sqlite3.Connection) -> Section:
         if known[one.before].id == known[one.after].base_id
     ]
     if bars:
-        blocks.append(Plot(plots.intervals("Gain over the own base", bars, x="points, 95 %")))
+        blocks.append(Plot(svg_charts.intervals("Gain over the own base", bars, x="points, 95 %")))
     blocks += [block for one in main for block in _flips(conn, one, known)]
     return Section("What it was worth", tuple(blocks))
 
@@ -333,7 +333,7 @@ def _votes(conn: sqlite3.Connection, run: Run, counted: Sequence[Vote]) -> Secti
         columns = [(f"{place / 10:.1f}", tenths[place]) for place in range(11)]
         blocks.append(
             Plot(
-                plots.histogram(
+                svg_charts.histogram(
                     "Agreement of the pool (lower bound where a vote stopped early)",
                     columns,
                     x="agreement, up to",
@@ -499,12 +499,14 @@ def _calibration(project: Project, conn: sqlite3.Connection, teacher: Model) -> 
 def reliability(one: calibration.Calibration) -> str:
     """Agreement against accuracy: the paper's Fig. 2 with intervals."""
     points = tuple(
-        plots.Point(bin_.agreement, bin_.accuracy, bin_.accuracy_low, bin_.accuracy_high, bin_.n)
+        svg_charts.Point(
+            bin_.agreement, bin_.accuracy, bin_.accuracy_low, bin_.accuracy_high, bin_.n
+        )
         for bin_ in one.bins
     )
-    return plots.chart(
+    return svg_charts.chart(
         f"Agreement and accuracy ({one.source})",
-        [plots.Series("winners", points, joined=False)],
+        [svg_charts.Series("winners", points, joined=False)],
         x="agreement",
         y="winners that are right, %",
         x_range=(0.0, 1.0),
@@ -515,16 +517,17 @@ def reliability(one: calibration.Calibration) -> str:
 def yield_curve(one: calibration.Calibration) -> str:
     """Yield and expected precision over the threshold, on one picture."""
     kept = tuple(
-        plots.Point(t.needed / t.m, t.kept_share, t.kept_share, t.kept_share) for t in one.curve
+        svg_charts.Point(t.needed / t.m, t.kept_share, t.kept_share, t.kept_share)
+        for t in one.curve
     )
     right = tuple(
-        plots.Point(t.needed / t.m, t.precision, t.low, t.high)
+        svg_charts.Point(t.needed / t.m, t.precision, t.low, t.high)
         for t in one.curve
         if t.precision is not None
     )
-    return plots.chart(
+    return svg_charts.chart(
         f"What a threshold keeps, and how much of it is right ({one.source})",
-        [plots.Series("yield", kept), plots.Series("precision", right)],
+        [svg_charts.Series("yield", kept), svg_charts.Series("precision", right)],
         x="threshold",
         y="%",
         x_range=(0.0, 1.0),
