@@ -32,7 +32,7 @@ import psutil
 from benchmarks.terminal import Terminal
 from engine.answers import extraction
 from engine.demo.project import make_demo
-from engine.launch import ensure_worker
+from engine.jobs.launch import ensure_worker
 from engine.project.job_context import Progress, Work
 from engine.project.settings import Project, open_project
 from engine.sampling.runs import pool_run

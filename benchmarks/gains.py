@@ -23,10 +23,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine import stages
 from engine.demo import documents, world
 from engine.evaluation.accuracy import compare
-from engine.launch import ENVIRONMENT, process_start
+from engine.jobs import stages
+from engine.jobs.launch import ENVIRONMENT, process_start
 from engine.project.job_context import Progress, Work
 from engine.project.settings import open_project
 from engine.sampling import runs

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.agreement import CONTROL, PEER, Agreement, agreement
 from benchmarks.peers import THREADS, Order
 from benchmarks.shapes import embedded_load, random_load
-from engine.launch import ENVIRONMENT
+from engine.jobs.launch import ENVIRONMENT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -49,7 +49,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine.launch import ENVIRONMENT
+from engine.jobs.launch import ENVIRONMENT
 from store.records import PromptFormat
 
 if TYPE_CHECKING:

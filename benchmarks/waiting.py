@@ -17,7 +17,7 @@ from collections import defaultdict
 from pathlib import Path
 from statistics import median
 
-from engine.launch import ENVIRONMENT
+from engine.jobs.launch import ENVIRONMENT
 
 RULES: dict[str, dict[str, str]] = {
     "the library's own": {},

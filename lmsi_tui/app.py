@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from textual.app import App, SuspendNotSupported
 from textual.signal import Signal
 
-from engine.launch import ensure_worker
+from engine.jobs.launch import ensure_worker
 from lmsi_tui import commands
 from lmsi_tui.config import DEFAULT_THEME, RECENT, Config, read_config, remember
 from lmsi_tui.lives import Lives

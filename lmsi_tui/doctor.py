@@ -12,7 +12,7 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
-from engine.launch import worker_runs
+from engine.jobs.launch import worker_runs
 from engine.models.identity import addresses_of, chosen_engine, describe, is_server
 from engine.project.settings import SETTINGS, Engine, Project, open_project
 from store.errors import BadInput, LmsiError

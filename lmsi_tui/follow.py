@@ -21,7 +21,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from engine.launch import ensure_worker
+from engine.jobs.launch import ensure_worker
 from lmsi_tui.lives import Lives
 from lmsi_tui.output import emit
 from lmsi_tui.text import printable

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from engine.plan import plan
+from engine.jobs.plan import plan
 from engine.training.dry_run import LISTED
 from lmsi_tui.output import emit, say
 from lmsi_tui.widgets.plan_facts import facts_of
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
-    from engine.plan import Plan
+    from engine.jobs.plan import Plan
     from engine.project.settings import Project
     from engine.training.dry_run import Labelled, Preflight
     from store.records import JobKind

@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from engine.launch import is_alive
+from engine.jobs.launch import is_alive
 from engine.project.job_context import MEASURING, SAMPLING, TRAINING
 from lmsi_tui.flow import Pool, read_flow, read_pool
 from lmsi_tui.loop import Home

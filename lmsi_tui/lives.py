@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from engine.launch import ensure_worker, worker_runs
+from engine.jobs.launch import ensure_worker, worker_runs
 from store.errors import WorkFailed
 
 if TYPE_CHECKING:

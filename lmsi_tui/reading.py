@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from engine.launch import ensure_worker
+from engine.jobs.launch import ensure_worker
 from engine.project.setting_help import meanings
 from engine.project.settings import changed, open_project
 from engine.reports import summary as numbers

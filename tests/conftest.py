@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
-from engine import launch
+from engine.jobs import launch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

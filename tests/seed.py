@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from unittest import mock
 
-from engine import stages
-from engine.launch import LOCK
+from engine.jobs import stages
+from engine.jobs.launch import LOCK
 from engine.project.settings import (
     Engine,
     EvaluateSettings,

@@ -52,7 +52,7 @@ def workers_of(folder: Path) -> list[psutil.Process]:
     for process in psutil.process_iter():
         with suppress(psutil.Error):
             line = process.cmdline()
-            if "engine.worker" in line and str(folder.resolve()) in line:
+            if "engine.jobs.worker" in line and str(folder.resolve()) in line:
                 found.append(process)
     return found
 

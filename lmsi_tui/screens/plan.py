@@ -12,7 +12,7 @@ from textual.message import Message
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
-from engine.plan import MATTER, Plan, Setting, plan, settings_of
+from engine.jobs.plan import MATTER, Plan, Setting, plan, settings_of
 from engine.project.settings import changed, open_project
 from lmsi_tui.commands import Command, commands_of, declare
 from lmsi_tui.messages import JobAsked

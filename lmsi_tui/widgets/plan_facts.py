@@ -14,7 +14,7 @@ from lmsi_tui.text import printable
 from store.records import JobKind
 
 if TYPE_CHECKING:
-    from engine.plan import Plan
+    from engine.jobs.plan import Plan
     from engine.training.dry_run import Preflight
 
 MARGIN = 14

@@ -15,7 +15,7 @@ from lmsi_tui.widgets.choice import Choice
 if TYPE_CHECKING:
     from textual.app import ComposeResult
 
-    from engine.plan import Setting
+    from engine.jobs.plan import Setting
 
 
 class SettingRow(Vertical):

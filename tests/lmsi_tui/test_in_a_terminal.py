@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from engine.launch import is_alive
+from engine.jobs.launch import is_alive
 from engine.project.settings import open_project
 from store import jobs, paths, questions, reviews, votes
 from store.connection import connect

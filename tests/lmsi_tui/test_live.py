@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.launch import process_start
+from engine.jobs.launch import process_start
 from lmsi_tui.live import current, doing_of, read_home, training
 from lmsi_tui.loop import Advice, Flow, Home
 from lmsi_tui.series import MOST, Series, grown

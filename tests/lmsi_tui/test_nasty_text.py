@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from engine import stages
+from engine.jobs import stages
 from store import examples, jobs, models, paths, questions, votes
 from store.connection import connect, transaction
 from store.records import (

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from engine import stages
 from engine.demo import world
 from engine.demo.project import MODELS, TASK
+from engine.jobs import stages
 from engine.models.identity import addresses_of, chosen_engine
 from engine.project.job_context import PauseWished
 from engine.project.settings import Engine, ModelSettings, open_project

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from engine import plan, stages
 from engine.conversion import gguf_to_hf
 from engine.conversion.hf_to_gguf import convert_base, quantise
 from engine.demo.project import MODELS, make_demo
 from engine.inference.backend import Sampling
 from engine.inference.engine_selection import open_chosen
 from engine.inference.prompt_lengths import Extent
+from engine.jobs import plan, stages
 from engine.models.identity import base_model
 from engine.project.settings import Engine
 from store import models

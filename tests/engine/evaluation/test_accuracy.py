@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from engine import stages
 from engine.evaluation import accuracy
+from engine.jobs import stages
 from engine.reports import summary
 from engine.sampling import runs
 from store import evaluations, jobs, models, paths, questions, votes

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine import stages
 from engine.evaluation import majority_curves
+from engine.jobs import stages
 from engine.statistics import intervals
 from engine.voting import majority
 from store import evaluations, paths, votes

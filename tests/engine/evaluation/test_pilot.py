@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from engine import stages
 from engine.evaluation import acceptance, pilot
 from engine.evaluation.pilot import Verdict, judge
+from engine.jobs import stages
 from engine.review import audit
 from engine.statistics import intervals
 from store import evaluations, models, paths, questions, reviews, votes

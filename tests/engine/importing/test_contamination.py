@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine import stages
 from engine.importing.contamination import OVERLAP, Leaks, find, trigrams
+from engine.jobs import stages
 from store import examples, questions
 from store.connection import connect, transaction
 from store.records import JobKind, Question, Split, question_key

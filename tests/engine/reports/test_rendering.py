@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine import stages
+from engine.jobs import stages
 from engine.reports import findings, rendering, svg_charts
 from engine.statistics import intervals
 from store import models, paths, questions, reviews

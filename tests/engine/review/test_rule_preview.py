@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from engine import stages
 from engine.answers import custom_rules
 from engine.answers.custom_rules import BUILT_IN, checked
+from engine.jobs import stages
 from engine.review import rule_preview
 from engine.review.rule_preview import trial
 from engine.sampling import scheduler

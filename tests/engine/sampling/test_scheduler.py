@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from engine import stages
 from engine.inference.scripted import open_scripted
+from engine.jobs import stages
 from engine.project.job_context import PauseWished
 from engine.project.settings import Project, changed
 from engine.sampling import early_stop_replay, runs, scheduler

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from engine import plan, stages
+from engine.jobs import plan, stages
 from engine.project.settings import changed
 from engine.training.dry_run import LISTED, SHOWN, preflight
 from store import examples, models

@@ -11,8 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine import stages
 from engine.demo.project import make_demo
+from engine.jobs import stages
 from engine.project.settings import TrainSettings, changed
 from engine.training import loss as objective
 from engine.training import model as learner

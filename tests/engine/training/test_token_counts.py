@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine import stages
+from engine.jobs import stages
 from engine.models.identity import base_model
 from engine.project.settings import TrainSettings, changed
 from engine.training import model, prefix_tree, token_counts

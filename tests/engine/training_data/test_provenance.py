@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from engine import stages
+from engine.jobs import stages
 from engine.project.settings import open_project
 from engine.review.audit import accepts
 from engine.training_data import provenance

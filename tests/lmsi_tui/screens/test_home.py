@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from textual.widgets import Static
 
-from engine.launch import process_start
+from engine.jobs.launch import process_start
 from engine.project.settings import Settings, create_project
 from lmsi_tui.live import doing_of
 from lmsi_tui.loop import Place, Sign

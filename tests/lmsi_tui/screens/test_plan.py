@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 from textual.widgets import Input, Static
 
-from engine import plan
 from engine.demo.project import make_demo
-from engine.memory import Part
-from engine.plan import Plan, settings_of
+from engine.jobs import plan
+from engine.jobs.memory_estimate import Part
+from engine.jobs.plan import Plan, settings_of
 from engine.project.settings import SETTINGS, Settings, create_project, open_project
 from lmsi_tui.messages import JobAsked, StageAsked
 from lmsi_tui.screens.home import HomeScreen

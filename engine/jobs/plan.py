@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, get_type_hints
 
-from engine import memory
 from engine.conversion import gguf_to_hf
 from engine.evaluation import accuracy
+from engine.jobs import memory_estimate
 from engine.models import identity as model_files
 from engine.project.setting_help import meanings
 from engine.project.settings import METHODS, TooLong
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
 
-    from engine.memory import Part
+    from engine.jobs.memory_estimate import Part
     from engine.project.settings import Project, Settings, TrainSettings
     from store.records import TrainingSet
 
@@ -119,7 +119,7 @@ class Plan:
     """What is there already, a sentence for each."""
     could_show: str = ""
     """What the test at the end of a round could show, a sentence."""
-    memory: tuple[Part, ...] = ()
+    memory_estimate: tuple[Part, ...] = ()
     available: int | None = None
     """Bytes of memory that are free now."""
     seconds: tuple[float, float] | None = None
@@ -186,7 +186,7 @@ def plan(
     return replace(
         found,
         settings=settings_of(settings, kind),
-        available=memory.free_memory() if found.memory else None,
+        available=memory_estimate.free_memory() if found.memory else None,
     )
 
 
@@ -296,7 +296,7 @@ def _sample(asked: _Asked) -> Plan:
         questions=count,
         paths=(least, most),
         reused=reused,
-        memory=memory.of_sampling(
+        memory=memory_estimate.of_sampling(
             asked.project,
             asked.sampler,
             engine,
@@ -404,7 +404,7 @@ def _training(asked: _Asked, bases: Sequence[Model], settings: TrainSettings, st
     rows = extent.longest // CHARACTERS + settings.examples_per_step * (
         extent.tokens // max(1, frozen.examples)
     )
-    parts = [memory.of_training(asked.project, base, settings, rows) for base in left]
+    parts = [memory_estimate.of_training(asked.project, base, settings, rows) for base in left]
     kind = JobKind.FINETUNE if stage is Stage.LMSI else JobKind.DISTILL
     rates = [_rate(asked.conn, "tokens_per_second", kind, base) for base in left]
     times = [settings.epochs * extent.tokens / rate for rate in rates if rate]
@@ -490,7 +490,9 @@ def _evaluate(asked: _Asked, chosen: Sequence[str]) -> Plan:
         )
     engines = [(one, model_files.chosen_engine(one, asked.settings.model)) for one in known]
     parts = [
-        memory.of_sampling(asked.project, one, engine, asked.settings.model.batch, PROMPT, PROMPT)
+        memory_estimate.of_sampling(
+            asked.project, one, engine, asked.settings.model.batch, PROMPT, PROMPT
+        )
         for one, engine in engines
     ]
     return Plan(
@@ -541,10 +543,13 @@ def _round(asked: _Asked) -> Plan:
     parts = [
         begins.memory,
         *(
-            memory.of_training(asked.project, one, asked.settings.finetune, rows)
+            memory_estimate.of_training(asked.project, one, asked.settings.finetune, rows)
             for one in learners
         ),
-        *(memory.of_training(asked.project, one, asked.settings.distill, rows) for one in students),
+        *(
+            memory_estimate.of_training(asked.project, one, asked.settings.distill, rows)
+            for one in students
+        ),
     ]
     return Plan(
         JobKind.ROUND,

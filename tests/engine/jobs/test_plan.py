@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from engine import memory, plan, stages
 from engine.demo.project import make_demo
+from engine.jobs import memory_estimate, plan, stages
 from engine.project.setting_help import meanings
 from engine.project.settings import Engine, Settings, TrainSettings, changed, create_project
 from store import examples, jobs, models, paths
@@ -163,26 +163,28 @@ def test_a_fine_tuning_is_planned_from_files(tmp_path: Path) -> None:
         assert base is not None
         assert base.parameters is not None
         full = TrainSettings(method="full")
-        parts = {part.name: part.size for part in memory.of_training(project, base, full, 1000)}
+        parts = {
+            part.name: part.size for part in memory_estimate.of_training(project, base, full, 1000)
+        }
         assert parts["weights"] == 4 * base.parameters
         assert parts["optimizer"] == 8 * base.parameters
         assert parts["what is held for the gradient"] > 0
-        lora = memory.of_training(project, base, TrainSettings(rank=8), 1000)
-        wide = memory.of_training(project, base, TrainSettings(rank=16), 1000)
+        lora = memory_estimate.of_training(project, base, TrainSettings(rank=8), 1000)
+        wide = memory_estimate.of_training(project, base, TrainSettings(rank=16), 1000)
         assert 2 * _size(lora, "adapter") == _size(wide, "adapter")
         assert _size(lora, "optimizer") < parts["optimizer"]
-        sampled = memory.of_sampling(project, base, Engine.TRANSFORMERS, 64, 200, 100)
+        sampled = memory_estimate.of_sampling(project, base, Engine.TRANSFORMERS, 64, 200, 100)
         assert _size(sampled, "weights") == sum(
             one.stat().st_size for one in (project.folder / "models/pebble-l").glob("*.safetensors")
         )
         kept = "keys and values of the paths"
         assert _size(sampled, kept) == 64 * 100 * 2 * 4 * 32 * 4
-        unshared = memory.of_sampling(project, base, Engine.LLAMA_CPP, 64, 200, 100)
+        unshared = memory_estimate.of_sampling(project, base, Engine.LLAMA_CPP, 64, 200, 100)
         assert _size(unshared, kept) == 3 * _size(sampled, kept)
-        assert memory.of_sampling(project, base, Engine.SCRIPTED, 64, 200, 100) == ()
+        assert memory_estimate.of_sampling(project, base, Engine.SCRIPTED, 64, 200, 100) == ()
 
 
-def _size(parts: tuple[memory.Part, ...], name: str) -> int:
+def _size(parts: tuple[memory_estimate.Part, ...], name: str) -> int:
     return next(part.size for part in parts if part.name == name)
 
 
@@ -196,10 +198,10 @@ def test_the_sizes_of_a_lora_adapter_are_those_that_peft_makes(tmp_path: Path) -
     settings = TrainSettings(rank=8)
     loaded = model.load(project.inside(base.location), settings)
     learnt = sum(weight.numel() for weight in loaded.weights.values())
-    parts = memory.of_training(project, base, settings, 1000)
+    parts = memory_estimate.of_training(project, base, settings, 1000)
     assert _size(parts, "adapter") == pytest.approx(4 * learnt, rel=0.1)
-    assert memory.RECOMPUTE_FROM == model.RECOMPUTE_FROM
-    assert memory.HEAD_BYTES == 4 * loss.HEAD_NUMBERS
+    assert memory_estimate.RECOMPUTE_FROM == model.RECOMPUTE_FROM
+    assert memory_estimate.HEAD_BYTES == 4 * loss.HEAD_NUMBERS
 
 
 def test_a_training_that_was_done_is_found_again(tmp_path: Path) -> None:

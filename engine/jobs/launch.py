@@ -63,7 +63,7 @@ def ensure_worker(folder: Path) -> subprocess.Popen[bytes] | None:
         (folder / "logs").mkdir(exist_ok=True)
         with (folder / "logs" / "worker.log").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "engine.worker", str(folder.resolve())],
+                [sys.executable, "-m", "engine.jobs.worker", str(folder.resolve())],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -15,8 +15,8 @@ import resource
 import time
 from typing import TYPE_CHECKING
 
-from engine import stages
 from engine.evaluation import acceptance
+from engine.jobs import stages
 from engine.models import identity
 from engine.project.job_context import SAMPLING
 from engine.review import audit

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from engine import rounds, stages
 from engine.conversion import export
 from engine.evaluation import acceptance, accuracy
+from engine.jobs import rounds, stages
 from engine.reports import findings, model_tree, rendering, summary
 from engine.sampling import runs
 from store import examples, jobs, models, paths, questions

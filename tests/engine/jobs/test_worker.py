@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from engine import worker
-from engine.launch import LOCK, ensure_worker, is_alive, process_start, worker_runs
+from engine.jobs import worker
+from engine.jobs.launch import LOCK, ensure_worker, is_alive, process_start, worker_runs
 from store import jobs, paths
 from store.connection import connect, transaction
 from store.records import JobKind, JobState
@@ -77,7 +77,7 @@ def test_a_second_worker_of_the_same_project_ends_at_once(big: Project) -> None:
     first = start(big)
     wait_until(first, lambda: worker_runs(big.folder))
     second = subprocess.run(
-        [sys.executable, "-m", "engine.worker", str(big.folder)], check=False, timeout=PATIENCE
+        [sys.executable, "-m", "engine.jobs.worker", str(big.folder)], check=False, timeout=PATIENCE
     )
     assert second.returncode == 0
     assert first.poll() is None

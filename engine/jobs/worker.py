@@ -20,8 +20,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine import rounds, stages
-from engine.launch import LOCK, is_alive, process_start
+from engine.jobs import rounds, stages
+from engine.jobs.launch import LOCK, is_alive, process_start
 from engine.project.job_context import CancelWished, PauseWished, Progress, Work
 from engine.project.settings import open_project
 from store import jobs
