@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.demo import documents, world
+from engine.demo import world
 from engine.evaluation.accuracy import compare
 from engine.jobs import stages
 from engine.jobs.launch import ENVIRONMENT, process_start
@@ -33,6 +33,7 @@ from engine.sampling import runs
 from engine.statistics import intervals
 from engine.training_data import selection
 from lmsi_tui.format import percent, points, probability
+from scripts import documents
 from store import evaluations, examples, jobs, models, paths, questions, votes
 from store.connection import DATABASE, connect, transaction
 from store.records import EndReason, JobKind, JobState, Method, Split, Stage

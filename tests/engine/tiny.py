@@ -25,8 +25,8 @@ CHAT_TEMPLATE = (
 
 @cache
 def _trained_tokenizer() -> Any:
-    from engine.demo.documents import documents
-    from engine.demo.make_pebbles import train_tokenizer
+    from scripts.documents import documents
+    from scripts.make_pebbles import train_tokenizer
 
     return train_tokenizer(itertools.islice(documents(0, runs=True), 300))
 

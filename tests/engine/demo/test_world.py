@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from engine.demo import documents, make_pebbles, world
+from engine.demo import world
 from engine.demo.world import Kind, Question, Split
 from engine.prompting.tasks import exemplars_of
 from engine.prompting.templates import STEP_BY_STEP, render
+from scripts import documents, make_pebbles
 from store import records
 from store.records import AnswerType, PromptFormat, PromptStyle
 

@@ -1,7 +1,7 @@
 """Make the pebble models from nothing: tokenizer, text, three pretrained sizes, cards and sums.
 
 `python -m engine.demo.make_pebbles` writes the folder that the program ships. Everything is seeded
-and no file is read: the text comes from `engine.demo.documents`.
+and no file is read: the text comes from `scripts.documents`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from transformers import (
 )
 
 from engine.conversion.hf_to_gguf import convert_base
-from engine.demo.documents import END, documents
+from scripts.documents import END, documents
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -272,7 +272,7 @@ of LMSI (Huang et al. 2022) can be tried in minutes, offline, on two processor c
 less, or nothing: measure yours.
 
 - It read {tokens:.1f} million tokens, once. They come from a small generator
-  (`engine/demo/world.py`, `engine/demo/documents.py`): short word problems of several families,
+  (`engine/demo/world.py`, `scripts/documents.py`): short word problems of several families,
   sums, multiple choice and yes-no questions, answered at once or with reasoning, alone or in runs
   as few-shot prompts have them. It knows nothing else, and no text but this was used.
 - Its text is written in two ways. The quick way, which is the more common, does the last two
