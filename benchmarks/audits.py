@@ -24,7 +24,7 @@ from engine.demo.project import make_demo
 from engine.review import audit
 from engine.sampling import runs
 from engine.statistics.confidence_sequence import CONFIDENCE
-from lmsi_tui.format import percent
+from lmsi_tui.formatting.numbers import percent
 from store import models, questions, votes
 from store.connection import connect
 from store.records import Queue, Review, Split, Verdict

@@ -32,7 +32,7 @@ from engine.project.settings import open_project
 from engine.sampling import runs
 from engine.statistics import intervals
 from engine.training_data import selection
-from lmsi_tui.format import percent, points, probability
+from lmsi_tui.formatting.numbers import percent, points, probability
 from scripts import documents
 from store import evaluations, examples, jobs, models, paths, questions, votes
 from store.connection import DATABASE, connect, transaction

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from engine.project.settings import open_project
 from engine.statistics.intervals import paired, wilson
-from lmsi_tui.format import percent, points
+from lmsi_tui.formatting.numbers import percent, points
 from store import evaluations, models
 from store.connection import connect
 from store.records import Method, Split

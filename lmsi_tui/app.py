@@ -20,6 +20,9 @@ from textual.signal import Signal
 from engine.jobs.launch import ensure_worker
 from lmsi_tui import commands
 from lmsi_tui.config import DEFAULT_THEME, RECENT, Config, read_config, remember
+from lmsi_tui.formatting.job_results import last_word
+from lmsi_tui.formatting.job_states import title
+from lmsi_tui.formatting.sanitize import plain, printable
 from lmsi_tui.lives import Lives
 from lmsi_tui.messages import (
     JobAsked,
@@ -30,9 +33,6 @@ from lmsi_tui.messages import (
     TextOpened,
 )
 from lmsi_tui.pager import read_elsewhere
-from lmsi_tui.states import title
-from lmsi_tui.telling import last_word
-from lmsi_tui.text import plain, printable
 from lmsi_tui.theme import THEMES
 from lmsi_tui.watch import LOOK_SECONDS, Watch
 from store import jobs

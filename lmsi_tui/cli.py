@@ -17,7 +17,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
-from lmsi_tui.text import printable
+from lmsi_tui.formatting.sanitize import printable
 from store.errors import LmsiError
 from store.records import AnswerType, EarlyStop, JobKind, Split
 

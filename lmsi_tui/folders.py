@@ -8,8 +8,8 @@ from enum import StrEnum
 from pathlib import Path
 
 from engine.project.settings import SETTINGS
-from lmsi_tui.format import size
-from lmsi_tui.text import printable
+from lmsi_tui.formatting.numbers import size
+from lmsi_tui.formatting.sanitize import printable
 from store.errors import BadInput
 
 QUESTION_FILES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".txt")

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from engine.project.settings import SETTINGS, open_project
 from lmsi_tui.asking import PROGRAM
 from lmsi_tui.config import config_path
+from lmsi_tui.formatting.sanitize import printable
 from lmsi_tui.output import emit, say
-from lmsi_tui.text import printable
 from store.errors import BadInput, LmsiError, WorkFailed
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from engine.jobs.launch import is_alive
 from engine.project.job_context import MEASURING, SAMPLING, TRAINING
 from lmsi_tui.flow import Pool, read_flow, read_pool
+from lmsi_tui.formatting.job_states import AT_WORK
+from lmsi_tui.formatting.report_tables import TITLES
 from lmsi_tui.loop import Home
 from lmsi_tui.series import Series, grown
-from lmsi_tui.states import AT_WORK
-from lmsi_tui.tables import TITLES
 from lmsi_tui.widgets.evaluation_pane import Accuracy, EvaluationSnapshot
 from lmsi_tui.widgets.line_chart import thinned
 from lmsi_tui.widgets.sampling_pane import SamplingSnapshot

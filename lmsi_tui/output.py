@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from lmsi_tui.text import printable
+from lmsi_tui.formatting.sanitize import printable
 
 if TYPE_CHECKING:
     import argparse

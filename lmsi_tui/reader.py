@@ -14,8 +14,8 @@ from engine.answers import custom_rules
 from engine.answers.custom_rules import BUILT_IN, Rules
 from engine.review import rule_preview
 from lmsi_tui import follow
-from lmsi_tui.output import emit, say
-from lmsi_tui.reader_words import (
+from lmsi_tui.formatting.job_results import sentence
+from lmsi_tui.formatting.reader_text import (
     SHOWN,
     candidate_json,
     candidate_line,
@@ -24,9 +24,9 @@ from lmsi_tui.reader_words import (
     trial_json,
     trial_lines,
 )
+from lmsi_tui.formatting.trust_text import pool_run_of, teacher_of
+from lmsi_tui.output import emit, say
 from lmsi_tui.reading import opened
-from lmsi_tui.telling import sentence
-from lmsi_tui.worth_words import pool_run_of, teacher_of
 from store import questions
 from store.connection import connect
 from store.errors import BadInput

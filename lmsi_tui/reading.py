@@ -15,10 +15,10 @@ from engine.project.setting_help import meanings
 from engine.project.settings import changed, open_project
 from engine.reports import summary as numbers
 from lmsi_tui import follow
+from lmsi_tui.formatting.report_tables import print_report
+from lmsi_tui.formatting.sanitize import printable
 from lmsi_tui.options import settings_from
 from lmsi_tui.output import emit, say
-from lmsi_tui.tables import print_report
-from lmsi_tui.text import printable
 from store import jobs as rows
 from store import questions
 from store.connection import connect, transaction

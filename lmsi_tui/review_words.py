@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from textual.content import Content
 
-from lmsi_tui.format import percent
+from lmsi_tui.formatting.numbers import percent
+from lmsi_tui.formatting.sanitize import content, printable, snippet
 from lmsi_tui.review_queue import WANTED
-from lmsi_tui.text import content, printable, snippet
 from store import queue
 from store.queue import QueueFilter, Scope
 from store.records import Abstention, AnswerType, Decision, Queue, Verdict

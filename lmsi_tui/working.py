@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from engine.project.settings import changed, exact_share, open_project
 from lmsi_tui import follow, foretelling, reading
-from lmsi_tui.format import percent
+from lmsi_tui.formatting.job_results import sentence
+from lmsi_tui.formatting.numbers import percent
 from lmsi_tui.launching import demo_project
 from lmsi_tui.options import settings_from
 from lmsi_tui.output import emit, say
-from lmsi_tui.telling import sentence
 from store import models, rounds
 from store.connection import connect
 from store.errors import BadInput

@@ -12,12 +12,9 @@ from engine.project.settings import changed, exact_share
 from engine.review import audit as auditing
 from engine.statistics.intervals import clopper_pearson
 from lmsi_tui import follow
-from lmsi_tui.format import percent
-from lmsi_tui.options import settings_from
-from lmsi_tui.output import emit, say
-from lmsi_tui.reading import opened
-from lmsi_tui.text import printable
-from lmsi_tui.worth_words import (
+from lmsi_tui.formatting.numbers import percent
+from lmsi_tui.formatting.sanitize import printable
+from lmsi_tui.formatting.trust_text import (
     NOTHING_KNOWN,
     SHOWN_NEXT,
     audit_lines,
@@ -27,6 +24,9 @@ from lmsi_tui.worth_words import (
     pool_run_of,
     teacher_of,
 )
+from lmsi_tui.options import settings_from
+from lmsi_tui.output import emit, say
+from lmsi_tui.reading import opened
 from store import questions
 from store.errors import BadInput
 from store.records import JobKind, Split

@@ -9,7 +9,7 @@ from textual.containers import Horizontal, Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Button, Static
 
-from lmsi_tui.text import content
+from lmsi_tui.formatting.sanitize import content
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult

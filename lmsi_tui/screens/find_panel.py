@@ -11,8 +11,8 @@ from textual.containers import Horizontal, Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Label, Select, Static
 
+from lmsi_tui.formatting.sanitize import content, plain, snippet
 from lmsi_tui.review_queue import SORTS, Wanted, share
-from lmsi_tui.text import content, plain, snippet
 from store.queue import QueueFilter, Scope, Sort
 
 if TYPE_CHECKING:

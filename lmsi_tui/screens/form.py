@@ -14,7 +14,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Footer, Input, Static
 
 from lmsi_tui.asking import ask
-from lmsi_tui.text import content, printable
+from lmsi_tui.formatting.sanitize import content, printable
 from store.errors import LmsiError
 
 if TYPE_CHECKING:

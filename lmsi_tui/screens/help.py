@@ -15,7 +15,7 @@ from textual.widgets import Static
 
 from lmsi_tui.commands import commands_of, keys_of
 from lmsi_tui.config import config_path
-from lmsi_tui.text import content, plain
+from lmsi_tui.formatting.sanitize import content, plain
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult

@@ -12,9 +12,9 @@ from textual.widgets import Button, Input, Select, Static
 from engine.prompting.tasks import PRESETS
 from lmsi_tui.commands import declare
 from lmsi_tui.folders import Wanted
+from lmsi_tui.formatting.sanitize import content, snippet
 from lmsi_tui.screens.form import FormScreen, folder_of, keys_of
 from lmsi_tui.screens.picker import PickerScreen
-from lmsi_tui.text import content, snippet
 from store.records import Split
 
 if TYPE_CHECKING:

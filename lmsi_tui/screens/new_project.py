@@ -11,10 +11,10 @@ from textual.widgets import Button, Input, Static
 
 from lmsi_tui.commands import declare
 from lmsi_tui.folders import Wanted
-from lmsi_tui.format import magnitude
+from lmsi_tui.formatting.numbers import magnitude
+from lmsi_tui.formatting.sanitize import content
 from lmsi_tui.screens.form import FormScreen, folder_of, keys_of
 from lmsi_tui.screens.picker import PickerScreen
-from lmsi_tui.text import content
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult

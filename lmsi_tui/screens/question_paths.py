@@ -12,8 +12,8 @@ from textual.widgets import Static
 
 from engine.prompting.templates import question_text
 from lmsi_tui.commands import Command, declare
+from lmsi_tui.formatting.sanitize import content, snippet
 from lmsi_tui.messages import TextCopied, TextOpened
-from lmsi_tui.text import content, snippet
 from lmsi_tui.widgets.line_list import LineList
 from store import paths, questions, votes
 

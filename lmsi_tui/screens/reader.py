@@ -12,9 +12,9 @@ from textual.widgets import Input, Select, Static, TextArea
 from engine.answers import custom_rules
 from engine.prompting.tasks import preset
 from lmsi_tui.commands import Command, declare
-from lmsi_tui.reader_words import answer_words, words_of
+from lmsi_tui.formatting.reader_text import answer_words, words_of
+from lmsi_tui.formatting.sanitize import content, snippet
 from lmsi_tui.screens.form import FormScreen
-from lmsi_tui.text import content, snippet
 from store import questions
 from store.records import AnswerType, Split
 

@@ -13,10 +13,10 @@ from textual.widgets import ContentSwitcher, Footer, Static
 from engine.evaluation import majority_curves
 from engine.reports import model_tree
 from lmsi_tui.commands import Command, declare
+from lmsi_tui.formatting.report_tables import print_report
+from lmsi_tui.formatting.sanitize import content, snippet
 from lmsi_tui.messages import TextCopied, TextOpened
 from lmsi_tui.screens.screen import LmsiScreen
-from lmsi_tui.tables import print_report
-from lmsi_tui.text import content, snippet
 from lmsi_tui.widgets import standing_text
 from lmsi_tui.widgets.curve import curves as drawn_curves
 from lmsi_tui.widgets.curve import sign
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
     from engine.evaluation.majority_curves import Curves
     from engine.reports.model_tree import Standing
+    from lmsi_tui.formatting.trust_text import Section
     from lmsi_tui.widgets.standing_text import Row
-    from lmsi_tui.worth_words import Section
     from store.records import Evaluation
 
 REPORT_WIDTH = 110
@@ -301,7 +301,7 @@ class ResultsScreen(LmsiScreen):
         project = self.lmsi.project
 
         def ask(conn: sqlite3.Connection) -> Message:
-            from lmsi_tui.worth_words import sections
+            from lmsi_tui.formatting.trust_text import sections
 
             return self.TrustRead(sections(conn, project))
 

@@ -11,7 +11,7 @@ from textual.screen import ModalScreen
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
-from lmsi_tui.text import snippet
+from lmsi_tui.formatting.sanitize import snippet
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult

@@ -10,7 +10,7 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.worker import Worker, WorkerState, get_current_worker
 
-from lmsi_tui.text import printable
+from lmsi_tui.formatting.sanitize import printable
 from store.connection import connect
 from store.errors import LmsiError
 

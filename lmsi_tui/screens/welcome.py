@@ -14,8 +14,8 @@ from textual.widgets.option_list import Option
 from engine.project.settings import SETTINGS, open_project
 from lmsi_tui.commands import Command, declare
 from lmsi_tui.config import read_config
+from lmsi_tui.formatting.sanitize import content
 from lmsi_tui.screens.screen import LmsiScreen
-from lmsi_tui.text import content
 from store.errors import BadInput, LmsiError
 
 if TYPE_CHECKING:

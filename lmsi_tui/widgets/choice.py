@@ -10,7 +10,7 @@ from textual.message import Message
 from textual.reactive import reactive
 from textual.widget import Widget
 
-from lmsi_tui.text import printable
+from lmsi_tui.formatting.sanitize import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from textual.content import Content
 
-from lmsi_tui.format import duration, percent
-from lmsi_tui.text import snippet
+from lmsi_tui.formatting.numbers import duration, percent
+from lmsi_tui.formatting.sanitize import snippet
 from lmsi_tui.widgets.facts import in_rows
 from lmsi_tui.widgets.histogram import progress_bar
 from lmsi_tui.widgets.picture import Picture

@@ -9,7 +9,7 @@ from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
-from lmsi_tui.text import printable, snippet
+from lmsi_tui.formatting.sanitize import printable, snippet
 from store.records import PromptStyle, Verdict
 
 if TYPE_CHECKING:

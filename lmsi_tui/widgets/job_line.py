@@ -9,9 +9,9 @@ from textual.content import Content
 from textual.reactive import reactive
 from textual.widget import Widget
 
-from lmsi_tui.states import COLOURS, SIGNS, title
-from lmsi_tui.telling import last_word
-from lmsi_tui.text import printable
+from lmsi_tui.formatting.job_results import last_word
+from lmsi_tui.formatting.job_states import COLOURS, SIGNS, title
+from lmsi_tui.formatting.sanitize import printable
 from store.records import JobState
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from textual.binding import Binding
 from textual.message import Message
 from textual.widgets import DataTable
 
-from lmsi_tui.format import duration
-from lmsi_tui.states import SIGNS, title
-from lmsi_tui.telling import last_word
-from lmsi_tui.text import snippet
+from lmsi_tui.formatting.job_results import last_word
+from lmsi_tui.formatting.job_states import SIGNS, title
+from lmsi_tui.formatting.numbers import duration
+from lmsi_tui.formatting.sanitize import snippet
 from store.records import JobState
 
 if TYPE_CHECKING:

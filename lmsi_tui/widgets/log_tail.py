@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual.widgets import Log
 
-from lmsi_tui.text import printable
+from lmsi_tui.formatting.sanitize import printable
 
 if TYPE_CHECKING:
     from pathlib import Path

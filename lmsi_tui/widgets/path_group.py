@@ -11,7 +11,7 @@ from textual.content import Content
 from textual.reactive import reactive
 from textual.widgets import Static
 
-from lmsi_tui.text import content, printable, snippet
+from lmsi_tui.formatting.sanitize import content, printable, snippet
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult

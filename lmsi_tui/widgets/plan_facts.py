@@ -9,8 +9,8 @@ from textual.content import Content
 from textual.reactive import reactive
 from textual.widget import Widget
 
-from lmsi_tui.format import duration, size
-from lmsi_tui.text import printable
+from lmsi_tui.formatting.numbers import duration, size
+from lmsi_tui.formatting.sanitize import printable
 from store.records import JobKind
 
 if TYPE_CHECKING:

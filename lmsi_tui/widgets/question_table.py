@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.content import Content
 from textual.message import Message
 
-from lmsi_tui.text import snippet
+from lmsi_tui.formatting.sanitize import snippet
 from lmsi_tui.widgets.line_list import LineList
 from lmsi_tui.widgets.vote_bar import bar
 from store.records import Decision, Verdict

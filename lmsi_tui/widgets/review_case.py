@@ -12,7 +12,7 @@ from textual.widgets import Static
 from engine.review.question import Group
 from engine.review.step_diff import first_difference, split_steps
 from lmsi_tui import review_words as words
-from lmsi_tui.text import content, snippet
+from lmsi_tui.formatting.sanitize import content, snippet
 from lmsi_tui.widgets.path_group import PathGroup, PathShown
 from lmsi_tui.widgets.vote_bar import VoteBar, Votes
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from textual.content import Content
 
 from engine.training import token_counts
-from lmsi_tui.text import printable
+from lmsi_tui.formatting.sanitize import printable
 from store import examples, models, paths
 
 if TYPE_CHECKING:

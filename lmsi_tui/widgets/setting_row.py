@@ -9,7 +9,7 @@ from textual.containers import Horizontal, Vertical
 from textual.message import Message
 from textual.widgets import Input, Static
 
-from lmsi_tui.text import content, printable
+from lmsi_tui.formatting.sanitize import content, printable
 from lmsi_tui.widgets.choice import Choice
 
 if TYPE_CHECKING:

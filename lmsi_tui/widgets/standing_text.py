@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from textual.content import Content
 
 from engine.reports.model_tree import Standing, lineage
-from lmsi_tui.format import percent, points, probability
-from lmsi_tui.tables import TITLES
-from lmsi_tui.text import snippet
+from lmsi_tui.formatting.numbers import percent, points, probability
+from lmsi_tui.formatting.report_tables import TITLES
+from lmsi_tui.formatting.sanitize import snippet
 from lmsi_tui.widgets.interval_bar import interval_bar
 from store.records import Method, Model, Outcome, Split, Stage, TrainingSet
 

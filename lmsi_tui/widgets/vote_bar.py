@@ -10,7 +10,7 @@ from textual.message import Message
 from textual.reactive import reactive
 from textual.widget import Widget
 
-from lmsi_tui.text import snippet
+from lmsi_tui.formatting.sanitize import snippet
 
 if TYPE_CHECKING:
     from textual.events import Click

@@ -11,7 +11,7 @@ from engine.jobs import stages
 from engine.project.job_context import PauseWished
 from engine.project.settings import Project, changed
 from engine.sampling import early_stop_replay, runs, scheduler
-from lmsi_tui.telling import sentence
+from lmsi_tui.formatting.job_results import sentence
 from store import jobs, models, paths, questions, votes
 from store.connection import connect, transaction
 from store.errors import WorkFailed

@@ -12,13 +12,13 @@ from engine.evaluation import majority_curves
 from engine.evaluation.accuracy import Comparison
 from engine.reports import model_tree
 from engine.statistics.intervals import Paired
-from lmsi_tui.format import percent, points
+from lmsi_tui.formatting.numbers import percent, points
+from lmsi_tui.formatting.trust_text import sections
 from lmsi_tui.messages import TextCopied, TextOpened
 from lmsi_tui.screens.flips import FlipsScreen
 from lmsi_tui.screens.results import ResultsScreen
 from lmsi_tui.widgets import standing_text
 from lmsi_tui.widgets.line_list import LineList
-from lmsi_tui.worth_words import sections
 from store import evaluations, paths, rounds
 from store.connection import connect
 from store.records import Method, Outcome, Split, Stage

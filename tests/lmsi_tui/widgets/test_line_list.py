@@ -8,7 +8,7 @@ import pytest
 from textual.app import App
 from textual.content import Content
 
-from lmsi_tui.text import content
+from lmsi_tui.formatting.sanitize import content
 from lmsi_tui.widgets.line_list import PAGE, LineList
 from tests.nasty import NASTY
 

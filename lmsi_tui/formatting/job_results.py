@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lmsi_tui.format import duration
+from lmsi_tui.formatting.numbers import duration
 from store.records import JobKind
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from engine.evaluation.acceptance import said
-from lmsi_tui.format import percent, points, probability
-from lmsi_tui.text import plain, printable
+from lmsi_tui.formatting.numbers import percent, points, probability
+from lmsi_tui.formatting.sanitize import plain, printable
 from store.records import Evaluation, Method, Split
 
 if TYPE_CHECKING:

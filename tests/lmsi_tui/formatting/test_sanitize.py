@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from lmsi_tui.format import duration, percent, points, probability
-from lmsi_tui.text import plain, printable, snippet
+from lmsi_tui.formatting.numbers import duration, percent, points, probability
+from lmsi_tui.formatting.sanitize import plain, printable, snippet
 
 BIDI = "\u202e\u2066\u200f\u061c"
 

@@ -7,7 +7,7 @@ from rich.console import Console
 from engine.evaluation.accuracy import Comparison
 from engine.reports.summary import Report
 from engine.statistics.intervals import Paired
-from lmsi_tui.tables import print_report, verdicts
+from lmsi_tui.formatting.report_tables import print_report, verdicts
 from store.records import Evaluation, Method, Model, Split, Stage
 
 

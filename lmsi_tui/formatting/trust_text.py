@@ -10,9 +10,9 @@ from engine.evaluation import pilot as piloting
 from engine.review import audit as auditing
 from engine.sampling import runs
 from engine.statistics.confidence_sequence import CONFIDENCE
-from lmsi_tui.format import duration, percent, points
+from lmsi_tui.formatting.numbers import duration, percent, points
+from lmsi_tui.formatting.sanitize import snippet
 from lmsi_tui.review_queue import WANTED
-from lmsi_tui.text import snippet
 from store import models
 from store.errors import BadInput
 

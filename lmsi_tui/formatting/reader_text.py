@@ -6,8 +6,8 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from engine.answers import custom_rules
-from lmsi_tui.format import percent
-from lmsi_tui.text import snippet
+from lmsi_tui.formatting.numbers import percent
+from lmsi_tui.formatting.sanitize import snippet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
