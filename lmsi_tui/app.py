@@ -18,13 +18,12 @@ from textual.app import App, SuspendNotSupported
 from textual.signal import Signal
 
 from engine.jobs.launch import ensure_worker
-from lmsi_tui import commands
-from lmsi_tui.config import DEFAULT_THEME, RECENT, Config, read_config, remember
 from lmsi_tui.formatting.job_results import last_word
 from lmsi_tui.formatting.job_states import title
 from lmsi_tui.formatting.sanitize import plain, printable
-from lmsi_tui.lives import Lives
-from lmsi_tui.messages import (
+from lmsi_tui.shell import commands
+from lmsi_tui.shell.config import DEFAULT_THEME, RECENT, Config, read_config, remember
+from lmsi_tui.shell.messages import (
     JobAsked,
     JobWished,
     PlaceAsked,
@@ -32,9 +31,10 @@ from lmsi_tui.messages import (
     TextCopied,
     TextOpened,
 )
-from lmsi_tui.pager import read_elsewhere
-from lmsi_tui.theme import THEMES
-from lmsi_tui.watch import LOOK_SECONDS, Watch
+from lmsi_tui.shell.pager import read_elsewhere
+from lmsi_tui.shell.store_watcher import LOOK_SECONDS, Watch
+from lmsi_tui.shell.theme import THEMES
+from lmsi_tui.shell.worker_supervisor import Lives
 from store import jobs
 from store.connection import connect, transaction
 from store.errors import BadInput, LmsiError, WorkFailed
@@ -198,14 +198,14 @@ class LmsiApp(App[None]):
             known = ", ".join(theme.name for theme in THEMES)
             self._warn(f"There is no theme {config.theme!r}; there are {known} and Textual's own.")
         if config.keys:
-            from lmsi_tui.keys import keymap_of
+            from lmsi_tui.shell.keys import keymap_of
 
             self.set_keymap(keymap_of(config.keys))
             # To judge them takes every screen, which the first one need not wait for.
             self.set_timer(KEYS_SECONDS, partial(self._judge_keys, config.keys))
 
     def _judge_keys(self, keys: Mapping[str, str]) -> None:
-        from lmsi_tui.keys import wrong_keys
+        from lmsi_tui.shell.keys import wrong_keys
 
         commands.load_all()
         for sentence in wrong_keys(keys):

@@ -23,8 +23,8 @@ from rich.progress import (
 
 from engine.jobs.launch import ensure_worker
 from lmsi_tui.formatting.sanitize import printable
-from lmsi_tui.lives import Lives
 from lmsi_tui.output import emit
+from lmsi_tui.shell.worker_supervisor import Lives
 from store import jobs
 from store.connection import connect, transaction
 from store.errors import BadInput, LmsiError, WorkFailed

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.project.settings import SETTINGS, open_project
-from lmsi_tui.asking import PROGRAM
-from lmsi_tui.config import config_path
 from lmsi_tui.formatting.sanitize import printable
 from lmsi_tui.output import emit, say
+from lmsi_tui.shell.config import config_path
+from lmsi_tui.shell.subcommand import PROGRAM
 from store.errors import BadInput, LmsiError, WorkFailed
 
 if TYPE_CHECKING:

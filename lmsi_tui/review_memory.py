@@ -6,8 +6,8 @@ import json
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from lmsi_tui.config import config_path
 from lmsi_tui.review_queue import Wanted
+from lmsi_tui.shell.config import config_path
 from store.queue import QueueFilter, Scope, Sort
 from store.records import Queue
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lmsi_tui.commands import SCREENS
+from lmsi_tui.shell.commands import SCREENS
 from screenshots import make_keys
 
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual.widgets import Input, Static
 
-from lmsi_tui.commands import Command, declare
 from lmsi_tui.screens.form import FormScreen
+from lmsi_tui.shell.commands import Command, declare
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult
 
-    from lmsi_tui.asking import Event
+    from lmsi_tui.shell.subcommand import Event
 
 FOLDER = "lmsi-demo"
 WHAT = (

@@ -11,12 +11,12 @@ from textual.message import Message
 from textual.widgets import Footer, Static
 
 from engine.prompting.templates import question_text
-from lmsi_tui.commands import Command, declare
 from lmsi_tui.formatting.numbers import points, probability
 from lmsi_tui.formatting.report_tables import TITLES
 from lmsi_tui.formatting.sanitize import content, printable, snippet
-from lmsi_tui.messages import TextCopied, TextOpened
 from lmsi_tui.screens.screen import LmsiScreen
+from lmsi_tui.shell.commands import Command, declare
+from lmsi_tui.shell.messages import TextCopied, TextOpened
 from lmsi_tui.widgets.line_list import LineList
 from lmsi_tui.widgets.standing_text import SPLITS, verdict
 from store import evaluations, paths, questions, votes

@@ -13,8 +13,8 @@ from textual.containers import Horizontal, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Button, Footer, Input, Static
 
-from lmsi_tui.asking import ask
 from lmsi_tui.formatting.sanitize import content, printable
+from lmsi_tui.shell.subcommand import ask
 from store.errors import LmsiError
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from textual.content import Content
     from textual.widget import Widget
 
-    from lmsi_tui.asking import Event
-    from lmsi_tui.commands import Command
+    from lmsi_tui.shell.commands import Command
+    from lmsi_tui.shell.subcommand import Event
 
 PAUSE_SECONDS = 0.3
 """How long one stops typing before what was typed is looked at."""
@@ -163,7 +163,7 @@ class FormScreen(ModalScreen[Answer], Generic[Answer]):
 
 def keys_of(form: str, do: str, what: str) -> tuple[Command, ...]:
     """The commands that every form has."""
-    from lmsi_tui.commands import Command
+    from lmsi_tui.shell.commands import Command
 
     return (
         Command(f"{form}.browse", "ctrl+o", "browse", "browse", "Pick a file or folder."),

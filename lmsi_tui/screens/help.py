@@ -13,9 +13,9 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from lmsi_tui.commands import commands_of, keys_of
-from lmsi_tui.config import config_path
 from lmsi_tui.formatting.sanitize import content, plain
+from lmsi_tui.shell.commands import commands_of, keys_of
+from lmsi_tui.shell.config import config_path
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult

@@ -13,13 +13,13 @@ from textual.lazy import Lazy
 from textual.message import Message
 from textual.widgets import Footer, Static
 
-from lmsi_tui.commands import Command, declare
 from lmsi_tui.formatting.job_states import AT_WORK, GOING_ON, title
 from lmsi_tui.formatting.sanitize import content, printable, snippet
 from lmsi_tui.loop import Flow, Home, Place
-from lmsi_tui.messages import JobWished, PlaceAsked, StageAsked
 from lmsi_tui.screens.screen import LmsiScreen
 from lmsi_tui.series import Series
+from lmsi_tui.shell.commands import Command, declare
+from lmsi_tui.shell.messages import JobWished, PlaceAsked, StageAsked
 from lmsi_tui.widgets.evaluation_pane import EvaluationPane, EvaluationSnapshot
 from lmsi_tui.widgets.job_line import JobLine, said_of
 from lmsi_tui.widgets.picture import Picture

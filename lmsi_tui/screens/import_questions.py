@@ -10,18 +10,18 @@ from textual.content import Content
 from textual.widgets import Button, Input, Select, Static
 
 from engine.prompting.tasks import PRESETS
-from lmsi_tui.commands import declare
-from lmsi_tui.folders import Wanted
 from lmsi_tui.formatting.sanitize import content, snippet
 from lmsi_tui.screens.form import FormScreen, folder_of, keys_of
 from lmsi_tui.screens.picker import PickerScreen
+from lmsi_tui.shell.commands import declare
+from lmsi_tui.shell.file_listing import Wanted
 from store.records import Split
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult
 
     from lmsi_tui.app import LmsiApp
-    from lmsi_tui.asking import Event
+    from lmsi_tui.shell.subcommand import Event
 
 NOTHING = "Give a file: type its path, or press ctrl+o to look for it."
 GUESS = ""

@@ -13,7 +13,7 @@ from textual.widgets import Static
 from lmsi_tui.formatting.job_results import last_word
 from lmsi_tui.formatting.job_states import SIGNS, title
 from lmsi_tui.formatting.sanitize import content, printable
-from lmsi_tui.messages import TextCopied
+from lmsi_tui.shell.messages import TextCopied
 from lmsi_tui.widgets.job_table import took
 
 if TYPE_CHECKING:

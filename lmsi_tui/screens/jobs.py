@@ -9,13 +9,13 @@ from textual import on
 from textual.containers import Vertical
 from textual.widgets import DataTable, Footer, Static
 
-from lmsi_tui.commands import Command, declare
 from lmsi_tui.formatting.job_results import last_word
 from lmsi_tui.formatting.job_states import UNFINISHED, title
 from lmsi_tui.formatting.sanitize import content
-from lmsi_tui.messages import JobWished, TextCopied, TextOpened
 from lmsi_tui.screens.log import PAGER_BYTES, LogScreen, log_of
 from lmsi_tui.screens.screen import LmsiScreen
+from lmsi_tui.shell.commands import Command, declare
+from lmsi_tui.shell.messages import JobWished, TextCopied, TextOpened
 from lmsi_tui.widgets.job_table import JobList, JobTable
 from lmsi_tui.widgets.log_tail import LogTail, tail_of
 from store import jobs

@@ -9,7 +9,7 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Footer
 
-from lmsi_tui.messages import TextOpened
+from lmsi_tui.shell.messages import TextOpened
 from lmsi_tui.widgets.log_tail import LogTail, tail_of
 
 if TYPE_CHECKING:

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.content import Content
 from textual.widgets import Button, Input, Static
 
-from lmsi_tui.commands import declare
-from lmsi_tui.folders import Wanted
 from lmsi_tui.formatting.numbers import magnitude
 from lmsi_tui.formatting.sanitize import content
 from lmsi_tui.screens.form import FormScreen, folder_of, keys_of
 from lmsi_tui.screens.picker import PickerScreen
+from lmsi_tui.shell.commands import declare
+from lmsi_tui.shell.file_listing import Wanted
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult
 
-    from lmsi_tui.asking import Event
+    from lmsi_tui.shell.subcommand import Event
 
 NOTHING = "Give a model: type its path, or press ctrl+o to look for it."
 

@@ -15,8 +15,8 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
-from lmsi_tui.folders import WORDS, Entry, Wanted, entries_of, fits
 from lmsi_tui.formatting.sanitize import content, printable
+from lmsi_tui.shell.file_listing import WORDS, Entry, Wanted, entries_of, fits
 from store.errors import BadInput
 
 if TYPE_CHECKING:

@@ -14,11 +14,11 @@ from textual.widgets import Input, Static
 
 from engine.jobs.plan import MATTER, Plan, Setting, plan, settings_of
 from engine.project.settings import changed, open_project
-from lmsi_tui.commands import Command, commands_of, declare
 from lmsi_tui.formatting.job_states import title
 from lmsi_tui.formatting.sanitize import content
-from lmsi_tui.messages import JobAsked
 from lmsi_tui.screens.screen import LmsiScreen
+from lmsi_tui.shell.commands import Command, commands_of, declare
+from lmsi_tui.shell.messages import JobAsked
 from lmsi_tui.widgets.plan_facts import PlanFacts
 from lmsi_tui.widgets.setting_row import SettingRow
 from store.errors import BadInput, LmsiError

@@ -11,9 +11,9 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from engine.prompting.templates import question_text
-from lmsi_tui.commands import Command, declare
 from lmsi_tui.formatting.sanitize import content, snippet
-from lmsi_tui.messages import TextCopied, TextOpened
+from lmsi_tui.shell.commands import Command, declare
+from lmsi_tui.shell.messages import TextCopied, TextOpened
 from lmsi_tui.widgets.line_list import LineList
 from store import paths, questions, votes
 

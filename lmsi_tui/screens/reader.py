@@ -11,10 +11,10 @@ from textual.widgets import Input, Select, Static, TextArea
 
 from engine.answers import custom_rules
 from engine.prompting.tasks import preset
-from lmsi_tui.commands import Command, declare
 from lmsi_tui.formatting.reader_text import answer_words, words_of
 from lmsi_tui.formatting.sanitize import content, snippet
 from lmsi_tui.screens.form import FormScreen
+from lmsi_tui.shell.commands import Command, declare
 from store import questions
 from store.records import AnswerType, Split
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from textual.app import ComposeResult
 
     from lmsi_tui.app import LmsiApp
-    from lmsi_tui.asking import Event
+    from lmsi_tui.shell.subcommand import Event
 
 SHOWN = 30
 """Questions of a trial that are listed."""

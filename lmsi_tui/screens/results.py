@@ -12,11 +12,11 @@ from textual.widgets import ContentSwitcher, Footer, Static
 
 from engine.evaluation import majority_curves
 from engine.reports import model_tree
-from lmsi_tui.commands import Command, declare
 from lmsi_tui.formatting.report_tables import print_report
 from lmsi_tui.formatting.sanitize import content, snippet
-from lmsi_tui.messages import TextCopied, TextOpened
 from lmsi_tui.screens.screen import LmsiScreen
+from lmsi_tui.shell.commands import Command, declare
+from lmsi_tui.shell.messages import TextCopied, TextOpened
 from lmsi_tui.widgets import standing_text
 from lmsi_tui.widgets.curve import curves as drawn_curves
 from lmsi_tui.widgets.curve import sign

@@ -11,12 +11,12 @@ from textual.widgets import Footer, Static
 
 from engine.review.question import open_question
 from lmsi_tui import review_words as words
-from lmsi_tui.commands import declare
 from lmsi_tui.formatting.sanitize import content, printable
-from lmsi_tui.messages import TextCopied, TextOpened
 from lmsi_tui.review_queue import known_of
 from lmsi_tui.screens.queue_screen import QueueScreen
 from lmsi_tui.screens.review_commands import COMMANDS
+from lmsi_tui.shell.commands import declare
+from lmsi_tui.shell.messages import TextCopied, TextOpened
 from lmsi_tui.widgets.question_table import QuestionTable
 from lmsi_tui.widgets.review_case import ReviewCase, case_of
 from store import queue

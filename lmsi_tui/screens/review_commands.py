@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lmsi_tui.commands import Command
+from lmsi_tui.shell.commands import Command
 
 _ANY = "The answer with this number is right; in an audit, the option."
 

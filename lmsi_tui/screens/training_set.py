@@ -10,10 +10,10 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Footer, Static
 
-from lmsi_tui.commands import Command, declare
 from lmsi_tui.formatting.sanitize import printable, snippet
-from lmsi_tui.messages import TextCopied, TextOpened
 from lmsi_tui.screens.screen import LmsiScreen
+from lmsi_tui.shell.commands import Command, declare
+from lmsi_tui.shell.messages import TextCopied, TextOpened
 from lmsi_tui.widgets.example_text import ExampleText, Shown, origin_facts, plain_text
 from lmsi_tui.widgets.line_list import LineList
 from lmsi_tui.widgets.set_facts import SetFacts, Wanted, head, read_facts, table

@@ -12,10 +12,10 @@ from textual.widgets import Footer, OptionList, Static
 from textual.widgets.option_list import Option
 
 from engine.project.settings import SETTINGS, open_project
-from lmsi_tui.commands import Command, declare
-from lmsi_tui.config import read_config
 from lmsi_tui.formatting.sanitize import content
 from lmsi_tui.screens.screen import LmsiScreen
+from lmsi_tui.shell.commands import Command, declare
+from lmsi_tui.shell.config import read_config
 from store.errors import BadInput, LmsiError
 
 if TYPE_CHECKING:
@@ -122,8 +122,8 @@ class WelcomeScreen(LmsiScreen):
 
     def action_open(self) -> None:
         """Ask for a folder."""
-        from lmsi_tui.folders import Wanted
         from lmsi_tui.screens.picker import PickerScreen
+        from lmsi_tui.shell.file_listing import Wanted
 
         self.app.push_screen(PickerScreen(Wanted.PROJECT), self.open)
 

@@ -12,11 +12,11 @@ from engine.jobs.launch import process_start
 from engine.project.settings import Settings, create_project
 from lmsi_tui.live import doing_of
 from lmsi_tui.loop import Place, Sign
-from lmsi_tui.messages import JobAsked, JobWished, PlaceAsked, StageAsked
 from lmsi_tui.screens.confirm import ConfirmScreen
 from lmsi_tui.screens.home import HomeScreen
 from lmsi_tui.screens.log import LogScreen
 from lmsi_tui.screens.plan import PlanScreen
+from lmsi_tui.shell.messages import JobAsked, JobWished, PlaceAsked, StageAsked
 from lmsi_tui.widgets.evaluation_pane import EvaluationPane
 from lmsi_tui.widgets.job_line import JobLine
 from lmsi_tui.widgets.sampling_pane import SamplingPane

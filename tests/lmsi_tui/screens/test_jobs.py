@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 from textual.widgets import Static
 
-from lmsi_tui.messages import TextCopied, TextOpened
 from lmsi_tui.screens.confirm import ConfirmScreen
 from lmsi_tui.screens.job import JobScreen, told
 from lmsi_tui.screens.jobs import JobsScreen
 from lmsi_tui.screens.log import LogScreen
+from lmsi_tui.shell.messages import TextCopied, TextOpened
 from lmsi_tui.widgets.job_table import JobTable
 from lmsi_tui.widgets.log_tail import LINES, TAIL_BYTES, LogTail, tail_of
 from store import jobs

@@ -12,9 +12,9 @@ from engine.jobs import plan
 from engine.jobs.memory_estimate import Part
 from engine.jobs.plan import Plan, settings_of
 from engine.project.settings import SETTINGS, Settings, create_project, open_project
-from lmsi_tui.messages import JobAsked, StageAsked
 from lmsi_tui.screens.home import HomeScreen
 from lmsi_tui.screens.plan import PlanScreen, own_settings, params_of
+from lmsi_tui.shell.messages import JobAsked, StageAsked
 from lmsi_tui.widgets.choice import Choice
 from lmsi_tui.widgets.plan_facts import PlanFacts, facts_of
 from lmsi_tui.widgets.setting_row import SettingRow, read_value, shown

@@ -14,9 +14,9 @@ from engine.reports import model_tree
 from engine.statistics.intervals import Paired
 from lmsi_tui.formatting.numbers import percent, points
 from lmsi_tui.formatting.trust_text import sections
-from lmsi_tui.messages import TextCopied, TextOpened
 from lmsi_tui.screens.flips import FlipsScreen
 from lmsi_tui.screens.results import ResultsScreen
+from lmsi_tui.shell.messages import TextCopied, TextOpened
 from lmsi_tui.widgets import standing_text
 from lmsi_tui.widgets.line_list import LineList
 from store import evaluations, paths, rounds

@@ -9,11 +9,11 @@ import pytest
 from textual.widgets import Input
 
 from engine.training_data.selection import ruling_of
-from lmsi_tui.messages import TextCopied, TextOpened
 from lmsi_tui.review_queue import Wanted
 from lmsi_tui.screens.answer_input import AnswerInput
 from lmsi_tui.screens.find_panel import FindPanel
 from lmsi_tui.screens.same_answer import SameAnswer
+from lmsi_tui.shell.messages import TextCopied, TextOpened
 from lmsi_tui.widgets.path_group import PathGroup
 from lmsi_tui.widgets.question_table import QuestionTable
 from lmsi_tui.widgets.vote_bar import VoteBar

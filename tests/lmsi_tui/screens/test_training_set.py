@@ -8,9 +8,9 @@ import pytest
 from textual.widgets import Static
 
 from engine.training import token_counts
-from lmsi_tui.messages import TextCopied, TextOpened
 from lmsi_tui.screens.question_paths import QuestionPaths
 from lmsi_tui.screens.training_set import TrainingSetScreen
+from lmsi_tui.shell.messages import TextCopied, TextOpened
 from lmsi_tui.widgets.line_list import LineList
 from store import examples, paths, reviews
 from store.connection import connect

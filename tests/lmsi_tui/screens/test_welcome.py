@@ -11,7 +11,6 @@ from textual.widgets import Input, OptionList, Select, Static
 
 from engine.demo.project import MODELS
 from engine.project.settings import open_project
-from lmsi_tui.config import read_config, remember
 from lmsi_tui.screens.demo import DemoScreen
 from lmsi_tui.screens.help import HelpScreen
 from lmsi_tui.screens.home import HomeScreen
@@ -19,6 +18,7 @@ from lmsi_tui.screens.import_questions import ImportScreen
 from lmsi_tui.screens.new_project import NewProjectScreen
 from lmsi_tui.screens.picker import PickerScreen
 from lmsi_tui.screens.welcome import WelcomeScreen
+from lmsi_tui.shell.config import read_config, remember
 from store import models, questions
 from store.connection import connect
 from store.records import Split

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from engine.demo.project import MODELS
-from lmsi_tui import asking
+from lmsi_tui.shell import subcommand
 from store.errors import BadInput, WorkFailed
 
 if TYPE_CHECKING:
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 
 def instead(monkeypatch: pytest.MonkeyPatch, script: str) -> None:
     """Have a script answer in the place of the program."""
-    monkeypatch.setattr(asking, "PROGRAM", (sys.executable, "-c", script))
+    monkeypatch.setattr(subcommand, "PROGRAM", (sys.executable, "-c", script))
 
 
 async def test_a_command_answers_with_its_events(tmp_path: Path) -> None:
     model = f"--model={MODELS / 'pebble-s'}"
-    (event,) = await asking.ask("init", "--preview", model, "--", str(tmp_path / "p"))
+    (event,) = await subcommand.ask("init", "--preview", model, "--", str(tmp_path / "p"))
     assert event["name"] == "pebble-s/base"
 
 
 async def test_what_a_command_refuses_is_its_sentence(tmp_path: Path) -> None:
     with pytest.raises(BadInput) as failure:
-        await asking.ask("init", "--preview", "--model=/nowhere", "--", str(tmp_path / "p"))
+        await subcommand.ask("init", "--preview", "--model=/nowhere", "--", str(tmp_path / "p"))
     assert str(failure.value).startswith("There is no model at /nowhere")
 
 
@@ -46,7 +46,7 @@ async def test_a_command_that_fails_is_told(
 ) -> None:
     instead(monkeypatch, script)
     with pytest.raises(WorkFailed) as failure:
-        await asking.ask("init")
+        await subcommand.ask("init")
     assert str(failure.value) == says
 
 
@@ -60,7 +60,7 @@ async def test_who_stops_waiting_stops_the_command(
         " p.with_suffix('.new').write_text(str(os.getpid()));"
         " p.with_suffix('.new').rename(p); signal.pause()",
     )
-    waiting = asyncio.create_task(asking.ask("import"))
+    waiting = asyncio.create_task(subcommand.ask("import"))
     async with asyncio.timeout(30):
         while not note.exists():
             await asyncio.sleep(0)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from textual.keys import KEY_NAME_REPLACEMENTS, Keys, _character_to_key
 
-from lmsi_tui.commands import APP, SCREENS, commands_of
+from lmsi_tui.shell.commands import APP, SCREENS, commands_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

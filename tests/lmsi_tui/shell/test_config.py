@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lmsi_tui.config import Config, config_path, read_config, remember
+from lmsi_tui.shell.config import Config, config_path, read_config, remember
 from store.errors import BadInput
 
 if TYPE_CHECKING:

@@ -12,11 +12,11 @@ import pytest
 from textual.command import CommandPalette
 
 import lmsi_tui.screens
-from lmsi_tui import commands
 from lmsi_tui.app import LmsiApp
 from lmsi_tui.screens.help import HelpScreen
 from lmsi_tui.screens.jobs import JobsScreen
 from lmsi_tui.screens.welcome import WelcomeScreen
+from lmsi_tui.shell import commands
 from tests.lmsi_tui.driving import driven, settled, until
 from tests.projects import scripted_project
 

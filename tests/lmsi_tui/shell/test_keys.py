@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lmsi_tui import commands
-from lmsi_tui.config import config_path
-from lmsi_tui.keys import keymap_of, wrong_keys
 from lmsi_tui.screens.help import HelpScreen
 from lmsi_tui.screens.jobs import JobsScreen
+from lmsi_tui.shell import commands
+from lmsi_tui.shell.config import config_path
+from lmsi_tui.shell.keys import keymap_of, wrong_keys
 from tests.lmsi_tui.driving import driven, notices, settled, until
 from tests.projects import scripted_project
 
