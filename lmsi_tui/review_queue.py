@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from engine.answers.custom_rules import standing_reviews
 from engine.review import question as reviewing
-from lmsi_tui.flow import pool_run
 from lmsi_tui.formatting.sanitize import snippet
+from lmsi_tui.home.stage_status import pool_run
 from store import questions, queue, reviews
 from store.queue import QueueFilter, Scope, Sort
 from store.records import Queue, Split

@@ -15,9 +15,9 @@ from textual.widgets import Footer, Static
 
 from lmsi_tui.formatting.job_states import AT_WORK, GOING_ON, title
 from lmsi_tui.formatting.sanitize import content, printable, snippet
-from lmsi_tui.loop import Flow, Home, Place
+from lmsi_tui.home.metric_series import Series
+from lmsi_tui.home.view_model import Flow, Home, Place
 from lmsi_tui.screens.screen import LmsiScreen
-from lmsi_tui.series import Series
 from lmsi_tui.shell.commands import Command, declare
 from lmsi_tui.shell.messages import JobWished, PlaceAsked, StageAsked
 from lmsi_tui.widgets.evaluation_pane import EvaluationPane, EvaluationSnapshot
@@ -181,7 +181,7 @@ class HomeScreen(LmsiScreen):
         before = self.home.series if self.home else Series()
 
         def ask(conn: sqlite3.Connection) -> Message:
-            from lmsi_tui.live import read_home  # the first picture does not wait for it
+            from lmsi_tui.home.snapshots import read_home  # the first picture does not wait for it
 
             began = time.monotonic()
             home = read_home(conn, project, before)

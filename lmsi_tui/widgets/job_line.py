@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from textual.visual import VisualType
 
-    from lmsi_tui.loop import Home
+    from lmsi_tui.home.view_model import Home
     from store.records import Job
 
 WHOLE_LOOP = (

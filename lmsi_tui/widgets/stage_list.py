@@ -11,7 +11,7 @@ from textual.reactive import reactive
 from textual.widget import Widget
 
 from lmsi_tui.formatting.sanitize import snippet
-from lmsi_tui.loop import Line, Place, Sign
+from lmsi_tui.home.view_model import Line, Place, Sign
 
 if TYPE_CHECKING:
     from textual.events import Click

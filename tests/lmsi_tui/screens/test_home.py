@@ -10,8 +10,8 @@ from textual.widgets import Static
 
 from engine.jobs.launch import process_start
 from engine.project.settings import Settings, create_project
-from lmsi_tui.live import doing_of
-from lmsi_tui.loop import Place, Sign
+from lmsi_tui.home.snapshots import doing_of
+from lmsi_tui.home.view_model import Place, Sign
 from lmsi_tui.screens.confirm import ConfirmScreen
 from lmsi_tui.screens.home import HomeScreen
 from lmsi_tui.screens.log import LogScreen
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from textual.pilot import Pilot
 
     from engine.project.settings import Project
-    from lmsi_tui.loop import Line
+    from lmsi_tui.home.view_model import Line
 
 
 @pytest.fixture
@@ -413,7 +413,7 @@ async def test_what_is_right_so_far_is_what_the_measurement_says_in_the_end(
     project: Project,
 ) -> None:
     from engine.evaluation.accuracy import score
-    from lmsi_tui.live import _so_far
+    from lmsi_tui.home.snapshots import _so_far
 
     with connect(project.database) as conn:
         known = models.all_of(conn)

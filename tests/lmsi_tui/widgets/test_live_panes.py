@@ -10,7 +10,7 @@ import pytest
 from textual.app import App, ComposeResult
 
 from engine.voting.threshold_curve import Bin, Yield
-from lmsi_tui.loop import Line, Place, Sign
+from lmsi_tui.home.view_model import Line, Place, Sign
 from lmsi_tui.widgets.evaluation_pane import Accuracy, EvaluationPane, EvaluationSnapshot
 from lmsi_tui.widgets.histogram import Bar, beside, histogram, progress_bar
 from lmsi_tui.widgets.line_chart import MARK, line_chart, thinned

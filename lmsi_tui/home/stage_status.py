@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from engine.answers.custom_rules import standing_reviews
 from engine.project.settings import Engine
 from lmsi_tui.formatting.numbers import percent
-from lmsi_tui.loop import Advice, Flow, Line, Place, Sign
+from lmsi_tui.home.view_model import Advice, Flow, Line, Place, Sign
 from store import (
     evaluations,
     examples,

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 from engine.jobs.launch import is_alive
 from engine.project.job_context import MEASURING, SAMPLING, TRAINING
-from lmsi_tui.flow import Pool, read_flow, read_pool
 from lmsi_tui.formatting.job_states import AT_WORK
 from lmsi_tui.formatting.report_tables import TITLES
-from lmsi_tui.loop import Home
-from lmsi_tui.series import Series, grown
+from lmsi_tui.home.metric_series import Series, grown
+from lmsi_tui.home.stage_status import Pool, read_flow, read_pool
+from lmsi_tui.home.view_model import Home
 from lmsi_tui.widgets.evaluation_pane import Accuracy, EvaluationSnapshot
 from lmsi_tui.widgets.line_chart import thinned
 from lmsi_tui.widgets.sampling_pane import SamplingSnapshot
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import sqlite3
 
     from engine.project.settings import Project
-    from lmsi_tui.loop import Picture
+    from lmsi_tui.home.view_model import Picture
     from store.records import Evaluation, Model
 
 POINTS = 400

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from lmsi_tui.series import Series
+from lmsi_tui.home.metric_series import Series
 
 if TYPE_CHECKING:
     from lmsi_tui.widgets.evaluation_pane import EvaluationSnapshot

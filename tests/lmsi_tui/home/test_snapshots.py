@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.jobs.launch import process_start
-from lmsi_tui.live import current, doing_of, read_home, training
-from lmsi_tui.loop import Advice, Flow, Home
-from lmsi_tui.series import MOST, Series, grown
+from lmsi_tui.home.metric_series import MOST, Series, grown
+from lmsi_tui.home.snapshots import current, doing_of, read_home, training
+from lmsi_tui.home.view_model import Advice, Flow, Home
 from lmsi_tui.widgets.job_line import said_of
 from lmsi_tui.widgets.training_pane import TrainingSnapshot
 from store import jobs
@@ -158,7 +158,7 @@ def test_the_pace_is_that_of_this_sitting(told: tuple[Project, sqlite3.Connectio
 
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=40), st.integers(1, 40))
 def test_a_curve_read_in_pieces_is_the_curve_read_at_once(steps: list[int], cut: int) -> None:
-    from lmsi_tui.series import _with
+    from lmsi_tui.home.metric_series import _with
     from store.records import Metric
 
     found = [Metric(1, step, "loss", float(i), float(i)) for i, step in enumerate(steps)]
@@ -170,7 +170,7 @@ def test_a_curve_read_in_pieces_is_the_curve_read_at_once(steps: list[int], cut:
 
 
 def test_a_long_curve_is_thinned_but_ends_where_it_ends() -> None:
-    from lmsi_tui.series import _with
+    from lmsi_tui.home.metric_series import _with
     from store.records import Metric
 
     found = [Metric(1, step, "loss", float(step), float(step)) for step in range(3 * MOST)]
