@@ -12,7 +12,7 @@ from engine.sampling import runs
 from engine.statistics.confidence_sequence import CONFIDENCE
 from lmsi_tui.formatting.numbers import duration, percent, points
 from lmsi_tui.formatting.sanitize import snippet
-from lmsi_tui.review_queue import WANTED
+from lmsi_tui.reviewing.queue import WANTED
 from store import models
 from store.errors import BadInput
 

@@ -12,7 +12,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Label, Select, Static
 
 from lmsi_tui.formatting.sanitize import content, plain, snippet
-from lmsi_tui.review_queue import SORTS, Wanted, share
+from lmsi_tui.reviewing.queue import SORTS, Wanted, share
 from store.queue import QueueFilter, Scope, Sort
 
 if TYPE_CHECKING:

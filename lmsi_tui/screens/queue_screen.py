@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from textual.message import Message
 
-from lmsi_tui.review_desk import Desk
-from lmsi_tui.review_memory import recall, remember
-from lmsi_tui.review_queue import ReviewQueue, Wanted, read_queue
+from lmsi_tui.reviewing.queue import ReviewQueue, Wanted, read_queue
+from lmsi_tui.reviewing.saved_position import recall, remember
+from lmsi_tui.reviewing.session import Desk
 from lmsi_tui.screens.screen import LmsiScreen
 from store import queue, reviews
 

@@ -10,9 +10,9 @@ from textual.message import Message
 from textual.widgets import Footer, Static
 
 from engine.review.question import open_question
-from lmsi_tui import review_words as words
 from lmsi_tui.formatting.sanitize import content, printable
-from lmsi_tui.review_queue import known_of
+from lmsi_tui.reviewing import text as words
+from lmsi_tui.reviewing.queue import known_of
 from lmsi_tui.screens.queue_screen import QueueScreen
 from lmsi_tui.screens.review_commands import COMMANDS
 from lmsi_tui.shell.commands import declare
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from textual.app import ComposeResult
 
     from engine.review.question import OpenQuestion
-    from lmsi_tui.review_queue import Known, Wanted
+    from lmsi_tui.reviewing.queue import Known, Wanted
 
 _TRIAGE_ONLY = frozenset({"majority", "same", "find", "list"})
 """Actions that an audit does not have: its sample is not chosen, and its vote is not seen."""

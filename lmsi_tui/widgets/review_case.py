@@ -11,8 +11,8 @@ from textual.widgets import Static
 
 from engine.review.question import Group
 from engine.review.step_diff import first_difference, split_steps
-from lmsi_tui import review_words as words
 from lmsi_tui.formatting.sanitize import content, snippet
+from lmsi_tui.reviewing import text as words
 from lmsi_tui.widgets.path_group import PathGroup, PathShown
 from lmsi_tui.widgets.vote_bar import VoteBar, Votes
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from textual.content import Content
 
     from engine.review.question import OpenQuestion
-    from lmsi_tui.review_desk import Desk
+    from lmsi_tui.reviewing.session import Desk
     from store.records import Path
 
 SIDES = ("left", "right")

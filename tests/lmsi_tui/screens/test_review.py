@@ -9,7 +9,7 @@ import pytest
 from textual.widgets import Input
 
 from engine.training_data.selection import ruling_of
-from lmsi_tui.review_queue import Wanted
+from lmsi_tui.reviewing.queue import Wanted
 from lmsi_tui.screens.answer_input import AnswerInput
 from lmsi_tui.screens.find_panel import FindPanel
 from lmsi_tui.screens.same_answer import SameAnswer

@@ -9,7 +9,7 @@ from textual.widgets import Input, Static
 
 from engine.review import audit
 from lmsi_tui.formatting.numbers import percent
-from lmsi_tui.review_queue import WANTED
+from lmsi_tui.reviewing.queue import WANTED
 from lmsi_tui.screens.answer_input import AnswerInput
 from lmsi_tui.widgets.question_table import QuestionTable
 from store import paths, queue, reviews

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lmsi_tui.review_memory import PROJECTS, memory_path, recall, remember
-from lmsi_tui.review_queue import Wanted
+from lmsi_tui.reviewing.queue import Wanted
+from lmsi_tui.reviewing.saved_position import PROJECTS, memory_path, recall, remember
 from store.queue import QueueFilter, Scope, Sort
 from store.records import Queue
 from tests.lmsi_tui.doubts import doubts_project

@@ -8,14 +8,14 @@ from textual.content import Content
 
 from lmsi_tui.formatting.numbers import percent
 from lmsi_tui.formatting.sanitize import content, printable, snippet
-from lmsi_tui.review_queue import WANTED
+from lmsi_tui.reviewing.queue import WANTED
 from store import queue
 from store.queue import QueueFilter, Scope
 from store.records import Abstention, AnswerType, Decision, Queue, Verdict
 
 if TYPE_CHECKING:
     from engine.review.question import OpenQuestion
-    from lmsi_tui.review_queue import Known, ReviewQueue, Session
+    from lmsi_tui.reviewing.queue import Known, ReviewQueue, Session
     from store.records import Question, Review
 
 ABSTAINED = {

@@ -6,7 +6,7 @@ import json
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from lmsi_tui.review_queue import Wanted
+from lmsi_tui.reviewing.queue import Wanted
 from lmsi_tui.shell.config import config_path
 from store.queue import QueueFilter, Scope, Sort
 from store.records import Queue

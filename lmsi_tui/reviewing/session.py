@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from engine.answers.custom_rules import standing_reviews
 from engine.review.question import open_question
-from lmsi_tui.review_queue import Session
+from lmsi_tui.reviewing.queue import Session
 from store import queue, reviews, votes
 from store.connection import transaction
 from store.records import AnswerType, Queue, Review, Verdict
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import sqlite3
 
     from engine.review.question import OpenQuestion
-    from lmsi_tui.review_queue import ReviewQueue
+    from lmsi_tui.reviewing.queue import ReviewQueue
 
 
 class Desk:
