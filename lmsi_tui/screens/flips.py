@@ -18,7 +18,7 @@ from lmsi_tui.screens.screen import LmsiScreen
 from lmsi_tui.shell.commands import Command, declare
 from lmsi_tui.shell.messages import TextCopied, TextOpened
 from lmsi_tui.widgets.line_list import LineList
-from lmsi_tui.widgets.standing_text import SPLITS, verdict
+from lmsi_tui.widgets.results_text import SPLITS, verdict
 from store import evaluations, paths, questions, votes
 from store.records import Method
 

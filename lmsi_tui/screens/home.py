@@ -22,8 +22,8 @@ from lmsi_tui.shell.commands import Command, declare
 from lmsi_tui.shell.messages import JobWished, PlaceAsked, StageAsked
 from lmsi_tui.widgets.evaluation_pane import EvaluationPane, EvaluationSnapshot
 from lmsi_tui.widgets.job_line import JobLine, said_of
-from lmsi_tui.widgets.picture import Picture
 from lmsi_tui.widgets.sampling_pane import SamplingPane, SamplingSnapshot
+from lmsi_tui.widgets.snapshot_pane import Picture
 from lmsi_tui.widgets.stage_list import StageList
 from lmsi_tui.widgets.training_pane import TrainingPane, TrainingSnapshot
 from store.records import JobKind, JobState

@@ -19,7 +19,7 @@ from lmsi_tui.formatting.sanitize import content
 from lmsi_tui.screens.screen import LmsiScreen
 from lmsi_tui.shell.commands import Command, commands_of, declare
 from lmsi_tui.shell.messages import JobAsked
-from lmsi_tui.widgets.plan_facts import PlanFacts
+from lmsi_tui.widgets.plan_summary import PlanFacts
 from lmsi_tui.widgets.setting_row import SettingRow
 from store.errors import BadInput, LmsiError
 from store.records import JobKind

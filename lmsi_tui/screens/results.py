@@ -17,7 +17,7 @@ from lmsi_tui.formatting.sanitize import content, snippet
 from lmsi_tui.screens.screen import LmsiScreen
 from lmsi_tui.shell.commands import Command, declare
 from lmsi_tui.shell.messages import TextCopied, TextOpened
-from lmsi_tui.widgets import standing_text
+from lmsi_tui.widgets import results_text
 from lmsi_tui.widgets.curve import curves as drawn_curves
 from lmsi_tui.widgets.curve import sign
 from lmsi_tui.widgets.line_list import LineList
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from engine.evaluation.majority_curves import Curves
     from engine.reports.model_tree import Standing
     from lmsi_tui.formatting.trust_text import Section
-    from lmsi_tui.widgets.standing_text import Row
+    from lmsi_tui.widgets.results_text import Row
     from store.records import Evaluation
 
 REPORT_WIDTH = 110
@@ -198,7 +198,7 @@ class ResultsScreen(LmsiScreen):
         gains = self.query_one("#gains", LineList)
         before = self._row()
         self.standing = message.found
-        self.rows = standing_text.comparison_rows(message.found)
+        self.rows = results_text.comparison_rows(message.found)
         names = [(row.comparison.before_id, row.comparison.after_id) for row in self.rows]
         cursor = 1
         if before is not None:
@@ -213,11 +213,11 @@ class ResultsScreen(LmsiScreen):
         found = self.standing
         if found is None:
             return
-        self.query_one("#top-bar", Static).update(standing_text.head(found))
-        self.query_one("#tree", Static).update(standing_text.tree(found))
+        self.query_one("#top-bar", Static).update(results_text.head(found))
+        self.query_one("#tree", Static).update(results_text.tree(found))
         pane = self.query_one("#accuracy-pane")
         width = pane.scrollable_content_region.width
-        text: Content | str = standing_text.accuracies(found, width)
+        text: Content | str = results_text.accuracies(found, width)
         self.query_one("#accuracy", Static).update(text if found.evaluations else NOTHING)
 
     def on_resize(self) -> None:
@@ -235,7 +235,7 @@ class ResultsScreen(LmsiScreen):
         assert self.standing is not None
         width = self.query_one("#gains").scrollable_content_region.width
         return [
-            standing_text.comparison_line(self.standing, self.rows[number], width)
+            results_text.comparison_line(self.standing, self.rows[number], width)
             for number in numbers
         ]
 
@@ -278,16 +278,16 @@ class ResultsScreen(LmsiScreen):
             return
         found = self.curves[self._at]
         pane = self.query_one("#agreement-pane")
-        of = f"{snippet(found.model, 60)}, {standing_text.SPLITS[found.evaluation.split]}"
+        of = f"{snippet(found.model, 60)}, {results_text.SPLITS[found.evaluation.split]}"
         pane.border_title = content(f"agreement against accuracy · {of}")
         width = pane.scrollable_content_region.width
-        agreement.update(standing_text.agreement_table(found, width))
+        agreement.update(results_text.agreement_table(found, width))
         region = self.query_one("#majority-pane").scrollable_content_region
         signs = [sign(number) for number in range(len(self.curves))]
         lines = [list(enumerate(one.majority, start=1)) for one in self.curves]
         height = max(8, min(20, region.height - len(signs) - 2))
         picture = drawn_curves(lines, region.width, height)
-        legend = standing_text.majority_legend(self.curves, signs)
+        legend = results_text.majority_legend(self.curves, signs)
         majority.update(picture + "\n" + legend)
 
     # Trust.

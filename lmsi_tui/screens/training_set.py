@@ -16,7 +16,7 @@ from lmsi_tui.shell.commands import Command, declare
 from lmsi_tui.shell.messages import TextCopied, TextOpened
 from lmsi_tui.widgets.example_text import ExampleText, Shown, origin_facts, plain_text
 from lmsi_tui.widgets.line_list import LineList
-from lmsi_tui.widgets.set_facts import SetFacts, Wanted, head, read_facts, table
+from lmsi_tui.widgets.set_summary import SetFacts, Wanted, head, read_facts, table
 from store import examples, models, origins, questions
 from store.records import PromptFormat
 

@@ -10,7 +10,7 @@ from textual.message import Message
 from textual.widgets import Input, Static
 
 from lmsi_tui.formatting.sanitize import content, printable
-from lmsi_tui.widgets.choice import Choice
+from lmsi_tui.widgets.option_cycler import Choice
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult

@@ -12,7 +12,7 @@ from lmsi_tui.formatting.sanitize import snippet
 from lmsi_tui.widgets.facts import in_rows
 from lmsi_tui.widgets.histogram import progress_bar
 from lmsi_tui.widgets.line_chart import MARK, line_chart
-from lmsi_tui.widgets.picture import Picture
+from lmsi_tui.widgets.snapshot_pane import Picture
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,8 +15,8 @@ from engine.project.settings import SETTINGS, Settings, create_project, open_pro
 from lmsi_tui.screens.home import HomeScreen
 from lmsi_tui.screens.plan import PlanScreen, own_settings, params_of
 from lmsi_tui.shell.messages import JobAsked, StageAsked
-from lmsi_tui.widgets.choice import Choice
-from lmsi_tui.widgets.plan_facts import PlanFacts, facts_of
+from lmsi_tui.widgets.option_cycler import Choice
+from lmsi_tui.widgets.plan_summary import PlanFacts, facts_of
 from lmsi_tui.widgets.setting_row import SettingRow, read_value, shown
 from store import jobs
 from store.connection import connect

@@ -17,7 +17,7 @@ from lmsi_tui.formatting.trust_text import sections
 from lmsi_tui.screens.flips import FlipsScreen
 from lmsi_tui.screens.results import ResultsScreen
 from lmsi_tui.shell.messages import TextCopied, TextOpened
-from lmsi_tui.widgets import standing_text
+from lmsi_tui.widgets import results_text
 from lmsi_tui.widgets.line_list import LineList
 from store import evaluations, paths, rounds
 from store.connection import connect
@@ -117,16 +117,16 @@ async def test_comparisons_say_gain_interval_p_and_what_changed(project: Project
 def test_a_verdict_is_as_strong_as_its_interval(low: float, high: float, said: str) -> None:
     result = Paired(n=10, gain=(low + high) / 2, low=low, high=high, p=0.1, won=1, lost=1)
     one = Comparison("a", "b", Split.EVAL, Method.COT, result, 1, 2)
-    assert standing_text.verdict(one)[1] == said
+    assert results_text.verdict(one)[1] == said
 
 
 def test_an_adapter_of_a_label_free_set_is_told_apart(project: Project) -> None:
     found = stands(project)
     free = {key: replace(one, label_free=True) for key, one in found.sets.items()}
-    row = standing_text.comparison_rows(found)[0]
-    assert "human-assisted" in standing_text.comparison_line(found, row, 100).plain
+    row = results_text.comparison_rows(found)[0]
+    assert "human-assisted" in results_text.comparison_line(found, row, 100).plain
     other = replace(found, sets=free)
-    assert "label-free" in standing_text.comparison_line(other, row, 100).plain
+    assert "label-free" in results_text.comparison_line(other, row, 100).plain
 
 
 async def test_curves_are_those_of_the_stored_votes(project: Project) -> None:
@@ -292,15 +292,15 @@ def test_hostile_names_stay_text(project: Project, name: str) -> None:
         for one in found.comparisons
     )
     hostile = replace(found, models=models, comparisons=comparisons)
-    lines = [standing_text.tree(hostile), standing_text.accuracies(hostile, 80)]
+    lines = [results_text.tree(hostile), results_text.accuracies(hostile, 80)]
     lines += [
-        standing_text.comparison_line(hostile, row, 80)
-        for row in standing_text.comparison_rows(hostile)
+        results_text.comparison_line(hostile, row, 80)
+        for row in results_text.comparison_rows(hostile)
     ]
-    lines.append(standing_text.head(hostile))
+    lines.append(results_text.head(hostile))
     for line in lines:
         assert not {"\x1b", "\x9b", "\u202e"} & set(line.plain)
-    assert len(standing_text.tree(hostile).plain.splitlines()) == 5
+    assert len(results_text.tree(hostile).plain.splitlines()) == 5
     assert sum(one.stage is Stage.BASE for one in models) == 2
 
 

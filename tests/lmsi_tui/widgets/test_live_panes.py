@@ -20,7 +20,7 @@ from lmsi_tui.widgets.training_pane import TrainingPane, TrainingSnapshot
 from store.paths import Finished
 
 if TYPE_CHECKING:
-    from lmsi_tui.widgets.picture import Picture
+    from lmsi_tui.widgets.snapshot_pane import Picture
 
 SIZES = [(80, 24), (120, 36), (200, 50), (40, 12), (20, 5), (220, 60)]
 
