@@ -170,7 +170,7 @@ def math(folder: Path) -> list[Full]:
 def of_project(folder: Path, options: Sequence[str]) -> list[Full]:
     """Questions of a project's pool whose m paths are all stored."""
     from engine.project.settings import changed, open_project
-    from lmsi_tui.options import settings_from
+    from lmsi_tui.cli.options import settings_from
 
     project = open_project(folder)
     settings = changed(project.settings, settings_from(list(options)))

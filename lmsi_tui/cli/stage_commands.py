@@ -8,12 +8,12 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from engine.project.settings import changed, exact_share, open_project
-from lmsi_tui import follow, foretelling, reading
+from lmsi_tui.cli import follow, plan_command, status_commands
+from lmsi_tui.cli.open_app import demo_project
+from lmsi_tui.cli.options import settings_from
+from lmsi_tui.cli.output import emit, say
 from lmsi_tui.formatting.job_results import sentence
 from lmsi_tui.formatting.numbers import percent
-from lmsi_tui.launching import demo_project
-from lmsi_tui.options import settings_from
-from lmsi_tui.output import emit, say
 from store import models, rounds
 from store.connection import connect
 from store.errors import BadInput
@@ -37,7 +37,7 @@ def stage(asked: argparse.Namespace) -> None:
         replay(asked, replace(project, settings=changed(project.settings, changes)))
         return
     if kind in (JobKind.FINETUNE, JobKind.DISTILL) and asked.plan:
-        foretelling.foretell(
+        plan_command.foretell(
             asked, replace(project, settings=changed(project.settings, changes)), kind
         )
         return
@@ -59,7 +59,7 @@ def stage(asked: argparse.Namespace) -> None:
     elif asked.detach:
         say(asked, f"Job {job.id} ({kind}) is queued; watch it with `lmsi-tui jobs`.")
     elif kind in (JobKind.ROUND, JobKind.EVALUATE):
-        reading.report(asked)
+        status_commands.report(asked)
     else:
         say(asked, sentence(job.kind, job.result))
 
@@ -161,7 +161,7 @@ def demo(asked: argparse.Namespace) -> None:
     # The demo's round is made once: the same command again finds it.
     params: dict[str, object] = {"settings": {}, "rounds": 1}
     follow.start(project, JobKind.ROUND, params, detach=False, as_json=asked.json)
-    reading.report(asked)
+    status_commands.report(asked)
 
 
 def export(asked: argparse.Namespace) -> None:

@@ -11,7 +11,10 @@ from engine.evaluation import pilot as piloting
 from engine.project.settings import changed, exact_share
 from engine.review import audit as auditing
 from engine.statistics.intervals import clopper_pearson
-from lmsi_tui import follow
+from lmsi_tui.cli import follow
+from lmsi_tui.cli.options import settings_from
+from lmsi_tui.cli.output import emit, say
+from lmsi_tui.cli.status_commands import opened
 from lmsi_tui.formatting.numbers import percent
 from lmsi_tui.formatting.sanitize import printable
 from lmsi_tui.formatting.trust_text import (
@@ -24,9 +27,6 @@ from lmsi_tui.formatting.trust_text import (
     pool_run_of,
     teacher_of,
 )
-from lmsi_tui.options import settings_from
-from lmsi_tui.output import emit, say
-from lmsi_tui.reading import opened
 from store import questions
 from store.errors import BadInput
 from store.records import JobKind, Split

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from engine.jobs.plan import plan
 from engine.training.dry_run import LISTED
-from lmsi_tui.output import emit, say
+from lmsi_tui.cli.output import emit, say
 from lmsi_tui.widgets.plan_summary import facts_of
 from store.connection import connect
 from store.errors import BadInput

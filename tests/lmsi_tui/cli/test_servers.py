@@ -15,7 +15,7 @@ from engine.jobs import stages
 from engine.models.identity import addresses_of, chosen_engine
 from engine.project.job_context import PauseWished
 from engine.project.settings import Engine, ModelSettings, open_project
-from lmsi_tui.cli import run
+from lmsi_tui.cli.parser import run
 from store import examples, jobs, models, paths, questions
 from store.connection import connect, transaction
 from store.errors import BadInput

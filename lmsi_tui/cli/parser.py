@@ -130,10 +130,10 @@ def _app(commands: Commands) -> None:
     """Commands that open the app."""
     # Not listed: it is what happens without a command.
     shown = commands.add_parser(OPEN, description="Open the app.")
-    shown.set_defaults(command="lmsi_tui.launching:open_app")
+    shown.set_defaults(command="lmsi_tui.cli.open_app:open_app")
     shown.add_argument("project", metavar="PROJECT", nargs="?", type=Path, help="default: here")
     review = _add(
-        commands, "review", "lmsi_tui.launching:review", "open the app on the questions in doubt"
+        commands, "review", "lmsi_tui.cli.open_app:review", "open the app on the questions in doubt"
     )
     _project(review)
 
@@ -143,7 +143,7 @@ def _projects(commands: Commands) -> None:
     demo = _add(
         commands,
         "demo",
-        "lmsi_tui.launching:demo",
+        "lmsi_tui.cli.open_app:demo",
         "the whole loop on the embedded models and questions",
     )
     demo.add_argument("project", metavar="DIR", nargs="?", type=Path, default=Path("lmsi-demo"))
@@ -159,7 +159,9 @@ def _projects(commands: Commands) -> None:
     _settings(demo)
     _json(demo)
 
-    init = _add(commands, "init", "lmsi_tui.questions:init", "make a project on your own model")
+    init = _add(
+        commands, "init", "lmsi_tui.cli.import_commands:init", "make a project on your own model"
+    )
     init.add_argument("project", metavar="DIR", type=Path)
     init.add_argument(
         "--model",
@@ -173,7 +175,9 @@ def _projects(commands: Commands) -> None:
     _preview(init)
     _json(init)
 
-    load = _add(commands, "import", "lmsi_tui.questions:load", "read questions from a file")
+    load = _add(
+        commands, "import", "lmsi_tui.cli.import_commands:load", "read questions from a file"
+    )
     load.add_argument("file", type=Path)
     load.add_argument("--split", type=Split, choices=list(Split), default=Split.POOL)
     load.add_argument(
@@ -193,7 +197,10 @@ def _projects(commands: Commands) -> None:
     _json(load)
 
     sampled = _add(
-        commands, "import-paths", "lmsi_tui.questions:load_paths", "vote on paths sampled elsewhere"
+        commands,
+        "import-paths",
+        "lmsi_tui.cli.import_commands:load_paths",
+        "vote on paths sampled elsewhere",
     )
     sampled.add_argument("file", type=Path)
     sampled.add_argument("--task", required=True, help="a preset or an answer type")
@@ -203,7 +210,7 @@ def _projects(commands: Commands) -> None:
 def _stages(commands: Commands) -> None:
     """Commands that enqueue a job and follow it."""
     for kind, title in STAGES.items():
-        stage = _add(commands, kind, "lmsi_tui.working:stage", title)
+        stage = _add(commands, kind, "lmsi_tui.cli.stage_commands:stage", title)
         stage.set_defaults(kind=kind)
         _project(stage)
         if kind is JobKind.EVALUATE:
@@ -227,7 +234,7 @@ def _stages(commands: Commands) -> None:
     export = _add(
         commands,
         "export",
-        "lmsi_tui.working:export",
+        "lmsi_tui.cli.stage_commands:export",
         "write an adapter or training set for other programs",
     )
     export.add_argument("what", choices=["adapter", "training-set"])
@@ -279,7 +286,7 @@ def _replay(vote: argparse.ArgumentParser) -> None:
 
 def _reading(commands: Commands) -> None:
     """Commands that tell what is there."""
-    jobs = _add(commands, "jobs", "lmsi_tui.reading:jobs", "what runs and what ran")
+    jobs = _add(commands, "jobs", "lmsi_tui.cli.status_commands:jobs", "what runs and what ran")
     _project(jobs)
     jobs.add_argument("--pause", type=int, metavar="JOB")
     jobs.add_argument("--cancel", type=int, metavar="JOB")
@@ -287,10 +294,18 @@ def _reading(commands: Commands) -> None:
     _json(jobs)
 
     for name, command, title in (
-        ("status", "lmsi_tui.reading:status", "what stands"),
-        ("settings", "lmsi_tui.reading:settings", "every setting, its value and what it means"),
-        ("report", "lmsi_tui.reading:report", "what it is worth"),
-        ("doctor", "lmsi_tui.reading:doctor", "what is wrong with this machine or project"),
+        ("status", "lmsi_tui.cli.status_commands:status", "what stands"),
+        (
+            "settings",
+            "lmsi_tui.cli.status_commands:settings",
+            "every setting, its value and what it means",
+        ),
+        ("report", "lmsi_tui.cli.status_commands:report", "what it is worth"),
+        (
+            "doctor",
+            "lmsi_tui.cli.status_commands:doctor",
+            "what is wrong with this machine or project",
+        ),
     ):
         parser = _add(commands, name, command, title)
         _project(parser)
@@ -304,7 +319,10 @@ def _reading(commands: Commands) -> None:
             parser.add_argument("--out", type=Path, help="write the document to this file")
 
     prompt = _add(
-        commands, "prompt", "lmsi_tui.reading:prompt", "print the prompt of a question verbatim"
+        commands,
+        "prompt",
+        "lmsi_tui.cli.status_commands:prompt",
+        "print the prompt of a question verbatim",
     )
     _project(prompt)
     prompt.add_argument("--split", type=Split, choices=list(Split), default=Split.POOL)
@@ -318,7 +336,7 @@ def _telling(commands: Commands) -> None:
     pilot = _add(
         commands,
         "pilot",
-        "lmsi_tui.worth:pilot",
+        "lmsi_tui.cli.trust_commands:pilot",
         "whether LMSI may help here, on few known questions",
     )
     _project(pilot)
@@ -334,7 +352,7 @@ def _telling(commands: Commands) -> None:
     audit = _add(
         commands,
         "audit",
-        "lmsi_tui.worth:audit",
+        "lmsi_tui.cli.trust_commands:audit",
         "how precise the accepted labels are, and what is next",
     )
     _project(audit)
@@ -349,7 +367,10 @@ def _telling(commands: Commands) -> None:
     _json(audit)
 
     calibration = _add(
-        commands, "calibration", "lmsi_tui.worth:calibration", "what an agreement is worth here"
+        commands,
+        "calibration",
+        "lmsi_tui.cli.trust_commands:calibration",
+        "what an agreement is worth here",
     )
     _project(calibration)
     _json(calibration)
@@ -357,7 +378,7 @@ def _telling(commands: Commands) -> None:
     reader = _add(
         commands,
         "reader",
-        "lmsi_tui.reader:reader",
+        "lmsi_tui.cli.reader_command:reader",
         "how answers are read: try other rules on the stored paths",
     )
     _project(reader)
@@ -367,14 +388,17 @@ def _telling(commands: Commands) -> None:
     leaks = _add(
         commands,
         "leaks",
-        "lmsi_tui.worth:leaks",
+        "lmsi_tui.cli.trust_commands:leaks",
         "pool questions that are nearly evaluation questions",
     )
     _project(leaks)
     _json(leaks)
 
     lineage = _add(
-        commands, "why", "lmsi_tui.why:why", "where a training line or a model came from"
+        commands,
+        "why",
+        "lmsi_tui.cli.provenance_command:why",
+        "where a training line or a model came from",
     )
     lineage.add_argument(
         "target",

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.project.settings import SETTINGS, open_project
+from lmsi_tui.cli.output import emit, say
 from lmsi_tui.formatting.sanitize import printable
-from lmsi_tui.output import emit, say
 from lmsi_tui.shell.config import config_path
 from lmsi_tui.shell.subcommand import PROGRAM
 from store.errors import BadInput, LmsiError, WorkFailed
@@ -48,7 +48,7 @@ def demo(asked: argparse.Namespace) -> None:
         if asked.json:
             emit({"event": "made", "project": str(project.folder)})
     elif asked.headless or asked.json or not has_terminal():
-        from lmsi_tui.working import demo as whole_loop
+        from lmsi_tui.cli.stage_commands import demo as whole_loop
 
         whole_loop(asked)
     else:
@@ -66,7 +66,7 @@ def demo(asked: argparse.Namespace) -> None:
 def demo_project(asked: argparse.Namespace) -> Project:
     """The demo's project as it was asked for, made where it is not there yet."""
     from engine.demo.project import make_demo
-    from lmsi_tui.options import settings_from
+    from lmsi_tui.cli.options import settings_from
 
     return make_demo(
         asked.project,

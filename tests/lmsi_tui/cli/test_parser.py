@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from engine.demo.project import MODELS
-from lmsi_tui.cli import build_parser, run
+from lmsi_tui.cli.parser import build_parser, run
 from store import jobs, paths, questions, sittings
 from store.connection import connect
 from store.records import JobKind, JobState, Split

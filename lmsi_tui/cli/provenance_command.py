@@ -6,10 +6,10 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from engine.training_data import provenance
+from lmsi_tui.cli.output import emit, say
+from lmsi_tui.cli.status_commands import opened
 from lmsi_tui.formatting.numbers import percent
 from lmsi_tui.formatting.sanitize import snippet
-from lmsi_tui.output import emit, say
-from lmsi_tui.reading import opened
 from store.connection import connect
 from store.records import Example, Model, Question, TrainingSet
 

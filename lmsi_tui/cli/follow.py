@@ -22,8 +22,8 @@ from rich.progress import (
 )
 
 from engine.jobs.launch import ensure_worker
+from lmsi_tui.cli.output import emit
 from lmsi_tui.formatting.sanitize import printable
-from lmsi_tui.output import emit
 from lmsi_tui.shell.worker_supervisor import Lives
 from store import jobs
 from store.connection import connect, transaction

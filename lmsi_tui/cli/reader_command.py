@@ -13,7 +13,9 @@ from rich.progress import Progress
 from engine.answers import custom_rules
 from engine.answers.custom_rules import BUILT_IN, Rules
 from engine.review import rule_preview
-from lmsi_tui import follow
+from lmsi_tui.cli import follow
+from lmsi_tui.cli.output import emit, say
+from lmsi_tui.cli.status_commands import opened
 from lmsi_tui.formatting.job_results import sentence
 from lmsi_tui.formatting.reader_text import (
     SHOWN,
@@ -25,8 +27,6 @@ from lmsi_tui.formatting.reader_text import (
     trial_lines,
 )
 from lmsi_tui.formatting.trust_text import pool_run_of, teacher_of
-from lmsi_tui.output import emit, say
-from lmsi_tui.reading import opened
 from store import questions
 from store.connection import connect
 from store.errors import BadInput

@@ -18,10 +18,10 @@ from engine.project.settings import (
     create_project,
     open_project,
 )
+from lmsi_tui.cli.options import settings_from
+from lmsi_tui.cli.output import emit, say
 from lmsi_tui.formatting.numbers import percent
 from lmsi_tui.formatting.sanitize import snippet
-from lmsi_tui.options import settings_from
-from lmsi_tui.output import emit, say
 from store import models
 from store import questions as rows
 from store.connection import connect, transaction

@@ -14,11 +14,11 @@ from engine.jobs.launch import ensure_worker
 from engine.project.setting_help import meanings
 from engine.project.settings import changed, open_project
 from engine.reports import summary as numbers
-from lmsi_tui import follow
+from lmsi_tui.cli import follow
+from lmsi_tui.cli.options import settings_from
+from lmsi_tui.cli.output import emit, say
 from lmsi_tui.formatting.report_tables import print_report
 from lmsi_tui.formatting.sanitize import printable
-from lmsi_tui.options import settings_from
-from lmsi_tui.output import emit, say
 from store import jobs as rows
 from store import questions
 from store.connection import connect, transaction
@@ -164,7 +164,7 @@ def prompt(asked: argparse.Namespace) -> None:
 
 def doctor(asked: argparse.Namespace) -> None:
     """Look at the machine and the project, and say what to do about what is wrong."""
-    from lmsi_tui.doctor import examine
+    from lmsi_tui.cli.doctor import examine
 
     found = examine(asked.project)
     if asked.json:
