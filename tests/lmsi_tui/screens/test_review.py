@@ -22,9 +22,7 @@ from store.connection import connect, transaction
 from store.errors import WorkFailed
 from store.queue import Scope, Sort
 from store.records import AnswerType, Queue, Review, Verdict
-from tests.lmsi_tui.doubts import Doubt, add_doubts, doubts_project, standing, written
-from tests.lmsi_tui.driving import driven, settled, until
-from tests.lmsi_tui.reviewing import (
+from tests.lmsi_tui.decisions import (
     ACCEPTED,
     FOUR,
     enter_text,
@@ -36,6 +34,8 @@ from tests.lmsi_tui.reviewing import (
     shown,
     toasts,
 )
+from tests.lmsi_tui.doubts import Doubt, add_doubts, doubts_project, standing, written
+from tests.lmsi_tui.driving import driven, settled, until
 from tests.projects import scripted_project
 from tests.seed import at_work, seeded_project
 

@@ -15,9 +15,7 @@ from lmsi_tui.widgets.question_table import QuestionTable
 from store import paths, queue, reviews
 from store.connection import connect, transaction
 from store.records import AnswerType, Queue, Review, Verdict
-from tests.lmsi_tui.doubts import Doubt, doubts_project, standing, written
-from tests.lmsi_tui.driving import driven
-from tests.lmsi_tui.reviewing import (
+from tests.lmsi_tui.decisions import (
     ACCEPTED,
     FOUR,
     enter_text,
@@ -28,6 +26,8 @@ from tests.lmsi_tui.reviewing import (
     shown,
     toasts,
 )
+from tests.lmsi_tui.doubts import Doubt, doubts_project, standing, written
+from tests.lmsi_tui.driving import driven
 
 if TYPE_CHECKING:
     from pathlib import Path
