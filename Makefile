@@ -4,7 +4,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
-PACKAGES := store engine lmsi_tui tests benchmarks screenshots
+PACKAGES := store engine lmsi_tui scripts tests benchmarks screenshots
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-slow check format bench pebbles screenshots clean
@@ -42,7 +42,7 @@ bench: $(INSTALLED) ## Measure what the README claims: three seeds, about two ho
 	$(BIN)/python -m benchmarks.gains --set evaluate.ood=false
 
 pebbles: $(INSTALLED) ## Make the embedded models again from nothing (a quarter of an hour)
-	$(BIN)/python -m engine.demo.make_pebbles
+	$(BIN)/python -m scripts.make_pebbles
 
 screenshots: $(INSTALLED) ## Draw screenshots/ and the key tables of docs/app.md from the real program
 	$(BIN)/python -m screenshots.make_screenshots

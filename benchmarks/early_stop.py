@@ -61,7 +61,7 @@ class Full:
 
     question: str
     """The same for every row that asks the same."""
-    extraction: tuple[str | None, ...]
+    answers: tuple[str | None, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,7 +103,7 @@ class Watched:
         """Yield what the script writes."""
         given = 0
         self._mark(given)
-        for generation in self.inner.sample(source, scheduler):
+        for generation in self.inner.sample(source, sampling):
             yield generation
             given += 1
             if given % self.step == 0:

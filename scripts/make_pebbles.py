@@ -53,7 +53,7 @@ WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-MODELS = Path(__file__).parent / "models"
+MODELS = Path(__file__).parents[1] / "engine" / "demo" / "models"
 
 
 @dataclass(frozen=True, slots=True)

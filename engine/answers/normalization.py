@@ -1,7 +1,7 @@
 """The one written form of an answer, for each type: what is counted, stored and trained on.
 
-Nothing here looks for an answer in a path; `engine.answers.extraction` does. Every function returns `None`
-for what is not an answer of its type. A canonical form is its own canonical form.
+Nothing here looks for an answer in a path; `engine.answers.extraction` does. Every function returns
+`None` for what is not an answer of its type. A canonical form is its own canonical form.
 """
 
 from __future__ import annotations

@@ -152,7 +152,7 @@ class Judgement:
     alarms: tuple[str, ...]
     notes: tuple[str, ...]
     """What else should be known, such as that the evaluation set is another one."""
-    accuracy: Frozen | None
+    evaluation: Frozen | None
     out_of_domain_set: Frozen | None
 
     def as_json(self) -> dict[str, object]:

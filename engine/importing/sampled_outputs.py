@@ -29,7 +29,7 @@ _CUT = {"length", "max_tokens", "model_length"}
 class Sampled:
     """One question with what its paths answered."""
 
-    extraction: tuple[str | None, ...]
+    answers: tuple[str | None, ...]
     """Canonical, in the order of the file; `None` abstains. Equal forms are one form."""
     gold: str | None
     """`None` when the row has no gold answer."""

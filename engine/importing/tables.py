@@ -1,7 +1,8 @@
 """Files as rows: whatever holds a table of questions, read by its content.
 
 JSON Lines, a JSON list, an object with a list inside, BIG-bench, DROP's nested passages, CSV, TSV,
-Parquet and plain text, each also as .gz. What the columns mean is decided in `engine.importing.columns`.
+Parquet and plain text, each also as .gz. What the columns mean is decided in
+`engine.importing.columns`.
 """
 
 from __future__ import annotations

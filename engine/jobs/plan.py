@@ -119,7 +119,7 @@ class Plan:
     """What is there already, a sentence for each."""
     could_show: str = ""
     """What the test at the end of a round could show, a sentence."""
-    memory_estimate: tuple[Part, ...] = ()
+    memory: tuple[Part, ...] = ()
     available: int | None = None
     """Bytes of memory that are free now."""
     seconds: tuple[float, float] | None = None

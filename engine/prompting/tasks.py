@@ -41,7 +41,7 @@ class Preset:
     name: str
     answer_type: AnswerType
     exemplars: str
-    """Stem of its file in `engine/exemplars`."""
+    """Stem of its file in `engine/prompting/exemplars`."""
     max_tokens: int = 256
     """How long its paths need to be; 256 is the paper's limit for every task."""
 

@@ -2,8 +2,8 @@
 
 The accepted questions fall into strata by agreement. Within each, questions are shown in an order
 drawn by a hash, without replacement, and a person says whether the winner is right. What is then
-known is one test martingale over all strata together (`engine.statistics.confidence_sequence`), so the interval holds at
-every moment at once, however the person decides when to stop.
+known is one test martingale over all strata together (`engine.statistics.confidence_sequence`),
+so the interval holds at every moment at once, however the person decides when to stop.
 
 Only audits enter. A triage decision is about a question that somebody chose, and says nothing about
 the others.

@@ -56,7 +56,7 @@ class _Open:
     question: Question
     prompt: tuple[int, ...]
     shared: int
-    extraction: dict[int, str | None]
+    answers: dict[int, str | None]
     """By index; None for a path that abstained."""
     asked: int = 0
     """Paths in flight."""

@@ -66,7 +66,8 @@ def wilson(correct: int, n: int) -> tuple[float, float]:
 def clopper_pearson(correct: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
     """Exact interval of a proportion (Clopper and Pearson 1934), for an n that was fixed before.
 
-    It does not hold when a person looks and goes on until it pleases: that is `engine.statistics.confidence_sequence`'s.
+    It does not hold when you look and go on until it pleases: that takes
+    `engine.statistics.confidence_sequence`.
     Takes scipy, so it is for the command line and the worker.
 
     Args:

@@ -65,7 +65,7 @@ class Training:
     style: PromptStyle
     threads: int | None
     """Of the processor, all processes of a machine together; None is all."""
-    tensorboard: Path
+    events: Path
     """Folder for TensorBoard's files, where they are wanted."""
     teacher: Mapping[int, Likely] = field(default_factory=dict)
     """What a teacher thought likely, by path id; empty where there is none to learn from."""

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 class Doubt:
     """A question and what its paths answered; None was cut off."""
 
-    extraction: tuple[str | None, ...]
+    answers: tuple[str | None, ...]
     text: str = ""
     kind: AnswerType = AnswerType.NUMBER
     options: tuple[str, ...] = ()

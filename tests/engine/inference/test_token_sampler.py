@@ -14,7 +14,7 @@ from scipy import stats
 
 from engine.inference import token_sampler
 from engine.inference.backend import Sampling
-from engine.inference.hf import token_sampler
+from engine.inference.hf import token_sampler as torch_sampler
 from engine.inference.token_sampler import BLOCK, uniforms
 from store.errors import WorkFailed
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def on_device(logits: Logits, sampling: Sampling, numbers: Numbers) -> Tokens:
-    return token_sampler.choose(torch.from_numpy(logits), sampling, numbers)
+    return torch_sampler.choose(torch.from_numpy(logits), sampling, numbers)
 
 
 both = pytest.mark.parametrize(
@@ -176,10 +176,10 @@ def test_a_token_is_the_same_wherever_it_is_drawn(
 def test_logits_of_less_precision_are_drawn_from_as_they_are_and_stay_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(token_sampler, "PIECE", 3000)  # three rows at a time
+    monkeypatch.setattr(torch_sampler, "PIECE", 3000)  # three rows at a time
     logits = (torch.randn(40, 1000, generator=torch.manual_seed(0)) * 3).bfloat16()
     before = logits.clone()
     numbers = uniforms(np.arange(40), np.zeros(40))
-    found = token_sampler.choose(logits, Sampling(0.7, 1), numbers)
+    found = torch_sampler.choose(logits, Sampling(0.7, 1), numbers)
     assert found.tolist() == on_device(logits.float().numpy(), Sampling(0.7, 1), numbers).tolist()
     assert torch.equal(logits, before)

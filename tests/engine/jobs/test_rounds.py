@@ -118,7 +118,7 @@ def told(
     elsewhere: int = 0,
 ) -> Iterator[Story]:
     project = scripted_project(
-        tmp_path, pool=6, evaluation=accuracy, changes={"sample": {"m": 4}, "evaluate": {"k": 2}}
+        tmp_path, pool=6, evaluation=evaluation, changes={"sample": {"m": 4}, "evaluate": {"k": 2}}
     )
     path = project.folder / "models" / "script.json"
     path.write_text(script(base, 6))

@@ -169,7 +169,7 @@ class Shuffled:
 
     def sample(self, source: PathSource, sampling: Sampling) -> Iterator[Generation]:
         waiting: list[Generation] = []
-        for generation in self.inner.sample(source, scheduler):  # type: ignore[attr-defined]
+        for generation in self.inner.sample(source, sampling):  # type: ignore[attr-defined]
             waiting.append(generation)
             if len(waiting) == 3:
                 yield from reversed(waiting)

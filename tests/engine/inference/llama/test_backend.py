@@ -385,7 +385,7 @@ def test_an_unknown_architecture_is_refused_with_the_reason(tmp_path: Path) -> N
 
 def test_nothing_native_reaches_the_screen(tiny: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from engine.backends.llama_cpp import *\n"
+        "import sys; from pathlib import Path; from engine.inference.llama.backend import *\n"
         "import logging; logging.disable()\n"
         "model = open_llama_cpp(Path(sys.argv[1]), batch=2); model.logits([5, 6]); model.close()\n"
         "model.close()"
