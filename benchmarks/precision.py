@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from engine.packing.prefix_tree import Encoded
 from engine.project.settings import Precision, TrainSettings
 from engine.training import loss, model
-from engine.training.prefix_tree import Encoded
 from store.records import PromptFormat
 from tests.engine.tiny import tiny_model
 

@@ -55,8 +55,8 @@ from store.records import PromptFormat
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from engine.packing.prefix_tree import Encoded
     from engine.training.model import Learner
-    from engine.training.prefix_tree import Encoded
 
 ARMS = ("trl", "trl-packed", "copies", "weights", "dense", "tree")
 PEBBLE = Path(__file__).parents[1] / "engine" / "demo" / "models" / "pebble-l"
@@ -95,7 +95,7 @@ class Step:
 
 def synthetic(k: int, questions: int, step: int) -> list[Encoded]:
     """The examples behind a step: k paths of each of so many questions, in four formats."""
-    from engine.training.prefix_tree import Encoded
+    from engine.packing.prefix_tree import Encoded
 
     fixed = np.random.default_rng(0)
     rng = np.random.default_rng([1, step])
@@ -123,9 +123,9 @@ def synthetic(k: int, questions: int, step: int) -> list[Encoded]:
 
 def of_demo(project: Path, learner: Learner, questions: int) -> Callable[[int], list[Encoded]]:
     """The newest training set of a project, by steps of so many questions."""
+    from engine.packing import prefix_tree
     from engine.project.settings import open_project
     from engine.training import model as learning
-    from engine.training import prefix_tree
     from store import examples
     from store.connection import connect
     from store.records import PromptStyle
@@ -257,7 +257,7 @@ def trl_step(
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
-    from engine.training import prefix_tree
+    from engine.packing import prefix_tree
 
     longest = max(len(one.tokens) for one in rows)
     data = [

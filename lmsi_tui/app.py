@@ -70,19 +70,19 @@ def _home() -> Screen[None]:
 
 
 def _review() -> Screen[None]:
-    from lmsi_tui.screens.review import ReviewScreen
+    from lmsi_tui.screens.reviewing.review import ReviewScreen
 
     return ReviewScreen()
 
 
 def _training_set() -> Screen[None]:
-    from lmsi_tui.screens.training_set import TrainingSetScreen
+    from lmsi_tui.screens.results.training_set import TrainingSetScreen
 
     return TrainingSetScreen()
 
 
 def _results() -> Screen[None]:
-    from lmsi_tui.screens.results import ResultsScreen
+    from lmsi_tui.screens.results.results import ResultsScreen
 
     return ResultsScreen()
 
@@ -162,7 +162,7 @@ class LmsiApp(App[None]):
         sys.setswitchinterval(HAND_OVER)
         self._configure()
         if self._wanted is None:
-            from lmsi_tui.screens.welcome import WelcomeScreen
+            from lmsi_tui.screens.setup.welcome import WelcomeScreen
 
             self.push_screen(WelcomeScreen())
         else:
@@ -419,7 +419,7 @@ class LmsiApp(App[None]):
     def action_import(self) -> None:
         """Bring questions into the project."""
         if self._watch is not None:
-            from lmsi_tui.screens.import_questions import ImportScreen
+            from lmsi_tui.screens.setup.import_questions import ImportScreen
 
             self.push_screen(ImportScreen())
 

@@ -85,7 +85,9 @@ def report(package: str, show_modules: bool) -> None:
         )
         for group in groups:
             print("  cycle: " + ", ".join(group))
-    print(f"  largest room: {room}, {room_lines} lines; largest module: {largest}, {lines(largest)}")
+    print(
+        f"  largest room: {room}, {room_lines} lines; largest module: {largest}, {lines(largest)}"
+    )
     order = list(nx.topological_generations(nx.condensation(rooms.reverse())))
     members = nx.condensation(rooms.reverse()).nodes(data="members")
     for floor, group in enumerate(order, start=1):

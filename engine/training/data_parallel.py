@@ -21,7 +21,7 @@ from engine.inference.prompt_lengths import in_common
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from engine.training.prefix_tree import Encoded
+    from engine.packing.prefix_tree import Encoded
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,9 +19,9 @@ from store.records import Weighting
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from engine.packing.prefix_tree import Encoded
     from engine.project.settings import Settings, TrainSettings
     from engine.training.kl_divergence import Likely
-    from engine.training.prefix_tree import Encoded
     from store.records import Example, Model, TrainingSet
 
 

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import torch
 
+from engine.packing import prefix_tree
 from engine.project.job_context import TRAINING, PauseWished
 from engine.project.settings import TooLong
-from engine.training import checkpoints, distillation, prefix_tree
+from engine.training import checkpoints, distillation
 from engine.training import loss as objective
 from engine.training import model as learner
 from engine.training.data_parallel import ALONE, Ranks
@@ -30,9 +31,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from engine.packing.prefix_tree import Encoded
     from engine.project.settings import TrainSettings
     from engine.training.kl_divergence import Likely
-    from engine.training.prefix_tree import Encoded
     from store.records import Example, PromptStyle
 
 _log = logging.getLogger(__name__)

@@ -17,11 +17,11 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint as recomputed
 
-from engine.training import prefix_tree, tree_attention
+from engine.packing import prefix_tree, tree_attention
+from engine.packing.prefix_tree import Batch, Encoded, Row
 from engine.training.data_parallel import ALONE
 from engine.training.kl_divergence import divergence
 from engine.training.model import SKIPS_UNSEEN, Learner, cost_of
-from engine.training.prefix_tree import Batch, Encoded, Row
 from store.errors import WorkFailed
 from store.records import PromptFormat
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
+from engine.packing import tree_attention
+from engine.packing.prefix_tree import Cost
 from engine.project.settings import Precision
-from engine.training import tree_attention
 from engine.training.data_parallel import ALONE, Ranks
-from engine.training.prefix_tree import Cost
 from store.errors import BadInput
 
 if TYPE_CHECKING:

@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from engine.packing.prefix_tree import Encoded, Row
     from engine.project.job_context import Work
     from engine.training.kl_divergence import Likely
     from engine.training.model import Learner
-    from engine.training.prefix_tree import Encoded, Row
     from store.records import Example, Model, Run, TrainingSet
 
 CHUNK = 64
@@ -120,7 +120,8 @@ def _score(
     *,
     done: int,
 ) -> None:
-    from engine.training import loss, prefix_tree
+    from engine.packing import prefix_tree
+    from engine.training import loss
     from engine.training import model as learner
 
     total = done + len(missing)
@@ -190,7 +191,7 @@ def _likely(learner: Learner, row: Row, k: int) -> Likely:
     """At the scored tokens of a row, in its order."""
     import torch
 
-    from engine.training import prefix_tree
+    from engine.packing import prefix_tree
     from engine.training.kl_divergence import Likely, likely
     from engine.training.loss import HEAD_NUMBERS, at_scored
 

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from engine.packing.prefix_tree import Encoded
     from engine.project.job_context import Work
     from engine.project.settings import Project
-    from engine.training.prefix_tree import Encoded
     from store.records import Example, Model, PromptFormat, PromptStyle, TrainingSet
 
 SHOWN = 100
@@ -156,7 +156,7 @@ def as_tokens(
 
     Sampled token ids mean something to the tokenizer that wrote them only, as in `distill`.
     """
-    from engine.training.prefix_tree import encode
+    from engine.packing.prefix_tree import encode
 
     if tokenizer_sha256 != frozen.tokenizer_sha256:
         some = [replace(one, token_ids=()) for one in some]

@@ -16,10 +16,10 @@ from lmsi_tui.formatting.report_tables import TITLES
 from lmsi_tui.home.metric_series import Series, grown
 from lmsi_tui.home.stage_status import Pool, read_flow, read_pool
 from lmsi_tui.home.view_model import Home
-from lmsi_tui.widgets.evaluation_pane import Accuracy, EvaluationSnapshot
-from lmsi_tui.widgets.line_chart import thinned
-from lmsi_tui.widgets.sampling_pane import SamplingSnapshot
-from lmsi_tui.widgets.training_pane import TrainingSnapshot
+from lmsi_tui.widgets.charts.line_chart import thinned
+from lmsi_tui.widgets.panes.evaluation_pane import Accuracy, EvaluationSnapshot
+from lmsi_tui.widgets.panes.sampling_pane import SamplingSnapshot
+from lmsi_tui.widgets.panes.training_pane import TrainingSnapshot
 from store import evaluations, jobs, models, paths, questions, votes
 from store.records import AnswerType, Decision, Job, JobKind, JobState, Method, Run, Split
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from lmsi_tui.home.metric_series import Series
 
 if TYPE_CHECKING:
-    from lmsi_tui.widgets.evaluation_pane import EvaluationSnapshot
-    from lmsi_tui.widgets.sampling_pane import SamplingSnapshot
-    from lmsi_tui.widgets.training_pane import TrainingSnapshot
+    from lmsi_tui.widgets.panes.evaluation_pane import EvaluationSnapshot
+    from lmsi_tui.widgets.panes.sampling_pane import SamplingSnapshot
+    from lmsi_tui.widgets.panes.training_pane import TrainingSnapshot
     from store.records import Job, JobKind
 
     Picture = SamplingSnapshot | TrainingSnapshot | EvaluationSnapshot | None

@@ -20,12 +20,12 @@ from lmsi_tui.home.view_model import Flow, Home, Place
 from lmsi_tui.screens.screen import LmsiScreen
 from lmsi_tui.shell.commands import Command, declare
 from lmsi_tui.shell.messages import JobWished, PlaceAsked, StageAsked
-from lmsi_tui.widgets.evaluation_pane import EvaluationPane, EvaluationSnapshot
-from lmsi_tui.widgets.job_line import JobLine, said_of
-from lmsi_tui.widgets.sampling_pane import SamplingPane, SamplingSnapshot
-from lmsi_tui.widgets.snapshot_pane import Picture
-from lmsi_tui.widgets.stage_list import StageList
-from lmsi_tui.widgets.training_pane import TrainingPane, TrainingSnapshot
+from lmsi_tui.widgets.panes.evaluation_pane import EvaluationPane, EvaluationSnapshot
+from lmsi_tui.widgets.panes.job_line import JobLine, said_of
+from lmsi_tui.widgets.panes.sampling_pane import SamplingPane, SamplingSnapshot
+from lmsi_tui.widgets.panes.snapshot_pane import Picture
+from lmsi_tui.widgets.panes.stage_list import StageList
+from lmsi_tui.widgets.panes.training_pane import TrainingPane, TrainingSnapshot
 from store.records import JobKind, JobState
 
 if TYPE_CHECKING:
@@ -300,7 +300,7 @@ class HomeScreen(LmsiScreen):
 
     def action_reader(self) -> None:
         """The rules by which answers are read."""
-        from lmsi_tui.screens.reader import ReaderScreen
+        from lmsi_tui.screens.reviewing.reader import ReaderScreen
 
         self.app.push_screen(ReaderScreen())
 

@@ -81,21 +81,11 @@ def commands_of(screen: str) -> tuple[Command, ...]:
 
 def load_all() -> None:
     """Import every screen, so that every command is declared; the app does it only when asked."""
-    from lmsi_tui.screens import (  # noqa: F401 - each declares its commands
-        demo,
-        flips,
-        home,
-        import_questions,
-        jobs,
-        new_project,
-        plan,
-        question_paths,
-        reader,
-        results,
-        review,
-        training_set,
-        welcome,
-    )
+    # Each of these modules declares its commands when it is imported.
+    from lmsi_tui.screens import home, jobs, plan  # noqa: F401
+    from lmsi_tui.screens.results import flips, question_paths, results, training_set  # noqa: F401
+    from lmsi_tui.screens.reviewing import reader, review  # noqa: F401
+    from lmsi_tui.screens.setup import demo, import_questions, new_project, welcome  # noqa: F401
 
 
 def keys_of(screen: Screen[Any]) -> dict[str, str]:

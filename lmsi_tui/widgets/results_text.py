@@ -11,7 +11,7 @@ from engine.reports.model_tree import Standing, lineage
 from lmsi_tui.formatting.numbers import percent, points, probability
 from lmsi_tui.formatting.report_tables import TITLES
 from lmsi_tui.formatting.sanitize import snippet
-from lmsi_tui.widgets.interval_bar import interval_bar
+from lmsi_tui.widgets.charts.interval_bar import interval_bar
 from store.records import Method, Model, Outcome, Split, Stage, TrainingSet
 
 if TYPE_CHECKING:

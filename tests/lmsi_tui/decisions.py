@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from textual.widgets import Input, Static
 
-from lmsi_tui.screens.review import ReviewScreen
+from lmsi_tui.screens.reviewing.review import ReviewScreen
 from tests.lmsi_tui.doubts import Doubt, pool
 from tests.lmsi_tui.driving import settled
 

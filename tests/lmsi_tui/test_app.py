@@ -12,7 +12,7 @@ from lmsi_tui import app as app_module
 from lmsi_tui.app import LmsiApp
 from lmsi_tui.screens.home import HomeScreen
 from lmsi_tui.screens.jobs import JobsScreen
-from lmsi_tui.screens.review import ReviewScreen
+from lmsi_tui.screens.reviewing.review import ReviewScreen
 from lmsi_tui.shell.config import DEFAULT_THEME, config_path, read_config
 from lmsi_tui.shell.messages import JobAsked, TextCopied, TextOpened
 from lmsi_tui.widgets.job_table import JobTable

@@ -1,8 +1,8 @@
 """Sample from a Hugging Face folder: many paths of many questions in one running batch.
 
 Prompts are kept once (`engine.inference.hf.prefix_tree`), their paths grow together, and a slot
-that becomes free takes the next path while the others go on. Models whose attention cannot be shared so
-are sampled by the model's own cache instead, and the log says so.
+that becomes free takes the next path while the others go on. Models whose attention cannot be
+shared so are sampled by the model's own cache instead, and the log says so.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Draw the next token of many paths where their logits are: on the device of a torch model.
 
 The same draw as `engine.inference.token_sampler`: by inverse CDF, from one number of each path. It
-takes the logits in the model's own precision, so that they need not be written out in another, or leave a
-GPU.
+takes the logits in the model's own precision, so that they need not be written out in another, or
+leave a GPU.
 """
 
 from __future__ import annotations

@@ -19,13 +19,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.packing.prefix_tree import Encoded
 from engine.project.job_context import PauseWished
 from engine.training import data_parallel as ranks_module
 from engine.training import loss as objective
 from engine.training import model as learning
 from engine.training.data_parallel import Ranks
 from engine.training.launcher import Training, train
-from engine.training.prefix_tree import Encoded
 from store import jobs
 from store.connection import connect
 from store.errors import BadInput

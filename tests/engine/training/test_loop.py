@@ -15,10 +15,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from engine.packing import prefix_tree, tree_attention
 from engine.project.settings import PathChoice, Precision, TooLong, TrainSettings
 from engine.training import loss as objective
 from engine.training import model as learner
-from engine.training import prefix_tree, tensorboard, tree_attention
+from engine.training import tensorboard
 from engine.training.distillation import student_examples
 from engine.training.loop import schedule, train
 from store.errors import BadInput, WorkFailed

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from engine.demo.project import make_demo
 from engine.jobs import stages
+from engine.packing import prefix_tree
+from engine.packing.prefix_tree import Encoded
 from engine.project.settings import TrainSettings, changed
 from engine.training import loss as objective
 from engine.training import model as learner
-from engine.training import prefix_tree
 from engine.training.kl_divergence import Likely, likely, read_likely, write_likely
-from engine.training.prefix_tree import Encoded
 from engine.training.teacher_logits import scored
 from store import examples, models, paths, teacher_top
 from store.connection import connect, transaction

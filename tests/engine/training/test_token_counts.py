@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from engine.jobs import stages
 from engine.models.identity import base_model
+from engine.packing import prefix_tree
 from engine.project.settings import TrainSettings, changed
-from engine.training import model, prefix_tree, token_counts
+from engine.training import model, token_counts
 from store import examples, models
 from store.connection import connect, transaction
 from store.errors import BadInput

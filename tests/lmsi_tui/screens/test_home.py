@@ -17,11 +17,11 @@ from lmsi_tui.screens.home import HomeScreen
 from lmsi_tui.screens.log import LogScreen
 from lmsi_tui.screens.plan import PlanScreen
 from lmsi_tui.shell.messages import JobAsked, JobWished, PlaceAsked, StageAsked
-from lmsi_tui.widgets.evaluation_pane import EvaluationPane
-from lmsi_tui.widgets.job_line import JobLine
-from lmsi_tui.widgets.sampling_pane import SamplingPane
-from lmsi_tui.widgets.stage_list import StageList
-from lmsi_tui.widgets.training_pane import TrainingPane
+from lmsi_tui.widgets.panes.evaluation_pane import EvaluationPane
+from lmsi_tui.widgets.panes.job_line import JobLine
+from lmsi_tui.widgets.panes.sampling_pane import SamplingPane
+from lmsi_tui.widgets.panes.stage_list import StageList
+from lmsi_tui.widgets.panes.training_pane import TrainingPane
 from store import jobs, models, paths, questions, votes
 from store.connection import connect, transaction
 from store.records import Decision, Job, JobKind, JobState, Split

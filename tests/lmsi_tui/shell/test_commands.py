@@ -15,7 +15,7 @@ import lmsi_tui.screens
 from lmsi_tui.app import LmsiApp
 from lmsi_tui.screens.help import HelpScreen
 from lmsi_tui.screens.jobs import JobsScreen
-from lmsi_tui.screens.welcome import WelcomeScreen
+from lmsi_tui.screens.setup.welcome import WelcomeScreen
 from lmsi_tui.shell import commands
 from tests.lmsi_tui.driving import driven, settled, until
 from tests.projects import scripted_project
@@ -32,10 +32,14 @@ LEAVING = {"escape", "q", "f1"}
 commands.load_all()
 
 
+def module_name(file: Path) -> str:
+    return ".".join(("lmsi_tui.screens", *file.relative_to(FOLDER).with_suffix("").parts))
+
+
 def screens() -> Iterator[type[Screen[Any]]]:
     """Every screen that declares commands."""
-    for file in sorted(FOLDER.glob("*.py")):
-        module = importlib.import_module(f"lmsi_tui.screens.{file.stem}")
+    for file in sorted(FOLDER.rglob("*.py")):
+        module = importlib.import_module(module_name(file))
         for one in vars(module).values():
             named = getattr(one, "NAME", "") in commands.SCREENS
             if isinstance(one, type) and named and one.__module__ == module.__name__:
@@ -49,7 +53,7 @@ ALL = [one for own in (*commands.SCREENS.values(), commands.APP) for one in own]
 def test_every_screen_that_declares_commands_is_loaded_for_the_table() -> None:
     declaring = {
         file.stem
-        for file in FOLDER.glob("*.py")
+        for file in FOLDER.rglob("*.py")
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "declare"
     }

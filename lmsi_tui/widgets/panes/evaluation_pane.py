@@ -1,0 +1,122 @@
+"""A measurement as it goes: right so far with its interval, beside the model before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from textual.content import Content
+
+from lmsi_tui.formatting.numbers import duration, percent
+from lmsi_tui.formatting.sanitize import snippet
+from lmsi_tui.widgets.charts.histogram import progress_bar
+from lmsi_tui.widgets.panes.facts import in_rows
+from lmsi_tui.widgets.panes.snapshot_pane import Picture
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """How often a model was right, asked in one way."""
+
+    model: str
+    way: str
+    """Split and method, such as `eval · self-consistency @8`."""
+    n: int
+    correct: int
+    low: float
+    high: float
+    so_far: bool = False
+    """Whether it is still being measured."""
+
+    @property
+    def share(self) -> float:
+        """Share of the n questions that were answered right."""
+        return self.correct / self.n
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationSnapshot:
+    """What is shown of a measurement."""
+
+    done: int
+    total: int
+    """Questions of the run that is drawn; 0 when everything is measured."""
+    paths_per_second: float | None = None
+    seconds_left: float | None = None
+    rows: tuple[Accuracy, ...] = ()
+    """Grouped by `way`: the models that were asked in that way, the base first."""
+
+
+class EvaluationPane(Picture[EvaluationSnapshot]):
+    """Draws an `EvaluationSnapshot`."""
+
+    @staticmethod
+    def draw(snapshot: EvaluationSnapshot, width: int, height: int) -> Sequence[Content]:
+        """Progress, then each way of asking with its models as intervals on one scale."""
+        one = snapshot
+        lines: list[Content] = []
+        if one.total:
+            lines.append(_progress(one, width))
+            if one.paths_per_second is not None:
+                lines += in_rows([f"{one.paths_per_second:.1f} paths/s"], width)
+            lines.append(Content(""))
+        if not one.rows:
+            lines.append(Content.styled("Nothing was measured yet.", "$text-muted"))
+        names = min(24, max((len(row.model) for row in one.rows), default=0))
+        # One scale for all rows, or what lies below each other could not be compared.
+        scale = min(
+            44, width - names - 26 - max((len(_so_far(row)) for row in one.rows), default=0)
+        )
+        way = None
+        for row in one.rows:
+            if row.way != way:
+                way = row.way
+                if lines and lines[-1].plain:
+                    lines.append(Content(""))
+                lines.append(Content.styled(f"{way} (n {row.n:,})", "bold $text-muted"))
+            lines.append(_row(row, names, scale))
+        if one.rows:
+            lines += [Content(""), Content.styled("in %, with 95 % intervals", "$text-muted")]
+        return lines
+
+
+def _progress(one: EvaluationSnapshot, width: int) -> Content:
+    counts = f"{one.done:,}/{one.total:,} settled "
+    share = f" {100 * one.done / one.total:.0f} %" if one.total else ""
+    left = f"  ETA {duration(one.seconds_left)}" if one.seconds_left is not None else ""
+    bar = min(40, width - len(counts) - len(share) - len(left))
+    return Content.assemble(
+        (counts, "bold"),
+        progress_bar(one.done, one.total, bar) if bar >= 4 else "",
+        share,
+        (left, "$accent"),
+    )
+
+
+def _so_far(row: Accuracy) -> str:
+    return f" of {row.n:,} so far" if row.so_far else ""
+
+
+def _row(row: Accuracy, names: int, scale: int) -> Content:
+    interval = f"{percent(row.low)}–{percent(row.high)}"
+    numbers = f" {percent(row.share):>5}  {interval:<10}"
+    style = "$accent" if row.so_far else "$primary"
+    return Content.assemble(
+        f"{snippet(row.model, names):<{names}}",
+        (numbers, "bold" if row.so_far else ""),
+        "  ",
+        (_interval(row, scale) if scale >= 10 else "", style),
+        (_so_far(row), "$accent"),
+    )
+
+
+def _interval(row: Accuracy, width: int) -> str:
+    """The interval on a scale from 0 to 100 %, the accuracy marked in it."""
+    low, high = round(row.low * (width - 1)), round(row.high * (width - 1))
+    at = round(row.share * (width - 1))
+    return "".join(
+        "●" if x == at else "━" if low <= x <= high else "·" for x in range(max(0, width))
+    )

@@ -1,0 +1,295 @@
+"""The training set on the screen is the one in the store, and every key does what it says."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from textual.widgets import Static
+
+from engine.training import token_counts
+from lmsi_tui.screens.results.question_paths import QuestionPaths
+from lmsi_tui.screens.results.training_set import TrainingSetScreen
+from lmsi_tui.shell.messages import TextCopied, TextOpened
+from lmsi_tui.widgets.line_list import LineList
+from store import examples, paths, reviews
+from store.connection import connect
+from store.records import PromptFormat, Queue
+from tests.lmsi_tui.driving import driven, settled
+from tests.projects import scripted_project
+from tests.seed import STUDENT, TEACHER, TOKENIZER, seeded_project
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from textual.message import Message
+    from textual.pilot import Pilot
+
+    from engine.project.settings import Project
+    from store.records import Example, TrainingSet
+
+PLACE = "training-set"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return seeded_project(tmp_path / "word-sums")
+
+
+def stored(project: Project) -> tuple[list[TrainingSet], list[Example]]:
+    """All sets, newest first, and the examples of the newest."""
+    with connect(project.database, read_only=True) as conn:
+        sets = examples.sets(conn)[::-1]
+        return sets, examples.examples(conn, sets[0].key)
+
+
+def screen_of(pilot: Pilot[None]) -> TrainingSetScreen:
+    assert isinstance(pilot.app.screen, TrainingSetScreen)
+    return pilot.app.screen
+
+
+def lines_of(pilot: Pilot[None]) -> LineList:
+    return pilot.app.screen.query_one("#lines", LineList)
+
+
+def words(pilot: Pilot[None], name: str) -> str:
+    return str(pilot.app.screen.query_one(f"#{name}", Static).content)
+
+
+def styles(pilot: Pilot[None], name: str) -> str:
+    content = pilot.app.screen.query_one(f"#{name}", Static).content
+    return " ".join(str(span.style) for span in content.spans)  # type: ignore[union-attr]
+
+
+async def press(pilot: Pilot[None], *keys: str) -> None:
+    for key in keys:
+        await pilot.press(key)
+        await settled(pilot)
+
+
+async def test_the_newest_set_is_shown_with_its_formats_and_who_was_trained_on_it(
+    project: Project,
+) -> None:
+    sets, rows = stored(project)
+    async with driven(project, PLACE) as pilot:
+        assert sets[0].key[:10] in words(pilot, "top-bar")
+        assert "human-assisted" in words(pilot, "top-bar")
+        facts = words(pilot, "facts")
+        for prompt_format in PromptFormat:
+            count = sum(one.prompt_format is prompt_format for one in rows)
+            (line,) = (one for one in facts.splitlines() if one.startswith(f"{prompt_format} "))
+            assert line.split()[1] == f"{count:,}"
+        assert f"{TEACHER}/lmsi, {STUDENT}/distilled" in facts
+        assert lines_of(pilot).count == len(rows)
+        assert words(pilot, "own").endswith(rows[0].completion + "<|end|>")
+        assert words(pilot, "shared") + "\n" + words(pilot, "own") == (
+            rows[0].prompt + rows[0].completion + "<|end|>"
+        )
+
+
+async def test_an_example_is_begun_at_its_question_below_the_worked_examples(
+    project: Project,
+) -> None:
+    async with driven(project, PLACE, size=(80, 30)) as pilot:
+        pane, own = (pilot.app.screen.query_one(name) for name in ("#whole", "#own"))
+        for keys in ([], ["b"], ["down"], ["b"]):
+            await press(pilot, *keys)
+            assert own.region.bottom <= pane.region.bottom
+        assert pane.scroll_offset.y > 0
+        await press(pilot, "f", "f")  # direct answers, which are short
+        await press(pilot, "f")
+        assert pane.scroll_offset.y == 0
+
+
+async def test_an_example_says_where_it_came_from(project: Project) -> None:
+    _, rows = stored(project)
+    with connect(project.database, read_only=True) as conn:
+        audited = {one.question_id for one in reviews.history(conn, 1) if one.queue is Queue.AUDIT}
+        at = next(at for at, one in enumerate(rows) if one.question_id in audited and one.path_id)
+        pairs = paths.for_question(conn, 1, rows[at].question_id)
+    (path,) = (path for path, _ in pairs if path.id == rows[at].path_id)
+    async with driven(project, PLACE) as pilot:
+        await press(pilot, *["down"] * at)
+        told = words(pilot, "told")
+        assert f"path {path.index} " in told
+        assert "16 paths agree on" in told
+        assert f"of {TEACHER}/base" in told
+        assert "audit: typed" in told
+        assert "tokens carry the loss" in told
+
+
+async def test_one_key_goes_through_the_formats_and_back_to_all(project: Project) -> None:
+    _, rows = stored(project)
+    async with driven(project, PLACE) as pilot:
+        for prompt_format in PromptFormat:
+            await press(pilot, "f")
+            expected = [one.position for one in rows if one.prompt_format is prompt_format]
+            facts = screen_of(pilot).facts
+            assert facts is not None
+            assert list(facts.places) == expected
+            assert str(prompt_format) in str(lines_of(pilot).border_title)
+            assert str(prompt_format) in str(pilot.app.screen.query_one("#text").border_title)
+        await press(pilot, "f")
+        assert lines_of(pilot).count == len(rows)
+
+
+async def test_held_out_examples_are_marked_and_found(project: Project) -> None:
+    _, rows = stored(project)
+    held = [one.position for one in rows if one.validation]
+    assert held
+    async with driven(project, PLACE) as pilot:
+        marked = [at for at in range(len(rows)) if "◇" in lines_of(pilot).line(at).plain]
+        assert marked == held
+        await press(pilot, "v")
+        assert list(screen_of(pilot).facts.places) == held  # type: ignore[union-attr]
+        assert "held out: not learnt from" in words(pilot, "told")
+        await press(pilot, "v")
+        assert lines_of(pilot).count == len(rows) - len(held)
+        await press(pilot, "v")
+        assert lines_of(pilot).count == len(rows)
+
+
+async def test_what_would_be_cut_is_counted_marked_and_found(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        token_counts, "context_of", lambda _, model: 100 if TEACHER in model.name else 9
+    )
+    sets, rows = stored(project)
+    with connect(project.database, read_only=True) as conn:
+        coded = examples.encodings(conn, sets[0].key, TOKENIZER, range(len(rows)))
+    long = [at for at, one in coded.items() if one.prompt_tokens + one.completion_tokens > 100]
+    async with driven(project, PLACE) as pilot:
+        facts = words(pilot, "facts")
+        assert f"✗ {len(long):,} examples are longer than the 100 tokens of {TEACHER}" in facts
+        assert f"✗ {len(rows):,} examples are longer than the 9 tokens of {STUDENT}" in facts
+        assert "✗" in lines_of(pilot).line(sorted(long)[0]).plain
+        await press(pilot, "x")
+        assert list(screen_of(pilot).facts.places) == sorted(long)  # type: ignore[union-attr]
+        assert f"left out for {TEACHER}/base: longer than its 100 tokens" in words(pilot, "told")
+        await press(pilot, "m")
+        assert lines_of(pilot).count == len(rows)
+        await press(pilot, "x", "m")
+        assert lines_of(pilot).count == len(rows)
+
+
+async def test_a_filter_that_nothing_fits_says_what_to_press(project: Project) -> None:
+    async with driven(project, PLACE) as pilot:
+        await press(pilot, "x")
+        lines = lines_of(pilot)
+        assert lines.count == 0
+        assert "Press f, v or x" in lines.render_line(0).text
+        assert words(pilot, "own") == ""
+        await press(pilot, "down", "enter", "y", "p", "b")
+        assert isinstance(pilot.app.screen, TrainingSetScreen)
+
+
+async def test_token_boundaries_are_shown_and_hidden(project: Project) -> None:
+    async with driven(project, PLACE) as pilot:
+        plain = words(pilot, "own")
+        assert "underline" not in styles(pilot, "own")
+        await press(pilot, "b")
+        assert "underline" in styles(pilot, "own")
+        assert "underlined" in words(pilot, "told")
+        assert words(pilot, "own").replace("↵", "") == plain
+        await press(pilot, "b")
+        assert "underline" not in styles(pilot, "own")
+
+
+async def test_older_sets_are_there_and_say_why_they_have_no_tokens(project: Project) -> None:
+    sets, _ = stored(project)
+    async with driven(project, PLACE) as pilot:
+        await press(pilot, "right_square_bracket")
+        assert sets[1].key[:10] in words(pilot, "top-bar")
+        assert "label-free" in words(pilot, "top-bar")
+        assert "No model was trained on it yet" in words(pilot, "facts")
+        assert f"{TEACHER}/base cannot be trained" in words(pilot, "facts")
+        assert words(pilot, "own").endswith("⏹")
+        await press(pilot, "b", "m")
+        assert "Token boundaries are kept for" in words(pilot, "told")
+        await press(pilot, "right_square_bracket")
+        assert sets[1].key[:10] in words(pilot, "top-bar")
+        await press(pilot, "left_square_bracket")
+        assert sets[0].key[:10] in words(pilot, "top-bar")
+
+
+async def test_all_paths_of_the_question_are_one_key_away(project: Project) -> None:
+    _, rows = stored(project)
+    heard: list[Message] = []
+    async with driven(project, PLACE, heard=heard) as pilot:
+        await press(pilot, "down", "down", "p")
+        shown = pilot.app.screen
+        assert isinstance(shown, QuestionPaths)
+        path, _ = shown.asked.pairs[shown.asked.at]
+        assert path.id == rows[2].path_id
+        assert [path.index for path, _ in shown.asked.pairs] == list(range(12))
+        assert words(pilot, "words") == path.text.strip()
+        await press(pilot, "home", "y", "o", "enter")
+        first = shown.asked.pairs[0][0].text
+        assert {one.text for one in heard if isinstance(one, TextCopied)} == {first}
+        assert {one.text for one in heard if isinstance(one, TextOpened)} == {first}
+        await press(pilot, "escape")
+        assert isinstance(pilot.app.screen, TrainingSetScreen)
+
+
+async def test_the_exact_text_is_copied_and_opened(project: Project) -> None:
+    _, rows = stored(project)
+    heard: list[Message] = []
+    exact = rows[0].prompt + rows[0].completion + "<|end|>"
+    async with driven(project, PLACE, heard=heard) as pilot:
+        await press(pilot, "y", "o")
+        assert {one.text for one in heard if isinstance(one, TextCopied)} == {exact}
+        (opened,) = {one.text for one in heard if isinstance(one, TextOpened)}
+        assert exact in opened
+
+
+async def test_enter_and_the_mouse_choose(project: Project) -> None:
+    async with driven(project, PLACE) as pilot:
+        await pilot.click("#lines", offset=(10, 4))
+        await settled(pilot)
+        assert lines_of(pilot).cursor == 3
+        assert "example 3" in str(pilot.app.screen.query_one("#text").border_title)
+        await pilot.click("#lines", offset=(10, 4))
+        await settled(pilot)
+        assert pilot.app.focused is pilot.app.screen.query_one("#whole")
+
+
+async def test_a_set_that_is_chosen_meanwhile_appears_and_a_cursor_stays(project: Project) -> None:
+    sets, _ = stored(project)
+    async with driven(project, PLACE) as pilot:
+        await press(pilot, "right_square_bracket", "down", "down", "down")
+        with connect(project.database) as conn:
+            examples.freeze(conn, _later(sets[1]), [])
+        pilot.app._look()  # type: ignore[attr-defined]  # the clock, without waiting for it
+        await settled(pilot)
+        assert screen_of(pilot).facts.place == 0  # type: ignore[union-attr]
+        assert sets[1].key[:10] in words(pilot, "top-bar")
+
+
+def _later(frozen: TrainingSet) -> TrainingSet:
+    from dataclasses import replace
+
+    return replace(frozen, created_at=frozen.created_at + 9999.0)
+
+
+async def test_without_a_set_the_screen_says_what_to_press(tmp_path: Path) -> None:
+    project = scripted_project(tmp_path / "empty", pool=1, evaluation=1)
+    async with driven(project, PLACE) as pilot:
+        lines = lines_of(pilot)
+        said = " ".join(lines.render_line(y).text.strip() for y in range(3))
+        assert "Press c on the home screen" in said
+        await press(pilot, "f", "v", "x", "b", "m", "p", "y", "o", "left_square_bracket", "enter")
+        assert isinstance(pilot.app.screen, TrainingSetScreen)
+
+
+@pytest.mark.parametrize("size", [(40, 12), (80, 24), (220, 60)])
+async def test_it_is_drawn_at_every_size(project: Project, size: tuple[int, int]) -> None:
+    async with driven(project, PLACE, size=size) as pilot:
+        await press(pilot, "b", "end", "p")
+        assert lines_count(pilot) > 1
+        await press(pilot, "escape")
+        assert lines_of(pilot).cursor == lines_of(pilot).count - 1
+
+
+def lines_count(pilot: Pilot[None]) -> int:
+    return pilot.app.screen.query_one(LineList).count

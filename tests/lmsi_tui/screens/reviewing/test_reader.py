@@ -1,0 +1,117 @@
+"""The workbench of the readers."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from textual.widgets import Select, Static, TextArea
+
+from lmsi_tui.screens.reviewing.reader import ReaderScreen
+from store import jobs, paths, questions, reader_rules, reviews
+from store.connection import connect
+from store.records import AnswerType, JobKind, Queue, Review, Split, Verdict
+from tests.lmsi_tui.doubts import Doubt, doubts_project
+from tests.lmsi_tui.driving import driven, notices, settled, until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from textual.pilot import Pilot
+
+    from engine.project.settings import Project
+
+HOSTILE = "\x1b[31mred [bold]x[/] \u202e" + "long " * 50
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """One question that is split over two numbers, with a decision that they are the same."""
+    doubts = [Doubt(("12", "12", "12", "13", "13", "13", "7", None), text=HOSTILE)]
+    project = doubts_project(tmp_path / "p", doubts)
+    with connect(project.database) as conn:
+        (question,) = questions.by_split(conn, Split.POOL)
+        review = Review(
+            *(0, question.id, paths.runs(conn)[0].id, Queue.TRIAGE, Verdict.SAME),
+            *("12", "13", None, 1.0, time.time()),
+        )
+        reviews.add(conn, review)
+    return project
+
+
+def says(pilot: Pilot[None]) -> str:
+    return str(pilot.app.screen.query_one("#says", Static).content)
+
+
+def rows(project: Project) -> list[dict[str, object]]:
+    with connect(project.database, read_only=True) as conn:
+        return [one.rules for one in reader_rules.history(conn)]
+
+
+@pytest.mark.parametrize("size", [(40, 14), (80, 24), (120, 36)])
+async def test_rules_are_tried_while_one_writes_and_accepted(
+    project: Project, size: tuple[int, int]
+) -> None:
+    async with driven(project, size=size) as pilot:
+        await pilot.press("u")
+        screen = pilot.app.screen
+        assert isinstance(screen, ReaderScreen)
+        await until(pilot, lambda: "0 of 8 paths" in says(pilot))
+        assert "review calls 12 and 13 the same" in says(pilot)
+        await pilot.press("f2")
+        await until(pilot, lambda: "1 of 1 winners would change" in says(pilot))
+        assert "no winner → 12" in says(pilot)
+        assert "\x1b" not in says(pilot)
+        assert rows(project) == []
+        await pilot.press("f3")
+        pane = screen.query_one("#understood")
+        assert pane.has_focus
+        await until(pilot, lambda: screen.can_view_partial(pane))
+        await pilot.press("f3", "ctrl+s")
+        await until(pilot, lambda: pilot.app.screen is not screen)
+        assert any("number/2+1 is in force" in one for one in notices(pilot))
+        await settled(pilot)
+    assert rows(project) == [{"same": [["12", "13"]]}]
+    with connect(project.database, read_only=True) as conn:
+        assert [job.kind for job in jobs.all_of(conn)] == [JobKind.VOTE]
+
+
+async def test_what_is_wrong_is_said_in_one_sentence_and_dropping_writes_nothing(
+    project: Project,
+) -> None:
+    async with driven(project) as pilot:
+        await pilot.press("u")
+        screen = pilot.app.screen
+        screen.query_one("#patterns", TextArea).text = "(open"
+        await until(pilot, lambda: "is no regular expression" in says(pilot))
+        screen.query_one("#patterns", TextArea).text = ""
+        screen.query_one("#same", TextArea).text = "12 13"
+        await until(pilot, lambda: "Write two equal answers as A = B" in says(pilot))
+        await pilot.press("ctrl+s")
+        await settled(pilot)
+        assert pilot.app.screen is screen
+        await pilot.press("escape")
+        assert pilot.app.screen is not screen
+    assert rows(project) == []
+
+
+async def test_the_fields_hold_the_rules_in_force_of_the_chosen_type(project: Project) -> None:
+    from engine.answers import custom_rules
+
+    with connect(project.database) as conn:
+        rules = custom_rules.checked(
+            AnswerType.MATH, patterns=["so (.*)"], same=[("1", "2")], units=["km", "m"]
+        )
+        custom_rules.put_in_force(conn, AnswerType.MATH, rules)
+    async with driven(project) as pilot:
+        await pilot.press("u")
+        screen = pilot.app.screen
+        assert screen.query_one("#same", TextArea).text == ""
+        screen.query_one("#type", Select).value = "math"
+        await until(pilot, lambda: "No path of the type math" in says(pilot))
+        assert screen.query_one("#patterns", TextArea).text == "so (.*)"
+        assert screen.query_one("#same", TextArea).text == "1 = 2"
+        await pilot.press("f4")
+        assert screen.query_one("#patterns", TextArea).text == ""
+        await pilot.press("escape")

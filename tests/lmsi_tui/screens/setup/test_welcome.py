@@ -1,0 +1,331 @@
+"""The first minute: from nothing to a project with questions, by keys alone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+from textual.widgets import Input, OptionList, Select, Static
+
+from engine.demo.project import MODELS
+from engine.project.settings import open_project
+from lmsi_tui.screens.help import HelpScreen
+from lmsi_tui.screens.home import HomeScreen
+from lmsi_tui.screens.setup.demo import DemoScreen
+from lmsi_tui.screens.setup.import_questions import ImportScreen
+from lmsi_tui.screens.setup.new_project import NewProjectScreen
+from lmsi_tui.screens.setup.picker import PickerScreen
+from lmsi_tui.screens.setup.welcome import WelcomeScreen
+from lmsi_tui.shell.config import read_config, remember
+from store import models, questions
+from store.connection import connect
+from store.records import Split
+from tests.lmsi_tui.driving import driven, notices, settled, until
+from tests.nasty import FORBIDDEN, NASTY
+from tests.projects import scripted_project
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from textual.pilot import Pilot
+
+    from engine.project.settings import Project
+
+NUMBERS = "".join(
+    json.dumps({"question": f"What is {n} + {n}?", "answer": str(2 * n)}) + "\n" for n in range(9)
+)
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return scripted_project(tmp_path / "p")
+
+
+def says(pilot: Pilot[None]) -> str:
+    return str(pilot.app.screen.query_one("#says", Static).render())
+
+
+async def fill(pilot: Pilot[None], field: str, text: str) -> None:
+    """Put a text into a field of the form and wait for what is understood of it."""
+    pilot.app.screen.query_one(f"#{field}", Input).value = text
+    await settled(pilot)
+
+
+async def test_the_demo_is_two_keys_away(tmp_path: Path) -> None:
+    async with driven(None) as pilot:
+        assert isinstance(pilot.app.screen, WelcomeScreen)
+        await pilot.press("d")
+        assert isinstance(pilot.app.screen, DemoScreen)
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, HomeScreen))
+        await settled(pilot)
+    with connect(open_project(tmp_path / "lmsi-demo").database, read_only=True) as conn:
+        assert len(questions.by_split(conn, Split.POOL)) == 1000
+    assert read_config().recent == (str(tmp_path / "lmsi-demo"),)
+
+
+async def test_the_mouse_reaches_what_the_keys_do(project: Project) -> None:
+    async with driven(None) as pilot:
+        await pilot.click(OptionList, offset=(6, 2))
+        await settled(pilot)
+        assert isinstance(pilot.app.screen, NewProjectScreen)
+        await pilot.click("#browse-model")
+        await settled(pilot)
+        assert isinstance(pilot.app.screen, PickerScreen)
+        await pilot.press("escape")
+        await pilot.click("#close")
+        await settled(pilot)
+        assert isinstance(pilot.app.screen, WelcomeScreen)
+
+
+async def test_a_demo_in_a_folder_that_holds_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "letter.txt").touch()
+    async with driven(None) as pilot:
+        await pilot.press("d")
+        await fill(pilot, "folder", "full")
+        await pilot.press("enter")
+        await settled(pilot)
+        assert isinstance(pilot.app.screen, DemoScreen)
+        assert "not empty" in says(pilot)
+
+
+async def test_a_project_is_found_by_walking(project: Project, tmp_path: Path) -> None:
+    async with driven(None) as pilot:
+        await pilot.press("o")
+        await settled(pilot)
+        assert isinstance(pilot.app.screen, PickerScreen)
+        await pilot.press("p", "enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, HomeScreen))
+        await settled(pilot)
+    assert read_config().recent == (str(project.folder),)
+
+
+async def test_recent_projects_are_offered_while_they_are_there(
+    project: Project, tmp_path: Path
+) -> None:
+    remember(recent=[str(tmp_path / "gone"), str(project.folder)])
+    async with driven(None) as pilot:
+        choices = pilot.app.screen.query_one(OptionList)
+        assert [one.id for one in choices.options if one.id and "recent" in one.id] == ["recent-0"]
+        await pilot.press("end", "enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, HomeScreen))
+        await settled(pilot)
+
+
+async def test_a_project_that_cannot_be_opened_is_told_and_nothing_else_happens(
+    project: Project,
+) -> None:
+    remember(recent=[str(project.folder)])
+    (project.folder / "lmsi.toml").write_text("[sample\n")
+    async with driven(None) as pilot:
+        await pilot.press("end", "enter")
+        await settled(pilot)
+        assert isinstance(pilot.app.screen, WelcomeScreen)
+        assert any("not valid TOML" in one for one in notices(pilot))
+
+
+async def test_a_new_project_shows_what_its_models_are_and_goes_on_with_questions(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "numbers.jsonl").write_text(NUMBERS)
+    async with driven(None) as pilot:
+        await pilot.press("n")
+        assert isinstance(pilot.app.screen, NewProjectScreen)
+        assert "ctrl+o" in says(pilot)
+        await fill(pilot, "model", str(MODELS / "pebble-l"))
+        assert "480 k parameters" in says(pilot)
+        assert "✓ can be trained" in says(pilot)
+        await fill(pilot, "students", f"{MODELS / 'pebble-m'}:{MODELS / 'pebble-s'}")
+        assert says(pilot).count("has the teacher's tokenizer") == 2
+        await fill(pilot, "folder", "mine")
+        await pilot.press("ctrl+s")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ImportScreen))
+        await settled(pilot)
+        await fill(pilot, "file", "numbers.jsonl")
+        assert "9 questions" in says(pilot)
+        assert "task number (guessed)" in says(pilot)
+        assert "What is 0 + 0?" in says(pilot)
+        await pilot.press("ctrl+s")
+        await until(pilot, lambda: "9 questions are new in pool" in says(pilot))
+        await settled(pilot)
+        await pilot.press("escape")
+        await settled(pilot)
+        assert isinstance(pilot.app.screen, HomeScreen)
+    made = open_project(tmp_path / "mine")
+    assert made.settings.model.teacher == "pebble-l/base"
+    assert made.settings.model.students == ("pebble-m/base", "pebble-s/base")
+    with connect(made.database, read_only=True) as conn:
+        assert len(models.all_of(conn)) == 3
+        assert len(questions.by_split(conn, Split.POOL)) == 9
+
+
+async def test_a_gguf_can_be_sampled_and_that_is_said(tmp_path: Path) -> None:
+    shutil.copyfile(MODELS / "pebble-s" / "pebble-s.gguf", tmp_path / "small.gguf")
+    async with driven(None) as pilot:
+        await pilot.press("n")
+        await fill(pilot, "model", "small.gguf")
+        assert "GGUF file" in says(pilot)
+        assert "not trained" in says(pilot)
+
+
+@pytest.mark.parametrize(
+    ("typed", "names"),
+    [
+        ("http://127.0.0.1:9/v1", "does not answer"),
+        ("nowhere", "no model"),
+        ("empty", "config.json"),
+        ("letter.txt", "model"),
+    ],
+)
+async def test_what_is_no_model_is_told_in_one_sentence(
+    typed: str, names: str, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "letter.txt").write_text("Dear Ann")
+    async with driven(None) as pilot:
+        await pilot.press("n")
+        await fill(pilot, "model", typed)
+        assert names in says(pilot)
+        assert pilot.app.screen.query_one("#says").has_class("bad")
+        await pilot.press("ctrl+s")
+        await settled(pilot)
+        assert isinstance(pilot.app.screen, NewProjectScreen)
+    assert not (tmp_path / "my-project").exists()
+
+
+async def test_questions_come_into_an_open_project(project: Project, tmp_path: Path) -> None:
+    lines = NUMBERS + json.dumps({"question": "", "answer": "1"}) + "\n"
+    (tmp_path / "measure.jsonl").write_text(lines)
+    async with driven(project) as pilot:
+        await pilot.press("i")
+        await settled(pilot)
+        assert isinstance(pilot.app.screen, ImportScreen)
+        pilot.app.screen.query_one("#split", Select).value = "eval"
+        await fill(pilot, "limit", "100")
+        await fill(pilot, "file", str(tmp_path / "measure.jsonl"))
+        assert "1 lines are left out" in says(pilot)
+        assert "line 10: it has no question" in says(pilot)
+        await pilot.press("ctrl+s")
+        await until(pilot, lambda: "9 questions are new in eval" in says(pilot))
+        await settled(pilot)
+        assert pilot.app.screen.query_one("#file", Input).value == ""
+    with connect(project.database, read_only=True) as conn:
+        assert len(questions.by_split(conn, Split.EVAL)) == 8 + 9
+
+
+@pytest.mark.parametrize(
+    ("content", "names"),
+    [
+        ("", "is empty"),
+        ("Why?\nWho?\n", "task"),
+        ('{"prompt_text": "x"}\n' * 2, "no column of questions"),
+        (b"\x00\xff" * 40, "not UTF-8"),
+    ],
+)
+async def test_what_holds_no_questions_is_told_in_one_sentence(
+    content: str | bytes, names: str, project: Project, tmp_path: Path
+) -> None:
+    file = tmp_path / "file.txt"
+    file.write_bytes(content.encode() if isinstance(content, str) else content)
+    async with driven(project) as pilot:
+        await pilot.press("i")
+        await fill(pilot, "file", str(file))
+        if "prompt_text" in str(content):
+            pilot.app.screen.query_one("#task", Select).value = "number"
+            await settled(pilot)
+        assert names in says(pilot)
+        assert "--" not in says(pilot), "the form has no options of a command line"
+
+
+async def test_columns_can_be_named_where_guessing_fails(project: Project, tmp_path: Path) -> None:
+    (tmp_path / "odd.jsonl").write_text('{"enquiry": "What is 1 + 1?", "reply": "2"}\n' * 2)
+    async with driven(project) as pilot:
+        await pilot.press("i")
+        await fill(pilot, "file", str(tmp_path / "odd.jsonl"))
+        pilot.app.screen.query_one("#task", Select).value = "number"
+        await fill(pilot, "columns", "question=enquiry")
+        assert "question from enquiry" in says(pilot)
+
+
+async def test_a_file_is_picked_by_a_part_of_its_name(project: Project, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "numbers-train.jsonl").write_text(NUMBERS)
+    (tmp_path / "data" / "picture.png").touch()
+    async with driven(project) as pilot:
+        await pilot.press("i", "ctrl+o")
+        await settled(pilot)
+        assert isinstance(pilot.app.screen, PickerScreen)
+        await pilot.press(*"data", "enter")
+        await settled(pilot)
+        lines = [str(one.prompt) for one in pilot.app.screen.query_one(OptionList).options]
+        assert lines == ["  ../", f"◆ numbers-train.jsonl  {len(NUMBERS)} B"]
+        await pilot.press(*"train", "enter")
+        await settled(pilot)
+        field = pilot.app.screen.query_one("#file", Input)
+        assert field.value == str(tmp_path / "data" / "numbers-train.jsonl")
+
+
+async def test_the_picker_goes_up_completes_and_complains(tmp_path: Path) -> None:
+    (tmp_path / "inner" / "deep").mkdir(parents=True)
+    async with driven(None) as pilot:
+        await pilot.press("o")
+        await settled(pilot)
+        field = pilot.app.screen.query_one(Input)
+        await pilot.press(*"inn", "tab")
+        await settled(pilot)
+        assert field.value == f"{tmp_path}/inner/"
+        await pilot.press("enter")
+        await settled(pilot)
+        assert field.value == f"{tmp_path}/", "enter on the first line goes up"
+        await pilot.press(*"zzz", "enter")
+        await settled(pilot)
+        assert "nothing called zzz" in str(pilot.app.screen.query_one("#complaint").render())
+        field.value = "/no/such/place/"
+        await settled(pilot)
+        assert "cannot be read" in str(pilot.app.screen.query_one("#complaint").render())
+        await pilot.press("escape")
+        assert isinstance(pilot.app.screen, WelcomeScreen)
+
+
+async def test_hostile_names_harm_no_picker(tmp_path: Path) -> None:
+    for text in NASTY.values():
+        name = text.replace("/", "").replace("\0", "")[:60].strip(". \n")
+        if name:
+            (tmp_path / name).mkdir(exist_ok=True)
+    (tmp_path.joinpath("\udcff not text")).mkdir()
+    async with driven(None) as pilot:
+        await pilot.press("o")
+        await settled(pilot)
+        lines = "".join(str(one.prompt) for one in pilot.app.screen.query_one(OptionList).options)
+        assert "[@click=app.quit]" in lines
+        assert FORBIDDEN & set(lines) == set()
+
+
+async def test_nothing_that_needs_a_project_is_offered_without_one() -> None:
+    async with driven(None) as pilot:
+        await pilot.press("j", "escape", "i")
+        await settled(pilot)
+        assert isinstance(pilot.app.screen, WelcomeScreen)
+        await pilot.press("question_mark")
+        assert isinstance(pilot.app.screen, HelpScreen)
+        await pilot.press("escape", "n", "f1")
+        assert isinstance(pilot.app.screen, HelpScreen)
+
+
+@pytest.mark.parametrize("size", [(40, 12), (80, 24), (220, 60)], ids=str)
+@pytest.mark.parametrize("key", ["", "d", "n", "o"])
+async def test_the_first_screens_fit_every_terminal(key: str, size: tuple[int, int]) -> None:
+    async with driven(None, size=size) as pilot:
+        if key:
+            await pilot.press(key)
+        await settled(pilot)
+        assert pilot.app.is_running
+        assert pilot.app.screen.size == size
