@@ -7,7 +7,7 @@ INSTALLED := .venv/.installed
 PACKAGES := store engine lmsi_tui tests benchmarks screenshots
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow check format bench pebbles screenshots clean
+.PHONY: help install hooks demo test test-slow check format bench pebbles screenshots clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,6 +20,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/pip install --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
+hooks: $(INSTALLED) ## Run the linters on the changed files before each commit
+	$(BIN)/pre-commit install
+
 demo: $(INSTALLED) ## Run the whole of LMSI on the embedded models, in ./demo
 	$(BIN)/lmsi-tui demo demo --headless
 
@@ -29,9 +32,10 @@ test: $(INSTALLED) ## Run the tests (under 15 minutes on 2 cores)
 test-slow: $(INSTALLED) ## Run the long tests: kill -9 in the middle of everything, whole loops
 	$(BIN)/python -m pytest -q -m slow
 
-check: $(INSTALLED) ## Check format, lint and types
+check: $(INSTALLED) ## Check format, lint, spelling and types
 	$(BIN)/ruff format --check $(PACKAGES)
 	$(BIN)/ruff check $(PACKAGES)
+	$(BIN)/codespell $(PACKAGES) docs .github *.md Makefile pyproject.toml
 	$(BIN)/mypy
 
 format: $(INSTALLED) ## Format the code and mend what the linter can
