@@ -4,10 +4,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+DOCS_INSTALLED := .venv/.docs-installed
 PACKAGES := store engine lmsi_tui tests benchmarks screenshots
 
 .DEFAULT_GOAL := help
-.PHONY: help install hooks demo test test-slow check format bench pebbles screenshots clean
+.PHONY: help install hooks demo test test-slow check format bench pebbles screenshots docs clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,5 +53,12 @@ screenshots: $(INSTALLED) ## Draw screenshots/ and the key tables of docs/app.md
 	$(BIN)/python -m screenshots.make_screenshots
 	$(BIN)/python -m screenshots.make_keys
 
-clean: ## Remove .venv and caches
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+docs: $(DOCS_INSTALLED) ## Build the documentation site into site/ (open site/index.html)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+$(DOCS_INSTALLED): $(INSTALLED)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	touch $@
+
+clean: ## Remove .venv, the built site and caches
+	rm -rf .venv site build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
