@@ -4,10 +4,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+DOCS_INSTALLED := .venv/.docs-installed
 PACKAGES := store engine lmsi_tui scripts tests benchmarks screenshots
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow check format bench pebbles screenshots clean
+.PHONY: help install hooks demo test test-slow check format bench pebbles screenshots docs clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,6 +21,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/pip install --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
+hooks: $(INSTALLED) ## Run the linters on the changed files before each commit
+	$(BIN)/pre-commit install
+
 demo: $(INSTALLED) ## Run the whole of LMSI on the embedded models, in ./demo
 	$(BIN)/lmsi-tui demo demo --headless
 
@@ -29,9 +33,10 @@ test: $(INSTALLED) ## Run the tests (under 15 minutes on 2 cores)
 test-slow: $(INSTALLED) ## Run the long tests: kill -9 in the middle of everything, whole loops
 	$(BIN)/python -m pytest -q -m slow
 
-check: $(INSTALLED) ## Check format, lint and types
+check: $(INSTALLED) ## Check format, lint, spelling and types
 	$(BIN)/ruff format --check $(PACKAGES)
 	$(BIN)/ruff check $(PACKAGES)
+	$(BIN)/codespell $(PACKAGES) docs .github *.md Makefile pyproject.toml
 	$(BIN)/mypy
 
 format: $(INSTALLED) ## Format the code and mend what the linter can
@@ -48,5 +53,12 @@ screenshots: $(INSTALLED) ## Draw screenshots/ and the key tables of docs/app.md
 	$(BIN)/python -m screenshots.make_screenshots
 	$(BIN)/python -m screenshots.make_keys
 
-clean: ## Remove .venv and caches
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+docs: $(DOCS_INSTALLED) ## Build the documentation site into site/ (open site/index.html)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+$(DOCS_INSTALLED): $(INSTALLED)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	touch $@
+
+clean: ## Remove .venv, the built site and caches
+	rm -rf .venv site build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,9 +1,21 @@
-"""What the pages say about the program is what the program is."""
+"""The pages match the app: its keys, and the files and headings that they link to."""
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
 from lmsi_tui.shell.commands import SCREENS
 from screenshots import make_keys
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+FENCE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+HEADING = re.compile(r"^#{1,6} +(.+?) *$", re.MULTILINE)
 
 
 def test_the_tables_of_keys_are_current() -> None:
@@ -11,7 +23,32 @@ def test_the_tables_of_keys_are_current() -> None:
     assert make_keys.written(page) == page, "run: make screenshots"
 
 
-def test_the_keys_of_every_screen_are_told() -> None:
+def test_the_page_has_the_keys_of_every_screen() -> None:
     page = make_keys.PAGE.read_text(encoding="utf-8")
     make_keys.written(page)
     assert make_keys.told(page) == {*SCREENS, "app"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_resolve(page: Path) -> None:
+    broken = []
+    for link in LINK.findall(FENCE.sub("", page.read_text(encoding="utf-8"))):
+        if re.match(r"\w+:", link):
+            continue
+        name, _, anchor = link.partition("#")
+        target = page.parent / name if name else page
+        if not target.exists() or (anchor and anchor not in _anchors(target)):
+            broken.append(link)
+    assert not broken
+
+
+def _anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    anchors: set[str] = set()
+    repeats: Counter[str] = Counter()
+    for heading in HEADING.findall(FENCE.sub("", page.read_text(encoding="utf-8"))):
+        text = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading)
+        anchor = re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-")
+        anchors.add(f"{anchor}-{repeats[anchor]}" if repeats[anchor] else anchor)
+        repeats[anchor] += 1
+    return anchors

@@ -157,7 +157,7 @@ HUNTED = """
 import random, signal, sys, threading
 from dataclasses import replace
 from pathlib import Path
-from tests.engine.test_finetune import SETTINGS, Listener, trained
+from tests.engine.training.test_loop import SETTINGS, Listener, trained
 
 random = random.Random(int(sys.argv[2]))
 

@@ -105,7 +105,7 @@ def loaded_after(script: str, *arguments: object) -> set[str]:
 
 def test_the_command_line_loads_no_model_library() -> None:
     loaded = loaded_after(
-        "from lmsi_tui.cli import run\n"
+        "from lmsi_tui.cli.parser import run\n"
         "try:\n    run(['--help'])\nexcept SystemExit as end:\n    assert end.code == 0"
     )
     assert "lmsi_tui" in loaded
@@ -117,7 +117,7 @@ def test_a_command_that_reads_loads_no_model_library(command: str, tmp_path: Pat
     (tmp_path / "lmsi.toml").touch()
     ensure_schema(tmp_path / DATABASE)
     loaded = loaded_after(
-        "import sys\nfrom lmsi_tui.cli import run\nassert run(sys.argv[1:]) == 0",
+        "import sys\nfrom lmsi_tui.cli.parser import run\nassert run(sys.argv[1:]) == 0",
         command,
         tmp_path,
         "--json",
@@ -150,7 +150,7 @@ APP = """
 import asyncio, os, sys
 from pathlib import Path
 os.environ["XDG_CONFIG_HOME"] = sys.argv[2]
-from engine.project import open_project
+from engine.project.settings import open_project
 from lmsi_tui.app import LmsiApp
 
 async def settled(pilot):
@@ -213,7 +213,7 @@ def test_nothing_is_drawn_or_changed_from_a_thread() -> None:
         # A reading gives its message back and says that it has ended.
         "screens/screen.py": {"post_message", "ReadDone", "lmsi"},
         # The picker reads a folder; what is wanted is set once, before it is shown.
-        "screens/picker.py": {"post_message", "Listed", "_wanted"},
+        "screens/setup/picker.py": {"post_message", "Listed", "_wanted"},
     }
     found = {}
     for path in sorted((ROOT / "lmsi_tui").rglob("*.py")):

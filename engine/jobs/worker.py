@@ -1,4 +1,4 @@
-"""The process that does the work: `python -m engine.worker PROJECT`.
+"""The process that does the work: `python -m engine.jobs.worker PROJECT`.
 
 It claims one job at a time, does it, and writes everything it learns as rows. There is one worker
 per project, held to that by a file lock which dies with it, so that kill -9 leaves nothing to clean

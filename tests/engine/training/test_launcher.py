@@ -179,12 +179,12 @@ WORKER = """
 import sys
 from pathlib import Path
 from dataclasses import replace
-from engine.together import train
+from engine.training.launcher import train
 from store.connection import connect
 from store.records import JobKind
-from tests.engine.test_together import TWO, training
+from tests.engine.training.test_launcher import TWO, training
 from tests.projects import claimed
-from engine.project import open_project
+from engine.project.settings import open_project
 
 folder = Path(sys.argv[1])
 project = open_project(folder / "project")

@@ -221,8 +221,8 @@ def test_what_is_written_names_no_path_of_this_machine(
 KILLED = """
 import sys
 from pathlib import Path
-from engine.project import TrainSettings
-from tests.engine.test_finetune import METHODS, Listener, trained
+from engine.project.settings import TrainSettings
+from tests.engine.training.test_loop import METHODS, Listener, trained
 
 trained(Path(sys.argv[1]), METHODS[int(sys.argv[2])], progress=Listener(kill_at=int(sys.argv[3])))
 """

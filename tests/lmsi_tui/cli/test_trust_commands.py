@@ -92,7 +92,7 @@ def test_an_audit_says_what_is_known_and_what_is_missing(sampled: Project) -> No
 
 def test_an_audit_loads_no_scipy_so_that_the_app_can_show_it(sampled: Project) -> None:
     loaded = loaded_after(
-        "import sys\nfrom lmsi_tui.cli import run\nassert run(sys.argv[1:]) == 0",
+        "import sys\nfrom lmsi_tui.cli.parser import run\nassert run(sys.argv[1:]) == 0",
         "audit",
         sampled.folder,
     )
