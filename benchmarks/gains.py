@@ -43,8 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from engine.project.settings import Project
-    from store.records import Evaluation, Model, Question, Reading, Run, TrainingSet
-    from store.records import Path as Sampled
+    from store.records import Evaluation, Model, Question, Reading, ReasoningPath, Run, TrainingSet
 
 SEEDS = (101, 102, 103)
 """Not used while the world and the settings were chosen."""
@@ -185,7 +184,7 @@ def freeze_unvoted(work: Work, run: Run, teacher: Model, seed: int) -> TrainingS
     return stages.freeze(work, run, kept, teacher)
 
 
-def answered(pairs: Sequence[tuple[Sampled, Reading]]) -> list[tuple[Sampled, str]]:
+def answered(pairs: Sequence[tuple[ReasoningPath, Reading]]) -> list[tuple[ReasoningPath, str]]:
     """Whole paths with the answer that each reached, in index order."""
     return [
         (path, reading.answer)

@@ -18,10 +18,10 @@ from store.records import (
     AnswerType,
     EarlyStop,
     EndReason,
-    Path,
     PromptFormat,
     PromptStyle,
     Reading,
+    ReasoningPath,
     Run,
     Split,
 )
@@ -145,7 +145,10 @@ def run_by_key(conn: sqlite3.Connection, key: str) -> Run | None:
 
 
 def add(
-    conn: sqlite3.Connection, run_id: int, paths: Sequence[Path], readings: Sequence[Reading]
+    conn: sqlite3.Connection,
+    run_id: int,
+    paths: Sequence[ReasoningPath],
+    readings: Sequence[Reading],
 ) -> int:
     """Store finished paths with their readings, and say how many were new.
 
@@ -235,7 +238,7 @@ def texts_by_question(
 
 def for_question(
     conn: sqlite3.Connection, run_id: int, question_id: int
-) -> list[tuple[Path, Reading]]:
+) -> list[tuple[ReasoningPath, Reading]]:
     """The stored paths of a question in index order; indices may be missing."""
     rows = conn.execute(
         'SELECT id, run_id, question_id, "index", text, token_ids, "end", finished_at,'
@@ -380,9 +383,9 @@ def _run(row: tuple[Any, ...]) -> Run:
     )
 
 
-def _path(row: tuple[Any, ...]) -> Path:
+def _path(row: tuple[Any, ...]) -> ReasoningPath:
     id_, run_id, question_id, index, text, token_ids, end, finished_at = row
-    return Path(
+    return ReasoningPath(
         id=id_,
         run_id=run_id,
         question_id=question_id,

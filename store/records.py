@@ -303,7 +303,7 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Path:
+class ReasoningPath:
     """One sampled chain of thought, as it came."""
 
     id: int

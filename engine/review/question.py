@@ -16,9 +16,9 @@ from store import paths, questions, votes
 from store.records import (
     Abstention,
     AnswerType,
-    Path,
     Question,
     Queue,
+    ReasoningPath,
     Review,
     Verdict,
     Vote,
@@ -37,7 +37,7 @@ class Group:
     """Canonical form, as the vote has it."""
     count: int
     """Paths that the vote counted for it."""
-    paths: tuple[Path, ...]
+    paths: tuple[ReasoningPath, ...]
     """These paths in index order."""
     also: tuple[str, ...] = ()
     """Answers that a person called the same."""
@@ -53,7 +53,7 @@ class OpenQuestion:
     """Most paths first, ties in order of the tally."""
     abstained: tuple[tuple[Abstention, int], ...]
     """Reasons of the counted paths without an answer, most first."""
-    without: tuple[Path, ...]
+    without: tuple[ReasoningPath, ...]
     """These paths in index order."""
     reviews: tuple[Review, ...]
     """The standing ones, oldest first."""
@@ -146,7 +146,7 @@ def open_question(
     counts: Counter[str] = Counter()
     for answer, count in vote.tally:
         counts[ruling.one_of(answer)] += count
-    members: dict[str, list[Path]] = {answer: [] for answer in counts}
+    members: dict[str, list[ReasoningPath]] = {answer: [] for answer in counts}
     for (path, _), found in zip(used, answers, strict=True):
         if found in known:
             members[ruling.one_of(found)].append(path)

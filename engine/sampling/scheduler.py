@@ -26,10 +26,10 @@ from store.connection import transaction
 from store.records import (
     Decision,
     EarlyStop,
-    Path,
     PromptStyle,
     Question,
     Reading,
+    ReasoningPath,
     Run,
     Vote,
 )
@@ -285,7 +285,7 @@ class _Source:
             end=generation.end,
             rules=rules,
         )
-        path = Path(
+        path = ReasoningPath(
             id=0,
             run_id=self.run.id,
             question_id=question.id,

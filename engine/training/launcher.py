@@ -2,8 +2,9 @@
 
 Several processes are started with `accelerate launch` as children of the worker, one for each GPU.
 What they are to do stands in a file, so that only the first of them opens the store. The others
-hear of a wish to stop when they sum their gradients. On another machine the same command is given
-by hand: `accelerate launch --config_file FILE --machine_rank 1 -m engine.training.launcher PROJECT`.
+hear of a wish to stop when they sum their gradients. On another machine the same command is
+given by hand:
+`accelerate launch --config_file FILE --machine_rank 1 -m engine.training.launcher PROJECT`.
 
 The children's input is a pipe that the worker holds. The kernel closes it when the worker dies,
 however it dies, and every child that reads its end ends too: no process is left behind.

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from store.records import (
         Example,
         Model,
-        Path,
         Question,
         Reading,
+        ReasoningPath,
         Review,
         Run,
         TrainingSet,
@@ -56,7 +56,7 @@ class Origin:
     example: Example
     frozen: TrainingSet
     question: Question
-    path: Path | None
+    path: ReasoningPath | None
     """The path that is the completion; None for a direct answer, which stands for all of them."""
     reading: Reading | None
     vote: Vote | None

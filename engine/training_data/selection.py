@@ -18,12 +18,12 @@ from store.records import (
     Decision,
     EndReason,
     Example,
-    Path,
     PromptFormat,
     PromptStyle,
     Question,
     Queue,
     Reading,
+    ReasoningPath,
     Review,
     Run,
     TrainingSet,
@@ -47,7 +47,7 @@ class Kept:
     question: Question
     answer: str
     """Canonical answer that is taught."""
-    paths: tuple[Path, ...]
+    paths: tuple[ReasoningPath, ...]
     """Whole paths that reached it, in index order; empty for a typed answer that no path has."""
     votes: int
     """Paths that gave the answer, 1 to m; m where a person decided."""
@@ -76,7 +76,7 @@ class Ruling:
 def choose(
     questions: Sequence[Question],
     votes_by_id: Mapping[int, Vote],
-    pairs_by_id: Mapping[int, Sequence[tuple[Path, Reading]]],
+    pairs_by_id: Mapping[int, Sequence[tuple[ReasoningPath, Reading]]],
     standing_reviews: Iterable[Review],
     *,
     threshold: str,
@@ -129,8 +129,8 @@ def choose(
 
 
 def _counted(
-    question: Question, vote: Vote, pairs: Sequence[tuple[Path, Reading]]
-) -> list[tuple[Path, str | None]]:
+    question: Question, vote: Vote, pairs: Sequence[tuple[ReasoningPath, Reading]]
+) -> list[tuple[ReasoningPath, str | None]]:
     """The paths that the vote counted, in index order, each with the answer it counted as."""
     used = sorted(
         (pair for pair in pairs if pair[0].index < vote.drawn), key=lambda pair: pair[0].index

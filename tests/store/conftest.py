@@ -18,12 +18,12 @@ from store.records import (
     PromptStyle,
     Question,
     Reading,
+    ReasoningPath,
     Run,
     Split,
     Stage,
     question_key,
 )
-from store.records import Path as SampledPath
 from store.schema import ensure_schema
 
 if TYPE_CHECKING:
@@ -96,8 +96,8 @@ def a_run(model_id: int, key: str = "pool run", **changes: object) -> Run:
     return replace(run, **changes)  # type: ignore[arg-type]
 
 
-def a_path(question_id: int, index: int, **changes: object) -> SampledPath:
-    path = SampledPath(
+def a_path(question_id: int, index: int, **changes: object) -> ReasoningPath:
+    path = ReasoningPath(
         id=0,
         run_id=0,
         question_id=question_id,

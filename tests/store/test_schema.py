@@ -31,6 +31,7 @@ from store.records import (
     Model,
     Question,
     Reading,
+    ReasoningPath,
     Review,
     Round,
     RoundDecision,
@@ -39,7 +40,6 @@ from store.records import (
     TrainingSet,
     Vote,
 )
-from store.records import Path as SampledPath
 from store.schema import SCHEMA_VERSION, ensure_schema
 
 SCHEMAS = Path(__file__).parent / "schemas"
@@ -50,7 +50,7 @@ RECORDS = {
     "gold": Gold,
     "model": Model,
     "run": Run,
-    "path": SampledPath,
+    "path": ReasoningPath,
     "reading": Reading,
     "vote": Vote,
     "review": Review,

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from engine.evaluation.accuracy import Comparison
     from store.evaluations import Flip
-    from store.records import Path, Question
+    from store.records import Question, ReasoningPath
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Side:
     answer: str | None
     tally: tuple[tuple[str, int], ...]
     """Of a vote; empty where there was one path."""
-    path: Path | None
+    path: ReasoningPath | None
     """The path that was judged; for a vote the first one of its winner, or the first at all."""
 
 

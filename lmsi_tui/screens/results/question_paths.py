@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from textual.app import ComposeResult
 
-    from store.records import Path, Question, Reading, Vote
+    from store.records import Question, Reading, ReasoningPath, Vote
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Asked:
 
     question: Question
     vote: Vote | None
-    pairs: tuple[tuple[Path, Reading], ...]
+    pairs: tuple[tuple[ReasoningPath, Reading], ...]
     """In index order."""
     at: int
     """Place in `pairs` of the path that is shown first."""

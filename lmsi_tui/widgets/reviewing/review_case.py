@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from engine.review.question import OpenQuestion
     from lmsi_tui.reviewing.session import Desk
-    from store.records import Path
+    from store.records import ReasoningPath
 
 SIDES = ("left", "right")
 
@@ -144,7 +144,7 @@ class ReviewCase(Vertical):
             shown = self._shown(side, steps[side], marked[side])
             self.query_one(f"#{SIDES[side]}", PathGroup).path = shown
 
-    def _path(self, side: int) -> Path | None:
+    def _path(self, side: int) -> ReasoningPath | None:
         case, place = self.case, self._panes[side]
         if case is None or place is None:
             return None
@@ -185,7 +185,7 @@ class ReviewCase(Vertical):
         return place
 
     @property
-    def path(self) -> Path | None:
+    def path(self) -> ReasoningPath | None:
         """The path in the chosen pane."""
         case = self.case
         return None if case is None or case.blind else self._path(self._side)

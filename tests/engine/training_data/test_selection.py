@@ -19,12 +19,12 @@ from store.records import (
     AnswerType,
     EarlyStop,
     EndReason,
-    Path,
     PromptFormat,
     PromptStyle,
     Question,
     Queue,
     Reading,
+    ReasoningPath,
     Review,
     Run,
     Split,
@@ -97,7 +97,7 @@ def chosen(
     )
     pairs = [
         (
-            Path(
+            ReasoningPath(
                 id=100 + index,
                 run_id=1,
                 question_id=asked.id,

@@ -339,8 +339,8 @@ LAZY = {"rich.progress", "tomlkit", "psutil", "engine.importing.questions", "eng
 
 def test_the_app_opens_without_what_only_other_commands_need(tmp_path: Path) -> None:
     script = (
-        "import sys, lmsi_tui.cli, lmsi_tui.launching, lmsi_tui.app\n"
-        "lmsi_tui.cli.build_parser()\n"
+        "import sys, lmsi_tui.cli.parser, lmsi_tui.cli.open_app, lmsi_tui.app\n"
+        "lmsi_tui.cli.parser.build_parser()\n"
         "print(*sys.modules)"
     )
     ran = subprocess.run(
