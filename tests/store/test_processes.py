@@ -30,7 +30,7 @@ from pathlib import Path
 from store import jobs, paths, votes
 from store.connection import connect, transaction
 from store.records import Decision, EndReason, Reading, Vote
-from store.records import Path as Sampled
+from store.records import ReasoningPath as Sampled
 from store.schema import ensure_schema
 database = Path(sys.argv[1])
 def path(question, index, size=3000):
