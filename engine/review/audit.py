@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from engine.answers.custom_rules import standing_reviews
 from engine.answers.extraction import equal
 from engine.project.settings import exact_share
+from engine.review.decisions import ruling_of, still_applies
 from engine.statistics.confidence_sequence import (
     CONFIDENCE,
     Certificate,
@@ -30,7 +31,7 @@ from engine.statistics.confidence_sequence import (
     next_stratum,
 )
 from engine.statistics.intervals import wilson
-from engine.training_data.selection import reaches, ruling_of, still_applies
+from engine.training_data.selection import reaches
 from engine.voting.majority import kept_needed
 from store import questions, votes
 from store.queue import audit_place

@@ -11,7 +11,7 @@ from engine.answers.custom_rules import BUILT_IN, Rules, standing_reviews
 from engine.answers.extraction import equal, merge_equal
 from engine.answers.normalization import INFERENCES, LETTERS
 from engine.prompting.templates import question_text
-from engine.training_data.selection import Ruling, found_wrong, ruling_of
+from engine.review.decisions import Ruling, found_wrong, ruling_of
 from store import paths, questions, votes
 from store.records import (
     Abstention,

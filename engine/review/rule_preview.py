@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from engine.answers import custom_rules, extraction
 from engine.answers.custom_rules import OPEN_TYPES, Rules
 from engine.answers.extraction import Read
+from engine.review.decisions import ruling_of, still_applies
 from engine.sampling import scheduler
-from engine.training_data.selection import ruling_of, still_applies
 from store import paths, questions, reviews, votes
 from store.records import AnswerType, Decision, Queue, Verdict
 

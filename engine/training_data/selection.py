@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engine.answers.extraction import equal, merge_equal
+from engine.review.decisions import found_wrong, ruling_of
 from engine.voting.majority import kept_needed
 from store.records import (
     AnswerType,
@@ -21,7 +22,6 @@ from store.records import (
     PromptFormat,
     PromptStyle,
     Question,
-    Queue,
     Reading,
     ReasoningPath,
     Review,
@@ -53,24 +53,6 @@ class Kept:
     """Paths that gave the answer, 1 to m; m where a person decided."""
     reviewed: bool
     """Whether the answer or its paths rest on a person's decision."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ruling:
-    """What the standing reviews of one question say together."""
-
-    same: Mapping[str, str]
-    """Answers that a person called the same as another one, to that one."""
-    decision: Review | None
-    """The last triage decision that was not skipped."""
-    audits: tuple[Review, ...]
-    """Audits after that decision."""
-
-    def one_of(self, answer: str) -> str:
-        """The answer that stands for it and for all that are the same."""
-        while answer in self.same:
-            answer = self.same[answer]
-        return answer
 
 
 def choose(
@@ -190,57 +172,6 @@ def reaches(vote: Vote, top: int, second: int, threshold: str) -> bool:
         return True
     settled = missing == 0 or top + missing < needed
     return not settled and vote.decision is Decision.KEEP and top * vote.m >= needed * vote.drawn
-
-
-def ruling_of(reviews: Iterable[Review]) -> Ruling:
-    """What the standing reviews of one question, oldest first, say together."""
-    same: dict[str, str] = {}
-    decision: Review | None = None
-    audits: list[Review] = []
-    ruling = Ruling(same, None, ())
-    for review in reviews:
-        if review.verdict is Verdict.SAME:
-            assert review.answer is not None
-            assert review.other is not None
-            stands, joins = ruling.one_of(review.answer), ruling.one_of(review.other)
-            if stands != joins:
-                same[joins] = stands
-        elif review.queue is Queue.AUDIT:
-            audits.append(review)
-        elif review.verdict is Verdict.SKIP:
-            decision = None
-        elif review.verdict is not Verdict.UNDO:
-            decision, audits = review, []
-    return Ruling(same, decision, tuple(audits))
-
-
-def found_wrong(question: Question, audit: Review, winner: str | None, ruling: Ruling) -> bool:
-    """Whether an audit says that the vote's winner is not the right answer.
-
-    Args:
-        question: decides when two answers are equal.
-        audit: a person's judgement; one that could not judge finds nothing wrong.
-        winner: the leading answer, those that are the same counted as one; None is a tie.
-        ruling: of all standing reviews of the question.
-    """
-    if audit.verdict is Verdict.NONE:
-        return still_applies(question, audit, winner, ruling)
-    if audit.verdict not in (Verdict.ANSWER, Verdict.TYPED) or audit.answer is None:
-        return False
-    answer = ruling.one_of(audit.answer)
-    return winner is None or not (answer == winner or equal(question.answer_type, winner, answer))
-
-
-def still_applies(question: Question, audit: Review, winner: str | None, ruling: Ruling) -> bool:
-    """Whether an audit is about the answer that leads now.
-
-    One that names the right answer judges any winner. One that says only that the winner is right
-    or wrong was about the winner of its time; where that is not known, it is taken at its word.
-    """
-    if audit.verdict not in (Verdict.MAJORITY, Verdict.NONE) or audit.winner is None:
-        return True
-    judged = ruling.one_of(audit.winner)
-    return winner is not None and (judged == winner or equal(question.answer_type, winner, judged))
 
 
 def build_examples(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from textual.widgets import Input
 
-from engine.training_data.selection import ruling_of
+from engine.review.decisions import ruling_of
 from lmsi_tui.reviewing.queue import Wanted
 from lmsi_tui.screens.reviewing.answer_input import AnswerInput
 from lmsi_tui.screens.reviewing.find_panel import FindPanel
