@@ -39,16 +39,9 @@ from engine.sampling.runs import pool_run
 from engine.voting import majority
 from store import jobs, models, questions, votes
 from store.connection import connect, transaction
+from store.enums import AnswerType, JobKind, JobState, Split
 from store.paths import pack_tokens
-from store.records import (
-    AnswerType,
-    JobKind,
-    JobState,
-    Question,
-    Run,
-    Split,
-    question_key,
-)
+from store.records import Question, Run, question_key
 
 if TYPE_CHECKING:
     import sqlite3

@@ -28,7 +28,7 @@ from engine.answers import extraction
 from engine.inference.backend import PathRequest, Sampling, path_seed
 from engine.inference.prompt_lengths import Extent
 from engine.voting import majority
-from store.records import AnswerType, Decision, EarlyStop
+from store.enums import AnswerType, Decision, EarlyStop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -272,7 +272,7 @@ def serve(name: str, load: Load, reply: Callable[[dict[str, Any]], None]) -> Non
 
 
 def _answer(text: str) -> str | None:
-    from store.records import EndReason
+    from store.enums import EndReason
 
     return extraction.read(AnswerType.NUMBER, text, end=EndReason.END).answer
 

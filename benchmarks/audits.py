@@ -27,7 +27,8 @@ from engine.statistics.confidence_sequence import CONFIDENCE
 from lmsi_tui.formatting.numbers import percent
 from store import models, questions, votes
 from store.connection import connect
-from store.records import Queue, Review, Split, Verdict
+from store.enums import Queue, Split, Verdict
+from store.records import Review
 
 if TYPE_CHECKING:
     from engine.project.settings import Project

@@ -22,7 +22,7 @@ from engine.importing.sampled_outputs import read_sampled
 from engine.reports import findings, svg_charts
 from engine.statistics.intervals import Z95
 from engine.voting import majority
-from store.records import EarlyStop
+from store.enums import EarlyStop
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

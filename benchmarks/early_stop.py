@@ -39,7 +39,7 @@ from engine.statistics.intervals import wilson
 from engine.voting import majority
 from store import models, paths, questions
 from store.connection import connect
-from store.records import AnswerType, Decision, EarlyStop, EndReason, Split
+from store.enums import AnswerType, Decision, EarlyStop, EndReason, Split
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

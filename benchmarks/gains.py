@@ -36,7 +36,7 @@ from lmsi_tui.formatting.numbers import percent, points, probability
 from scripts import documents
 from store import evaluations, examples, jobs, models, paths, questions, votes
 from store.connection import DATABASE, connect, transaction
-from store.records import EndReason, JobKind, JobState, Method, Split, Stage
+from store.enums import EndReason, JobKind, JobState, Method, Split, Stage
 
 if TYPE_CHECKING:
     import sqlite3

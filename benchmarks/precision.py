@@ -21,7 +21,7 @@ import torch
 from engine.packing.prefix_tree import Encoded
 from engine.project.settings import Precision, TrainSettings
 from engine.training import loss, model
-from store.records import PromptFormat
+from store.enums import PromptFormat
 from tests.engine.tiny import tiny_model
 
 SHAPE: dict[str, Any] = {

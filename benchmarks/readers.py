@@ -15,7 +15,8 @@ from engine.review.rule_preview import trial
 from engine.sampling import scheduler
 from store import models, paths, questions
 from store.connection import connect, transaction
-from store.records import AnswerType, EndReason, Reading, Run, Split
+from store.enums import AnswerType, EndReason, Split
+from store.records import Reading, Run
 from store.schema import ensure_schema
 from tests.projects import a_question
 from tests.store.conftest import a_model, a_path, a_run

@@ -91,7 +91,8 @@ def embedded_load(name: str, count: int = 512) -> Load:
     from engine.inference.hf.loading import Prompts, load_tokenizer
     from engine.prompting.tasks import exemplars_of, preset
     from engine.prompting.templates import render, stop_strings
-    from store.records import AnswerType, PromptFormat, PromptStyle, Question, Split
+    from store.enums import AnswerType, PromptFormat, PromptStyle, Split
+    from store.records import Question
 
     folder = MODELS / name
     tokenize = Prompts(load_tokenizer(folder)).tokenize

@@ -30,16 +30,8 @@ from engine.project.settings import Engine, ModelSettings, Settings, changed, cr
 from engine.sampling import runs, scheduler
 from store import jobs, models, paths, questions
 from store.connection import connect, transaction
-from store.records import (
-    AnswerType,
-    JobKind,
-    Model,
-    Question,
-    Split,
-    Stage,
-    content_hash,
-    question_key,
-)
+from store.enums import AnswerType, JobKind, Split, Stage
+from store.records import Model, Question, content_hash, question_key
 from store.schema import ensure_schema
 
 if TYPE_CHECKING:

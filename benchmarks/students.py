@@ -25,7 +25,7 @@ from engine.statistics.intervals import paired, wilson
 from lmsi_tui.formatting.numbers import percent, points
 from store import evaluations, models
 from store.connection import connect
-from store.records import Method, Split
+from store.enums import Method, Split
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -50,7 +50,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engine.jobs.launch import ENVIRONMENT
-from store.records import PromptFormat
+from store.enums import PromptFormat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -128,7 +128,7 @@ def of_demo(project: Path, learner: Learner, questions: int) -> Callable[[int], 
     from engine.training import model as learning
     from store import examples
     from store.connection import connect
-    from store.records import PromptStyle
+    from store.enums import PromptStyle
 
     with connect(open_project(project).database) as conn:
         rows = examples.examples(conn, examples.sets(conn)[-1].key)

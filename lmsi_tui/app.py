@@ -37,8 +37,8 @@ from lmsi_tui.shell.theme import THEMES
 from lmsi_tui.shell.worker_supervisor import Lives
 from store import jobs
 from store.connection import connect, transaction
+from store.enums import JobState
 from store.errors import BadInput, LmsiError, WorkFailed
-from store.records import JobState
 from store.schema import ensure_schema
 
 if TYPE_CHECKING:

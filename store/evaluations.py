@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from store.connection import transaction
+from store.enums import Method, Split
 from store.errors import BadInput
-from store.records import Evaluation, Method, Split
+from store.records import Evaluation
 
 if TYPE_CHECKING:
     import sqlite3

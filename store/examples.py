@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from store.connection import transaction
+from store.enums import PromptFormat, Weighting
 from store.paths import pack_tokens, unpack_tokens
-from store.records import Encoding, Example, PromptFormat, TrainingSet, Weighting
+from store.records import Encoding, Example, TrainingSet
 
 if TYPE_CHECKING:
     import sqlite3

@@ -8,8 +8,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from store.connection import transaction
+from store.enums import JobKind, JobState
 from store.errors import BadInput
-from store.records import Job, JobKind, JobState, Metric, content_hash
+from store.records import Job, Metric, content_hash
 
 if TYPE_CHECKING:
     import sqlite3

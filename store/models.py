@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from store.connection import transaction
+from store.enums import Stage
 from store.errors import BadInput
-from store.records import Model, Stage
+from store.records import Model
 
 if TYPE_CHECKING:
     import sqlite3

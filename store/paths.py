@@ -12,19 +12,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from store.connection import transaction
-from store.errors import BadInput
-from store.records import (
+from store.enums import (
     Abstention,
     AnswerType,
     EarlyStop,
     EndReason,
     PromptFormat,
     PromptStyle,
-    Reading,
-    ReasoningPath,
-    Run,
     Split,
 )
+from store.errors import BadInput
+from store.records import Reading, ReasoningPath, Run
 
 if TYPE_CHECKING:
     import sqlite3

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from store.connection import transaction
+from store.enums import AnswerType, Split
 from store.errors import BadInput
-from store.records import AnswerType, Question, Split
+from store.records import Question
 
 if TYPE_CHECKING:
     import sqlite3

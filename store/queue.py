@@ -16,11 +16,13 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from store import reviews
-from store.records import Decision, Queue, Review, Verdict
+from store.enums import Decision, Queue, Verdict
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Mapping, Sequence
+
+    from store.records import Review
 
 CHARACTERS_PER_SECOND = 25.0
 """How fast a person reads: 300 words a minute."""

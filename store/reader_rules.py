@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from store.connection import transaction
-from store.records import AnswerType, ReaderRules
+from store.enums import AnswerType
+from store.records import ReaderRules
 
 if TYPE_CHECKING:
     import sqlite3

@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from store.connection import transaction
-from store.records import Queue, Review, Verdict
+from store.enums import Queue, Verdict
+from store.records import Review
 
 if TYPE_CHECKING:
     import sqlite3

@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from store.connection import transaction
-from store.records import Outcome, Round, RoundDecision
+from store.enums import Outcome
+from store.records import Round, RoundDecision
 
 if TYPE_CHECKING:
     import sqlite3

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from store.connection import transaction
-from store.records import Decision, Split, Vote
+from store.enums import Decision, Split
+from store.records import Vote
 
 if TYPE_CHECKING:
     import sqlite3

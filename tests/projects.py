@@ -24,19 +24,8 @@ from engine.project.settings import (
 from engine.statistics.intervals import paired
 from store import jobs, models, questions, rounds
 from store.connection import connect, transaction
-from store.records import (
-    AnswerType,
-    Job,
-    JobKind,
-    JobState,
-    Model,
-    Question,
-    Round,
-    Split,
-    Stage,
-    content_hash,
-    question_key,
-)
+from store.enums import AnswerType, JobKind, JobState, Split, Stage
+from store.records import Job, Model, Question, Round, content_hash, question_key
 from store.schema import ensure_schema
 
 if TYPE_CHECKING:

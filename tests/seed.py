@@ -38,23 +38,9 @@ from engine.project.settings import (
 )
 from store import examples, jobs, models, paths, questions, reviews, votes
 from store.connection import connect, transaction
+from store.enums import AnswerType, Decision, JobKind, JobState, Queue, Split, Stage, Verdict
 from store.queue import audit_order
-from store.records import (
-    AnswerType,
-    Decision,
-    Encoding,
-    JobKind,
-    JobState,
-    Model,
-    Question,
-    Queue,
-    Review,
-    Split,
-    Stage,
-    Verdict,
-    content_hash,
-    question_key,
-)
+from store.records import Encoding, Model, Question, Review, content_hash, question_key
 from store.schema import ensure_schema
 from tests.projects import EXAMPLES, claimed
 

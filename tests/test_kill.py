@@ -18,7 +18,7 @@ import pytest
 from engine.project.settings import open_project
 from store import examples, jobs, paths, questions
 from store.connection import connect
-from store.records import JobKind, JobState, Split
+from store.enums import JobKind, JobState, Split
 from tests.projects import command, scripted_project
 
 pytestmark = pytest.mark.slow

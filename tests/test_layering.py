@@ -63,7 +63,7 @@ def refused(path: Path) -> frozenset[str]:
     higher = frozenset(LAYERS[LAYERS.index(layer) + 1 :])
     if layer == "lmsi_tui":
         return MODELS | {"sqlite_utils"}
-    if path == ROOT / "store" / "schema.py":
+    if path == ROOT / "store" / "migrations.py":
         return higher | MODELS
     if layer == "store":
         return higher | SLOW | {"numpy"}

@@ -10,7 +10,7 @@ import pytest
 from engine.project.settings import open_project
 from store import examples, jobs, models, paths, questions
 from store.connection import connect
-from store.records import JobState, Method, Split, Stage
+from store.enums import JobState, Method, Split, Stage
 from tests.projects import command
 
 if TYPE_CHECKING:

@@ -18,14 +18,16 @@ from typing import TYPE_CHECKING, Any
 from engine.answers import extraction
 from engine.answers.extraction import Read
 from store import questions, reader_rules, reviews
+from store.enums import Abstention, AnswerType, EndReason
 from store.errors import BadInput
-from store.records import Abstention, AnswerType, EndReason, ReaderRules
+from store.records import ReaderRules
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Mapping, Sequence
 
-    from store.records import Review, Split
+    from store.enums import Split
+    from store.records import Review
 
 MOST = 20
 """Patterns, units or pairs of one reader."""

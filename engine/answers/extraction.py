@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from engine.answers import normalization as forms
 from engine.answers import numbers as numerals
-from store.records import Abstention, AnswerType, EndReason
+from store.enums import Abstention, AnswerType, EndReason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from store import examples, models, paths, rounds
+from store.enums import Outcome
 from store.errors import BadInput, WorkFailed
-from store.records import Outcome
 
 if TYPE_CHECKING:
     import sqlite3

@@ -24,8 +24,9 @@ from engine.project.settings import (
 )
 from store import models, questions
 from store.connection import connect, transaction
+from store.enums import AnswerType, Split
 from store.errors import BadInput, WorkFailed
-from store.records import AnswerType, Question, Split, question_key
+from store.records import Question, question_key
 from store.schema import ensure_schema
 
 if TYPE_CHECKING:

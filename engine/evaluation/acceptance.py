@@ -17,7 +17,8 @@ from engine.evaluation import accuracy
 from engine.statistics import intervals
 from engine.statistics.intervals import Paired
 from store import evaluations, models, paths, questions, rounds
-from store.records import EndReason, Evaluation, Method, Outcome, Split, content_hash
+from store.enums import EndReason, Method, Outcome, Split
+from store.records import Evaluation, content_hash
 
 if TYPE_CHECKING:
     import sqlite3

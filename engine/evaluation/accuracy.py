@@ -15,17 +15,8 @@ from engine.answers.custom_rules import gold_for
 from engine.answers.extraction import equal
 from engine.statistics import intervals
 from store import evaluations, models, paths, rounds, votes
-from store.records import (
-    EarlyStop,
-    Evaluation,
-    Method,
-    Model,
-    PromptFormat,
-    Question,
-    Run,
-    Split,
-    Stage,
-)
+from store.enums import EarlyStop, Method, PromptFormat, Split, Stage
+from store.records import Evaluation, Model, Question, Run
 
 if TYPE_CHECKING:
     import sqlite3

@@ -18,7 +18,7 @@ from engine.sampling import runs
 from engine.statistics.intervals import Z95, wilson
 from engine.voting.majority import kept_needed
 from store import evaluations, paths, questions, votes
-from store.records import Method, Split
+from store.enums import Method, Split
 
 if TYPE_CHECKING:
     import sqlite3

@@ -17,8 +17,8 @@ from engine.answers.extraction import merge_equal
 from engine.statistics import intervals
 from engine.voting import majority as voting
 from store import evaluations, paths, questions
+from store.enums import Decision, Method, Split
 from store.errors import BadInput
-from store.records import Decision, Method, Split
 
 if TYPE_CHECKING:
     import sqlite3

@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from engine.answers.normalization import LETTERS
-from store.records import AnswerType
+from store.enums import AnswerType
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

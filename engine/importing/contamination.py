@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from store import questions
-from store.records import Split
+from store.enums import Split
 
 if TYPE_CHECKING:
     import sqlite3

@@ -23,8 +23,9 @@ from engine.importing.columns import (
 )
 from engine.importing.tables import Row, Rows, read_rows
 from engine.prompting.tasks import Preset, preset
+from store.enums import AnswerType, EndReason, Split
 from store.errors import BadInput
-from store.records import AnswerType, EndReason, Question, Split, question_key
+from store.records import Question, question_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,8 +14,8 @@ from engine.importing.columns import flat, inline_options, options_of
 from engine.importing.tables import Row, read_rows
 from engine.prompting.tasks import preset
 from engine.voting import majority
+from store.enums import AnswerType, EndReason
 from store.errors import BadInput
-from store.records import AnswerType, EndReason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from engine.importing.columns import find_columns, flat
 from engine.importing.questions import questions_in
 from engine.prompting.tasks import PRESETS
+from store.enums import AnswerType, Split
 from store.errors import BadInput
-from store.records import AnswerType, Split
 
 if TYPE_CHECKING:
     from pathlib import Path

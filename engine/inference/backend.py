@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from store.records import EndReason
+    from store.enums import EndReason
 
 
 TINY = 20_000_000

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from store.records import EndReason
+from store.enums import EndReason
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

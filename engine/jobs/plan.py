@@ -23,8 +23,8 @@ from engine.training.dry_run import Preflight, preflight
 from engine.voting.majority import fewest_paths
 from engine.voting.threshold_curve import kept_at
 from store import examples, jobs, models, paths, questions, rounds, votes
+from store.enums import JobKind, JobState, Outcome, Split, Stage
 from store.errors import BadInput
-from store.records import Job, JobKind, JobState, Model, Outcome, Run, Split, Stage
 
 if TYPE_CHECKING:
     import sqlite3
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from engine.jobs.memory_estimate import Part
     from engine.project.settings import Project, Settings, TrainSettings
-    from store.records import TrainingSet
+    from store.records import Job, Model, Run, TrainingSet
 
 CHARACTERS = 4
 """Of a token of English text, about: for lengths that nothing was tokenised for yet."""

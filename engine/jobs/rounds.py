@@ -25,8 +25,9 @@ from store import examples, jobs, questions
 from store import models as model_rows
 from store import rounds as rows
 from store.connection import transaction
+from store.enums import Outcome, Split, Stage
 from store.errors import BadInput
-from store.records import Model, Outcome, Round, Split, Stage
+from store.records import Model, Round
 
 if TYPE_CHECKING:
     import sqlite3

@@ -23,20 +23,9 @@ from store import examples as example_rows
 from store import models as model_rows
 from store import paths, questions, rounds, votes
 from store.connection import connect, transaction
+from store.enums import Decision, Outcome, PromptFormat, Split, Stage
 from store.errors import BadInput
-from store.records import (
-    Decision,
-    Evaluation,
-    Model,
-    Outcome,
-    PromptFormat,
-    Question,
-    Run,
-    Split,
-    Stage,
-    TrainingSet,
-    content_hash,
-)
+from store.records import Evaluation, Model, Question, Run, TrainingSet, content_hash
 
 if TYPE_CHECKING:
     import sqlite3

@@ -26,12 +26,14 @@ from engine.project.job_context import CancelWished, PauseWished, Progress, Work
 from engine.project.settings import open_project
 from store import jobs
 from store.connection import connect
+from store.enums import JobKind, JobState
 from store.errors import LmsiError
-from store.records import Job, JobKind, JobState
 from store.schema import ensure_schema
 
 if TYPE_CHECKING:
     from types import FrameType
+
+    from store.records import Job
 
 IDLE_SECONDS = 2.0
 """How long a worker without work waits for more before it ends and frees its memory."""

@@ -11,8 +11,9 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from engine.project.settings import Engine, ModelSettings, Project, TrainSettings
+from store.enums import Stage
 from store.errors import BadInput
-from store.records import Model, Stage, content_hash
+from store.records import Model, content_hash
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -22,8 +22,8 @@ import numpy as np
 import torch
 
 from engine.prompting.templates import Prompt
+from store.enums import PromptFormat, PromptStyle
 from store.errors import BadInput
-from store.records import PromptFormat, PromptStyle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence

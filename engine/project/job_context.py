@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from engine.project.settings import Project, Settings, changed
 from store import jobs
 from store.connection import transaction
-from store.records import JobState
+from store.enums import JobState
 
 if TYPE_CHECKING:
     import sqlite3

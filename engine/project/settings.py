@@ -20,8 +20,8 @@ from types import UnionType
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_hints
 
 from store.connection import DATABASE
+from store.enums import EarlyStop, PromptFormat, PromptStyle, Weighting
 from store.errors import BadInput
-from store.records import EarlyStop, PromptFormat, PromptStyle, Weighting
 
 if TYPE_CHECKING:
     from pathlib import Path

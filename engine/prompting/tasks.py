@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from store.enums import AnswerType
 from store.errors import BadInput
-from store.records import AnswerType
 
 EXEMPLARS = Path(__file__).parent / "exemplars"
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engine.inference.backend import Message
-from store.records import AnswerType, PromptFormat, PromptStyle, Question, content_hash
+from store.enums import AnswerType, PromptFormat, PromptStyle
+from store.records import Question, content_hash
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -36,7 +36,7 @@ from store import (
     votes,
 )
 from store.connection import SCHEMA_VERSION
-from store.records import (
+from store.enums import (
     AnswerType,
     EarlyStop,
     JobKind,

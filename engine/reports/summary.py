@@ -10,13 +10,13 @@ from engine.evaluation import acceptance
 from engine.evaluation.accuracy import Comparison, comparisons
 from engine.sampling import early_stop_replay
 from store import evaluations, examples, jobs, models, paths, questions, sittings, votes
-from store.records import Decision, Evaluation, JobKind, JobState, Model, Split
+from store.enums import Decision, JobKind, JobState, Split
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Mapping, Sequence
 
-    from store.records import Run
+    from store.records import Evaluation, Model, Run
 
 Json = dict[str, object]
 

@@ -34,8 +34,9 @@ from engine.statistics.intervals import wilson
 from engine.training_data.selection import reaches
 from engine.voting.majority import kept_needed
 from store import questions, votes
+from store.enums import Queue, Split, Verdict
 from store.queue import audit_place
-from store.records import Queue, Review, Split, Verdict, content_hash
+from store.records import Review, content_hash
 
 if TYPE_CHECKING:
     import sqlite3

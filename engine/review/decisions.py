@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engine.answers.extraction import equal
-from store.records import Queue, Verdict
+from store.enums import Queue, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

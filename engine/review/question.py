@@ -13,20 +13,13 @@ from engine.answers.normalization import INFERENCES, LETTERS
 from engine.prompting.templates import question_text
 from engine.review.decisions import Ruling, found_wrong, ruling_of
 from store import paths, questions, votes
-from store.records import (
-    Abstention,
-    AnswerType,
-    Question,
-    Queue,
-    ReasoningPath,
-    Review,
-    Verdict,
-    Vote,
-)
+from store.enums import Abstention, AnswerType, Queue, Verdict
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable
+
+    from store.records import Question, ReasoningPath, Review, Vote
 
 
 @dataclass(frozen=True, slots=True)

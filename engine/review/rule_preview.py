@@ -12,13 +12,14 @@ from engine.answers.extraction import Read
 from engine.review.decisions import ruling_of, still_applies
 from engine.sampling import scheduler
 from store import paths, questions, reviews, votes
-from store.records import AnswerType, Decision, Queue, Verdict
+from store.enums import AnswerType, Decision, Queue, Verdict
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Sequence
 
-    from store.records import EndReason, Question, Reading, Review, Run, Vote
+    from store.enums import EndReason
+    from store.records import Question, Reading, Review, Run, Vote
 
 CHUNK = 200
 """Questions that are read at once; between two chunks a trial can be left."""

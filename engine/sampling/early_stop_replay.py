@@ -15,8 +15,8 @@ from engine.statistics.intervals import wilson
 from engine.voting import majority
 from engine.voting.threshold_curve import saved_share
 from store import models, paths, questions, votes
+from store.enums import Decision, EarlyStop, Split
 from store.errors import BadInput
-from store.records import Decision, EarlyStop, Split
 
 if TYPE_CHECKING:
     import sqlite3

@@ -16,7 +16,8 @@ from engine.sampling import reextraction, scheduler
 from store import models as model_rows
 from store import paths, questions, rounds, sittings
 from store.connection import transaction
-from store.records import EarlyStop, Model, PromptFormat, Question, Run, Split, content_hash
+from store.enums import EarlyStop, PromptFormat, Split
+from store.records import Model, Question, Run, content_hash
 
 if TYPE_CHECKING:
     import sqlite3

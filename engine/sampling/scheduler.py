@@ -23,16 +23,8 @@ from engine.prompting.templates import Prompt, stop_strings
 from engine.voting import majority
 from store import paths, votes
 from store.connection import transaction
-from store.records import (
-    Decision,
-    EarlyStop,
-    PromptStyle,
-    Question,
-    Reading,
-    ReasoningPath,
-    Run,
-    Vote,
-)
+from store.enums import Decision, EarlyStop, PromptStyle
+from store.records import Question, Reading, ReasoningPath, Run, Vote
 
 if TYPE_CHECKING:
     import sqlite3

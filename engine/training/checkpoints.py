@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     from engine.project.settings import TrainSettings
     from engine.training.model import Learner
-    from store.records import Example, PromptStyle
+    from store.enums import PromptStyle
+    from store.records import Example
 
 TOKENIZER_FILES = (
     "tokenizer.json",

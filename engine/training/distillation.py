@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from engine.models.identity import is_server
 from engine.project.settings import Engine, PathChoice
-from store.records import Weighting
+from store.enums import Weighting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     import sqlite3
 
     from engine.project.settings import Project
-    from store.records import Model, PromptFormat, TrainingSet
+    from store.enums import PromptFormat
+    from store.records import Model, TrainingSet
 
 SHOWN = 3
 """Examples that are shown, of as many formats as there are."""

@@ -32,8 +32,9 @@ from engine.training.data_parallel import Ranks
 from engine.training.kl_divergence import read_likely, write_likely
 from store import jobs
 from store.connection import DATABASE, connect
+from store.enums import JobState, PromptFormat, PromptStyle
 from store.errors import BadInput, LmsiError, WorkFailed
-from store.records import Example, JobState, PromptFormat, PromptStyle
+from store.records import Example
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

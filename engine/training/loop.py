@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from engine.packing.prefix_tree import Encoded
     from engine.project.settings import TrainSettings
     from engine.training.kl_divergence import Likely
-    from store.records import Example, PromptStyle
+    from store.enums import PromptStyle
+    from store.records import Example
 
 _log = logging.getLogger(__name__)
 

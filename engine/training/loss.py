@@ -22,8 +22,8 @@ from engine.packing.prefix_tree import Batch, Encoded, Row
 from engine.training.data_parallel import ALONE
 from engine.training.kl_divergence import divergence
 from engine.training.model import SKIPS_UNSEEN, Learner, cost_of
+from store.enums import PromptFormat
 from store.errors import WorkFailed
-from store.records import PromptFormat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -20,8 +20,8 @@ from engine.training.distillation import why_not_taught
 from store import models as model_rows
 from store import paths, questions, teacher_top
 from store.connection import transaction
+from store.enums import Split
 from store.errors import BadInput
-from store.records import Split
 from store.teacher_top import TeacherTop
 
 if TYPE_CHECKING:

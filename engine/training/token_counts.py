@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from engine.packing.prefix_tree import Encoded
     from engine.project.job_context import Work
     from engine.project.settings import Project
-    from store.records import Example, Model, PromptFormat, PromptStyle, TrainingSet
+    from store.enums import PromptFormat, PromptStyle
+    from store.records import Example, Model, TrainingSet
 
 SHOWN = 100
 """Examples of each format whose tokens are kept as text: enough to look at, and a set of a hundred

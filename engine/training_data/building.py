@@ -13,7 +13,7 @@ from engine.prompting.templates import answer_sentence, render
 from engine.sampling.runs import exemplars_for
 from engine.training_data import selection
 from store import paths, questions
-from store.records import Split
+from store.enums import Split
 
 if TYPE_CHECKING:
     import sqlite3

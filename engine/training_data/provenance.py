@@ -14,8 +14,8 @@ from engine.importing import contamination
 from engine.sampling import scheduler
 from engine.training_data import building
 from store import examples, models, paths, questions, reviews, sittings, votes
+from store.enums import Queue, Split
 from store.errors import BadInput
-from store.records import Queue, Split
 
 if TYPE_CHECKING:
     import sqlite3

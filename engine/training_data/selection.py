@@ -14,22 +14,24 @@ from typing import TYPE_CHECKING
 from engine.answers.extraction import equal, merge_equal
 from engine.review.decisions import found_wrong, ruling_of
 from engine.voting.majority import kept_needed
-from store.records import (
+from store.enums import (
     AnswerType,
     Decision,
     EndReason,
-    Example,
     PromptFormat,
     PromptStyle,
+    Verdict,
+    Weighting,
+)
+from store.records import (
+    Example,
     Question,
     Reading,
     ReasoningPath,
     Review,
     Run,
     TrainingSet,
-    Verdict,
     Vote,
-    Weighting,
     content_hash,
 )
 

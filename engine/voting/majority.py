@@ -15,7 +15,8 @@ from functools import lru_cache
 
 from engine.answers.extraction import merge_equal
 from engine.project.settings import exact_share
-from store.records import AnswerType, Decision, EarlyStop, Vote
+from store.enums import AnswerType, Decision, EarlyStop
+from store.records import Vote
 
 WAVE = 4
 """Paths asked for at a time once a decision is possible: asking one by one saves little more."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from engine.project.settings import exact_share
 from engine.voting.majority import kept_needed
-from store.records import Decision
+from store.enums import Decision
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

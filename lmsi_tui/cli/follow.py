@@ -27,14 +27,15 @@ from lmsi_tui.formatting.sanitize import printable
 from lmsi_tui.shell.worker_supervisor import Lives
 from store import jobs
 from store.connection import connect, transaction
+from store.enums import JobKind, JobState
 from store.errors import BadInput, LmsiError, WorkFailed
-from store.records import Job, JobKind, JobState
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterator
 
     from engine.project.settings import Project
+    from store.records import Job
 
 LOOK_SECONDS = 0.2
 TELL_SECONDS = 1.0

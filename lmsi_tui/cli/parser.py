@@ -18,8 +18,8 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
 from lmsi_tui.formatting.sanitize import printable
+from store.enums import AnswerType, EarlyStop, JobKind, Split
 from store.errors import LmsiError
-from store.records import AnswerType, EarlyStop, JobKind, Split
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

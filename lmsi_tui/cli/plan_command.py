@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from engine.jobs.plan import Plan
     from engine.project.settings import Project
     from engine.training.dry_run import Labelled, Preflight
-    from store.records import JobKind
+    from store.enums import JobKind
 
 PROMPT_END = 12
 """Tokens of a prompt that are shown: the last ones, behind which the loss begins."""

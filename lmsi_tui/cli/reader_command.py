@@ -29,8 +29,8 @@ from lmsi_tui.formatting.reader_text import (
 from lmsi_tui.formatting.trust_text import pool_run_of, teacher_of
 from store import questions
 from store.connection import connect
+from store.enums import AnswerType, JobKind, Split
 from store.errors import BadInput
-from store.records import AnswerType, JobKind, Split
 
 if TYPE_CHECKING:
     import argparse

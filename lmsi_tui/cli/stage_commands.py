@@ -16,8 +16,9 @@ from lmsi_tui.formatting.job_results import sentence
 from lmsi_tui.formatting.numbers import percent
 from store import models, rounds
 from store.connection import connect
+from store.enums import EarlyStop, JobKind, Outcome
 from store.errors import BadInput
-from store.records import EarlyStop, JobKind, Outcome, RoundDecision
+from store.records import RoundDecision
 from store.schema import ensure_schema
 
 if TYPE_CHECKING:

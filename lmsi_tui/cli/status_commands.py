@@ -22,8 +22,8 @@ from lmsi_tui.formatting.sanitize import printable
 from store import jobs as rows
 from store import questions
 from store.connection import connect, transaction
+from store.enums import JobState, PromptFormat
 from store.errors import BadInput
-from store.records import JobState, PromptFormat
 from store.schema import ensure_schema
 
 if TYPE_CHECKING:

@@ -28,8 +28,8 @@ from lmsi_tui.formatting.trust_text import (
     teacher_of,
 )
 from store import questions
+from store.enums import JobKind, Split
 from store.errors import BadInput
-from store.records import JobKind, Split
 
 if TYPE_CHECKING:
     import argparse

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lmsi_tui.formatting.numbers import duration
-from store.records import JobKind
+from store.enums import JobKind
 
 if TYPE_CHECKING:
     from store.records import Job

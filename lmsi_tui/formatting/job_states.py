@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from store.records import JobKind, JobState
+from store.enums import JobKind, JobState
 
 SIGNS = {
     JobState.QUEUED: "◌",

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from engine.answers.custom_rules import InForce, Rules
     from engine.review.rule_preview import Candidate, Changed, Trial
-    from store.records import AnswerType
+    from store.enums import AnswerType
 
 SHOWN = 20
 """Questions that the command lists."""

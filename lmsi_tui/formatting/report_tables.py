@@ -10,7 +10,7 @@ from rich.text import Text
 from engine.evaluation.acceptance import said
 from lmsi_tui.formatting.numbers import percent, points, probability
 from lmsi_tui.formatting.sanitize import plain, printable
-from store.records import Evaluation, Method, Split
+from store.enums import Method, Split
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from engine.evaluation.acceptance import Decided
     from engine.reports.summary import Report
+    from store.records import Evaluation
 
 WIDEST = 1000
 """More columns than any table of the report has."""

@@ -21,14 +21,14 @@ from lmsi_tui.widgets.panes.evaluation_pane import Accuracy, EvaluationSnapshot
 from lmsi_tui.widgets.panes.sampling_pane import SamplingSnapshot
 from lmsi_tui.widgets.panes.training_pane import TrainingSnapshot
 from store import evaluations, jobs, models, paths, questions, votes
-from store.records import AnswerType, Decision, Job, JobKind, JobState, Method, Run, Split
+from store.enums import AnswerType, Decision, JobKind, JobState, Method, Split
 
 if TYPE_CHECKING:
     import sqlite3
 
     from engine.project.settings import Project
     from lmsi_tui.home.view_model import Picture
-    from store.records import Evaluation, Model
+    from store.records import Evaluation, Job, Model, Run
 
 POINTS = 400
 """Points of a curve that reach a pane: more than it has columns."""

@@ -23,28 +23,15 @@ from store import (
     sittings,
     votes,
 )
+from store.enums import Decision, JobKind, JobState, Method, Queue, Split, Stage, Verdict
 from store.errors import BadInput
-from store.records import (
-    Decision,
-    Evaluation,
-    JobKind,
-    JobState,
-    Method,
-    Model,
-    Queue,
-    Run,
-    Split,
-    Stage,
-    TrainingSet,
-    Verdict,
-)
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
 
     from engine.project.settings import Project
-    from store.records import Job, Review
+    from store.records import Evaluation, Job, Model, Review, Run, TrainingSet
     from store.votes import Likes
 
 

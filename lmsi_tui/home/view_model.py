@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from lmsi_tui.widgets.panes.evaluation_pane import EvaluationSnapshot
     from lmsi_tui.widgets.panes.sampling_pane import SamplingSnapshot
     from lmsi_tui.widgets.panes.training_pane import TrainingSnapshot
-    from store.records import Job, JobKind
+    from store.enums import JobKind
+    from store.records import Job
 
     Picture = SamplingSnapshot | TrainingSnapshot | EvaluationSnapshot | None
 

@@ -11,8 +11,8 @@ from engine.review import question as reviewing
 from lmsi_tui.formatting.sanitize import snippet
 from lmsi_tui.home.stage_status import pool_run
 from store import questions, queue, reviews
+from store.enums import Queue, Split
 from store.queue import QueueFilter, Scope, Sort
-from store.records import Queue, Split
 
 if TYPE_CHECKING:
     import sqlite3

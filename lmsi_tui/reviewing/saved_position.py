@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from lmsi_tui.reviewing.queue import Wanted
 from lmsi_tui.shell.config import config_path
+from store.enums import Queue
 from store.queue import QueueFilter, Scope, Sort
-from store.records import Queue
 
 if TYPE_CHECKING:
     from pathlib import Path

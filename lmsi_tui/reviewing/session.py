@@ -13,7 +13,8 @@ from engine.review.question import open_question
 from lmsi_tui.reviewing.queue import Session
 from store import queue, reviews, votes
 from store.connection import transaction
-from store.records import AnswerType, Queue, Review, Verdict
+from store.enums import AnswerType, Queue, Verdict
+from store.records import Review
 
 if TYPE_CHECKING:
     import sqlite3

@@ -10,8 +10,8 @@ from lmsi_tui.formatting.numbers import percent
 from lmsi_tui.formatting.sanitize import content, printable, snippet
 from lmsi_tui.reviewing.queue import WANTED
 from store import queue
+from store.enums import Abstention, AnswerType, Decision, Queue, Verdict
 from store.queue import QueueFilter, Scope
-from store.records import Abstention, AnswerType, Decision, Queue, Verdict
 
 if TYPE_CHECKING:
     from engine.review.question import OpenQuestion

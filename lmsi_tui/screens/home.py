@@ -26,7 +26,7 @@ from lmsi_tui.widgets.panes.sampling_pane import SamplingPane, SamplingSnapshot
 from lmsi_tui.widgets.panes.snapshot_pane import Picture
 from lmsi_tui.widgets.panes.stage_list import StageList
 from lmsi_tui.widgets.panes.training_pane import TrainingPane, TrainingSnapshot
-from store.records import JobKind, JobState
+from store.enums import JobKind, JobState
 
 if TYPE_CHECKING:
     import sqlite3

@@ -19,7 +19,7 @@ from lmsi_tui.shell.messages import JobWished, TextCopied, TextOpened
 from lmsi_tui.widgets.job_table import JobList, JobTable
 from lmsi_tui.widgets.log_tail import LogTail, tail_of
 from store import jobs
-from store.records import JobState
+from store.enums import JobState
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult

@@ -21,8 +21,8 @@ from lmsi_tui.shell.commands import Command, commands_of, declare
 from lmsi_tui.shell.messages import JobAsked
 from lmsi_tui.widgets.plan_summary import PlanFacts
 from lmsi_tui.widgets.setting_row import SettingRow
+from store.enums import JobKind
 from store.errors import BadInput, LmsiError
-from store.records import JobKind
 
 if TYPE_CHECKING:
     import sqlite3

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from textual.message import Message
 
 if TYPE_CHECKING:
-    from store.records import JobKind, JobState
+    from store.enums import JobKind, JobState
 
 
 @dataclass

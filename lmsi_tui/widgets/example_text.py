@@ -10,7 +10,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from lmsi_tui.formatting.sanitize import printable, snippet
-from store.records import PromptStyle, Verdict
+from store.enums import PromptStyle, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

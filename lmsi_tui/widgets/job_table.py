@@ -15,7 +15,7 @@ from lmsi_tui.formatting.job_results import last_word
 from lmsi_tui.formatting.job_states import SIGNS, title
 from lmsi_tui.formatting.numbers import duration
 from lmsi_tui.formatting.sanitize import snippet
-from store.records import JobState
+from store.enums import JobState
 
 if TYPE_CHECKING:
     from store.records import Job

@@ -11,7 +11,7 @@ from textual.widget import Widget
 
 from lmsi_tui.formatting.numbers import duration, size
 from lmsi_tui.formatting.sanitize import printable
-from store.records import JobKind
+from store.enums import JobKind
 
 if TYPE_CHECKING:
     from engine.jobs.plan import Plan

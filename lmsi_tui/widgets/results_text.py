@@ -12,7 +12,8 @@ from lmsi_tui.formatting.numbers import percent, points, probability
 from lmsi_tui.formatting.report_tables import TITLES
 from lmsi_tui.formatting.sanitize import snippet
 from lmsi_tui.widgets.charts.interval_bar import interval_bar
-from store.records import Method, Model, Outcome, Split, Stage, TrainingSet
+from store.enums import Method, Outcome, Split, Stage
+from store.records import Model, TrainingSet
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

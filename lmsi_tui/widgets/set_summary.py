@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from array import array
 
     from engine.project.settings import Project
+    from store.enums import PromptFormat, PromptStyle
     from store.examples import Kind
-    from store.records import Model, PromptFormat, PromptStyle, TrainingSet
+    from store.records import Model, TrainingSet
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,16 +10,8 @@ from engine.project.settings import Engine, ModelSettings, Settings, create_proj
 from engine.voting.majority import count_vote
 from store import models, paths, questions, reviews, votes
 from store.connection import connect, transaction
-from store.records import (
-    Abstention,
-    AnswerType,
-    EarlyStop,
-    EndReason,
-    Question,
-    Reading,
-    Split,
-    question_key,
-)
+from store.enums import Abstention, AnswerType, EarlyStop, EndReason, Split
+from store.records import Question, Reading, question_key
 from store.schema import ensure_schema
 from tests.projects import TEACHER
 from tests.store.conftest import a_model, a_path, a_run

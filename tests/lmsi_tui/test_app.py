@@ -18,7 +18,7 @@ from lmsi_tui.shell.messages import JobAsked, TextCopied, TextOpened
 from lmsi_tui.widgets.job_table import JobTable
 from store import jobs
 from store.connection import connect, transaction
-from store.records import JobKind, JobState, Verdict
+from store.enums import JobKind, JobState, Verdict
 from tests.lmsi_tui.driving import driven, notices, settled, until
 from tests.seed import at_work, running, seeded_project
 

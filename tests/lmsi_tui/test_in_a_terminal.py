@@ -21,8 +21,8 @@ from engine.jobs.launch import is_alive
 from engine.project.settings import open_project
 from store import jobs, paths, questions, reviews, votes
 from store.connection import connect
+from store.enums import JobKind, JobState, Queue, Split, Verdict
 from store.queue import QueueFilter, Sort, order
-from store.records import JobKind, JobState, Queue, Split, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

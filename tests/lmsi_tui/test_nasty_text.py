@@ -10,15 +10,8 @@ import pytest
 from engine.jobs import stages
 from store import examples, jobs, models, paths, questions, votes
 from store.connection import connect, transaction
-from store.records import (
-    AnswerType,
-    JobKind,
-    JobState,
-    Question,
-    Split,
-    content_hash,
-    question_key,
-)
+from store.enums import AnswerType, JobKind, JobState, Split
+from store.records import Question, content_hash, question_key
 from tests.lmsi_tui.driving import driven, settled
 from tests.nasty import FORBIDDEN, NASTY
 from tests.projects import a_model, claimed, scripted_project

@@ -9,21 +9,8 @@ import pytest
 
 from store import models, paths, questions
 from store.connection import DATABASE, connect, transaction
-from store.records import (
-    AnswerType,
-    EarlyStop,
-    EndReason,
-    Model,
-    PromptFormat,
-    PromptStyle,
-    Question,
-    Reading,
-    ReasoningPath,
-    Run,
-    Split,
-    Stage,
-    question_key,
-)
+from store.enums import AnswerType, EarlyStop, EndReason, PromptFormat, PromptStyle, Split, Stage
+from store.records import Model, Question, Reading, ReasoningPath, Run, question_key
 from store.schema import ensure_schema
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from store import evaluations, examples, paths, questions
+from store.enums import PromptFormat, Split
 from store.errors import BadInput
-from store.records import Encoding, PromptFormat, Split
+from store.records import Encoding
 from tests.store.conftest import a_question, a_run
 from tests.store.test_records_round_trip import NASTY, a_set, an_evaluation, an_example
 

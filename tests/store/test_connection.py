@@ -11,8 +11,8 @@ import pytest
 
 from store import examples, jobs, models, paths, questions, reviews, votes
 from store.connection import WAL_BYTES, connect, transaction
+from store.enums import JobKind, Split, Verdict
 from store.errors import BadInput, WorkFailed
-from store.records import JobKind, Split, Verdict
 from store.schema import ensure_schema
 from tests.store.conftest import Seeded, a_model, a_path, a_reading, seed
 from tests.store.test_records_round_trip import a_review, a_set, an_example

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from store import jobs
-from store.records import Job, JobKind, JobState
+from store.enums import JobKind, JobState
 
 if TYPE_CHECKING:
+    from store.records import Job
     from tests.store.conftest import Seeded
 
 ME = (100, 5000)

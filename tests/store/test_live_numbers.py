@@ -9,7 +9,7 @@ import pytest
 
 from store import examples, jobs, paths, questions, votes
 from store.connection import connect, transaction
-from store.records import Decision, JobKind, Split
+from store.enums import Decision, JobKind, Split
 from tests.seed import POOL, seeded_project
 
 if TYPE_CHECKING:

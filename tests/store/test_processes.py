@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from store import jobs, paths
 from store.connection import connect
-from store.records import JobKind
+from store.enums import JobKind
 from store.schema import ensure_schema
 
 if TYPE_CHECKING:

@@ -8,18 +8,11 @@ from dataclasses import replace
 import pytest
 
 from store import evaluations, examples, models, paths, questions, reviews, rounds
+from store.enums import Abstention, EndReason, Method, Outcome, Split, Verdict
 from store.errors import BadInput
 from store.paths import Counts
 from store.questions import Added, Count
-from store.records import (
-    Abstention,
-    EndReason,
-    Method,
-    Outcome,
-    RoundDecision,
-    Split,
-    Verdict,
-)
+from store.records import RoundDecision
 from tests.store.conftest import Seeded, a_model, a_path, a_question, a_reading, a_run
 from tests.store.test_records_round_trip import (
     a_review,

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from store import paths, questions, queue, reviews, votes
 from store.connection import connect, transaction
+from store.enums import Decision, Queue, Split, Verdict
 from store.queue import QueueFilter, Scope, Sort
-from store.records import Decision, Queue, Review, Split, Verdict, Vote
+from store.records import Review, Vote
 from store.schema import ensure_schema
 from tests.store.conftest import Seeded, a_question, seed
 

@@ -9,7 +9,8 @@ import pytest
 
 from store import reader_rules
 from store.connection import connect
-from store.records import AnswerType, ReaderRules
+from store.enums import AnswerType
+from store.records import ReaderRules
 from store.schema import ensure_schema
 
 if TYPE_CHECKING:

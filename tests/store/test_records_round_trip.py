@@ -11,30 +11,24 @@ from hypothesis import strategies as st
 
 from store import evaluations, examples, jobs, models, paths, questions, reviews, rounds, votes
 from store.connection import transaction
-from store.errors import BadInput
-from store.records import (
+from store.enums import (
     Abstention,
     AnswerType,
     Decision,
     EarlyStop,
     EndReason,
-    Evaluation,
-    Example,
     JobKind,
     Method,
     Outcome,
     PromptFormat,
     Queue,
-    Review,
-    Round,
-    RoundDecision,
     Split,
     Stage,
-    TrainingSet,
     Verdict,
-    Vote,
     Weighting,
 )
+from store.errors import BadInput
+from store.records import Evaluation, Example, Review, Round, RoundDecision, TrainingSet, Vote
 from tests.store.conftest import Seeded, a_model, a_path, a_question, a_reading, a_run
 
 NASTY = "\x00 [/red] \x1b[31m \u202e \U0001f9ee\n\t漢字 ' \" \\ {}"

@@ -20,6 +20,7 @@ import pytest
 
 from store import evaluations, examples, jobs, models, paths, questions, reviews, votes
 from store.connection import APPLICATION_ID, connect
+from store.enums import Split
 from store.errors import BadInput
 from store.records import (
     Encoding,
@@ -36,7 +37,6 @@ from store.records import (
     Round,
     RoundDecision,
     Run,
-    Split,
     TrainingSet,
     Vote,
 )

@@ -24,8 +24,8 @@ from engine.inference.llama.context import NoRoom, Streams, read_vocabulary
 from engine.inference.prompt_lengths import Extent, extent_of
 from engine.inference.stopping import Endings
 from engine.inference.token_sampler import choose, uniforms
+from store.enums import PromptStyle
 from store.errors import BadInput, WorkFailed
-from store.records import PromptStyle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

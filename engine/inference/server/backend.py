@@ -37,8 +37,8 @@ from engine.inference.server.client import (
     text_of,
 )
 from engine.inference.stopping import Ending, Endings
+from store.enums import EndReason
 from store.errors import BadInput
-from store.records import EndReason
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Sequence

@@ -20,7 +20,7 @@ from lmsi_tui.shell.messages import TextCopied, TextOpened
 from lmsi_tui.widgets.line_list import LineList
 from lmsi_tui.widgets.results_text import SPLITS, verdict
 from store import evaluations, paths, questions, votes
-from store.records import Method
+from store.enums import Method
 
 if TYPE_CHECKING:
     import sqlite3

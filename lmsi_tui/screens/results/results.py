@@ -22,7 +22,8 @@ from lmsi_tui.widgets.charts.curve import curves as drawn_curves
 from lmsi_tui.widgets.charts.curve import sign
 from lmsi_tui.widgets.line_list import LineList
 from store import evaluations, examples, models, reviews, rounds
-from store.records import Method, Outcome, RoundDecision
+from store.enums import Method, Outcome
+from store.records import RoundDecision
 
 if TYPE_CHECKING:
     import sqlite3

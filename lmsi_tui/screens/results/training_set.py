@@ -18,7 +18,7 @@ from lmsi_tui.widgets.example_text import ExampleText, Shown, origin_facts, plai
 from lmsi_tui.widgets.line_list import LineList
 from lmsi_tui.widgets.set_summary import SetFacts, Wanted, head, read_facts, table
 from store import examples, models, origins, questions
-from store.records import PromptFormat
+from store.enums import PromptFormat
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,7 +13,7 @@ from textual.widgets import Input, Static
 from engine.answers.custom_rules import BUILT_IN, Rules
 from engine.review.question import read_typed
 from lmsi_tui.formatting.sanitize import snippet
-from store.records import AnswerType
+from store.enums import AnswerType
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from textual.timer import Timer
 
     from engine.project.settings import Project
-    from store.records import Queue
+    from store.enums import Queue
 
 ORDER_AGAIN = 5.0
 """Least seconds between two readings of a queue that others make longer."""

@@ -16,7 +16,7 @@ from lmsi_tui.formatting.sanitize import content, snippet
 from lmsi_tui.screens.setup.form import FormScreen
 from lmsi_tui.shell.commands import Command, declare
 from store import questions
-from store.records import AnswerType, Split
+from store.enums import AnswerType, Split
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult

@@ -20,8 +20,8 @@ from lmsi_tui.shell.messages import TextCopied, TextOpened
 from lmsi_tui.widgets.reviewing.question_table import QuestionTable
 from lmsi_tui.widgets.reviewing.review_case import ReviewCase, case_of
 from store import queue
+from store.enums import Queue, Verdict
 from store.errors import LmsiError
-from store.records import Queue, Verdict
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult

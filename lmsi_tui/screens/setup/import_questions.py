@@ -15,7 +15,7 @@ from lmsi_tui.screens.setup.form import FormScreen, folder_of, keys_of
 from lmsi_tui.screens.setup.picker import PickerScreen
 from lmsi_tui.shell.commands import declare
 from lmsi_tui.shell.file_listing import Wanted
-from store.records import Split
+from store.enums import Split
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult

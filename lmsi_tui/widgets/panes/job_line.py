@@ -12,7 +12,7 @@ from textual.widget import Widget
 from lmsi_tui.formatting.job_results import last_word
 from lmsi_tui.formatting.job_states import COLOURS, SIGNS, title
 from lmsi_tui.formatting.sanitize import printable
-from store.records import JobState
+from store.enums import JobState
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,7 @@ from textual.message import Message
 from lmsi_tui.formatting.sanitize import snippet
 from lmsi_tui.widgets.charts.vote_bar import bar
 from lmsi_tui.widgets.line_list import LineList
-from store.records import Decision, Verdict
+from store.enums import Decision, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from engine.answers import custom_rules, extraction
 from engine.answers.custom_rules import BUILT_IN, Rules, checked, read
+from store.enums import Abstention, AnswerType, EndReason
 from store.errors import BadInput
-from store.records import Abstention, AnswerType, EndReason
 
 NUMBER, MATH, SPAN, CHOICE = (
     AnswerType.NUMBER,

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from engine.answers import extraction, math_equality
 from engine.answers.extraction import canonical, equal, merge_equal, read, reader_name
-from store.records import Abstention, AnswerType, EndReason
+from store.enums import Abstention, AnswerType, EndReason
 
 NUMBER, CHOICE, YES_NO = AnswerType.NUMBER, AnswerType.CHOICE, AnswerType.YES_NO
 NLI, SPAN, MATH = AnswerType.NLI, AnswerType.SPAN, AnswerType.MATH

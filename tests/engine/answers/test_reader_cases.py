@@ -12,7 +12,7 @@ import pytest
 
 from engine.answers.extraction import canonical, equal, read
 from engine.voting.majority import count_vote
-from store.records import Abstention, AnswerType, EarlyStop, EndReason
+from store.enums import Abstention, AnswerType, EarlyStop, EndReason
 
 NUMBER, CHOICE, YES_NO = AnswerType.NUMBER, AnswerType.CHOICE, AnswerType.YES_NO
 NLI, SPAN, MATH = AnswerType.NLI, AnswerType.SPAN, AnswerType.MATH

@@ -20,8 +20,8 @@ from engine.models.identity import base_model
 from engine.project.settings import Engine
 from store import models
 from store.connection import connect, transaction
+from store.enums import JobKind
 from store.errors import BadInput
-from store.records import JobKind
 from tests.engine.tiny import Waiting, requests, tiny_model
 from tests.projects import claimed
 

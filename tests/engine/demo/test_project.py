@@ -9,8 +9,8 @@ from engine.demo.project import FAMILY, make_demo
 from engine.project.settings import SETTINGS
 from store import models, questions
 from store.connection import connect
+from store.enums import Split
 from store.errors import BadInput, WorkFailed
-from store.records import Split
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,7 +14,7 @@ from engine.prompting.tasks import exemplars_of
 from engine.prompting.templates import STEP_BY_STEP, render
 from scripts import documents, make_pebbles
 from store import records
-from store.records import AnswerType, PromptFormat, PromptStyle
+from store.enums import AnswerType, PromptFormat, PromptStyle
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,8 +10,9 @@ from engine.reports import summary
 from engine.sampling import runs
 from store import evaluations, jobs, models, paths, questions, votes
 from store.connection import connect, transaction
+from store.enums import JobKind, JobState, Method, PromptFormat, Split, Stage
 from store.errors import BadInput
-from store.records import JobKind, JobState, Method, Model, PromptFormat, Split, Stage
+from store.records import Model
 from tests.projects import TEACHER, claimed, scripted_project
 
 if TYPE_CHECKING:

@@ -20,7 +20,8 @@ from engine.evaluation.calibration import (
     held_out_share,
     trades,
 )
-from store.records import Decision, Vote
+from store.enums import Decision
+from store.records import Vote
 from tests.engine.statistics.simulations import RUNS
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from engine.statistics import intervals
 from engine.voting import majority
 from store import evaluations, paths, votes
 from store.connection import connect
-from store.records import JobKind, Method
+from store.enums import JobKind, Method
 from tests.projects import claimed, scripted_project
 
 if TYPE_CHECKING:

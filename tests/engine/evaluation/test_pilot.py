@@ -17,19 +17,10 @@ from engine.review import audit
 from engine.statistics import intervals
 from store import evaluations, models, paths, questions, reviews, votes
 from store.connection import connect, transaction
+from store.enums import JobKind, Method, Outcome, Queue, Split, Stage
+from store.enums import Verdict as Ruling
 from store.errors import BadInput
-from store.records import (
-    JobKind,
-    Method,
-    Model,
-    Outcome,
-    Queue,
-    Review,
-    Split,
-    Stage,
-    content_hash,
-)
-from store.records import Verdict as Ruling
+from store.records import Model, Review, content_hash
 from tests.projects import TEACHER, a_question, claimed, scripted_project
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from engine.importing.contamination import OVERLAP, Leaks, find, trigrams
 from engine.jobs import stages
 from store import examples, questions
 from store.connection import connect, transaction
-from store.records import JobKind, Question, Split, question_key
+from store.enums import JobKind, Split
+from store.records import Question, question_key
 from tests.projects import a_question, claimed, scripted_project
 
 if TYPE_CHECKING:

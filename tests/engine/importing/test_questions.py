@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from engine.importing.questions import Imported, read_questions
+from store.enums import AnswerType, Split
 from store.errors import BadInput
-from store.records import AnswerType, Split
 
 DATA = Path(__file__).parents[3].parent / "shared" / "data"
 RAW = DATA / "hf_raw_formats"

@@ -13,8 +13,8 @@ import pytest
 from engine.answers.extraction import read
 from engine.importing.columns import inline_options
 from engine.importing.sampled_outputs import read_sampled, sampled_report
+from store.enums import AnswerType, EndReason
 from store.errors import BadInput
-from store.records import AnswerType, EndReason
 
 OUTPUTS = Path(__file__).parents[3].parent / "shared" / "outputs"
 

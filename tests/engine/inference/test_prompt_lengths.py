@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from engine.inference.prompt_lengths import extent_of
 from engine.prompting.templates import Prompt
-from store.records import PromptStyle
+from store.enums import PromptStyle
 
 GROUPS = st.lists(
     st.tuples(st.text("ab", max_size=8), st.lists(st.text("abc", min_size=1), max_size=5)),

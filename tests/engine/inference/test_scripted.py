@@ -10,8 +10,8 @@ import pytest
 
 from engine.inference.backend import Generation, Message, PathRequest, Sampling, path_seed
 from engine.inference.scripted import END, Scripted, open_scripted
+from store.enums import EndReason
 from store.errors import BadInput, WorkFailed
-from store.records import EndReason
 from tests.engine.tiny import Waiting
 
 if TYPE_CHECKING:

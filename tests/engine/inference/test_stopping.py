@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from engine.inference.backend import Sampling
 from engine.inference.stopping import Ending, Endings
-from store.records import EndReason
+from store.enums import EndReason
 
 PIECES = [b"", b"a", b"\n", b"Q", b":", b"\nQ", b"\xc3", b"\xa9", b" Q: x", b"aa", b"", b"aQ:\n"]
 END, SILENT = 0, 10

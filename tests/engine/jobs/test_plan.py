@@ -15,7 +15,7 @@ from engine.project.setting_help import meanings
 from engine.project.settings import Engine, Settings, TrainSettings, changed, create_project
 from store import examples, jobs, models, paths
 from store.connection import connect, transaction
-from store.records import JobKind, JobState
+from store.enums import JobKind, JobState
 from store.schema import ensure_schema
 from tests.projects import claimed, scripted_project
 from tests.seed import POOL, STUDENT, TEACHER, seeded_project
@@ -218,7 +218,7 @@ def test_a_training_that_was_done_is_found_again(tmp_path: Path) -> None:
         assert frozen.key[:12] in made.reused[0]
         assert made.seconds is not None
         from engine.models.identity import recipe
-        from store.records import Stage
+        from store.enums import Stage
 
         name = recipe(base, frozen.key, Stage.LMSI, project.settings.finetune)
         (project.folder / "adapters" / f"{name}.unfinished").mkdir(parents=True)

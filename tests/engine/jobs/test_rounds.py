@@ -17,8 +17,9 @@ from engine.sampling import runs
 from store import examples, jobs, models, paths, questions
 from store import rounds as rows
 from store.connection import connect, transaction
+from store.enums import JobKind, JobState, Outcome, Split, Stage
 from store.errors import BadInput
-from store.records import JobKind, JobState, Outcome, RoundDecision, Split, Stage, content_hash
+from store.records import RoundDecision, content_hash
 from tests.projects import TEACHER, a_question, claimed, scripted_project
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from engine.jobs import worker
 from engine.jobs.launch import LOCK, ensure_worker, is_alive, process_start, worker_runs
 from store import jobs, paths
 from store.connection import connect, transaction
-from store.records import JobKind, JobState
+from store.enums import JobKind, JobState
 from tests.projects import scripted_project
 
 if TYPE_CHECKING:

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from engine.packing import prefix_tree
 from engine.packing.prefix_tree import Cost, Encoded
+from store.enums import PromptFormat, PromptStyle
 from store.errors import BadInput
-from store.records import Example, PromptFormat, PromptStyle
+from store.records import Example
 from tests.engine.tiny import tiny_model, tiny_tokenizer
 
 if TYPE_CHECKING:

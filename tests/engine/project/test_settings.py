@@ -18,8 +18,8 @@ from engine.project.settings import (
     open_project,
     save_settings,
 )
+from store.enums import EarlyStop, PromptFormat
 from store.errors import BadInput
-from store.records import EarlyStop, PromptFormat
 
 if TYPE_CHECKING:
     from pathlib import Path

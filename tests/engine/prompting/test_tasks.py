@@ -7,8 +7,8 @@ import pytest
 from engine.answers.extraction import canonical, equal
 from engine.prompting.tasks import EXEMPLARS, PRESETS, exemplars_of, load_exemplars, preset
 from engine.prompting.templates import answer_sentence
+from store.enums import AnswerType
 from store.errors import BadInput
-from store.records import AnswerType
 
 if TYPE_CHECKING:
     from pathlib import Path

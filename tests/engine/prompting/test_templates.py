@@ -12,7 +12,8 @@ from engine.prompting.templates import (
     render,
     stop_strings,
 )
-from store.records import AnswerType, PromptFormat, PromptStyle, Question, Split
+from store.enums import AnswerType, PromptFormat, PromptStyle, Split
+from store.records import Question
 
 EXEMPLARS = (
     Exemplar("I had 2 eggs and broke 1. How many are whole?", (), "", "2 - 1 = 1.", "1"),

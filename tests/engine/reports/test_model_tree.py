@@ -8,7 +8,8 @@ from engine.reports import model_tree
 from engine.reports.model_tree import Standing, lineage
 from store import evaluations
 from store.connection import connect
-from store.records import Model, PromptFormat, Stage, TrainingSet, Weighting
+from store.enums import PromptFormat, Stage, Weighting
+from store.records import Model, TrainingSet
 from tests.seed import seeded_project
 
 if TYPE_CHECKING:

@@ -17,7 +17,8 @@ from engine.reports import findings, rendering, svg_charts
 from engine.statistics import intervals
 from store import models, paths, questions, reviews
 from store.connection import connect, transaction
-from store.records import JobKind, Queue, Review, Split, Stage, Verdict, content_hash, question_key
+from store.enums import JobKind, Queue, Split, Stage, Verdict
+from store.records import Review, content_hash, question_key
 from tests.engine.evaluation.test_pilot import rule
 from tests.projects import TEACHER, a_question, claimed, command, scripted_project
 
@@ -212,7 +213,8 @@ def test_a_chart_of_anything_can_be_drawn(
 
 
 def test_the_commands_that_made_it_can_be_typed_again() -> None:
-    from store.records import Job, JobState
+    from store.enums import JobState
+    from store.records import Job
 
     job = Job(
         1, JobKind.EVALUATE, {}, "k", JobState.DONE, 1, 1, "", None, {}, None, None, 0.0, None,

@@ -10,7 +10,8 @@ import pytest
 
 from engine.review import audit
 from engine.statistics.confidence_sequence import Count
-from store.records import Decision, Queue, Review, Verdict, Vote
+from store.enums import Decision, Queue, Verdict
+from store.records import Review, Vote
 from tests.projects import a_question
 
 if TYPE_CHECKING:

@@ -12,17 +12,8 @@ from engine.review.question import audited, open_question, read_typed
 from engine.voting.majority import count_vote
 from store import paths, questions, reviews, votes
 from store.connection import connect, transaction
-from store.records import (
-    Abstention,
-    AnswerType,
-    EarlyStop,
-    EndReason,
-    Queue,
-    Reading,
-    Review,
-    Split,
-    Verdict,
-)
+from store.enums import Abstention, AnswerType, EarlyStop, EndReason, Queue, Split, Verdict
+from store.records import Reading, Review
 from store.schema import ensure_schema
 from tests.store.conftest import a_model, a_path, a_question, a_run
 

@@ -16,8 +16,9 @@ from engine.review.rule_preview import trial
 from engine.sampling import scheduler
 from store import models, paths, questions, reader_rules, reviews, votes
 from store.connection import connect
+from store.enums import AnswerType, Decision, JobKind, Queue, Split, Verdict
 from store.errors import BadInput
-from store.records import AnswerType, Decision, JobKind, Queue, Review, Run, Split, Verdict
+from store.records import Review, Run
 from tests.lmsi_tui.doubts import Doubt, doubts_project
 from tests.projects import TEACHER, claimed, scripted_project
 

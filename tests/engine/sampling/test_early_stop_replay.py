@@ -15,7 +15,7 @@ from engine.voting import majority
 from lmsi_tui.cli.parser import run
 from store import paths, questions
 from store.connection import connect
-from store.records import Decision, EarlyStop, Split
+from store.enums import Decision, EarlyStop, Split
 from tests.projects import command, scripted_project
 
 if TYPE_CHECKING:

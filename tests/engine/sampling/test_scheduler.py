@@ -14,8 +14,8 @@ from engine.sampling import early_stop_replay, runs, scheduler
 from lmsi_tui.formatting.job_results import sentence
 from store import jobs, models, paths, questions, votes
 from store.connection import connect, transaction
+from store.enums import Decision, JobKind, JobState, Split
 from store.errors import WorkFailed
-from store.records import Decision, JobKind, JobState, Split
 from tests.projects import TEACHER, claimed, scripted_project
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from engine.project.settings import changed
 from engine.training.dry_run import LISTED, SHOWN, preflight
 from store import examples, models
 from store.connection import connect, transaction
-from store.records import JobKind
+from store.enums import JobKind
 from tests.engine.tiny import tiny_model
 from tests.projects import claimed, command, scripted_project
 

@@ -28,8 +28,8 @@ from engine.training.data_parallel import Ranks
 from engine.training.launcher import Training, train
 from store import jobs
 from store.connection import connect
+from store.enums import JobKind, JobState, PromptFormat, PromptStyle
 from store.errors import BadInput
-from store.records import JobKind, JobState, PromptFormat, PromptStyle
 from tests.engine.tiny import tiny_model
 from tests.engine.training.test_loop import SETTINGS, some_examples, weights
 from tests.projects import claimed, scripted_project

@@ -22,8 +22,9 @@ from engine.training import model as learner
 from engine.training import tensorboard
 from engine.training.distillation import student_examples
 from engine.training.loop import schedule, train
+from store.enums import PromptFormat, PromptStyle, Weighting
 from store.errors import BadInput, WorkFailed
-from store.records import Example, PromptFormat, PromptStyle, TrainingSet, Weighting
+from store.records import Example, TrainingSet
 from tests.engine.tiny import tiny_model, tiny_tokenizer
 
 if TYPE_CHECKING:

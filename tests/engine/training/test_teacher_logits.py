@@ -22,8 +22,8 @@ from engine.training.kl_divergence import Likely, likely, read_likely, write_lik
 from engine.training.teacher_logits import scored
 from store import examples, models, paths, teacher_top
 from store.connection import connect, transaction
+from store.enums import JobKind, PromptFormat
 from store.errors import BadInput
-from store.records import JobKind, PromptFormat
 from tests.engine.tiny import tiny_model
 from tests.projects import claimed
 

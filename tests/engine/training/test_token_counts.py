@@ -17,8 +17,8 @@ from engine.project.settings import TrainSettings, changed
 from engine.training import model, token_counts
 from store import examples, models
 from store.connection import connect, transaction
+from store.enums import JobKind, PromptFormat, PromptStyle
 from store.errors import BadInput
-from store.records import JobKind, PromptFormat, PromptStyle
 from tests.engine.tiny import tiny_model, tiny_tokenizer
 from tests.projects import claimed, scripted_project
 

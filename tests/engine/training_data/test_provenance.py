@@ -16,8 +16,9 @@ from engine.training_data import provenance
 from lmsi_tui.cli.parser import run as typed
 from store import examples, jobs, models, paths, questions, reviews, sittings, votes
 from store.connection import connect, transaction
+from store.enums import JobKind, JobState, Queue, Split, Stage, Verdict
 from store.errors import BadInput
-from store.records import JobKind, JobState, Queue, Review, Split, Stage, TrainingSet, Verdict
+from store.records import Review, TrainingSet
 from tests.projects import TEACHER, claimed, scripted_project
 
 if TYPE_CHECKING:

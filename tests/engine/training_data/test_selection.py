@@ -14,24 +14,19 @@ from engine.project.settings import CurateSettings
 from engine.prompting.templates import answer_sentence, render
 from engine.training_data.selection import Kept, build_examples, choose, training_set
 from engine.voting.majority import count_vote
-from store.errors import BadInput
-from store.records import (
+from store.enums import (
     AnswerType,
     EarlyStop,
     EndReason,
     PromptFormat,
     PromptStyle,
-    Question,
     Queue,
-    Reading,
-    ReasoningPath,
-    Review,
-    Run,
     Split,
     Verdict,
     Weighting,
-    question_key,
 )
+from store.errors import BadInput
+from store.records import Question, Reading, ReasoningPath, Review, Run, question_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,14 +5,18 @@ import random
 from collections import Counter
 from fractions import Fraction
 from itertools import combinations
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.voting import majority
+from store.enums import Decision, EarlyStop
 from store.errors import BadInput
-from store.records import Decision, EarlyStop, Vote
+
+if TYPE_CHECKING:
+    from store.records import Vote
 
 ANSWERS = st.sampled_from(["a", "b", "c", None])
 THRESHOLDS = st.sampled_from(["0", "0.28", "1/3", "0.5", "0.6", "0.75", "1"])

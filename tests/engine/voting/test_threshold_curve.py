@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from engine.voting import majority, threshold_curve
 from engine.voting.majority import kept_needed
+from store.enums import Decision, EarlyStop
 from store.errors import BadInput
-from store.records import Decision, EarlyStop
 from store.votes import Likes
 
 M = 8

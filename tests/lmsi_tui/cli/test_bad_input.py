@@ -16,7 +16,7 @@ from engine.project.settings import SETTINGS
 from lmsi_tui.cli.parser import run
 from store import paths, questions
 from store.connection import connect
-from store.records import Split
+from store.enums import Split
 from tests.projects import command, scripted_project
 
 if TYPE_CHECKING:

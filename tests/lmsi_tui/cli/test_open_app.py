@@ -19,7 +19,7 @@ import pytest
 
 from store import jobs
 from store.connection import connect
-from store.records import JobKind
+from store.enums import JobKind
 from tests.seed import at_work, running, seeded_project
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from engine.demo.project import MODELS
 from lmsi_tui.cli.parser import build_parser, run
 from store import jobs, paths, questions, sittings
 from store.connection import connect
-from store.records import JobKind, JobState, Split
+from store.enums import JobKind, JobState, Split
 from tests.projects import TEACHER, add_round, command, last_job, scripted_project
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from engine.answers import custom_rules
 from lmsi_tui.cli.parser import run
 from store import jobs, reader_rules, votes
 from store.connection import connect
-from store.records import AnswerType, JobKind
+from store.enums import AnswerType, JobKind
 from tests.lmsi_tui.doubts import Doubt, doubts_project
 
 if TYPE_CHECKING:

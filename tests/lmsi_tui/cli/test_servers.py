@@ -18,8 +18,8 @@ from engine.project.settings import Engine, ModelSettings, open_project
 from lmsi_tui.cli.parser import run
 from store import examples, jobs, models, paths, questions
 from store.connection import connect, transaction
+from store.enums import JobKind, JobState, Split
 from store.errors import BadInput
-from store.records import JobKind, JobState, Split
 from tests.engine.inference.server.fake_server import Fake, serving
 from tests.engine.inference.server.real_servers import llama_cpp_server
 from tests.projects import claimed, command

@@ -9,7 +9,8 @@ import pytest
 
 from store import jobs, paths, questions, reviews
 from store.connection import connect
-from store.records import Queue, Review, Split, Verdict
+from store.enums import Queue, Split, Verdict
+from store.records import Review
 from tests.projects import command, scripted_project
 from tests.test_layering import SLOW, loaded_after
 

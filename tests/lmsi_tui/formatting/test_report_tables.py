@@ -8,7 +8,8 @@ from engine.evaluation.accuracy import Comparison
 from engine.reports.summary import Report
 from engine.statistics.intervals import Paired
 from lmsi_tui.formatting.report_tables import print_report, verdicts
-from store.records import Evaluation, Method, Model, Split, Stage
+from store.enums import Method, Split, Stage
+from store.records import Evaluation, Model
 
 
 def a_model(number: int, name: str, stage: Stage, base: int | None = None) -> Model:

@@ -20,7 +20,8 @@ from lmsi_tui.widgets.panes.job_line import said_of
 from lmsi_tui.widgets.panes.training_pane import TrainingSnapshot
 from store import jobs
 from store.connection import connect, transaction
-from store.records import Job, JobKind, JobState
+from store.enums import JobKind, JobState
+from store.records import Job
 from tests.seed import NOW, seeded_project
 
 if TYPE_CHECKING:

@@ -13,16 +13,8 @@ from lmsi_tui.home.stage_status import pool_run, read_flow, read_pool
 from lmsi_tui.home.view_model import Flow, Line, Place, Sign
 from store import jobs, paths, reviews, votes
 from store.connection import connect, transaction
-from store.records import (
-    Decision,
-    Job,
-    JobKind,
-    JobState,
-    Queue,
-    Review,
-    Split,
-    Verdict,
-)
+from store.enums import Decision, JobKind, JobState, Queue, Split, Verdict
+from store.records import Job, Review
 from tests.projects import claimed, scripted_project
 from tests.seed import POOL, seeded_project
 

@@ -9,8 +9,8 @@ import pytest
 
 from lmsi_tui.reviewing.queue import Wanted
 from lmsi_tui.reviewing.saved_position import PROJECTS, memory_path, recall, remember
+from store.enums import Queue
 from store.queue import QueueFilter, Scope, Sort
-from store.records import Queue
 from tests.lmsi_tui.decisions import FOUR, enter_text, press, question, review, said
 from tests.lmsi_tui.doubts import doubts_project
 from tests.lmsi_tui.driving import driven

@@ -24,7 +24,7 @@ from lmsi_tui.widgets.panes.stage_list import StageList
 from lmsi_tui.widgets.panes.training_pane import TrainingPane
 from store import jobs, models, paths, questions, votes
 from store.connection import connect, transaction
-from store.records import Decision, Job, JobKind, JobState, Split
+from store.enums import Decision, JobKind, JobState, Split
 from store.schema import ensure_schema
 from tests.lmsi_tui.driving import driven, settled, until
 from tests.projects import a_question, add_round, scripted_project
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from engine.project.settings import Project
     from lmsi_tui.home.view_model import Line
+    from store.records import Job
 
 
 @pytest.fixture

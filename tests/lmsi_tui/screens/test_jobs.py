@@ -16,7 +16,7 @@ from lmsi_tui.widgets.job_table import JobTable
 from lmsi_tui.widgets.log_tail import LINES, TAIL_BYTES, LogTail, tail_of
 from store import jobs
 from store.connection import connect, transaction
-from store.records import Job, JobKind, JobState
+from store.enums import JobKind, JobState
 from tests.lmsi_tui.driving import driven, settled, until
 from tests.projects import scripted_project
 from tests.seed import at_work, running, seeded_project
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from textual.pilot import Pilot
 
     from engine.project.settings import Project
+    from store.records import Job
 
 
 @pytest.fixture

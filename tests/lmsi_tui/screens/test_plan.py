@@ -20,7 +20,7 @@ from lmsi_tui.widgets.plan_summary import PlanFacts, facts_of
 from lmsi_tui.widgets.setting_row import SettingRow, read_value, shown
 from store import jobs
 from store.connection import connect
-from store.records import EarlyStop, Job, JobKind, PromptFormat
+from store.enums import EarlyStop, JobKind, PromptFormat
 from store.schema import ensure_schema
 from tests.lmsi_tui.driving import driven, settled
 from tests.seed import STUDENT, TEACHER, at_work, seeded_project
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from textual.pilot import Pilot
 
     from engine.project.settings import Project
+    from store.records import Job
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lmsi_tui.widgets.example_text import LOSS, PROMPT, Shown, drawn, plain_text, told
-from store.records import Encoding, Example, PromptFormat, PromptStyle
+from store.enums import PromptFormat, PromptStyle
+from store.records import Encoding, Example
 from tests.nasty import FORBIDDEN, NASTY
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from textual.app import App, ComposeResult
 from lmsi_tui.formatting.job_results import last_word
 from lmsi_tui.formatting.job_states import COLOURS, SIGNS
 from lmsi_tui.widgets.job_table import MOST, JobList, JobTable, line_of, moment, progress_of, took
-from store.records import Job, JobKind, JobState
+from store.enums import JobKind, JobState
+from store.records import Job
 from tests.nasty import FORBIDDEN, NASTY
 
 if TYPE_CHECKING:

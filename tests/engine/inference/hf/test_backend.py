@@ -12,8 +12,8 @@ import pytest
 from scipy import stats
 
 from engine.inference.backend import Generation, Message, PathRequest, Sampling
+from store.enums import EndReason
 from store.errors import BadInput
-from store.records import EndReason
 from tests.engine.tiny import Waiting, Wished, Wishing, requests, tiny_model
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from engine.inference.llama.backend import measure_prompts, open_llama_cpp
 from engine.inference.llama.context import NoRoom, Streams, Way
 from engine.inference.prompt_lengths import Extent
 from engine.prompting.templates import Prompt
+from store.enums import EndReason, PromptStyle
 from store.errors import BadInput, WorkFailed
-from store.records import EndReason, PromptStyle
 from tests.engine.conversion.test_hf_to_gguf import write_adapter
 from tests.engine.tiny import Waiting, Wished, Wishing, requests, tiny_model
 

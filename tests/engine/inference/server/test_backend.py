@@ -12,8 +12,8 @@ import pytest
 from engine.inference.backend import Message, PathRequest, Sampling, path_seed
 from engine.inference.server.backend import Servers, open_servers
 from engine.inference.server.client import API_KEY, Dialect, examine, spelled, split_address
+from store.enums import EndReason
 from store.errors import BadInput, WorkFailed
-from store.records import EndReason
 from tests.engine.inference.server.fake_server import Fake, serving
 from tests.engine.tiny import Waiting, tiny_model, tiny_tokenizer
 

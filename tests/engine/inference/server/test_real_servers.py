@@ -12,7 +12,7 @@ from engine.inference.backend import PathRequest, Sampling, path_seed
 from engine.inference.llama.backend import open_llama_cpp
 from engine.inference.server.backend import open_servers
 from engine.inference.server.client import Dialect
-from store.records import EndReason, Split
+from store.enums import EndReason, Split
 from tests.engine.inference.server.real_servers import (
     GGUF,
     llama_cpp_server,

@@ -21,7 +21,7 @@ from lmsi_tui.widgets import results_text
 from lmsi_tui.widgets.line_list import LineList
 from store import evaluations, paths, rounds
 from store.connection import connect
-from store.records import Method, Outcome, Split, Stage
+from store.enums import Method, Outcome, Split, Stage
 from tests.lmsi_tui.driving import driven, notices, settled
 from tests.nasty import NASTY
 from tests.projects import add_round, scripted_project

@@ -14,7 +14,7 @@ from lmsi_tui.shell.messages import TextCopied, TextOpened
 from lmsi_tui.widgets.line_list import LineList
 from store import examples, paths, reviews
 from store.connection import connect
-from store.records import PromptFormat, Queue
+from store.enums import PromptFormat, Queue
 from tests.lmsi_tui.driving import driven, settled
 from tests.projects import scripted_project
 from tests.seed import STUDENT, TEACHER, TOKENIZER, seeded_project

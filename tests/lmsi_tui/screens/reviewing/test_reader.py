@@ -11,7 +11,8 @@ from textual.widgets import Select, Static, TextArea
 from lmsi_tui.screens.reviewing.reader import ReaderScreen
 from store import jobs, paths, questions, reader_rules, reviews
 from store.connection import connect
-from store.records import AnswerType, JobKind, Queue, Review, Split, Verdict
+from store.enums import AnswerType, JobKind, Queue, Split, Verdict
+from store.records import Review
 from tests.lmsi_tui.doubts import Doubt, doubts_project
 from tests.lmsi_tui.driving import driven, notices, settled, until
 

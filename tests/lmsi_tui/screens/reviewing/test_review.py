@@ -19,9 +19,10 @@ from lmsi_tui.widgets.reviewing.path_group import PathGroup
 from lmsi_tui.widgets.reviewing.question_table import QuestionTable
 from store import paths, reviews
 from store.connection import connect, transaction
+from store.enums import AnswerType, Queue, Verdict
 from store.errors import WorkFailed
 from store.queue import Scope, Sort
-from store.records import AnswerType, Queue, Review, Verdict
+from store.records import Review
 from tests.lmsi_tui.decisions import (
     ACCEPTED,
     FOUR,

@@ -14,7 +14,8 @@ from lmsi_tui.screens.reviewing.answer_input import AnswerInput
 from lmsi_tui.widgets.reviewing.question_table import QuestionTable
 from store import paths, queue, reviews
 from store.connection import connect, transaction
-from store.records import AnswerType, Queue, Review, Verdict
+from store.enums import AnswerType, Queue, Verdict
+from store.records import Review
 from tests.lmsi_tui.decisions import (
     ACCEPTED,
     FOUR,

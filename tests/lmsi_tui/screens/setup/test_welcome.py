@@ -21,7 +21,7 @@ from lmsi_tui.screens.setup.welcome import WelcomeScreen
 from lmsi_tui.shell.config import read_config, remember
 from store import models, questions
 from store.connection import connect
-from store.records import Split
+from store.enums import Split
 from tests.lmsi_tui.driving import driven, notices, settled, until
 from tests.nasty import FORBIDDEN, NASTY
 from tests.projects import scripted_project

@@ -11,8 +11,9 @@ from textual.app import App, ComposeResult
 
 from lmsi_tui.widgets.line_list import PAGE
 from lmsi_tui.widgets.reviewing.question_table import QuestionTable, table_line
+from store.enums import Decision, Queue, Verdict
 from store.queue import Row
-from store.records import Decision, Queue, Review, Verdict
+from store.records import Review
 from tests.nasty import FORBIDDEN, NASTY
 
 if TYPE_CHECKING:
