@@ -15,6 +15,10 @@ ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 FENCE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
+SOURCE = re.compile(
+    r"\b(?:store|engine|lmsi_tui|benchmarks|screenshots|scripts|tests)/[\w/.-]*\w/?"
+)
+MODULE = re.compile(r"-m ((?:benchmarks|scripts|screenshots|engine|lmsi_tui)[\w.]*\w)")
 HEADING = re.compile(r"^#{1,6} +(.+?) *$", re.MULTILINE)
 
 
@@ -40,6 +44,16 @@ def test_links_resolve(page: Path) -> None:
         if not target.exists() or (anchor and anchor not in _anchors(target)):
             broken.append(link)
     assert not broken
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_named_files_and_modules_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    named = {ROOT / name for name in SOURCE.findall(text)}
+    for module in MODULE.findall(text):
+        path = ROOT / module.replace(".", "/")
+        named.add(path if path.is_dir() else path.with_suffix(".py"))
+    assert not [path for path in named if not path.exists()]
 
 
 def _anchors(page: Path) -> set[str]:
