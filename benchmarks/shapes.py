@@ -185,8 +185,9 @@ def _pairs(letters: list[str]) -> Iterator[tuple[str, str]]:
 
 def _write_gguf(base: Path, half: Path, gguf: Path, kind: str) -> None:
     """The model in 16 bits, then quantised by llama.cpp itself."""
-    from engine.conversion.hf_to_gguf import convert_base, quantise
+    from engine.conversion.hf_to_gguf import convert_base
+    from engine.models.gguf_quantize import quantize
 
     if not half.exists():
         convert_base(base, half)
-    quantise(half, gguf, kind.upper(), threads=2)
+    quantize(half, gguf, kind.upper(), threads=2)

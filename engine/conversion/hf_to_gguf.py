@@ -1,4 +1,4 @@
-"""Models as GGUF files: look into one, and write one from a Hugging Face folder or a LoRA adapter.
+"""Write a Hugging Face folder or a LoRA adapter as a GGUF file.
 
 Dense models of the Llama family (Llama, Mistral, Qwen2) with a byte-level BPE or a SentencePiece
 tokenizer are written here, with the `gguf` package alone. A wrong tokenizer or a wrong order of the
@@ -8,23 +8,21 @@ token ids and in logits, and does not appear under its name before it agrees.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import math
-import os
 import re
 import tempfile
-from contextlib import closing, contextmanager
+from contextlib import closing
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.models.gguf_header import read_contents
 from engine.models.gguf_tokenizer import load_tokenizer, write_tokenizer
+from engine.project.atomic_file import atomic_file
 from store.errors import BadInput, WorkFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     import numpy as np
     from gguf import GGUFWriter
@@ -47,19 +45,6 @@ _PROBES = (
     "Ünïcödé cafe\u0301 naïve 東京 привет שלום 👩‍🚀 ½ \u00a0x\u200bz — “quotes” … \n \n\n   end ",
 )
 """Texts that a converted model must read, and continue, as the original does."""
-
-
-def read_summary(path: Path) -> tuple[str, int]:
-    """Hash of the tokenizer (hex) and number of weights of a GGUF file.
-
-    Raises:
-        BadInput: the file is missing, is not GGUF, or is cut.
-    """
-    contents = read_contents(path)
-    return contents.tokenizer_sha256, contents.parameters
-
-
-# Writing.
 
 
 def convert_base(folder: Path, out: Path, *, half: bool | None = None) -> None:
@@ -97,7 +82,7 @@ def convert_base(folder: Path, out: Path, *, half: bool | None = None) -> None:
         for source in targets
     }
     factors = _rope_factors(config)
-    with _appearing(out) as path:
+    with atomic_file(out) as path:
         writer = GGUFWriter(path, name)
         writer.add_name(folder.resolve().name)
         writer.add_file_type(LlamaFileType.MOSTLY_F16 if half else LlamaFileType.ALL_F32)
@@ -142,7 +127,7 @@ def convert_adapter(adapter: Path, base: Path, out: Path, *, gguf: Path | None =
     settings = _json(adapter / "adapter_config.json")
     _refuse_other_adapters(adapter, settings)
     stored = _stored_tensors(adapter, "adapter_model.safetensors")
-    with tempfile.TemporaryDirectory() as scratch, _appearing(out) as path:
+    with tempfile.TemporaryDirectory() as scratch, atomic_file(out) as path:
         writer = GGUFWriter(path, name)
         writer.add_type(GGUFType.ADAPTER)
         writer.add_string(Keys.Adapter.TYPE, "lora")
@@ -166,29 +151,6 @@ def convert_adapter(adapter: Path, base: Path, out: Path, *, gguf: Path | None =
             gguf = Path(scratch) / "base.gguf"
             convert_base(base, gguf)
         verify(base, gguf, adapter=adapter, adapter_gguf=path)
-
-
-def quantise(gguf: Path, out: Path, kind: str, threads: int = 1) -> None:
-    """Write a GGUF model anew in another type of number, with llama.cpp's own quantiser.
-
-    Args:
-        gguf: the model in floats.
-        out: the file to write; it appears when it is whole.
-        kind: llama.cpp's name of the type, such as `Q8_0`.
-        threads: of the processor.
-
-    Raises:
-        WorkFailed: llama.cpp could not write it.
-    """
-    import llama_cpp as native
-
-    settings = native.llama_model_quantize_default_params()
-    settings.ftype = getattr(native, f"LLAMA_FTYPE_MOSTLY_{kind}")
-    settings.nthread = threads
-    with _appearing(out) as path:
-        names = os.fsencode(gguf), os.fsencode(path)
-        if native.llama_model_quantize(*names, ctypes.byref(settings)):
-            raise WorkFailed(f"llama.cpp could not write {gguf} as {kind}.")
 
 
 # The parts of a model.
@@ -368,18 +330,6 @@ def _scale_ratio(settings: dict[str, Any], module: str, rank: int) -> float:
     )
     root = math.sqrt(rank) if settings.get("use_rslora") else 1.0
     return float(alpha / settings["lora_alpha"] * root)
-
-
-@contextmanager
-def _appearing(out: Path) -> Iterator[Path]:
-    """A file that gets its name when the block has succeeded, and is gone when it has not."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    path = out.with_name(f".{out.name}.{os.getpid()}")
-    try:
-        yield path
-        path.replace(out)
-    finally:
-        path.unlink(missing_ok=True)
 
 
 def _first_line(error: Exception) -> str:

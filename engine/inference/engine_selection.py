@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from engine.inference import loading
 from engine.inference.backend import TINY
-from engine.models import identity
 from engine.project.settings import Engine
 from store.errors import LmsiError, WorkFailed
 from store.records import content_hash
@@ -115,7 +115,7 @@ def open_chosen(
         WorkFailed: no engine can load it.
     """
     known = known or Known()
-    engine = identity.chosen_engine(model, settings)
+    engine = loading.chosen_engine(model, settings)
     rates = dict(known.rates)
     backend: Backend | None = None
     way = known.way
@@ -126,7 +126,7 @@ def open_chosen(
     if backend is None or backend.name != engine:
         if backend is not None:
             backend.close()
-        backend = identity.open_engine(project, model, settings, engine, extent, way)
+        backend = loading.open_engine(project, model, settings, engine, extent, way)
     details: dict[str, Any] = dict(backend.details)
     if rates:
         details["engines"] = rates
@@ -154,7 +154,7 @@ def _compare(
             backend.close()
             backend = None
         try:
-            backend = identity.open_engine(project, model, settings, engine, extent, way)
+            backend = loading.open_engine(project, model, settings, engine, extent, way)
             rates[engine] = round(rate(backend, extent, is_tiny=_is_tiny(model)), 1)
             if engine is Engine.LLAMA_CPP:
                 way = backend.details

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 from engine.conversion import gguf_to_hf
 from engine.evaluation import accuracy
+from engine.inference import loading
 from engine.jobs import memory_estimate
 from engine.models import identity as model_files
 from engine.project.setting_help import meanings
@@ -289,7 +290,7 @@ def _sample(asked: _Asked) -> Plan:
             most += max(0, run.m - one.stored) * one.questions
     reused = (f"{stored:,} paths of this run are stored and count.",) if stored else ()
     rate = _rate(asked.conn, "paths_per_second", JobKind.SAMPLE, asked.sampler)
-    engine = model_files.chosen_engine(asked.sampler, asked.settings.model)
+    engine = loading.chosen_engine(asked.sampler, asked.settings.model)
     return Plan(
         JobKind.SAMPLE,
         models=(asked.sampler.name,),
@@ -488,7 +489,7 @@ def _evaluate(asked: _Asked, chosen: Sequence[str]) -> Plan:
             "There are no evaluation questions: import some with known answers with "
             "`lmsi-tui import FILE --split eval --task TYPE`."
         )
-    engines = [(one, model_files.chosen_engine(one, asked.settings.model)) for one in known]
+    engines = [(one, loading.chosen_engine(one, asked.settings.model)) for one in known]
     parts = [
         memory_estimate.of_sampling(
             asked.project, one, engine, asked.settings.model.batch, PROMPT, PROMPT

@@ -6,9 +6,8 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from engine.inference import engine_selection
+from engine.inference import engine_selection, loading
 from engine.inference.prompt_lengths import Extent, extent_of
-from engine.models import identity
 from engine.project.settings import Engine, Project
 from engine.prompting.tasks import Exemplar, exemplars_of, load_exemplars, preset
 from engine.prompting.templates import Prompt, prompt_hash, render
@@ -67,7 +66,7 @@ def run_of(
     """
     from importlib.metadata import version
 
-    engine = identity.chosen_engine(model, model_settings)
+    engine = loading.chosen_engine(model, model_settings)
     package = {"transformers": "transformers", "llama.cpp": "llama-cpp-python"}.get(engine)
     prompts = content_hash(
         [
@@ -236,7 +235,7 @@ def _extent(work: Work, model: Model, runs: Sequence[Run], asked: Sequence[Quest
         for task in sorted({question.task for question in asked})
     ]
     path = max(run.max_tokens for run in runs)
-    engine = identity.chosen_engine(model, work.settings.model)
+    engine = loading.chosen_engine(model, work.settings.model)
     if engine in (Engine.AUTO, Engine.LLAMA_CPP) and model.gguf:
         from engine.inference.llama.backend import measure_prompts
 

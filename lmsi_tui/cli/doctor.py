@@ -12,8 +12,9 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
+from engine.inference.loading import addresses_of, chosen_engine
 from engine.jobs.launch import worker_runs
-from engine.models.identity import addresses_of, chosen_engine, describe, is_server
+from engine.models.identity import describe, is_server
 from engine.project.settings import SETTINGS, Engine, Project, open_project
 from store.errors import BadInput, LmsiError
 

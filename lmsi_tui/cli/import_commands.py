@@ -70,7 +70,7 @@ def init(asked: argparse.Namespace) -> None:
     records = [
         base_model(planned, name, location, asked.gguf if name == names[0] else None)
         if location
-        else served_model(name, *served[0])
+        else served_model(name, served[0][0], served[0][1].served, served[0][1].identity)
         for name, (_, location) in zip(names, wanted, strict=True)
     ]
     project = create_project(asked.project, settings)

@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from engine.conversion.hf_to_gguf import quantise
+from engine.models.gguf_quantize import quantize
 
 _log = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ def main() -> int:
 
     with tempfile.TemporaryDirectory() as folder:
         gguf = Path(folder) / "trial.gguf"
-        quantise(MODEL, gguf, "Q8_0")
+        quantize(MODEL, gguf, "Q8_0")
         model = native.llama_model_load_from_file(
             os.fsencode(gguf), native.llama_model_default_params()
         )

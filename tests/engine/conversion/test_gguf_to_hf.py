@@ -10,12 +10,13 @@ import pytest
 import torch
 
 from engine.conversion import gguf_to_hf
-from engine.conversion.hf_to_gguf import convert_base, quantise
+from engine.conversion.hf_to_gguf import convert_base
 from engine.demo.project import MODELS, make_demo
 from engine.inference.backend import Sampling
 from engine.inference.engine_selection import open_chosen
 from engine.inference.prompt_lengths import Extent
 from engine.jobs import plan, stages
+from engine.models.gguf_quantize import quantize
 from engine.models.identity import base_model
 from engine.project.settings import Engine
 from store import models
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 def test_a_gguf_alone_is_sampled_trained_and_measured(tmp_path: Path) -> None:
     file = tmp_path / "alone.gguf"
-    quantise(MODELS / "pebble-m" / "pebble-m.gguf", file, "Q8_0")
+    quantize(MODELS / "pebble-m" / "pebble-m.gguf", file, "Q8_0")
     train: dict[str, object] = {"epochs": 1.0, "learning_rate": 5e-3, "examples_per_step": 8}
     project = make_demo(
         tmp_path / "demo",

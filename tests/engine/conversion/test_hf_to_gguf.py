@@ -14,8 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.conversion.hf_to_gguf import convert_adapter, convert_base, read_summary, verify
+from engine.conversion.hf_to_gguf import convert_adapter, convert_base, verify
 from engine.inference.llama.backend import open_llama_cpp
+from engine.models.gguf_header import read_contents
 from engine.models.gguf_tokenizer import load_tokenizer
 from store.errors import BadInput, WorkFailed
 from tests.engine.tiny import tiny_model
@@ -72,9 +73,9 @@ def write_adapter(base: Path, out: Path, **lora: Any) -> Path:
 def test_a_summary_counts_all_weights(gguf: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM
 
-    tokenizer, parameters = read_summary(gguf)
-    assert parameters == AutoModelForCausalLM.from_pretrained(folder).num_parameters()
-    assert len(tokenizer) == 64
+    contents = read_contents(gguf)
+    assert contents.parameters == AutoModelForCausalLM.from_pretrained(folder).num_parameters()
+    assert len(contents.tokenizer_sha256) == 64
 
 
 def test_equal_tokenizers_have_equal_hashes(gguf: Path, tmp_path: Path) -> None:
@@ -82,8 +83,9 @@ def test_equal_tokenizers_have_equal_hashes(gguf: Path, tmp_path: Path) -> None:
     plain = tiny_model(tmp_path / "plain")
     for one in (other, plain):
         convert_base(one, one / "model.gguf")
-    assert read_summary(other / "model.gguf")[0] == read_summary(gguf)[0]
-    assert read_summary(plain / "model.gguf")[0] != read_summary(gguf)[0]
+    hash_of = read_contents(gguf).tokenizer_sha256
+    assert read_contents(other / "model.gguf").tokenizer_sha256 == hash_of
+    assert read_contents(plain / "model.gguf").tokenizer_sha256 != hash_of
 
 
 @pytest.mark.parametrize(
@@ -102,7 +104,7 @@ def test_a_damaged_file_is_named_in_one_sentence(
 ) -> None:
     bad = tmp_path / "bad.gguf"
     bad.write_bytes(damage(gguf.read_bytes()))
-    for look in (read_summary, open_llama_cpp):
+    for look in (read_contents, open_llama_cpp):
         with pytest.raises(BadInput, match=says) as raised:
             look(bad)
         assert str(bad) in str(raised.value)
@@ -110,7 +112,7 @@ def test_a_damaged_file_is_named_in_one_sentence(
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="no GGUF file at"):
-        read_summary(tmp_path / "none.gguf")
+        read_contents(tmp_path / "none.gguf")
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -124,7 +126,7 @@ def test_no_damage_to_the_head_is_more_than_a_sentence(
     bad = tmp_path / "bad.gguf"
     bad.write_bytes(whole)
     with suppress(BadInput):
-        read_summary(bad)
+        read_contents(bad)
 
 
 # Writing models.
@@ -282,7 +284,7 @@ def test_an_adapter_agrees_with_peft(
 ) -> None:
     adapter = write_adapter(folder, tmp_path / "adapter", **lora)
     convert_adapter(adapter, folder, tmp_path / "adapter.gguf", gguf=gguf)
-    assert read_summary(tmp_path / "adapter.gguf")[1] > 0
+    assert read_contents(tmp_path / "adapter.gguf").parameters > 0
     with pytest.raises(WorkFailed, match="logits"):
         verify(folder, gguf, adapter=adapter)  # without it the logits are the base's
 
@@ -336,7 +338,7 @@ def test_our_gguf_has_the_logits_of_the_shipped_one(tmp_path: Path) -> None:
         with closing(open_llama_cpp(path, batch=1)) as model:
             found.append(model.logits(ids))
     np.testing.assert_allclose(found[0], found[1], atol=1e-4)
-    assert read_summary(tmp_path / "stories.gguf")[1] == 260_032
+    assert read_contents(tmp_path / "stories.gguf").parameters == 260_032
 
 
 @needs_stories

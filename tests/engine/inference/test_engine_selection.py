@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from engine.conversion.hf_to_gguf import convert_base
 from engine.inference import engine_selection
+from engine.inference.loading import chosen_engine
 from engine.inference.prompt_lengths import Extent
-from engine.models.identity import base_model, chosen_engine
+from engine.models.identity import base_model
 from engine.project.settings import Engine, ModelSettings, Settings, create_project
 from store.errors import WorkFailed
 from store.sittings import Sitting
@@ -106,10 +107,10 @@ def test_the_settings_overrule_what_was_measured(both: tuple[Project, Model]) ->
 def test_an_engine_that_fails_leaves_the_other(
     both: tuple[Project, Model], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from engine.models import identity
+    from engine.inference import loading
 
     project, model = both
-    load = identity.open_engine
+    load = loading.open_engine
 
     def failing(
         project: Project, model: Model, settings: ModelSettings, engine: Engine, *rest: Any
@@ -118,7 +119,7 @@ def test_an_engine_that_fails_leaves_the_other(
             raise WorkFailed("no memory")
         return load(project, model, settings, engine, *rest)
 
-    monkeypatch.setattr(identity, "open_engine", failing)
+    monkeypatch.setattr(loading, "open_engine", failing)
     chosen = engine_selection.open_chosen(project, model, SETTINGS, EXTENT)
     with closing(chosen.backend):
         assert chosen.backend.name == "llama.cpp"

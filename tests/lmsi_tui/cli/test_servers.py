@@ -11,8 +11,8 @@ import pytest
 
 from engine.demo import world
 from engine.demo.project import MODELS, TASK
+from engine.inference.loading import addresses_of, chosen_engine
 from engine.jobs import stages
-from engine.models.identity import addresses_of, chosen_engine
 from engine.project.job_context import PauseWished
 from engine.project.settings import Engine, ModelSettings, open_project
 from lmsi_tui.cli.parser import run

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from engine.conversion.hf_to_gguf import quantise
 from engine.inference.backend import Sampling
 from engine.inference.llama import kernel_check
+from engine.models.gguf_quantize import quantize
 from tests.engine.tiny import Waiting, requests
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def test_a_quantised_model_is_sampled_whatever_the_machine_refuses(
     from engine.inference.llama.backend import open_llama_cpp
 
     gguf = tmp_path / "model.gguf"
-    quantise(kernel_check.MODEL, gguf, kind)
+    quantize(kernel_check.MODEL, gguf, kind)
     with closing(open_llama_cpp(gguf, batch=8, context=128)) as opened:
         asked = requests([opened.tokenize("Q: 1 + 1?"), opened.tokenize("Q: 2 + 3?")], paths=4)
         assert len(list(opened.sample(Waiting(asked), Sampling(1.0, 12)))) == 8

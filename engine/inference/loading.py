@@ -1,0 +1,140 @@
+"""Choose the engine that can load a model, and load the model with it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from engine.models.identity import is_server
+from engine.project.settings import Engine
+from store.errors import BadInput
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from engine.inference.backend import Backend
+    from engine.inference.prompt_lengths import Extent
+    from engine.project.settings import ModelSettings, Project
+    from store.records import Model
+
+
+def addresses_of(model: Model, settings: ModelSettings) -> Sequence[str]:
+    """Where a model is served: the project's servers, else the address it was brought along with.
+
+    A server of the settings that names no model is asked for the one that was brought along.
+    """
+    if not settings.servers:
+        return (model.location,)
+    _, _, served = model.location.partition("#") if is_server(model.location) else ("", "", "")
+    return tuple(
+        f"{one}#{served}" if served and "#" not in one else one for one in settings.servers
+    )
+
+
+def _family(name: str) -> str:
+    return name.rpartition("/")[0]
+
+
+def _is_served(model: Model, settings: ModelSettings) -> bool:
+    """Whether `model.servers` have a model that lies here: the teacher, bare or with an adapter."""
+    bare_or_adapter = model.base_id is None or model.adapter is not None
+    return _family(model.name) == _family(settings.teacher) and bare_or_adapter
+
+
+def _has_gguf(model: Model) -> bool:
+    """Whether a model is there as GGUF, with its adapter if it has one."""
+    return model.gguf is not None and (model.adapter is None or model.adapter_gguf is not None)
+
+
+def chosen_engine(model: Model, settings: ModelSettings) -> Engine:
+    """The engine that will sample a model; `AUTO` where a probe decides between two at the start.
+
+    Raises:
+        BadInput: the engine that was asked for cannot read the form in which the model is there.
+    """
+    if is_server(model.location):
+        if settings.engine not in (Engine.AUTO, Engine.SERVER):
+            raise BadInput(
+                f"model.engine is {settings.engine} but {model.name} is a server: "
+                "set the engine to auto, or give the model as a folder or a GGUF file."
+            )
+        return Engine.SERVER
+    folder = not model.location.endswith(".gguf")
+    if settings.engine is Engine.SERVER and _is_served(model, settings):
+        return Engine.SERVER
+    if settings.engine in (Engine.AUTO, Engine.SERVER):
+        if not folder:
+            return Engine.LLAMA_CPP
+        return Engine.AUTO if _has_gguf(model) else Engine.TRANSFORMERS
+    if settings.engine is Engine.TRANSFORMERS and not folder:
+        raise BadInput(
+            f"model.engine is transformers but {model.location} is a GGUF file: "
+            "give a Hugging Face folder, or set the engine to llama.cpp."
+        )
+    if settings.engine is Engine.LLAMA_CPP and not _has_gguf(model):
+        raise BadInput(
+            f"model.engine is llama.cpp but there is no GGUF of {model.name}: "
+            "set the engine to transformers, or give the model as GGUF."
+        )
+    return settings.engine
+
+
+def open_engine(
+    project: Project,
+    model: Model,
+    settings: ModelSettings,
+    engine: Engine,
+    extent: Extent,
+    way: Mapping[str, Any] | None = None,
+) -> Backend:
+    """Load a model with one engine.
+
+    Args:
+        project: the folder that the model's locations are relative to.
+        model: what to load, with its adapter if it has one.
+        settings: threads and batch width.
+        engine: one that can read the model.
+        extent: how long prompts and paths are.
+        way: what the engine chose before on this machine, so that it need not measure again.
+    """
+    threads, batch = settings.threads or None, settings.batch or None
+    if engine is Engine.SCRIPTED:
+        from engine.inference.scripted import open_scripted
+
+        return open_scripted(project.inside(model.location))
+    if engine is Engine.LLAMA_CPP:
+        from engine.inference.llama.backend import open_llama_cpp
+        from engine.inference.llama.context import Way
+
+        assert model.gguf is not None
+        adapter = project.inside(model.adapter_gguf) if model.adapter_gguf else None
+        return open_llama_cpp(
+            project.inside(model.gguf),
+            adapter=adapter,
+            threads=threads,
+            batch=batch,
+            extent=extent,
+            way=Way.from_json(way) if way else None,
+        )
+    if engine is Engine.SERVER:
+        from engine.inference.server.backend import open_servers
+
+        location = project.inside(model.location)
+        return open_servers(
+            addresses_of(model, settings),
+            identity=model.sha256 if is_server(model.location) else None,
+            folder=location if location.is_dir() else None,
+            # A name for each version: a server that loads another one under the same name may go
+            # on with what it has cached (vLLM issue 42125).
+            adapter=(f"lmsi-{model.sha256[:16]}", project.inside(model.adapter))
+            if model.adapter
+            else None,
+            batch=batch,
+        )
+    from engine.inference.hf.backend import open_transformers
+
+    return open_transformers(
+        project.inside(model.location),
+        adapter=project.inside(model.adapter) if model.adapter else None,
+        threads=threads,
+        batch=batch,
+    )
