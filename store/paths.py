@@ -329,7 +329,7 @@ def counts(conn: sqlite3.Connection, run_id: int) -> Counts:
 
 
 def pace(conn: sqlite3.Connection, run_id: int) -> tuple[int, float]:
-    """(tokens, seconds) of a run's paths after its first one; two sittings are joined.
+    """(tokens, seconds) of a run's paths after its first one; two sessions are joined.
 
     A minute without a finished path is a pause and not counted.
     """

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from engine.inference.backend import Backend, PathRequest
     from engine.inference.prompt_lengths import Extent
     from engine.project.settings import ModelSettings, Project
+    from store.inference_sessions import InferenceSession
     from store.records import Model
-    from store.sittings import Sitting
 
 SECONDS, SECONDS_OF_TINY = 2.0, 0.4
 """How long each engine draws before it is judged, about."""
@@ -74,18 +74,18 @@ def _lengths(extent: Extent) -> list[int]:
     return [extent.prompt.bit_length(), extent.path.bit_length()]
 
 
-def known(sittings: Iterable[Sitting], machine: str, extent: Extent) -> Known:
+def known(sessions: Iterable[InferenceSession], machine: str, extent: Extent) -> Known:
     """What earlier loads of a model found on this machine at such lengths.
 
     Args:
-        sittings: of the model, the newest first.
+        sessions: of the model, the newest first.
         machine: this one, as `machine` names it.
         extent: of the load that is to come.
     """
     rates: Mapping[str, float] = {}
     way: Mapping[str, Any] | None = None
     told = for_later(machine, extent)
-    for one in sittings:
+    for one in sessions:
         if any(one.details.get(name) != value for name, value in told.items()):
             continue
         rates = rates or one.details.get("engines", {})

@@ -27,12 +27,12 @@ from engine.training_data import selection
 from store import (
     evaluations,
     examples,
+    inference_sessions,
     jobs,
     models,
     paths,
     questions,
     rounds,
-    sittings,
     votes,
 )
 from store.connection import SCHEMA_VERSION
@@ -583,7 +583,7 @@ def _versions(conn: sqlite3.Connection) -> Section:
             f"{one.m} at {one.temperature:g}, top-p {one.top_p:g}, top-k {one.top_k}, "
             f"min-p {one.min_p:g}, {one.max_tokens} tokens, {one.early_stop}",
             str(one.seed),
-            sittings.engines_of(conn, one),
+            inference_sessions.engines_of(conn, one),
         )
         for one in paths.runs(conn)
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from engine.evaluation import acceptance
 from engine.evaluation.accuracy import Comparison, comparisons
 from engine.sampling import early_stop_replay
-from store import evaluations, examples, jobs, models, paths, questions, sittings, votes
+from store import evaluations, examples, inference_sessions, jobs, models, paths, questions, votes
 from store.enums import Decision, JobKind, JobState, Split
 
 if TYPE_CHECKING:
@@ -118,9 +118,9 @@ def status(conn: sqlite3.Connection) -> Json:
 
 def _engine(conn: sqlite3.Connection, run: Run) -> str:
     """The newest sitting of a run, or else the engine that is planned."""
-    sat = sittings.of_run(conn, run.id)
+    sat = inference_sessions.of_run(conn, run.id)
     if sat:
-        return sittings.said(sat[-1])
+        return inference_sessions.describe(sat[-1])
     return "chosen at the start" if run.engine == "auto" else run.engine
 
 

@@ -12,8 +12,8 @@ from engine.project.settings import Engine, Project
 from engine.prompting.tasks import Exemplar, exemplars_of, load_exemplars, preset
 from engine.prompting.templates import Prompt, prompt_hash, render
 from engine.sampling import reextraction, scheduler
+from store import inference_sessions, paths, questions, rounds
 from store import models as model_rows
-from store import paths, questions, rounds, sittings
 from store.connection import transaction
 from store.enums import EarlyStop, PromptFormat, Split
 from store.records import Model, Question, Run, content_hash
@@ -206,11 +206,11 @@ def loaded(
             machine = engine_selection.machine(settings)
             # A trained model is about as fast as its base.
             alike = [model.id, *([model.base_id] if model.base_id else [])]
-            earlier = [one for id_ in alike for one in sittings.of_model(work.conn, id_)]
+            earlier = [one for id_ in alike for one in inference_sessions.of_model(work.conn, id_)]
             known = engine_selection.known(earlier, machine, extent)
             chosen = engine_selection.open_chosen(work.project, model, settings, extent, known)
             opened.append(chosen.backend)
-            sittings.add(
+            inference_sessions.add(
                 work.conn,
                 [run.id for run in runs],
                 chosen.backend.name,

@@ -82,7 +82,7 @@ class Trained:
     scored_tokens: int
     """Tokens of completions behind all steps, as if each example stood alone."""
     seconds: float
-    """Time in the loop, over all sittings."""
+    """Time in the loop, over all sessions."""
     loss: float
     """Mean over the last step, in nats per weighted token."""
     first_validation_loss: float | None

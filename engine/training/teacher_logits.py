@@ -18,11 +18,11 @@ from engine.project.settings import TrainSettings
 from engine.sampling import runs
 from engine.training.distillation import why_not_taught
 from store import models as model_rows
-from store import paths, questions, teacher_top
+from store import paths, questions, teacher_logits
 from store.connection import transaction
 from store.enums import Split
 from store.errors import BadInput
-from store.teacher_top import TeacherTop
+from store.teacher_logits import TeacherLogits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -70,14 +70,14 @@ def scored(
     reason = why_not_taught(student, teacher, frozen, work.settings, has_tokens=has_tokens)
     if reason is not None:
         raise BadInput(reason)
-    there = teacher_top.stored(work.conn, wanted, k)
+    there = teacher_logits.stored(work.conn, wanted, k)
     missing = [one for path_id, one in wanted.items() if path_id not in there]
     if missing:
         prompts = _prompts(work, run, examples, {one.question_id for one in missing})
         _score(work, run, teacher, missing, prompts, k, done=len(there))
     return {
         path_id: _unpacked(one)
-        for path_id, one in teacher_top.of_paths(work.conn, wanted, k).items()
+        for path_id, one in teacher_logits.of_paths(work.conn, wanted, k).items()
     }
 
 
@@ -156,7 +156,7 @@ def _score(
                 assert path_id is not None
                 stored.append(_packed(path_id, k, likely, places))
         with transaction(work.conn):
-            teacher_top.put(work.conn, stored)
+            teacher_logits.put(work.conn, stored)
             work.progress.advance(done + first + len(chunk), total)
         work.progress.look()
     del model
@@ -224,12 +224,12 @@ def _places(row: Row, coded: Sequence[Encoded]) -> dict[int, NDArray[np.int64]]:
     return found
 
 
-def _packed(path_id: int, k: int, likely: Likely, places: NDArray[np.int64]) -> TeacherTop:
+def _packed(path_id: int, k: int, likely: Likely, places: NDArray[np.int64]) -> TeacherLogits:
     ids, logprobs = likely.token_ids[places], likely.logprobs[places]
-    return TeacherTop(path_id, k, ids.astype("<u4").tobytes(), logprobs.astype("<f2").tobytes())
+    return TeacherLogits(path_id, k, ids.astype("<u4").tobytes(), logprobs.astype("<f2").tobytes())
 
 
-def _unpacked(one: TeacherTop) -> Likely:
+def _unpacked(one: TeacherLogits) -> Likely:
     from engine.training.kl_divergence import Likely
 
     return Likely(

@@ -13,7 +13,7 @@ from engine.answers.custom_rules import standing_reviews
 from engine.importing import contamination
 from engine.sampling import scheduler
 from engine.training_data import building
-from store import examples, models, paths, questions, reviews, sittings, votes
+from store import examples, inference_sessions, models, paths, questions, reviews, votes
 from store.enums import Queue, Split
 from store.errors import BadInput
 
@@ -122,7 +122,7 @@ def of_example(conn: sqlite3.Connection, example: Example) -> Origin:
         vote=votes.get(conn, run.id, example.question_id),
         reviews=tuple(reviews.history(conn, run.id, example.question_id)),
         run=run,
-        engines=sittings.engines_of(conn, run),
+        engines=inference_sessions.engines_of(conn, run),
         sampler=models.by_id(conn, run.model_id),
         falls=tuple(falls_with(conn, example.question_id)),
     )
@@ -138,7 +138,7 @@ def of_model(conn: sqlite3.Connection, model: Model) -> Ancestry:
         base=models.by_id(conn, model.base_id) if model.base_id is not None else None,
         frozen=frozen,
         run=run,
-        engines=sittings.engines_of(conn, run) if run else "",
+        engines=inference_sessions.engines_of(conn, run) if run else "",
         sampler=models.by_id(conn, run.model_id) if run else None,
         label_free=frozen.label_free if frozen else None,
         audits=sum(one.queue is Queue.AUDIT for one in held),

@@ -122,20 +122,20 @@ def _database(project: Project) -> str:
 
 
 def _models(project: Project) -> Iterator[Check]:
-    from store import models, sittings
+    from store import inference_sessions, models
     from store.connection import connect
 
     if not project.database.exists():
         return
     with connect(project.database, read_only=True) as conn:
         known = models.all_of(conn)
-        sat = {one.id: next(sittings.of_model(conn, one.id), None) for one in known}
+        sat = {one.id: next(inference_sessions.of_model(conn, one.id), None) for one in known}
     for model in known:
         if not is_server(model.location):
             yield _says(f"model {model.name}", partial(_weights, project, model))
         last = sat[model.id]
         if last is not None:
-            yield Check(f"last sampling of {model.name}", True, sittings.said(last))
+            yield Check(f"last sampling of {model.name}", True, inference_sessions.describe(last))
         if model.base_id is None:
             yield from _servers(project, model)
 

@@ -15,12 +15,12 @@ from lmsi_tui.home.view_model import Advice, Flow, Line, Place, Sign
 from store import (
     evaluations,
     examples,
+    inference_sessions,
     models,
     paths,
     questions,
     queue,
     rounds,
-    sittings,
     votes,
 )
 from store.enums import Decision, JobKind, JobState, Method, Queue, Split, Stage, Verdict
@@ -156,7 +156,7 @@ def read_flow(
         _distil(known),
     )
     of_pool = [one.id for one in paths.runs(conn) if one.split is Split.POOL]
-    engine = sittings.last_engine(conn, run) if run else project.settings.model.engine
+    engine = inference_sessions.last_engine(conn, run) if run else project.settings.model.engine
     return Flow(
         lines=tuple(_marked(line, job, busy) for line in lines),
         advice=_advice(known, lines),

@@ -13,7 +13,7 @@ from engine.demo.world import Kind, Question, Split
 from engine.prompting.tasks import exemplars_of
 from engine.prompting.templates import STEP_BY_STEP, render
 from scripts import documents, make_pebbles
-from store import records
+from store import enums, records
 from store.enums import AnswerType, PromptFormat, PromptStyle
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def prompt_of(text: str) -> str:
     question = records.Question(
         id=0,
         key="",
-        split=records.Split.POOL,
+        split=enums.Split.POOL,
         source="pebble",
         position=0,
         task="pebble",

@@ -18,7 +18,7 @@ from engine.inference.prompt_lengths import Extent
 from engine.models.identity import base_model
 from engine.project.settings import Engine, ModelSettings, Settings, create_project
 from store.errors import WorkFailed
-from store.sittings import Sitting
+from store.inference_sessions import InferenceSession
 from tests.engine.tiny import tiny_model
 
 if TYPE_CHECKING:
@@ -43,9 +43,9 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, Model]:
     return project, base_model(project, "tiny/base", folder, folder / "model.gguf")
 
 
-def sitting(engine: str, details: dict[str, object], at: Extent = EXTENT) -> Sitting:
+def sitting(engine: str, details: dict[str, object], at: Extent = EXTENT) -> InferenceSession:
     later = engine_selection.for_later(engine_selection.machine(SETTINGS), at)
-    return Sitting(1, engine, "1", {**details, **later}, 0.0)
+    return InferenceSession(1, engine, "1", {**details, **later}, 0.0)
 
 
 def test_one_form_is_sampled_as_it_is(both: tuple[Project, Model]) -> None:

@@ -20,7 +20,7 @@ from engine.training import loss as objective
 from engine.training import model as learner
 from engine.training.kl_divergence import Likely, likely, read_likely, write_likely
 from engine.training.teacher_logits import scored
-from store import examples, models, paths, teacher_top
+from store import examples, models, paths, teacher_logits
 from store.connection import connect, transaction
 from store.enums import JobKind, PromptFormat
 from store.errors import BadInput
@@ -104,13 +104,13 @@ def test_only_what_is_missing_is_scored(
     with transaction(work.conn):
         work.conn.execute("DELETE FROM teacher_top WHERE path_id = ?", [lost])
     put: list[int] = []
-    real = teacher_top.put
+    real = teacher_logits.put
 
     def noted(conn: sqlite3.Connection, found: Any) -> None:
         put.extend(one.path_id for one in found)
         real(conn, found)
 
-    monkeypatch.setattr(teacher_top, "put", noted)
+    monkeypatch.setattr(teacher_logits, "put", noted)
     after = ask(work, frozen)
     assert put == [lost]
     assert after[lost].logprobs == pytest.approx(before[lost].logprobs, abs=5e-3)

@@ -14,7 +14,7 @@ from engine.project.settings import open_project
 from engine.review.audit import accepts
 from engine.training_data import provenance
 from lmsi_tui.cli.parser import run as typed
-from store import examples, jobs, models, paths, questions, reviews, sittings, votes
+from store import examples, inference_sessions, jobs, models, paths, questions, reviews, votes
 from store.connection import connect, transaction
 from store.enums import JobKind, JobState, Queue, Split, Stage, Verdict
 from store.errors import BadInput
@@ -225,7 +225,7 @@ def test_a_name_for_nothing_is_refused(story: Story, target: str, words: str) ->
 def test_why_is_told_in_words_and_as_json(story: Story, capsys: pytest.CaptureFixture[str]) -> None:
     trained(story, "scripted/lmsi")
     folder, key = str(story.project.folder), story.frozen.key[:12]
-    sittings.add(story.conn, [story.frozen.run_id], "llama.cpp", "0.3", {})
+    inference_sessions.add(story.conn, [story.frozen.run_id], "llama.cpp", "0.3", {})
     said = {}
     for target in (f"{key}:0", "1", key, story.pool[4].key, "scripted/lmsi", TEACHER):
         capsys.readouterr()

@@ -14,7 +14,7 @@ import pytest
 
 from engine.demo.project import MODELS
 from lmsi_tui.cli.parser import build_parser, run
-from store import jobs, paths, questions, sittings
+from store import inference_sessions, jobs, paths, questions
 from store.connection import connect
 from store.enums import JobKind, JobState, Split
 from tests.projects import TEACHER, add_round, command, last_job, scripted_project
@@ -69,7 +69,7 @@ def test_the_same_command_again_does_nothing_twice(tmp_path: Path) -> None:
     with connect(project.database, read_only=True) as conn:
         (sampled,) = paths.runs(conn)
         # The second time no model was loaded.
-        (sitting,) = sittings.of_run(conn, sampled.id)
+        (sitting,) = inference_sessions.of_run(conn, sampled.id)
         assert sitting.engine == "scripted"
     assert "engine scripted" in command("status", project.folder).stdout
 
