@@ -35,7 +35,7 @@ from engine.demo.project import make_demo
 from engine.jobs.launch import ensure_worker
 from engine.project.job_context import Progress, Work
 from engine.project.settings import Project, open_project
-from engine.sampling.runs import pool_run
+from engine.sampling.runs import open_pool_run
 from engine.voting import majority
 from store import jobs, models, questions, votes
 from store.connection import connect, transaction
@@ -122,7 +122,7 @@ def _run(project: Project, conn: sqlite3.Connection) -> Run:
     work = Work(project, conn, Progress(conn, job.id), {"settings": {}})
     teacher = models.by_name(conn, project.settings.model.teacher)
     assert teacher is not None
-    run = pool_run(work, teacher, project.settings.sample)
+    run = open_pool_run(work, teacher)
     with transaction(conn):
         jobs.finish(conn, job.id, JobState.CANCELLED, "not part of the measurement", None, {})
     return run

@@ -102,7 +102,7 @@ def audited(project: Project, seed: int, count: int) -> Told:
     with connect(project.database, read_only=True) as conn:
         teacher = models.by_name(conn, project.settings.model.teacher)
         assert teacher is not None
-        run = runs.newest_over_pool(conn, teacher)
+        run = runs.pool_run(conn, project)
         assert run is not None
         pool = questions.by_split(conn, Split.POOL)
         counted = {one.question_id: one for one in votes.for_run(conn, run.id)}

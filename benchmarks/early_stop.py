@@ -34,10 +34,10 @@ from engine.answers import extraction
 from engine.importing.columns import inline_options
 from engine.project.settings import exact_share
 from engine.sampling.early_stop_replay import THRESHOLDS, decide
-from engine.sampling.runs import stored_pool_run
+from engine.sampling.runs import pool_run
 from engine.statistics.intervals import wilson
 from engine.voting import majority
-from store import models, paths, questions
+from store import paths, questions
 from store.connection import connect
 from store.enums import AnswerType, Decision, EarlyStop, EndReason, Split
 
@@ -176,8 +176,7 @@ def of_project(folder: Path, options: Sequence[str]) -> list[Full]:
     settings = changed(project.settings, settings_from(list(options)))
     project = type(project)(folder, settings)
     with connect(project.database, read_only=True) as conn:
-        teacher = models.by_name(conn, settings.model.teacher)
-        run = stored_pool_run(conn, project, teacher) if teacher else None
+        run = pool_run(conn, project)
         if run is None:
             sys.exit(f"{folder} has no paths at these settings")
         pool = questions.by_split(conn, Split.POOL)

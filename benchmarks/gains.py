@@ -146,7 +146,7 @@ def run_control(project: Project, seed: int) -> None:
         settings = project.settings
         teacher = models.by_name(conn, settings.model.teacher)
         assert teacher is not None
-        run = runs.pool_run(work, teacher, settings.sample)
+        run = runs.open_pool_run(work, teacher)
         frozen = freeze_unvoted(work, run, teacher, seed)
         for name, training in (
             (teacher.name, settings.finetune),

@@ -27,7 +27,7 @@ import psutil
 from engine.inference.scripted import open_scripted
 from engine.project.job_context import Progress, Work
 from engine.project.settings import Engine, ModelSettings, Settings, changed, create_project
-from engine.sampling import runs, scheduler
+from engine.sampling import completion, runs, scheduler
 from store import jobs, models, paths, questions
 from store.connection import connect, transaction
 from store.enums import AnswerType, JobKind, Split, Stage
@@ -171,11 +171,11 @@ def draw(project: Project) -> list[Mark]:
         work = Work(project, conn, Progress(conn, job.id), job.params)
         teacher = models.by_name(conn, TEACHER)
         assert teacher is not None
-        run = runs.pool_run(work, teacher, project.settings.sample)
+        run = runs.open_pool_run(work, teacher)
         pool = questions.by_split(conn, Split.POOL)
         script = open_scripted(project.inside(teacher.location))
         watched = Watched(script, project, len(pool) * run.m)
-        prompt_of = runs.prompts_of(work, run, pool)
+        prompt_of = completion.prompts_of(work, run, pool)
         scheduler.sample(conn, watched, run, pool, prompt_of, work.progress)
         assert paths.counts(conn, run.id).paths == len(pool) * run.m
     return watched.marks

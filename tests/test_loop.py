@@ -160,8 +160,8 @@ def test_llama_cpp_says_the_same_as_transformers_after_training(
     from engine.inference.engine_selection import open_chosen
     from engine.inference.prompt_lengths import Extent
     from engine.project.settings import Engine, ModelSettings
+    from engine.prompting.tasks import exemplars_for
     from engine.prompting.templates import render
-    from engine.sampling.runs import exemplars_for
     from tests.engine.tiny import Waiting, requests
 
     project, _ = finished

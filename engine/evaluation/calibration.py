@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Mapping, Sequence
 
-    from engine.project.settings import SampleSettings
+    from engine.project.settings import Project
     from store.records import Model, Vote
 
 BINS = 10
@@ -129,7 +129,7 @@ class Calibration:
     curve: tuple[Trade, ...]
 
 
-def of_store(conn: sqlite3.Connection, model: Model, settings: SampleSettings) -> list[Calibration]:
+def of_store(conn: sqlite3.Connection, project: Project, model: Model) -> list[Calibration]:
     """From the known answers of the evaluation questions, then from the audit; what there is.
 
     Takes scipy: for the command line and the worker, not for the app.
@@ -143,9 +143,9 @@ def of_store(conn: sqlite3.Connection, model: Model, settings: SampleSettings) -
             ]
             found.append(_calibration(conn, "known answers", model, counted, right))
             break
-    run = runs.newest_over_pool(conn, model)
+    run = runs.pool_run(conn, project, model)
     if run is not None:
-        audited = audit.of_store(conn, run, threshold=settings.threshold)
+        audited = audit.of_store(conn, run, threshold=project.settings.sample.threshold)
         if audited.judged:
             counted = votes.for_run(conn, run.id)
             found.append(_calibration(conn, "audit", model, counted, audited.judged))

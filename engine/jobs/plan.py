@@ -236,7 +236,7 @@ class _Asked:
     @property
     def sampler(self) -> Model:
         """Whose votes these stages go on with; a new round samples with the model in use."""
-        find = runs.model_in_use if self.new_round else runs.sampling_model
+        find = runs.accepted_model if self.new_round else runs.sampling_model
         return find(self.conn, self.teacher)
 
     def pool(self) -> tuple[int, list[str]]:
@@ -253,7 +253,7 @@ class _Asked:
         """The run at the settings (its id is 0 when it was not begun), and its questions."""
         count, tasks = self.pool()
         sample = self.settings.sample
-        run = runs.run_of(
+        run = runs.requested_run(
             self.project,
             self.settings.model,
             self.sampler,
@@ -464,7 +464,7 @@ def _evaluate(asked: _Asked, chosen: Sequence[str]) -> Plan:
         for model in known if of_split else ():
             left = 0
             for prompt_format, greedy in accuracy.formats_to_measure():
-                run = runs.run_of(
+                run = runs.requested_run(
                     asked.project,
                     asked.settings.model,
                     model,

@@ -19,8 +19,9 @@ from engine.evaluation import acceptance
 from engine.jobs import stages
 from engine.models import identity
 from engine.project.job_context import SAMPLING
+from engine.project.settings import Project
 from engine.review import audit
-from engine.sampling import runs
+from engine.sampling import completion, runs
 from store import examples, jobs, questions
 from store import models as model_rows
 from store import rounds as rows
@@ -113,7 +114,7 @@ def one_round(work: Work, teacher: Model, *, past_undecided: bool = False) -> tu
     """
     conn = work.conn
     number = 1 + rows.newest(conn)[0]
-    before, sampler = runs.model_in_use(conn, teacher), _sampler(conn, teacher, past_undecided)
+    before, sampler = runs.accepted_model(conn, teacher), _sampler(conn, teacher, past_undecided)
     asked = runs.measured_questions(conn, work.settings)
     elsewhere = runs.measured_questions(conn, work.settings, Split.OOD)
     sets = (
@@ -172,7 +173,7 @@ def one_round(work: Work, teacher: Model, *, past_undecided: bool = False) -> tu
 def _sampler(conn: sqlite3.Connection, teacher: Model, past_undecided: bool) -> Model:
     """What the next round samples with: the model in use, or, where asked for, the newest
     candidate that came after it and was left open."""
-    in_use = runs.model_in_use(conn, teacher)
+    in_use = runs.accepted_model(conn, teacher)
     if not past_undecided:
         return in_use
     held = rows.of_models(conn)
@@ -227,8 +228,7 @@ def _alarms(work: Work, before: Model, after: Model, *, measured: bool) -> list[
         old, new = _signs_on_pool(work, before, after)
     if old is None or new is None:
         return []
-    threshold = work.settings.sample.threshold
-    precisions = [_audited_precision(conn, one, threshold) for one in (before, after)]
+    precisions = [_audited_precision(work, one) for one in (before, after)]
     first, second = precisions
     gain = second - first if first is not None and second is not None else None
     return acceptance.alarms(old, new, precision_gain=gain)
@@ -238,17 +238,21 @@ def _signs_on_pool(work: Work, before: Model, after: Model) -> tuple[Signs | Non
     asked = questions.by_split(work.conn, Split.POOL, limit=LOOKED_AT)
     found = []
     for model in (before, after):
-        run = runs.pool_run(work, model, work.settings.sample)
-        with runs.loaded(work, model, [run], asked) as load:
-            runs.draw(work, run, load, asked, f"{SAMPLING} {model.name} for the alarms")
+        run = runs.open_pool_run(work, model)
+        with completion.model_loader(work, model, [run], asked) as load:
+            completion.sample_missing(
+                work, run, load, asked, f"{SAMPLING} {model.name} for the alarms"
+            )
         found.append(acceptance.signs(work.conn, run, {one.id for one in asked}))
     return found[0], found[1]
 
 
-def _audited_precision(conn: sqlite3.Connection, model: Model, threshold: str) -> float | None:
-    """Of a model's own votes over the pool; None where nobody audited them."""
-    run = runs.newest_over_pool(conn, model)
+def _audited_precision(work: Work, model: Model) -> float | None:
+    """Label precision of a model's own votes over the pool; None without an audit of them."""
+    project = Project(work.project.folder, work.settings)
+    run = runs.pool_run(work.conn, project, model)
     if run is None:
         return None
-    precision = audit.of_store(conn, run, threshold=threshold).precision
+    threshold = project.settings.sample.threshold
+    precision = audit.of_store(work.conn, run, threshold=threshold).precision
     return precision.estimate if precision is not None else None

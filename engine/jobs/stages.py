@@ -16,7 +16,7 @@ from engine.evaluation import accuracy
 from engine.importing import contamination
 from engine.models import identity
 from engine.project.job_context import MEASURING, SAMPLING
-from engine.sampling import early_stop_replay, reextraction, runs, scheduler
+from engine.sampling import completion, early_stop_replay, reextraction, runs, scheduler
 from engine.training import token_counts
 from engine.training_data import building, selection
 from store import examples as example_rows
@@ -48,15 +48,15 @@ def sample(work: Work) -> Json:
 def sample_with(work: Work, sampler: Model) -> Json:
     """Draw this model's paths for the pool until every vote stands."""
     pool = _pool(work)
-    run = runs.pool_run(work, sampler, work.settings.sample)
-    with runs.loaded(work, sampler, [run], pool) as load:
-        runs.draw(work, run, load, pool, f"{SAMPLING} {sampler.name}")
+    run = runs.open_pool_run(work, sampler)
+    with completion.model_loader(work, sampler, [run], pool) as load:
+        completion.sample_missing(work, run, load, pool, f"{SAMPLING} {sampler.name}")
     return _sampled(work, run)
 
 
 def vote(work: Work) -> Json:
     """Read the stored paths again with today's readers and count every vote again."""
-    run = runs.pool_run(work, _sampler(work), work.settings.sample)
+    run = runs.open_pool_run(work, _sampler(work))
     pool = _pool(work)
     changed_winners = recount(work, run, pool)
     return _sampled(work, run) | {"changed_winners": changed_winners}
@@ -69,7 +69,7 @@ def curate(work: Work) -> Json:
 
 def curate_votes(work: Work, sampler: Model) -> Json:
     """Freeze the training set of this model's votes."""
-    run = runs.pool_run(work, sampler, work.settings.sample)
+    run = runs.open_pool_run(work, sampler)
     work.progress.begin("choosing the training set", 0)
     reextraction.refresh(work, run, _pool(work))
     with connect(work.project.database, training=True) as conn:
@@ -333,11 +333,11 @@ def measure(work: Work, model: Model) -> list[Evaluation]:
             _evaluation_run(work, model, split, prompt_format, greedy, asked)
             for prompt_format, greedy in accuracy.formats_to_measure()
         ]
-        with runs.loaded(work, model, drawn, asked) as load:
+        with completion.model_loader(work, model, drawn, asked) as load:
             for run in drawn:
                 way = f"{run.m} paths" if run.m > 1 else "greedy"
                 title = f"{MEASURING} {model.name} on {split}: {run.prompt_format}, {way}"
-                runs.draw(work, run, load, asked, title)
+                completion.sample_missing(work, run, load, asked, title)
                 with transaction(work.conn):
                     found += accuracy.score(work.conn, run, asked)
     if not found:

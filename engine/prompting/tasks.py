@@ -10,10 +10,13 @@ from __future__ import annotations
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from store.enums import AnswerType
 from store.errors import BadInput
+
+if TYPE_CHECKING:
+    from engine.project.settings import Project, SampleSettings
 
 EXEMPLARS = Path(__file__).parent / "exemplars"
 
@@ -102,6 +105,17 @@ def exemplars_of(task: str) -> tuple[Exemplar, ...]:
             Exemplar(one.question, (), "", one.reasoning, one.answer) for one in world.EXEMPLARS
         )
     return load_exemplars(EXEMPLARS / f"{chosen.exemplars}.toml")
+
+
+def exemplars_for(project: Project, settings: SampleSettings, task: str) -> tuple[Exemplar, ...]:
+    """The worked examples of a task: your own file's if `sample.exemplars` names one.
+
+    Raises:
+        BadInput: there is no such task, or the file cannot be used.
+    """
+    if settings.exemplars:
+        return load_exemplars(project.inside(settings.exemplars))
+    return exemplars_of(task)
 
 
 def load_exemplars(path: Path) -> tuple[Exemplar, ...]:

@@ -80,11 +80,7 @@ def build(project: Project, conn: sqlite3.Connection) -> Document:
     Takes scipy and datasketch: for the command line and the worker, not for the app.
     """
     teacher = models.by_name(conn, project.settings.model.teacher)
-    run = (
-        runs.newest_over_pool(conn, runs.sampling_model(conn, teacher))
-        if teacher is not None
-        else None
-    )
+    run = runs.pool_run(conn, project)
     sections = [_gains(conn), _rounds(conn), _guard(conn), _accuracies(conn), _counts(conn)]
     if run is not None:
         counted = votes.for_run(conn, run.id)
@@ -464,7 +460,7 @@ def _left_out(
 
 def _calibration(project: Project, conn: sqlite3.Connection, teacher: Model) -> Section:
     blocks: list[Block] = []
-    for one in calibration.of_store(conn, teacher, project.settings.sample):
+    for one in calibration.of_store(conn, project, teacher):
         if one.error:
             blocks.append(
                 f"From {one.source}: expected calibration error {100 * one.error.value:.1f} points "

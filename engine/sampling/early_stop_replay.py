@@ -14,7 +14,7 @@ from engine.sampling import runs, scheduler
 from engine.statistics.intervals import wilson
 from engine.voting import majority
 from engine.voting.threshold_curve import saved_share
-from store import models, paths, questions, votes
+from store import paths, questions, votes
 from store.enums import Decision, EarlyStop, Split
 from store.errors import BadInput
 
@@ -178,8 +178,7 @@ def replay_project(
         BadInput: nothing is sampled at these settings, or no question has m paths.
     """
     settings = project.settings
-    teacher = models.by_name(conn, settings.model.teacher)
-    run = runs.stored_pool_run(conn, project, teacher) if teacher else None
+    run = runs.pool_run(conn, project)
     pool = questions.by_split(conn, Split.POOL)
     known = paths.answers_by_question(conn, run.id, [one.id for one in pool]) if run else {}
     if not known:

@@ -15,7 +15,7 @@ import numpy as np
 
 from engine.conversion import gguf_to_hf
 from engine.project.settings import TrainSettings
-from engine.sampling import runs
+from engine.sampling import completion, runs
 from engine.training.distillation import why_not_taught
 from store import models as model_rows
 from store import paths, questions, teacher_logits
@@ -91,7 +91,7 @@ def _prompts(
     if asked <= found.keys():
         return found
     pool = questions.by_split(work.conn, Split.POOL)
-    again = runs.run_of(
+    again = runs.requested_run(
         work.project,
         work.settings.model,
         model_rows.by_id(work.conn, run.model_id),
@@ -106,7 +106,7 @@ def _prompts(
             f"teacher cannot be asked again: add {run.prompt_format} to curate.formats and curate "
             "again, or set distill.top_k_logits to 0."
         )
-    prompt_of = runs.prompts_of(work, run, pool)
+    prompt_of = completion.prompts_of(work, run, pool)
     return {one.id: prompt_of(one).text for one in pool if one.id in asked}
 
 

@@ -9,8 +9,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from engine.answers.custom_rules import standing_reviews
+from engine.prompting.tasks import exemplars_for
 from engine.prompting.templates import answer_sentence, render
-from engine.sampling.runs import exemplars_for
 from engine.training_data import selection
 from store import paths, questions
 from store.enums import Split

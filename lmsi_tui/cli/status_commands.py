@@ -146,8 +146,8 @@ def write_document(project: Project, conn: sqlite3.Connection, form: str, out: P
 
 def prompt(asked: argparse.Namespace) -> None:
     """Print what a model is given for a question, byte for byte but for control characters."""
+    from engine.prompting.tasks import exemplars_for
     from engine.prompting.templates import render
-    from engine.sampling.runs import exemplars_for
 
     if asked.format is not None and asked.format not in set(PromptFormat):
         raise BadInput(f"--format is {asked.format!r}: one of {', '.join(PromptFormat)}.")

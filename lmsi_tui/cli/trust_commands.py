@@ -163,7 +163,7 @@ def _precision_json(one: Precision) -> dict[str, object]:
 def calibration(asked: argparse.Namespace) -> None:
     """Say what an agreement is worth, from known answers or from the audit."""
     with opened(asked) as (project, conn):
-        told = calibrating.of_store(conn, teacher_of(project, conn), project.settings.sample)
+        told = calibrating.of_store(conn, project, teacher_of(project, conn))
     if not told:
         raise BadInput(NOTHING_KNOWN)
     for one in told:

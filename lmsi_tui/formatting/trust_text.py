@@ -57,7 +57,7 @@ def sections(conn: sqlite3.Connection, project: Project) -> list[Section]:
         return audit_lines(found, found.certificates(WANTED), WANTED, CONFIDENCE)
 
     def calibration_of() -> list[str]:
-        told = calibrating.of_store(conn, teacher_of(project, conn), sample)
+        told = calibrating.of_store(conn, project, teacher_of(project, conn))
         if not told:
             raise BadInput(NOTHING_KNOWN)
         return [line for one in told for line in calibration_lines(one, sample.threshold)]
@@ -277,12 +277,12 @@ def teacher_of(project: Project, conn: sqlite3.Connection) -> Model:
 
 
 def pool_run_of(project: Project, conn: sqlite3.Connection) -> Run:
-    """The newest run over the pool.
+    """The pool's run.
 
     Raises:
         BadInput: nothing was sampled yet.
     """
-    run = runs.newest_over_pool(conn, runs.sampling_model(conn, teacher_of(project, conn)))
+    run = runs.pool_run(conn, project)
     if run is None:
         raise BadInput("Nothing was sampled yet: `lmsi-tui sample` draws paths and votes on them.")
     return run

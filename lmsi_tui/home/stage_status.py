@@ -24,7 +24,6 @@ from store import (
     votes,
 )
 from store.enums import Decision, JobKind, JobState, Method, Queue, Split, Stage, Verdict
-from store.errors import BadInput
 
 if TYPE_CHECKING:
     import sqlite3
@@ -83,35 +82,10 @@ class Pool:
 
 def read_pool(conn: sqlite3.Connection, project: Project) -> Pool:
     """The pool's run, and its votes: a tenth of a second for a hundred thousand of them."""
+    from engine.sampling.runs import pool_run
+
     run = pool_run(conn, project)
     return Pool(run, tuple(votes.likes(conn, run.id)) if run else ())
-
-
-def pool_run(conn: sqlite3.Connection, project: Project) -> Run | None:
-    """The pool's run at the settings; where it was not begun, the newest one of the pool."""
-    of_pool = [run for run in paths.runs(conn) if run.split is Split.POOL]
-    teacher = models.by_name(conn, project.settings.model.teacher)
-    if teacher is not None and len(of_pool) > 1:  # which one of them?
-        from engine.sampling import runs  # a tenth of a second that a queue does not wait for
-
-        teacher = runs.sampling_model(conn, teacher)
-        sample = project.settings.sample
-        tasks = questions.tasks(conn, Split.POOL)
-        try:
-            wanted = runs.run_of(
-                project,
-                project.settings.model,
-                teacher,
-                Split.POOL,
-                sample,
-                sample.format,
-                tasks,
-            )
-        except BadInput:
-            wanted = None  # told when the stage is asked for
-        if wanted is not None and (known := paths.run_by_key(conn, wanted.key)) is not None:
-            return known
-    return of_pool[-1] if of_pool else None
 
 
 def read_flow(

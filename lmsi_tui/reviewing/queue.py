@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from engine.answers.custom_rules import standing_reviews
 from engine.review import question as reviewing
+from engine.sampling.runs import pool_run
 from lmsi_tui.formatting.sanitize import snippet
-from lmsi_tui.home.stage_status import pool_run
 from store import questions, queue, reviews
 from store.enums import Queue, Split
 from store.queue import QueueFilter, Scope, Sort

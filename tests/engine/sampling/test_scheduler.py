@@ -10,7 +10,7 @@ from engine.inference.scripted import open_scripted
 from engine.jobs import stages
 from engine.project.job_context import PauseWished
 from engine.project.settings import Project, changed
-from engine.sampling import early_stop_replay, runs, scheduler
+from engine.sampling import completion, early_stop_replay, runs, scheduler
 from lmsi_tui.formatting.job_results import sentence
 from store import jobs, models, paths, questions, votes
 from store.connection import connect, transaction
@@ -192,14 +192,14 @@ def draw_shuffled(conn: sqlite3.Connection, project: Project) -> Run:
     teacher = models.by_name(conn, TEACHER)
     assert teacher is not None
     pool = questions.by_split(conn, Split.POOL)
-    run = runs.pool_run(work, teacher, project.settings.sample)
+    run = runs.open_pool_run(work, teacher)
     backend = Shuffled(open_scripted(project.inside(teacher.location)))
     scheduler.sample(
         conn,
         backend,  # type: ignore[arg-type]  # the rest is the inner backend's
         run,
         pool,
-        runs.prompts_of(work, run, pool),
+        completion.prompts_of(work, run, pool),
         work.progress,
     )
     return run

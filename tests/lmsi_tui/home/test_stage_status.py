@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from engine.project.settings import changed
-from lmsi_tui.home.stage_status import pool_run, read_flow, read_pool
+from engine.sampling.runs import pool_run
+from lmsi_tui.home.stage_status import read_flow, read_pool
 from lmsi_tui.home.view_model import Flow, Line, Place, Sign
 from store import jobs, paths, reviews, votes
 from store.connection import connect, transaction

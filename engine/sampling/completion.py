@@ -1,0 +1,108 @@
+"""Sample what is missing of a run: load the model only when paths are missing."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from engine.inference import engine_selection, loading
+from engine.inference.prompt_lengths import Extent, extent_of
+from engine.project.settings import Engine
+from engine.prompting.tasks import exemplars_for
+from engine.prompting.templates import Prompt, render
+from engine.sampling import reextraction, scheduler
+from store import inference_sessions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from engine.inference.backend import Backend
+    from engine.project.job_context import Work
+    from store.records import Model, Question, Run
+
+
+def sample_missing(
+    work: Work, run: Run, load: Callable[[], Backend], questions: Sequence[Question], title: str
+) -> None:
+    """Sample the missing paths of a run until every vote is settled.
+
+    Args:
+        work: the job.
+        run: whose paths are sampled.
+        load: gives the loaded model; called only when paths are missing.
+        questions: the run's questions.
+        title: what the job shows meanwhile.
+    """
+    reextraction.refresh(work, run, questions)
+    missing = scheduler.unsettled(work.conn, run, questions)
+    work.progress.begin(title, len(questions), len(questions) - len(missing))
+    if missing:
+        prompt_of = prompts_of(work, run, questions)
+        before = len(questions) - len(missing)
+        scheduler.sample(work.conn, load(), run, missing, prompt_of, work.progress, settled=before)
+
+
+def prompts_of(work: Work, run: Run, questions: Sequence[Question]) -> Callable[[Question], Prompt]:
+    """Renders the prompt of a run's question."""
+    exemplars = {
+        task: exemplars_for(work.project, work.settings.sample, task)
+        for task in {question.task for question in questions}
+    }
+    return lambda question: render(
+        question, run.prompt_format, run.prompt_style, exemplars[question.task]
+    )
+
+
+@contextmanager
+def model_loader(
+    work: Work, model: Model, runs: Sequence[Run], questions: Sequence[Question]
+) -> Iterator[Callable[[], Backend]]:
+    """Yield a function that loads the model at its first call, with room for these runs' prompts.
+
+    Each load is stored with the runs: the engine, and what was measured to choose it.
+    """
+    opened: list[Backend] = []
+
+    def load() -> Backend:
+        if not opened:
+            settings = work.settings.model
+            extent = _extent(work, model, runs, questions)
+            machine = engine_selection.machine(settings)
+            # A trained model is about as fast as its base.
+            family = [model.id, *([model.base_id] if model.base_id else [])]
+            earlier = [session for id_ in family for session in inference_sessions.of_model(work.conn, id_)]
+            known = engine_selection.known(earlier, machine, extent)
+            chosen = engine_selection.open_chosen(work.project, model, settings, extent, known)
+            opened.append(chosen.backend)
+            inference_sessions.add(
+                work.conn,
+                [run.id for run in runs],
+                chosen.backend.name,
+                chosen.backend.version,
+                {**chosen.details, **engine_selection.for_later(machine, extent)},
+            )
+        return opened[0]
+
+    try:
+        yield load
+    finally:
+        for backend in opened:
+            backend.close()
+
+
+def _extent(work: Work, model: Model, runs: Sequence[Run], questions: Sequence[Question]) -> Extent:
+    """How long the prompts of these runs are; in tokens for llama.cpp, which plans its context."""
+    prompts = [
+        [prompt_of(question) for question in questions if question.task == task]
+        for run in runs
+        for prompt_of in [prompts_of(work, run, questions)]
+        for task in sorted({question.task for question in questions})
+    ]
+    path = max(run.max_tokens for run in runs)
+    engine = loading.chosen_engine(model, work.settings.model)
+    if engine in (Engine.AUTO, Engine.LLAMA_CPP) and model.gguf:
+        from engine.inference.llama.backend import measure_prompts
+
+        return measure_prompts(work.project.inside(model.gguf), prompts, path)
+    # The other engines measure by themselves; a token is at least one byte.
+    return extent_of(prompts, path, lambda prompt: len(prompt.text.encode()))
