@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from lmsi_tui.home.stage_status import read_pool
+from lmsi_tui.reviewing.queue import Wanted, read_queue
 from store import jobs, paths, questions, reviews
 from store.connection import connect
 from store.enums import Queue, Split, Verdict
@@ -89,6 +91,30 @@ def test_an_audit_says_what_is_known_and_what_is_missing(sampled: Project) -> No
     assert "is for exactly that many" in told(sampled, "audit", "--planned", 5)
     found = line(told(sampled, "audit", "--json", "--precision", "0.5"))
     assert found["asked"] == {"precision": 0.5, "confidence": 0.95}
+
+
+def test_an_audit_made_in_the_app_counts_for_the_same_run_everywhere(sampled: Project) -> None:
+    with connect(sampled.database, read_only=True) as conn:
+        (first,) = paths.runs(conn)
+    told(sampled, "sample", "--set", "sample.temperature=1.0")
+    with connect(sampled.database) as conn:
+        queue = read_queue(conn, sampled, Wanted(Queue.AUDIT))
+        assert queue is not None
+        assert queue.run.key == first.key
+        pool = read_pool(conn, sampled)
+        assert pool.run is not None
+        assert pool.run.key == first.key
+        for question_id in queue.ids[:3]:
+            verdict = Verdict.MAJORITY
+            reviews.add(
+                conn,
+                Review(
+                    *(0, question_id, queue.run.id, Queue.AUDIT, verdict),
+                    *(None, None, None, 1.0, 0.0),
+                ),
+            )
+    assert "3 of " in told(sampled, "audit")
+    assert "from audit" in told(sampled, "calibration")
 
 
 def test_an_audit_loads_no_scipy_so_that_the_app_can_show_it(sampled: Project) -> None:
