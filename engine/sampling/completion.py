@@ -70,7 +70,9 @@ def model_loader(
             machine = engine_selection.machine(settings)
             # A trained model is about as fast as its base.
             family = [model.id, *([model.base_id] if model.base_id else [])]
-            earlier = [session for id_ in family for session in inference_sessions.of_model(work.conn, id_)]
+            earlier = [
+                session for id_ in family for session in inference_sessions.of_model(work.conn, id_)
+            ]
             known = engine_selection.known(earlier, machine, extent)
             chosen = engine_selection.open_chosen(work.project, model, settings, extent, known)
             opened.append(chosen.backend)
