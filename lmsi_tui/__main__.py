@@ -13,7 +13,7 @@ every 700, as by default, took a tenth of the time to the first picture."""
 def main() -> None:
     """Run the command line and leave with its exit code."""
     gc.set_threshold(YOUNG)
-    from lmsi_tui.cli.parser import run
+    from lmsi_tui.cli.main import run
 
     sys.exit(run(sys.argv[1:]))
 

@@ -12,7 +12,7 @@ import sys
 import time
 from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import App, SuspendNotSupported
 from textual.signal import Signal
@@ -21,6 +21,7 @@ from engine.jobs.launch import ensure_worker
 from lmsi_tui.formatting.job_results import last_word
 from lmsi_tui.formatting.job_states import title
 from lmsi_tui.formatting.sanitize import plain, printable
+from lmsi_tui.screens.modes import MODES, load_all
 from lmsi_tui.shell import commands
 from lmsi_tui.shell.config import DEFAULT_THEME, RECENT, Config, read_config, remember
 from lmsi_tui.shell.messages import (
@@ -44,8 +45,6 @@ from store.schema import ensure_schema
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from textual.screen import Screen
-
     from engine.project.settings import Project, Settings
     from store.records import Job
 
@@ -61,36 +60,6 @@ TRANSITION = 0.001
 
 LONG_JOB = 60.0
 """Seconds after which the end of a job is told on every screen, and rings."""
-
-
-def _home() -> Screen[None]:
-    from lmsi_tui.screens.home import HomeScreen
-
-    return HomeScreen()
-
-
-def _review() -> Screen[None]:
-    from lmsi_tui.screens.reviewing.review import ReviewScreen
-
-    return ReviewScreen()
-
-
-def _training_set() -> Screen[None]:
-    from lmsi_tui.screens.results.training_set import TrainingSetScreen
-
-    return TrainingSetScreen()
-
-
-def _results() -> Screen[None]:
-    from lmsi_tui.screens.results.results import ResultsScreen
-
-    return ResultsScreen()
-
-
-def _jobs() -> Screen[None]:
-    from lmsi_tui.screens.jobs import JobsScreen
-
-    return JobsScreen()
 
 
 class LmsiApp(App[None]):
@@ -114,14 +83,7 @@ class LmsiApp(App[None]):
     """
     BINDINGS: ClassVar = [command.binding for command in commands.APP]
     COMMANDS: ClassVar = App.COMMANDS | {commands.PaletteCommands}
-    # A screen is imported when it is first shown, so that the first one is there at once.
-    MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {
-        "home": _home,
-        "review": _review,
-        "training-set": _training_set,
-        "results": _results,
-        "jobs": _jobs,
-    }
+    MODES: ClassVar = MODES
 
     project: Project
     """Set by `open_project`; nothing that needs it is shown before."""
@@ -207,7 +169,7 @@ class LmsiApp(App[None]):
     def _judge_keys(self, keys: Mapping[str, str]) -> None:
         from lmsi_tui.shell.keys import wrong_keys
 
-        commands.load_all()
+        load_all()
         for sentence in wrong_keys(keys):
             self._warn(sentence)
 

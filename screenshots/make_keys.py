@@ -11,7 +11,8 @@ import re
 import sys
 from pathlib import Path
 
-from lmsi_tui.shell.commands import APP, SCREENS, Command, load_all
+from lmsi_tui.screens.modes import load_all
+from lmsi_tui.shell.commands import APP, SCREENS, Command
 
 PAGE = Path(__file__).parents[1] / "docs" / "app.md"
 TABLE = re.compile(r"(<!-- keys: ([a-z -]+) -->\n).*?(<!-- end -->)", re.DOTALL)

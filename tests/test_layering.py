@@ -105,7 +105,7 @@ def loaded_after(script: str, *arguments: object) -> set[str]:
 
 def test_the_command_line_loads_no_model_library() -> None:
     loaded = loaded_after(
-        "from lmsi_tui.cli.parser import run\n"
+        "from lmsi_tui.cli.main import run\n"
         "try:\n    run(['--help'])\nexcept SystemExit as end:\n    assert end.code == 0"
     )
     assert "lmsi_tui" in loaded
@@ -117,7 +117,7 @@ def test_a_command_that_reads_loads_no_model_library(command: str, tmp_path: Pat
     (tmp_path / "lmsi.toml").touch()
     ensure_schema(tmp_path / DATABASE)
     loaded = loaded_after(
-        "import sys\nfrom lmsi_tui.cli.parser import run\nassert run(sys.argv[1:]) == 0",
+        "import sys\nfrom lmsi_tui.cli.main import run\nassert run(sys.argv[1:]) == 0",
         command,
         tmp_path,
         "--json",

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 CONFIDENCE = Fraction(95, 100)
 """Of every interval and certificate, unless asked otherwise."""
 
+TARGET_PRECISION = Fraction(95, 100)
+"""Precision that a threshold is certified for, unless asked otherwise."""
+
 _WRONG, _RIGHT = 0.5, 10.0
 """Beta prior of the bet on the share that is wrong: about one in twenty. Whatever it is, the
 interval holds; a bet near the truth makes it short."""

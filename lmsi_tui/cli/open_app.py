@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import subprocess
 import sys
 import time
 import traceback
@@ -12,10 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.project.settings import SETTINGS, open_project
-from lmsi_tui.cli.output import emit, say
 from lmsi_tui.formatting.sanitize import printable
 from lmsi_tui.shell.config import config_path
-from lmsi_tui.shell.subcommand import PROGRAM
 from store.errors import BadInput, LmsiError, WorkFailed
 
 if TYPE_CHECKING:
@@ -30,51 +27,14 @@ APP_LOG = "app.log"
 def open_app(asked: argparse.Namespace) -> None:
     """Open the app on a project; with none named and none here, on the welcome screen."""
     if asked.project is None and not Path(SETTINGS).exists():
-        _run(None)
+        run_app(None)
     else:
-        _run(open_project(asked.project or Path()))
+        run_app(open_project(asked.project or Path()))
 
 
 def review(asked: argparse.Namespace) -> None:
     """Open the app on the questions in doubt."""
-    _run(open_project(asked.project), place="review")
-
-
-def demo(asked: argparse.Namespace) -> None:
-    """Make the demo's project and open the app on it, or run the whole loop without one."""
-    if asked.only_make:
-        project = demo_project(asked)
-        say(asked, f"Made {project.folder}.")
-        if asked.json:
-            emit({"event": "made", "project": str(project.folder)})
-    elif asked.headless or asked.json or not has_terminal():
-        from lmsi_tui.cli.stage_commands import demo as whole_loop
-
-        whole_loop(asked)
-    else:
-        print(f"Drawing questions and copying three small models into {asked.project} …")
-        # Elsewhere, because the app's own process never loads what makes a database.
-        made = subprocess.run(
-            [*PROGRAM, *asked.typed, "--only-make"], stdout=subprocess.DEVNULL, check=False
-        )
-        if made.returncode:
-            sys.exit(made.returncode)  # it has said why
-        _run(open_project(asked.project))
-        print(f"`lmsi-tui {asked.project}` goes on with it.")
-
-
-def demo_project(asked: argparse.Namespace) -> Project:
-    """The demo's project as it was asked for, made where it is not there yet."""
-    from engine.demo.project import make_demo
-    from lmsi_tui.cli.options import settings_from
-
-    return make_demo(
-        asked.project,
-        seed=asked.seed,
-        pool=asked.pool,
-        evaluation=asked.evaluation,
-        changes=settings_from(asked.set),
-    )
+    run_app(open_project(asked.project), place="review")
 
 
 def has_terminal() -> bool:
@@ -83,7 +43,7 @@ def has_terminal() -> bool:
     return all(one is not None and one.isatty() for one in streams)
 
 
-def _run(project: Project | None, place: str = "home") -> None:
+def run_app(project: Project | None, place: str = "home") -> None:
     """Run the app until the person leaves it.
 
     Raises:

@@ -1,36 +1,22 @@
-"""The command line: it opens the app, and every action of the app is also a subcommand.
+"""The grammar of the command line: every command with its arguments.
 
-Exit codes: 0 done, 1 the work failed, 2 bad usage or input, 130 interrupted (the same command goes
-on). With `--json`, stdout holds one JSON object per line and nothing else.
-
-What a command needs is imported when it runs, so that the app opens at once: commands are named as
-`module:function`.
+Each command is named as `module:function` and imported when it runs, so that `--help` and the app
+start quickly.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import sqlite3
-import sys
 from pathlib import Path
-from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
-from lmsi_tui.formatting.sanitize import printable
 from store.enums import AnswerType, EarlyStop, JobKind, Split
-from store.errors import LmsiError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 OPEN = "open"
-"""The command that a person means by naming none."""
-
-DEBUG = "LMSI_DEBUG"
-"""Set to anything, it lets a fault show where it happened."""
+"""The command that runs when none is given; not listed in the help."""
 
 STAGES = {
     JobKind.SAMPLE: "draw paths for the pool until every vote stands",
@@ -41,58 +27,6 @@ STAGES = {
     JobKind.EVALUATE: "measure models on the evaluation questions",
     JobKind.ROUND: "the whole loop, and whether its model is accepted",
 }
-
-
-def run(argv: Sequence[str]) -> int:
-    """Parse, do, and turn every expected failure into one sentence and an exit code."""
-    parser = build_parser()
-    typed = _with_command(argv, parser)
-    asked = parser.parse_args(typed, argparse.Namespace(typed=typed))
-    try:
-        resolve_name(asked.command)(asked)
-    except LmsiError as failure:
-        print(f"lmsi-tui: {printable(str(failure))}", file=sys.stderr)
-        return failure.exit_code
-    except sqlite3.Error as failure:
-        print(f"lmsi-tui: the database cannot be used: {failure}.", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:
-        # Whoever read our output has gone, as `head` does; that is not a failure.
-        sys.stderr.close()
-        return 0
-    except Exception as fault:
-        # The last door: no traceback reaches a person, unless the person asks for it.
-        if DEBUG in os.environ:
-            raise
-        words = printable(f"{type(fault).__name__}: {fault}")
-        print(
-            f"lmsi-tui: a fault in the program, not in what you gave it ({words}); "
-            f"please report it with what {DEBUG}=1 prints.",
-            file=sys.stderr,
-        )
-        return 1
-    return 0
-
-
-def _with_command(argv: Sequence[str], parser: argparse.ArgumentParser) -> Sequence[str]:
-    """What was typed, led by `open` where no command leads: nothing, or the folder of a project."""
-    if not argv:
-        return [OPEN]
-    first = argv[0]
-    if first.startswith("-") or first in _names(parser):
-        return argv
-    if Path(first).is_dir():
-        return [OPEN, *argv]
-    known = ", ".join(name for name in _names(parser) if name != OPEN)
-    return parser.error(f"{first!r} is neither a folder with a project nor a command ({known})")
-
-
-def _names(parser: argparse.ArgumentParser) -> list[str]:
-    """The commands that there are."""
-    groups = (one.choices for one in parser._actions if isinstance(one.choices, dict))
-    return [name for choices in groups for name in choices]
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -143,7 +77,7 @@ def _projects(commands: Commands) -> None:
     demo = _add(
         commands,
         "demo",
-        "lmsi_tui.cli.open_app:demo",
+        "lmsi_tui.cli.demo_command:demo",
         "the whole loop on the embedded models and questions",
     )
     demo.add_argument("project", metavar="DIR", nargs="?", type=Path, default=Path("lmsi-demo"))

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from engine.project.settings import changed, exact_share, open_project
 from lmsi_tui.cli import follow, plan_command, status_commands
-from lmsi_tui.cli.open_app import demo_project
 from lmsi_tui.cli.options import settings_from
 from lmsi_tui.cli.output import emit, say
 from lmsi_tui.formatting.job_results import sentence
@@ -151,18 +149,6 @@ def replay(asked: argparse.Namespace, project: Project) -> None:
             f"{row.threshold:>9}  {row.rule:6} {row.drawn:>13,} {percent(row.saved):>7} % "
             f"{row.kept:>7,} {row.changed:>8,} ({between} %)",
         )
-
-
-def demo(asked: argparse.Namespace) -> None:
-    """Make the demo's project and run the whole loop on it."""
-    project = demo_project(asked)
-    if not asked.json:
-        print(f"The demo's project is {project.folder}.", file=sys.stderr)
-    foretell(asked, project)
-    # The demo's round is made once: the same command again finds it.
-    params: dict[str, object] = {"settings": {}, "rounds": 1}
-    follow.start(project, JobKind.ROUND, params, detach=False, as_json=asked.json)
-    status_commands.report(asked)
 
 
 def export(asked: argparse.Namespace) -> None:

@@ -9,10 +9,9 @@ from engine.evaluation import calibration as calibrating
 from engine.evaluation import pilot as piloting
 from engine.review import audit as auditing
 from engine.sampling import runs
-from engine.statistics.confidence_sequence import CONFIDENCE
+from engine.statistics.confidence_sequence import CONFIDENCE, TARGET_PRECISION
 from lmsi_tui.formatting.numbers import duration, percent, points
 from lmsi_tui.formatting.sanitize import snippet
-from lmsi_tui.reviewing.queue import WANTED
 from store import models
 from store.errors import BadInput
 
@@ -54,7 +53,8 @@ def sections(conn: sqlite3.Connection, project: Project) -> list[Section]:
 
     def audit_of() -> list[str]:
         found = auditing.of_store(conn, pool_run_of(project, conn), threshold=sample.threshold)
-        return audit_lines(found, found.certificates(WANTED), WANTED, CONFIDENCE)
+        certificates = found.certificates(TARGET_PRECISION)
+        return audit_lines(found, certificates, TARGET_PRECISION, CONFIDENCE)
 
     def calibration_of() -> list[str]:
         told = calibrating.of_store(conn, project, teacher_of(project, conn))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from store import jobs
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from store.records import Job, Metric
 
@@ -86,3 +87,11 @@ def _with(
         name: tuple(curve if len(curve) <= MOST else curve[::-1][::2][::-1])
         for name, curve in points.items()
     }
+
+
+def thinned(points: Sequence[tuple[float, float]], most: int) -> list[tuple[float, float]]:
+    """At most so many of the points, evenly spread, the last one always among them."""
+    if len(points) <= most:
+        return list(points)
+    stride = math.ceil(len(points) / most)
+    return list(points[::-1][::stride][::-1])

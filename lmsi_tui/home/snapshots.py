@@ -13,13 +13,15 @@ from engine.jobs.launch import is_alive
 from engine.project.job_context import MEASURING, SAMPLING, TRAINING
 from lmsi_tui.formatting.job_states import AT_WORK
 from lmsi_tui.formatting.report_tables import TITLES
-from lmsi_tui.home.metric_series import Series, grown
+from lmsi_tui.home.metric_series import Series, grown, thinned
 from lmsi_tui.home.stage_status import Pool, read_flow, read_pool
-from lmsi_tui.home.view_model import Home
-from lmsi_tui.widgets.charts.line_chart import thinned
-from lmsi_tui.widgets.panes.evaluation_pane import Accuracy, EvaluationSnapshot
-from lmsi_tui.widgets.panes.sampling_pane import SamplingSnapshot
-from lmsi_tui.widgets.panes.training_pane import TrainingSnapshot
+from lmsi_tui.home.view_model import (
+    Accuracy,
+    EvaluationSnapshot,
+    Home,
+    SamplingSnapshot,
+    TrainingSnapshot,
+)
 from store import evaluations, jobs, models, paths, questions, votes
 from store.enums import AnswerType, Decision, JobKind, JobState, Method, Split
 
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     import sqlite3
 
     from engine.project.settings import Project
-    from lmsi_tui.home.view_model import Picture
+    from lmsi_tui.home.view_model import Snapshot
     from store.records import Evaluation, Job, Model, Run
 
 POINTS = 400
@@ -88,7 +90,7 @@ def _picture(
     job: Job | None,
     doing: JobKind | None,
     series: Series,
-) -> Picture:
+) -> Snapshot | None:
     if doing in (JobKind.FINETUNE, JobKind.DISTILL) and job is not None:
         return training(project, job, doing, series)
     if doing is JobKind.EVALUATE and job is not None:

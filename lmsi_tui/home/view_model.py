@@ -12,13 +12,10 @@ from typing import TYPE_CHECKING
 from lmsi_tui.home.metric_series import Series
 
 if TYPE_CHECKING:
-    from lmsi_tui.widgets.panes.evaluation_pane import EvaluationSnapshot
-    from lmsi_tui.widgets.panes.sampling_pane import SamplingSnapshot
-    from lmsi_tui.widgets.panes.training_pane import TrainingSnapshot
+    from engine.voting.threshold_curve import Bin, Yield
     from store.enums import JobKind
+    from store.paths import Finished
     from store.records import Job
-
-    Picture = SamplingSnapshot | TrainingSnapshot | EvaluationSnapshot | None
 
 
 class Sign(StrEnum):
@@ -82,6 +79,87 @@ class Flow:
 
 
 @dataclass(frozen=True, slots=True)
+class SamplingSnapshot:
+    """What is shown of a run; nothing of it lives in the widget."""
+
+    settled: int
+    total: int
+    """Questions of the run."""
+    m: int
+    rule: str
+    """Early stop: `off`, `exact` or `fast`."""
+    paths_per_second: float | None
+    """None when nothing runs or nothing was measured yet."""
+    tokens_per_second: float | None
+    seconds_left: float | None
+    saved: float | None
+    """Share of the full votes' paths that early stop did without."""
+    changed: str
+    """How often `fast` changes a decision, in words; empty for the other rules."""
+    bins: tuple[Bin, ...]
+    yields: tuple[Yield, ...]
+    latest: tuple[Finished, ...] = ()
+    """The paths that were finished last, newest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSnapshot:
+    """What is shown of a training."""
+
+    title: str
+    """What it does, as the job says it."""
+    step: int
+    steps: int
+    """0 when it is not known yet."""
+    epochs: float
+    loss: tuple[tuple[float, float], ...] = ()
+    """(step, loss), thinned."""
+    validation: tuple[tuple[float, float], ...] = ()
+    learning_rate: float | None = None
+    tokens_per_second: float | None = None
+    seconds_left: float | None = None
+    memory: int | None = None
+    """Bytes that the worker holds; None when it does not run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """How often a model was right, asked in one way."""
+
+    model: str
+    way: str
+    """Split and method, such as `eval · self-consistency @8`."""
+    n: int
+    correct: int
+    low: float
+    high: float
+    so_far: bool = False
+    """Whether it is still being measured."""
+
+    @property
+    def share(self) -> float:
+        """Share of the n questions that were answered right."""
+        return self.correct / self.n
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationSnapshot:
+    """What is shown of a measurement."""
+
+    done: int
+    total: int
+    """Questions of the run that is drawn; 0 when everything is measured."""
+    paths_per_second: float | None = None
+    seconds_left: float | None = None
+    rows: tuple[Accuracy, ...] = ()
+    """Grouped by `way`: the models that were asked in that way, the base first."""
+
+
+Snapshot = SamplingSnapshot | TrainingSnapshot | EvaluationSnapshot
+"""What a live pane shows."""
+
+
+@dataclass(frozen=True, slots=True)
 class Home:
     """Everything that the home screen shows, at one moment."""
 
@@ -92,6 +170,6 @@ class Home:
     """Jobs that are queued behind it."""
     doing: JobKind | None
     """The piece of work that it is at."""
-    picture: Picture
+    picture: Snapshot | None
     series: Series = field(default_factory=Series)
     """Carried from one reading to the next."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from engine.answers.custom_rules import standing_reviews
 from engine.review import question as reviewing
 from engine.sampling.runs import pool_run
+from engine.statistics.confidence_sequence import TARGET_PRECISION
 from lmsi_tui.formatting.sanitize import snippet
 from store import questions, queue, reviews
 from store.enums import Queue, Split
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import sqlite3
     from array import array
     from collections.abc import Mapping
+    from fractions import Fraction
 
     from engine.project.settings import Project
     from engine.review.audit import Consistency
@@ -79,10 +80,6 @@ def share(value: Fraction) -> str:
     return decimal if value == type(value)(decimal) else str(value)
 
 
-WANTED = Fraction(95, 100)
-"""The precision that is certified while one audits; `lmsi-tui audit` takes others."""
-
-
 @dataclass(frozen=True, slots=True)
 class Known:
     """What the audits say about everything that the vote accepted."""
@@ -90,7 +87,7 @@ class Known:
     precision: Precision
     consistency: Consistency
     certified: Fraction | None
-    """Lowest threshold whose precision is `WANTED` at least."""
+    """Lowest threshold whose precision is `TARGET_PRECISION` at least."""
     following: Fraction | None
     """The next threshold to certify; None when none is left."""
     clean_needed: int | None
@@ -196,7 +193,7 @@ def known_of(conn: sqlite3.Connection, project: Project, run: Run) -> Known | No
     precision = found.precision
     if precision is None:
         return None
-    certified, following = found.certified_so_far(WANTED)
+    certified, following = found.certified_so_far(TARGET_PRECISION)
     return Known(
         precision=precision,
         consistency=found.consistency,

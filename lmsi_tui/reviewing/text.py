@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from textual.content import Content
 
+from engine.statistics.confidence_sequence import TARGET_PRECISION
 from lmsi_tui.formatting.numbers import percent
 from lmsi_tui.formatting.sanitize import content, printable, snippet
-from lmsi_tui.reviewing.queue import WANTED
 from store import queue
 from store.enums import Abstention, AnswerType, Decision, Queue, Verdict
 from store.queue import QueueFilter, Scope
@@ -172,7 +172,7 @@ def known_words(known: Known | None) -> Content:
 
 
 def _certified_words(known: Known) -> str:
-    wanted = f"{percent(float(WANTED))} %"
+    wanted = f"{percent(float(TARGET_PRECISION))} %"
     if known.certified is None:
         said = f"No threshold is certified at {wanted} yet"
     else:

@@ -16,16 +16,23 @@ from textual.widgets import Footer, Static
 from lmsi_tui.formatting.job_states import AT_WORK, GOING_ON, title
 from lmsi_tui.formatting.sanitize import content, printable, snippet
 from lmsi_tui.home.metric_series import Series
-from lmsi_tui.home.view_model import Flow, Home, Place
+from lmsi_tui.home.view_model import (
+    EvaluationSnapshot,
+    Flow,
+    Home,
+    Place,
+    SamplingSnapshot,
+    TrainingSnapshot,
+)
 from lmsi_tui.screens.screen import LmsiScreen
 from lmsi_tui.shell.commands import Command, declare
 from lmsi_tui.shell.messages import JobWished, PlaceAsked, StageAsked
-from lmsi_tui.widgets.panes.evaluation_pane import EvaluationPane, EvaluationSnapshot
+from lmsi_tui.widgets.panes.evaluation_pane import EvaluationPane
 from lmsi_tui.widgets.panes.job_line import JobLine, said_of
-from lmsi_tui.widgets.panes.sampling_pane import SamplingPane, SamplingSnapshot
+from lmsi_tui.widgets.panes.sampling_pane import SamplingPane
 from lmsi_tui.widgets.panes.snapshot_pane import Picture
 from lmsi_tui.widgets.panes.stage_list import StageList
-from lmsi_tui.widgets.panes.training_pane import TrainingPane, TrainingSnapshot
+from lmsi_tui.widgets.panes.training_pane import TrainingPane
 from store.enums import JobKind, JobState
 
 if TYPE_CHECKING:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar
 
 from textual.binding import Binding
 from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Footer
 
+from lmsi_tui.shell.app_interface import lmsi_app
 from lmsi_tui.shell.messages import TextOpened
 from lmsi_tui.widgets.log_tail import LogTail, tail_of
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from textual.app import ComposeResult
 
     from engine.project.settings import Project
-    from lmsi_tui.app import LmsiApp
 
 PAGER_BYTES = 4 * 2**20
 """Most of a log that goes to the pager: its end."""
@@ -65,7 +65,7 @@ class LogScreen(ModalScreen[None]):
 
     @property
     def _file(self) -> Path:
-        return log_of(cast("LmsiApp", self.app).project, self.job_id)
+        return log_of(lmsi_app(self).project, self.job_id)
 
     def action_close(self) -> None:
         """Back to where one was."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import work
 from textual.message import Message
@@ -11,13 +11,14 @@ from textual.screen import Screen
 from textual.worker import Worker, WorkerState, get_current_worker
 
 from lmsi_tui.formatting.sanitize import printable
+from lmsi_tui.shell.app_interface import lmsi_app
 from store.connection import connect
 from store.errors import LmsiError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lmsi_tui.app import LmsiApp
+    from lmsi_tui.shell.app_interface import AppInterface
 
 
 class LmsiScreen(Screen[None]):
@@ -45,9 +46,9 @@ class LmsiScreen(Screen[None]):
         self._wanted: dict[str, Callable[[sqlite3.Connection], Message]] = {}
 
     @property
-    def lmsi(self) -> LmsiApp:
+    def lmsi(self) -> AppInterface:
         """The app, which holds the project and its connection."""
-        return cast("LmsiApp", self.app)
+        return lmsi_app(self)
 
     @property
     def conn(self) -> sqlite3.Connection:

@@ -79,15 +79,6 @@ def commands_of(screen: str) -> tuple[Command, ...]:
     return (*SCREENS.get(screen, ()), *APP)
 
 
-def load_all() -> None:
-    """Import every screen, so that every command is declared; the app does it only when asked."""
-    # Each of these modules declares its commands when it is imported.
-    from lmsi_tui.screens import home, jobs, plan  # noqa: F401
-    from lmsi_tui.screens.results import flips, question_paths, results, training_set  # noqa: F401
-    from lmsi_tui.screens.reviewing import reader, review  # noqa: F401
-    from lmsi_tui.screens.setup import demo, import_questions, new_project, welcome  # noqa: F401
-
-
 def keys_of(screen: Screen[Any]) -> dict[str, str]:
     """The keys of each command that works on a screen now, as they are shown, by its id."""
     keys: dict[str, list[str]] = {}

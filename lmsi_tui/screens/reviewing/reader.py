@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
 from textual.content import Content
@@ -14,6 +14,7 @@ from engine.prompting.tasks import preset
 from lmsi_tui.formatting.reader_text import answer_words, words_of
 from lmsi_tui.formatting.sanitize import content, snippet
 from lmsi_tui.screens.setup.form import FormScreen
+from lmsi_tui.shell.app_interface import lmsi_app
 from lmsi_tui.shell.commands import Command, declare
 from store import questions
 from store.enums import AnswerType, Split
@@ -21,7 +22,7 @@ from store.enums import AnswerType, Split
 if TYPE_CHECKING:
     from textual.app import ComposeResult
 
-    from lmsi_tui.app import LmsiApp
+    from lmsi_tui.shell.app_interface import AppInterface
     from lmsi_tui.shell.subcommand import Event
 
 SHOWN = 30
@@ -92,8 +93,8 @@ class ReaderScreen(FormScreen[None]):
         return TextArea(text, compact=True, tab_behavior="focus", soft_wrap=True, id=name)
 
     @property
-    def _lmsi(self) -> LmsiApp:
-        return cast("LmsiApp", self.app)
+    def _lmsi(self) -> AppInterface:
+        return lmsi_app(self)
 
     def _standing(self, kind: AnswerType) -> dict[str, str]:
         """The rules in force as the fields hold them."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
 from textual.content import Content
@@ -13,6 +13,7 @@ from engine.prompting.tasks import PRESETS
 from lmsi_tui.formatting.sanitize import content, snippet
 from lmsi_tui.screens.setup.form import FormScreen, folder_of, keys_of
 from lmsi_tui.screens.setup.picker import PickerScreen
+from lmsi_tui.shell.app_interface import lmsi_app
 from lmsi_tui.shell.commands import declare
 from lmsi_tui.shell.file_listing import Wanted
 from store.enums import Split
@@ -20,7 +21,6 @@ from store.enums import Split
 if TYPE_CHECKING:
     from textual.app import ComposeResult
 
-    from lmsi_tui.app import LmsiApp
     from lmsi_tui.shell.subcommand import Event
 
 NOTHING = "Give a file: type its path, or press ctrl+o to look for it."
@@ -93,7 +93,7 @@ class ImportScreen(FormScreen[None]):
             return None
         found = [
             "import",
-            f"--project={cast('LmsiApp', self.app).project.folder.absolute()}",
+            f"--project={lmsi_app(self).project.folder.absolute()}",
             f"--split={self.query_one('#split', Select).value}",
         ]
         task = self.query_one("#task", Select).value
@@ -124,7 +124,7 @@ class ImportScreen(FormScreen[None]):
             self.query_one("#file", Input).value = ""
         self.query_one("#file", Input).focus()
         self.say(" ".join(sentences))
-        cast("LmsiApp", self.app).store_changed.publish(None)
+        lmsi_app(self).store_changed.publish(None)
 
     @on(Select.Changed)
     def chosen(self, event: Select.Changed) -> None:

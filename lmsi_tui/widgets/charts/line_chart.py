@@ -86,14 +86,6 @@ def line_chart(
     return drawn
 
 
-def thinned(points: Sequence[tuple[float, float]], most: int) -> list[tuple[float, float]]:
-    """At most so many of the points, evenly spread, the last one always among them."""
-    if len(points) <= most:
-        return list(points)
-    stride = math.ceil(len(points) / most)
-    return list(points[::-1][::stride][::-1])
-
-
 def _strokes(places: list[tuple[int, int]]) -> list[tuple[int, int, int]]:
     """Vertical strokes (x, top, bottom) that join the places into one line."""
     strokes = []

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from textual.content import Content
 
 from lmsi_tui.formatting.numbers import duration, percent
 from lmsi_tui.formatting.sanitize import snippet
+from lmsi_tui.home.view_model import EvaluationSnapshot
 from lmsi_tui.widgets.charts.histogram import progress_bar
 from lmsi_tui.widgets.panes.facts import in_rows
 from lmsi_tui.widgets.panes.snapshot_pane import Picture
@@ -16,38 +16,7 @@ from lmsi_tui.widgets.panes.snapshot_pane import Picture
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-
-@dataclass(frozen=True, slots=True)
-class Accuracy:
-    """How often a model was right, asked in one way."""
-
-    model: str
-    way: str
-    """Split and method, such as `eval · self-consistency @8`."""
-    n: int
-    correct: int
-    low: float
-    high: float
-    so_far: bool = False
-    """Whether it is still being measured."""
-
-    @property
-    def share(self) -> float:
-        """Share of the n questions that were answered right."""
-        return self.correct / self.n
-
-
-@dataclass(frozen=True, slots=True)
-class EvaluationSnapshot:
-    """What is shown of a measurement."""
-
-    done: int
-    total: int
-    """Questions of the run that is drawn; 0 when everything is measured."""
-    paths_per_second: float | None = None
-    seconds_left: float | None = None
-    rows: tuple[Accuracy, ...] = ()
-    """Grouped by `way`: the models that were asked in that way, the base first."""
+    from lmsi_tui.home.view_model import Accuracy
 
 
 class EvaluationPane(Picture[EvaluationSnapshot]):

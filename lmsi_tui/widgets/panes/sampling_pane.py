@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from textual.content import Content
 
 from lmsi_tui.formatting.numbers import duration, percent
 from lmsi_tui.formatting.sanitize import snippet
+from lmsi_tui.home.view_model import SamplingSnapshot
 from lmsi_tui.widgets.charts.histogram import Bar, beside, histogram, progress_bar
 from lmsi_tui.widgets.panes.facts import in_rows
 from lmsi_tui.widgets.panes.snapshot_pane import Picture
@@ -16,35 +16,10 @@ from lmsi_tui.widgets.panes.snapshot_pane import Picture
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from engine.voting.threshold_curve import Bin, Yield
     from store.paths import Finished
 
 SIDE_BY_SIDE = 38
 """Columns from which histogram and yields stand beside each other."""
-
-
-@dataclass(frozen=True, slots=True)
-class SamplingSnapshot:
-    """What is shown of a run; nothing of it lives in the widget."""
-
-    settled: int
-    total: int
-    """Questions of the run."""
-    m: int
-    rule: str
-    """Early stop: `off`, `exact` or `fast`."""
-    paths_per_second: float | None
-    """None when nothing runs or nothing was measured yet."""
-    tokens_per_second: float | None
-    seconds_left: float | None
-    saved: float | None
-    """Share of the full votes' paths that early stop did without."""
-    changed: str
-    """How often `fast` changes a decision, in words; empty for the other rules."""
-    bins: tuple[Bin, ...]
-    yields: tuple[Yield, ...]
-    latest: tuple[Finished, ...] = ()
-    """The paths that were finished last, newest first."""
 
 
 class SamplingPane(Picture[SamplingSnapshot]):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from textual.content import Content
 
 from lmsi_tui.formatting.numbers import duration, size
 from lmsi_tui.formatting.sanitize import snippet
+from lmsi_tui.home.view_model import TrainingSnapshot
 from lmsi_tui.widgets.charts.histogram import progress_bar
 from lmsi_tui.widgets.charts.line_chart import MARK, line_chart
 from lmsi_tui.widgets.panes.facts import in_rows
@@ -16,26 +16,6 @@ from lmsi_tui.widgets.panes.snapshot_pane import Picture
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingSnapshot:
-    """What is shown of a training."""
-
-    title: str
-    """What it does, as the job says it."""
-    step: int
-    steps: int
-    """0 when it is not known yet."""
-    epochs: float
-    loss: tuple[tuple[float, float], ...] = ()
-    """(step, loss), thinned."""
-    validation: tuple[tuple[float, float], ...] = ()
-    learning_rate: float | None = None
-    tokens_per_second: float | None = None
-    seconds_left: float | None = None
-    memory: int | None = None
-    """Bytes that the worker holds; None when it does not run."""
 
 
 class TrainingPane(Picture[TrainingSnapshot]):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from engine.sampling import early_stop_replay
 from engine.voting import majority
-from lmsi_tui.cli.parser import run
+from lmsi_tui.cli.main import run
 from store import paths, questions
 from store.connection import connect
 from store.enums import Decision, EarlyStop, Split

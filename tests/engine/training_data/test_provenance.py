@@ -13,7 +13,7 @@ from engine.jobs import stages
 from engine.project.settings import open_project
 from engine.review.audit import accepts
 from engine.training_data import provenance
-from lmsi_tui.cli.parser import run as typed
+from lmsi_tui.cli.main import run as typed
 from store import examples, inference_sessions, jobs, models, paths, questions, reviews, votes
 from store.connection import connect, transaction
 from store.enums import JobKind, JobState, Queue, Split, Stage, Verdict

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from engine.project.settings import SETTINGS
-from lmsi_tui.cli.parser import run
+from lmsi_tui.cli.main import run
 from store import paths, questions
 from store.connection import connect
 from store.enums import Split

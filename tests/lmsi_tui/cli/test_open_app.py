@@ -231,7 +231,7 @@ def test_a_pager_that_there_is_not_is_told(
 
 FAULT = """
 import sys
-from lmsi_tui.cli.parser import run
+from lmsi_tui.cli.main import run
 from lmsi_tui.screens import home
 def compose(self):
     raise ZeroDivisionError("a planted \\x1b fault")

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from engine.demo.project import MODELS
-from lmsi_tui.cli.parser import build_parser, run
+from lmsi_tui.cli.main import run
+from lmsi_tui.cli.parser import build_parser
 from store import inference_sessions, jobs, paths, questions
 from store.connection import connect
 from store.enums import JobKind, JobState, Split
@@ -339,7 +340,7 @@ LAZY = {"rich.progress", "tomlkit", "psutil", "engine.importing.questions", "eng
 
 def test_the_app_opens_without_what_only_other_commands_need(tmp_path: Path) -> None:
     script = (
-        "import sys, lmsi_tui.cli.parser, lmsi_tui.cli.open_app, lmsi_tui.app\n"
+        "import sys, lmsi_tui.cli.main, lmsi_tui.cli.parser, lmsi_tui.cli.open_app, lmsi_tui.app\n"
         "lmsi_tui.cli.parser.build_parser()\n"
         "print(*sys.modules)"
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from engine.answers import custom_rules
-from lmsi_tui.cli.parser import run
+from lmsi_tui.cli.main import run
 from store import jobs, reader_rules, votes
 from store.connection import connect
 from store.enums import AnswerType, JobKind

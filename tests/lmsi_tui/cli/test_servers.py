@@ -15,7 +15,7 @@ from engine.inference.loading import addresses_of, chosen_engine
 from engine.jobs import stages
 from engine.project.job_context import PauseWished
 from engine.project.settings import Engine, ModelSettings, open_project
-from lmsi_tui.cli.parser import run
+from lmsi_tui.cli.main import run
 from store import examples, jobs, models, paths, questions
 from store.connection import connect, transaction
 from store.enums import JobKind, JobState, Split

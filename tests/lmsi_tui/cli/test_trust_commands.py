@@ -119,7 +119,7 @@ def test_an_audit_made_in_the_app_counts_for_the_same_run_everywhere(sampled: Pr
 
 def test_an_audit_loads_no_scipy_so_that_the_app_can_show_it(sampled: Project) -> None:
     loaded = loaded_after(
-        "import sys\nfrom lmsi_tui.cli.parser import run\nassert run(sys.argv[1:]) == 0",
+        "import sys\nfrom lmsi_tui.cli.main import run\nassert run(sys.argv[1:]) == 0",
         "audit",
         sampled.folder,
     )

@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 from engine.jobs.launch import process_start
 from lmsi_tui.home.metric_series import MOST, Series, grown
 from lmsi_tui.home.snapshots import current, doing_of, read_home, training
-from lmsi_tui.home.view_model import Advice, Flow, Home
+from lmsi_tui.home.view_model import Advice, Flow, Home, TrainingSnapshot
 from lmsi_tui.widgets.panes.job_line import said_of
-from lmsi_tui.widgets.panes.training_pane import TrainingSnapshot
 from store import jobs
 from store.connection import connect, transaction
 from store.enums import JobKind, JobState

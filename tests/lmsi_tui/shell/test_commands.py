@@ -13,6 +13,7 @@ from textual.command import CommandPalette
 
 import lmsi_tui.screens
 from lmsi_tui.app import LmsiApp
+from lmsi_tui.screens import modes
 from lmsi_tui.screens.help import HelpScreen
 from lmsi_tui.screens.jobs import JobsScreen
 from lmsi_tui.screens.setup.welcome import WelcomeScreen
@@ -29,7 +30,7 @@ FOLDER = Path(lmsi_tui.screens.__path__[0])
 LEAVING = {"escape", "q", "f1"}
 """Keys by which a screen that lies over others may mean itself instead of the app."""
 
-commands.load_all()
+modes.load_all()
 
 
 def module_name(file: Path) -> str:
@@ -57,7 +58,7 @@ def test_every_screen_that_declares_commands_is_loaded_for_the_table() -> None:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "declare"
     }
-    source = ast.parse(Path(commands.__file__).read_text(encoding="utf-8"))
+    source = ast.parse(Path(modes.__file__).read_text(encoding="utf-8"))
     (load,) = (
         node
         for node in source.body

@@ -8,7 +8,7 @@ import pytest
 
 from lmsi_tui.screens.help import HelpScreen
 from lmsi_tui.screens.jobs import JobsScreen
-from lmsi_tui.shell import commands
+from lmsi_tui.screens.modes import load_all
 from lmsi_tui.shell.config import config_path
 from lmsi_tui.shell.keys import keymap_of, wrong_keys
 from tests.lmsi_tui.driving import driven, notices, settled, until
@@ -17,7 +17,7 @@ from tests.projects import scripted_project
 if TYPE_CHECKING:
     from pathlib import Path
 
-commands.load_all()
+load_all()
 
 
 def test_keys_are_written_as_a_person_would() -> None:

@@ -8,8 +8,8 @@ import pytest
 from textual.widgets import Input, Static
 
 from engine.review import audit
+from engine.statistics.confidence_sequence import TARGET_PRECISION
 from lmsi_tui.formatting.numbers import percent
-from lmsi_tui.reviewing.queue import WANTED
 from lmsi_tui.screens.reviewing.answer_input import AnswerInput
 from lmsi_tui.widgets.reviewing.question_table import QuestionTable
 from store import paths, queue, reviews
@@ -192,7 +192,7 @@ async def test_an_audit_tells_the_precision_with_its_interval_after_each_decisio
 
 
 async def test_an_audit_tells_how_many_clean_audits_certify_a_threshold(repeating: Project) -> None:
-    _, following = known(repeating).certified_so_far(WANTED)
+    _, following = known(repeating).certified_so_far(TARGET_PRECISION)
     async with driven(repeating, "review") as pilot:
         await press(pilot, "b")
         if following is None:

@@ -10,13 +10,22 @@ import pytest
 from textual.app import App, ComposeResult
 
 from engine.voting.threshold_curve import Bin, Yield
-from lmsi_tui.home.view_model import Line, Place, Sign
+from lmsi_tui.home.metric_series import thinned
+from lmsi_tui.home.view_model import (
+    Accuracy,
+    EvaluationSnapshot,
+    Line,
+    Place,
+    SamplingSnapshot,
+    Sign,
+    TrainingSnapshot,
+)
 from lmsi_tui.widgets.charts.histogram import Bar, beside, histogram, progress_bar
-from lmsi_tui.widgets.charts.line_chart import MARK, line_chart, thinned
-from lmsi_tui.widgets.panes.evaluation_pane import Accuracy, EvaluationPane, EvaluationSnapshot
-from lmsi_tui.widgets.panes.sampling_pane import SamplingPane, SamplingSnapshot
+from lmsi_tui.widgets.charts.line_chart import MARK, line_chart
+from lmsi_tui.widgets.panes.evaluation_pane import EvaluationPane
+from lmsi_tui.widgets.panes.sampling_pane import SamplingPane
 from lmsi_tui.widgets.panes.stage_list import StageList
-from lmsi_tui.widgets.panes.training_pane import TrainingPane, TrainingSnapshot
+from lmsi_tui.widgets.panes.training_pane import TrainingPane
 from store.paths import Finished
 
 if TYPE_CHECKING:
