@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 DATABASE = "lmsi.db"
 """Name of the database in a project's folder."""
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """`PRAGMA user_version` of the databases that this program reads and writes."""
 
 APPLICATION_ID = 0x6C6D7369

@@ -187,3 +187,21 @@ class JobState(StrEnum):
     CANCELLED = "cancelled"
     DONE = "done"
     FAILED = "failed"
+
+
+class Phase(StrEnum):
+    """What a running job is doing. A round goes through all of them."""
+
+    SAMPLING = "sampling"
+    """Paths for the pool."""
+    EXTRACTION = "extraction"
+    """Reading the answers of stored paths again."""
+    CURATION = "curation"
+    """Choosing a training set and counting its tokens."""
+    SCORING = "scoring"
+    """Computing the teacher's logits for distillation."""
+    TRAINING = "training"
+    CONVERSION = "conversion"
+    """Between GGUF and Hugging Face, before or after a training."""
+    MEASURING = "measuring"
+    """Paths for evaluation questions, and their accuracy."""

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from store.connection import transaction
-from store.enums import JobKind, JobState
+from store.enums import JobKind, JobState, Phase
 from store.errors import BadInput
 from store.records import Job, Metric, content_hash
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _COLUMNS = (
     "id, kind, params, key, state, done, total, message, error, result, pid, started_ticks,"
-    " created_at, started_at, heartbeat_at, finished_at"
+    " created_at, started_at, heartbeat_at, finished_at, phase, run_id, model_id"
 )
 
 
@@ -83,6 +83,17 @@ def progress(conn: sqlite3.Connection, id_: int, done: int, total: int, message:
         conn.execute(
             "UPDATE job SET done = ?, total = ?, message = ?, heartbeat_at = ? WHERE id = ?",
             [done, total, _whole(message), time.time(), id_],
+        )
+
+
+def enter(
+    conn: sqlite3.Connection, id_: int, phase: Phase, run_id: int | None, model_id: int | None
+) -> None:
+    """Write what a running job is doing, with which run and model."""
+    with transaction(conn):
+        conn.execute(
+            "UPDATE job SET phase = ?, run_id = ?, model_id = ? WHERE id = ?",
+            [phase, run_id, model_id, id_],
         )
 
 
@@ -267,6 +278,7 @@ def _unknown(id_: int) -> BadInput:
 
 def _job(row: tuple[Any, ...]) -> Job:
     id_, kind, params, key, state, done, total, message, error, result, *rest = row
+    pid, ticks, created_at, started_at, heartbeat_at, finished_at, phase, run_id, model_id = rest
     return Job(
         id_,
         JobKind(kind),
@@ -278,5 +290,13 @@ def _job(row: tuple[Any, ...]) -> Job:
         message,
         error,
         json.loads(result),
-        *rest,
+        pid,
+        ticks,
+        created_at,
+        started_at,
+        heartbeat_at,
+        finished_at,
+        phase and Phase(phase),
+        run_id,
+        model_id,
     )

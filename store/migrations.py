@@ -25,7 +25,7 @@ def migrate(conn: sqlite3.Connection) -> None:
     from sqlite_utils import Database, Migrations  # noqa: PLC0415
 
     migrations = Migrations("lmsi")
-    for step in (m001_initial, m002_queue_and_encoding, m003_engines_and_rounds):
+    for step in STEPS:
         migrations()(step)
     # One write lock around looking and applying; sqlite-utils nests its own as savepoints.
     with transaction(conn):
@@ -52,7 +52,16 @@ def m003_engines_and_rounds(db: Database) -> None:
         db.execute(statement)
 
 
-# Statements are parted by blank lines, because triggers hold semicolons.
+def m004_job_phase(db: Database) -> None:
+    """Version 4: what a job is doing, and with which run and model."""
+    for statement in _JOB_PHASE.strip().split("\n\n"):
+        db.execute(statement)
+
+
+STEPS = (m001_initial, m002_queue_and_encoding, m003_engines_and_rounds, m004_job_phase)
+"""Oldest first; sqlite-utils records each by its name."""
+
+# Statements are separated by blank lines, because triggers contain semicolons.
 _INITIAL = """
 CREATE TABLE question (
     id INTEGER PRIMARY KEY,
@@ -401,4 +410,31 @@ ALTER TABLE training_set ADD COLUMN m INTEGER
 ALTER TABLE training_set ADD COLUMN validation_share REAL
 
 ALTER TABLE review ADD COLUMN winner TEXT
+"""
+
+# Finished jobs name their run and model in their results. A job that ended otherwise named them in
+# a message for the user only, and keeps NULL.
+_JOB_PHASE = """
+ALTER TABLE job ADD COLUMN phase TEXT CHECK (phase IN ('sampling', 'extraction', 'curation',
+    'scoring', 'training', 'conversion', 'measuring'))
+
+ALTER TABLE job ADD COLUMN run_id INTEGER REFERENCES run (id)
+
+ALTER TABLE job ADD COLUMN model_id INTEGER REFERENCES model (id)
+
+UPDATE job SET run_id = (SELECT id FROM run WHERE key = json_extract(result, '$.run'))
+WHERE kind IN ('sample', 'vote') AND state = 'done'
+
+UPDATE job SET model_id = CASE kind
+    WHEN 'finetune' THEN
+        (SELECT id FROM model WHERE name = json_extract(result, '$.model'))
+    WHEN 'distill' THEN
+        (SELECT model.id FROM json_each(result) AS student
+         JOIN model ON model.name = json_extract(student.value, '$.model')
+         WHERE student.type = 'object' ORDER BY student.id DESC LIMIT 1)
+    WHEN 'evaluate' THEN
+        (SELECT id FROM model WHERE name = json_extract(result, '$.evaluations[#-1].model'))
+    ELSE (SELECT model_id FROM run WHERE run.id = job.run_id)
+END
+WHERE state = 'done'
 """

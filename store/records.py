@@ -22,6 +22,7 @@ from store.enums import (  # noqa: TC001 - `get_type_hints` of a record resolves
     JobState,
     Method,
     Outcome,
+    Phase,
     PromptFormat,
     PromptStyle,
     Queue,
@@ -387,6 +388,12 @@ class Job:
     started_at: float | None
     heartbeat_at: float | None
     finished_at: float | None
+    phase: Phase | None = None
+    """What it is doing, or did last; `None` before it begins, and in jobs older than this field."""
+    run_id: int | None = None
+    """The run that the phase samples or reads; `None` if it has none."""
+    model_id: int | None = None
+    """The model that the phase samples, trains or measures; `None` if it has none."""
 
 
 @dataclass(frozen=True, slots=True)

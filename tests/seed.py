@@ -38,7 +38,7 @@ from engine.project.settings import (
 )
 from store import examples, jobs, models, paths, questions, reviews, votes
 from store.connection import connect, transaction
-from store.enums import AnswerType, Decision, JobKind, JobState, Queue, Split, Stage, Verdict
+from store.enums import AnswerType, Decision, JobKind, JobState, Phase, Queue, Split, Stage, Verdict
 from store.queue import audit_order
 from store.records import Encoding, Model, Question, Review, content_hash, question_key
 from store.schema import ensure_schema
@@ -399,6 +399,10 @@ def learn(
     """Metrics of a training up to a step: a loss that falls, with some noise that is always
     the same."""
     dice = random.Random(job.id)
+    base = models.by_name(conn, f"{STUDENT if job.kind is JobKind.DISTILL else TEACHER}/base")
+    assert base is not None
+    with transaction(conn):
+        jobs.enter(conn, job.id, Phase.TRAINING, None, base.id)
     for step in range(1, steps + 1):
         falls = last + (first - last) * math.exp(-step / 28)
         measured = {

@@ -24,7 +24,7 @@ from engine.training.dry_run import Preflight, preflight
 from engine.voting.majority import fewest_paths
 from engine.voting.threshold_curve import kept_at
 from store import examples, jobs, models, paths, questions, rounds, votes
-from store.enums import JobKind, JobState, Outcome, Split, Stage
+from store.enums import JobKind, Outcome, Split, Stage
 from store.errors import BadInput
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from engine.jobs.memory_estimate import Part
     from engine.project.settings import Project, Settings, TrainSettings
-    from store.records import Job, Model, Run, TrainingSet
+    from store.records import Model, Run, TrainingSet
 
 CHARACTERS = 4
 """Of a token of English text, about: for lengths that nothing was tokenised for yet."""
@@ -577,32 +577,13 @@ def _could_show(asked: _Asked) -> str:
 
 
 def _rate(conn: sqlite3.Connection, name: str, kind: JobKind, model: Model) -> float | None:
-    """The newest rate of the same kind of work on the same weights; None when there is none."""
+    """The newest rate of the same kind of job on the same weights, or None."""
     for job in reversed(jobs.all_of(conn)[-LATEST:]):
-        if job.kind is kind and _worked_on(conn, job, model):
-            found = jobs.newest_metric(conn, job.id, name)
-            if found is not None and found.value > 0:
-                return found.value
+        if job.kind is kind and job.model_id is not None:
+            measured = models.by_id(conn, job.model_id)
+            # A model that was trained is about as fast as its base.
+            if (measured.base_id or measured.id) == (model.base_id or model.id):
+                rate = jobs.newest_metric(conn, job.id, name)
+                if rate is not None and rate.value > 0:
+                    return rate.value
     return None
-
-
-def _worked_on(conn: sqlite3.Connection, job: Job, model: Model) -> bool:
-    """Whether the last numbers of a job are about this model, or one as large: its base."""
-    if job.state is not JobState.DONE:
-        return model.name in job.message or model.location.rpartition("/")[2] in job.message
-    result: dict[str, Any] = job.result
-    try:
-        match job.kind:
-            case JobKind.SAMPLE:
-                run = paths.run_by_key(conn, result["run"])
-                return run is not None and run.model_id == model.id
-            case JobKind.EVALUATE:
-                name = result["evaluations"][-1]["model"]
-            case JobKind.FINETUNE:
-                name = result["model"]
-            case _:
-                name = list(result.values())[-1]["model"]
-    except (KeyError, IndexError, TypeError, AttributeError):
-        return False  # the result of another version of the program
-    found = models.by_name(conn, str(name))
-    return found is not None and (found.base_id or found.id) == (model.base_id or model.id)

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 from engine.evaluation import acceptance
 from engine.jobs import stages
 from engine.models import identity
-from engine.project.job_context import SAMPLING
 from engine.project.settings import Project
 from engine.review import audit
 from engine.sampling import completion, runs
@@ -26,7 +25,7 @@ from store import examples, jobs, questions
 from store import models as model_rows
 from store import rounds as rows
 from store.connection import transaction
-from store.enums import Outcome, Split, Stage
+from store.enums import Outcome, Phase, Split, Stage
 from store.errors import BadInput
 from store.records import Model, Round
 
@@ -122,7 +121,7 @@ def one_round(work: Work, teacher: Model, *, past_undecided: bool = False) -> tu
         acceptance.frozen(conn, Split.OOD, elsewhere),
     )
     seen = acceptance.forecast(conn, asked)
-    work.progress.begin(f"round {number}", 0)
+    work.progress.begin(f"round {number}", 0, phase=Phase.SAMPLING, model=sampler)
     print(f"Round {number}. {acceptance.told(seen)}", flush=True)
 
     result: Json = {"sample": stages.sample_with(work, sampler)}
@@ -241,7 +240,7 @@ def _signs_on_pool(work: Work, before: Model, after: Model) -> tuple[Signs | Non
         run = runs.open_pool_run(work, model)
         with completion.model_loader(work, model, [run], asked) as load:
             completion.sample_missing(
-                work, run, load, asked, f"{SAMPLING} {model.name} for the alarms"
+                work, run, load, asked, f"sampling {model.name} for the alarms"
             )
         found.append(acceptance.signs(work.conn, run, {one.id for one in asked}))
     return found[0], found[1]

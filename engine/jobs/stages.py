@@ -15,7 +15,6 @@ from engine.conversion import gguf_to_hf
 from engine.evaluation import accuracy
 from engine.importing import contamination
 from engine.models import identity
-from engine.project.job_context import MEASURING, SAMPLING
 from engine.sampling import completion, early_stop_replay, reextraction, runs, scheduler
 from engine.training import token_counts
 from engine.training_data import building, selection
@@ -23,7 +22,7 @@ from store import examples as example_rows
 from store import models as model_rows
 from store import paths, questions, rounds, votes
 from store.connection import connect, transaction
-from store.enums import Decision, Outcome, PromptFormat, Split, Stage
+from store.enums import Decision, Outcome, Phase, PromptFormat, Split, Stage
 from store.errors import BadInput
 from store.records import Evaluation, Model, Question, Run, TrainingSet, content_hash
 
@@ -50,7 +49,7 @@ def sample_with(work: Work, sampler: Model) -> Json:
     pool = _pool(work)
     run = runs.open_pool_run(work, sampler)
     with completion.model_loader(work, sampler, [run], pool) as load:
-        completion.sample_missing(work, run, load, pool, f"{SAMPLING} {sampler.name}")
+        completion.sample_missing(work, run, load, pool, f"sampling {sampler.name}")
     return _sampled(work, run)
 
 
@@ -70,7 +69,7 @@ def curate(work: Work) -> Json:
 def curate_votes(work: Work, sampler: Model) -> Json:
     """Freeze the training set of this model's votes."""
     run = runs.open_pool_run(work, sampler)
-    work.progress.begin("choosing the training set", 0)
+    work.progress.begin("choosing the training set", 0, phase=Phase.CURATION, run=run)
     reextraction.refresh(work, run, _pool(work))
     with connect(work.project.database, training=True) as conn:
         leaked = contamination.of_store(conn).found
@@ -238,7 +237,7 @@ def train_on(
             return {"model": model.name, "trained_before": True}
     location = gguf_to_hf.folder_of(work.project, base)
     if not location.is_dir():
-        work.progress.begin(f"unpacking {base.location}", 0)
+        work.progress.begin(f"unpacking {base.location}", 0, phase=Phase.CONVERSION, model=base)
         gguf_to_hf.unpack(work.project.inside(base.location), location)
     chosen = student_examples(
         example_rows.examples(work.conn, frozen.key), frozen, base.tokenizer_sha256, settings
@@ -248,6 +247,7 @@ def train_on(
         from engine.training.teacher_logits import scored
 
         teacher = scored(work, base, frozen, chosen, settings.top_k_logits)
+    work.progress.begin(f"training {base.name}", 0, phase=Phase.TRAINING, model=base)
     trained = train(
         work,
         Training(
@@ -302,7 +302,8 @@ def _write_gguf(work: Work, base: Model, out: Path, settings: TrainSettings) -> 
         return None
     from engine.conversion.hf_to_gguf import convert_adapter, convert_base
 
-    work.progress.begin("writing the GGUF and comparing it with what was trained", 0)
+    title = "writing the GGUF and comparing it with what was trained"
+    work.progress.begin(title, 0, phase=Phase.CONVERSION, model=base)
     if settings.adapts:
         target = out / "adapter.gguf"
         if not target.exists():
@@ -336,8 +337,8 @@ def measure(work: Work, model: Model) -> list[Evaluation]:
         with completion.model_loader(work, model, drawn, asked) as load:
             for run in drawn:
                 way = f"{run.m} paths" if run.m > 1 else "greedy"
-                title = f"{MEASURING} {model.name} on {split}: {run.prompt_format}, {way}"
-                completion.sample_missing(work, run, load, asked, title)
+                title = f"measuring {model.name} on {split}: {run.prompt_format}, {way}"
+                completion.sample_missing(work, run, load, asked, title, Phase.MEASURING)
                 with transaction(work.conn):
                     found += accuracy.score(work.conn, run, asked)
     if not found:

@@ -15,16 +15,14 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Mapping
 
+    from store.enums import Phase
+    from store.records import Model, Run
+
 LOOK_EVERY = 0.25
 """Seconds between two looks at the job's row: a pause is felt at once, a path costs nothing."""
 
 METRICS_EVERY = 1.0
 """Seconds between two rows of the same metrics, enough for a chart."""
-
-
-SAMPLING, MEASURING, TRAINING = "sampling", "measuring", "training"
-"""First words of what a job says that it does: a round goes through several pieces of work, and
-whoever watches tells them apart by these."""
 
 
 class PauseWished(Exception):
@@ -45,10 +43,31 @@ class Progress:
         self._looked = 0.0
         self._measured = 0.0
 
-    def begin(self, title: str, total: int, done: int = 0) -> None:
-        """Say what is done now and how many units it has, and look whether to stop."""
+    def begin(
+        self,
+        title: str,
+        total: int,
+        done: int = 0,
+        *,
+        phase: Phase | None = None,
+        run: Run | None = None,
+        model: Model | None = None,
+    ) -> None:
+        """Begin a piece of work, and look whether to stop.
+
+        Args:
+            title: for the user.
+            total: units of work; 0 if unknown.
+            done: units that are finished.
+            phase: of the job from now on; None keeps phase, run and model as they are.
+            run: which the phase samples or reads.
+            model: which the phase works with, unless it is the run's.
+        """
         self._title = title
         with transaction(self.conn):
+            if phase is not None:
+                model_id = model.id if model else run.model_id if run else None
+                jobs.enter(self.conn, self.job_id, phase, run.id if run else None, model_id)
             jobs.progress(self.conn, self.job_id, done, total, title)
         self._looked = 0.0
         self.look()

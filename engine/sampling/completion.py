@@ -12,6 +12,7 @@ from engine.prompting.tasks import exemplars_for
 from engine.prompting.templates import Prompt, render
 from engine.sampling import reextraction, scheduler
 from store import inference_sessions
+from store.enums import Phase
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +23,12 @@ if TYPE_CHECKING:
 
 
 def sample_missing(
-    work: Work, run: Run, load: Callable[[], Backend], questions: Sequence[Question], title: str
+    work: Work,
+    run: Run,
+    load: Callable[[], Backend],
+    questions: Sequence[Question],
+    title: str,
+    phase: Phase = Phase.SAMPLING,
 ) -> None:
     """Sample the missing paths of a run until every vote is settled.
 
@@ -32,10 +38,11 @@ def sample_missing(
         load: gives the loaded model; called only when paths are missing.
         questions: the run's questions.
         title: what the job shows meanwhile.
+        phase: of the job meanwhile.
     """
     reextraction.refresh(work, run, questions)
     missing = scheduler.unsettled(work.conn, run, questions)
-    work.progress.begin(title, len(questions), len(questions) - len(missing))
+    work.progress.begin(title, len(questions), len(questions) - len(missing), phase=phase, run=run)
     if missing:
         prompt_of = prompts_of(work, run, questions)
         before = len(questions) - len(missing)

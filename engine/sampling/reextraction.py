@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from engine.answers import custom_rules
 from store import paths
 from store.connection import transaction
+from store.enums import Phase
 from store.records import Reading
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 def read_again(work: Work, run: Run, asked: Sequence[Question]) -> None:
     """Read the stored paths of these questions with today's readers and the rules in force."""
     in_force = custom_rules.in_force(work.conn)
-    work.progress.begin("reading the stored paths", len(asked))
+    work.progress.begin("reading the stored paths", len(asked), phase=Phase.EXTRACTION, run=run)
     for done, question in enumerate(asked, start=1):
         kind = question.answer_type
         rules = in_force[kind]

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from engine.packing import prefix_tree
-from engine.project.job_context import TRAINING, PauseWished
+from engine.project.job_context import PauseWished
 from engine.project.settings import TooLong
 from engine.training import checkpoints, distillation
 from engine.training import loss as objective
@@ -191,7 +191,7 @@ def train(  # noqa: PLR0912, PLR0915 - one training, to be read from top to bott
             f"The processes do not see the same checkpoint in {work}: the project must lie on a "
             "file system that all machines share."
         )
-    progress.begin(f"{TRAINING} {base.name}", len(steps), state.step)
+    progress.begin(f"training {base.name}", len(steps), state.step)
     saved_at, save_took = time.monotonic(), 0.0
 
     def keep() -> None:

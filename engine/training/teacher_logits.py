@@ -20,7 +20,7 @@ from engine.training.distillation import why_not_taught
 from store import models as model_rows
 from store import paths, questions, teacher_logits
 from store.connection import transaction
-from store.enums import Split
+from store.enums import Phase, Split
 from store.errors import BadInput
 from store.teacher_logits import TeacherLogits
 
@@ -125,7 +125,14 @@ def _score(
     from engine.training import model as learner
 
     total = done + len(missing)
-    work.progress.begin(f"reading what {teacher.name} thinks likely", total, done)
+    work.progress.begin(
+        f"reading what {teacher.name} thinks likely",
+        total,
+        done,
+        phase=Phase.SCORING,
+        run=run,
+        model=teacher,
+    )
     model = _loaded(work, teacher)
     asked = [
         replace(one, prompt=prompts[one.question_id], prompt_format=run.prompt_format, weight=1.0)

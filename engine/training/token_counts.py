@@ -17,6 +17,7 @@ from store import examples as example_rows
 from store import models as model_rows
 from store import paths
 from store.connection import transaction
+from store.enums import Phase
 from store.errors import BadInput
 from store.records import Encoding
 
@@ -110,7 +111,8 @@ def _count(work: Work, frozen: TrainingSet, model: Model, style: PromptStyle) ->
 
     text = text_of(gguf_to_hf.folder_of(work.project, model))
     spelled = _speller(text.tokenizer)
-    work.progress.begin(f"counting tokens as {model.name} reads them", frozen.examples, begin)
+    title = f"counting tokens as {model.name} reads them"
+    work.progress.begin(title, frozen.examples, begin, phase=Phase.CURATION, model=model)
     shown: Counter[PromptFormat] = Counter(
         {
             prompt_format: sum(

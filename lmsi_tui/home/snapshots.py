@@ -1,7 +1,6 @@
 """What the live panes show of a job, read from the store in a thread.
 
-A round goes through several pieces of work; its pane is that of the work it is at, told by the
-first word of what the job says (`engine.project.settings.job_context`).
+A round goes through several phases; its pane is that of its phase.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from engine.jobs.launch import is_alive
-from engine.project.job_context import MEASURING, SAMPLING, TRAINING
 from lmsi_tui.formatting.job_states import AT_WORK
 from lmsi_tui.formatting.report_tables import TITLES
 from lmsi_tui.home.metric_series import Series, grown, thinned
@@ -23,7 +21,7 @@ from lmsi_tui.home.view_model import (
     TrainingSnapshot,
 )
 from store import evaluations, jobs, models, paths, questions, votes
-from store.enums import AnswerType, Decision, JobKind, JobState, Method, Split
+from store.enums import AnswerType, Decision, JobKind, JobState, Method, Phase, Split
 
 if TYPE_CHECKING:
     import sqlite3
@@ -31,6 +29,17 @@ if TYPE_CHECKING:
     from engine.project.settings import Project
     from lmsi_tui.home.view_model import Snapshot
     from store.records import Evaluation, Job, Model, Run
+
+STAGES = {
+    Phase.SAMPLING: JobKind.SAMPLE,
+    Phase.EXTRACTION: JobKind.VOTE,
+    Phase.CURATION: JobKind.CURATE,
+    Phase.SCORING: JobKind.DISTILL,
+    Phase.TRAINING: JobKind.FINETUNE,
+    Phase.CONVERSION: JobKind.FINETUNE,
+    Phase.MEASURING: JobKind.EVALUATE,
+}
+"""The stage that a round is at in each phase."""
 
 POINTS = 400
 """Points of a curve that reach a pane: more than it has columns."""
@@ -73,14 +82,12 @@ def current(known: list[Job]) -> Job | None:
 
 
 def doing_of(job: Job) -> JobKind:
-    """The piece of work that a job is at; of a round that ended, the measuring."""
+    """The stage that a job is at; of a finished round, the measurement."""
     if job.kind is not JobKind.ROUND:
         return job.kind
-    first = job.message.partition(" ")[0]
-    works = {SAMPLING: JobKind.SAMPLE, MEASURING: JobKind.EVALUATE, TRAINING: JobKind.FINETUNE}
-    if first in works:
-        return works[first]
-    return JobKind.EVALUATE if job.state is JobState.DONE else JobKind.CURATE
+    if job.state is JobState.DONE:
+        return JobKind.EVALUATE
+    return STAGES[job.phase] if job.phase else JobKind.CURATE
 
 
 def _picture(
@@ -140,7 +147,7 @@ def training(project: Project, job: Job, doing: JobKind, series: Series) -> Trai
     """A training that runs or has ended."""
     settings = project.settings.distill if doing is JobKind.DISTILL else project.settings.finetune
     at_work = job.state in AT_WORK
-    is_training = job.message.startswith(TRAINING)
+    is_training = at_work and job.phase is Phase.TRAINING and job.total > 0
     pace = series.seconds_per_step
     step, steps = job.done, job.total
     if not steps and (loss := series.points.get("loss")):
@@ -154,7 +161,7 @@ def training(project: Project, job: Job, doing: JobKind, series: Series) -> Trai
         validation=tuple(thinned(series.points.get("val_loss", ()), POINTS)),
         learning_rate=series.last("learning_rate"),
         tokens_per_second=series.last("tokens_per_second"),
-        seconds_left=pace * (steps - step) if pace and at_work and is_training else None,
+        seconds_left=pace * (steps - step) if pace and is_training else None,
         memory=_memory(job) if at_work else None,
     )
 
@@ -179,11 +186,10 @@ def _memory(job: Job) -> int | None:
 
 def evaluation(conn: sqlite3.Connection, job: Job, series: Series) -> EvaluationSnapshot:
     """What is being measured, then everything that was."""
-    at_work = job.state in AT_WORK
-    measuring = at_work and job.message.startswith(MEASURING)
+    measuring = job.state in AT_WORK and job.phase is Phase.MEASURING
     rate = series.last("paths_per_second") if measuring else None
     known = models.all_of(conn)
-    run = _run_in_progress(conn, job, known) if measuring else None
+    run = paths.run_by_id(conn, job.run_id) if measuring and job.run_id else None
     running = _so_far(conn, run, known) if run is not None else ()
     each = run.m if run is not None else 1
     return EvaluationSnapshot(
@@ -193,24 +199,6 @@ def evaluation(conn: sqlite3.Connection, job: Job, series: Series) -> Evaluation
         seconds_left=(job.total - job.done) * each / rate if rate else None,
         rows=_rows(conn, known, running),
     )
-
-
-def _run_in_progress(conn: sqlite3.Connection, job: Job, known: list[Model]) -> Run | None:
-    """The run that a job says it draws: `measuring NAME on SPLIT: FORMAT, WAY`."""
-    said = job.message.removeprefix(MEASURING).strip()
-    named, _, way = said.rpartition(": ")
-    name, _, split = named.rpartition(" on ")
-    asked, _, how = way.partition(", ")
-    ids = {model.id for model in known if model.name == name}
-    found = [
-        run
-        for run in paths.runs(conn)
-        if run.model_id in ids
-        and run.split == split
-        and run.prompt_format == asked
-        and (run.temperature == 0) == (how == "greedy")
-    ]
-    return found[-1] if found else None
 
 
 def _so_far(conn: sqlite3.Connection, run: Run, known: list[Model]) -> tuple[Accuracy, ...]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from store import jobs
-from store.enums import JobKind, JobState
+from store.enums import JobKind, JobState, Phase
 
 if TYPE_CHECKING:
     from store.records import Job
@@ -162,6 +162,17 @@ def test_progress_and_heartbeat_say_that_the_worker_lives(seeded: Seeded) -> Non
     assert first
     assert second
     assert second >= first
+
+
+def test_what_a_job_was_doing_stays_after_its_end(seeded: Seeded) -> None:
+    job = claimed(seeded)
+    assert (job.phase, job.run_id, job.model_id) == (None, None, None)
+    run = seeded.run
+    jobs.enter(seeded.conn, job.id, Phase.SAMPLING, run.id, run.model_id)
+    jobs.progress(seeded.conn, job.id, 1, 2, "half")
+    jobs.finish(seeded.conn, job.id, JobState.FAILED, "failed", "It broke.", {})
+    ended = jobs.get(seeded.conn, job.id)
+    assert (ended.phase, ended.run_id, ended.model_id) == (Phase.SAMPLING, run.id, run.model_id)
 
 
 def test_the_end_of_a_job_is_written_whole(seeded: Seeded) -> None:

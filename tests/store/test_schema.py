@@ -8,6 +8,7 @@ edited. A new version adds a migration and its own file: `"\\n".join(conn.iterdu
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 import sqlite3
 from contextlib import closing
@@ -109,6 +110,38 @@ def test_a_released_database_becomes_todays_with_its_rows(version: int, tmp_path
         assert len(models.all_of(conn)) == 1
         (job,) = jobs.all_of(conn)
         assert len(jobs.metrics(conn, job.id)) == 1
+
+
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_finished_jobs_of_older_versions_keep_their_models(version: int, tmp_path: Path) -> None:
+    path = tmp_path / "old.db"
+    released(version, path)
+    with closing(sqlite3.connect(path)) as conn, conn:
+        ((run_key,),) = conn.execute("SELECT key FROM run WHERE id = 1").fetchall()
+        ((model,),) = conn.execute("SELECT name FROM model").fetchall()
+        insert = (
+            "INSERT INTO job (kind, params, key, state, message, error, result, created_at)"
+            " VALUES (?, '{}', '', ?, ?, ?, ?, 1.0)"
+        )
+        for kind, result in (
+            ("sample", {"run": run_key}),
+            ("finetune", {"model": model}),
+            ("distill", {"a": {"model": "gone"}, "b": {"model": model}}),
+            ("evaluate", {"evaluations": [{"model": "gone"}, {"model": model}]}),
+            ("finetune", [1]),
+            ("evaluate", {}),
+            ("export", {"model": model}),
+        ):
+            conn.execute(insert, [kind, "done", "done", None, json.dumps(result)])
+        failed = [f"training {model}", "It broke.", '{"exit_code": 1}']
+        conn.execute(insert, ["finetune", "failed", *failed])
+    ensure_schema(path)
+    with connect(path) as conn:
+        (model_id,) = (one.id for one in models.all_of(conn))
+        made = [job for job in jobs.all_of(conn) if job.created_at == 1.0]
+        assert [job.model_id for job in made] == [model_id] * 4 + [None] * 4
+        assert [job.run_id for job in made] == [1] + [None] * 7
+        assert {job.phase for job in made} == {None}
 
 
 def test_a_database_is_made_in_wal_mode_and_marked_as_ours(tmp_path: Path) -> None:

@@ -15,10 +15,10 @@ from engine.project.setting_help import meanings
 from engine.project.settings import Engine, Settings, TrainSettings, changed, create_project
 from store import examples, jobs, models, paths
 from store.connection import connect, transaction
-from store.enums import JobKind, JobState
+from store.enums import JobKind, JobState, Phase
 from store.schema import ensure_schema
 from tests.projects import claimed, scripted_project
-from tests.seed import POOL, STUDENT, TEACHER, seeded_project
+from tests.seed import POOL, STUDENT, TEACHER, running, seeded_project
 
 if TYPE_CHECKING:
     import sqlite3
@@ -136,6 +136,32 @@ def test_the_time_comes_from_the_rate_that_was_measured_last(
     with transaction(conn):
         conn.execute("DELETE FROM metric")
     assert planned(conn, project, JobKind.SAMPLE, sample={"early_stop": "off"}).seconds is None
+
+
+def test_a_rate_is_that_of_the_model_and_not_of_one_with_a_similar_name(
+    told: tuple[Project, sqlite3.Connection],
+) -> None:
+    project, conn = told
+    base = models.by_name(conn, f"{TEACHER}/base")
+    assert base is not None
+    with transaction(conn):
+        similar = models.add(conn, replace(base, name=TEACHER, sha256="another"))
+        job = running(conn, JobKind.SAMPLE)
+        jobs.enter(conn, job.id, Phase.SAMPLING, None, base.id)
+        jobs.progress(conn, job.id, 1, 2, f"sampling {base.name}")
+        jobs.metrics_add(conn, job.id, 1, {"paths_per_second": 2.0})
+        jobs.finish(conn, job.id, JobState.CANCELLED, f"sampling {base.name}", None, {})
+    of_base = planned(conn, project, JobKind.SAMPLE, sample={"early_stop": "off"})
+    assert of_base.seconds is not None
+    other = planned(
+        conn,
+        project,
+        JobKind.SAMPLE,
+        model={"teacher": similar.name},
+        sample={"early_stop": "off"},
+    )
+    assert other.problem is None
+    assert other.seconds is None, f"{TEACHER} is another model than {base.name}"
 
 
 # Training.
@@ -399,9 +425,9 @@ def test_nothing_is_written_by_looking(told: tuple[Project, sqlite3.Connection])
         assert len(paths.runs(reader)) == len(paths.runs(told[1]))
 
 
-def test_a_job_of_another_version_gives_no_rate(told: tuple[Project, sqlite3.Connection]) -> None:
+def test_a_job_without_a_model_gives_no_rate(told: tuple[Project, sqlite3.Connection]) -> None:
     project, conn = told
-    conn.execute("UPDATE job SET result = '[1]'")
+    conn.execute("UPDATE job SET model_id = NULL")
     made = planned(conn, project, JobKind.SAMPLE, sample={"early_stop": "off"})
     assert made.problem is None
     assert made.seconds is None

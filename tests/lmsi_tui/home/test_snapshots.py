@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from engine.jobs.launch import process_start
 from lmsi_tui.home.metric_series import MOST, Series, grown
-from lmsi_tui.home.snapshots import current, doing_of, read_home, training
+from lmsi_tui.home.snapshots import STAGES, current, doing_of, read_home, training
 from lmsi_tui.home.view_model import Advice, Flow, Home, TrainingSnapshot
 from lmsi_tui.widgets.panes.job_line import said_of
 from store import jobs
 from store.connection import connect, transaction
-from store.enums import JobKind, JobState
+from store.enums import JobKind, JobState, Phase
 from store.records import Job
 from tests.seed import NOW, seeded_project
 
@@ -196,26 +196,29 @@ def test_what_is_at_work_comes_before_what_waits_and_what_has_ended() -> None:
 
 
 DOING = [
-    (JobKind.SAMPLE, "anything", JobState.RUNNING, JobKind.SAMPLE),
-    (JobKind.ROUND, "sampling x", JobState.RUNNING, JobKind.SAMPLE),
-    (
-        JobKind.ROUND,
-        "measuring x on eval: few-shot-cot, greedy",
-        JobState.RUNNING,
-        JobKind.EVALUATE,
-    ),
-    (JobKind.ROUND, "training x", JobState.PAUSING, JobKind.FINETUNE),
-    (JobKind.ROUND, "done", JobState.DONE, JobKind.EVALUATE),
-    (JobKind.ROUND, "failed", JobState.FAILED, JobKind.CURATE),
-    (JobKind.ROUND, "", JobState.QUEUED, JobKind.CURATE),
+    (JobKind.SAMPLE, Phase.EXTRACTION, JobState.RUNNING, JobKind.SAMPLE),
+    (JobKind.ROUND, Phase.SAMPLING, JobState.RUNNING, JobKind.SAMPLE),
+    (JobKind.ROUND, Phase.MEASURING, JobState.RUNNING, JobKind.EVALUATE),
+    (JobKind.ROUND, Phase.TRAINING, JobState.PAUSING, JobKind.FINETUNE),
+    (JobKind.ROUND, Phase.TRAINING, JobState.FAILED, JobKind.FINETUNE),
+    (JobKind.ROUND, Phase.SAMPLING, JobState.DONE, JobKind.EVALUATE),
+    # Jobs that are older than phases, or have not begun.
+    (JobKind.ROUND, None, JobState.DONE, JobKind.EVALUATE),
+    (JobKind.ROUND, None, JobState.FAILED, JobKind.CURATE),
+    (JobKind.ROUND, None, JobState.QUEUED, JobKind.CURATE),
 ]
 
 
-@pytest.mark.parametrize(("kind", "message", "state", "doing"), DOING)
-def test_a_round_is_told_by_the_first_word_of_what_it_says(
-    kind: JobKind, message: str, state: JobState, doing: JobKind
+@pytest.mark.parametrize(("kind", "phase", "state", "stage"), DOING)
+def test_the_phase_of_a_round_tells_its_stage(
+    kind: JobKind, phase: Phase | None, state: JobState, stage: JobKind
 ) -> None:
-    assert doing_of(a_job(1, state, kind, message=message)) is doing
+    job = a_job(1, state, kind, message="training sampling measuring", phase=phase)
+    assert doing_of(job) is stage
+
+
+def test_every_phase_has_a_stage() -> None:
+    assert set(STAGES) == set(Phase)
 
 
 # What is said.

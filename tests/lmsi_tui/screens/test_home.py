@@ -24,7 +24,7 @@ from lmsi_tui.widgets.panes.stage_list import StageList
 from lmsi_tui.widgets.panes.training_pane import TrainingPane
 from store import jobs, models, paths, questions, votes
 from store.connection import connect, transaction
-from store.enums import Decision, JobKind, JobState, Split
+from store.enums import Decision, JobKind, JobState, Phase, Split
 from store.schema import ensure_schema
 from tests.lmsi_tui.driving import driven, settled, until
 from tests.projects import a_question, add_round, scripted_project
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from engine.project.settings import Project
     from lmsi_tui.home.view_model import Line
-    from store.records import Job
+    from store.records import Job, Run
 
 
 @pytest.fixture
@@ -75,10 +75,21 @@ def rows(project: Project) -> list[Job]:
         return jobs.all_of(conn)
 
 
-def begin(project: Project, kind: JobKind, message: str = "", done: int = 0, total: int = 0) -> Job:
+def begin(
+    project: Project,
+    kind: JobKind,
+    message: str = "",
+    done: int = 0,
+    total: int = 0,
+    phase: Phase | None = None,
+    run: Run | None = None,
+) -> Job:
     """A job that somebody has claimed."""
     with connect(project.database) as conn:
         job = running(conn, kind)
+        if phase is not None:
+            ids = (run.id, run.model_id) if run else (None, None)
+            jobs.enter(conn, job.id, phase, *ids)
         jobs.progress(conn, job.id, done, total, message)
         conn.execute("UPDATE job SET heartbeat_at = ? WHERE id = ?", [NOW, job.id])
         return jobs.get(conn, job.id)
@@ -377,6 +388,7 @@ async def test_a_training_that_is_done_is_whole(project: Project) -> None:
     job = begin(project, JobKind.FINETUNE)
     with connect(project.database) as conn, transaction(conn):
         learn(conn, job, 120, 120, 1.4, 0.4)
+        jobs.enter(conn, job.id, Phase.CONVERSION, None, None)
         jobs.progress(conn, job.id, 0, 0, "writing the GGUF and comparing it")
     async with driven(project, now=NOW) as pilot:
         shown = home(pilot).query_one(TrainingPane).snapshot
@@ -386,14 +398,15 @@ async def test_a_training_that_is_done_is_whole(project: Project) -> None:
 
 async def test_a_measurement_shows_what_is_right_so_far(project: Project) -> None:
     message = f"measuring {TEACHER}/lmsi on eval: few-shot-cot, 8 paths"
-    begin(project, JobKind.EVALUATE, message, 30, 60)
     with connect(project.database) as conn:
         model = models.by_name(conn, f"{TEACHER}/lmsi")
         assert model is not None
+        (run,) = (run for run in paths.runs(conn) if (run.model_id, run.m) == (model.id, 8))
         conn.execute("DELETE FROM evaluation_answer")
         conn.execute(
             "DELETE FROM evaluation WHERE model_id = ? AND method IN ('sc', 'single')", [model.id]
         )
+    begin(project, JobKind.EVALUATE, message, 30, 60, Phase.MEASURING, run)
     async with driven(project, now=NOW) as pilot:
         pane = home(pilot).query_one(EvaluationPane)
         assert pane.display
@@ -408,6 +421,23 @@ async def test_a_measurement_shows_what_is_right_so_far(project: Project) -> Non
         beside = [row for row in shown.rows if row.way == first.way]
         assert beside[0].model == f"{TEACHER}/base", "the model before comes first"
         assert shown.rows[0].way == first.way, "what runs comes first"
+
+
+async def test_what_a_model_is_called_does_not_matter_to_what_is_shown_of_it(
+    project: Project,
+) -> None:
+    name = "x on y: few-shot-cot, greedy"
+    with connect(project.database) as conn:
+        model = models.by_name(conn, f"{TEACHER}/lmsi")
+        assert model is not None
+        conn.execute("UPDATE model SET name = ? WHERE id = ?", [name, model.id])
+        (run,) = (run for run in paths.runs(conn) if (run.model_id, run.m) == (model.id, 8))
+    begin(project, JobKind.ROUND, f"measuring {name} on eval", 30, 60, Phase.MEASURING, run)
+    async with driven(project, now=NOW) as pilot:
+        shown = home(pilot).query_one(EvaluationPane).snapshot
+        assert shown is not None
+        assert {row.model for row in shown.rows if row.so_far} == {name}
+        assert {row.n for row in shown.rows if row.so_far} == {60}
 
 
 async def test_what_is_right_so_far_is_what_the_measurement_says_in_the_end(
@@ -458,27 +488,26 @@ async def test_jobs_that_wait_are_counted(project: Project) -> None:
 
 
 ROUND_AT = [
-    (f"sampling {TEACHER}/base", JobKind.SAMPLE, SamplingPane, Place.SAMPLE),
-    ("choosing the training set", JobKind.CURATE, SamplingPane, Place.TRAINING_SET),
-    (
-        f"measuring {TEACHER}/base on eval: few-shot-cot, greedy",
-        JobKind.EVALUATE,
-        EvaluationPane,
-        Place.EVALUATE,
-    ),
-    (f"training {TEACHER}", JobKind.FINETUNE, TrainingPane, Place.FINETUNE),
+    (Phase.SAMPLING, JobKind.SAMPLE, SamplingPane, Place.SAMPLE),
+    (Phase.EXTRACTION, JobKind.VOTE, SamplingPane, Place.VOTE),
+    (Phase.CURATION, JobKind.CURATE, SamplingPane, Place.TRAINING_SET),
+    (None, JobKind.CURATE, SamplingPane, Place.TRAINING_SET),
+    (Phase.MEASURING, JobKind.EVALUATE, EvaluationPane, Place.EVALUATE),
+    (Phase.TRAINING, JobKind.FINETUNE, TrainingPane, Place.FINETUNE),
+    (Phase.CONVERSION, JobKind.FINETUNE, TrainingPane, Place.FINETUNE),
+    (Phase.SCORING, JobKind.DISTILL, TrainingPane, Place.DISTIL),
 ]
 
 
-@pytest.mark.parametrize(("message", "kind", "pane", "place"), ROUND_AT)
+@pytest.mark.parametrize(("phase", "kind", "pane", "place"), ROUND_AT)
 async def test_a_round_shows_the_work_that_it_is_at(
     project: Project,
-    message: str,
+    phase: Phase | None,
     kind: JobKind,
     pane: type[SamplingPane | EvaluationPane | TrainingPane],
     place: Place,
 ) -> None:
-    job = begin(project, JobKind.ROUND, message, 1, 2)
+    job = begin(project, JobKind.ROUND, "at work", 1, 2, phase)
     assert doing_of(job) is kind
     async with driven(project, now=NOW) as pilot:
         assert [one for one in home(pilot).query("Picture") if one.display] == [
