@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from engine.answers import custom_rules, extraction
 from engine.answers.custom_rules import BUILT_IN, checked
-from engine.review.rule_preview import trial
+from engine.review.rule_preview import preview
 from engine.sampling import scheduler
 from store import models, paths, questions
 from store.connection import connect, transaction
@@ -51,7 +51,7 @@ def main() -> None:
                 ("a unit that every path has", checked(NUMBER, units=["pieces"])),
             ):
                 began = time.perf_counter()
-                found = trial(conn, run, NUMBER, rules)
+                found = preview(conn, run, NUMBER, rules)
                 seconds = time.perf_counter() - began
                 print(
                     f"{name:<30} {found.paths:>9,} paths {seconds:7.2f} s "

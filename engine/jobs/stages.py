@@ -70,7 +70,7 @@ def curate_votes(work: Work, sampler: Model) -> Json:
     """Freeze the training set of this model's votes."""
     run = runs.open_pool_run(work, sampler)
     work.progress.begin("choosing the training set", 0, phase=Phase.CURATION, run=run)
-    reextraction.refresh(work, run, _pool(work))
+    reextraction.reextract_outdated(work, run, _pool(work))
     with connect(work.project.database, training=True) as conn:
         leaked = contamination.of_store(conn).found
         frozen = _training_set(work, conn, run, sampler, {one.pool.id for one in leaked})
@@ -132,7 +132,7 @@ def export(work: Work) -> Json:
 def recount(work: Work, run: Run, asked: Sequence[Question]) -> int:
     """Read stored paths with today's readers, count the votes, say how many winners changed."""
     before = {one.question_id: one.winner for one in votes.for_run(work.conn, run.id)}
-    reextraction.read_again(work, run, asked)
+    reextraction.reextract(work, run, asked)
     scheduler.unsettled(work.conn, run, asked)
     after = votes.for_run(work.conn, run.id)
     return sum(before.get(one.question_id) != one.winner for one in after)

@@ -1,0 +1,1 @@
+"""What reviewers decided: triage, the blind audit, and previews of custom reader rules."""

@@ -25,7 +25,7 @@ class Ruling:
     audits: tuple[Review, ...]
     """Audits after that decision, oldest first."""
 
-    def one_of(self, answer: str) -> str:
+    def representative(self, answer: str) -> str:
         """The representative of the answers that were merged with this one."""
         while answer in self.same:
             answer = self.same[answer]
@@ -42,7 +42,7 @@ def ruling_of(reviews: Iterable[Review]) -> Ruling:
         if review.verdict is Verdict.SAME:
             assert review.answer is not None
             assert review.other is not None
-            kept, merged = ruling.one_of(review.answer), ruling.one_of(review.other)
+            kept, merged = ruling.representative(review.answer), ruling.representative(review.other)
             if kept != merged:
                 same[merged] = kept
         elif review.queue is Queue.AUDIT:
@@ -67,7 +67,7 @@ def found_wrong(question: Question, audit: Review, winner: str | None, ruling: R
         return still_applies(question, audit, winner, ruling)
     if audit.verdict not in (Verdict.ANSWER, Verdict.TYPED) or audit.answer is None:
         return False
-    answer = ruling.one_of(audit.answer)
+    answer = ruling.representative(audit.answer)
     return winner is None or not (answer == winner or equal(question.answer_type, winner, answer))
 
 
@@ -79,5 +79,5 @@ def still_applies(question: Question, audit: Review, winner: str | None, ruling:
     """
     if audit.verdict not in (Verdict.MAJORITY, Verdict.NONE) or audit.winner is None:
         return True
-    judged = ruling.one_of(audit.winner)
+    judged = ruling.representative(audit.winner)
     return winner is not None and (judged == winner or equal(question.answer_type, winner, judged))

@@ -1,4 +1,4 @@
-"""A question as it lies before a person: its answers as groups of paths, and what was decided."""
+"""One question as a reviewer sees it: its answers as groups of paths, and its decisions."""
 
 from __future__ import annotations
 
@@ -24,51 +24,53 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The paths that gave one answer, those that a person called the same counted as one."""
+    """The paths that gave one answer, including answers that a reviewer merged into it."""
 
     answer: str
-    """Canonical form, as the vote has it."""
+    """Canonical form, as in the vote."""
     count: int
-    """Paths that the vote counted for it."""
+    """Paths that the vote counted for this answer."""
     paths: tuple[ReasoningPath, ...]
-    """These paths in index order."""
+    """In index order."""
     also: tuple[str, ...] = ()
-    """Answers that a person called the same."""
+    """The answers that a reviewer merged into this one."""
 
 
 @dataclass(frozen=True, slots=True)
 class OpenQuestion:
-    """Everything that is known of one question in one run."""
+    """One question of one run with its vote, paths and reviews."""
 
     question: Question
     vote: Vote
     groups: tuple[Group, ...]
     """Most paths first, ties in order of the tally."""
     abstained: tuple[tuple[Abstention, int], ...]
-    """Reasons of the counted paths without an answer, most first."""
+    """Abstention reasons of the counted paths, most frequent first."""
     without: tuple[ReasoningPath, ...]
-    """These paths in index order."""
+    """The abstaining paths, in index order."""
     reviews: tuple[Review, ...]
-    """The standing ones, oldest first."""
+    """The active reviews, oldest first."""
     rules: Rules = BUILT_IN
-    """That a person added to the reader of its type."""
+    """Custom rules of the reader of its answer type."""
     unread: bool = False
-    """Whether some paths are in no group yet: their formulas must be compared (`merge`)."""
+    """Whether some paths are in no group until their formulas are compared (`merge`)."""
 
     @property
     def text(self) -> str:
-        """The question with its options and passage, as text alone."""
-        one = self.question
-        return question_text(one.answer_type, one.text, one.options, one.passage)
+        """The question with its options and passage, as plain text."""
+        question = self.question
+        return question_text(
+            question.answer_type, question.text, question.options, question.passage
+        )
 
     @property
     def ruling(self) -> Ruling:
-        """What the standing reviews say together."""
+        """The active reviews, combined."""
         return ruling_of(self.reviews)
 
     @property
     def winner(self) -> str | None:
-        """The leading answer; None where two lead, or there is none."""
+        """The leading answer; None for a tie or if there is no answer."""
         if not self.groups or (
             len(self.groups) > 1 and self.groups[1].count == self.groups[0].count
         ):
@@ -77,7 +79,7 @@ class OpenQuestion:
 
     @property
     def choices(self) -> tuple[str, ...]:
-        """The answers that the question itself allows, canonical; empty where it is open."""
+        """The canonical answers that the question allows; empty for an open question."""
         match self.question.answer_type:
             case AnswerType.CHOICE:
                 return tuple(LETTERS[: len(self.question.options)])
@@ -90,60 +92,60 @@ class OpenQuestion:
 
     @property
     def slow(self) -> bool:
-        """Whether comparing answers may take seconds, because formulas are compared elsewhere."""
+        """Whether comparing answers may take seconds: formulas are compared in another process."""
         return self.question.answer_type is AnswerType.MATH
 
     def place_of(self, answer: str) -> int | None:
-        """Which group has this answer, written so or otherwise; in a thread where `slow`."""
+        """Index of the group with this answer or an equal one. Call it in a thread if `slow`."""
         for exact in (True, False):
             for place, group in enumerate(self.groups):
-                for one in (group.answer, *group.also):
-                    if one == answer or (
-                        not exact and equal(self.question.answer_type, one, answer)
+                for member in (group.answer, *group.also):
+                    if member == answer or (
+                        not exact and equal(self.question.answer_type, member, answer)
                     ):
                         return place
         return None
 
     def wrong_by(self, audit: Review) -> bool:
-        """Whether an audit says that the vote is wrong; in a thread where `slow`."""
+        """Whether an audit says that the vote is wrong. Call it in a thread if `slow`."""
         return found_wrong(self.question, audit, self.winner, self.ruling)
 
 
 def open_question(
     conn: sqlite3.Connection, run_id: int, question_id: int, *, merge: bool = False
 ) -> OpenQuestion | None:
-    """Read a question with its vote, paths and standing reviews; None when it has no vote.
+    """Read a question with its vote, paths and active reviews; None if it has no vote.
 
     Args:
         conn: the project's store; four indexed reads.
         run_id: whose paths.
         question_id: which question.
-        merge: compare formulas that are written differently, which may take seconds; without it
-            such paths are in no group, and `unread` says so.
+        merge: compare formulas that are written differently, which may take seconds. Without it
+            such paths are in no group, and `unread` is true.
     """
     question = questions.by_ids(conn, [question_id]).get(question_id)
     vote = votes.get(conn, run_id, question_id)
     if question is None or vote is None:
         return None
-    standing = standing_reviews(conn, run_id, [question_id])
-    ruling = ruling_of(standing)
-    used = [
+    active = standing_reviews(conn, run_id, [question_id])
+    ruling = ruling_of(active)
+    counted = [
         pair for pair in paths.for_question(conn, run_id, question_id) if pair[0].index < vote.drawn
     ]
-    answers = [reading.answer for _, reading in used]
-    known = {answer for answer, _ in vote.tally}
-    unread = any(answer is not None and answer not in known for answer in answers)
+    answers = [reading.answer for _, reading in counted]
+    tallied = {answer for answer, _ in vote.tally}
+    unread = any(answer is not None and answer not in tallied for answer in answers)
     if unread and merge:
         answers = merge_equal(question.answer_type, answers)
         unread = False
     counts: Counter[str] = Counter()
     for answer, count in vote.tally:
-        counts[ruling.one_of(answer)] += count
+        counts[ruling.representative(answer)] += count
     members: dict[str, list[ReasoningPath]] = {answer: [] for answer in counts}
-    for (path, _), found in zip(used, answers, strict=True):
-        if found in known:
-            members[ruling.one_of(found)].append(path)
-    silent = [(path, reading) for path, reading in used if reading.answer is None]
+    for (path, _), given in zip(counted, answers, strict=True):
+        if given in tallied:
+            members[ruling.representative(given)].append(path)
+    abstaining = [(path, reading) for path, reading in counted if reading.answer is None]
     return OpenQuestion(
         question=question,
         vote=vote,
@@ -153,52 +155,54 @@ def open_question(
                 count,
                 tuple(members[answer]),
                 tuple(
-                    one for one, _ in vote.tally if one != answer and ruling.one_of(one) == answer
+                    other
+                    for other, _ in vote.tally
+                    if other != answer and ruling.representative(other) == answer
                 ),
             )
             for answer, count in counts.most_common()
         ),
         abstained=tuple(
             Counter(
-                reading.abstention for _, reading in silent if reading.abstention is not None
+                reading.abstention for _, reading in abstaining if reading.abstention is not None
             ).most_common()
         ),
-        without=tuple(path for path, _ in silent),
-        reviews=tuple(standing),
+        without=tuple(path for path, _ in abstaining),
+        reviews=tuple(active),
         rules=custom_rules.in_force(conn)[question.answer_type],
         unread=unread,
     )
 
 
 def audited(
-    conn: sqlite3.Connection, run_id: int, standing: Iterable[Review]
+    conn: sqlite3.Connection, run_id: int, active: Iterable[Review]
 ) -> dict[int, bool | None]:
-    """Whether the vote was right on each audited question, by its last audit.
+    """Whether the vote was right on each audited question, according to its last audit.
 
-    None where the person could not judge. May take seconds for `MATH`.
+    None if the reviewer skipped it. May take seconds for `MATH`.
 
     Args:
         conn: the project's store.
         run_id: whose votes.
-        standing: reviews of that run.
+        active: the active reviews of that run.
     """
     last = {
         review.question_id: review
-        for review in standing
+        for review in active
         if review.queue is Queue.AUDIT and review.verdict is not Verdict.SAME
     }
-    found: dict[int, bool | None] = {}
+    right: dict[int, bool | None] = {}
     for question_id, review in last.items():
         opened = open_question(conn, run_id, question_id)
         if opened is not None:
             skipped = review.verdict is Verdict.SKIP
-            found[question_id] = None if skipped else not opened.wrong_by(review)
-    return found
+            right[question_id] = None if skipped else not opened.wrong_by(review)
+    return right
 
 
 def read_typed(question: Question, text: str, rules: Rules = BUILT_IN) -> str | None:
-    """The canonical answer in what a person typed, read as if a path had said it.
+    """The canonical form of an answer that a reviewer typed, read as if a path had stated it.
 
-    None when the reader of the question's task, with these rules, finds no answer in it.
+    None if the reader of the question's type, with these rules, finds no answer in it.
     """
     return custom_rules.canonical(question.answer_type, text, question.options, rules)

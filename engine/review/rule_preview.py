@@ -1,4 +1,4 @@
-"""What other rules of a reader would do to the stored paths, before they are in force."""
+"""Preview what other custom rules of a reader would change on the stored paths."""
 
 from __future__ import annotations
 
@@ -22,139 +22,147 @@ if TYPE_CHECKING:
     from store.records import Question, Reading, Review, Run, Vote
 
 CHUNK = 200
-"""Questions that are read at once; between two chunks a trial can be left."""
+"""Questions per chunk; a preview can be cancelled between two chunks."""
 
 
 @dataclass(frozen=True, slots=True)
-class Changed:
-    """A question whose vote would be another one."""
+class ChangedVote:
+    """A question whose vote would change."""
 
     question: Question
     before: str | None
-    """The leading answer now; None for a tie or no answer."""
+    """The leading answer now; None for a tie or if there is no answer."""
     after: str | None
     kept_before: bool
     kept_after: bool
     more: int
-    """Paths that it could need until its vote stands; 0 unless it would be open again."""
+    """The most paths that its vote could still need; 0 unless it would reopen."""
     lost: tuple[Review, ...]
-    """Decisions of a person that would no longer be about an answer of this vote."""
+    """Reviews that would no longer refer to an answer of this vote."""
 
     @property
-    def another_winner(self) -> bool:
-        """Whether another answer would lead."""
+    def changes_winner(self) -> bool:
+        """Whether a different answer would lead."""
         return self.before != self.after
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
-    """What the rules would change in one run; nothing is written."""
+class RulePreview:
+    """What the rules would change in one run."""
 
     answer_type: AnswerType
     rules: Rules
     questions: int
-    """Questions of the type that have paths."""
+    """Questions of this type that have paths."""
     paths: int
     """Their stored paths."""
     answers_changed: int
-    """Paths that would be read otherwise."""
+    """Paths that would be read differently."""
     abstained_before: int
-    """Paths without an answer."""
+    """Paths without an answer now."""
     abstained_after: int
     kept_before: int
-    """Questions whose vote reaches the threshold, reviews aside."""
+    """Questions whose vote reaches the threshold, ignoring reviews."""
     kept_after: int
-    changed: tuple[Changed, ...]
+    changed: tuple[ChangedVote, ...]
     """In the order of the questions."""
 
     @property
-    def winners(self) -> tuple[Changed, ...]:
-        """The questions where another answer would lead."""
-        return tuple(one for one in self.changed if one.another_winner)
+    def winners(self) -> tuple[ChangedVote, ...]:
+        """The questions where a different answer would lead."""
+        return tuple(change for change in self.changed if change.changes_winner)
 
     @property
-    def reopened(self) -> tuple[Changed, ...]:
+    def reopened(self) -> tuple[ChangedVote, ...]:
         """The questions that would need more paths."""
-        return tuple(one for one in self.changed if one.more)
+        return tuple(change for change in self.changed if change.more)
 
     @property
     def more(self) -> int:
-        """Paths that these could need at most; the next sampling draws what they do need."""
-        return sum(one.more for one in self.changed)
+        """The most paths that reopened questions could need."""
+        return sum(change.more for change in self.changed)
 
     @property
     def lost(self) -> tuple[Review, ...]:
-        """Decisions that would no longer apply."""
-        return tuple(review for one in self.changed for review in one.lost)
+        """Reviews that would no longer apply."""
+        return tuple(review for change in self.changed for review in change.lost)
 
     @property
     def lost_audits(self) -> int:
-        """How many of them are audits."""
+        """How many of the lost reviews are audits."""
         return sum(review.queue is Queue.AUDIT for review in self.lost)
 
 
-def trial(
+def preview(
     conn: sqlite3.Connection,
     run: Run,
     answer_type: AnswerType,
     rules: Rules,
     *,
-    look: Callable[[int, int], None] = lambda _done, _total: None,
-) -> Trial:
-    """Read the stored paths of a run with these rules, and count the votes that they would give.
+    report: Callable[[int, int], None] = lambda _done, _total: None,
+) -> RulePreview:
+    """Read the stored paths of a run with these rules, and count the resulting votes.
+
+    Nothing is written.
 
     Args:
         conn: the project's store; only read.
-        run: whose paths; its m, threshold and stop rule count.
-        answer_type: questions of other types are left alone.
-        rules: instead of those in force.
-        look: called with (questions read, questions) between two chunks; what it raises ends the
-            trial.
+        run: whose paths are read; its m, threshold and early-stop rule apply.
+        answer_type: questions of other types are skipped.
+        rules: used instead of the rules in force.
+        report: called with (questions read, total) between two chunks; an exception from it ends
+            the preview.
 
     Raises:
         BadInput: a pattern takes too long on a path.
     """
-    asked = [one for one in questions.by_split(conn, run.split) if one.answer_type is answer_type]
-    stored_votes = {one.question_id: one for one in votes.for_run(conn, run.id)}
-    standing = custom_rules.in_force(conn)[answer_type]
-    held: dict[int, list[Review]] = {}
+    pool = [
+        question
+        for question in questions.by_split(conn, run.split)
+        if question.answer_type is answer_type
+    ]
+    stored_votes = {vote.question_id: vote for vote in votes.for_run(conn, run.id)}
+    rules_now = custom_rules.in_force(conn)[answer_type]
+    reviews_of: dict[int, list[Review]] = {}
     for review in reviews.standing(conn, run.id):
-        held.setdefault(review.question_id, []).append(review)
+        reviews_of.setdefault(review.question_id, []).append(review)
     counts: Counter[str] = Counter()
-    changed: list[Changed] = []
+    changed: list[ChangedVote] = []
     done = 0
-    look(0, len(asked))
-    for start in range(0, len(asked), CHUNK):
-        chunk = asked[start : start + CHUNK]
-        stored = paths.texts_by_question(conn, run.id, [one.id for one in chunk])
+    report(0, len(pool))
+    for start in range(0, len(pool), CHUNK):
+        chunk = pool[start : start + CHUNK]
+        stored = paths.texts_by_question(conn, run.id, [question.id for question in chunk])
         for question in chunk:
-            known = stored.get(question.id)
+            read = stored.get(question.id)
             vote = stored_votes.get(question.id)
-            if known is None or vote is None:
+            if read is None or vote is None:
                 continue
-            before = {index: reading.answer for index, _, _, reading in known}
+            before = {index: reading.answer for index, _, _, reading in read}
             after = {
                 index: _answer(question, text, end, reading, rules)
-                for index, text, end, reading in known
+                for index, text, end, reading in read
             }
             counts["questions"] += 1
-            counts["paths"] += len(known)
+            counts["paths"] += len(read)
             counts["changed"] += sum(before[index] != after[index] for index in before)
-            counts["abstained before"] += sum(one is None for one in before.values())
-            counts["abstained after"] += sum(one is None for one in after.values())
-            again = vote
+            counts["abstained before"] += sum(answer is None for answer in before.values())
+            counts["abstained after"] += sum(answer is None for answer in after.values())
+            new_vote = vote
             if before != after:
                 in_order = scheduler.prefix_of(after, run.m)
-                again = scheduler.count(run, question, in_order, rules)
+                new_vote = scheduler.count(run, question, in_order, rules)
             counts["kept before"] += vote.decision is Decision.KEEP
-            counts["kept after"] += again.decision is Decision.KEEP
-            lost = _lost(question, (vote, standing), (again, rules), held.get(question.id, ()))
-            found = _changed(question, vote, again, lost)
-            if found is not None:
-                changed.append(found)
+            counts["kept after"] += new_vote.decision is Decision.KEEP
+            lost = _lost(
+                question, (vote, rules_now), (new_vote, rules), reviews_of.get(question.id, ())
+            )
+            change = _changed(question, vote, new_vote, lost)
+            if change is not None:
+                changed.append(change)
         done += len(chunk)
-        look(done, len(asked))
-    return Trial(
+        report(done, len(pool))
+    return RulePreview(
         answer_type=answer_type,
         rules=rules,
         questions=counts["questions"],
@@ -171,71 +179,71 @@ def trial(
 def _answer(
     question: Question, text: str, end: EndReason, reading: Reading, rules: Rules
 ) -> str | None:
-    """What a path would answer; what the built-in reader said is taken from the store."""
-    known = None
+    """What a path would answer; a stored result of the built-in reader is reused."""
+    built_in = None
     if reading.reader == custom_rules.reader_name(question.answer_type):
-        known = Read(reading.answer, reading.shown, reading.abstention)
+        built_in = Read(reading.answer, reading.shown, reading.abstention)
     return custom_rules.read(
-        question.answer_type, text, options=question.options, end=end, rules=rules, known=known
+        question.answer_type, text, options=question.options, end=end, rules=rules, known=built_in
     ).answer
 
 
 def _changed(
-    question: Question, vote: Vote, again: Vote, lost: tuple[Review, ...]
-) -> Changed | None:
-    """How the vote of a question would change; None where it would not."""
-    kept = vote.decision is Decision.KEEP, again.decision is Decision.KEEP
-    reopens = again.decision is Decision.OPEN and vote.decision is not Decision.OPEN
-    same = vote.winner == again.winner and kept[0] == kept[1] and not reopens and not lost
-    if same:
+    question: Question, before: Vote, after: Vote, lost: tuple[Review, ...]
+) -> ChangedVote | None:
+    """How the vote of a question would change; None if it would not."""
+    kept_before = before.decision is Decision.KEEP
+    kept_after = after.decision is Decision.KEEP
+    reopens = after.decision is Decision.OPEN and before.decision is not Decision.OPEN
+    if before.winner == after.winner and kept_before == kept_after and not reopens and not lost:
         return None
-    return Changed(
+    return ChangedVote(
         question=question,
-        before=vote.winner,
-        after=again.winner,
-        kept_before=kept[0],
-        kept_after=kept[1],
-        more=again.m - again.drawn if reopens else 0,
+        before=before.winner,
+        after=after.winner,
+        kept_before=kept_before,
+        kept_after=kept_after,
+        more=after.m - after.drawn if reopens else 0,
         lost=lost,
     )
 
 
 def _lost(
     question: Question,
-    now: tuple[Vote, Rules],
-    then: tuple[Vote, Rules],
-    held: Sequence[Review],
+    before: tuple[Vote, Rules],
+    after: tuple[Vote, Rules],
+    active: Sequence[Review],
 ) -> tuple[Review, ...]:
-    """The decisions that are about an answer of the vote now, and would not be any more."""
-    if now[0].tally == then[0].tally:
+    """The reviews that refer to an answer of the vote before but not of the vote after."""
+    if before[0].tally == after[0].tally:
         return ()
-    about = []
-    for vote, rules in (now, then):
-        counted = [custom_rules.as_counted(one, rules) for one in held]
-        about.append([_is_about(question, one, vote, counted) for one in counted])
+    refers = []
+    for vote, rules in (before, after):
+        counted = [custom_rules.as_counted(review, rules) for review in active]
+        refers.append([_refers_to(question, review, vote, counted) for review in counted])
     return tuple(
-        review for review, before, after in zip(held, *about, strict=True) if before and not after
+        review for review, did, does in zip(active, *refers, strict=True) if did and not does
     )
 
 
-def _is_about(question: Question, review: Review, vote: Vote, held: Sequence[Review]) -> bool:
-    """Whether a decision still speaks of an answer that the vote has.
+def _refers_to(question: Question, review: Review, vote: Vote, active: Sequence[Review]) -> bool:
+    """Whether a review refers to an answer that the vote has.
 
-    One that names answers speaks of them; `majority` and `none` speak of the winner of their time.
-    Where that is not known, of any winner.
+    A review that names answers refers to them. `majority` and `none` refer to the winner at the
+    time of the review or, if that was not recorded, to any winner.
     """
-    ruling = ruling_of(held)
-    found = [answer for answer, _ in vote.tally]
+    ruling = ruling_of(active)
+    answers = [answer for answer, _ in vote.tally]
     match review.verdict:
         case Verdict.SAME | Verdict.ANSWER | Verdict.TYPED:
             named = (review.answer, review.other)
             return all(
-                any(extraction.equal(question.answer_type, one, name) for one in found)
+                any(extraction.equal(question.answer_type, answer, name) for answer in answers)
                 for name in named
                 if name is not None
             )
         case Verdict.MAJORITY | Verdict.NONE:
-            winner = None if vote.winner is None else ruling.one_of(vote.winner)
+            winner = None if vote.winner is None else ruling.representative(vote.winner)
             if review.winner is None:
                 return winner is not None
             return still_applies(question, review, winner, ruling)
@@ -244,27 +252,27 @@ def _is_about(question: Question, review: Review, vote: Vote, held: Sequence[Rev
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
-    """Two answers that a person called the same in review."""
+class MergeCandidate:
+    """Two answers that a reviewer merged and that a general rule could merge everywhere."""
 
     answer_type: AnswerType
-    stands: str
-    joins: str
+    kept: str
+    merged: str
     questions: int
-    """In how many questions."""
+    """Number of questions in which they were merged."""
 
 
-def candidates(conn: sqlite3.Connection, run: Run) -> list[Candidate]:
-    """The pairs of answers that review calls the same and no rule does, most questions first."""
-    same = [one for one in reviews.standing(conn, run.id) if one.verdict is Verdict.SAME]
-    asked = questions.by_ids(conn, {one.question_id for one in same})
+def merge_candidates(conn: sqlite3.Connection, run: Run) -> list[MergeCandidate]:
+    """The pairs of answers that reviews merge but no rule does, most questions first."""
+    merges = [review for review in reviews.standing(conn, run.id) if review.verdict is Verdict.SAME]
+    merged_in = questions.by_ids(conn, {review.question_id for review in merges})
     in_force = custom_rules.in_force(conn)
     counts: Counter[tuple[AnswerType, str, str]] = Counter()
-    for review in same:
-        kind = asked[review.question_id].answer_type
+    for review in merges:
+        kind = merged_in[review.question_id].answer_type
         rules = in_force[kind]
         assert review.answer is not None
         assert review.other is not None
         if kind in OPEN_TYPES and rules.one_of(review.answer) != rules.one_of(review.other):
             counts[kind, review.answer, review.other] += 1
-    return [Candidate(*pair, count) for pair, count in counts.most_common()]
+    return [MergeCandidate(*pair, count) for pair, count in counts.most_common()]

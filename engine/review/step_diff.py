@@ -1,8 +1,7 @@
-"""A path as steps, and where two paths part.
+"""Split a path into steps and find the first step at which two paths diverge.
 
-Two models of the same arithmetic seldom use the same words, so the first difference that a person
-wants to see is not the first other word: it is the first step that states a value which the other
-path never states.
+Two paths with the same arithmetic rarely use the same words. So the first difference worth showing
+is not the first different word but the first step with a value that the other path never states.
 """
 
 from __future__ import annotations
@@ -16,36 +15,36 @@ _BOUNDARY = re.compile(
     r"|(?<=[.!?])(?<!\b[A-Z]\.)(?<!\bMr\.)(?<!\bMs\.)(?<!\bMrs\.)(?<!\bDr\.)(?<!\bSt\.)"
     r"(?<!\bvs\.)(?<!\be\.g\.)(?<!\bi\.e\.)[\"')\]*]{0,4}[ \t]+"
 )
-"""Between two steps: the end of a line, or of a sentence."""
+"""The boundary between two steps: the end of a line or of a sentence."""
 _VALUE = re.compile(r"\d[\d,]*(?:\.\d+)?|\.\d+")
 
 
 def split_steps(text: str) -> tuple[str, ...]:
-    """The steps of a path, lines and sentences; put together again they are the text.
+    """Split a path into steps: lines and sentences. Joined, they give the text again.
 
-    A step keeps the white space that follows it. A text without any word is one step; an empty one
+    A step keeps the white space that follows it. A text without words is one step; an empty text
     has none.
     """
     if not text:
         return ()
     end = len(text.rstrip())
     cuts = [0]
-    for found in _BOUNDARY.finditer(text):
-        if text[cuts[-1] : found.end()].strip() and found.end() < end:
-            cuts.append(found.end())
+    for boundary in _BOUNDARY.finditer(text):
+        if text[cuts[-1] : boundary.end()].strip() and boundary.end() < end:
+            cuts.append(boundary.end())
     return tuple(text[a:b] for a, b in itertools.pairwise([*cuts, len(text)]))
 
 
 def first_difference(
     left: tuple[str, ...], right: tuple[str, ...]
 ) -> tuple[int | None, int | None]:
-    """The place in each path at which it first differs from the other one.
+    """Find the first step in each path that differs from the other path.
 
-    What both begin with, in the same words, is passed over. Then it is the first step that states
-    a value that the other path never states; where there is none, the first step in other words.
+    After the common beginning, that is the first step with a value that the other path never
+    states or, if there is none, the first step in different words.
 
     Returns:
-        A step of each, from 0; None where the path has no step that differs.
+        The index of the step in each path; None if a path has no step that differs.
     """
     common = 0
     for a, b in zip(left, right, strict=False):
@@ -54,14 +53,14 @@ def first_difference(
         common += 1
     if common == len(left) == len(right):
         return None, None
-    return _differs(left, right, common), _differs(right, left, common)
+    return _first_new(left, right, common), _first_new(right, left, common)
 
 
-def _differs(own: tuple[str, ...], other: tuple[str, ...], start: int) -> int | None:
-    known = set(itertools.chain.from_iterable(map(_values, other)))
-    for place in range(start, len(own)):
-        if not _values(own[place]) <= known:
-            return place
+def _first_new(own: tuple[str, ...], other: tuple[str, ...], start: int) -> int | None:
+    stated = set(itertools.chain.from_iterable(map(_values, other)))
+    for index in range(start, len(own)):
+        if not _values(own[index]) <= stated:
+            return index
     return start if start < len(own) else None
 
 
@@ -70,10 +69,10 @@ def _words(step: str) -> str:
 
 
 def _values(step: str) -> set[Decimal | str]:
-    found: set[Decimal | str] = set()
-    for one in _VALUE.findall(step):
+    values: set[Decimal | str] = set()
+    for number in _VALUE.findall(step):
         try:
-            found.add(Decimal(one.replace(",", "")).normalize())
+            values.add(Decimal(number.replace(",", "")).normalize())
         except InvalidOperation:
-            found.add(one)
-    return found
+            values.add(number)
+    return values

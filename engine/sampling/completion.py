@@ -40,7 +40,7 @@ def sample_missing(
         title: what the job shows meanwhile.
         phase: of the job meanwhile.
     """
-    reextraction.refresh(work, run, questions)
+    reextraction.reextract_outdated(work, run, questions)
     missing = scheduler.unsettled(work.conn, run, questions)
     work.progress.begin(title, len(questions), len(questions) - len(missing), phase=phase, run=run)
     if missing:

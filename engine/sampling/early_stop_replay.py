@@ -1,6 +1,6 @@
-"""What another stop rule would have drawn and decided, from paths that are stored.
+"""Replay early-stop rules and thresholds on stored paths: what would each sample and decide?
 
-A person can so choose a rule and a threshold before spending. Nothing is written.
+Use it to choose a rule and a threshold before spending compute. Nothing is written.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from store.records import Run
 
 THRESHOLDS = ("0", "0.5", "0.75", "0.9")
-"""Those that a replay shows unless asked otherwise."""
+"""Default thresholds of a replay."""
 
 FEWEST_CONTROLS = 300
-"""Control questions below which the change rate of `fast` is called unknown."""
+"""With fewer control questions, the change rate of `fast` is reported as unknown."""
 
 Outcome = tuple[Decision, str | None]
 """Keep or reject, and the kept answer."""
@@ -38,47 +38,47 @@ Outcome = tuple[Decision, str | None]
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """One rule at one threshold, over questions whose m paths are all stored."""
+    """One rule at one threshold, over the questions with all m paths."""
 
     rule: EarlyStop
     threshold: str
     m: int
     questions: int
     kept: int
-    """By this rule."""
+    """Questions that this rule keeps."""
     drawn: int
-    """Paths that would have been drawn, in waves as they are asked for."""
+    """Paths that this rule would have sampled, in waves as the scheduler requests them."""
     changed: int
-    """Questions whose decision or kept answer is another one than with all m paths."""
+    """Questions whose decision or kept answer differs from that of all m paths."""
 
     @property
     def saved(self) -> float:
-        """Share of the full votes' paths that are not drawn."""
+        """Share of the full votes' paths that are not sampled."""
         return 1 - self.drawn / max(1, self.questions * self.m)
 
     @property
     def changed_interval(self) -> tuple[float, float]:
-        """95 % interval of the share of changed questions (Wilson)."""
+        """95 % Wilson interval of the share of changed questions."""
         return wilson(self.changed, self.questions) if self.questions else (0.0, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
 class ChangeRate:
-    """How often `fast` decides otherwise than all m paths, measured on its control questions."""
+    """How often `fast` changes a decision, measured on its control questions."""
 
     controls: int
-    """Questions that were chosen by hash and drawn in full, as far as they are."""
+    """Control questions (selected by hash) that are sampled in full so far."""
     changed: int
-    """Those that `fast` would have decided otherwise, or kept with another answer."""
+    """Controls that `fast` would have decided differently, or kept with another answer."""
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """95 % interval of the rate (Wilson); None when there are too few controls."""
+        """95 % Wilson interval of the rate; None if there are too few controls."""
         return wilson(self.changed, self.controls) if self.controls >= FEWEST_CONTROLS else None
 
     @property
     def words(self) -> str:
-        """The rate as a person would tell it."""
+        """The rate as text."""
         if self.interval is None:
             return f"unknown ({self.controls} of {FEWEST_CONTROLS} control questions)"
         low, high = (100 * bound for bound in self.interval)
@@ -88,28 +88,28 @@ class ChangeRate:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """Every asked rule at every asked threshold."""
+    """Every requested rule at every requested threshold."""
 
     m: int
     sampled: int
-    """Questions with any path."""
+    """Questions with at least one path."""
     whole: int
-    """Questions with all m, which are compared."""
+    """Questions with all m paths; only these are compared."""
     rows: tuple[Replayed, ...]
 
 
 def decide(
     in_order: Answers, *, m: int, rule: EarlyStop, threshold: str, cap: int, epsilon: float
 ) -> tuple[Outcome, int]:
-    """What a rule decides on these paths, and how many it draws to know.
+    """What a rule decides on these paths, and how many paths it samples for that.
 
     Args:
         in_order: canonical answers of paths 0 … m - 1, equal ones merged; None abstains.
         m: paths of a full vote.
-        rule: when to stop.
-        threshold: share that must agree.
+        rule: the early-stop rule.
+        threshold: the share of paths that must agree.
         cap: kept paths per question; 0 is no cap.
-        epsilon: of `FAST`.
+        epsilon: the error bound of `FAST` at one look.
     """
     drawn = 0
     while True:
@@ -142,7 +142,7 @@ def replay(
     cap: int,
     epsilon: float,
 ) -> Replayed:
-    """Run one rule over questions, each with all its m answers in index order."""
+    """Replay one rule over questions, each with all its m answers in index order."""
     kept = drawn = changed = 0
     for in_order in whole:
         full, _ = decide(
@@ -165,42 +165,42 @@ def replay_project(
     thresholds: Sequence[str],
     m: int | None,
 ) -> Replay:
-    """Run rules over the stored paths of the teacher's run over the pool.
+    """Replay rules over the stored paths of the pool's run.
 
     Args:
         conn: may be read-only.
         project: its settings name the run, the cap and epsilon.
-        rules: to compare with all m paths.
+        rules: early-stop rules to compare with sampling all m paths.
         thresholds: exact decimals or fractions.
-        m: paths of a full vote; None for the project's.
+        m: paths of a full vote; None takes the project's.
 
     Raises:
-        BadInput: nothing is sampled at these settings, or no question has m paths.
+        BadInput: nothing was sampled, or no question has m paths.
     """
     settings = project.settings
     run = runs.pool_run(conn, project)
     pool = questions.by_split(conn, Split.POOL)
-    known = paths.answers_by_question(conn, run.id, [one.id for one in pool]) if run else {}
-    if not known:
-        raise BadInput(
-            "There are no paths at these settings to replay: `lmsi-tui sample` draws some."
-        )
-    most = m or settings.sample.m
+    answers = (
+        paths.answers_by_question(conn, run.id, [question.id for question in pool]) if run else {}
+    )
+    if not answers:
+        raise BadInput("There are no paths to replay: run `lmsi-tui sample` first.")
+    full = m or settings.sample.m
     whole = [
-        extraction.merge_equal(question.answer_type, [given[index] for index in range(most)])
+        extraction.merge_equal(question.answer_type, [by_index[index] for index in range(full)])
         for question in pool
-        if (given := known.get(question.id, {})).keys() >= set(range(most))
+        if (by_index := answers.get(question.id, {})).keys() >= set(range(full))
     ]
     if not whole:
-        fewest = max(len(given) for given in known.values())
+        available = max(len(by_index) for by_index in answers.values())
         raise BadInput(
-            f"No question has all {most} paths, so there is nothing to compare with: give --m "
-            f"{fewest} or less, or draw some in full with --set sample.early_stop=off."
+            f"No question has all {full} paths, so there is nothing to compare with: give --m "
+            f"{available} or less, or sample in full with --set sample.early_stop=off."
         )
     rows = tuple(
         replay(
             whole,
-            m=most,
+            m=full,
             rule=rule,
             threshold=threshold,
             cap=settings.sample.cap,
@@ -209,42 +209,44 @@ def replay_project(
         for threshold in thresholds
         for rule in rules
     )
-    return Replay(most, len(known), len(whole), rows)
+    return Replay(full, len(answers), len(whole), rows)
 
 
 def change_rate(conn: sqlite3.Connection, run: Run) -> ChangeRate | None:
-    """What `fast` would have decided of its control questions; None for a run of another rule.
+    """How often `fast` would change a decision on its control questions; None for other rules.
 
     Args:
         conn: may be read-only.
-        run: whose stored paths are replayed at its own m, threshold, cap and epsilon.
+        run: its stored paths are replayed at its own m, threshold, cap and epsilon.
     """
     if run.early_stop is not EarlyStop.FAST:
         return None
     keys = questions.keys(conn, run.split)
-    chosen = [number for number, key in keys.items() if scheduler.is_control(run, key)]
-    known = paths.answers_by_question(conn, run.id, chosen)
+    controls = [id_ for id_, key in keys.items() if scheduler.is_control(run, key)]
+    answers = paths.answers_by_question(conn, run.id, controls)
     whole = [
-        extraction.merge_equal(question.answer_type, [given[index] for index in range(run.m)])
-        for question in questions.by_ids(conn, chosen).values()
-        if (given := known.get(question.id, {})).keys() >= set(range(run.m))
+        extraction.merge_equal(question.answer_type, [by_index[index] for index in range(run.m)])
+        for question in questions.by_ids(conn, controls).values()
+        if (by_index := answers.get(question.id, {})).keys() >= set(range(run.m))
     ]
-    changed = sum(_changes(tuple(one), run.m, run.threshold, run.cap, run.epsilon) for one in whole)
+    changed = sum(
+        _changes(tuple(in_order), run.m, run.threshold, run.cap, run.epsilon) for in_order in whole
+    )
     return ChangeRate(len(whole), changed)
 
 
 def early_stop(conn: sqlite3.Connection, run: Run) -> dict[str, object]:
-    """What early stop has done in a run: the rule, paths saved and, for `fast`, its change rate."""
+    """What early stopping did in a run: its rule, saved share and, for `fast`, change rate."""
     saved = saved_share(votes.likes(conn, run.id))
-    told: dict[str, object] = {
+    facts: dict[str, object] = {
         "early_stop": run.early_stop,
         "saved_share": None if saved is None else round(saved, 4),
     }
     rate = change_rate(conn, run)
     if rate is None:
-        return told
+        return facts
     low, high = rate.interval or (None, None)
-    return told | {
+    return facts | {
         "epsilon": run.epsilon,
         "controls": rate.controls,
         "controls_changed": rate.changed,

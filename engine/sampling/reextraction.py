@@ -1,4 +1,4 @@
-"""Read stored paths again when their readers or rules are others than when they were stored."""
+"""Read the answers of stored paths again after a reader or its rules have changed."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from store.records import Question, Run
 
 
-def read_again(work: Work, run: Run, asked: Sequence[Question]) -> None:
-    """Read the stored paths of these questions with today's readers and the rules in force."""
+def reextract(work: Work, run: Run, questions: Sequence[Question]) -> None:
+    """Read the stored paths of these questions with the current readers and the rules in force."""
     in_force = custom_rules.in_force(work.conn)
-    work.progress.begin("reading the stored paths", len(asked), phase=Phase.EXTRACTION, run=run)
-    for done, question in enumerate(asked, start=1):
+    work.progress.begin(
+        "reading the stored paths", len(questions), phase=Phase.EXTRACTION, run=run
+    )
+    for done, question in enumerate(questions, start=1):
         kind = question.answer_type
         rules = in_force[kind]
         name = custom_rules.reader_name(kind, rules)
@@ -33,22 +35,22 @@ def read_again(work: Work, run: Run, asked: Sequence[Question]) -> None:
             readings.append(Reading(path.id, name, read.answer, read.shown, read.abstention))
         with transaction(work.conn):
             paths.replace_readings(work.conn, readings)
-            work.progress.advance(done, len(asked))
+            work.progress.advance(done, len(questions))
         work.progress.look()
 
 
-def refresh(work: Work, run: Run, asked: Sequence[Question]) -> None:
-    """Read again what another reader or other rules have read, and nothing else.
+def reextract_outdated(work: Work, run: Run, questions: Sequence[Question]) -> None:
+    """Read again only the paths that a different reader or different rules have read.
 
-    So that a vote never counts answers of two readers: a job that was to read all paths again may
-    have been cancelled, and an evaluation may be older than a rule.
+    A vote must never mix answers of two readers. That could happen after a cancelled job, or in an
+    evaluation that is older than a rule.
     """
     in_force = custom_rules.in_force(work.conn)
     names = {
         kind: custom_rules.reader_name(kind, in_force[kind])
-        for kind in {question.answer_type for question in asked}
+        for kind in {question.answer_type for question in questions}
     }
     stale = paths.read_otherwise(work.conn, run.id, names)
-    outdated = [question for question in asked if question.id in stale]
+    outdated = [question for question in questions if question.id in stale]
     if outdated:
-        read_again(work, run, outdated)
+        reextract(work, run, outdated)

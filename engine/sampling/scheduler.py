@@ -1,10 +1,10 @@
-"""Draw paths until every vote stands.
+"""Sample paths until every vote is settled.
 
-Each question asks for its paths in waves: as many as are needed before a decision is possible at
-all, then as many as could still change it. Waves of many questions are in flight together, so that
-the engine's slots are always full. Every finished path is committed when it finishes; what is asked
-next is what the store does not have. Votes are counted in index order, never in the order of
-finishing: short paths finish first, and a vote that takes what has arrived prefers short answers.
+Each question requests its paths in waves: first as many as any decision needs, then as many as
+could still change it. Waves of many questions are in flight together, so the engine's slots stay
+full. Every path is committed when it finishes, and only paths that the store lacks are requested.
+Votes are counted in index order, never in the order of finishing: short paths finish first, so a
+vote over whatever has arrived would favor short answers.
 """
 
 from __future__ import annotations
@@ -33,35 +33,34 @@ if TYPE_CHECKING:
     from engine.project.job_context import Progress
 
 CONTROL_SHARE = 0.03
-"""Share of questions that `fast` runs to full m, to measure how often it changes a decision."""
-
+"""Share of questions that `fast` samples in full, to measure how often it changes a decision."""
 
 COMPARED = 16
-"""Prompts, spread over a task, whose common beginning is taken for that of all. A prompt that
-begins otherwise is evaluated alone."""
+"""Number of prompts, spread over a task, whose common prefix is taken for all of them. A prompt
+that begins differently is evaluated on its own."""
 
 
 @dataclass(slots=True)
-class _Open:
-    """A question whose vote does not stand yet."""
+class _OpenVote:
+    """A question whose vote is not settled yet."""
 
     question: Question
     prompt: tuple[int, ...]
     shared: int
     answers: dict[int, str | None]
-    """By index; None for a path that abstained."""
-    asked: int = 0
+    """By path index; None for a path that abstains."""
+    in_flight: int = 0
     """Paths in flight."""
 
 
 @dataclass(slots=True)
 class Tally:
-    """What a run has drawn so far, for the screen."""
+    """What one call of `sample` has sampled so far."""
 
     started: float
-    """When this sitting began, by the monotonic clock."""
+    """Start time, monotonic clock."""
     before: int
-    """Questions that were settled before this sitting."""
+    """Questions that were settled before."""
     total: int
     """Questions of the run."""
     settled: int = 0
@@ -69,7 +68,7 @@ class Tally:
     tokens: int = 0
 
     def rates(self) -> dict[str, float]:
-        """Paths and tokens per second since the start of this sitting."""
+        """Paths and tokens per second since the start."""
         seconds = max(time.monotonic() - self.started, 1e-9)
         return {
             "paths_per_second": self.paths / seconds,
@@ -87,22 +86,22 @@ def sample(
     *,
     settled: int = 0,
 ) -> Tally:
-    """Draw what is missing of a run and store paths, readings and votes.
+    """Sample the missing paths of a run and store paths, readings and votes.
 
     Args:
         conn: the project's store.
         backend: the run's model, loaded.
-        run: how to draw; m, rule, threshold and cap say when a vote stands.
-        questions: in the order in which they are begun; those settled before are skipped.
+        run: how to sample; its m, early-stop rule, threshold and cap say when a vote is settled.
+        questions: in the order in which they begin; settled questions are not among them.
         prompt_of: renders a question's prompt.
         progress: the job's row.
-        settled: questions that were settled before this call, for the count that is shown.
+        settled: number of questions that were settled before, for the progress count.
 
     Returns:
-        What this call drew (what was stored before is not counted).
+        What this call sampled; paths that were stored before are not counted.
 
     Raises:
-        BadInput: a prompt and its path do not fit the model's context.
+        BadInput: a prompt with its path does not fit into the model's context.
     """
     tally = Tally(time.monotonic(), before=settled, total=settled + len(questions))
     for _task, group in groupby(questions, key=lambda question: question.task):
@@ -123,10 +122,10 @@ def sample(
 
 
 def unsettled(conn: sqlite3.Connection, run: Run, questions: Sequence[Question]) -> list[Question]:
-    """Count the votes that stored paths decide, and give the questions that need more paths.
+    """Count and store the votes again, and return the questions that need more paths.
 
-    Counting again is cheap and always right: after another m, threshold, cap or rule the stored
-    votes may say too little, while the stored paths say everything.
+    Counting again is cheap and always right. After a change of m, threshold, cap or rule the stored
+    votes may be outdated, but the stored paths are not.
     """
     counted = recounted(conn, run, questions)
     with transaction(conn):
@@ -139,14 +138,14 @@ def unsettled(conn: sqlite3.Connection, run: Run, questions: Sequence[Question])
 
 
 def recounted(conn: sqlite3.Connection, run: Run, questions: Sequence[Question]) -> list[Vote]:
-    """The votes that stored paths give at the run's settings, without storing them."""
-    known = paths.answers_by_question(conn, run.id, [question.id for question in questions])
+    """The votes of the stored paths at the run's settings; nothing is stored."""
+    answers = paths.answers_by_question(conn, run.id, [question.id for question in questions])
     in_force = custom_rules.in_force(conn)
     return [
         count(
             run,
             question,
-            prefix_of(known.get(question.id, {}), run.m),
+            prefix_of(answers.get(question.id, {}), run.m),
             in_force[question.answer_type],
         )
         for question in questions
@@ -159,10 +158,10 @@ def count(
     """The vote of a question's paths at the run's settings.
 
     Args:
-        run: m, rule, threshold and cap.
-        question: whose answer type decides which answers are equal.
+        run: its m, early-stop rule, threshold and cap apply.
+        question: its answer type decides which answers are equal.
         in_order: answers of paths 0, 1, 2, … without a gap; None abstains.
-        rules: that they were read with, for the record.
+        rules: the custom rules that they were read with, stored with the vote.
     """
     return majority.count_vote(
         extraction.merge_equal(question.answer_type, in_order),
@@ -178,26 +177,26 @@ def count(
 
 
 def rule_of(run: Run, question: Question) -> EarlyStop:
-    """The run's stop rule, but for the few questions, chosen by hash, that `fast` never cuts."""
+    """The run's early-stop rule; `off` for the control questions."""
     return EarlyStop.OFF if is_control(run, question.key) else run.early_stop
 
 
 def is_control(run: Run, key: str) -> bool:
-    """Whether this is one of the few questions that `fast` runs to full m."""
+    """Whether `fast` samples this question in full; decided by a hash of its key."""
     share = path_seed(run.seed, key, -1) / 2**63
     return run.early_stop is EarlyStop.FAST and share < CONTROL_SHARE
 
 
-def prefix_of(known: Mapping[int, str | None], m: int) -> list[str | None]:
-    """The answers before the first index that is missing."""
+def prefix_of(answers: Mapping[int, str | None], m: int) -> list[str | None]:
+    """The answers before the first missing index."""
     in_order: list[str | None] = []
-    while len(in_order) < m and len(in_order) in known:
-        in_order.append(known[len(in_order)])
+    while len(in_order) < m and len(in_order) in answers:
+        in_order.append(answers[len(in_order)])
     return in_order
 
 
 class _Source:
-    """The questions of one task, given out as the paths that their votes still need."""
+    """Hands out the paths that the votes of one task's questions still need."""
 
     def __init__(
         self,
@@ -215,31 +214,33 @@ class _Source:
         self.prompt_of = prompt_of
         self.progress = progress
         self.tally = tally
-        self._known = paths.answers_by_question(conn, run.id, [q.id for q in questions])
+        self._stored = paths.answers_by_question(
+            conn, run.id, [question.id for question in questions]
+        )
         self._in_force = custom_rules.in_force(conn)
         self._waiting = deque(questions)
-        self._open: dict[str, _Open] = {}
-        self._wave: deque[tuple[_Open, int]] = deque()
+        self._open: dict[str, _OpenVote] = {}
+        self._wave: deque[tuple[_OpenVote, int]] = deque()
         self._votes: list[Vote] = []
         self._prefix = self._common_prefix(questions)
 
     def _common_prefix(self, questions: Sequence[Question]) -> tuple[int, ...]:
-        """The tokens that begin every prompt of the task: its worked examples."""
+        """The tokens that every prompt of the task begins with: its worked examples."""
         if len(questions) < 2:
             return ()
         step = max(1, len(questions) // COMPARED)
-        some = [self._tokens(self.prompt_of(question)) for question in questions[::step]]
-        return some[0][: in_common(some)]
+        sample = [self._tokens(self.prompt_of(question)) for question in questions[::step]]
+        return sample[0][: in_common(sample)]
 
     def _tokens(self, prompt: Prompt) -> tuple[int, ...]:
         if prompt.style is PromptStyle.CHAT:
             return tuple(self.backend.tokenize_chat(prompt.messages()))
         return tuple(self.backend.tokenize(prompt.text))
 
-    # What the backend asks.
+    # Called by the backend.
 
     def next_path(self) -> PathRequest | None:
-        """The next path that some vote needs, or None while all wait for paths in flight."""
+        """The next path that a vote needs; None while all votes wait for paths in flight."""
         while not self._wave and self._waiting:
             self._begin(self._waiting.popleft())
         if not self._wave:
@@ -254,17 +255,17 @@ class _Source:
         )
 
     def is_settled(self, question: str) -> bool:
-        """Whether the vote of this question stands.
+        """Whether the vote of this question is settled.
 
-        A backend asks while it waits, so that a pause is heard between two slow paths.
+        Backends call this at every step, so pause and cancel take effect during long paths too.
         """
         self.progress.look()
         return question not in self._open
 
-    # What the stage does with the answer.
+    # Called with each finished path.
 
     def store(self, generation: Generation) -> None:
-        """Commit a finished path with its reading, and settle its question if its vote stands."""
+        """Commit a finished path with its reading; settle its question if that decides the vote."""
         opened = self._open.get(generation.question)
         if opened is None:
             return
@@ -295,18 +296,18 @@ class _Source:
             abstention=read.abstention,
         )
         opened.answers[generation.index] = read.answer
-        opened.asked -= 1
+        opened.in_flight -= 1
         self.tally.paths += 1
         self.tally.tokens += len(generation.token_ids)
         with transaction(self.conn):
             paths.add(self.conn, self.run.id, [path], [reading])
-            if opened.asked == 0:
-                self._consider(opened)
+            if opened.in_flight == 0:
+                self._advance(opened)
                 self._put_votes()
             self.progress.measure(self.tally.paths, self.tally.rates())
 
     def finish(self) -> None:
-        """Count the questions that were settled from stored paths alone."""
+        """Store the votes that were settled from stored paths alone."""
         with transaction(self.conn):
             self._put_votes()
 
@@ -314,18 +315,17 @@ class _Source:
         return self._in_force[question.answer_type]
 
     def _begin(self, question: Question) -> None:
-        known = self._known.pop(question.id, {})
-        opened = _Open(question, (), 0, known)
+        opened = _OpenVote(question, (), 0, self._stored.pop(question.id, {}))
         self._open[question.key] = opened
-        self._consider(opened)
+        self._advance(opened)
         if question.key in self._open:
             opened.prompt = self._tokens(self.prompt_of(question))
             opened.shared = len(self._prefix)
             if opened.prompt[: opened.shared] != self._prefix:
                 opened.shared = 0
 
-    def _consider(self, opened: _Open) -> None:
-        """Settle the question, or ask for the paths that could settle it."""
+    def _advance(self, opened: _OpenVote) -> None:
+        """Settle the question, or request the paths that could settle it."""
         run, question = self.run, opened.question
         in_order = prefix_of(opened.answers, run.m)
         vote = count(run, question, in_order, self._rules_of(question))
@@ -343,8 +343,8 @@ class _Source:
         )
         wave = range(len(in_order), min(run.m, len(in_order) + max(wanted, 1)))
         missing = [index for index in wave if index not in opened.answers]
-        opened.asked = len(missing)
-        # Older questions first, so that few are open at a time.
+        opened.in_flight = len(missing)
+        # Questions that began earlier go first, so that few are open at a time.
         self._wave.extendleft((opened, index) for index in reversed(missing))
 
     def _put_votes(self) -> None:

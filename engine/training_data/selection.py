@@ -137,13 +137,13 @@ def _judge(
     ruling = ruling_of(reviews)
     counts: defaultdict[str, int] = defaultdict(int)
     for answer, count in vote.tally:
-        counts[ruling.one_of(answer)] += count
+        counts[ruling.representative(answer)] += count
     ranked = sorted(counts.values(), reverse=True)
     top, second = [*ranked, 0, 0][:2]
     winner = max(counts, key=lambda answer: counts[answer]) if top > second else None
 
     def group(answer: str) -> frozenset[str]:
-        return frozenset(one for one, _ in vote.tally if ruling.one_of(one) == answer)
+        return frozenset(one for one, _ in vote.tally if ruling.representative(one) == answer)
 
     if any(found_wrong(question, audit, winner, ruling) for audit in ruling.audits):
         return None
@@ -157,7 +157,7 @@ def _judge(
     if decision.verdict is Verdict.MAJORITY:
         return None if winner is None else (winner, group(winner), vote.m, True)
     assert decision.answer is not None
-    answer = ruling.one_of(decision.answer)
+    answer = ruling.representative(decision.answer)
     groups = group(answer)
     if decision.verdict is Verdict.TYPED and not groups:
         groups = frozenset(

@@ -61,9 +61,9 @@ def reader(asked: argparse.Namespace) -> None:
         if asked.try_rules or not (asked.accept or asked.reset):
             run = pool_run_of(project, conn)
             with _bar(asked) as look:
-                told = rule_preview.trial(conn, run, kind, rules, look=look)
+                told = rule_preview.preview(conn, run, kind, rules, report=look)
             if asked.json:
-                pairs = [candidate_json(one) for one in rule_preview.candidates(conn, run)]
+                pairs = [candidate_json(one) for one in rule_preview.merge_candidates(conn, run)]
                 emit({"event": "trial", **trial_json(told), "candidates": pairs})
             for line in trial_lines(told):
                 say(asked, line)
@@ -81,7 +81,7 @@ def show(asked: argparse.Namespace, project: Project, conn: sqlite3.Connection) 
     in_force = custom_rules.in_force(conn)
     kinds = [AnswerType(asked.type)] if asked.type else _kinds(conn) or list(AnswerType)
     try:
-        found = rule_preview.candidates(conn, pool_run_of(project, conn))
+        found = rule_preview.merge_candidates(conn, pool_run_of(project, conn))
     except BadInput:
         found = []  # nothing was sampled, so nothing was reviewed
     if asked.json:
@@ -104,7 +104,7 @@ def show(asked: argparse.Namespace, project: Project, conn: sqlite3.Connection) 
         say(asked, line)
     for one in found:
         say(asked, candidate_line(one))
-        say(asked, f"  try it: --type {one.answer_type} --same '{one.stands}' '{one.joins}' --try")
+        say(asked, f"  try it: --type {one.answer_type} --same '{one.kept}' '{one.merged}' --try")
 
 
 @contextmanager

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from engine.answers.custom_rules import InForce, Rules
-    from engine.review.rule_preview import Candidate, Changed, Trial
+    from engine.review.rule_preview import ChangedVote, MergeCandidate, RulePreview
     from store.enums import AnswerType
 
 SHOWN = 20
@@ -43,16 +43,16 @@ def _listed(rules: Rules) -> list[str]:
     ]
 
 
-def candidate_line(one: Candidate) -> str:
+def candidate_line(one: MergeCandidate) -> str:
     """A pair of answers that review calls the same."""
     times = "once" if one.questions == 1 else f"in {one.questions} questions"
     return (
-        f"review calls {snippet(one.stands, 30)} and {snippet(one.joins, 30)} the same {times} "
+        f"review calls {snippet(one.kept, 30)} and {snippet(one.merged, 30)} the same {times} "
         f"({one.answer_type})"
     )
 
 
-def trial_lines(found: Trial) -> list[str]:
+def trial_lines(found: RulePreview) -> list[str]:
     """What the rules would change, in sentences; the questions are listed elsewhere."""
     return words_of(trial_json(found))
 
@@ -85,7 +85,7 @@ def words_of(event: dict[str, Any]) -> list[str]:
     return lines
 
 
-def changed_words(one: Changed) -> str:
+def changed_words(one: ChangedVote) -> str:
     """What becomes of one question, in a few words."""
     words = []
     if one.kept_before != one.kept_after:
@@ -102,7 +102,7 @@ def answer_words(answer: str | None, width: int = 24) -> str:
     return "no winner" if answer is None else snippet(answer, width)
 
 
-def changed_line(one: Changed) -> str:
+def changed_line(one: ChangedVote) -> str:
     """One question of the trial."""
     words = changed_words(one)
     return (
@@ -111,7 +111,7 @@ def changed_line(one: Changed) -> str:
     )
 
 
-def trial_json(found: Trial) -> dict[str, Any]:
+def trial_json(found: RulePreview) -> dict[str, Any]:
     """A trial as one JSON object."""
     return {
         "type": found.answer_type,
@@ -141,6 +141,6 @@ def trial_json(found: Trial) -> dict[str, Any]:
     }
 
 
-def candidate_json(one: Candidate) -> dict[str, object]:
+def candidate_json(one: MergeCandidate) -> dict[str, object]:
     """A pair of answers that review calls the same."""
     return dataclasses.asdict(one)

@@ -12,7 +12,7 @@ from engine.answers import custom_rules
 from engine.answers.custom_rules import BUILT_IN, checked
 from engine.jobs import stages
 from engine.review import rule_preview
-from engine.review.rule_preview import trial
+from engine.review.rule_preview import preview
 from engine.sampling import scheduler
 from store import models, paths, questions, reader_rules, reviews, votes
 from store.connection import connect
@@ -80,7 +80,7 @@ SAME = checked(SPAN, same=[("nyc", "big apple")])
 
 def test_a_trial_says_which_winners_change_and_writes_nothing(conn: sqlite3.Connection) -> None:
     before = list(conn.iterdump())
-    found = trial(conn, the_run(conn), SPAN, SAME)
+    found = preview(conn, the_run(conn), SPAN, SAME)
     assert [(one.before, one.after) for one in found.changed] == [(None, "nyc"), ("x", "nyc")]
     assert (found.questions, found.paths, found.answers_changed) == (3, 24, 5)
     assert (found.abstained_before, found.abstained_after) == (1, 1)
@@ -88,7 +88,7 @@ def test_a_trial_says_which_winners_change_and_writes_nothing(conn: sqlite3.Conn
 
 
 def test_the_trial_of_no_rules_changes_nothing(conn: sqlite3.Connection) -> None:
-    found = trial(conn, the_run(conn), SPAN, BUILT_IN)
+    found = preview(conn, the_run(conn), SPAN, BUILT_IN)
     assert (found.changed, found.answers_changed) == ((), 0)
     assert found.kept_before == found.kept_after
 
@@ -97,7 +97,7 @@ def test_a_decision_is_lost_when_its_winner_is_another_one(conn: sqlite3.Connect
     audit = decide(conn, 1, Verdict.MAJORITY, winner="x")
     decide(conn, 1, Verdict.ANSWER, answer="big apple")
     decide(conn, 2, Verdict.MAJORITY, winner="sure")
-    found = trial(conn, the_run(conn), SPAN, SAME)
+    found = preview(conn, the_run(conn), SPAN, SAME)
     assert [one.id for one in found.lost] == [audit.id]
     assert found.lost_audits == 1
 
@@ -114,7 +114,7 @@ def test_a_decision_under_the_rules_in_force_is_not_lost_by_a_reset(
         "UPDATE reading SET reader = ?, answer = 'nyc' WHERE answer IN ('nyc', 'big apple')", [name]
     )
     scheduler.unsettled(conn, run, asked)
-    found = trial(conn, run, SPAN, BUILT_IN)
+    found = preview(conn, run, SPAN, BUILT_IN)
     assert [(one.before, one.after) for one in found.changed] == [("nyc", None), ("nyc", "x")]
     assert found.lost == ()
 
@@ -128,17 +128,17 @@ def test_a_trial_can_be_left_between_two_chunks(conn: sqlite3.Connection) -> Non
         raise LeftError
 
     with pytest.raises(LeftError):
-        trial(conn, the_run(conn), SPAN, SAME, look=look)
+        preview(conn, the_run(conn), SPAN, SAME, report=look)
 
 
 def test_what_review_calls_the_same_is_a_candidate_until_a_rule_says_so(
     conn: sqlite3.Connection,
 ) -> None:
     decide(conn, 0, Verdict.SAME, answer="nyc", other="big apple", queue=Queue.TRIAGE)
-    (one,) = rule_preview.candidates(conn, the_run(conn))
-    assert (one.stands, one.joins, one.questions) == ("nyc", "big apple", 1)
+    (one,) = rule_preview.merge_candidates(conn, the_run(conn))
+    assert (one.kept, one.merged, one.questions) == ("nyc", "big apple", 1)
     custom_rules.put_in_force(conn, SPAN, SAME)
-    assert rule_preview.candidates(conn, the_run(conn)) == []
+    assert rule_preview.merge_candidates(conn, the_run(conn)) == []
 
 
 def test_a_decision_from_before_a_rule_counts_as_the_rule_says(conn: sqlite3.Connection) -> None:
@@ -179,7 +179,7 @@ def test_the_accepted_trial_is_what_the_vote_job_then_counts(tmp_path: Path) -> 
     with connect(project.database) as conn:
         run = the_run(conn)
         before = {one.question_id: one.winner for one in votes.for_run(conn, run.id)}
-        found = trial(conn, run, NUMBER, rules)
+        found = preview(conn, run, NUMBER, rules)
         assert found.answers_changed > 0
         standing = custom_rules.put_in_force(conn, NUMBER, rules)
     sampled_votes(project, JobKind.VOTE)
@@ -192,7 +192,7 @@ def test_the_accepted_trial_is_what_the_vote_job_then_counts(tmp_path: Path) -> 
             id_: winner for id_, winner in after.items() if before[id_] != winner
         }
         assert sum(one.decision is Decision.KEEP for one in counted) == found.kept_after
-        again = trial(conn, run, NUMBER, BUILT_IN)
+        again = preview(conn, run, NUMBER, BUILT_IN)
         assert {one.question.id: one.after for one in again.winners} == {
             one.question.id: one.before for one in found.winners
         }
@@ -207,7 +207,7 @@ def test_a_question_that_stopped_early_may_be_open_again_and_is_drawn(tmp_path: 
         assert early
         leaders = sorted({one.winner for one in early if one.winner not in (None, "1000")})
         rules = checked(NUMBER, same=[("1000", str(one)) for one in leaders[::2]])
-        found = trial(conn, run, NUMBER, rules)
+        found = preview(conn, run, NUMBER, rules)
         custom_rules.put_in_force(conn, NUMBER, rules)
     sampled_votes(project)
     with connect(project.database) as conn:

@@ -153,7 +153,7 @@ async def test_two_of_several_answers_are_called_the_same(project: Project) -> N
     same, majority = written(project)
     assert (same.verdict, same.answer, same.other) == (Verdict.SAME, "600", "12")
     assert majority.verdict is Verdict.MAJORITY
-    assert ruling_of(standing(project)).one_of("12") == "600"
+    assert ruling_of(standing(project)).representative("12") == "600"
 
 
 async def test_the_two_are_chosen_with_arrows_and_enter_too(project: Project) -> None:
