@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from engine.answers import custom_rules
@@ -141,6 +140,11 @@ def trial_json(found: RulePreview) -> dict[str, Any]:
     }
 
 
-def candidate_json(one: MergeCandidate) -> dict[str, object]:
-    """A pair of answers that review calls the same."""
-    return dataclasses.asdict(one)
+def candidate_json(candidate: MergeCandidate) -> dict[str, object]:
+    """A merge candidate as one JSON object."""
+    return {
+        "answer_type": candidate.answer_type,
+        "stands": candidate.kept,
+        "joins": candidate.merged,
+        "questions": candidate.questions,
+    }
