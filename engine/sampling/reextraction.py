@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 def reextract(work: Work, run: Run, questions: Sequence[Question]) -> None:
     """Read the stored paths of these questions with the current readers and the rules in force."""
     in_force = custom_rules.in_force(work.conn)
-    work.progress.begin(
-        "reading the stored paths", len(questions), phase=Phase.EXTRACTION, run=run
-    )
+    work.progress.begin("reading the stored paths", len(questions), phase=Phase.EXTRACTION, run=run)
     for done, question in enumerate(questions, start=1):
         kind = question.answer_type
         rules = in_force[kind]
