@@ -33,8 +33,8 @@ from benchmarks.terminal import Terminal
 from engine.answers import extraction
 from engine.demo.project import make_demo
 from engine.jobs.launch import ensure_worker
+from engine.project.folder import Project, open_project
 from engine.project.job_context import Progress, Work
-from engine.project.settings import Project, open_project
 from engine.sampling.runs import open_pool_run
 from engine.voting import majority
 from store import jobs, models, questions, votes

@@ -195,7 +195,8 @@ def chosen(load: Load) -> Arm:
     """The engine that the program takes for a model that is there in both forms."""
     from engine.inference.engine_selection import open_chosen
     from engine.models.identity import base_model
-    from engine.project.settings import ModelSettings, Settings, create_project
+    from engine.project.folder import create_project
+    from engine.project.settings import ModelSettings, Settings
 
     folder = Path(tempfile.mkdtemp(prefix="lmsi-chosen-"))
     settings = ModelSettings(teacher="it/base")

@@ -31,7 +31,7 @@ from store.enums import Queue, Split, Verdict
 from store.records import Review
 
 if TYPE_CHECKING:
-    from engine.project.settings import Project
+    from engine.project.folder import Project
     from engine.statistics.confidence_sequence import Precision
     from store.records import Question
 

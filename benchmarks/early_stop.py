@@ -169,7 +169,8 @@ def math(folder: Path) -> list[Full]:
 
 def of_project(folder: Path, options: Sequence[str]) -> list[Full]:
     """Questions of a project's pool whose m paths are all stored."""
-    from engine.project.settings import changed, open_project
+    from engine.project.folder import open_project
+    from engine.project.settings import changed
     from lmsi_tui.cli.options import settings_from
 
     project = open_project(folder)

@@ -27,8 +27,8 @@ from engine.demo import world
 from engine.evaluation.accuracy import compare
 from engine.jobs import stages
 from engine.jobs.launch import ENVIRONMENT, process_start
+from engine.project.folder import open_project
 from engine.project.job_context import Progress, Work
-from engine.project.settings import open_project
 from engine.sampling import runs
 from engine.statistics import intervals
 from engine.training_data import selection
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
 
-    from engine.project.settings import Project
+    from engine.project.folder import Project
     from store.records import Evaluation, Model, Question, Reading, ReasoningPath, Run, TrainingSet
 
 SEEDS = (101, 102, 103)

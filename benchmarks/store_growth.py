@@ -25,8 +25,9 @@ from typing import TYPE_CHECKING
 import psutil
 
 from engine.inference.scripted import open_scripted
+from engine.project.folder import create_project
 from engine.project.job_context import Progress, Work
-from engine.project.settings import Engine, ModelSettings, Settings, changed, create_project
+from engine.project.settings import Engine, ModelSettings, Settings, changed
 from engine.sampling import completion, runs, scheduler
 from store import jobs, models, paths, questions
 from store.connection import connect, transaction
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
     from engine.inference.backend import Generation, PathSource, Sampling
     from engine.inference.scripted import Scripted
-    from engine.project.settings import Project
+    from engine.project.folder import Project
 
 TEACHER = "scripted/base"
 TENTHS = 10

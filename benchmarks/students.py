@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.project.settings import open_project
+from engine.project.folder import open_project
 from engine.statistics.intervals import paired, wilson
 from lmsi_tui.formatting.numbers import percent, points
 from store import evaluations, models

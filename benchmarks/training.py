@@ -124,7 +124,7 @@ def synthetic(k: int, questions: int, step: int) -> list[Encoded]:
 def of_demo(project: Path, learner: Learner, questions: int) -> Callable[[int], list[Encoded]]:
     """The newest training set of a project, by steps of so many questions."""
     from engine.packing import prefix_tree
-    from engine.project.settings import open_project
+    from engine.project.folder import open_project
     from engine.training import model as learning
     from store import examples
     from store.connection import connect

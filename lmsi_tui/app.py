@@ -45,7 +45,8 @@ from store.schema import ensure_schema
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from engine.project.settings import Project, Settings
+    from engine.project.folder import Project
+    from engine.project.settings import Settings
     from store.records import Job
 
 KEYS_SECONDS = 0.5
@@ -201,7 +202,7 @@ class LmsiApp(App[None]):
         Raises:
             BadInput, WorkFailed: the file cannot be written.
         """
-        from engine.project.settings import open_project, save_settings
+        from engine.project.folder import open_project, save_settings
 
         try:
             save_settings(self.project.folder, settings)

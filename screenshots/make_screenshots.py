@@ -28,7 +28,7 @@ from tests.seed import NOW, at_work, seeded_project, while_sampling, while_train
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from engine.project.settings import Project
+    from engine.project.folder import Project
 
 HERE = Path(__file__).parent
 LARGE, MIDDLE, SMALL = (200, 50), (120, 36), (80, 24)

@@ -12,15 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.evaluation import acceptance
+from engine.project.folder import Project, create_project
 from engine.project.job_context import Progress, Work
-from engine.project.settings import (
-    Engine,
-    ModelSettings,
-    Project,
-    Settings,
-    changed,
-    create_project,
-)
+from engine.project.settings import Engine, ModelSettings, Settings, changed
 from engine.statistics.intervals import paired
 from store import jobs, models, questions, rounds
 from store.connection import connect, transaction

@@ -26,15 +26,13 @@ from unittest import mock
 
 from engine.jobs import stages
 from engine.jobs.launch import LOCK
+from engine.project.folder import Project, create_project, open_project
 from engine.project.settings import (
     Engine,
     EvaluateSettings,
     ModelSettings,
-    Project,
     SampleSettings,
     Settings,
-    create_project,
-    open_project,
 )
 from store import examples, jobs, models, paths, questions, reviews, votes
 from store.connection import connect, transaction

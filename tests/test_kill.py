@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from engine.project.settings import open_project
+from engine.project.folder import open_project
 from store import examples, jobs, paths, questions
 from store.connection import connect
 from store.enums import JobKind, JobState, Split

@@ -150,7 +150,7 @@ APP = """
 import asyncio, os, sys
 from pathlib import Path
 os.environ["XDG_CONFIG_HOME"] = sys.argv[2]
-from engine.project.settings import open_project
+from engine.project.folder import open_project
 from lmsi_tui.app import LmsiApp
 
 async def settled(pilot):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from engine.project.settings import open_project
+from engine.project.folder import open_project
 from store import examples, jobs, models, paths, questions
 from store.connection import connect
 from store.enums import JobState, Method, Split, Stage
@@ -16,7 +16,7 @@ from tests.projects import command
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from engine.project.settings import Project
+    from engine.project.folder import Project
 
 SIZES = ("--pool", 48, "--eval", 24, "--seed", 5)
 CHANGES = {"evaluate.k": 3, "sample.m": 8, "finetune.epochs": 1, "distill.epochs": 1}

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Mapping
 
-    from engine.project.settings import Project
+    from engine.project.folder import Project
     from store.records import Model
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from store.errors import BadInput, WorkFailed
 
 if TYPE_CHECKING:
-    from engine.project.settings import Project
+    from engine.project.folder import Project
     from store.records import Model
 
 KINDS = ("llama", "qwen2")

@@ -10,17 +10,14 @@ from typing import TYPE_CHECKING
 
 from engine.demo import world
 from engine.models.identity import base_model
+from engine.project.folder import SETTINGS, Project, create_project, open_project
 from engine.project.settings import (
-    SETTINGS,
     EvaluateSettings,
     ModelSettings,
-    Project,
     SampleSettings,
     Settings,
     TrainSettings,
     changed,
-    create_project,
-    open_project,
 )
 from store import models, questions
 from store.connection import connect, transaction

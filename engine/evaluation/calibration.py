@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Mapping, Sequence
 
-    from engine.project.settings import Project
+    from engine.project.folder import Project
     from store.records import Model, Vote
 
 BINS = 10

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     from engine.inference.backend import Backend, PathRequest
     from engine.inference.prompt_lengths import Extent
-    from engine.project.settings import ModelSettings, Project
+    from engine.project.folder import Project
+    from engine.project.settings import ModelSettings
     from store.inference_sessions import InferenceSession
     from store.records import Model
 

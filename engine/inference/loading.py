@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
     from engine.inference.backend import Backend
     from engine.inference.prompt_lengths import Extent
-    from engine.project.settings import ModelSettings, Project
+    from engine.project.folder import Project
+    from engine.project.settings import ModelSettings
     from store.records import Model
 
 

@@ -18,7 +18,8 @@ from engine.project.settings import Engine
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from engine.project.settings import Project, TrainSettings
+    from engine.project.folder import Project
+    from engine.project.settings import TrainSettings
     from store.records import Model
 
 CACHE_SHARE = 0.5

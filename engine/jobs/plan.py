@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from engine.conversion import gguf_to_hf
@@ -17,7 +16,7 @@ from engine.inference import loading
 from engine.jobs import memory_estimate
 from engine.models import identity as model_files
 from engine.project.setting_help import meanings
-from engine.project.settings import METHODS, TooLong
+from engine.project.settings import TooLong, choices
 from engine.sampling import runs
 from engine.training.distillation import why_not_taught
 from engine.training.dry_run import Preflight, preflight
@@ -32,7 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from engine.jobs.memory_estimate import Part
-    from engine.project.settings import Project, Settings, TrainSettings
+    from engine.project.folder import Project
+    from engine.project.settings import Settings, TrainSettings
     from store.records import Model, Run, TrainingSet
 
 CHARACTERS = 4
@@ -199,16 +199,8 @@ def settings_of(settings: Settings, kind: JobKind) -> tuple[Setting, ...]:
         values = getattr(settings, section)
         hint = get_type_hints(type(values))[name]
         value, meaning = getattr(values, name), meanings()[section, name]
-        found.append(Setting(section, name, value, meaning, _choices(path, hint)))
+        found.append(Setting(section, name, value, meaning, choices(hint)))
     return tuple(found)
-
-
-def _choices(path: str, hint: Any) -> tuple[str, ...]:
-    if path in ("finetune.method", "distill.method"):
-        return METHODS
-    if hint is bool:
-        return ("true", "false")
-    return tuple(hint) if isinstance(hint, type) and issubclass(hint, StrEnum) else ()
 
 
 @dataclass(frozen=True, slots=True)

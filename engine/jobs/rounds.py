@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from engine.evaluation import acceptance
 from engine.jobs import stages
 from engine.models import identity
-from engine.project.settings import Project
+from engine.project.folder import Project
 from engine.review import audit
 from engine.sampling import completion, runs
 from store import examples, jobs, questions

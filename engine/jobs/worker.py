@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING
 
 from engine.jobs import rounds, stages
 from engine.jobs.launch import LOCK, is_alive, process_start
+from engine.project.folder import open_project
 from engine.project.job_context import CancelWished, PauseWished, Progress, Work
-from engine.project.settings import open_project
 from store import jobs
 from store.connection import connect
 from store.enums import JobKind, JobState

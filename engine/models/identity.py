@@ -18,7 +18,8 @@ from store.records import Model, content_hash
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from engine.project.settings import Project, TrainSettings
+    from engine.project.folder import Project
+    from engine.project.settings import TrainSettings
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt")
 

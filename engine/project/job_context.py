@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engine.project.settings import Project, Settings, changed
+from engine.project.settings import Settings, changed
 from store import jobs
 from store.connection import transaction
 from store.enums import JobState
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Mapping
 
+    from engine.project.folder import Project
     from store.enums import Phase
     from store.records import Model, Run
 

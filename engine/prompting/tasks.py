@@ -16,7 +16,8 @@ from store.enums import AnswerType
 from store.errors import BadInput
 
 if TYPE_CHECKING:
-    from engine.project.settings import Project, SampleSettings
+    from engine.project.folder import Project
+    from engine.project.settings import SampleSettings
 
 EXEMPLARS = Path(__file__).parent / "exemplars"
 

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from engine.evaluation.accuracy import Comparison
-    from engine.project.settings import Project
+    from engine.project.folder import Project
     from engine.statistics.intervals import Paired
     from store.records import Evaluation, Job, Model, Run, Vote
 

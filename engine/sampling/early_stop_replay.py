@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
 
-    from engine.project.settings import Project
+    from engine.project.folder import Project
     from engine.voting.majority import Answers
     from store.records import Run
 

@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 from engine.inference import loading
-from engine.project.settings import Project
+from engine.project.folder import Project
 from engine.prompting.tasks import exemplars_for, preset
 from engine.prompting.templates import prompt_hash
 from store import models, paths, questions, rounds

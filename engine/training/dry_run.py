@@ -15,7 +15,7 @@ from store import examples
 if TYPE_CHECKING:
     import sqlite3
 
-    from engine.project.settings import Project
+    from engine.project.folder import Project
     from store.enums import PromptFormat
     from store.records import Model, TrainingSet
 

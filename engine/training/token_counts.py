@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from engine.packing.prefix_tree import Encoded
+    from engine.project.folder import Project
     from engine.project.job_context import Work
-    from engine.project.settings import Project
     from store.enums import PromptFormat, PromptStyle
     from store.records import Example, Model, TrainingSet
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
-    from engine.project.settings import Project, Settings
+    from engine.project.folder import Project
+    from engine.project.settings import Settings
     from engine.training_data.selection import Kept
     from store.records import Example, Review, Run, TrainingSet, Vote
 

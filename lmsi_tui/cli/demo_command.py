@@ -6,7 +6,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from engine.project.settings import open_project
+from engine.project.folder import open_project
 from lmsi_tui.cli.open_app import has_terminal, run_app
 from lmsi_tui.cli.options import settings_from
 from lmsi_tui.cli.output import emit, say
@@ -16,7 +16,7 @@ from store.enums import JobKind
 if TYPE_CHECKING:
     import argparse
 
-    from engine.project.settings import Project
+    from engine.project.folder import Project
 
 
 def demo(asked: argparse.Namespace) -> None:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from engine.inference.loading import addresses_of, chosen_engine
 from engine.jobs.launch import worker_runs
 from engine.models.identity import describe, is_server
-from engine.project.settings import SETTINGS, Engine, Project, open_project
+from engine.project.folder import SETTINGS, Project, open_project
+from engine.project.settings import Engine
 from store.errors import BadInput, LmsiError
 
 if TYPE_CHECKING:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterator
 
-    from engine.project.settings import Project
+    from engine.project.folder import Project
     from store.records import Job
 
 LOOK_SECONDS = 0.2

@@ -10,14 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.models.identity import base_model, is_server, served_model
-from engine.project.settings import (
-    SETTINGS,
-    Project,
-    Settings,
-    changed,
-    create_project,
-    open_project,
-)
+from engine.project.folder import SETTINGS, Project, create_project, open_project
+from engine.project.settings import Settings, changed
 from lmsi_tui.cli.options import settings_from
 from lmsi_tui.cli.output import emit, say
 from lmsi_tui.formatting.numbers import percent

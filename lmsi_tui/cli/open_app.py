@@ -10,7 +10,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.project.settings import SETTINGS, open_project
+from engine.project.folder import SETTINGS, open_project
 from lmsi_tui.formatting.sanitize import printable
 from lmsi_tui.shell.config import config_path
 from store.errors import BadInput, LmsiError, WorkFailed
@@ -18,7 +18,7 @@ from store.errors import BadInput, LmsiError, WorkFailed
 if TYPE_CHECKING:
     import argparse
 
-    from engine.project.settings import Project
+    from engine.project.folder import Project
 
 APP_LOG = "app.log"
 """In the project's logs/: the traceback of each fault that ended the app."""

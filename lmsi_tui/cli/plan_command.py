@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from engine.jobs.plan import Plan
-    from engine.project.settings import Project
+    from engine.project.folder import Project
     from engine.training.dry_run import Labelled, Preflight
     from store.enums import JobKind
 

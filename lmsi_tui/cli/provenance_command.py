@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
 
-    from engine.project.settings import Project
+    from engine.project.folder import Project
     from store.records import Review, Run, Vote
 
 WIDTH = 100

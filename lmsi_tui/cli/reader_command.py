@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterator
 
-    from engine.project.settings import Project
+    from engine.project.folder import Project
 
 
 def reader(asked: argparse.Namespace) -> None:

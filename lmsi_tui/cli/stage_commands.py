@@ -6,7 +6,8 @@ import time
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
-from engine.project.settings import changed, exact_share, open_project
+from engine.project.folder import open_project
+from engine.project.settings import changed, exact_share
 from lmsi_tui.cli import follow, plan_command, status_commands
 from lmsi_tui.cli.options import settings_from
 from lmsi_tui.cli.output import emit, say
@@ -22,7 +23,7 @@ from store.schema import ensure_schema
 if TYPE_CHECKING:
     import argparse
 
-    from engine.project.settings import Project
+    from engine.project.folder import Project
 
 
 def stage(asked: argparse.Namespace) -> None:

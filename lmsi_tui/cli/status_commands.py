@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from engine.jobs.launch import ensure_worker
+from engine.project.folder import open_project
 from engine.project.setting_help import meanings
-from engine.project.settings import changed, open_project
+from engine.project.settings import changed
 from engine.reports import summary as numbers
 from lmsi_tui.cli import follow
 from lmsi_tui.cli.options import settings_from
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from engine.project.settings import Project
+    from engine.project.folder import Project
 
 WIDTH_WITHOUT_TERMINAL = 140
 

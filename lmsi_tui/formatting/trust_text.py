@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fractions import Fraction
 
     from engine.importing.contamination import Leaks
-    from engine.project.settings import Project
+    from engine.project.folder import Project
     from engine.statistics.confidence_sequence import Certificate
     from store.records import Model, Run
 

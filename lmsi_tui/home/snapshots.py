@@ -26,7 +26,7 @@ from store.enums import AnswerType, Decision, JobKind, JobState, Method, Phase, 
 if TYPE_CHECKING:
     import sqlite3
 
-    from engine.project.settings import Project
+    from engine.project.folder import Project
     from lmsi_tui.home.view_model import Snapshot
     from store.records import Evaluation, Job, Model, Run
 

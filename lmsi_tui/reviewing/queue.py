@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from fractions import Fraction
 
-    from engine.project.settings import Project
+    from engine.project.folder import Project
     from engine.review.audit import Consistency
     from engine.statistics.confidence_sequence import Precision
     from store.records import Review, Run

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from textual.app import ComposeResult
 
-    from engine.project.settings import Project
+    from engine.project.folder import Project
 
 PAGER_BYTES = 4 * 2**20
 """Most of a log that goes to the pager: its end."""

@@ -13,7 +13,8 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from engine.jobs.plan import MATTER, Plan, Setting, plan, settings_of
-from engine.project.settings import changed, open_project
+from engine.project.folder import open_project
+from engine.project.settings import changed
 from lmsi_tui.formatting.job_states import title
 from lmsi_tui.formatting.sanitize import content
 from lmsi_tui.screens.screen import LmsiScreen
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 
     from textual.app import ComposeResult
 
-    from engine.project.settings import Project, Settings
+    from engine.project.folder import Project
+    from engine.project.settings import Settings
 
 ALL = "all"
 OF_THE_JOB = ""

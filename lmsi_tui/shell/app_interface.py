@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from textual.dom import DOMNode
     from textual.signal import Signal
 
-    from engine.project.settings import Project, Settings
+    from engine.project.folder import Project
+    from engine.project.settings import Settings
 
 
 class AppInterface(Protocol):

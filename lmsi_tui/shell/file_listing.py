@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from engine.project.settings import SETTINGS
+from engine.project.folder import SETTINGS
 from lmsi_tui.formatting.numbers import size
 from lmsi_tui.formatting.sanitize import printable
 from store.errors import BadInput

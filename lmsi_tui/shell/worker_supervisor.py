@@ -10,7 +10,7 @@ from store.errors import WorkFailed
 if TYPE_CHECKING:
     import subprocess
 
-    from engine.project.settings import Project
+    from engine.project.folder import Project
     from store.records import Job
 
 LIVES = 5

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import sqlite3
     from array import array
 
-    from engine.project.settings import Project
+    from engine.project.folder import Project
     from store.enums import PromptFormat, PromptStyle
     from store.examples import Kind
     from store.records import Model, TrainingSet

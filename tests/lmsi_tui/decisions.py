@@ -13,7 +13,7 @@ from tests.lmsi_tui.driving import settled
 if TYPE_CHECKING:
     from textual.pilot import Pilot
 
-    from engine.project.settings import Project
+    from engine.project.folder import Project
 
 # The margins grow, so that the queue is in order of import.
 FOUR = (

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from engine.answers import extraction
-from engine.project.settings import Engine, ModelSettings, Settings, create_project
+from engine.project.folder import create_project
+from engine.project.settings import Engine, ModelSettings, Settings
 from engine.voting.majority import count_vote
 from store import models, paths, questions, reviews, votes
 from store.connection import connect, transaction
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from sqlite3 import Connection
 
-    from engine.project.settings import Project
+    from engine.project.folder import Project
     from store.records import Review, Run
 
 

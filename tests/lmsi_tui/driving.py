@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from textual.message import Message
     from textual.pilot import Pilot
 
-    from engine.project.settings import Project
+    from engine.project.folder import Project
 
 SIZE = (120, 36)
 PATIENCE = 30.0

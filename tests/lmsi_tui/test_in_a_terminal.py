@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from engine.jobs.launch import is_alive
-from engine.project.settings import open_project
+from engine.project.folder import open_project
 from store import jobs, paths, questions, reviews, votes
 from store.connection import connect
 from store.enums import JobKind, JobState, Queue, Split, Verdict
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from engine.project.settings import Project
+    from engine.project.folder import Project
     from store.records import Job, Run
 
 TMUX = shutil.which("tmux") or ""

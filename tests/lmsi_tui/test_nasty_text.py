@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from textual.app import App
     from textual.pilot import Pilot
 
-    from engine.project.settings import Project
+    from engine.project.folder import Project
 
 STEPS = {
     "home": [
@@ -88,7 +88,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Project:
     )
     from dataclasses import replace
 
-    from engine.project.settings import open_project
+    from engine.project.folder import open_project
 
     project = open_project(project.folder)
     with connect(project.database) as conn:

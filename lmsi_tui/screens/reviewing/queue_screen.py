@@ -17,7 +17,7 @@ from store import queue, reviews
 if TYPE_CHECKING:
     from textual.timer import Timer
 
-    from engine.project.settings import Project
+    from engine.project.folder import Project
     from store.enums import Queue
 
 ORDER_AGAIN = 5.0

@@ -11,7 +11,7 @@ from textual.content import Content
 from textual.widgets import Footer, OptionList, Static
 from textual.widgets.option_list import Option
 
-from engine.project.settings import SETTINGS, open_project
+from engine.project.folder import SETTINGS, open_project
 from lmsi_tui.formatting.sanitize import content
 from lmsi_tui.screens.screen import LmsiScreen
 from lmsi_tui.shell.commands import Command, declare

@@ -6,7 +6,7 @@ import pytest
 
 from engine.demo import world
 from engine.demo.project import FAMILY, make_demo
-from engine.project.settings import SETTINGS
+from engine.project.folder import SETTINGS
 from store import models, questions
 from store.connection import connect
 from store.enums import Split

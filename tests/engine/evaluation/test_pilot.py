@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from engine.project.settings import Project
+    from engine.project.folder import Project
 
 SAY = [" The answer is {answer}."]
 SCATTERED = {str(number): 1.0 for number in range(5000, 5040)}

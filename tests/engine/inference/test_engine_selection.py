@@ -16,7 +16,8 @@ from engine.inference import engine_selection
 from engine.inference.loading import chosen_engine
 from engine.inference.prompt_lengths import Extent
 from engine.models.identity import base_model
-from engine.project.settings import Engine, ModelSettings, Settings, create_project
+from engine.project.folder import create_project
+from engine.project.settings import Engine, ModelSettings, Settings
 from store.errors import WorkFailed
 from store.inference_sessions import InferenceSession
 from tests.engine.tiny import tiny_model
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from engine.inference.backend import Backend
-    from engine.project.settings import Project
+    from engine.project.folder import Project
     from store.records import Model
 
 EXTENT = Extent(20, 8, shared=5)

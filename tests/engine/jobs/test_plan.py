@@ -11,8 +11,9 @@ import pytest
 
 from engine.demo.project import make_demo
 from engine.jobs import memory_estimate, plan, stages
+from engine.project.folder import create_project
 from engine.project.setting_help import meanings
-from engine.project.settings import Engine, Settings, TrainSettings, changed, create_project
+from engine.project.settings import Engine, Settings, TrainSettings, changed
 from store import examples, jobs, models, paths
 from store.connection import connect, transaction
 from store.enums import JobKind, JobState, Phase
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from engine.project.settings import Project
+    from engine.project.folder import Project
 
 
 @pytest.fixture

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from engine.project.folder import Project
     from engine.project.job_context import Work
-    from engine.project.settings import Project, TrainSettings
+    from engine.project.settings import TrainSettings
     from store.records import Model, TrainingSet
 
 Json = dict[str, object]

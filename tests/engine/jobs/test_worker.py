@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from engine.project.settings import Project
+    from engine.project.folder import Project
     from store.records import Job
 
 PATIENCE = 60.0

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from engine.packing.prefix_tree import Row
+    from engine.project.settings import TrainingMethod
 
 TOKENS_ONLY = Cost(token=1.0, pair=0.0, call=0.0)
 CALLS_ONLY = Cost(token=0.0, pair=0.0, call=1.0)
@@ -180,7 +181,7 @@ def gradients(learner: Any, some: list[Encoded]) -> tuple[float, dict[str, Any]]
     return loss, {name: value.grad.clone() for name, value in learner.weights.items()}
 
 
-def loaded(base: Path, method: str = "lora") -> Any:
+def loaded(base: Path, method: TrainingMethod = "lora") -> Any:
     """A learner; an adapter that is not zero, since the gradients of a fresh one are half zeros."""
     import torch
 
@@ -223,7 +224,7 @@ def assert_trees_are_rows_alone(learner: Any, some: list[Encoded], tolerance: fl
 @pytest.mark.parametrize("shape", FAMILIES)
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_loss_and_gradients_of_trees_are_those_of_rows_alone(
-    tmp_path: Path, shape: dict[str, Any], method: str
+    tmp_path: Path, shape: dict[str, Any], method: TrainingMethod
 ) -> None:
     learner = loaded(tiny_model(tmp_path / "model", **shape), method)
     for kind in ("tree", "sdpa", "eager"):
@@ -412,7 +413,7 @@ def test_the_head_computed_in_parts_gives_the_same(
 
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_layers_evaluated_again_give_the_same_gradients(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: TrainingMethod
 ) -> None:
     import torch
 

@@ -1,111 +1,16 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, fields, replace
 from fractions import Fraction
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.project.settings import (
-    SETTINGS,
-    SampleSettings,
-    Settings,
-    changed,
-    create_project,
-    exact_share,
-    open_project,
-    save_settings,
-)
+from engine.project.settings import PRESETS, Settings, TrainSettings, changed, exact_share
 from store.enums import EarlyStop, PromptFormat
 from store.errors import BadInput
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-
-def test_a_new_project_reads_back_the_settings_it_was_made_with(tmp_path: Path) -> None:
-    settings = replace(Settings(), sample=SampleSettings(m=5, threshold="2/3"))
-    project = create_project(tmp_path / "new", settings)
-    assert open_project(project.folder).settings == settings
-    assert {path.name for path in project.folder.iterdir() if path.is_dir()} == {
-        "models",
-        "adapters",
-        "exports",
-        "logs",
-    }
-
-
-def test_making_a_project_again_keeps_its_settings(tmp_path: Path) -> None:
-    create_project(tmp_path, changed(Settings(), {"sample": {"m": 7}}))
-    assert create_project(tmp_path, Settings()).settings.sample.m == 7
-
-
-def test_saving_keeps_what_a_person_wrote_beside_the_settings(tmp_path: Path) -> None:
-    create_project(tmp_path, Settings())
-    path = tmp_path / SETTINGS
-    path.write_text(path.read_text().replace("[sample]", "# my own note\n[sample]"))
-    save_settings(tmp_path, changed(Settings(), {"sample": {"m": 9}}))
-    assert "# my own note" in path.read_text()
-    assert open_project(tmp_path).settings.sample.m == 9
-
-
-def test_a_setting_may_be_left_out(tmp_path: Path) -> None:
-    (tmp_path / SETTINGS).write_text("[sample]\nm = 4\n")
-    assert open_project(tmp_path).settings == changed(Settings(), {"sample": {"m": 4}})
-
-
-@pytest.mark.parametrize(
-    ("text", "named"),
-    [
-        ("[sample]\nm = 0\n", "sample.m is 0"),
-        ("[sample]\nm = true\n", "m is True"),
-        ("[sample]\nm = 2.5\n", "m is 2.5"),
-        ("[sample]\ntemperature = 0\n", "sample.temperature"),
-        ("[sample]\nthreshold = 1.5\n", "sample.threshold is 1.5"),
-        ("[sample]\nthreshold = 'most'\n", "sample.threshold is 'most'"),
-        ("[sample]\nearly_stop = 'soon'\n", "one of off, exact, fast"),
-        ("[sample]\ntop_p = 0\n", "sample.top_p"),
-        ("[sample]\nrepeat = 3\n", "'repeat' is not a setting"),
-        ("[curate]\nformats = []\n", "curate.formats is empty"),
-        ("[curate]\nformats = ['poem']\n", "'poem'"),
-        ("[curate]\nweighting = 'by-agreement'\n", "sample.early_stop to off"),
-        ("[finetune]\nmethod = 'magic'\n", "finetune.method is 'magic'"),
-        ("[distill]\nlearning_rate = -1\n", "distill.learning_rate"),
-        ("[evaluate]\nk = 0\n", "evaluate.k is 0"),
-        ("sample = 3\n", "must be a section"),
-        ("[extra]\n", "'extra' is not a setting"),
-        ("[sample\n", "not valid TOML"),
-    ],
-)
-def test_a_wrong_setting_is_refused_by_its_name(tmp_path: Path, text: str, named: str) -> None:
-    (tmp_path / SETTINGS).write_text(text)
-    with pytest.raises(BadInput) as refused:
-        open_project(tmp_path)
-    assert named in str(refused.value)
-    assert SETTINGS in str(refused.value)
-
-
-def test_a_folder_without_settings_says_how_to_make_a_project(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="lmsi-tui init"):
-        open_project(tmp_path)
-    with pytest.raises(BadInput, match="lmsi-tui init"):
-        open_project(tmp_path / "nowhere")
-
-
-def test_a_file_is_no_project_folder(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(BadInput, match="is a file"):
-        create_project(tmp_path / "file", Settings())
-
-
-def test_paths_inside_the_project_are_stored_relative_to_it(tmp_path: Path) -> None:
-    project = create_project(tmp_path / "p", Settings())
-    inside = project.folder / "models" / "m"
-    assert project.stored(inside) == "models/m"
-    assert project.inside("models/m") == inside
-    assert project.inside(project.stored(tmp_path / "other")) == (tmp_path / "other").resolve()
+from store.records import content_hash
 
 
 def test_changes_from_the_command_line_are_read_like_the_file() -> None:
@@ -126,3 +31,86 @@ def test_a_share_is_exact(top: int, bottom: int) -> None:
 
 def test_a_decimal_share_is_the_decimal_and_not_its_float() -> None:
     assert exact_share("0.28") * 25 == 7
+
+
+LIMITS = [  # of each number: the smallest and the largest value, and values just outside
+    ("sample.m", (1, 1024), (0, 1025, 2.0, True)),
+    ("sample.temperature", (0.001, 5), (0, 5.1, float("nan"))),
+    ("sample.max_tokens", (0, 10**6), (-1, 0.5)),
+    ("sample.cap", (0, 10**6), (-1,)),
+    ("sample.epsilon", (0.001, 0.499), (0, 0.5)),
+    ("sample.top_p", (0.001, 1), (0, 1.1)),
+    ("sample.top_k", (0, 10**6), (-1,)),
+    ("sample.min_p", (0, 0.999), (-0.1, 1)),
+    ("curate.validation_share", (0, 0.5), (-0.1, 0.51)),
+    ("finetune.rank", (1, 4096), (0,)),
+    ("finetune.learning_rate", (1e-9, 1), (0, float("nan"))),
+    ("finetune.epochs", (0.1, 100), (0,)),
+    ("finetune.examples_per_step", (1, 10**6), (0,)),
+    ("finetune.patience", (0, 10), (-1,)),
+    ("finetune.processes", (0, 64), (-1,)),
+    ("distill.paths_per_question", (0, 64), (-1,)),
+    ("distill.top_k_logits", (0, 1024), (-1, 1025)),
+    ("distill.mix", (0, 1), (-0.1, 1.1)),
+    ("evaluate.k", (1, 1024), (0,)),
+    ("evaluate.temperature", (0.001, 10), (0,)),
+    ("evaluate.limit", (0, 10**6), (-1,)),
+]
+
+
+@pytest.mark.parametrize(
+    ("setting", "valid", "invalid"), LIMITS, ids=[limit[0] for limit in LIMITS]
+)
+def test_a_number_out_of_range_is_refused_with_its_value(
+    setting: str, valid: tuple[float, ...], invalid: tuple[float, ...]
+) -> None:
+    section, name = setting.split(".")
+    for value in valid:
+        settings = changed(Settings(), {section: {name: value}})
+        assert getattr(getattr(settings, section), name) == value
+    for value in invalid:
+        with pytest.raises(BadInput) as refused:
+            changed(Settings(), {section: {name: value}})
+        assert f"{setting} is {value}" in str(refused.value)
+
+
+def test_every_default_is_valid() -> None:
+    assert changed(Settings(), asdict(Settings())) == Settings()
+
+
+def test_an_unknown_name_is_refused_with_the_names_of_its_section() -> None:
+    for section in fields(Settings):
+        names = [setting.name for setting in fields(getattr(Settings(), section.name))]
+        with pytest.raises(BadInput) as refused:
+            changed(Settings(), {section.name: {"unknown": 1}})
+        assert f"{section.name}.unknown" in str(refused.value)
+        assert all(name in str(refused.value) for name in names)
+
+
+def test_a_number_is_read_as_text_where_text_is_expected() -> None:
+    settings = changed(Settings(), {"model": {"teacher": 7, "students": [1, "two"]}})
+    assert (settings.model.teacher, settings.model.students) == ("7", ("1", "two"))
+
+
+def test_a_temperature_of_zero_needs_a_single_path() -> None:
+    assert changed(Settings(), {"sample": {"m": 1, "temperature": 0}}).sample.temperature == 0
+
+
+def test_what_identifies_a_training_run_does_not_change() -> None:
+    """Trained models are found by this hash: a new value would train them again."""
+    default, distillation = Settings().finetune.deciding(), Settings().distill.deciding()
+    assert content_hash([default])[:16] == "316ff4c4cd110ac8"
+    assert content_hash([distillation])[:16] == "4b6857bf8bf1c3ed"
+    assert replace(TrainSettings(), processes=4, tensorboard=True).deciding() == default
+    assert replace(TrainSettings(), mix=0.9).deciding() == default
+    assert "mix" in replace(TrainSettings(), top_k_logits=16, mix=0.9).deciding()
+
+
+def test_the_preset_of_the_paper_keeps_every_path_of_the_plurality_answer() -> None:
+    own = changed(Settings(), {"sample": {"m": 4, "cap": 2}, "model": {"teacher": "mine"}})
+    settings = changed(own, PRESETS["paper"])
+    sample = settings.sample
+    assert (sample.m, sample.temperature) == (32, 0.7)
+    assert (sample.threshold, sample.cap, sample.early_stop) == ("0", 0, EarlyStop.OFF)
+    assert settings.curate.formats == tuple(PromptFormat)
+    assert settings.model.teacher == "mine"

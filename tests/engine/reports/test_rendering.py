@@ -25,7 +25,7 @@ from tests.projects import TEACHER, a_question, claimed, command, scripted_proje
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from engine.project.settings import Project
+    from engine.project.folder import Project
 
 SVG = "{http://www.w3.org/2000/svg}"
 HOSTILE = 'Is <script>alert(1)</script> | "a" & `b` **c** \x1b[31m [d](http://e) the\nsame 7?'

@@ -9,7 +9,7 @@ import pytest
 from engine.inference.scripted import open_scripted
 from engine.jobs import stages
 from engine.project.job_context import PauseWished
-from engine.project.settings import Project, changed
+from engine.project.settings import changed
 from engine.sampling import completion, early_stop_replay, runs, scheduler
 from lmsi_tui.formatting.job_results import sentence
 from store import jobs, models, paths, questions, votes
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from engine.inference.backend import Generation, PathSource, Sampling
+    from engine.project.folder import Project
     from engine.project.job_context import Work
     from store.records import Run
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from engine.project.settings import Project
+    from engine.project.folder import Project
 
 STUDENT = "tiny/base"
 
@@ -31,7 +31,7 @@ STUDENT = "tiny/base"
 def there(tmp_path: Path) -> Iterator[tuple[Project, sqlite3.Connection]]:
     """A curated set whose student holds few tokens, so that some examples do not fit."""
     from engine.models.identity import base_model
-    from engine.project.settings import open_project, save_settings
+    from engine.project.folder import open_project, save_settings
 
     project = scripted_project(tmp_path / "p")
     save_settings(project.folder, changed(project.settings, {"model": {"students": [STUDENT]}}))

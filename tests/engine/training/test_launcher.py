@@ -37,7 +37,8 @@ from tests.projects import claimed, scripted_project
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from engine.project.settings import Project, TrainSettings
+    from engine.project.folder import Project
+    from engine.project.settings import TrainSettings
 
 PATIENCE = 120.0
 TWO = replace(SETTINGS, processes=2)
@@ -184,7 +185,7 @@ from store.connection import connect
 from store.records import JobKind
 from tests.engine.training.test_launcher import TWO, training
 from tests.projects import claimed
-from engine.project.settings import open_project
+from engine.project.folder import open_project
 
 folder = Path(sys.argv[1])
 project = open_project(folder / "project")

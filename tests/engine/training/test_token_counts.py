@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import sqlite3
     from pathlib import Path
 
-    from engine.project.settings import Project
+    from engine.project.folder import Project
     from store.records import TrainingSet
 
 STUDENT = "tiny/base"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from engine.jobs import stages
-from engine.project.settings import open_project
+from engine.project.folder import open_project
 from engine.review.audit import accepts
 from engine.training_data import provenance
 from lmsi_tui.cli.main import run as typed
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from engine.project.settings import Project
+    from engine.project.folder import Project
     from store.records import Question
 
 

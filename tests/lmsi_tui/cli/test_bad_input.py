@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from engine.project.settings import SETTINGS
+from engine.project.folder import SETTINGS
 from lmsi_tui.cli.main import run
 from store import paths, questions
 from store.connection import connect

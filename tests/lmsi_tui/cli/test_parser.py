@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import argparse
     from pathlib import Path
 
-    from engine.project.settings import Project
+    from engine.project.folder import Project
 
 PATIENCE = 60
 

@@ -17,7 +17,7 @@ from tests.lmsi_tui.doubts import Doubt, doubts_project
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from engine.project.settings import Project
+    from engine.project.folder import Project
 
 SPLIT = ("nyc", "nyc", "nyc", "big apple", "big apple", "big apple", "x", None)
 SAME = ["--same", "NYC", "the Big Apple"]

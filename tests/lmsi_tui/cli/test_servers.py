@@ -13,8 +13,9 @@ from engine.demo import world
 from engine.demo.project import MODELS, TASK
 from engine.inference.loading import addresses_of, chosen_engine
 from engine.jobs import stages
+from engine.project.folder import open_project
 from engine.project.job_context import PauseWished
-from engine.project.settings import Engine, ModelSettings, open_project
+from engine.project.settings import Engine, ModelSettings
 from lmsi_tui.cli.main import run
 from store import examples, jobs, models, paths, questions
 from store.connection import connect, transaction

@@ -19,7 +19,7 @@ from tests.test_layering import SLOW, loaded_after
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from engine.project.settings import Project
+    from engine.project.folder import Project
 
 
 def line(text: str) -> dict[str, object]:

@@ -9,7 +9,8 @@ import pytest
 from textual.widgets import Static
 
 from engine.jobs.launch import process_start
-from engine.project.settings import Settings, create_project
+from engine.project.folder import create_project
+from engine.project.settings import Settings
 from lmsi_tui.home.snapshots import doing_of
 from lmsi_tui.home.view_model import Place, Sign
 from lmsi_tui.screens.confirm import ConfirmScreen
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from textual.message import Message
     from textual.pilot import Pilot
 
-    from engine.project.settings import Project
+    from engine.project.folder import Project
     from lmsi_tui.home.view_model import Line
     from store.records import Job, Run
 

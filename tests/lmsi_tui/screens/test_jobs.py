@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from textual.message import Message
     from textual.pilot import Pilot
 
-    from engine.project.settings import Project
+    from engine.project.folder import Project
     from store.records import Job
 
 

@@ -11,7 +11,8 @@ from engine.demo.project import make_demo
 from engine.jobs import plan
 from engine.jobs.memory_estimate import Part
 from engine.jobs.plan import Plan, settings_of
-from engine.project.settings import SETTINGS, Settings, create_project, open_project
+from engine.project.folder import SETTINGS, create_project, open_project
+from engine.project.settings import Settings
 from lmsi_tui.screens.home import HomeScreen
 from lmsi_tui.screens.plan import PlanScreen, own_settings, params_of
 from lmsi_tui.shell.messages import JobAsked, StageAsked
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from textual.message import Message
     from textual.pilot import Pilot
 
-    from engine.project.settings import Project
+    from engine.project.folder import Project
     from store.records import Job
 
 

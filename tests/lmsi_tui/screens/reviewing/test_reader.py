@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from textual.pilot import Pilot
 
-    from engine.project.settings import Project
+    from engine.project.folder import Project
 
 HOSTILE = "\x1b[31mred [bold]x[/] \u202e" + "long " * 50
 

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     from textual.message import Message
 
-    from engine.project.settings import Project
+    from engine.project.folder import Project
 
 
 @pytest.fixture

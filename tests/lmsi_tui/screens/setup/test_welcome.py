@@ -10,7 +10,7 @@ import pytest
 from textual.widgets import Input, OptionList, Select, Static
 
 from engine.demo.project import MODELS
-from engine.project.settings import open_project
+from engine.project.folder import open_project
 from lmsi_tui.screens.help import HelpScreen
 from lmsi_tui.screens.home import HomeScreen
 from lmsi_tui.screens.setup.demo import DemoScreen
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from textual.pilot import Pilot
 
-    from engine.project.settings import Project
+    from engine.project.folder import Project
 
 NUMBERS = "".join(
     json.dumps({"question": f"What is {n} + {n}?", "answer": str(2 * n)}) + "\n" for n in range(9)

@@ -1,0 +1,124 @@
+"""A project: one folder with its settings, its database and its models.
+
+my-project/
+  lmsi.toml     settings, written by you or by lmsi-tui
+  lmsi.db       questions, paths, votes, reviews, training sets, evaluations and jobs
+  models/ adapters/ exports/ logs/
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from engine.project.atomic_file import atomic_file
+from engine.project.settings import Settings, changed
+from store.connection import DATABASE
+from store.errors import BadInput
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SETTINGS = "lmsi.toml"
+FOLDERS = ("models", "adapters", "exports", "logs")
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """A folder and its settings."""
+
+    folder: Path
+    settings: Settings
+
+    @property
+    def database(self) -> Path:
+        """The project's SQLite database."""
+        return self.folder / DATABASE
+
+    def inside(self, location: str) -> Path:
+        """The path of a stored location; relative locations are relative to the project."""
+        return self.folder / location
+
+    def stored(self, path: Path) -> str:
+        """The location to store for a path: relative if it is inside the project."""
+        absolute = path.resolve()
+        folder = self.folder.resolve()
+        return (
+            str(absolute.relative_to(folder)) if absolute.is_relative_to(folder) else str(absolute)
+        )
+
+
+def open_project(folder: Path) -> Project:
+    """Read a project's settings.
+
+    Raises:
+        BadInput: there is no such folder, it has no settings, or a setting is wrong.
+    """
+    path = folder / SETTINGS
+    if not folder.exists():
+        raise BadInput(f"There is no project at {folder}: create it with `lmsi-tui init {folder}`.")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise BadInput(
+            f"{folder} is not a project, it has no {SETTINGS}: "
+            f"create a project with `lmsi-tui init {folder} --model PATH`."
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path} cannot be read: {error}.") from None
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise BadInput(f"{path} is not valid TOML: {error}; fix that line.") from None
+    return Project(folder, changed(Settings(), values, f"{path}: "))
+
+
+def create_project(folder: Path, settings: Settings) -> Project:
+    """Create the folder and its settings file; an existing project keeps its settings.
+
+    Raises:
+        BadInput: a setting is wrong, or the folder cannot be created.
+    """
+    changed(settings, dataclasses.asdict(settings), f"{folder / SETTINGS}: ")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in FOLDERS:
+            (folder / name).mkdir(exist_ok=True)
+        if not (folder / SETTINGS).exists():
+            save_settings(folder, settings)
+    except (FileExistsError, NotADirectoryError):
+        raise BadInput(f"{folder} is a file: give a folder for the project.") from None
+    except OSError as error:
+        raise BadInput(
+            f"The project folder {folder} cannot be created: {error.strerror}."
+        ) from None
+    return open_project(folder)
+
+
+def save_settings(folder: Path, settings: Settings) -> None:
+    """Write the settings, keeping the comments that are in the file."""
+    import tomlkit
+
+    path = folder / SETTINGS
+    if path.exists():
+        document = tomlkit.parse(path.read_text(encoding="utf-8"))
+    else:
+        document = tomlkit.document()
+        document.add(tomlkit.comment("Settings of this project; `lmsi-tui settings` explains"))
+        document.add(tomlkit.comment("each of them."))
+    for section, values in dataclasses.asdict(settings).items():
+        table = document.setdefault(section, tomlkit.table())
+        for name, value in values.items():
+            table[name] = _plain(value)
+    with atomic_file(path) as temporary:
+        temporary.write_text(tomlkit.dumps(document), encoding="utf-8")
+
+
+def _plain(value: object) -> object:
+    """A value as tomlkit writes it: enumeration members as text, tuples as lists."""
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, StrEnum) else value
