@@ -121,14 +121,10 @@ def right_of(folder: Path, made: dict[tuple[str, str], tuple[str, int]], every: 
     found: Answers = {}
     with connect(open_project(folder).database, read_only=True) as conn:
         ids = {model.name: model.id for model in models.all_of(conn)}
-        stored = {
-            (one.model_id, one.method): one
-            for one in evaluations.all_of(conn)
-            if one.split is Split.EVAL
-        }
+        stored = evaluations.newest(conn)
         for (student, variant), name in named.items():
             for method in METHODS:
-                answers = evaluations.answers(conn, stored[ids[name], method].id)
+                answers = evaluations.answers(conn, stored[ids[name], Split.EVAL, method].id)
                 right = [answers[id_] for id_ in sorted(answers)]
                 found[student, variant, method] = right
                 every.setdefault((student, variant, method), []).extend(right)

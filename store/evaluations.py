@@ -83,9 +83,17 @@ def put(
 
 
 def all_of(conn: sqlite3.Connection) -> list[Evaluation]:
-    """Every evaluation; the one that was measured last comes last."""
+    """Every evaluation, oldest first."""
     rows = conn.execute(f"SELECT {_COLUMNS} FROM evaluation ORDER BY created_at, id")
     return [_evaluation(row) for row in rows]
+
+
+def newest(conn: sqlite3.Connection) -> dict[tuple[int, Split, Method], Evaluation]:
+    """The newest evaluation of each (model id, split, method)."""
+    return {
+        (evaluation.model_id, evaluation.split, evaluation.method): evaluation
+        for evaluation in all_of(conn)
+    }
 
 
 def answers(conn: sqlite3.Connection, id_: int) -> dict[int, bool]:

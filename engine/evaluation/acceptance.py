@@ -18,7 +18,7 @@ from engine.statistics import intervals
 from engine.statistics.intervals import Paired
 from store import evaluations, models, paths, questions, rounds
 from store.enums import EndReason, Method, Outcome, Split
-from store.records import Evaluation, content_hash
+from store.records import content_hash
 
 if TYPE_CHECKING:
     import sqlite3
@@ -328,15 +328,13 @@ def difference(
 ) -> Paired | None:
     """The paired test of two models on a split, greedy chain of thought; None where it was not
     measured for both."""
-    newest: dict[int, Evaluation] = {
-        one.model_id: one
-        for one in evaluations.all_of(conn)
-        if one.split is split and one.method is Method.COT
-    }
-    if before.id not in newest or after.id not in newest:
+    newest = evaluations.newest(conn)
+    first = newest.get((before.id, split, Method.COT))
+    second = newest.get((after.id, split, Method.COT))
+    if first is None or second is None:
         return None
-    found = accuracy.compare(conn, newest[before.id], newest[after.id])
-    return found.result if found else None
+    comparison = accuracy.compare(conn, first, second)
+    return comparison.result if comparison else None
 
 
 # Models that were trained and measured outside of rounds.

@@ -126,16 +126,14 @@ def comparisons(conn: sqlite3.Connection) -> list[Comparison]:
     """Every comparison that a report shows: each trained model with its own base, with the model
     that its round was measured against, and each student with the next larger base that it was
     meant to beat."""
-    latest: dict[tuple[int, Split, Method], Evaluation] = {}
-    for evaluation in evaluations.all_of(conn):
-        latest[evaluation.model_id, evaluation.split, evaluation.method] = evaluation
+    newest = evaluations.newest(conn)
     found = []
     for before, after in _pairs(conn, models.all_of(conn)):
         for split in Split:
             for method in Method:
                 pair = (
-                    latest.get((before.id, split, method)),
-                    latest.get((after.id, split, method)),
+                    newest.get((before.id, split, method)),
+                    newest.get((after.id, split, method)),
                 )
                 if pair[0] and pair[1] and pair[0].k == pair[1].k:
                     comparison = compare(conn, pair[0], pair[1])

@@ -135,14 +135,11 @@ def of_store(conn: sqlite3.Connection, project: Project, model: Model) -> list[C
     Takes scipy: for the command line and the worker, not for the app.
     """
     found = []
-    for one in reversed(evaluations.all_of(conn)):
-        if (one.model_id, one.split, one.method) == (model.id, Split.EVAL, Method.SC):
-            right = evaluations.answers(conn, one.id)
-            counted = [
-                vote for vote in votes.for_run(conn, one.run_id) if vote.question_id in right
-            ]
-            found.append(_calibration(conn, "known answers", model, counted, right))
-            break
+    newest = evaluations.newest(conn).get((model.id, Split.EVAL, Method.SC))
+    if newest is not None:
+        right = evaluations.answers(conn, newest.id)
+        counted = [vote for vote in votes.for_run(conn, newest.run_id) if vote.question_id in right]
+        found.append(_calibration(conn, "known answers", model, counted, right))
     run = runs.pool_run(conn, project, model)
     if run is not None:
         audited = audit.of_store(conn, run, threshold=project.settings.sample.threshold)

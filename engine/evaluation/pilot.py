@@ -135,13 +135,10 @@ def judge(gap: Paired) -> Verdict:
 
 def measured(conn: sqlite3.Connection, model: Model) -> tuple[Evaluation, Evaluation] | None:
     """The newest greedy and majority evaluations of a model, if it has both."""
-    found: dict[Method, Evaluation] = {}
-    for one in evaluations.all_of(conn):
-        if one.model_id == model.id and one.split is Split.EVAL:
-            found[one.method] = one
-    if Method.COT in found and Method.SC in found:
-        return found[Method.COT], found[Method.SC]
-    return None
+    newest = evaluations.newest(conn)
+    greedy = newest.get((model.id, Split.EVAL, Method.COT))
+    majority = newest.get((model.id, Split.EVAL, Method.SC))
+    return (greedy, majority) if greedy and majority else None
 
 
 def of_model(conn: sqlite3.Connection, model: Model, settings: SampleSettings) -> Pilot:

@@ -51,12 +51,12 @@ from store.enums import (
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from engine.evaluation.accuracy import Comparison
     from engine.project.folder import Project
     from engine.statistics.intervals import Paired
-    from store.records import Evaluation, Job, Model, Run, Vote
+    from store.records import Job, Model, Run, Vote
 
 
 PACKAGES = (
@@ -169,7 +169,7 @@ def _gains(conn: sqlite3.Connection) -> Section:
     ]
     if bars:
         blocks.append(Plot(svg_charts.intervals("Gain over the own base", bars, x="points, 95 %")))
-    blocks += [block for one in main for block in _flips(conn, one, known)]
+    blocks += [block for one in main for block in _flips(conn, one)]
     return Section("What it was worth", tuple(blocks))
 
 
@@ -259,15 +259,10 @@ def _labels(conn: sqlite3.Connection, model: Model) -> str:
     return "label-free" if frozen.label_free else "human-assisted"
 
 
-def _flips(conn: sqlite3.Connection, one: Comparison, known: Mapping[str, Model]) -> list[Block]:
+def _flips(conn: sqlite3.Connection, one: Comparison) -> list[Block]:
     """The first questions that training lost."""
-    newest: dict[int, Evaluation] = {
-        measured.model_id: measured
-        for measured in evaluations.all_of(conn)
-        if (measured.split, measured.method) == (one.split, one.method)
-    }
-    before = evaluations.answers(conn, newest[known[one.before].id].id)
-    after = evaluations.answers(conn, newest[known[one.after].id].id)
+    before = evaluations.answers(conn, one.before_id)
+    after = evaluations.answers(conn, one.after_id)
     lost = [id_ for id_ in sorted(before) if before[id_] and after.get(id_) is False]
     if not lost:
         return []
@@ -280,9 +275,8 @@ def _flips(conn: sqlite3.Connection, one: Comparison, known: Mapping[str, Model]
 
 
 def _accuracies(conn: sqlite3.Connection) -> Section:
-    newest = {(one.model_id, one.split, one.method): one for one in evaluations.all_of(conn)}
     rows = []
-    for one in newest.values():
+    for one in evaluations.newest(conn).values():
         counts = paths.counts(conn, one.run_id)
         run = paths.run_by_id(conn, one.run_id)
         rows.append(

@@ -57,16 +57,13 @@ class Branch:
 
 def read(conn: sqlite3.Connection) -> Standing:
     """Read what stands."""
-    newest: dict[tuple[int, str, str], Evaluation] = {}
-    for one in evaluations.all_of(conn):
-        newest[one.model_id, one.split, one.method] = one
     sets = examples.sets(conn)
     accepted = rounds.accepted(conn)
     return Standing(
         models=tuple(models.all_of(conn)),
         sets={one.key: one for one in sets},
         teachers={one.key: paths.run_by_id(conn, one.run_id).model_id for one in sets},
-        evaluations=tuple(newest.values()),
+        evaluations=tuple(evaluations.newest(conn).values()),
         comparisons=tuple(comparisons(conn)),
         rounds=tuple(decided(conn)),
         in_use=models.by_id(conn, accepted) if accepted is not None else None,

@@ -38,17 +38,15 @@ class Report:
 
 def build(conn: sqlite3.Connection) -> Report:
     """Read the report from the store; nothing is computed that is not stored, but the tests."""
-    newest: dict[tuple[int, str, str], Evaluation] = {}
-    for one in evaluations.all_of(conn):
-        newest[one.model_id, one.split, one.method] = one
+    newest = evaluations.newest(conn).values()
     ended, temperatures = {}, {}
-    for one in newest.values():
+    for one in newest:
         counts = paths.counts(conn, one.run_id)
         ended[one.id] = counts.ended / max(1, counts.paths)
         temperatures[one.id] = paths.run_by_id(conn, one.run_id).temperature
     return Report(
         models=models.all_of(conn),
-        evaluations=list(newest.values()),
+        evaluations=list(newest),
         comparisons=comparisons(conn),
         ended=ended,
         temperatures=temperatures,

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from engine.project.folder import Project
     from lmsi_tui.home.view_model import Snapshot
-    from store.records import Evaluation, Job, Model, Run
+    from store.records import Job, Model, Run
 
 STAGES = {
     Phase.SAMPLING: JobKind.SAMPLE,
@@ -241,14 +241,12 @@ def _rows(
 ) -> tuple[Accuracy, ...]:
     """The newest of each model and way, what is being measured in place of what was before."""
     names = {model.id: model.name for model in known}
-    newest: dict[tuple[Split, Method, int], Evaluation] = {}
-    for one in evaluations.all_of(conn):
-        newest[one.split, one.method, one.model_id] = one
+    newest = evaluations.newest(conn)
     measured: dict[tuple[str, str], Accuracy] = {}
     for split in Split:
         for method in (Method.SC, Method.COT, Method.SINGLE, Method.DIRECT):
             for model in known:
-                found = newest.get((split, method, model.id))
+                found = newest.get((model.id, split, method))
                 if found is not None:
                     way = _way(split, method, found.k)
                     measured[way, names[model.id]] = Accuracy(

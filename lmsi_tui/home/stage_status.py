@@ -27,7 +27,7 @@ from store.enums import Decision, JobKind, JobState, Method, Queue, Split, Stage
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from engine.project.folder import Project
     from store.records import Evaluation, Job, Model, Review, Run, TrainingSet
@@ -46,7 +46,7 @@ class _Known:
     """Doubtful questions that a person has decided."""
     frozen: TrainingSet | None
     models: tuple[Model, ...]
-    measured: tuple[Evaluation, ...]
+    measured: Mapping[tuple[int, Split, Method], Evaluation]
     students: tuple[str, ...]
 
     def votes(self, decision: Decision | None = None) -> int:
@@ -66,10 +66,8 @@ class _Known:
     def accuracy(self, model: Model) -> Evaluation | None:
         """The measurement by which a model is told: votes of k paths before greedy ones."""
         order = (Method.SC, Method.COT, Method.SINGLE, Method.DIRECT)
-        found = [
-            one for one in self.measured if one.model_id == model.id and one.split is Split.EVAL
-        ]
-        return min(found, key=lambda one: (order.index(one.method), -one.created_at), default=None)
+        found = (self.measured.get((model.id, Split.EVAL, method)) for method in order)
+        return next(filter(None, found), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +114,7 @@ def read_flow(
         else 0,
         frozen=sets[-1] if sets else None,
         models=tuple(models.all_of(conn)),
-        measured=tuple(evaluations.all_of(conn)),
+        measured=evaluations.newest(conn),
         students=project.settings.model.students,
     )
     lines = (

@@ -215,6 +215,10 @@ def test_measuring_again_replaces_the_same_measurement_only(seeded: Seeded) -> N
     assert stored == replace(again, id=kept.id)
     assert evaluations.answers(seeded.conn, kept.id) == {second: True}
     assert evaluations.all_of(seeded.conn) == [vote, wider, stored]
+    assert evaluations.newest(seeded.conn) == {
+        (seeded.model.id, Split.EVAL, Method.COT): stored,
+        (seeded.model.id, Split.EVAL, Method.SC): wider,
+    }
 
 
 def test_a_measurement_without_known_answers_is_refused(seeded: Seeded) -> None:
