@@ -33,11 +33,12 @@ test: $(INSTALLED) ## Run the tests (under 15 minutes on 2 cores)
 test-slow: $(INSTALLED) ## Run the long tests: kill -9 in the middle of everything, whole loops
 	$(BIN)/python -m pytest -q -m slow
 
-check: $(INSTALLED) ## Check format, lint, spelling and types
+check: $(INSTALLED) ## Check format, lint, spelling, types and the order of the rooms
 	$(BIN)/ruff format --check $(PACKAGES)
 	$(BIN)/ruff check $(PACKAGES)
 	$(BIN)/codespell $(PACKAGES) docs .github *.md Makefile pyproject.toml
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 format: $(INSTALLED) ## Format the code and mend what the linter can
 	$(BIN)/ruff format $(PACKAGES)
