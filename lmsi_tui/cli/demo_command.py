@@ -63,5 +63,5 @@ def demo_project(asked: argparse.Namespace) -> Project:
         seed=asked.seed,
         pool=asked.pool,
         evaluation=asked.evaluation,
-        changes=settings_from(asked.set),
+        changes=settings_from(asked.set, asked.preset),
     )

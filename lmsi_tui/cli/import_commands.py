@@ -49,7 +49,7 @@ def init(asked: argparse.Namespace) -> None:
     names = [f"{name}/base" for name, _ in wanted]
     if len(set(names)) < len(names):
         raise BadInput(f"Two models would be called {names[0]}: give the first another --name.")
-    changes = settings_from(asked.set)
+    changes = settings_from(asked.set, asked.preset)
     changes.setdefault("model", {}).update({"teacher": names[0], "students": names[1:]})
     if len(served) > 1:
         changes["model"].setdefault("servers", [address for address, _ in served])

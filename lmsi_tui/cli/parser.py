@@ -408,6 +408,11 @@ def _json(parser: argparse.ArgumentParser) -> None:
 
 def _settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
+        "--preset",
+        metavar="NAME",
+        help="named settings: `paper` samples and selects as the paper does; --set overrides them",
+    )
+    parser.add_argument(
         "--set",
         action="append",
         default=[],

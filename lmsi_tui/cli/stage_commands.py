@@ -31,7 +31,7 @@ def stage(asked: argparse.Namespace) -> None:
     kind: JobKind = asked.kind
     project = open_project(asked.project)
     ensure_schema(project.database)
-    changes = settings_from(asked.set)
+    changes = settings_from(asked.set, asked.preset)
     changed(project.settings, changes)
     if kind is JobKind.VOTE and (asked.replay or asked.rule or asked.threshold or asked.m):
         replay(asked, replace(project, settings=changed(project.settings, changes)))

@@ -154,7 +154,7 @@ def prompt(asked: argparse.Namespace) -> None:
         raise BadInput(f"--format is {asked.format!r}: one of {', '.join(PromptFormat)}.")
     with opened(asked) as (project, conn):
         found = questions.by_split(conn, asked.split)
-    settings = changed(project.settings, settings_from(asked.set)).sample
+    settings = changed(project.settings, settings_from(asked.set, asked.preset)).sample
     if asked.number > len(found):
         raise BadInput(f"--number is {asked.number}: {asked.split} holds {len(found)} questions.")
     question = found[asked.number - 1]

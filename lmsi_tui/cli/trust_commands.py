@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 def pilot(asked: argparse.Namespace) -> None:
     """Measure the teacher on few questions where that is missing, and say whether LMSI may help."""
     with opened(asked) as (project, conn):
-        changes = settings_from(asked.set)
+        changes = settings_from(asked.set, asked.preset)
         settings = changed(project.settings, changes)
         teacher = teacher_of(project, conn)
         known = len(questions.gold_for(conn, Split.EVAL))

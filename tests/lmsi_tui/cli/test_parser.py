@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from engine.demo.project import MODELS
+from engine.project.settings import changed
 from lmsi_tui.cli.main import run
 from lmsi_tui.cli.parser import build_parser
 from store import inference_sessions, jobs, paths, questions
 from store.connection import connect
-from store.enums import JobKind, JobState, Split
+from store.enums import EarlyStop, JobKind, JobState, Split
 from tests.projects import TEACHER, add_round, command, last_job, scripted_project
 
 if TYPE_CHECKING:
@@ -47,6 +48,28 @@ def test_a_stage_is_enqueued_followed_and_told_in_words(tmp_path: Path) -> None:
     assert "12 questions settled" in done.stdout
     assert done.stderr.splitlines()[-1] == "done"
     assert last_job(project).state is JobState.DONE
+
+
+def test_a_preset_changes_the_settings_of_a_job_and_set_overrides_it(tmp_path: Path) -> None:
+    project = scripted_project(tmp_path)
+    done = command("sample", project.folder, "--preset", "paper", "--set", "sample.m=4")
+    assert done.returncode == 0, done.stderr
+    with connect(project.database, read_only=True) as conn:
+        (run,) = paths.runs(conn)
+    assert (run.m, run.early_stop) == (4, EarlyStop.OFF)
+    changes = last_job(project).params["settings"]
+    assert isinstance(changes, dict)
+    sample = changed(project.settings, changes).sample
+    assert (sample.m, sample.threshold, sample.cap) == (4, "0", 0)
+    assert sample.early_stop is EarlyStop.OFF
+
+
+def test_an_unknown_preset_is_refused_with_the_presets_that_exist(tmp_path: Path) -> None:
+    project = scripted_project(tmp_path)
+    refused = command("sample", project.folder, "--preset", "books")
+    assert refused.returncode == 2
+    assert "books" in refused.stderr
+    assert "paper" in refused.stderr
 
 
 def test_json_lines_are_all_that_stands_on_stdout(tmp_path: Path) -> None:
