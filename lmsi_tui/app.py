@@ -117,8 +117,8 @@ class LmsiApp(App[None]):
         self._states: dict[int, JobState] = {}
         self._given_theme: str | None = None
         self._complained = ""
-        self.fault: Exception | None = None
-        """What ended the app against everybody's will; whoever started it tells."""
+        self.internal_error: Exception | None = None
+        """The error that ended the app; whoever started the app reports it."""
 
     def on_mount(self) -> None:
         """Theme and keys, then the project or the welcome screen."""
@@ -144,8 +144,8 @@ class LmsiApp(App[None]):
         self._open.close()
 
     def _handle_exception(self, error: Exception) -> None:
-        """Keep the fault, and draw no traceback over the terminal that is given back."""
-        self.fault = self.fault or error
+        """Keep the error for a report, instead of printing a traceback."""
+        self.internal_error = self.internal_error or error
         super()._handle_exception(error)
         self._exit_renderables.clear()
 

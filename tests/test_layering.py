@@ -167,7 +167,7 @@ async def main():
             for key in ("question_mark", "escape", "ctrl+t", "down", "s", "escape", "i", "escape"):
                 await pilot.press(key)
                 await settled(pilot)
-        assert app.fault is None
+        assert app.internal_error is None
 asyncio.run(main())
 """
 

@@ -1,4 +1,4 @@
-"""`lmsi-tui demo`: the whole loop on small models that come with lmsi-tui."""
+"""`lmsi-tui demo`: the whole loop on the small models that lmsi-tui comes with."""
 
 from __future__ import annotations
 
@@ -19,49 +19,49 @@ if TYPE_CHECKING:
     from engine.project.folder import Project
 
 
-def demo(asked: argparse.Namespace) -> None:
-    """Make the demo's project and open the app on it, or run the whole loop without one."""
-    if asked.only_make:
-        project = demo_project(asked)
-        say(asked, f"Made {project.folder}.")
-        if asked.json:
+def demo(args: argparse.Namespace) -> None:
+    """Make the demo project and open the app on it, or run the whole loop without the app."""
+    if args.only_make:
+        project = demo_project(args)
+        say(args, f"Made {project.folder}.")
+        if args.json:
             emit({"event": "made", "project": str(project.folder)})
-    elif asked.headless or asked.json or not has_terminal():
-        run_loop(asked)
+    elif args.headless or args.json or not has_terminal():
+        run_loop(args)
     else:
-        print(f"Drawing questions and copying three small models into {asked.project} …")
-        # Elsewhere, because the app's own process never loads what makes a database.
-        made = subprocess.run(
-            [*PROGRAM, *asked.typed, "--only-make"], stdout=subprocess.DEVNULL, check=False
+        print(f"Making questions and copying three small models into {args.project} …")
+        # In another process: the process of the app never loads what makes a database.
+        process = subprocess.run(
+            [*PROGRAM, *args.typed, "--only-make"], stdout=subprocess.DEVNULL, check=False
         )
-        if made.returncode:
-            sys.exit(made.returncode)  # it has said why
-        run_app(open_project(asked.project))
-        print(f"`lmsi-tui {asked.project}` goes on with it.")
+        if process.returncode:
+            sys.exit(process.returncode)  # it has printed the reason
+        run_app(open_project(args.project))
+        print(f"Run `lmsi-tui {args.project}` to open this project again.")
 
 
-def run_loop(asked: argparse.Namespace) -> None:
-    """Make the demo's project and run the whole loop on it."""
+def run_loop(args: argparse.Namespace) -> None:
+    """Make the demo project and run the whole loop on it."""
     from lmsi_tui.cli import follow, stage_commands, status_commands
 
-    project = demo_project(asked)
-    if not asked.json:
-        print(f"The demo's project is {project.folder}.", file=sys.stderr)
-    stage_commands.foretell(asked, project)
-    # The demo's round is made once: the same command again finds it.
+    project = demo_project(args)
+    if not args.json:
+        print(f"Demo project: {project.folder}", file=sys.stderr)
+    stage_commands.print_forecast(args, project)
+    # Always round 1: the same command again continues or shows the same round.
     params: dict[str, object] = {"settings": {}, "rounds": 1}
-    follow.start(project, JobKind.ROUND, params, detach=False, as_json=asked.json)
-    status_commands.report(asked)
+    follow.start(project, JobKind.ROUND, params, detach=False, as_json=args.json)
+    status_commands.show_report(args)
 
 
-def demo_project(asked: argparse.Namespace) -> Project:
-    """The demo's project as it was asked for, made where it is not there yet."""
+def demo_project(args: argparse.Namespace) -> Project:
+    """Open the demo project, made with these options if it does not exist."""
     from engine.demo.project import make_demo
 
     return make_demo(
-        asked.project,
-        seed=asked.seed,
-        pool=asked.pool,
-        evaluation=asked.evaluation,
-        changes=settings_from(asked.set, asked.preset),
+        args.project,
+        seed=args.seed,
+        pool=args.pool,
+        evaluation=args.evaluation,
+        changes=settings_from(args.set, args.preset),
     )

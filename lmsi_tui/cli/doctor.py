@@ -1,4 +1,4 @@
-"""What is wrong with this machine or this project, one line for each thing that must hold."""
+"""Check this machine and project for problems; each check is one line."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ PACKAGES = (
     "httpx2",
 )
 LEAST_DISK = 2**30
-"""Bytes that a project on a small model wants free; a large one wants more."""
+"""Free bytes that a project with a small model needs; a large model needs more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     name: str
     ok: bool
@@ -47,12 +47,12 @@ class Check:
 
 
 def examine(folder: Path) -> list[Check]:
-    """Look at the machine, and at the project when the folder holds one."""
+    """Check the machine, and the project if the folder contains one."""
     checks = list(_machine(folder))
     if (folder / SETTINGS).exists():
         checks += _project(folder)
     else:
-        checks.append(Check("project", True, f"none at {folder}; `lmsi-tui init` makes one"))
+        checks.append(Check("project", True, f"none in {folder}; `lmsi-tui init` makes one"))
     return checks
 
 
@@ -63,32 +63,33 @@ def _machine(folder: Path) -> Iterator[Check]:
         try:
             yield Check(package, True, version(package))
         except PackageNotFoundError:
-            yield Check(package, False, "not installed: install lmsi-tui again")
+            yield Check(package, False, "not installed: reinstall lmsi-tui")
     memory = psutil.virtual_memory()
     yield Check(
         "memory", True, f"{memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GiB free"
     )
-    there = next(path for path in (folder.resolve(), *folder.resolve().parents) if path.exists())
-    free = shutil.disk_usage(there).free
+    existing = next(path for path in (folder.resolve(), *folder.resolve().parents) if path.exists())
+    free = shutil.disk_usage(existing).free
     yield Check(
         "disk",
         free >= LEAST_DISK,
-        f"{free / 2**30:.1f} GiB free at {there}" + ("" if free >= LEAST_DISK else ": make room"),
+        f"{free / 2**30:.1f} GiB free at {existing}"
+        + ("" if free >= LEAST_DISK else ": free some space"),
     )
     yield Check("processors", True, f"{os.cpu_count()} logical")
     yield _accelerator()
 
 
 def _accelerator() -> Check:
-    """Ask another process: this one never loads torch."""
-    asked = "import torch; print(torch.cuda.get_device_name() if torch.cuda.is_available() else '')"
-    done = subprocess.run(
-        [sys.executable, "-c", asked], capture_output=True, text=True, check=False
+    """Whether torch works, checked in another process: this one never loads torch."""
+    code = "import torch; print(torch.cuda.get_device_name() if torch.cuda.is_available() else '')"
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
     )
-    if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        return Check("torch works", False, f"it cannot be imported ({last}): install it again")
-    return Check("torch works", True, done.stdout.strip() or "without an accelerator")
+    if process.returncode != 0:
+        message = (process.stderr.strip().splitlines() or ["no message"])[-1]
+        return Check("torch works", False, f"cannot be imported ({message}): reinstall it")
+    return Check("torch works", True, process.stdout.strip() or "no accelerator")
 
 
 def _project(folder: Path) -> Iterator[Check]:
@@ -99,7 +100,9 @@ def _project(folder: Path) -> Iterator[Check]:
         return
     yield Check("settings", True, str(folder / SETTINGS))
     yield _says("database", lambda: _database(project))
-    yield Check("worker", True, "runs" if worker_runs(folder) else "idle; a job starts one")
+    yield Check(
+        "worker", True, "running" if worker_runs(folder) else "not running; a job starts it"
+    )
     yield from _models(project)
 
 
@@ -114,12 +117,12 @@ def _database(project: Project) -> str:
     from store.connection import connect
 
     if not project.database.exists():
-        return "not made yet; the first import makes it"
+        return "none yet; the first import creates it"
     with connect(project.database, read_only=True) as conn:
         (verdict,) = conn.execute("PRAGMA quick_check(1)").fetchone()
     if verdict != "ok":
         raise sqlite3.DatabaseError(f"{project.database} is damaged: {verdict}")
-    return f"whole, {project.database.stat().st_size / 2**20:.1f} MiB"
+    return f"intact, {project.database.stat().st_size / 2**20:.1f} MiB"
 
 
 def _models(project: Project) -> Iterator[Check]:
@@ -129,12 +132,14 @@ def _models(project: Project) -> Iterator[Check]:
     if not project.database.exists():
         return
     with connect(project.database, read_only=True) as conn:
-        known = models.all_of(conn)
-        sat = {one.id: next(inference_sessions.of_model(conn, one.id), None) for one in known}
-    for model in known:
+        rows = models.all_of(conn)
+        sessions = {
+            model.id: next(inference_sessions.of_model(conn, model.id), None) for model in rows
+        }
+    for model in rows:
         if not is_server(model.location):
             yield _says(f"model {model.name}", partial(_weights, project, model))
-        last = sat[model.id]
+        last = sessions[model.id]
         if last is not None:
             yield Check(f"last sampling of {model.name}", True, inference_sessions.describe(last))
         if model.base_id is None:
@@ -149,7 +154,11 @@ def _servers(project: Project, model: Model) -> Iterator[Check]:
         yield Check(f"engine of {model.name}", False, str(error))
         return
     if engine is Engine.AUTO:
-        yield Check(f"engine of {model.name}", True, "the faster of two, measured at the start")
+        yield Check(
+            f"engine of {model.name}",
+            True,
+            "the faster of two engines, measured at the start of sampling",
+        )
     if engine is Engine.SERVER:
         for address in addresses_of(model, settings):
             yield _says(f"server {address.partition('#')[0]}", partial(_offer, model, address))
@@ -160,14 +169,14 @@ def _offer(model: Model, address: str) -> str:
 
     offer = examine(address)
     if is_server(model.location) and offer.identity != model.sha256:
-        raise BadInput(f"it serves {offer.served}, which is not {model.name}: correct the address")
+        raise BadInput(f"it serves {offer.served}, not {model.name}: fix the address")
     return offer.says()
 
 
 def _weights(project: Project, model: Model) -> str:
     location = project.inside(model.location)
-    found = describe(location)
-    brought_along = model.base_id is None
-    if brought_along and found.sha256 != model.sha256:
-        raise BadInput(f"{location} has changed since it was brought along: bring it again.")
-    return f"whole, {found.parameters:,} parameters" if found.parameters else "whole"
+    description = describe(location)
+    imported = model.base_id is None
+    if imported and description.sha256 != model.sha256:
+        raise BadInput(f"{location} has changed since it was imported: import it again.")
+    return f"intact, {description.parameters:,} parameters" if description.parameters else "intact"

@@ -1,7 +1,7 @@
-"""Ask for a job and watch it: a progress bar on stderr, JSON lines on stdout when asked for.
+"""Enqueue a job and follow it: a progress bar on stderr, or JSON lines on stdout.
 
-Watching is reading rows. Ending the watcher leaves the worker at work; Ctrl-C says in the job's row
-that it should pause.
+Following a job is reading its row. If this process ends, the worker continues; Ctrl-C pauses
+the job.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ if TYPE_CHECKING:
     from engine.project.folder import Project
     from store.records import Job
 
-LOOK_SECONDS = 0.2
-TELL_SECONDS = 1.0
-"""How often a JSON line of progress is written at most."""
+POLL_SECONDS = 0.2
+PRINT_SECONDS = 1.0
+"""Least time between two JSON lines of progress."""
 
 ENDED = (JobState.DONE, JobState.FAILED, JobState.CANCELLED, JobState.PAUSED)
 
 
 class Interrupted(LmsiError):
-    """The person pressed Ctrl-C; the work can go on later."""
+    """The user pressed Ctrl-C; the job can be continued later."""
 
     exit_code = 130
 
@@ -53,10 +53,10 @@ class Interrupted(LmsiError):
 def start(
     project: Project, kind: JobKind, params: dict[str, object], *, detach: bool, as_json: bool
 ) -> Job:
-    """Enqueue a job (or attach to the same one) and follow it to its end.
+    """Enqueue a job, or attach to an unfinished job with the same parameters, and follow it.
 
     Raises:
-        BadInput, WorkFailed: as the job failed.
+        BadInput, WorkFailed: the job failed.
         Interrupted: Ctrl-C; the job is paused.
     """
     with connect(project.database) as conn:
@@ -66,25 +66,25 @@ def start(
             ensure_worker(project.folder)
             return job
         if attached and not as_json:
-            print(f"going on with job {job.id} ({kind})", file=sys.stderr)
+            print(f"continuing job {job.id} ({kind})", file=sys.stderr)
         return _follow(project, conn, job.id, as_json)
 
 
 def _follow(project: Project, conn: sqlite3.Connection, job_id: int, as_json: bool) -> Job:
-    told = 0.0
-    lives = Lives(project)
+    printed_at = 0.0
+    supervisor = Lives(project)
     with _bar(as_json) as show:
         try:
             while True:
                 job = jobs.get(conn, job_id)
                 show(job)
-                if as_json and time.monotonic() - told >= TELL_SECONDS:
-                    told = time.monotonic()
+                if as_json and time.monotonic() - printed_at >= PRINT_SECONDS:
+                    printed_at = time.monotonic()
                     emit(event("progress", job))
                 if job.state in ENDED:
                     break
-                lives.keep(job)
-                time.sleep(LOOK_SECONDS)
+                supervisor.keep(job)
+                time.sleep(POLL_SECONDS)
         except KeyboardInterrupt:
             job = _pause(project, conn, job_id)
     if as_json:
@@ -93,24 +93,24 @@ def _follow(project: Project, conn: sqlite3.Connection, job_id: int, as_json: bo
         failure = BadInput if job.result.get("exit_code") == BadInput.exit_code else WorkFailed
         raise failure(job.error or "The job failed.")
     if job.state is JobState.PAUSED:
-        raise Interrupted("Paused; the same command goes on from here.")
+        raise Interrupted("Paused. Run the same command again to continue.")
     if job.state is JobState.CANCELLED:
-        raise WorkFailed("The job was cancelled; what was finished is kept.")
+        raise WorkFailed("The job was cancelled; finished work is kept.")
     return job
 
 
 def _pause(project: Project, conn: sqlite3.Connection, job_id: int) -> Job:
-    """Ask for a pause and wait for it; a second Ctrl-C stops the waiting, not the pause."""
+    """Request a pause and wait for it; a second Ctrl-C ends the wait, not the pause."""
     with transaction(conn):
         jobs.wish(conn, job_id, JobState.PAUSING)
     print("pausing…", file=sys.stderr)
     try:
-        lives = Lives(project)
+        supervisor = Lives(project)
         while (job := jobs.get(conn, job_id)).state not in ENDED:
-            lives.keep(job)
-            time.sleep(LOOK_SECONDS)
+            supervisor.keep(job)
+            time.sleep(POLL_SECONDS)
     except KeyboardInterrupt:
-        raise Interrupted("The job pauses at its next safe point.") from None
+        raise Interrupted("The job will pause at its next safe point.") from None
     return job
 
 
@@ -129,7 +129,7 @@ def event(name: str, job: Job) -> dict[str, object]:
 
 @contextmanager
 def _bar(silent: bool) -> Iterator[Callable[[Job], None]]:
-    """A function that draws a job's row, on stderr."""
+    """A progress bar on stderr; gives a function that shows a job's row in it."""
     if silent:
         yield lambda job: None
         return

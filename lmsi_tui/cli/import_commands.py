@@ -1,7 +1,7 @@
-"""Commands that make a project and bring questions and paths into it.
+"""Commands that make a project and import questions and paths.
 
-Each of them can say what it understands before it writes anything (`--preview`); the app asks these
-commands in a process of their own, so that there is one way to make a project and to import.
+Each can show what it detects before it writes anything (`--preview`). The app runs these commands
+in a process of their own, so that there is only one way to make a project and to import.
 """
 
 from __future__ import annotations
@@ -30,78 +30,79 @@ if TYPE_CHECKING:
 
 SHOWN_LEFT_OUT = 5
 SHOWN_FIRST = 3
-TOLD_LEFT_OUT = 200
-"""Lines that a preview names for programs; all are counted."""
+LISTED_LEFT_OUT = 200
+"""Skipped lines that `--json` lists; all are counted."""
 
 
-def init(asked: argparse.Namespace) -> None:
-    """Make a project; everything is read before anything is written, so a broken model leaves
-    no half project.
+def init(args: argparse.Namespace) -> None:
+    """Make a project.
+
+    Everything is read before anything is written, so a broken model leaves no partial project.
     """
-    if (asked.project / SETTINGS).exists():
+    if (args.project / SETTINGS).exists():
         raise BadInput(
-            f"{asked.project} is a project already: edit its {SETTINGS}, or give another folder."
+            f"{args.project} is already a project: edit its {SETTINGS}, or choose another folder."
         )
-    served = _served(asked.model)
-    first = asked.name or _name_of(served[0][1].served if served else asked.model)
-    wanted = [(first, None if served else _location(asked.model))]
-    wanted += [(_name_of(student), _location(student)) for student in asked.student]
-    names = [f"{name}/base" for name, _ in wanted]
+    served = _served(args.model)
+    first = args.name or _name_of(served[0][1].served if served else args.model)
+    locations = [(first, None if served else _location(args.model))]
+    locations += [(_name_of(student), _location(student)) for student in args.student]
+    names = [f"{name}/base" for name, _ in locations]
     if len(set(names)) < len(names):
-        raise BadInput(f"Two models would be called {names[0]}: give the first another --name.")
-    changes = settings_from(asked.set, asked.preset)
+        raise BadInput(f"Two models would be named {names[0]}: use --name to rename the first one.")
+    changes = settings_from(args.set, args.preset)
     changes.setdefault("model", {}).update({"teacher": names[0], "students": names[1:]})
     if len(served) > 1:
         changes["model"].setdefault("servers", [address for address, _ in served])
     settings = changed(Settings(), changes)
-    if asked.preview:
+    if args.preview:
         for address, offer in served:
-            _tell_server(asked, address, offer)
-        places = {name: place for name, (_, place) in zip(names, wanted, strict=True) if place}
-        _tell_models(asked, places)
+            _print_server(args, address, offer)
+        places = {name: place for name, (_, place) in zip(names, locations, strict=True) if place}
+        _print_models(args, places)
         return
-    planned = Project(asked.project, settings)
+    draft = Project(args.project, settings)
     records = [
-        base_model(planned, name, location, asked.gguf if name == names[0] else None)
+        base_model(draft, name, location, args.gguf if name == names[0] else None)
         if location
         else served_model(name, served[0][0], served[0][1].served, served[0][1].identity)
-        for name, (_, location) in zip(names, wanted, strict=True)
+        for name, (_, location) in zip(names, locations, strict=True)
     ]
-    project = create_project(asked.project, settings)
+    project = create_project(args.project, settings)
     ensure_schema(project.database)
     with connect(project.database) as conn, transaction(conn):
         for record in records:
             models.add(conn, record)
-    if asked.json:
+    if args.json:
         emit({"event": "made", "project": str(project.folder), "models": names})
     say(
-        asked,
+        args,
         f"Made {project.folder}. Next: `lmsi-tui import FILE --split pool --task TYPE "
         f"--project {project.folder}`.",
     )
 
 
-def _tell_server(asked: argparse.Namespace, address: str, offer: Offer) -> None:
-    """What a server offers."""
-    if asked.json:
+def _print_server(args: argparse.Namespace, address: str, offer: Offer) -> None:
+    """Print what a server offers."""
+    if args.json:
         event: dict[str, object] = {"event": "model", "name": offer.served, "place": address}
         event |= {"kind": "server", "architecture": offer.says(), "parameters": None}
         event |= {"tokenizer": "the server's own", "context": offer.context, "trainable": False}
         emit(event | {"same_tokenizer": True})
-    say(asked, f"{address} {offer.says()}.")
-    say(asked, "  It can be sampled, not trained: its paths train a student that lies here.")
+    say(args, f"{address} {offer.says()}.")
+    say(args, "  It can be sampled but not trained: use its paths to train a local student.")
 
 
-def _tell_models(asked: argparse.Namespace, places: dict[str, Path]) -> None:
-    """What the files of the models say; the first is the teacher."""
+def _print_models(args: argparse.Namespace, places: dict[str, Path]) -> None:
+    """Print the metadata of model files; the first model is the teacher."""
     from engine.models.metadata import facts_of
 
     teacher = None
     for name, place in places.items():
         facts = facts_of(place)
         teacher = teacher or facts
-        same = facts.tokenizer_sha256 == teacher.tokenizer_sha256
-        if asked.json:
+        same_tokenizer = facts.tokenizer_sha256 == teacher.tokenizer_sha256
+        if args.json:
             event: dict[str, object] = {"event": "model", "name": name, "place": str(place)}
             event |= {
                 field: getattr(facts, field)
@@ -110,42 +111,51 @@ def _tell_models(asked: argparse.Namespace, places: dict[str, Path]) -> None:
                     *("tokenizer", "context", "trainable"),
                 )
             }
-            emit(event | {"same_tokenizer": same})
+            emit(event | {"same_tokenizer": same_tokenizer})
             continue
         size = f"{facts.parameters:,}" if facts.parameters else "an unknown number of"
-        say(asked, f"{name}: {facts.kind}, {facts.architecture}, {size} parameters.")
-        context = f"{facts.context:,} tokens" if facts.context else "not said"
-        say(asked, f"  tokenizer {facts.tokenizer}; context {context}.")
+        say(args, f"{name}: {facts.kind}, {facts.architecture}, {size} parameters.")
+        context = f"{facts.context:,} tokens" if facts.context else "unknown"
+        say(args, f"  tokenizer {facts.tokenizer}; context {context}.")
         if not facts.trainable:
-            say(asked, "  It can be sampled, not trained: give its Hugging Face folder for that.")
-        if not same:
-            say(asked, "  Its tokenizer is another one than the teacher's: texts are cut anew.")
+            say(
+                args,
+                "  It can be sampled but not trained: to train it, give its Hugging Face folder.",
+            )
+        if not same_tokenizer:
+            say(args, "  Its tokenizer differs from the teacher's: texts will be tokenized again.")
 
 
 def _served(text: str) -> list[tuple[str, Offer]]:
-    """Each address of a model that is served, with what its server offers; empty for a file."""
+    """Each address of a served model, with what its server offers; empty for a file.
+
+    Raises:
+        BadInput: the servers serve different models.
+    """
     if not is_server(text):
         return []
     from engine.inference.server.client import examine
 
-    found = [(address, examine(address)) for address in text.split(",")]
-    for address, offer in found[1:]:
-        if offer.identity != found[0][1].identity:
+    offers = [(address, examine(address)) for address in text.split(",")]
+    for address, offer in offers[1:]:
+        if offer.identity != offers[0][1].identity:
             raise BadInput(
-                f"{found[0][0]} serves {found[0][1].served} but {address} serves {offer.served}: "
-                "give servers of one model."
+                f"{offers[0][0]} serves {offers[0][1].served} but {address} serves {offer.served}: "
+                "give servers of the same model."
             )
-    return found
+    return offers
 
 
 def _location(text: str) -> Path:
     if is_server(text):
         raise BadInput(
-            f"{text} is a server, and a student is trained here: give its Hugging Face folder."
+            f"{text} is a server, but students are trained locally: give a Hugging Face folder."
         )
     location = Path(text).expanduser().resolve()
     if not location.exists():
-        raise BadInput(f"There is no model at {location}: give a folder or a .gguf file.")
+        raise BadInput(
+            f"There is no model at {location}: give a Hugging Face folder or a .gguf file."
+        )
     return location
 
 
@@ -153,61 +163,61 @@ def _name_of(location: str) -> str:
     return Path(location).expanduser().resolve().name.removesuffix(".gguf")
 
 
-def load(asked: argparse.Namespace) -> None:
-    """Read questions from a file into the project, and say what was understood."""
+def load(args: argparse.Namespace) -> None:
+    """Import questions from a file into the project, and print what was detected."""
     from engine.importing.questions import questions_in
     from engine.importing.tables import read_rows
     from engine.prompting.tasks import preset
 
-    project = None if asked.preview else open_project(asked.project)
+    project = None if args.preview else open_project(args.project)
     fields = {}
-    for option in asked.field:
+    for option in args.field:
         meaning, equals, column = option.partition("=")
         if not (equals and meaning and column):
-            raise BadInput(f"--field {option} is not understood: write MEANING=COLUMN.")
+            raise BadInput(f"--field {option} is not valid: write MEANING=COLUMN.")
         fields[meaning] = column
-    if asked.task:
-        preset(asked.task)  # a wrong name is told before a large file is read
-    table = read_rows(asked.file)
-    task = asked.task or _guessed(asked.file, table)
-    found = questions_in(
+    if args.task:
+        preset(args.task)  # fails on a wrong name before a large file is read
+    table = read_rows(args.file)
+    task = args.task or _detected_task(args.file, table)
+    imported = questions_in(
         table,
-        asked.file,
+        args.file,
         task=task,
-        split=asked.split,
-        name=asked.name,
-        limit=asked.limit,
+        split=args.split,
+        name=args.name,
+        limit=args.limit,
         fields=fields,
     )
-    understood = _understood(asked, found, task)
+    event = _import_event(args, imported, task)
     if project is None:
-        if asked.json:
-            emit({"event": "understood", **understood})
+        if args.json:
+            emit({"event": "understood", **event})
         else:
-            _tell(asked, found, f"{len(found.questions):,} questions in {asked.file}")
+            _print_import(args, imported, f"{len(imported.questions):,} questions in {args.file}")
         return
     ensure_schema(project.database)
     with connect(project.database) as conn, transaction(conn):
-        added = rows.add(conn, found.questions, found.gold)
-    if asked.json:
+        added = rows.add(conn, imported.questions, imported.gold)
+    if args.json:
         counts = {"added": added.added, "known": added.known, "elsewhere": added.elsewhere}
-        emit({"event": "imported", **understood, **counts})
+        emit({"event": "imported", **event, **counts})
         return
-    read = f"{len(found.questions):,} questions read from {asked.file}, {added.added:,} new"
-    _tell(asked, found, f"{read}, {added.known:,} known before")
+    summary = f"{len(imported.questions):,} questions read from {args.file}, {added.added:,} new"
+    _print_import(args, imported, f"{summary}, {added.known:,} already there")
     if added.elsewhere:
         say(
-            asked,
+            args,
             f"{added.elsewhere:,} of them are in another split of this project and stay there: "
-            "a question that is trained on must not measure.",
+            "a question must not be used both to train and to measure.",
         )
 
 
-def _guessed(file: Path, table: Any) -> str:
-    """The task that the file itself suggests.
+def _detected_task(file: Path, table: Any) -> str:
+    """The task detected from the file.
 
     Raises:
-        BadInput: it suggests none.
+        BadInput: no task is detected.
     """
     from engine.importing.task_detection import guess_task
     from engine.prompting.tasks import PRESETS
@@ -215,59 +225,59 @@ def _guessed(file: Path, table: Any) -> str:
     task = guess_task(file, table)
     if task is None:
         raise BadInput(
-            f"{file} does not say what kind of answers it wants: "
-            f"name it with --task, one of {', '.join(PRESETS)}."
+            f"The task of {file} cannot be detected: "
+            f"choose it with --task, one of {', '.join(PRESETS)}."
         )
     return task
 
 
-def _understood(asked: argparse.Namespace, found: Imported, task: str) -> dict[str, object]:
-    """What was understood of a file, for programs."""
+def _import_event(args: argparse.Namespace, imported: Imported, task: str) -> dict[str, object]:
+    """What was detected in a file, as a JSON object."""
     return {
-        "file": str(asked.file),
-        "split": asked.split,
+        "file": str(args.file),
+        "split": args.split,
         "task": task,
-        "guessed": asked.task is None,
-        "read": len(found.questions),
-        "duplicates": found.duplicates,
-        "with_gold": len(found.gold),
-        "left_out": [[line, reason] for line, reason in found.left_out[:TOLD_LEFT_OUT]],
-        "left_out_count": len(found.left_out),
-        "understood": dict(found.understood),
+        "guessed": args.task is None,
+        "read": len(imported.questions),
+        "duplicates": imported.duplicates,
+        "with_gold": len(imported.gold),
+        "left_out": [[line, reason] for line, reason in imported.left_out[:LISTED_LEFT_OUT]],
+        "left_out_count": len(imported.left_out),
+        "understood": dict(imported.understood),
         "first": [
-            {"text": one.text, "options": list(one.options), "passage": one.passage}
-            for one in found.questions[:SHOWN_FIRST]
+            {"text": question.text, "options": list(question.options), "passage": question.passage}
+            for question in imported.questions[:SHOWN_FIRST]
         ],
     }
 
 
-def _tell(asked: argparse.Namespace, found: Imported, counted: str) -> None:
-    """What was understood of a file, for a person."""
-    say(asked, f"{counted}; {len(found.left_out):,} left out.")
-    columns = (f"{meaning} from {column}" for meaning, column in found.understood.items())
-    if asked.task is None:
-        say(asked, f"Guessed from the file: --task {found.questions[0].task}.")
-    say(asked, "Understood: " + ", ".join(columns) + ".")
-    if asked.preview:
-        for one in found.questions[:SHOWN_FIRST]:
-            say(asked, f"  {snippet(one.text, 100)}")
-    for line, reason in found.left_out[:SHOWN_LEFT_OUT]:
-        say(asked, f"  line {line}: {snippet(reason, 100)}")
+def _print_import(args: argparse.Namespace, imported: Imported, counted: str) -> None:
+    """Print what was detected in a file."""
+    say(args, f"{counted}; {len(imported.left_out):,} skipped.")
+    columns = (f"{meaning} from {column}" for meaning, column in imported.understood.items())
+    if args.task is None:
+        say(args, f"Detected task: --task {imported.questions[0].task}.")
+    say(args, "Columns: " + ", ".join(columns) + ".")
+    if args.preview:
+        for question in imported.questions[:SHOWN_FIRST]:
+            say(args, f"  {snippet(question.text, 100)}")
+    for line, reason in imported.left_out[:SHOWN_LEFT_OUT]:
+        say(args, f"  line {line}: {snippet(reason, 100)}")
 
 
-def load_paths(asked: argparse.Namespace) -> None:
-    """Vote on paths that were sampled elsewhere."""
+def load_paths(args: argparse.Namespace) -> None:
+    """Vote on paths sampled by another program, and print the statistics."""
     from engine.importing.sampled_outputs import read_sampled, sampled_report
 
-    report = sampled_report(read_sampled(asked.file, asked.task))
-    if asked.json:
-        emit({"event": "import-paths", "file": str(asked.file), **report})
+    report = sampled_report(read_sampled(args.file, args.task))
+    if args.json:
+        emit({"event": "import-paths", "file": str(args.file), **report})
         return
     for name, value in report.items():
         if isinstance(value, float):
             shown = f"{percent(value)} %"
         elif isinstance(value, list):
-            shown = " ".join("–" if one is None else percent(one) for one in value)
+            shown = " ".join("–" if rate is None else percent(rate) for rate in value)
         else:
-            shown = "not known" if value is None else f"{value}"
-        say(asked, f"{name.replace('_', ' '):26} {shown}")
+            shown = "unknown" if value is None else f"{value}"
+        say(args, f"{name.replace('_', ' '):26} {shown}")

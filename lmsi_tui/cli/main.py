@@ -26,32 +26,32 @@ DEBUG = "LMSI_DEBUG"
 
 
 def run(argv: Sequence[str]) -> int:
-    """Parse, do, and turn every expected failure into one sentence and an exit code."""
+    """Run a command; turn every failure into one sentence on stderr and an exit code."""
     parser = build_parser()
     typed = _with_command(argv, parser)
-    asked = parser.parse_args(typed, argparse.Namespace(typed=typed))
+    args = parser.parse_args(typed, argparse.Namespace(typed=typed))
     try:
-        resolve_name(asked.command)(asked)
+        resolve_name(args.command)(args)
     except LmsiError as failure:
         print(f"lmsi-tui: {printable(str(failure))}", file=sys.stderr)
         return failure.exit_code
     except sqlite3.Error as failure:
-        print(f"lmsi-tui: the database cannot be used: {failure}.", file=sys.stderr)
+        print(f"lmsi-tui: cannot use the database: {failure}.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # Whoever read our output has gone, as `head` does; that is not a failure.
+        # The reader of our output has exited, as `head` does; that is not a failure.
         sys.stderr.close()
         return 0
-    except Exception as fault:
-        # The last door: no traceback reaches a person, unless the person asks for it.
+    except Exception as error:
+        # Users get a traceback only if they ask for it.
         if DEBUG in os.environ:
             raise
-        words = printable(f"{type(fault).__name__}: {fault}")
+        words = printable(f"{type(error).__name__}: {error}")
         print(
-            f"lmsi-tui: a fault in the program, not in what you gave it ({words}); "
-            f"please report it with what {DEBUG}=1 prints.",
+            f"lmsi-tui: internal error ({words}); this is a bug in lmsi-tui: please report it with "
+            f"the traceback that {DEBUG}=1 prints.",
             file=sys.stderr,
         )
         return 1
@@ -59,7 +59,7 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _with_command(argv: Sequence[str], parser: argparse.ArgumentParser) -> Sequence[str]:
-    """What was typed, led by `open` where no command leads: nothing, or the folder of a project."""
+    """The arguments with `open` in front when they name no command but a project, or nothing."""
     if not argv:
         return [OPEN]
     first = argv[0]
@@ -67,11 +67,11 @@ def _with_command(argv: Sequence[str], parser: argparse.ArgumentParser) -> Seque
         return argv
     if Path(first).is_dir():
         return [OPEN, *argv]
-    known = ", ".join(name for name in _names(parser) if name != OPEN)
-    return parser.error(f"{first!r} is neither a folder with a project nor a command ({known})")
+    commands = ", ".join(name for name in _names(parser) if name != OPEN)
+    return parser.error(f"{first!r} is neither a folder with a project nor a command ({commands})")
 
 
 def _names(parser: argparse.ArgumentParser) -> list[str]:
-    """The commands that there are."""
-    groups = (one.choices for one in parser._actions if isinstance(one.choices, dict))
+    """The names of the commands."""
+    groups = (action.choices for action in parser._actions if isinstance(action.choices, dict))
     return [name for choices in groups for name in choices]

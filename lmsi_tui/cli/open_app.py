@@ -1,4 +1,4 @@
-"""Commands that open the app; a fault in it becomes one sentence, and the rest goes into a log."""
+"""Commands that open the app; an internal error in it becomes one sentence and a log entry."""
 
 from __future__ import annotations
 
@@ -21,65 +21,67 @@ if TYPE_CHECKING:
     from engine.project.folder import Project
 
 APP_LOG = "app.log"
-"""In the project's logs/: the traceback of each fault that ended the app."""
+"""File name of the app's log, in logs/ of the project: a traceback for each internal error."""
 
 
-def open_app(asked: argparse.Namespace) -> None:
-    """Open the app on a project; with none named and none here, on the welcome screen."""
-    if asked.project is None and not Path(SETTINGS).exists():
+def open_app(args: argparse.Namespace) -> None:
+    """Open the app on a project, or on the welcome screen if none is given and none is here."""
+    if args.project is None and not Path(SETTINGS).exists():
         run_app(None)
     else:
-        run_app(open_project(asked.project or Path()))
+        run_app(open_project(args.project or Path()))
 
 
-def review(asked: argparse.Namespace) -> None:
-    """Open the app on the questions in doubt."""
-    run_app(open_project(asked.project), place="review")
+def review(args: argparse.Namespace) -> None:
+    """Open the app at the questions to review."""
+    run_app(open_project(args.project), place="review")
 
 
 def has_terminal() -> bool:
-    """Whether a person sits before what we read from and draw on (Textual draws on stderr)."""
+    """Whether stdin, stdout and stderr are terminals; Textual draws on stderr."""
     streams = (sys.stdin, sys.stdout, sys.stderr)
-    return all(one is not None and one.isatty() for one in streams)
+    return all(stream is not None and stream.isatty() for stream in streams)
 
 
 def run_app(project: Project | None, place: str = "home") -> None:
-    """Run the app until the person leaves it.
+    """Run the app until the user quits.
 
     Raises:
         BadInput: there is no terminal to draw on.
-        WorkFailed: a fault ended the app.
+        WorkFailed: an internal error ended the app.
     """
     if not has_terminal():
         raise BadInput(
-            "The app needs a terminal for input and output: without one, "
-            "`lmsi-tui demo --headless` runs everything on the embedded models "
+            "The app needs a terminal for input and output. Without one, "
+            "`lmsi-tui demo --headless` runs the whole loop on built-in models, "
             "and `lmsi-tui --help` lists the other commands."
         )
     from lmsi_tui.app import LmsiApp
 
     app = LmsiApp(project, place=place)
     app.run()
-    if app.fault is not None:
-        _tell(app.fault, log_of(project))
+    if app.internal_error is not None:
+        _report(app.internal_error, app_log(project))
 
 
-def log_of(project: Project | None) -> Path:
-    """Where faults of the app are written down."""
+def app_log(project: Project | None) -> Path:
+    """The file that internal errors of the app are logged to."""
     return (project.folder / "logs" if project else config_path().parent) / APP_LOG
 
 
-def _tell(fault: BaseException, log: Path) -> None:
-    """Turn the fault that ended the app into one sentence."""
-    if isinstance(fault, LmsiError | sqlite3.Error) or "LMSI_DEBUG" in os.environ:
-        raise fault
-    kept = f"the details are in {log}"
+def _report(error: BaseException, log: Path) -> None:
+    """Log the error that ended the app, and raise it as one sentence."""
+    if isinstance(error, LmsiError | sqlite3.Error) or "LMSI_DEBUG" in os.environ:
+        raise error
+    details = f"details are in {log}"
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("a", encoding="utf-8", errors="replace") as file:
             file.write(time.strftime("\n%Y-%m-%d %H:%M:%S\n"))
-            file.writelines(traceback.format_exception(fault))
+            file.writelines(traceback.format_exception(error))
     except OSError:
-        kept = "LMSI_DEBUG=1 shows the details"
-    words = printable(f"{type(fault).__name__}: {fault}".partition("\n")[0])
-    raise WorkFailed(f"A fault in the program ended the app ({words}); jobs go on, and {kept}.")
+        details = "LMSI_DEBUG=1 shows details"
+    summary = printable(f"{type(error).__name__}: {error}".partition("\n")[0])
+    raise WorkFailed(
+        f"Internal error: the app was closed ({summary}). Jobs continue to run; {details}."
+    )

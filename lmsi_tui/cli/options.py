@@ -1,15 +1,91 @@
-"""Options of the command line that more than one command reads."""
+"""Options that several commands share: how they are declared, and how `--set` is read."""
 
 from __future__ import annotations
 
-import tomllib
+import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.project.settings import PRESETS
 from store.errors import BadInput
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+def add_command(
+    commands: Commands, name: str, command: str, title: str, description: str = ""
+) -> argparse.ArgumentParser:
+    """Add a command.
+
+    Args:
+        commands: where to add it.
+        name: as typed.
+        command: `module:function` that runs it.
+        title: for the list of commands.
+        description: for the command's own help; the title when empty.
+    """
+    description = description or title[0].upper() + title[1:] + "."
+    parser = commands.add_parser(name, help=title, description=description)
+    parser.set_defaults(command=command, json=False)
+    return parser
+
+
+def add_project(parser: argparse.ArgumentParser) -> None:
+    """The folder of the project, as an optional positional argument."""
+    parser.add_argument(
+        "project",
+        metavar="PROJECT",
+        nargs="?",
+        type=Path,
+        default=Path(),
+        help="folder of the project (default: the current folder)",
+    )
+
+
+def add_preview(parser: argparse.ArgumentParser) -> None:
+    """`--preview`, for commands that import something."""
+    parser.add_argument(
+        "--preview", action="store_true", help="show what was detected, and write nothing"
+    )
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """`--json`, for output that programs read."""
+    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """`--preset` and `--set`, read by `settings_from`."""
+    parser.add_argument(
+        "--preset",
+        metavar="NAME",
+        help="named settings: `paper` samples and selects as the paper does; --set overrides them",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SECTION.NAME=VALUE",
+        help="override a setting for this command, such as sample.m=16; repeatable",
+    )
+
+
+def natural(text: str) -> int:
+    """An option's value as a whole number from 0."""
+    number = int(text) if text.isdecimal() else -1
+    if not 0 <= number < 2**31:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to 2147483647")
+    return number
+
+
+def positive(text: str) -> int:
+    """An option's value as a whole number from 1."""
+    number = natural(text)
+    if number == 0:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return number
 
 
 def settings_from(
@@ -22,6 +98,10 @@ def settings_from(
     Raises:
         BadInput: an unknown preset, or an option that is not SECTION.NAME=VALUE.
     """
+    import tomllib
+
+    from engine.project.settings import PRESETS
+
     if preset is not None and preset not in PRESETS:
         raise BadInput(f"--preset {preset} is unknown: it must be one of {', '.join(PRESETS)}.")
     sections = {name: dict(values) for name, values in PRESETS[preset].items()} if preset else {}
@@ -29,7 +109,7 @@ def settings_from(
         name, equals, value = option.partition("=")
         section, dot, key = name.partition(".")
         if not (equals and dot and section and key):
-            raise BadInput(f"--set {option} is not understood: write SECTION.NAME=VALUE.")
+            raise BadInput(f"--set {option} is not valid: write SECTION.NAME=VALUE.")
         try:
             parsed = tomllib.loads(f"value = {value}")["value"]
         except tomllib.TOMLDecodeError:

@@ -1,4 +1,4 @@
-"""What the command line says: sentences for a person, or JSON lines for a program."""
+"""Output of the command line: sentences for the user, or JSON lines for programs."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 def emit(event: dict[str, object]) -> None:
-    """One JSON object on one line of stdout."""
+    """Print one JSON object on one line of stdout."""
     print(json.dumps(event, ensure_ascii=False), flush=True)
 
 
-def say(asked: argparse.Namespace, sentence: str) -> None:
-    """A sentence for a person; nothing where stdout is for programs."""
-    if not getattr(asked, "json", False):
+def say(args: argparse.Namespace, sentence: str) -> None:
+    """Print a sentence for the user; nothing with `--json`."""
+    if not getattr(args, "json", False):
         print(printable(sentence))

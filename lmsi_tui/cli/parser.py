@@ -10,23 +10,24 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from store.enums import AnswerType, EarlyStop, JobKind, Split
+from lmsi_tui.cli.options import (
+    add_command,
+    add_json,
+    add_preview,
+    add_project,
+    add_settings,
+    natural,
+    positive,
+)
+from lmsi_tui.cli.stage_options import add_stages
+from lmsi_tui.cli.trust_options import add_trust
+from store.enums import Split
 
 if TYPE_CHECKING:
-    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+    from lmsi_tui.cli.options import Commands
 
 OPEN = "open"
 """The command that runs when none is given; not listed in the help."""
-
-STAGES = {
-    JobKind.SAMPLE: "draw paths for the pool until every vote stands",
-    JobKind.VOTE: "read the stored paths again and count every vote again",
-    JobKind.CURATE: "freeze the training set",
-    JobKind.FINETUNE: "train a LoRA adapter on the training set",
-    JobKind.DISTILL: "train the students on the teacher's kept paths",
-    JobKind.EVALUATE: "measure models on the evaluation questions",
-    JobKind.ROUND: "the whole loop, and whether its model is accepted",
-}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -34,24 +35,24 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="lmsi-tui",
         usage="lmsi-tui [PROJECT]\n       lmsi-tui COMMAND ...",
-        description="Make a local language model better at your questions, without labels. "
-        "Without a command it opens the app: on PROJECT, else on the current folder where that "
-        "is a project, else with a welcome.",
+        description="Improve a local language model on your own questions, without labels. "
+        "Without a command, lmsi-tui opens the app: on PROJECT, on the current folder if that is "
+        "a project, or on the welcome screen.",
     )
-    parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     commands = parser.add_subparsers(
         metavar="COMMAND", title="commands", prog=parser.prog, dest="named", required=True
     )
-    _app(commands)
-    _projects(commands)
-    _stages(commands)
-    _reading(commands)
-    _telling(commands)
+    _add_app(commands)
+    _add_projects(commands)
+    add_stages(commands)
+    _add_status(commands)
+    add_trust(commands)
     return parser
 
 
 class _Version(argparse.Action):
-    """Looked up only when it is asked for."""
+    """Looks up the version only when it is asked for."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         from importlib.metadata import version
@@ -60,376 +61,222 @@ class _Version(argparse.Action):
         parser.exit()
 
 
-def _app(commands: Commands) -> None:
+def _add_app(commands: Commands) -> None:
     """Commands that open the app."""
-    # Not listed: it is what happens without a command.
-    shown = commands.add_parser(OPEN, description="Open the app.")
-    shown.set_defaults(command="lmsi_tui.cli.open_app:open_app")
-    shown.add_argument("project", metavar="PROJECT", nargs="?", type=Path, help="default: here")
-    review = _add(
-        commands, "review", "lmsi_tui.cli.open_app:review", "open the app on the questions in doubt"
+    # Without `help`, the command is not listed: it is what happens without a command.
+    app = commands.add_parser(OPEN, description="Open the app.")
+    app.set_defaults(command="lmsi_tui.cli.open_app:open_app")
+    app.add_argument(
+        "project",
+        metavar="PROJECT",
+        nargs="?",
+        type=Path,
+        help="folder of the project (default: the current folder)",
     )
-    _project(review)
+    review = add_command(
+        commands,
+        "review",
+        "lmsi_tui.cli.open_app:review",
+        "open the app at the questions to review",
+    )
+    add_project(review)
 
 
-def _projects(commands: Commands) -> None:
+def _add_projects(commands: Commands) -> None:
     """Commands that make a project and fill it."""
-    demo = _add(
+    demo = add_command(
         commands,
         "demo",
         "lmsi_tui.cli.demo_command:demo",
-        "the whole loop on the embedded models and questions",
+        "run the whole loop on small built-in models and questions",
+        "Make a project with small built-in models and questions, and open the app on it. "
+        "Without a terminal, or with --headless, run the whole loop and print the report.",
     )
-    demo.add_argument("project", metavar="DIR", nargs="?", type=Path, default=Path("lmsi-demo"))
-    demo.add_argument("--headless", action="store_true", help="no app: run the loop and report")
+    demo.add_argument(
+        "project",
+        metavar="DIR",
+        nargs="?",
+        type=Path,
+        default=Path("lmsi-demo"),
+        help="folder to make the project in (default: lmsi-demo)",
+    )
+    demo.add_argument(
+        "--headless", action="store_true", help="run the loop without the app and print the report"
+    )
     demo.add_argument("--only-make", action="store_true", help="make the project and run nothing")
     demo.add_argument(
-        "--seed", type=_natural, default=0, help="draws other questions and other paths"
+        "--seed",
+        type=natural,
+        default=0,
+        metavar="N",
+        help="seed of the questions and of the sampling (default: 0)",
     )
-    demo.add_argument("--pool", type=_positive, help="questions without answers to draw")
     demo.add_argument(
-        "--eval", type=_positive, dest="evaluation", help="evaluation questions to draw"
+        "--pool", type=positive, metavar="N", help="number of questions without answers"
     )
-    _settings(demo)
-    _json(demo)
+    demo.add_argument(
+        "--eval",
+        type=positive,
+        dest="evaluation",
+        metavar="N",
+        help="number of evaluation questions",
+    )
+    add_settings(demo)
+    add_json(demo)
 
-    init = _add(
-        commands, "init", "lmsi_tui.cli.import_commands:init", "make a project on your own model"
+    init = add_command(
+        commands, "init", "lmsi_tui.cli.import_commands:init", "make a project for your model"
     )
-    init.add_argument("project", metavar="DIR", type=Path)
+    init.add_argument("project", metavar="DIR", type=Path, help="folder to make the project in")
     init.add_argument(
         "--model",
         required=True,
-        help="GGUF file, Hugging Face folder, or server (http://host:port/v1; several with commas)",
+        help="the teacher: a GGUF file, a Hugging Face folder, or a server "
+        "(http://host:port/v1; separate several with commas)",
     )
-    init.add_argument("--gguf", type=Path, help="the same model as GGUF, beside its folder")
-    init.add_argument("--student", action="append", default=[], help="a smaller model; repeatable")
-    init.add_argument("--name", help="what to call the model (default: its file name)")
-    _settings(init)
-    _preview(init)
-    _json(init)
+    init.add_argument(
+        "--gguf", type=Path, metavar="FILE", help="the same model as GGUF, for faster sampling"
+    )
+    init.add_argument(
+        "--student",
+        action="append",
+        default=[],
+        metavar="MODEL",
+        help="a smaller model to distill into; repeatable",
+    )
+    init.add_argument("--name", help="name of the model (default: its file name)")
+    add_settings(init)
+    add_preview(init)
+    add_json(init)
 
-    load = _add(
-        commands, "import", "lmsi_tui.cli.import_commands:load", "read questions from a file"
+    load = add_command(
+        commands, "import", "lmsi_tui.cli.import_commands:load", "import questions from a file"
     )
-    load.add_argument("file", type=Path)
-    load.add_argument("--split", type=Split, choices=list(Split), default=Split.POOL)
     load.add_argument(
-        "--task", help="a preset or an answer type, see docs/tasks.md (default: guessed and said)"
+        "file",
+        metavar="FILE",
+        type=Path,
+        help="JSONL, JSON, CSV, TSV, Parquet or text file, also as .gz",
     )
-    load.add_argument("--name", help="what to call the set (default: the file's name)")
-    load.add_argument("--limit", type=_positive, help="read at most so many questions")
+    load.add_argument(
+        "--split",
+        type=Split,
+        choices=list(Split),
+        default=Split.POOL,
+        help="what the questions are for: pool is trained on, eval is measured on, ood is measured "
+        "on as out-of-domain (default: pool)",
+    )
+    load.add_argument(
+        "--task", help="a preset or an answer type, see docs/tasks.md (default: detected)"
+    )
+    load.add_argument("--name", help="name of the data set (default: the file name)")
+    load.add_argument("--limit", type=positive, metavar="N", help="import at most N questions")
     load.add_argument(
         "--field",
         action="append",
         default=[],
         metavar="MEANING=COLUMN",
-        help="which column holds question, answer, options, passage; repeatable",
+        help="the column that holds the question, answer, options or passage; repeatable",
     )
-    load.add_argument("--project", metavar="DIR", type=Path, default=Path())
-    _preview(load)
-    _json(load)
+    load.add_argument(
+        "--project",
+        metavar="DIR",
+        type=Path,
+        default=Path(),
+        help="folder of the project (default: the current folder)",
+    )
+    add_preview(load)
+    add_json(load)
 
-    sampled = _add(
+    sampled = add_command(
         commands,
         "import-paths",
         "lmsi_tui.cli.import_commands:load_paths",
-        "vote on paths sampled elsewhere",
+        "vote on paths sampled by another program",
+        "Extract answers from paths sampled by another program, vote on them and print the "
+        "statistics. Needs no project and writes nothing.",
     )
-    sampled.add_argument("file", type=Path)
+    sampled.add_argument(
+        "file",
+        metavar="FILE",
+        type=Path,
+        help="file with the samples of one question per row",
+    )
     sampled.add_argument("--task", required=True, help="a preset or an answer type")
-    _json(sampled)
+    add_json(sampled)
 
 
-def _stages(commands: Commands) -> None:
-    """Commands that enqueue a job and follow it."""
-    for kind, title in STAGES.items():
-        stage = _add(commands, kind, "lmsi_tui.cli.stage_commands:stage", title)
-        stage.set_defaults(kind=kind)
-        _project(stage)
-        if kind is JobKind.EVALUATE:
-            stage.add_argument(
-                "--model", action="append", default=[], help="repeatable; default all"
-            )
-        if kind is JobKind.VOTE:
-            _replay(stage)
-        if kind is JobKind.ROUND:
-            _guard(stage)
-        if kind in (JobKind.FINETUNE, JobKind.DISTILL):
-            stage.add_argument(
-                "--plan",
-                action="store_true",
-                help="show examples as tokens, what does not fit, time and memory; do nothing",
-            )
-        _settings(stage)
-        stage.add_argument("--detach", action="store_true", help="do not wait for the job")
-        _json(stage)
-
-    export = _add(
-        commands,
-        "export",
-        "lmsi_tui.cli.stage_commands:export",
-        "write an adapter or training set for other programs",
+def _add_status(commands: Commands) -> None:
+    """Commands that show what is in a project."""
+    jobs = add_command(
+        commands, "jobs", "lmsi_tui.cli.status_commands:list_jobs", "list, pause and cancel jobs"
     )
-    export.add_argument("what", choices=["adapter", "training-set"])
-    _project(export)
-    export.add_argument(
-        "--model", help="whose adapter (default: the newest that no round left out)"
-    )
-    export.add_argument("--out", type=Path, help="folder (default: exports/ of the project)")
-    _json(export)
-
-
-def _guard(parser: argparse.ArgumentParser) -> None:
-    """How many rounds, and what a person decides of one."""
-    parser.add_argument(
-        "--rounds",
-        type=_positive,
-        metavar="N",
-        help="go on until there are N rounds or the guard says stop (default: one more)",
-    )
-    parser.add_argument(
-        "--past-undecided",
-        action="store_true",
-        help="go on after an undecided round, too: the next one samples with its model",
-    )
-    decision = parser.add_mutually_exclusive_group()
-    decision.add_argument(
-        "--accept", type=_positive, metavar="ROUND", help="use the model of this round from now on"
-    )
-    decision.add_argument(
-        "--reject", type=_positive, metavar="ROUND", help="do not use the model of this round"
-    )
-
-
-def _replay(vote: argparse.ArgumentParser) -> None:
-    """What would have been drawn and decided otherwise; changes nothing."""
-    vote.add_argument(
-        "--replay", action="store_true", help="what other rules would have done; changes nothing"
-    )
-    vote.add_argument(
-        "--rule",
-        action="append",
-        type=EarlyStop,
-        choices=list(EarlyStop),
-        help="of the replay; repeatable (default: all)",
-    )
-    vote.add_argument("--threshold", action="append", help="of the replay; repeatable")
-    vote.add_argument("--m", type=_positive, help="paths of a full vote in the replay")
-
-
-def _reading(commands: Commands) -> None:
-    """Commands that tell what is there."""
-    jobs = _add(commands, "jobs", "lmsi_tui.cli.status_commands:jobs", "what runs and what ran")
-    _project(jobs)
-    jobs.add_argument("--pause", type=int, metavar="JOB")
-    jobs.add_argument("--cancel", type=int, metavar="JOB")
-    jobs.add_argument("--log", type=int, metavar="JOB", help="print the job's log")
-    _json(jobs)
+    add_project(jobs)
+    jobs.add_argument("--pause", type=int, metavar="JOB", help="pause this job")
+    jobs.add_argument("--cancel", type=int, metavar="JOB", help="cancel this job")
+    jobs.add_argument("--log", type=int, metavar="JOB", help="print the log of this job")
+    add_json(jobs)
 
     for name, command, title in (
-        ("status", "lmsi_tui.cli.status_commands:status", "what stands"),
+        (
+            "status",
+            "lmsi_tui.cli.status_commands:show_status",
+            "show questions, runs, votes, training sets and models",
+        ),
         (
             "settings",
-            "lmsi_tui.cli.status_commands:settings",
-            "every setting, its value and what it means",
+            "lmsi_tui.cli.status_commands:show_settings",
+            "list every setting with its value and meaning",
         ),
-        ("report", "lmsi_tui.cli.status_commands:report", "what it is worth"),
+        (
+            "report",
+            "lmsi_tui.cli.status_commands:show_report",
+            "show accuracies and gains with their intervals",
+        ),
         (
             "doctor",
-            "lmsi_tui.cli.status_commands:doctor",
-            "what is wrong with this machine or project",
+            "lmsi_tui.cli.status_commands:run_doctor",
+            "check this machine and the project for problems",
         ),
     ):
-        parser = _add(commands, name, command, title)
-        _project(parser)
-        _json(parser)
+        parser = add_command(commands, name, command, title)
+        add_project(parser)
+        add_json(parser)
         if name == "report":
             parser.add_argument(
                 "--format",
                 choices=["md", "html", "json"],
-                help="the whole report as one document; html holds the plots",
+                help="write the full report as one document; html includes the charts",
             )
-            parser.add_argument("--out", type=Path, help="write the document to this file")
+            parser.add_argument(
+                "--out",
+                type=Path,
+                metavar="FILE",
+                help="write the document to this file (default: stdout)",
+            )
 
-    prompt = _add(
+    prompt = add_command(
         commands,
         "prompt",
-        "lmsi_tui.cli.status_commands:prompt",
-        "print the prompt of a question verbatim",
+        "lmsi_tui.cli.status_commands:show_prompt",
+        "print the exact prompt of a question",
     )
-    _project(prompt)
-    prompt.add_argument("--split", type=Split, choices=list(Split), default=Split.POOL)
-    prompt.add_argument("--number", type=_positive, default=1, help="which question, from 1")
-    prompt.add_argument("--format", help="one of the paper's four (default: the project's)")
-    _settings(prompt)
-
-
-def _telling(commands: Commands) -> None:
-    """Commands that tell what the numbers are worth."""
-    pilot = _add(
-        commands,
-        "pilot",
-        "lmsi_tui.cli.trust_commands:pilot",
-        "whether LMSI may help here, on few known questions",
+    add_project(prompt)
+    prompt.add_argument(
+        "--split",
+        type=Split,
+        choices=list(Split),
+        default=Split.POOL,
+        help="split of the question (default: pool)",
     )
-    _project(pilot)
-    pilot.add_argument(
-        "--questions",
-        type=_positive,
+    prompt.add_argument(
+        "--number",
+        type=positive,
+        default=1,
         metavar="N",
-        help="measure at least so many, as far as there are (default: 80)",
+        help="position of the question in its split, from 1 (default: 1)",
     )
-    _settings(pilot)
-    _json(pilot)
-
-    audit = _add(
-        commands,
-        "audit",
-        "lmsi_tui.cli.trust_commands:audit",
-        "how precise the accepted labels are, and what is next",
+    prompt.add_argument(
+        "--format", help="one of the paper's four prompt formats (default: the project's)"
     )
-    _project(audit)
-    audit.add_argument("--precision", default="0.95", help="to certify (default: 0.95)")
-    audit.add_argument("--confidence", default="0.95", help="of a certificate (default: 0.95)")
-    audit.add_argument(
-        "--planned",
-        type=_positive,
-        metavar="N",
-        help="you fixed N audits before the first: show the exact interval for it too",
-    )
-    _json(audit)
-
-    calibration = _add(
-        commands,
-        "calibration",
-        "lmsi_tui.cli.trust_commands:calibration",
-        "what an agreement is worth here",
-    )
-    _project(calibration)
-    _json(calibration)
-
-    reader = _add(
-        commands,
-        "reader",
-        "lmsi_tui.cli.reader_command:reader",
-        "how answers are read: try other rules on the stored paths",
-    )
-    _project(reader)
-    _rules(reader)
-    _json(reader)
-
-    leaks = _add(
-        commands,
-        "leaks",
-        "lmsi_tui.cli.trust_commands:leaks",
-        "pool questions that are nearly evaluation questions",
-    )
-    _project(leaks)
-    _json(leaks)
-
-    lineage = _add(
-        commands,
-        "why",
-        "lmsi_tui.cli.provenance_command:why",
-        "where a training line or a model came from",
-    )
-    lineage.add_argument(
-        "target",
-        metavar="EXAMPLE|ADAPTER",
-        help="SET:POSITION or a row number, a model's name, a training set's or question's key",
-    )
-    _project(lineage)
-    _json(lineage)
-
-
-def _rules(reader: argparse.ArgumentParser) -> None:
-    """Rules that are added to those in force, and what to do with them."""
-    reader.add_argument("--type", type=AnswerType, choices=list(AnswerType), help="whose reader")
-    for name, meaning in (
-        ("pattern", "regular expression with the answer in a group, tried before the reader"),
-        ("fallback", "the same, tried where the reader finds no answer"),
-    ):
-        reader.add_argument(
-            f"--{name}", action="append", default=[], metavar="REGEX", help=f"{meaning}; repeatable"
-        )
-    reader.add_argument(
-        "--unit",
-        action="append",
-        default=[],
-        help="words dropped right before and after a number; repeatable",
-    )
-    reader.add_argument(
-        "--same",
-        action="append",
-        nargs=2,
-        default=[],
-        metavar=("A", "B"),
-        help="two answers that are one; repeatable",
-    )
-    does = reader.add_mutually_exclusive_group()
-    does.add_argument(
-        "--try",
-        action="store_true",
-        dest="try_rules",
-        help="say what would change, and change nothing (default where rules are given)",
-    )
-    does.add_argument(
-        "--accept", action="store_true", help="put the rules in force and count every vote again"
-    )
-    reader.add_argument(
-        "--rules", metavar="JSON", help="in place of those in force, as --json shows them"
-    )
-    reader.add_argument("--reset", action="store_true", help="bring the built-in reader back")
-    reader.add_argument("--detach", action="store_true", help="do not wait for the vote job")
-
-
-def _add(commands: Commands, name: str, command: str, title: str) -> argparse.ArgumentParser:
-    parser = commands.add_parser(name, help=title, description=title[0].upper() + title[1:] + ".")
-    parser.set_defaults(command=command, json=False)
-    return parser
-
-
-def _project(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "project", metavar="PROJECT", nargs="?", type=Path, default=Path(), help="default: here"
-    )
-
-
-def _preview(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--preview", action="store_true", help="say what is understood, and write nothing"
-    )
-
-
-def _json(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="one JSON object per line on stdout")
-
-
-def _settings(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--preset",
-        metavar="NAME",
-        help="named settings: `paper` samples and selects as the paper does; --set overrides them",
-    )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="SECTION.NAME=VALUE",
-        help="a setting for this time, such as sample.m=16; repeatable",
-    )
-
-
-def _natural(text: str) -> int:
-    number = int(text) if text.isdecimal() else -1
-    if not 0 <= number < 2**31:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to 2147483647")
-    return number
-
-
-def _positive(text: str) -> int:
-    number = _natural(text)
-    if number == 0:
-        raise argparse.ArgumentTypeError("it must be 1 or more")
-    return number
+    add_settings(prompt)

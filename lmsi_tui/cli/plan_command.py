@@ -1,4 +1,4 @@
-"""`finetune --plan` and `distill --plan`: what would be trained on what, before anything runs."""
+"""`finetune --plan` and `distill --plan`: show a training without running it."""
 
 from __future__ import annotations
 
@@ -22,63 +22,64 @@ if TYPE_CHECKING:
     from store.enums import JobKind
 
 PROMPT_END = 12
-"""Tokens of a prompt that are shown: the last ones, behind which the loss begins."""
+"""Number of prompt tokens to show: the last ones, just before the loss begins."""
 
 
-def foretell(asked: argparse.Namespace, project: Project, kind: JobKind) -> None:
-    """Print the plan of a training with its settings; nothing is written.
+def print_plan(args: argparse.Namespace, project: Project, kind: JobKind) -> None:
+    """Print the plan of a training with its settings; write nothing.
 
     Raises:
-        BadInput: it cannot start; the plan is printed before.
+        BadInput: the training cannot start; the plan is printed first.
     """
     with connect(project.database, read_only=True) as conn:
-        made = plan(conn, project, kind, project.settings)
-    if asked.json:
-        emit({"event": "plan", **asdict(made), "needs": made.needs})
-    for line in said(made):
-        say(asked, line)
-    if made.problem is not None:
-        raise BadInput(made.problem)
+        training_plan = plan(conn, project, kind, project.settings)
+    if args.json:
+        emit({"event": "plan", **asdict(training_plan), "needs": training_plan.needs})
+    for line in plan_lines(training_plan):
+        say(args, line)
+    if training_plan.problem is not None:
+        raise BadInput(training_plan.problem)
 
 
-def said(made: Plan) -> Iterator[str]:
-    """The plan, line by line; its problem is left to the one who raises it."""
-    for name, words, _ in facts_of(made):
+def plan_lines(training_plan: Plan) -> Iterator[str]:
+    """The plan as lines, without its problem, which the caller raises."""
+    for name, words, _ in facts_of(training_plan):
         if name != "cannot start":
             yield f"{name:<14}{words}"
-    told: dict[tuple[Labelled, ...], str] = {}
-    for one in made.looked:
+    shown_by: dict[tuple[Labelled, ...], str] = {}
+    for preflight in training_plan.looked:
         yield ""
-        if one.shown and one.shown in told:
-            yield f"{one.model} reads the same tokens as {told[one.shown]}."
-            yield from _long(one)
+        if preflight.shown and preflight.shown in shown_by:
+            yield f"{preflight.model} gets the same tokens as {shown_by[preflight.shown]}."
+            yield from _long(preflight)
             continue
-        told[one.shown] = one.model
-        yield from _looked(one)
+        shown_by[preflight.shown] = preflight.model
+        yield from _looked(preflight)
 
 
-def _looked(one: Preflight) -> Iterator[str]:
-    if one.reason is not None:
-        yield one.reason
+def _looked(preflight: Preflight) -> Iterator[str]:
+    if preflight.reason is not None:
+        yield preflight.reason
         return
-    for shown in one.shown:
-        yield f"example {shown.position} of {one.model} ({shown.prompt_format}), token by token:"
-        yield from _labelled(shown)
-    yield from _long(one)
+    for example in preflight.shown:
+        where = f"{preflight.model} ({example.prompt_format})"
+        yield f"example {example.position} of {where}, token by token:"
+        yield from _labelled(example)
+    yield from _long(preflight)
 
 
-def _long(one: Preflight) -> Iterator[str]:
-    for place, tokens in one.longest:
-        yield f"  example {place}: {tokens:,} tokens"
-    if one.too_long > LISTED:
-        yield f"  and {one.too_long - LISTED:,} more"
+def _long(preflight: Preflight) -> Iterator[str]:
+    for position, tokens in preflight.longest:
+        yield f"  example {position}: {tokens:,} tokens"
+    if preflight.too_long > LISTED:
+        yield f"  and {preflight.too_long - LISTED:,} more"
 
 
-def _labelled(shown: Labelled) -> Iterator[str]:
-    hidden = max(0, len(shown.prompt) - PROMPT_END)
+def _labelled(example: Labelled) -> Iterator[str]:
+    hidden = max(0, len(example.prompt) - PROMPT_END)
     before = f"… {hidden:,} tokens … " if hidden else ""
-    yield f"  no loss  {before}{_pieces(shown.prompt[hidden:])}"
-    yield f"  loss     {_pieces(shown.completion)}"
+    yield f"  no loss  {before}{_pieces(example.prompt[hidden:])}"
+    yield f"  loss     {_pieces(example.completion)}"
 
 
 def _pieces(pieces: tuple[str, ...]) -> str:

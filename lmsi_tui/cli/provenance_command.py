@@ -1,4 +1,4 @@
-"""`lmsi-tui why`: from a training line or a model back to where it came from, and forward."""
+"""`lmsi-tui why`: trace a training example or a model to its sources, and what depends on it."""
 
 from __future__ import annotations
 
@@ -22,51 +22,51 @@ if TYPE_CHECKING:
     from store.records import Review, Run, Vote
 
 WIDTH = 100
-"""Characters of a text that are shown."""
+"""Characters shown of a text."""
 
 
-def why(asked: argparse.Namespace) -> None:
-    """Say where something came from and what falls with it."""
-    with opened(asked) as (project, conn):
-        found = provenance.find(conn, asked.target)
-        if asked.json:
-            emit({"event": "why", "target": asked.target, **_as_json(project, conn, found)})
+def why(args: argparse.Namespace) -> None:
+    """Print where something came from, and what depends on it."""
+    with opened(args) as (project, conn):
+        target = provenance.find(conn, args.target)
+        if args.json:
+            emit({"event": "why", "target": args.target, **_as_json(project, conn, target)})
             return
-        for line in _lines(project, conn, found):
-            say(asked, line)
+        for line in _lines(project, conn, target):
+            say(args, line)
 
 
 def _lines(
-    project: Project, conn: sqlite3.Connection, found: Example | Model | TrainingSet | Question
+    project: Project, conn: sqlite3.Connection, target: Example | Model | TrainingSet | Question
 ) -> list[str]:
-    match found:
+    match target:
         case Example():
-            return _example_lines(provenance.of_example(conn, found))
+            return _example_lines(provenance.of_example(conn, target))
         case Model():
-            return _model_lines(provenance.of_model(conn, found))
+            return _model_lines(provenance.of_model(conn, target))
         case TrainingSet():
-            return [*_set_lines(found), _rebuilt(_rebuild(project, found))]
+            return [*_set_lines(target), _rebuilt(_rebuild(project, target))]
         case Question():
             return [
-                f"question {found.key}  {snippet(found.text, WIDTH)}",
-                *_falls(provenance.falls_with(conn, found.id)),
+                f"question {target.key}  {snippet(target.text, WIDTH)}",
+                *_falls(provenance.falls_with(conn, target.id)),
             ]
 
 
 def _as_json(
-    project: Project, conn: sqlite3.Connection, found: Example | Model | TrainingSet | Question
+    project: Project, conn: sqlite3.Connection, target: Example | Model | TrainingSet | Question
 ) -> dict[str, object]:
-    match found:
+    match target:
         case Example():
-            return {"example": _plain(provenance.of_example(conn, found))}
+            return {"example": _plain(provenance.of_example(conn, target))}
         case Model():
-            return {"model": _plain(provenance.of_model(conn, found))}
+            return {"model": _plain(provenance.of_model(conn, target))}
         case TrainingSet():
-            again = _rebuild(project, found)
-            return {"set": _plain(found), "rebuilt": again.key, "same": again.same}
+            rebuilt = _rebuild(project, target)
+            return {"set": _plain(target), "rebuilt": rebuilt.key, "same": rebuilt.same}
         case Question():
-            falls = [_plain(one) for one in provenance.falls_with(conn, found.id)]
-            return {"question": _plain(found), "falls": falls}
+            dependents = [_plain(dependent) for dependent in provenance.falls_with(conn, target.id)]
+            return {"question": _plain(target), "falls": dependents}
 
 
 def _plain(record: object) -> dict[str, object]:
@@ -78,8 +78,9 @@ def _plain(record: object) -> dict[str, object]:
 def _example_lines(origin: provenance.Origin) -> list[str]:
     example, path = origin.example, origin.path
     lines = [
-        f"line {example.position} of training set {example.set_key[:12]}: {example.prompt_format}, "
-        f"weight {example.weight:g}{', held out for validation' if example.validation else ''}",
+        f"example {example.position} of training set {example.set_key[:12]}: "
+        f"{example.prompt_format}, weight {example.weight:g}"
+        f"{', held out for validation' if example.validation else ''}",
         f"teaches      {snippet(example.completion, WIDTH)}",
         f"question     {origin.question.key}  {snippet(origin.question.text, WIDTH)}",
         f"             number {origin.question.position + 1} of {origin.question.source}, "
@@ -88,21 +89,21 @@ def _example_lines(origin: provenance.Origin) -> list[str]:
     if path and origin.reading:
         lines.append(
             f"path         {path.index} of the question, {len(path.token_ids):,} tokens, ended by "
-            f"{path.end}; {origin.reading.reader} reads {origin.reading.answer}"
+            f"{path.end}; {origin.reading.reader} extracts {origin.reading.answer}"
         )
     else:
         lines.append("path         none: a direct answer, the same for every kept path")
     if origin.vote:
         lines.append(f"vote         {_vote(origin.vote)}")
     lines += [
-        f"review       {one.queue}: {' '.join(_said(one))} (review {one.id})"
-        for one in origin.reviews
-    ] or ["review       none: the vote alone"]
+        f"review       {review.queue}: {' '.join(_review_words(review))} (review {review.id})"
+        for review in origin.reviews
+    ] or ["review       none: accepted by the vote alone"]
     lines += _run_lines(origin.run, origin.engines, origin.sampler)
     return [*lines, *_falls(origin.falls)]
 
 
-def _said(review: Review) -> list[str]:
+def _review_words(review: Review) -> list[str]:
     words = [str(review.verdict), *([snippet(review.answer, 20)] if review.answer else [])]
     if review.winner is not None:
         words.append(f"when {snippet(review.winner, 20)} led")
@@ -112,8 +113,8 @@ def _said(review: Review) -> list[str]:
 def _vote(vote: Vote) -> str:
     counts = ", ".join(f"{snippet(answer, 20)}: {count}" for answer, count in vote.tally[:4])
     return (
-        f"{counts}; {vote.abstained} abstained; {vote.drawn} of {vote.m} drawn, agreement "
-        f"{percent(vote.agreement)} %, {vote.decision}, read by {vote.reader}"
+        f"{counts}; {vote.abstained} abstained; {vote.drawn} of {vote.m} paths, agreement "
+        f"{percent(vote.agreement)} %, {vote.decision}, extracted by {vote.reader}"
     )
 
 
@@ -127,40 +128,40 @@ def _run_lines(run: Run, engines: str, sampler: Model) -> list[str]:
     ]
 
 
-def _falls(falls: Sequence[provenance.Falls]) -> list[str]:
-    if not falls:
-        return ["if rejected  nothing falls: no training set holds it"]
+def _falls(dependents: Sequence[provenance.Falls]) -> list[str]:
+    if not dependents:
+        return ["if rejected  no training set contains it"]
     return [
-        f"if rejected  {one.examples} lines of training set {one.set_key[:12]} fall"
-        + (f", and {', '.join(one.models)} learnt them" if one.models else "")
-        for one in falls
+        f"if rejected  {dependent.examples} examples leave training set {dependent.set_key[:12]}"
+        + (f"; trained on them: {', '.join(dependent.models)}" if dependent.models else "")
+        for dependent in dependents
     ]
 
 
 def _set_lines(frozen: TrainingSet) -> list[str]:
-    free = "label-free" if frozen.label_free else "with decisions of a person"
+    free = "label-free" if frozen.label_free else "with your decisions"
     return [
         f"training set {frozen.key}",
-        f"             {frozen.examples:,} lines of {frozen.questions:,} questions, threshold "
+        f"             {frozen.examples:,} examples from {frozen.questions:,} questions, threshold "
         f"{frozen.threshold}, cap {frozen.cap}, {', '.join(frozen.formats)}, {frozen.weighting}, "
         f"{free}",
     ]
 
 
-def _model_lines(found: provenance.Ancestry) -> list[str]:
-    model = found.model
+def _model_lines(ancestry: provenance.Ancestry) -> list[str]:
+    model = ancestry.model
     lines = [f"{model.name}  {model.stage}, weights {model.sha256[:12]}"]
-    if found.base:
-        lines.append(f"trained from {found.base.name}, weights {found.base.sha256[:12]}")
-    if found.frozen is None or found.run is None or found.sampler is None:
-        return [*lines, "no training set is behind it: it was brought along"]
-    lines += _set_lines(found.frozen)
+    if ancestry.base:
+        lines.append(f"trained from {ancestry.base.name}, weights {ancestry.base.sha256[:12]}")
+    if ancestry.frozen is None or ancestry.run is None or ancestry.sampler is None:
+        return [*lines, "not trained here: it was imported"]
+    lines += _set_lines(ancestry.frozen)
     lines.append(
-        f"decisions    {found.triage:,} in triage, {found.audits:,} audits stand in its run"
+        f"decisions    {ancestry.triage:,} in triage and {ancestry.audits:,} audits in its run"
     )
-    lines += _run_lines(found.run, found.engines, found.sampler)
-    if found.siblings:
-        lines.append(f"also trained on this set: {', '.join(found.siblings)}")
+    lines += _run_lines(ancestry.run, ancestry.engines, ancestry.sampler)
+    if ancestry.siblings:
+        lines.append(f"also trained on this set: {', '.join(ancestry.siblings)}")
     return lines
 
 
@@ -169,10 +170,10 @@ def _rebuild(project: Project, frozen: TrainingSet) -> provenance.Rebuilt:
         return provenance.rebuild(project, conn, frozen)
 
 
-def _rebuilt(again: provenance.Rebuilt) -> str:
-    if again.same:
-        return "rebuilt      from the store: the same hash, byte for byte"
+def _rebuilt(rebuilt: provenance.Rebuilt) -> str:
+    if rebuilt.same:
+        return "rebuilt      from the database: identical, with the same hash"
     return (
-        f"rebuilt      with today's readers, settings and questions it comes out as "
-        f"{(again.key or 'nothing')[:12]}"
+        f"rebuilt      with the current readers, settings and questions: "
+        f"{(rebuilt.key or 'nothing')[:12]}"
     )

@@ -1,4 +1,4 @@
-"""`lmsi-tui reader`: rules of the readers, what others would change, putting them in force."""
+"""`lmsi-tui reader`: show extraction rules, preview other rules, and put them in force."""
 
 from __future__ import annotations
 
@@ -40,51 +40,55 @@ if TYPE_CHECKING:
     from engine.project.folder import Project
 
 
-def reader(asked: argparse.Namespace) -> None:
-    """Show the rules, try others, or put them in force."""
-    adds = bool(asked.pattern or asked.fallback or asked.unit or asked.same)
-    if adds + asked.reset + (asked.rules is not None) > 1:
+def reader(args: argparse.Namespace) -> None:
+    """Show the rules, preview others, or put them in force."""
+    adds = bool(args.pattern or args.fallback or args.unit or args.same)
+    if adds + args.reset + (args.rules is not None) > 1:
         raise BadInput(
-            "--reset and --rules take the place of all rules: give no other ones with them."
+            "--reset and --rules replace all rules: do not combine them with other rules."
         )
-    adds = adds or asked.rules is not None
-    with opened(asked) as (project, conn):
-        if not (adds or asked.reset):
-            if asked.accept or asked.try_rules:
+    adds = adds or args.rules is not None
+    with opened(args) as (project, conn):
+        if not (adds or args.reset):
+            if args.accept or args.try_rules:
                 raise BadInput(
-                    "No rule is given: add --pattern, --fallback, --unit or --same, or --reset."
+                    "No rule is given: add --pattern, --fallback, --unit, --same or --reset."
                 )
-            show(asked, project, conn)
+            show(args, project, conn)
             return
-        kind = type_of(conn, asked.type)
-        rules = wanted(conn, kind, asked)
-        if asked.try_rules or not (asked.accept or asked.reset):
+        kind = type_of(conn, args.type)
+        rules = new_rules(conn, kind, args)
+        if args.try_rules or not (args.accept or args.reset):
             run = pool_run_of(project, conn)
-            with _bar(asked) as look:
-                told = rule_preview.preview(conn, run, kind, rules, report=look)
-            if asked.json:
-                pairs = [candidate_json(one) for one in rule_preview.merge_candidates(conn, run)]
-                emit({"event": "trial", **trial_json(told), "candidates": pairs})
-            for line in trial_lines(told):
-                say(asked, line)
-            for one in told.changed[:SHOWN]:
-                say(asked, f"  {changed_line(one)}")
-            if len(told.changed) > SHOWN:
-                say(asked, f"  and {len(told.changed) - SHOWN:,} more questions (--json has all)")
-            say(asked, "Nothing was changed; --accept puts the rules in force.")
+            with _bar(args) as look:
+                preview = rule_preview.preview(conn, run, kind, rules, report=look)
+            if args.json:
+                candidates = rule_preview.merge_candidates(conn, run)
+                pairs = [candidate_json(candidate) for candidate in candidates]
+                emit({"event": "trial", **trial_json(preview), "candidates": pairs})
+            for line in trial_lines(preview):
+                say(args, line)
+            for question in preview.changed[:SHOWN]:
+                say(args, f"  {changed_line(question)}")
+            if len(preview.changed) > SHOWN:
+                say(
+                    args,
+                    f"  and {len(preview.changed) - SHOWN:,} more questions (--json lists all)",
+                )
+            say(args, "Nothing was changed. Add --accept to put the rules in force.")
             return
-    accept(asked, project, kind, rules)
+    accept(args, project, kind, rules)
 
 
-def show(asked: argparse.Namespace, project: Project, conn: sqlite3.Connection) -> None:
-    """The rules in force, and the pairs that review calls the same."""
+def show(args: argparse.Namespace, project: Project, conn: sqlite3.Connection) -> None:
+    """Print the rules in force, and the pairs of answers that reviews treat as equal."""
     in_force = custom_rules.in_force(conn)
-    kinds = [AnswerType(asked.type)] if asked.type else _kinds(conn) or list(AnswerType)
+    kinds = [AnswerType(args.type)] if args.type else _kinds(conn) or list(AnswerType)
     try:
-        found = rule_preview.merge_candidates(conn, pool_run_of(project, conn))
+        candidates = rule_preview.merge_candidates(conn, pool_run_of(project, conn))
     except BadInput:
-        found = []  # nothing was sampled, so nothing was reviewed
-    if asked.json:
+        candidates = []  # nothing was sampled, so nothing was reviewed
+    if args.json:
         emit(
             {
                 "event": "reader",
@@ -96,72 +100,80 @@ def show(asked: argparse.Namespace, project: Project, conn: sqlite3.Connection) 
                     }
                     for kind in kinds
                 ],
-                "candidates": [candidate_json(one) for one in found],
+                "candidates": [candidate_json(candidate) for candidate in candidates],
             }
         )
         return
     for line in rules_lines(in_force, kinds):
-        say(asked, line)
-    for one in found:
-        say(asked, candidate_line(one))
-        say(asked, f"  try it: --type {one.answer_type} --same '{one.kept}' '{one.merged}' --try")
+        say(args, line)
+    for candidate in candidates:
+        say(args, candidate_line(candidate))
+        say(
+            args,
+            f"  try it: --type {candidate.answer_type} "
+            f"--same '{candidate.kept}' '{candidate.merged}' --try",
+        )
 
 
 @contextmanager
-def _bar(asked: argparse.Namespace) -> Iterator[Callable[[int, int], None]]:
-    """How far a trial is, where a person looks on; Ctrl-C leaves it."""
-    quiet = asked.json or not sys.stderr.isatty()
+def _bar(args: argparse.Namespace) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar for a preview, if stderr is a terminal."""
+    quiet = args.json or not sys.stderr.isatty()
     with Progress(console=Console(stderr=True), transient=True, disable=quiet) as bar:
-        task = bar.add_task("reading the stored paths")
+        task = bar.add_task("reading stored paths")
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def type_of(conn: sqlite3.Connection, named: str | None) -> AnswerType:
-    """The type that is meant: the named one, or the only one of the pool."""
-    if named:
-        return AnswerType(named)
+def type_of(conn: sqlite3.Connection, name: str | None) -> AnswerType:
+    """The answer type with this name, or the only answer type of the pool.
+
+    Raises:
+        BadInput: no name, and the pool has no or several answer types.
+    """
+    if name:
+        return AnswerType(name)
     kinds = _kinds(conn)
     if len(kinds) == 1:
         return kinds[0]
     raise BadInput(
-        f"Say which reader the rules are for: --type {' or '.join(kinds or list(AnswerType))}."
+        f"Choose the answer type of the rules: --type {' or '.join(kinds or list(AnswerType))}."
     )
 
 
 def _kinds(conn: sqlite3.Connection) -> list[AnswerType]:
-    return sorted({one.answer_type for one in questions.by_split(conn, Split.POOL)})
+    return sorted({question.answer_type for question in questions.by_split(conn, Split.POOL)})
 
 
-def wanted(conn: sqlite3.Connection, kind: AnswerType, asked: argparse.Namespace) -> Rules:
-    """The rules in force and what was given, or what was given in their place."""
-    if asked.reset:
+def new_rules(conn: sqlite3.Connection, kind: AnswerType, args: argparse.Namespace) -> Rules:
+    """The rules in force with the given rules added, or the rules that replace them."""
+    if args.reset:
         return BUILT_IN
-    if asked.rules is not None:
-        return custom_rules.from_json(kind, asked.rules)
-    standing = custom_rules.in_force(conn)[kind]
+    if args.rules is not None:
+        return custom_rules.from_json(kind, args.rules)
+    in_force = custom_rules.in_force(conn)[kind]
     rules = custom_rules.checked(
         kind,
-        patterns=[*standing.patterns, *asked.pattern],
-        fallbacks=[*standing.fallbacks, *asked.fallback],
-        units=[*standing.units, *asked.unit],
-        same=[(a, b) for a, b in asked.same],
+        patterns=[*in_force.patterns, *args.pattern],
+        fallbacks=[*in_force.fallbacks, *args.fallback],
+        units=[*in_force.units, *args.unit],
+        same=[(a, b) for a, b in args.same],
     )
-    return replace(rules, same=tuple(dict.fromkeys((*standing.same, *rules.same))))
+    return replace(rules, same=tuple(dict.fromkeys((*in_force.same, *rules.same))))
 
 
-def accept(asked: argparse.Namespace, project: Project, kind: AnswerType, rules: Rules) -> None:
-    """Put the rules in force and read the stored paths again."""
+def accept(args: argparse.Namespace, project: Project, kind: AnswerType, rules: Rules) -> None:
+    """Put the rules in force and extract answers from the stored paths again."""
     with connect(project.database) as conn:
         teacher_of(project, conn)
-        standing = custom_rules.put_in_force(conn, kind, rules)
-    name = custom_rules.reader_name(kind, standing)
-    say(asked, f"{name} is in force. What was measured before is measured anew by `evaluate`.")
-    # The row is among the parameters, so that a vote job that began before is another job.
-    params: dict[str, object] = {"settings": {}, "rules": standing.id}
-    job = follow.start(project, JobKind.VOTE, params, detach=asked.detach, as_json=asked.json)
-    if asked.json and asked.detach:
+        in_force = custom_rules.put_in_force(conn, kind, rules)
+    name = custom_rules.reader_name(kind, in_force)
+    say(args, f"{name} is in force. Run `lmsi-tui evaluate` to update earlier measurements.")
+    # With the row in its parameters, this job differs from a vote job that began before.
+    params: dict[str, object] = {"settings": {}, "rules": in_force.id}
+    job = follow.start(project, JobKind.VOTE, params, detach=args.detach, as_json=args.json)
+    if args.json and args.detach:
         emit({"event": "queued", "job": job.id, "kind": job.kind, "reader": name})
-    elif asked.detach:
-        say(asked, f"Job {job.id} ({job.kind}) is queued; watch it with `lmsi-tui jobs`.")
+    elif args.detach:
+        say(args, f"Job {job.id} ({job.kind}) is queued; `lmsi-tui jobs` shows its progress.")
     else:
-        say(asked, sentence(job.kind, job.result))
+        say(args, sentence(job.kind, job.result))

@@ -1,4 +1,4 @@
-"""Commands that ask for work: each enqueues a job and follows it."""
+"""Commands that run a stage: each enqueues a job and follows it."""
 
 from __future__ import annotations
 
@@ -26,46 +26,46 @@ if TYPE_CHECKING:
     from engine.project.folder import Project
 
 
-def stage(asked: argparse.Namespace) -> None:
-    """Do one stage, or the whole round."""
-    kind: JobKind = asked.kind
-    project = open_project(asked.project)
+def stage(args: argparse.Namespace) -> None:
+    """Run one stage, or a whole round."""
+    kind: JobKind = args.kind
+    project = open_project(args.project)
     ensure_schema(project.database)
-    changes = settings_from(asked.set, asked.preset)
+    changes = settings_from(args.set, args.preset)
     changed(project.settings, changes)
-    if kind is JobKind.VOTE and (asked.replay or asked.rule or asked.threshold or asked.m):
-        replay(asked, replace(project, settings=changed(project.settings, changes)))
+    if kind is JobKind.VOTE and (args.replay or args.rule or args.threshold or args.m):
+        replay(args, replace(project, settings=changed(project.settings, changes)))
         return
-    if kind in (JobKind.FINETUNE, JobKind.DISTILL) and asked.plan:
-        plan_command.foretell(
-            asked, replace(project, settings=changed(project.settings, changes)), kind
+    if kind in (JobKind.FINETUNE, JobKind.DISTILL) and args.plan:
+        plan_command.print_plan(
+            args, replace(project, settings=changed(project.settings, changes)), kind
         )
         return
     params: dict[str, object] = {"settings": changes}
-    if kind is JobKind.EVALUATE and asked.model:
-        params["models"] = asked.model
+    if kind is JobKind.EVALUATE and args.model:
+        params["models"] = args.model
     if kind is JobKind.ROUND:
-        if asked.accept or asked.reject:
-            decide(asked, project)
+        if args.accept or args.reject:
+            decide(args, project)
             return
-        foretell(asked, replace(project, settings=changed(project.settings, changes)))
-        if asked.rounds:
-            params["rounds"] = asked.rounds
-        if asked.past_undecided:
+        print_forecast(args, replace(project, settings=changed(project.settings, changes)))
+        if args.rounds:
+            params["rounds"] = args.rounds
+        if args.past_undecided:
             params["past_undecided"] = True
-    job = follow.start(project, kind, params, detach=asked.detach, as_json=asked.json)
-    if asked.detach and asked.json:
+    job = follow.start(project, kind, params, detach=args.detach, as_json=args.json)
+    if args.detach and args.json:
         emit({"event": "queued", "job": job.id, "kind": job.kind})
-    elif asked.detach:
-        say(asked, f"Job {job.id} ({kind}) is queued; watch it with `lmsi-tui jobs`.")
+    elif args.detach:
+        say(args, f"Job {job.id} ({kind}) is queued; `lmsi-tui jobs` shows its progress.")
     elif kind in (JobKind.ROUND, JobKind.EVALUATE):
-        status_commands.report(asked)
+        status_commands.show_report(args)
     else:
-        say(asked, sentence(job.kind, job.result))
+        say(args, sentence(job.kind, job.result))
 
 
-def foretell(asked: argparse.Namespace, project: Project) -> None:
-    """Say what the test of a round could show, before anything runs."""
+def print_forecast(args: argparse.Namespace, project: Project) -> None:
+    """Print what the acceptance test can detect, before anything runs."""
     from engine.evaluation import acceptance
     from engine.models.identity import is_server
     from engine.sampling import runs
@@ -73,93 +73,93 @@ def foretell(asked: argparse.Namespace, project: Project) -> None:
     with connect(project.database, read_only=True) as conn:
         teacher = models.by_name(conn, project.settings.model.teacher)
         if teacher is None or is_server(teacher.location):
-            return  # nothing will be tested: a server is not trained
+            return  # no test: a model on a server is not trained
         measured = runs.measured_questions(conn, project.settings)
-        seen = acceptance.forecast(conn, measured)
-    if asked.json:
-        emit({"event": "forecast", **asdict(seen), "says": acceptance.told(seen)})
-    say(asked, acceptance.told(seen))
+        forecast = acceptance.forecast(conn, measured)
+    if args.json:
+        emit({"event": "forecast", **asdict(forecast), "says": acceptance.told(forecast)})
+    say(args, acceptance.told(forecast))
 
 
-def decide(asked: argparse.Namespace, project: Project) -> None:
-    """Write what a person decides of a round, as a later row.
+def decide(args: argparse.Namespace, project: Project) -> None:
+    """Store the user's own decision about a round, as a new row.
 
     Raises:
         BadInput: there is no such round.
     """
     from engine.evaluation import acceptance
 
-    number = asked.accept or asked.reject
+    number = args.accept or args.reject
     with connect(project.database) as conn:
-        known = [one.number for one in rounds.all_of(conn)]
-        if number not in known:
-            there = f"there are rounds 1 to {known[-1]}" if known else "there is none yet"
-            raise BadInput(f"There is no round {number}: {there}.")
-        verdict = Outcome.ACCEPT if asked.accept else Outcome.REJECT
+        numbers = [row.number for row in rounds.all_of(conn)]
+        if number not in numbers:
+            existing = f"rounds 1 to {numbers[-1]}" if numbers else "no rounds yet"
+            raise BadInput(f"There is no round {number}: there are {existing}.")
+        verdict = Outcome.ACCEPT if args.accept else Outcome.REJECT
         rounds.decide(conn, RoundDecision(0, number, verdict, time.time()))
-        found = next(one for one in acceptance.decided(conn) if one.number == number)
-    if asked.json:
-        emit({"event": "round", **acceptance.as_json(found)})
-    say(asked, f"{acceptance.said(found).capitalize()}.")
+        round_ = next(row for row in acceptance.decided(conn) if row.number == number)
+    if args.json:
+        emit({"event": "round", **acceptance.as_json(round_)})
+    say(args, f"{acceptance.said(round_).capitalize()}.")
 
 
-def replay(asked: argparse.Namespace, project: Project) -> None:
-    """Say what other stop rules and thresholds would have drawn and decided on stored paths.
+def replay(args: argparse.Namespace, project: Project) -> None:
+    """Print what other early-stop rules and thresholds would have sampled and decided.
 
     Raises:
-        BadInput: rule, threshold or m without --replay, or nothing to replay.
+        BadInput: --rule, --threshold or --m without --replay, or nothing to replay.
     """
     from engine.sampling.early_stop_replay import THRESHOLDS, replay_project
 
-    if not asked.replay:
+    if not args.replay:
         raise BadInput(
-            "--rule, --threshold and --m belong to --replay; a vote itself takes them from "
-            "lmsi.toml or from --set sample.threshold=0.5."
+            "--rule, --threshold and --m need --replay. To change the vote itself, edit lmsi.toml "
+            "or use --set, such as --set sample.threshold=0.5."
         )
     own = project.settings.sample.threshold
-    wanted = asked.threshold or sorted({*THRESHOLDS, own}, key=exact_share)
+    thresholds = args.threshold or sorted({*THRESHOLDS, own}, key=exact_share)
     with connect(project.database, read_only=True) as conn:
-        found = replay_project(
+        result = replay_project(
             conn,
             project,
-            rules=asked.rule or list(EarlyStop),
-            thresholds=wanted,
-            m=asked.m,
+            rules=args.rule or list(EarlyStop),
+            thresholds=thresholds,
+            m=args.m,
         )
-    if asked.json:
-        for row in found.rows:
+    if args.json:
+        for row in result.rows:
             low, high = row.changed_interval
             shares = {"saved": row.saved, "changed_low": low, "changed_high": high}
-            emit({"event": "replay", "sampled": found.sampled, **asdict(row), **shares})
+            emit({"event": "replay", "sampled": result.sampled, **asdict(row), **shares})
         return
     say(
-        asked,
-        f"{found.whole:,} of {found.sampled:,} sampled questions have all {found.m} paths and are "
-        "compared"
+        args,
+        f"Compared on the {result.whole:,} of {result.sampled:,} sampled questions that have all "
+        f"{result.m} paths"
         + (
-            "; the others were stopped early, so these are the harder ones."
-            if found.whole < found.sampled
+            "; the others were stopped early, so these are the harder questions."
+            if result.whole < result.sampled
             else "."
         ),
     )
-    say(asked, "threshold  rule     paths drawn     saved    kept  changed (95 % interval)")
-    for row in found.rows:
+    say(args, "threshold  rule   paths sampled     saved    kept  changed (95 % interval)")
+    for row in result.rows:
         between = " to ".join(percent(share) for share in row.changed_interval)
         say(
-            asked,
+            args,
             f"{row.threshold:>9}  {row.rule:6} {row.drawn:>13,} {percent(row.saved):>7} % "
             f"{row.kept:>7,} {row.changed:>8,} ({between} %)",
         )
 
 
-def export(asked: argparse.Namespace) -> None:
+def export(args: argparse.Namespace) -> None:
     """Write an adapter or a training set."""
-    project = open_project(asked.project)
+    project = open_project(args.project)
     ensure_schema(project.database)
     params: dict[str, object] = {
-        "what": asked.what,
-        "model": asked.model,
-        "out": str(asked.out.resolve()) if asked.out else None,
+        "what": args.what,
+        "model": args.model,
+        "out": str(args.out.resolve()) if args.out else None,
     }
-    job = follow.start(project, JobKind.EXPORT, params, detach=False, as_json=asked.json)
-    say(asked, sentence(job.kind, job.result))
+    job = follow.start(project, JobKind.EXPORT, params, detach=False, as_json=args.json)
+    say(args, sentence(job.kind, job.result))

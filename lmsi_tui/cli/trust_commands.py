@@ -1,4 +1,4 @@
-"""Commands that tell what the numbers are worth: pilot, audit, calibration."""
+"""Commands that show how far the numbers can be trusted: pilot, audit, calibration, leaks."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import dataclasses
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from engine.evaluation import calibration as calibrating
-from engine.evaluation import pilot as piloting
+from engine.evaluation import calibration, pilot
 from engine.project.settings import changed, exact_share
-from engine.review import audit as auditing
+from engine.review import audit
 from engine.statistics.intervals import clopper_pearson
 from lmsi_tui.cli import follow
 from lmsi_tui.cli.options import settings_from
@@ -41,174 +40,174 @@ if TYPE_CHECKING:
 # Pilot.
 
 
-def pilot(asked: argparse.Namespace) -> None:
-    """Measure the teacher on few questions where that is missing, and say whether LMSI may help."""
-    with opened(asked) as (project, conn):
-        changes = settings_from(asked.set, asked.preset)
+def run_pilot(args: argparse.Namespace) -> None:
+    """Measure the teacher on a few questions if needed, and print whether LMSI can help."""
+    with opened(args) as (project, conn):
+        changes = settings_from(args.set, args.preset)
         settings = changed(project.settings, changes)
         teacher = teacher_of(project, conn)
-        known = len(questions.gold_for(conn, Split.EVAL))
-        if not known:
+        with_answers = len(questions.gold_for(conn, Split.EVAL))
+        if not with_answers:
             raise BadInput(
-                "A pilot needs questions with known answers: import 60 to 100 with "
+                "A pilot needs questions with known answers: import 60 to 100 of them with "
                 "`lmsi-tui import FILE --split eval --task TYPE`."
             )
-        before = piloting.measured(conn, teacher)
-    wanted = asked.questions or piloting.QUESTIONS
-    stored = min(one.n for one in before) if before else 0
-    if stored < min(wanted, known) or changes:
+        before = pilot.measured(conn, teacher)
+    minimum = args.questions or pilot.QUESTIONS
+    measured = min(one.n for one in before) if before else 0
+    if measured < min(minimum, with_answers) or changes:
         measuring = {name: dict(section) for name, section in changes.items()}
-        # Never fewer than before: the new measurement of a run takes the place of the old one.
-        limit = max(wanted, stored)
+        # Never fewer than before, because a new measurement of a run replaces the old one.
+        limit = max(minimum, measured)
         measuring.setdefault("evaluate", {}).update({"limit": limit, "ood": False})
         params: dict[str, object] = {"settings": measuring, "models": [teacher.name]}
-        follow.start(project, JobKind.EVALUATE, params, detach=False, as_json=asked.json)
-    with opened(asked) as (_, conn):
-        found = piloting.of_model(conn, teacher, settings.sample)
-    if asked.json:
-        emit({"event": "pilot", **pilot_json(found)})
+        follow.start(project, JobKind.EVALUATE, params, detach=False, as_json=args.json)
+    with opened(args) as (_, conn):
+        result = pilot.of_model(conn, teacher, settings.sample)
+    if args.json:
+        emit({"event": "pilot", **pilot_json(result)})
         return
-    for line in pilot_lines(found):
-        say(asked, line)
+    for line in pilot_lines(result):
+        say(args, line)
 
 
-def pilot_json(found: piloting.Pilot) -> dict[str, object]:
+def pilot_json(result: pilot.Pilot) -> dict[str, object]:
     """A pilot as one JSON object; shares in [0, 1]."""
-    return dataclasses.asdict(found) | {
-        "n": found.n,
-        "verdict": found.verdict,
-        "advice": piloting.advice(found),
+    return dataclasses.asdict(result) | {
+        "n": result.n,
+        "verdict": result.verdict,
+        "advice": pilot.advice(result),
     }
 
 
 # Audit.
 
 
-def audit(asked: argparse.Namespace) -> None:
-    """Say how precise the accepted labels are, which threshold is certified, what is next."""
-    wanted = _share_between(asked.precision, "--precision")
-    confidence = _share_between(asked.confidence, "--confidence")
-    with opened(asked) as (project, conn):
+def show_audit(args: argparse.Namespace) -> None:
+    """Print label precision, certified thresholds and the next questions to audit."""
+    target = _share_between(args.precision, "--precision")
+    confidence = _share_between(args.confidence, "--confidence")
+    with opened(args) as (project, conn):
         sample = project.settings.sample
-        found = auditing.of_store(conn, pool_run_of(project, conn), threshold=sample.threshold)
-    certificates = found.certificates(wanted, confidence)
-    fixed = _fixed(found, asked.planned)
-    if asked.json:
-        told = audit_json(found, certificates, wanted, confidence)
-        emit({"event": "audit", **told, "fixed": fixed})
+        result = audit.of_store(conn, pool_run_of(project, conn), threshold=sample.threshold)
+    certificates = result.certificates(target, confidence)
+    fixed = _fixed(result, args.planned)
+    if args.json:
+        event = audit_json(result, certificates, target, confidence)
+        emit({"event": "audit", **event, "fixed": fixed})
         return
-    for line in audit_lines(found, certificates, wanted, confidence):
-        say(asked, line)
+    for line in audit_lines(result, certificates, target, confidence):
+        say(args, line)
     if fixed is not None:
         low, high = fixed
         say(
-            asked,
-            f"With n = {asked.planned:,} fixed before the first audit: {percent(low)} to "
-            f"{percent(high)} % (Clopper-Pearson, 95 %; it does not hold if you go on).",
+            args,
+            f"With n = {args.planned:,} fixed before the first audit: {percent(low)} to "
+            f"{percent(high)} % (Clopper-Pearson, 95 %; not valid if you continue).",
         )
-    elif asked.planned is not None:
+    elif args.planned is not None:
         say(
-            asked,
-            f"The exact interval for a planned n of {asked.planned:,} is for exactly that many "
-            "judged questions, none skipped.",
+            args,
+            f"The exact interval for n = {args.planned:,} needs exactly {args.planned:,} judged "
+            "questions and none skipped.",
         )
 
 
-def _fixed(found: auditing.Audit, planned: int | None) -> tuple[float, float] | None:
-    """The exact interval of a number of audits that was fixed before; None where it is not that
-    many. Strata in proportion and a finite pool only make it wider than it need be."""
-    precision = found.precision
+def _fixed(result: audit.Audit, planned: int | None) -> tuple[float, float] | None:
+    """The exact interval for a number of audits that was fixed in advance; None if the audit does
+    not have that number. Proportional strata and a finite pool make it conservative."""
+    precision = result.precision
     if precision is None or precision.audited != planned or precision.skipped:
         return None
     return clopper_pearson(precision.audited - precision.wrong, precision.audited)
 
 
 def audit_json(
-    found: auditing.Audit,
+    result: audit.Audit,
     certificates: Sequence[Certificate],
-    wanted: Fraction,
+    target: Fraction,
     confidence: Fraction,
 ) -> dict[str, object]:
     """An audit as one JSON object; shares in [0, 1]."""
-    precision = found.precision
+    precision = result.precision
     return {
         "precision": _precision_json(precision) if precision else None,
         "strata": [
             {"threshold": float(stratum.threshold), **dataclasses.asdict(count)}
-            for stratum, count in zip(found.strata, found.counts, strict=True)
+            for stratum, count in zip(result.strata, result.counts, strict=True)
         ],
-        "asked": {"precision": float(wanted), "confidence": float(confidence)},
+        "asked": {"precision": float(target), "confidence": float(confidence)},
         "certificates": [
             {
-                "threshold": float(one.threshold),
-                "certified": one.certified,
-                "e_value": min(one.e_value, 1e300),
-                "clean_needed": one.clean_needed,
-                **_precision_json(one.precision),
+                "threshold": float(certificate.threshold),
+                "certified": certificate.certified,
+                "e_value": min(certificate.e_value, 1e300),
+                "clean_needed": certificate.clean_needed,
+                **_precision_json(certificate.precision),
             }
-            for one in certificates
+            for certificate in certificates
         ],
-        "consistency": dataclasses.asdict(found.consistency),
-        "next": [question.key for question in found.upcoming(SHOWN_NEXT)],
+        "consistency": dataclasses.asdict(result.consistency),
+        "next": [question.key for question in result.upcoming(SHOWN_NEXT)],
     }
 
 
-def _precision_json(one: Precision) -> dict[str, object]:
-    return dataclasses.asdict(one) | {"expected_wrong": one.expected_wrong}
+def _precision_json(precision: Precision) -> dict[str, object]:
+    return dataclasses.asdict(precision) | {"expected_wrong": precision.expected_wrong}
 
 
 # Calibration.
 
 
-def calibration(asked: argparse.Namespace) -> None:
-    """Say what an agreement is worth, from known answers or from the audit."""
-    with opened(asked) as (project, conn):
-        told = calibrating.of_store(conn, project, teacher_of(project, conn))
-    if not told:
+def show_calibration(args: argparse.Namespace) -> None:
+    """Print how accuracy depends on agreement, from known answers and from the audit."""
+    with opened(args) as (project, conn):
+        calibrations = calibration.of_store(conn, project, teacher_of(project, conn))
+    if not calibrations:
         raise BadInput(NOTHING_KNOWN)
-    for one in told:
-        if asked.json:
-            emit({"event": "calibration", **dataclasses.asdict(one)})
+    for result in calibrations:
+        if args.json:
+            emit({"event": "calibration", **dataclasses.asdict(result)})
         else:
-            for line in calibration_lines(one, project.settings.sample.threshold):
-                say(asked, line)
+            for line in calibration_lines(result, project.settings.sample.threshold):
+                say(args, line)
 
 
 # Leaks.
 
 
-def leaks(asked: argparse.Namespace) -> None:
-    """Show the pool questions that are nearly evaluation questions."""
+def list_leaks(args: argparse.Namespace) -> None:
+    """Print the pool questions that nearly match evaluation questions."""
     from engine.importing.contamination import of_store
 
-    with opened(asked) as (_, conn):
-        told = of_store(conn)
-    pool, measured = told.compared
-    if asked.json:
+    with opened(args) as (_, conn):
+        result = of_store(conn)
+    pool, measured = result.compared
+    if args.json:
         emit(
             {
                 "event": "leaks",
                 "pool": pool,
                 "evaluation": measured,
-                "other_numbers": told.other_numbers,
+                "other_numbers": result.other_numbers,
                 "leaks": [
                     {
-                        "overlap": one.overlap,
-                        "pool": one.pool.key,
-                        "measured": one.measured.key,
-                        "split": one.measured.split,
+                        "overlap": leak.overlap,
+                        "pool": leak.pool.key,
+                        "measured": leak.measured.key,
+                        "split": leak.measured.split,
                     }
-                    for one in told.found
+                    for leak in result.found
                 ],
             }
         )
         return
-    for line in leak_lines(told):
-        say(asked, line)
+    for line in leak_lines(result):
+        say(args, line)
 
 
 def _share_between(text: str, option: str) -> Fraction:
-    """A share that is neither nothing nor everything."""
+    """An option's value as a share strictly between 0 and 1."""
     try:
         share = exact_share(text)
     except BadInput:

@@ -94,7 +94,8 @@ def test_the_command_prints_every_rule_and_changes_nothing(
     assert lines[1]["saved"] > 0
     assert run([*asked, "--rule", "exact", "--m", "4"]) == 0
     out = capsys.readouterr().out
-    assert "12 of 12 sampled questions have all 4 paths" in out
+    assert "12 of 12 sampled questions" in out
+    assert "all 4 paths" in out
     assert len(out.splitlines()) == 4
     assert hashlib.sha256(project.database.read_bytes()).hexdigest() == before
     # What a replay says of the decisions is what a vote over the same paths decides.
@@ -112,4 +113,6 @@ def test_questions_that_were_stopped_early_are_left_out_and_counted(
     project = scripted_project(tmp_path / "p", pool=12, changes={"sample": {"m": 16, "cap": 4}})
     assert command("sample", project.folder).returncode == 0
     assert run(["vote", str(project.folder), "--replay", "--m", "8"]) == 0
-    assert "of 12 sampled questions have all 8 paths" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "of 12 sampled questions" in out
+    assert "all 8 paths" in out

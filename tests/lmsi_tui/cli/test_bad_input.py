@@ -179,7 +179,7 @@ CASES = (
         "sample {p} --set model.engine=server --set model.servers=['nowhere']",
         ("'nowhere'", "http://host:port/v1"),
     ),
-    Case("a project already", nothing, "init {p} --model {t}", ("is a project already",)),
+    Case("already a project", nothing, "init {p} --model {t}", ("already a project",)),
     Case("no such file", nothing, "import {t}/no.jsonl --task number --project {p}", ("no.jsonl",)),
     Case(
         "no text",

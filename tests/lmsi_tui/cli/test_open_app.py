@@ -150,11 +150,11 @@ def test_the_demo_says_what_it_does_and_opens_the_app(
     terminals: list[Terminal], tmp_path: Path
 ) -> None:
     terminals.append(terminal := Terminal(*MAIN, "demo", "mine", "--pool", "20", cwd=tmp_path))
-    terminal.shows("Drawing questions and copying three small models into mine")
+    terminal.shows("three small models into mine")
     terminal.shows("the loop")
     terminal.press("q")
     assert terminal.ends() == 0
-    assert "`lmsi-tui mine` goes on with it." in terminal.text
+    assert "`lmsi-tui mine`" in terminal.text
     assert (tmp_path / "mine" / "lmsi.toml").exists()
 
 
@@ -247,7 +247,7 @@ def test_a_fault_of_the_app_is_one_sentence_and_a_log(
     assert terminal.ends() == 1
     assert "Traceback" not in terminal.text
     last = terminal.text.strip().splitlines()[-1]
-    assert last.startswith("lmsi-tui: A fault in the program ended the app (ZeroDivisionError")
+    assert last.startswith("lmsi-tui: Internal error: the app was closed (ZeroDivisionError")
     assert "story/logs/app.log" in last
     log = (project.folder / "logs" / "app.log").read_text()
     assert "Traceback" in log

@@ -156,7 +156,7 @@ def test_ctrl_c_pauses_and_the_same_command_goes_on(big: Project) -> None:
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130, said
-    assert "the same command goes on" in said
+    assert "same command again" in said
     assert "Traceback" not in said
     assert last_job(big).state is JobState.PAUSED
     before = drawn(big)
@@ -173,7 +173,7 @@ def test_killing_the_command_leaves_the_worker_at_work(big: Project) -> None:
     process.communicate()
     again = command("sample", big.folder)
     assert again.returncode == 0
-    assert "going on with job" in again.stderr
+    assert "continuing job" in again.stderr
     assert drawn(big) == 400 * 32
 
 
@@ -335,7 +335,7 @@ def test_a_preview_of_questions_needs_no_project_and_guesses_the_task(tmp_path: 
     assert isinstance(first, list)
     assert [one["text"] for one in first] == [row["question"] for row in rows[:3]]
     told = command("import", file, "--preview", cwd=tmp_path).stdout
-    assert "Guessed from the file: --task number." in told
+    assert "--task number" in told
     assert "What is 0 + 1?" in told
 
 
@@ -345,7 +345,7 @@ def test_an_import_without_a_task_guesses_it_and_says_so(tmp_path: Path) -> None
     file.write_text('{"question": "What is 1 + 1?", "answer": "2"}\n')
     done = command("import", file, "--project", project.folder)
     assert done.returncode == 0, done.stderr
-    assert "Guessed from the file: --task number." in done.stdout
+    assert "--task number" in done.stdout
     with connect(project.database, read_only=True) as conn:
         assert [one.task for one in questions.by_split(conn, Split.POOL)] == ["number"]
 
@@ -407,7 +407,7 @@ def test_a_person_decides_a_round_on_the_command_line(
 ) -> None:
     project = scripted_project(tmp_path)
     assert run(["round", str(project.folder), "--accept", "1"]) == 2
-    assert "There is no round 1: there is none yet." in capsys.readouterr().err
+    assert "There is no round 1" in capsys.readouterr().err
     add_round(project, sampled=TEACHER, trained=TEACHER, won=2, lost=1, n=20)
     assert run(["round", str(project.folder), "--accept", "1"]) == 0
     assert capsys.readouterr().out == f"Round 1: {TEACHER} accepted by a person.\n"

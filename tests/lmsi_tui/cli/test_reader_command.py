@@ -99,7 +99,7 @@ def test_what_json_shows_is_taken_again_and_a_reset_takes_it_out(
         (["--pattern", "x"], "does not say which part is the answer"),
         (["--same", "a", ""], "is no answer"),
         (["--accept"], "No rule is given"),
-        (["--reset", *SAME], "give no other ones with them"),
+        (["--reset", *SAME], "do not combine them"),
         (["--rules", "{"], "The rules are not understood"),
         (["--rules", '{"same": [["a"]]}'], "The rules are not understood"),
     ],

@@ -88,7 +88,7 @@ def test_an_audit_says_what_is_known_and_what_is_missing(sampled: Project) -> No
     assert "1 of them wrong" in text
     assert "Expected wrong labels: " in text
     assert "With n = 3 fixed before" in told(sampled, "audit", "--planned", 3)
-    assert "is for exactly that many" in told(sampled, "audit", "--planned", 5)
+    assert "exactly 5 judged" in told(sampled, "audit", "--planned", 5)
     found = line(told(sampled, "audit", "--json", "--precision", "0.5"))
     assert found["asked"] == {"precision": 0.5, "confidence": 0.95}
 

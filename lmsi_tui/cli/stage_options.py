@@ -1,0 +1,110 @@
+"""The commands that enqueue a job: the stages of the loop, and export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lmsi_tui.cli.options import add_command, add_json, add_project, add_settings, positive
+from store.enums import EarlyStop, JobKind
+
+if TYPE_CHECKING:
+    import argparse
+
+    from lmsi_tui.cli.options import Commands
+
+STAGES = {
+    JobKind.SAMPLE: "sample paths for the pool until every vote is settled",
+    JobKind.VOTE: "extract answers from the stored paths again and recount every vote",
+    JobKind.CURATE: "build and freeze the training set from the kept paths",
+    JobKind.FINETUNE: "train a LoRA adapter on the training set",
+    JobKind.DISTILL: "train the students on the teacher's kept paths",
+    JobKind.EVALUATE: "measure models on the evaluation questions",
+    JobKind.ROUND: "run the whole loop and decide whether to accept the new model",
+}
+
+
+def add_stages(commands: Commands) -> None:
+    """Commands that enqueue a job and follow it."""
+    for kind, title in STAGES.items():
+        stage = add_command(commands, kind, "lmsi_tui.cli.stage_commands:stage", title)
+        stage.set_defaults(kind=kind)
+        add_project(stage)
+        if kind is JobKind.EVALUATE:
+            stage.add_argument(
+                "--model",
+                action="append",
+                default=[],
+                help="measure only this model; repeatable (default: all models)",
+            )
+        if kind is JobKind.VOTE:
+            _replay_options(stage)
+        if kind is JobKind.ROUND:
+            _round_options(stage)
+        if kind in (JobKind.FINETUNE, JobKind.DISTILL):
+            stage.add_argument(
+                "--plan",
+                action="store_true",
+                help="show tokenized examples, which examples do not fit, and the expected time "
+                "and memory; train nothing",
+            )
+        add_settings(stage)
+        stage.add_argument("--detach", action="store_true", help="do not wait for the job")
+        add_json(stage)
+
+    export = add_command(
+        commands,
+        "export",
+        "lmsi_tui.cli.stage_commands:export",
+        "export an adapter or a training set for other programs",
+    )
+    export.add_argument("what", choices=["adapter", "training-set"], help="what to export")
+    add_project(export)
+    export.add_argument(
+        "--model",
+        help="the model whose adapter to export (default: the newest that no round rejected)",
+    )
+    export.add_argument(
+        "--out", type=Path, metavar="DIR", help="output folder (default: exports/ in the project)"
+    )
+    add_json(export)
+
+
+def _round_options(parser: argparse.ArgumentParser) -> None:
+    """How many rounds to run, and the user's own decision about a round."""
+    parser.add_argument(
+        "--rounds",
+        type=positive,
+        metavar="N",
+        help="continue until there are N rounds or a model is not accepted (default: one more)",
+    )
+    parser.add_argument(
+        "--past-undecided",
+        action="store_true",
+        help="also continue after an undecided round, sampling with its model",
+    )
+    decision = parser.add_mutually_exclusive_group()
+    decision.add_argument(
+        "--accept", type=positive, metavar="ROUND", help="accept the model of this round"
+    )
+    decision.add_argument(
+        "--reject", type=positive, metavar="ROUND", help="reject the model of this round"
+    )
+
+
+def _replay_options(vote: argparse.ArgumentParser) -> None:
+    """What other settings would have sampled and decided; changes nothing."""
+    vote.add_argument(
+        "--replay",
+        action="store_true",
+        help="compare other early-stop rules and thresholds on the stored paths; change nothing",
+    )
+    vote.add_argument(
+        "--rule",
+        action="append",
+        type=EarlyStop,
+        choices=list(EarlyStop),
+        help="early-stop rule to replay; repeatable (default: all)",
+    )
+    vote.add_argument("--threshold", action="append", help="threshold to replay; repeatable")
+    vote.add_argument("--m", type=positive, help="number of paths of a full vote in the replay")
