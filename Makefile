@@ -24,13 +24,13 @@ $(INSTALLED): pyproject.toml constraints.txt
 hooks: $(INSTALLED) ## Run the linters on the changed files before each commit
 	$(BIN)/pre-commit install
 
-demo: $(INSTALLED) ## Run the whole of LMSI on the embedded models, in ./demo
+demo: $(INSTALLED) ## Run the whole LMSI loop on the embedded models, in ./demo
 	$(BIN)/lmsi-tui demo demo --headless
 
 test: $(INSTALLED) ## Run the tests (under 15 minutes on 2 cores)
 	$(BIN)/python -m pytest -q
 
-test-slow: $(INSTALLED) ## Run the long tests: kill -9 in the middle of everything, whole loops
+test-slow: $(INSTALLED) ## Run the long tests: kill -9 at random moments, whole loops
 	$(BIN)/python -m pytest -q -m slow
 
 check: $(INSTALLED) ## Check format, lint, spelling, types and the order of the rooms
@@ -40,17 +40,17 @@ check: $(INSTALLED) ## Check format, lint, spelling, types and the order of the 
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-format: $(INSTALLED) ## Format the code and mend what the linter can
+format: $(INSTALLED) ## Format the code and fix what the linter can
 	$(BIN)/ruff format $(PACKAGES)
 	$(BIN)/ruff check --fix $(PACKAGES)
 
-bench: $(INSTALLED) ## Measure what the README claims: three seeds, about two hours
+bench: $(INSTALLED) ## Reproduce the measurements in the README: three seeds, about two hours
 	$(BIN)/python -m benchmarks.gains --set evaluate.ood=false
 
-pebbles: $(INSTALLED) ## Make the embedded models again from nothing (a quarter of an hour)
+pebbles: $(INSTALLED) ## Train the embedded models from scratch (a quarter of an hour)
 	$(BIN)/python -m scripts.make_pebbles
 
-screenshots: $(INSTALLED) ## Draw screenshots/ and the key tables of docs/app.md from the real program
+screenshots: $(INSTALLED) ## Regenerate screenshots/ and the key tables of docs/app.md
 	$(BIN)/python -m screenshots.make_screenshots
 	$(BIN)/python -m screenshots.make_keys
 

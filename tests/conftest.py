@@ -1,4 +1,4 @@
-"""The libraries of tests are told what the libraries of a worker are told."""
+"""Settings and fixtures of all tests."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _no_worker_is_left_behind() -> Iterator[None]:
 def _own_configuration(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No test reads or writes the configuration of the person who runs it."""
+    """Keep tests away from the configuration of whoever runs them."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
     monkeypatch.setenv("TEXTUAL_ANIMATIONS", "none")
     monkeypatch.delenv("NO_COLOR", raising=False)

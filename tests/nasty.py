@@ -1,7 +1,7 @@
-"""Text as models and data sets really write it when they are at their worst.
+"""Hostile text of the kinds that models and data sets really contain.
 
-Each string has ended a terminal program before: as markup, as an escape sequence, by its direction,
-its width or its length.
+Each string has broken a terminal program before: by markup, escape sequences, text direction, width
+or length.
 """
 
 from __future__ import annotations
@@ -46,4 +46,4 @@ FORBIDDEN = {
     "\u200f",
     "\u061c",
 }
-"""What must never reach a terminal as part of a text; line ends are the compositor's own."""
+"""Characters that must never reach a terminal as part of a text; line ends come from Textual."""

@@ -1,4 +1,4 @@
-"""Small projects that tests share: a scripted model, questions, and everything else real."""
+"""Small projects that tests share: the model is scripted, everything else is real."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 SHARED = Path(__file__).parents[1].parent / "shared"
-"""Public data beside the checkout; tests that want it skip where it is not."""
+"""Public data beside the checkout; tests that need it skip when it is absent."""
 
 TEACHER = "scripted/base"
 DOUBTFUL = {"6": 1.0, "7": 1.0, "8": 1.0, "9": 1.0}
-"""Weights of answers that seldom agree."""
+"""Answer weights that rarely agree."""
 
 
 EXAMPLES = """
@@ -64,10 +64,10 @@ def a_question(number: int, split: Split = Split.POOL, **changes: object) -> Que
     return replace(question, **changes)  # type: ignore[arg-type]  # fields by name
 
 
-def a_script(asked: Sequence[Question], slots: int = 8) -> dict[str, object]:
-    """Paths that are right four times of five, but for every fourth question, which is doubtful."""
+def a_script(questions: Sequence[Question], slots: int = 8) -> dict[str, object]:
+    """Paths that are right four times in five; every fourth question is doubtful."""
     rules = []
-    for question in asked:
+    for question in questions:
         right = str(question.position)
         weights = {right: 8.0, "1000": 2.0} if question.position % 4 else DOUBTFUL
         rules.append(
@@ -90,7 +90,7 @@ def scripted_project(
     slots: int = 8,
     changes: Mapping[str, dict[str, object]] | None = None,
 ) -> Project:
-    """A project whose teacher plays a script over questions of its own."""
+    """A project with a scripted teacher and questions that the script covers."""
     settings = changed(
         replace(Settings(), model=ModelSettings(teacher=TEACHER, engine=Engine.SCRIPTED)),
         {
@@ -101,14 +101,14 @@ def scripted_project(
     project = create_project(folder, settings)
     (folder / "examples.toml").write_text(EXAMPLES)
     ensure_schema(project.database)
-    asked = [a_question(number) for number in range(pool)]
+    to_sample = [a_question(number) for number in range(pool)]
     measured = [a_question(number, Split.EVAL) for number in range(evaluation)]
     script = project.folder / "models" / "script.json"
-    script.write_text(json.dumps(a_script([*asked, *measured], slots)))
+    script.write_text(json.dumps(a_script([*to_sample, *measured], slots)))
     with connect(project.database) as conn, transaction(conn):
         models.add(conn, a_model(project, script))
         gold = {question.key: (str(question.position),) for question in measured}
-        questions.add(conn, [*asked, *measured], gold)
+        questions.add(conn, [*to_sample, *measured], gold)
     return project
 
 
@@ -142,7 +142,7 @@ def claimed(conn: sqlite3.Connection, project: Project, kind: JobKind, **params:
 
 
 def command(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run the real command line in a process of its own."""
+    """Run the real command line in its own process."""
     return subprocess.run(
         [sys.executable, "-m", "lmsi_tui", *map(str, arguments)],
         capture_output=True,
@@ -160,7 +160,7 @@ def last_job(project: Project) -> Job:
 
 
 def add_round(project: Project, *, sampled: str, trained: str, won: int, lost: int, n: int) -> None:
-    """A round that the guard decided: the trained model won and lost so many of n questions."""
+    """Add a decided round in which the trained model won and lost this many of n questions."""
     before = [False] * won + [True] * lost + [False] * (n - won - lost)
     after = [True] * won + [False] * lost + [False] * (n - won - lost)
     judged = acceptance.judge(
@@ -173,10 +173,10 @@ def add_round(project: Project, *, sampled: str, trained: str, won: int, lost: i
         sets=(acceptance.Frozen(n, "a set"), None),
     )
     with connect(project.database) as conn, transaction(conn):
-        known = {one.name: one.id for one in models.all_of(conn)}
+        ids_by_name = {model.name: model.id for model in models.all_of(conn)}
         job, _ = jobs.enqueue(conn, JobKind.ROUND, {})
         jobs.finish(conn, job.id, JobState.DONE, "done", None, {})
         number = 1 + rounds.newest(conn)[0]
         details = judged.as_json()
-        ids = known[sampled], known[trained]
+        ids = ids_by_name[sampled], ids_by_name[trained]
         rounds.add(conn, Round(number, job.id, *ids, judged.outcome, details, 1000.0))

@@ -1,9 +1,9 @@
-"""One small story, always the same: tests and pictures show the app on it.
+"""One small reproducible project, on which tests and screenshots show the app.
 
-A scripted teacher has answered 48 word problems with 16 paths each, some of them doubtful; a person
-has settled a few; two training sets were frozen, an adapter and a student were trained, and all of
-them were measured on 60 other problems. Only what a script cannot do is written by hand: the loss
-curves, and the tokens of a set. The clock is a counter, so that every row is the same each time.
+A scripted teacher has answered 48 word problems with 16 paths each, some of them doubtful. A
+reviewer has decided a few. Two training sets are frozen, an adapter and a student are trained, and
+all models are measured on 60 other problems. Only what a script cannot do is made up: the loss
+curves and the tokens of a set. The clock is a counter, so every row is the same each time.
 """
 
 from __future__ import annotations
@@ -51,29 +51,29 @@ if TYPE_CHECKING:
 POOL, MEASURED = 48, 60
 OWN = ("store", "engine", "tests")
 NOBODY = 2**30
-"""A process that does not exist: what is drawn does not depend on this one's memory."""
+"""A process id that does not exist, so no screenshot shows the memory of this process."""
 TEACHER, STUDENT = "maple-1b", "maple-small"
 TOKENIZER = "bytes"
-"""Hash of the tokenizer of all of them."""
+"""The tokenizer hash of all models."""
 NOW = 1_790_000_000.0
-"""When the story is looked at; everything in it happened before."""
+"""The time at which the project is shown; everything in it happened before."""
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """A word problem with the ways in which paths go about it."""
+class WordProblem:
+    """A word problem with its right and wrong solutions."""
 
     question: str
     right: str
-    """A whole path that ends in the right answer."""
+    """A complete path that ends in the right answer."""
     answer: str
     wrong: tuple[str, ...]
-    """Whole paths that end in other answers."""
+    """Complete paths that end in other answers."""
 
 
-def _printer(a: int, b: int) -> Told:
+def _printer(a: int, b: int) -> WordProblem:
     seconds = 5 * b
-    return Told(
+    return WordProblem(
         f"A printer makes {12 * a} pages a minute and runs for {seconds} seconds. "
         "How many pages come out?",
         f" A minute has 60 seconds. In a second it makes {12 * a} / 60 = {a / 5:g} pages. "
@@ -88,9 +88,9 @@ def _printer(a: int, b: int) -> Told:
     )
 
 
-def _eggs(a: int, b: int) -> Told:
+def _eggs(a: int, b: int) -> WordProblem:
     left = 10 * b - a
-    return Told(
+    return WordProblem(
         f"Mara's hens lay {10 * b} eggs a week. She eats {a} of them and sells the rest "
         "at 2 coins an egg. How many coins does she earn in a week?",
         f" She keeps {a} eggs. {10 * b} - {a} = {left} eggs are left. {left} x 2 = {2 * left}. "
@@ -104,9 +104,9 @@ def _eggs(a: int, b: int) -> Told:
     )
 
 
-def _train(a: int, b: int) -> Told:
+def _train(a: int, b: int) -> WordProblem:
     far = 30 * a
-    return Told(
+    return WordProblem(
         f"A train covers {far} km in {a} hours. How far does it get in {b} hours at that speed?",
         f" In an hour it covers {far} / {a} = 30 km. In {b} hours it covers {b} x 30 = {30 * b} km."
         f" The answer is {30 * b}.",
@@ -119,9 +119,9 @@ def _train(a: int, b: int) -> Told:
     )
 
 
-def _books(a: int, b: int) -> Told:
+def _books(a: int, b: int) -> WordProblem:
     total = a * 8 + b
-    return Told(
+    return WordProblem(
         f"A shelf has {a} boards with 8 books on each. {b} more books lie on the floor. "
         "Half of all the books are novels. How many are not?",
         f" The boards hold {a} x 8 = {8 * a} books. With the floor that is {8 * a} + {b} = {total}."
@@ -139,30 +139,31 @@ TEMPLATES = (_printer, _eggs, _train, _books)
 UNREADABLE = " Let us think. There is a lot to consider here, and it depends on how one counts."
 
 
-def stories(count: int, seed: int) -> list[Told]:
-    """Different word problems, always the same ones for a seed."""
+def word_problems(count: int, seed: int) -> list[WordProblem]:
+    """Distinct word problems, the same ones for each seed."""
     dice = random.Random(seed)
-    told: dict[str, Told] = {}
-    while len(told) < count:
-        one = TEMPLATES[len(told) % len(TEMPLATES)](dice.randint(2, 9), 2 * dice.randint(2, 9))
-        told.setdefault(one.question, one)
-    return list(told.values())
+    problems: dict[str, WordProblem] = {}
+    while len(problems) < count:
+        template = TEMPLATES[len(problems) % len(TEMPLATES)]
+        problem = template(dice.randint(2, 9), 2 * dice.randint(2, 9))
+        problems.setdefault(problem.question, problem)
+    return list(problems.values())
 
 
-def _script(told: list[Told], skill: float) -> dict[str, object]:
-    """Paths that are right with the chance of the skill, less on every third question."""
+def _script(problems: list[WordProblem], skill: float) -> dict[str, object]:
+    """Paths that are right with probability `skill`, less on every third question."""
     rules = []
-    for number, one in enumerate(told):
+    for number, problem in enumerate(problems):
         right = skill * (1.0, 0.9, 0.45)[number % 3]
         rest = (1 - right) * 0.95
         share = (0.75, 0.6, 0.55)[number % 3]
         rules.append(
             {
-                "contains": one.question,
+                "contains": problem.question,
                 "answers": {
-                    one.right: right,
-                    one.wrong[0]: rest * share,
-                    one.wrong[1]: rest * (1 - share),
+                    problem.right: right,
+                    problem.wrong[0]: rest * share,
+                    problem.wrong[1]: rest * (1 - share),
                     UNREADABLE: (1 - right) * 0.05 + 0.01,
                 },
                 "texts": ["{answer}"],
@@ -172,29 +173,29 @@ def _script(told: list[Told], skill: float) -> dict[str, object]:
 
 
 def seeded_project(folder: Path) -> Project:
-    """A copy of the story in a new folder."""
-    shutil.copytree(_told(), folder, dirs_exist_ok=True)
+    """A copy of the project in a new folder."""
+    shutil.copytree(_original(), folder, dirs_exist_ok=True)
     return open_project(folder)
 
 
 @lru_cache(maxsize=1)
-def _told() -> Path:
-    """The story, told once for a whole test run."""
-    temporary = tempfile.mkdtemp(prefix="lmsi-story-")
+def _original() -> Path:
+    """The project, made once for a whole test run."""
+    temporary = tempfile.mkdtemp(prefix="lmsi-seed-")
     atexit.register(shutil.rmtree, temporary, ignore_errors=True)
     folder = Path(temporary) / "word-sums"
     with _counting_clock():
-        _tell(folder)
+        _make(folder)
     return folder
 
 
 @contextmanager
 def _counting_clock(before: float = 7200.0, step: float = 0.02) -> Iterator[None]:
-    """Time that passes by being asked for, from so many seconds before now."""
+    """A clock that advances `step` seconds per reading, from `before` seconds before NOW."""
     ticks = [NOW - before]
 
     def tick() -> float:
-        # Libraries ask, too, at their import or in a thread; they are told the same time again.
+        # Libraries read the clock too, when imported or in threads; for them it stands still.
         if sys._getframe(1).f_globals["__name__"].partition(".")[0] in OWN:
             ticks[0] += step
         return ticks[0]
@@ -203,7 +204,7 @@ def _counting_clock(before: float = 7200.0, step: float = 0.02) -> Iterator[None
         yield
 
 
-def _tell(folder: Path) -> None:
+def _make(folder: Path) -> None:
     settings = replace(
         Settings(),
         model=ModelSettings(
@@ -215,46 +216,51 @@ def _tell(folder: Path) -> None:
     project = create_project(folder, settings)
     (folder / "examples.toml").write_text(EXAMPLES)
     ensure_schema(project.database)
-    told = stories(POOL + MEASURED, seed=4)
+    problems = word_problems(POOL + MEASURED, seed=4)
     with connect(project.database) as conn:
-        _import(conn, told)
-        base = _bring(project, conn, f"{TEACHER}/base", _script(told, 0.72), 1_100_000_000)
-        student = _bring(project, conn, f"{STUDENT}/base", _script(told, 0.5), 210_000_000)
-        _done(project, conn, JobKind.SAMPLE)
-        _done(project, conn, JobKind.CURATE)
+        _import(conn, problems)
+        base = _add_model(project, conn, f"{TEACHER}/base", _script(problems, 0.72), 1_100_000_000)
+        student = _add_model(project, conn, f"{STUDENT}/base", _script(problems, 0.5), 210_000_000)
+        _run_stage(project, conn, JobKind.SAMPLE)
+        _run_stage(project, conn, JobKind.CURATE)
         _review(conn)
-        _done(project, conn, JobKind.CURATE)
+        _run_stage(project, conn, JobKind.CURATE)
         key = examples.sets(conn)[-1].key
         _count_tokens(conn, key)
-        tuned = _bring(project, conn, f"{TEACHER}/lmsi", _script(told, 0.86), None, base, key)
-        _trained(conn, JobKind.FINETUNE, tuned.name, 1.38, 0.41)
-        small = _bring(
-            project, conn, f"{STUDENT}/distilled", _script(told, 0.78), None, student, key
+        tuned = _add_model(
+            project, conn, f"{TEACHER}/lmsi", _script(problems, 0.86), None, base, key
         )
-        _trained(conn, JobKind.DISTILL, small.name, 1.71, 0.52)
-        _done(project, conn, JobKind.EVALUATE)
+        _add_training(conn, JobKind.FINETUNE, tuned.name, 1.38, 0.41)
+        small = _add_model(
+            project, conn, f"{STUDENT}/distilled", _script(problems, 0.78), None, student, key
+        )
+        _add_training(conn, JobKind.DISTILL, small.name, 1.71, 0.52)
+        _run_stage(project, conn, JobKind.EVALUATE)
 
 
-def _import(conn: sqlite3.Connection, told: list[Told]) -> None:
-    asked = [
+def _import(conn: sqlite3.Connection, problems: list[WordProblem]) -> None:
+    imported = [
         Question(
             id=0,
-            key=question_key("number", one.question, (), ""),
+            key=question_key("number", problem.question, (), ""),
             split=Split.POOL if number < POOL else Split.EVAL,
             source="word-sums",
             position=number if number < POOL else number - POOL,
             task="number",
             answer_type=AnswerType.NUMBER,
-            text=one.question,
+            text=problem.question,
         )
-        for number, one in enumerate(told)
+        for number, problem in enumerate(problems)
     ]
-    gold = {question.key: (one.answer,) for question, one in zip(asked, told, strict=True)}
+    gold = {
+        question.key: (problem.answer,)
+        for question, problem in zip(imported, problems, strict=True)
+    }
     with transaction(conn):
-        questions.add(conn, asked, gold)
+        questions.add(conn, imported, gold)
 
 
-def _bring(
+def _add_model(
     project: Project,
     conn: sqlite3.Connection,
     name: str,
@@ -263,7 +269,7 @@ def _bring(
     base: Model | None = None,
     training_set: str | None = None,
 ) -> Model:
-    """A scripted model; one that was trained plays a better script than its base."""
+    """Add a scripted model; a trained one has a better script than its base."""
     file = project.folder / "models" / f"{name.replace('/', '-')}.json"
     file.write_text(json.dumps(script))
     stage = {"base": Stage.BASE, "lmsi": Stage.LMSI, "distilled": Stage.DISTILLED}
@@ -293,8 +299,8 @@ STAGES = {
 }
 
 
-def _done(project: Project, conn: sqlite3.Connection, kind: JobKind) -> None:
-    """A stage that really runs, as a job that is done."""
+def _run_stage(project: Project, conn: sqlite3.Connection, kind: JobKind) -> None:
+    """Run a real stage as a finished job."""
     work = claimed(conn, project, kind)
     result = STAGES[kind](work)
     with transaction(conn):
@@ -302,13 +308,15 @@ def _done(project: Project, conn: sqlite3.Connection, kind: JobKind) -> None:
 
 
 def _review(conn: sqlite3.Connection) -> None:
-    """A person settles a few doubtful questions and takes one decision back."""
-    (run,) = (one for one in paths.runs(conn) if one.split is Split.POOL)
-    doubtful = [one for one in votes.for_run(conn, run.id) if one.decision is Decision.REJECT]
-    by_id = {one.question_id: one for one in votes.for_run(conn, run.id)}
+    """Decide a few doubtful questions, undo one decision, and audit three."""
+    (run,) = (run for run in paths.runs(conn) if run.split is Split.POOL)
+    doubtful = [vote for vote in votes.for_run(conn, run.id) if vote.decision is Decision.REJECT]
+    by_id = {vote.question_id: vote for vote in votes.for_run(conn, run.id)}
     accepted = [by_id[id_] for id_ in audit_order(conn, run.id)[:3]]
 
-    def decide(place: int, verdict: Verdict, queue: Queue = Queue.TRIAGE, **said: object) -> Review:
+    def decide(
+        place: int, verdict: Verdict, queue: Queue = Queue.TRIAGE, **fields: object
+    ) -> Review:
         vote = (doubtful if queue is Queue.TRIAGE else accepted)[place]
         review = Review(
             id=0,
@@ -316,9 +324,9 @@ def _review(conn: sqlite3.Connection) -> None:
             run_id=run.id,
             queue=queue,
             verdict=verdict,
-            answer=said.get("answer"),  # type: ignore[arg-type]
+            answer=fields.get("answer"),  # type: ignore[arg-type]
             other=None,
-            undoes=said.get("undoes"),  # type: ignore[arg-type]
+            undoes=fields.get("undoes"),  # type: ignore[arg-type]
             seconds=4.0 + place,
             created_at=time.time(),
         )
@@ -335,15 +343,15 @@ def _review(conn: sqlite3.Connection) -> None:
 
 
 def _count_tokens(conn: sqlite3.Connection, key: str) -> None:
-    """Tokens of a set, as if words were tokens: a script has no tokenizer."""
+    """Store the tokens of a set, one per word: a script has no tokenizer."""
 
     def pieces(text: str) -> list[str]:
         return re.findall(r" ?\w+|\s|[^\w\s]", text)
 
-    coded = []
+    encodings = []
     for example in examples.examples(conn, key):
         prompt, completion = pieces(example.prompt), [*pieces(example.completion), "<|end|>"]
-        coded.append(
+        encodings.append(
             Encoding(
                 set_key=key,
                 tokenizer_sha256=TOKENIZER,
@@ -354,15 +362,15 @@ def _count_tokens(conn: sqlite3.Connection, key: str) -> None:
             )
         )
     with transaction(conn):
-        examples.put_encodings(conn, coded)
+        examples.put_encodings(conn, encodings)
 
 
-def _trained(
+def _add_training(
     conn: sqlite3.Connection, kind: JobKind, model: str, first: float, last: float
 ) -> None:
-    """A training that is done, with its curves."""
+    """Add a finished training job with its curves."""
     job = running(conn, kind)
-    learn(conn, job, 120, 120, first, last)
+    add_metrics(conn, job, 120, 120, first, last)
     result: dict[str, object] = {
         "model": model,
         "trained_before": False,
@@ -383,7 +391,7 @@ def _trained(
 
 
 def running(conn: sqlite3.Connection, kind: JobKind) -> Job:
-    """A job of this kind that this process has claimed."""
+    """A claimed job of this kind."""
     with transaction(conn):
         jobs.enqueue(conn, kind, {"settings": {}})
     job = jobs.claim(conn, NOBODY, 1)
@@ -391,33 +399,32 @@ def running(conn: sqlite3.Connection, kind: JobKind) -> Job:
     return job
 
 
-def learn(
+def add_metrics(
     conn: sqlite3.Connection, job: Job, steps: int, total: int, first: float, last: float
 ) -> None:
-    """Metrics of a training up to a step: a loss that falls, with some noise that is always
-    the same."""
+    """Add the metrics of a training up to a step: a falling loss with reproducible noise."""
     dice = random.Random(job.id)
     base = models.by_name(conn, f"{STUDENT if job.kind is JobKind.DISTILL else TEACHER}/base")
     assert base is not None
     with transaction(conn):
         jobs.enter(conn, job.id, Phase.TRAINING, None, base.id)
     for step in range(1, steps + 1):
-        falls = last + (first - last) * math.exp(-step / 28)
-        measured = {
-            "loss": falls + dice.gauss(0, 0.03),
+        loss = last + (first - last) * math.exp(-step / 28)
+        metrics = {
+            "loss": loss + dice.gauss(0, 0.03),
             "learning_rate": 2e-4 * min(1.0, step / 6) * (1 + math.cos(math.pi * step / total)) / 2,
             "tokens_per_second": 1450 + dice.gauss(0, 60),
         }
         if step % 12 == 0:
-            measured["val_loss"] = falls + 0.06
+            metrics["val_loss"] = loss + 0.06
         with transaction(conn):
-            jobs.metrics_add(conn, job.id, step, measured)
+            jobs.metrics_add(conn, job.id, step, metrics)
             jobs.progress(conn, job.id, step, total, f"training {TEACHER}")
 
 
 @contextmanager
 def at_work(project: Project) -> Iterator[None]:
-    """As if a worker lived: it holds the lock, so that the app does not start one."""
+    """Hold the worker's lock, so the app does not start a worker."""
     import fcntl
 
     with (project.folder / LOCK).open("ab") as lock:
@@ -426,32 +433,32 @@ def at_work(project: Project) -> Iterator[None]:
 
 
 def while_training(project: Project) -> None:
-    """The story with one more training, halfway."""
+    """Add one more training, halfway done."""
     with connect(project.database) as conn, _counting_clock(300.0, step=2.0):
-        learn(conn, running(conn, JobKind.FINETUNE), 74, 120, 1.38, 0.41)
+        add_metrics(conn, running(conn, JobKind.FINETUNE), 74, 120, 1.38, 0.41)
 
 
 def while_sampling(project: Project) -> None:
-    """The story with more questions in the pool, and the teacher being sampled on them."""
-    more = stories(POOL + MEASURED + 80, seed=4)[POOL + MEASURED :]
+    """Add questions to the pool, with sampling of the teacher halfway done."""
+    more = word_problems(POOL + MEASURED + 80, seed=4)[POOL + MEASURED :]
     with connect(project.database) as conn, _counting_clock(45.5):
-        asked = [
+        imported = [
             Question(
                 id=0,
-                key=question_key("number", one.question, (), ""),
+                key=question_key("number", problem.question, (), ""),
                 split=Split.POOL,
                 source="word-sums",
                 position=POOL + number,
                 task="number",
                 answer_type=AnswerType.NUMBER,
-                text=one.question,
+                text=problem.question,
             )
-            for number, one in enumerate(more)
+            for number, problem in enumerate(more)
         ]
         with transaction(conn):
-            questions.add(conn, asked, {})
+            questions.add(conn, imported, {})
         script = project.folder / "models" / f"{TEACHER}-base.json"
-        script.write_text(json.dumps(_script(stories(POOL + MEASURED + 80, seed=4), 0.72)))
+        script.write_text(json.dumps(_script(word_problems(POOL + MEASURED + 80, seed=4), 0.72)))
         work = claimed(conn, project, JobKind.SAMPLE, part=1)
         stop_after = POOL + 34
 
@@ -469,4 +476,4 @@ def while_sampling(project: Project) -> None:
 
 
 class _Halfway(Exception):
-    """The story is looked at here."""
+    """Stop the job here."""

@@ -1,4 +1,4 @@
-"""Kill -9 of worker and command at random moments: nothing finished is lost or there twice."""
+"""Kill -9 of worker and command at random moments: no finished path is lost or duplicated."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ pytestmark = pytest.mark.slow
 
 KILLS = 20
 
-Drawn = dict[tuple[str, str, int], tuple[str, tuple[int, ...]]]
+Stored = dict[tuple[str, str, int], tuple[str, tuple[int, ...]]]
 
 
-def drawn(database: Path) -> Drawn:
-    """Every stored path, by run, question and index; asserts that none is there twice."""
+def stored_paths(database: Path) -> Stored:
+    """Every stored path by run, question and index; asserts that there are no duplicates."""
     with connect(database, read_only=True) as conn:
         keys = {
             question.id: question.key
             for split in Split
             for question in questions.by_split(conn, split)
         }
-        found: Drawn = {}
+        stored: Stored = {}
         for run in paths.runs(conn):
             for question_id, key in keys.items():
                 for path, _ in paths.for_question(conn, run.id, question_id):
                     place = (run.key, key, path.index)
-                    assert place not in found
-                    found[place] = (path.text, path.token_ids)
-    return found
+                    assert place not in stored
+                    stored[place] = (path.text, path.token_ids)
+    return stored
 
 
 def workers_of(folder: Path) -> list[psutil.Process]:
-    """The worker of this project, which this test has started by its command."""
+    """The workers of this project; only this test starts any."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
@@ -58,7 +58,7 @@ def workers_of(folder: Path) -> list[psutil.Process]:
 
 
 def kill_in(seconds: float, arguments: list[str], folder: Path) -> bool:
-    """Start a command, kill it and the worker after some seconds; False when it ended before."""
+    """Start a command; kill it and the worker after some seconds. False if it ended before."""
     process = subprocess.Popen(
         [sys.executable, "-m", "lmsi_tui", *arguments],
         stdout=subprocess.DEVNULL,
@@ -79,28 +79,28 @@ def kill_in(seconds: float, arguments: list[str], folder: Path) -> bool:
 
 
 def killed_again_and_again(folder: Path, arguments: list[str], typical: float, seed: int) -> int:
-    """Run a command to its end through kills at random moments; gives the number of kills."""
+    """Run a command to its end through kills at random moments; returns the number of kills."""
     rng = random.Random(seed)
-    before: Drawn = {}
+    before: Stored = {}
     kills = 0
-    # A start takes a second or two before anything is done, so a kill waits at least that long
-    # most of the time; a few come at once.
+    # It takes a second or two until work begins, so most kills wait at least that long; a few
+    # come at once.
     while kills < KILLS:
         wait = rng.uniform(0.05, 1.0) if rng.random() < 0.2 else rng.uniform(1.0, typical)
         if not kill_in(wait, arguments, folder):
             break
         kills += 1
         if (folder / "lmsi.db").exists() and (folder / "lmsi.db").stat().st_size:
-            after = drawn(folder / "lmsi.db")
+            after = stored_paths(folder / "lmsi.db")
             assert before.items() <= after.items(), "a finished path was lost or changed"
             before = after
     done = command(*arguments)
     assert done.returncode == 0, done.stderr
-    assert before.items() <= drawn(folder / "lmsi.db").items()
+    assert before.items() <= stored_paths(folder / "lmsi.db").items()
     return kills
 
 
-def test_a_scripted_run_ends_with_the_training_set_of_an_undisturbed_one(tmp_path: Path) -> None:
+def test_killed_sampling_ends_with_the_same_training_set(tmp_path: Path) -> None:
     sizes = {"pool": 1500, "evaluation": 4, "changes": {"sample": {"m": 32}}}
     calm = scripted_project(tmp_path / "calm", **sizes)  # type: ignore[arg-type]
     hunted = scripted_project(tmp_path / "hunted", **sizes)  # type: ignore[arg-type]
@@ -111,11 +111,11 @@ def test_a_scripted_run_ends_with_the_training_set_of_an_undisturbed_one(tmp_pat
             hunted.folder, [stage, str(hunted.folder)], 2.5, seed=len(stage)
         )
     assert kills >= 5
-    # Where a wave of paths begins depends on what was there, so a few paths more or less may be
-    # drawn beyond the ones that decide; which paths they are does not depend on it.
-    one, other = drawn(hunted.database), drawn(calm.database)
-    assert {one[place] == other[place] for place in one.keys() & other.keys()} == {True}
-    assert len(one.keys() & other.keys()) > 0.99 * len(other)
+    # Where a wave of paths begins depends on what is stored, so a few paths more or fewer may be
+    # sampled beyond those that decide. The paths themselves do not depend on it.
+    first, second = stored_paths(hunted.database), stored_paths(calm.database)
+    assert {first[place] == second[place] for place in first.keys() & second.keys()} == {True}
+    assert len(first.keys() & second.keys()) > 0.99 * len(second)
     sets = []
     for project in (calm, hunted):
         with connect(project.database, read_only=True) as conn:
@@ -138,13 +138,13 @@ def test_the_demo_survives_twenty_kills(tmp_path: Path, capsys: pytest.CaptureFi
 
     kills = killed_again_and_again(tmp_path / "hunted", demo(tmp_path / "hunted"), typical, 7)
 
-    whole, hunted = (drawn(tmp_path / name / "lmsi.db") for name in ("calm", "hunted"))
+    whole, hunted = (stored_paths(tmp_path / name / "lmsi.db") for name in ("calm", "hunted"))
     pool_run = {key[0] for key in whole} & {key[0] for key in hunted}
     common = [place for place in whole.keys() & hunted.keys() if place[0] in pool_run]
     same = sum(whole[place] == hunted[place] for place in common)
     with capsys.disabled():
         print(
-            f"\n{kills} kills; {len(common)} paths drawn in both runs, "
+            f"\n{kills} kills; {len(common)} paths sampled in both runs, "
             f"{same / len(common):.2%} of them identical"
         )
     assert kills == KILLS
@@ -178,13 +178,13 @@ def kill(seconds):
 
 trained(Path(sys.argv[1]), replace(SETTINGS, epochs=40.0), progress=Hunted())
 """
-"""A training of one thread that writes a checkpoint at each step, and is killed at a random moment
-a few steps after its start, wherever it is then."""
+"""A single-threaded training that writes a checkpoint at each step and is killed at a random moment
+a few steps after it starts."""
 
 FINE_TUNE_KILLS = 10
 
 
-def test_an_adapter_is_bit_for_bit_that_of_an_undisturbed_fine_tune(
+def test_killed_fine_tuning_gives_the_same_adapter_bit_for_bit(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from tests.engine.tiny import tiny_model
@@ -207,7 +207,7 @@ def test_an_adapter_is_bit_for_bit_that_of_an_undisturbed_fine_tune(
         assert ended.returncode == -signal.SIGKILL, ended.stderr
         begun.append(int(ended.stdout.split()[0]))
     with capsys.disabled():
-        print(f"\n{FINE_TUNE_KILLS} kills; each start went on after step {begun}")
+        print(f"\n{FINE_TUNE_KILLS} kills; the starts resumed after steps {begun}")
     assert len(set(begun)) > FINE_TUNE_KILLS / 2
     assert 0 < begun[-1] < undisturbed.steps
     assert replace(trained(hunted, settings), seconds=0) == replace(undisturbed, seconds=0)

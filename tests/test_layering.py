@@ -1,7 +1,7 @@
-"""The order of the packages, from their source and from fresh interpreters.
+"""The order of the packages, checked in their source and in fresh interpreters.
 
-`store` knows nothing of `engine`, `engine` nothing of `lmsi_tui`, and the process of the app and
-the command line never loads what runs models.
+`store` imports nothing of `engine`, `engine` nothing of `lmsi_tui`, and the process of the app and
+the command line never loads a library that runs models.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = ("store", "engine", "lmsi_tui")
 MODELS = frozenset({"torch", "transformers", "peft", "llama_cpp", "gguf", "accelerate"})
 SLOW = MODELS | {"sqlite_utils", "scipy", "datasketch", "pyarrow", "math_verify"}
-"""What neither the app nor the command line imports: seconds, and hundreds of megabytes."""
+"""What neither the app nor the command line imports: it would cost seconds and much memory."""
 
 SOURCES = sorted(path for layer in LAYERS for path in (ROOT / layer).rglob("*.py"))
 
@@ -31,7 +31,7 @@ def module_name(path: Path) -> str:
 
 
 def imported(source: str) -> set[str]:
-    """Top-level packages that a module imports anywhere, in functions too."""
+    """Top-level packages that a module imports anywhere, including in functions."""
     found = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -46,7 +46,7 @@ def imported(source: str) -> set[str]:
 
 
 def imported_by_call(node: ast.Call) -> set[str]:
-    """What `import_module("x")` and `__import__("x")` import."""
+    """The packages that `import_module("x")` and `__import__("x")` import."""
     name = node.func.attr if isinstance(node.func, ast.Attribute) else None
     name = node.func.id if isinstance(node.func, ast.Name) else name
     if name not in ("import_module", "__import__") or not node.args:
@@ -57,8 +57,8 @@ def imported_by_call(node: ast.Call) -> set[str]:
     return {target.value.partition(".")[0]}
 
 
-def refused(path: Path) -> frozenset[str]:
-    """What a module of this layer may not import."""
+def forbidden(path: Path) -> frozenset[str]:
+    """The packages that a module must not import."""
     layer = path.relative_to(ROOT).parts[0]
     higher = frozenset(LAYERS[LAYERS.index(layer) + 1 :])
     if layer == "lmsi_tui":
@@ -72,10 +72,10 @@ def refused(path: Path) -> frozenset[str]:
 
 @pytest.mark.parametrize("path", SOURCES, ids=module_name)
 def test_a_module_imports_nothing_of_a_higher_layer(path: Path) -> None:
-    assert imported(path.read_text(encoding="utf-8")) & refused(path) == set()
+    assert imported(path.read_text(encoding="utf-8")) & forbidden(path) == set()
 
 
-def test_the_test_sees_imports_wherever_they_are() -> None:
+def test_imports_are_found_wherever_they_are() -> None:
     source = """
 import a.b
 from c.d import e
@@ -91,7 +91,7 @@ if TYPE_CHECKING:
 
 
 def loaded_after(script: str, *arguments: object) -> set[str]:
-    """Top-level packages in memory when a fresh interpreter has run a script."""
+    """Top-level packages that are loaded after a fresh interpreter has run a script."""
     tell = "\nimport sys; print(*{name.partition('.')[0] for name in sys.modules})"
     ran = subprocess.run(
         [sys.executable, "-c", script + tell, *map(str, arguments)],
@@ -142,7 +142,7 @@ def test_the_store_loads_only_the_standard_library_when_the_schema_is_current(
         tmp_path / DATABASE,
     )
     own = {"store", "__main__", *sys.stdlib_module_names}
-    # What the interpreter itself loads at its start (editable installs, coverage, certificates).
+    # What the interpreter itself loads at startup (editable installs, coverage, certificates).
     assert loaded - own <= loaded_after("pass")
 
 
@@ -188,15 +188,17 @@ def threads(source: str) -> list[ast.FunctionDef]:
         node
         for node in ast.walk(ast.parse(source))
         if isinstance(node, ast.FunctionDef)
-        for mark in node.decorator_list
-        if isinstance(mark, ast.Call)
-        for one in mark.keywords
-        if one.arg == "thread" and isinstance(one.value, ast.Constant) and one.value.value
+        for decorator in node.decorator_list
+        if isinstance(decorator, ast.Call)
+        for keyword in decorator.keywords
+        if keyword.arg == "thread"
+        and isinstance(keyword.value, ast.Constant)
+        and keyword.value.value
     ]
 
 
 def used_of_self(function: ast.FunctionDef) -> set[str]:
-    """Attributes of `self` that a method reads, calls or sets, and `set:NAME` for what it sets."""
+    """Attributes of `self` that a method reads or calls, and `set:NAME` for those it sets."""
     found = set()
     for node in ast.walk(function):
         if (
@@ -208,22 +210,22 @@ def used_of_self(function: ast.FunctionDef) -> set[str]:
     return found
 
 
-def test_nothing_is_drawn_or_changed_from_a_thread() -> None:
+def test_no_thread_touches_a_widget() -> None:
     allowed = {
-        # A reading gives its message back and says that it has ended.
+        # A read posts its result and a message that it has ended.
         "screens/screen.py": {"post_message", "ReadDone", "lmsi"},
-        # The picker reads a folder; what is wanted is set once, before it is shown.
+        # The picker lists a folder; what it lists is set once, before it is shown.
         "screens/setup/picker.py": {"post_message", "Listed", "_wanted"},
     }
     found = {}
     for path in sorted((ROOT / "lmsi_tui").rglob("*.py")):
-        used = [used_of_self(one) for one in threads(path.read_text(encoding="utf-8"))]
+        used = [used_of_self(method) for method in threads(path.read_text(encoding="utf-8"))]
         if used:
             found[str(path.relative_to(ROOT / "lmsi_tui"))] = set().union(*used)
     assert found == allowed
 
 
-def test_no_thread_is_started_but_by_work() -> None:
+def test_threads_are_started_only_by_textual_workers() -> None:
     for path in sorted((ROOT / "lmsi_tui").rglob("*.py")):
         source = path.read_text(encoding="utf-8")
         assert "threading" not in imported(source), path
@@ -231,7 +233,7 @@ def test_no_thread_is_started_but_by_work() -> None:
             assert name not in source, path
 
 
-def test_the_test_sees_what_a_thread_touches() -> None:
+def test_what_a_thread_touches_is_found() -> None:
     source = """
 class Screen:
     @work(thread=True, group="x")

@@ -1,4 +1,4 @@
-"""The whole loop on the embedded models, small: every stage real, through the real command line."""
+"""The whole loop on the embedded models, in small: real stages through the real command line."""
 
 from __future__ import annotations
 
@@ -48,20 +48,20 @@ def test_the_last_line_is_the_report(finished: tuple[Project, Json]) -> None:
     assert 0 < report["peak_rss_mb"] < 2000
 
 
-def test_every_model_is_measured_in_every_way(finished: tuple[Project, Json]) -> None:
+def test_every_model_is_measured_with_every_method(finished: tuple[Project, Json]) -> None:
     _, report = finished
     measured = report["evaluations"]
     assert isinstance(measured, list)
-    assert {(one["model"], one["stage"]) for one in measured} == {
+    assert {(evaluation["model"], evaluation["stage"]) for evaluation in measured} == {
         *((f"pebble-{size}/base", "base") for size in "lms"),
         ("pebble-l/lmsi", "lmsi"),
         *((f"pebble-{size}/distilled", "distilled") for size in "ms"),
     }
     assert len(measured) == 6 * len(Method)
-    for one in measured:
-        assert one["n"] == 24
-        assert one["k"] == (3 if one["method"] == "sc" else 1)
-        assert 0 <= one["low"] <= one["accuracy"] <= one["high"] <= 1
+    for evaluation in measured:
+        assert evaluation["n"] == 24
+        assert evaluation["k"] == (3 if evaluation["method"] == "sc" else 1)
+        assert 0 <= evaluation["low"] <= evaluation["accuracy"] <= evaluation["high"] <= 1
 
 
 def test_each_trained_model_is_compared_with_its_base_and_the_next_larger_one(
@@ -70,7 +70,7 @@ def test_each_trained_model_is_compared_with_its_base_and_the_next_larger_one(
     _, report = finished
     compared = report["comparisons"]
     assert isinstance(compared, list)
-    pairs = {(one["before"], one["after"]) for one in compared}
+    pairs = {(comparison["before"], comparison["after"]) for comparison in compared}
     assert pairs == {
         ("pebble-l/base", "pebble-l/lmsi"),
         ("pebble-m/base", "pebble-m/distilled"),
@@ -78,19 +78,19 @@ def test_each_trained_model_is_compared_with_its_base_and_the_next_larger_one(
         ("pebble-l/base", "pebble-m/distilled"),
         ("pebble-m/base", "pebble-s/distilled"),
     }
-    for one in compared:
-        assert one["low"] <= one["gain"] <= one["high"]
-        assert 0 < one["p"] <= 1
+    for comparison in compared:
+        assert comparison["low"] <= comparison["gain"] <= comparison["high"]
+        assert 0 < comparison["p"] <= 1
 
 
 def test_status_and_report_agree_with_it(finished: tuple[Project, Json]) -> None:
     project, report = finished
     for name in ("report", "status"):
-        said = json.loads(command(name, project.folder, "--json").stdout.splitlines()[-1])
-        assert said == report | {"event": name}
+        printed = json.loads(command(name, project.folder, "--json").stdout.splitlines()[-1])
+        assert printed == report | {"event": name}
 
 
-def test_the_same_command_again_does_nothing_again(finished: tuple[Project, Json]) -> None:
+def test_repeating_the_command_changes_nothing(finished: tuple[Project, Json]) -> None:
     project, report = finished
     with connect(project.database, read_only=True) as conn:
         before = [paths.counts(conn, run.id) for run in paths.runs(conn)]
@@ -102,12 +102,12 @@ def test_the_same_command_again_does_nothing_again(finished: tuple[Project, Json
     assert again["comparisons"] == report["comparisons"]
 
 
-def test_what_was_trained_is_there_in_both_forms(finished: tuple[Project, Json]) -> None:
+def test_trained_models_exist_in_both_formats(finished: tuple[Project, Json]) -> None:
     project, _ = finished
     with connect(project.database, read_only=True) as conn:
-        known = models.all_of(conn)
+        all_models = models.all_of(conn)
         frozen = examples.sets(conn)
-    trained = [model for model in known if model.stage is not Stage.BASE]
+    trained = [model for model in all_models if model.stage is not Stage.BASE]
     assert {model.training_set for model in trained} == {frozen[-1].key}
     for model in trained:
         adapter = model.stage is Stage.LMSI
@@ -141,19 +141,19 @@ def test_paths_are_trained_on_with_the_tokens_that_were_sampled(
         assert row.completion == stored[row.path_id].text
 
 
-def test_an_adapter_can_be_taken_along(finished: tuple[Project, Json], tmp_path: Path) -> None:
+def test_an_adapter_can_be_exported(finished: tuple[Project, Json], tmp_path: Path) -> None:
     project, _ = finished
     done = command(
         "export", "adapter", project.folder, "--out", tmp_path, "--model", "pebble-l/lmsi"
     )
     assert done.returncode == 0, done.stderr
-    taken = tmp_path / "pebble-l-lmsi"
-    names = {path.name for path in taken.iterdir()}
+    exported = tmp_path / "pebble-l-lmsi"
+    names = {path.name for path in exported.iterdir()}
     assert {"adapter_config.json", "adapter_model.safetensors", "adapter.gguf"} <= names
-    assert str(project.folder) not in (taken / "adapter_config.json").read_text()
+    assert str(project.folder) not in (exported / "adapter_config.json").read_text()
 
 
-def test_llama_cpp_says_the_same_as_transformers_after_training(
+def test_llama_cpp_and_transformers_agree_after_training(
     finished: tuple[Project, Json],
 ) -> None:
     from engine.inference.backend import Sampling
@@ -168,7 +168,7 @@ def test_llama_cpp_says_the_same_as_transformers_after_training(
     settings = project.settings.sample
     with connect(project.database, read_only=True) as conn:
         model = models.by_name(conn, "pebble-l/lmsi")
-        asked = questions.by_split(conn, Split.EVAL)[:10]
+        measured = questions.by_split(conn, Split.EVAL)[:10]
     assert model is not None
     texts: list[dict[str, str]] = []
     for engine in (Engine.TRANSFORMERS, Engine.LLAMA_CPP):
@@ -176,8 +176,8 @@ def test_llama_cpp_says_the_same_as_transformers_after_training(
         backend = open_chosen(project, model, ModelSettings(engine=engine), extent).backend
         exemplars = exemplars_for(project, settings, "pebble")
         prompts = [
-            backend.tokenize(render(one, settings.format, settings.style, exemplars).text)
-            for one in asked
+            backend.tokenize(render(question, settings.format, settings.style, exemplars).text)
+            for question in measured
         ]
         greedy = Sampling(temperature=0.0, max_tokens=100, stop=("\nQ:",))
         source = Waiting(requests(prompts, paths=1))

@@ -1,4 +1,4 @@
-"""The statistics of the sampling benchmark; what it measures it is run for."""
+"""The statistics of the sampling benchmark, not its measurements."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_question_with_one_answer_says_nothing() -> None:
     assert chance([(0, "1")] * 50, [(0, "1")] * 40) == 1.0
 
 
-def test_the_benchmark_tells_how_it_is_used() -> None:
+def test_the_benchmark_explains_its_options() -> None:
     told = subprocess.run(
         [sys.executable, "-m", "benchmarks.sampling", "--help"],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""The pictures in screenshots/ are what the app shows: they are the layout's snapshots."""
+"""The pictures in screenshots/ show the current app; they serve as layout snapshots."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("picture", PICTURES, ids=lambda picture: picture.name)
-async def test_a_picture_is_what_the_app_shows(picture: Picture, tmp_path: Path) -> None:
+async def test_a_screenshot_shows_the_current_app(picture: Picture, tmp_path: Path) -> None:
     now = await draw(picture, tmp_path)
     kept = (HERE / f"{picture.name}.svg").read_text(encoding="utf-8")
-    assert now == kept, "look at what changed, then draw it again: make screenshots"
+    assert now == kept, "look at the difference, then run `make screenshots`"
 
 
-def test_no_picture_is_left_that_nothing_draws() -> None:
+def test_every_screenshot_is_drawn_by_the_script() -> None:
     assert {path.stem for path in HERE.glob("*.svg")} == {picture.name for picture in PICTURES}

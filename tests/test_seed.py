@@ -1,4 +1,4 @@
-"""The story that tests and pictures share is the same each time it is told."""
+"""The project that tests and screenshots share is reproducible."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def rows(database: Path) -> list[str]:
         return [line for line in conn.iterdump() if "_sqlite_migrations" not in line]
 
 
-def test_the_story_is_the_same_each_time_it_is_told(tmp_path: Path) -> None:
+def test_the_seeded_project_is_the_same_each_time(tmp_path: Path) -> None:
     first = seed.seeded_project(tmp_path / "one")
-    seed._told.cache_clear()
+    seed._original.cache_clear()
     second = seed.seeded_project(tmp_path / "two")
     assert rows(first.database) == rows(second.database)

@@ -29,7 +29,7 @@ from store.enums import Decision, JobKind, JobState, Phase, Split
 from store.schema import ensure_schema
 from tests.lmsi_tui.driving import driven, settled, until
 from tests.projects import a_question, add_round, scripted_project
-from tests.seed import NOW, POOL, TEACHER, at_work, learn, running, seeded_project
+from tests.seed import NOW, POOL, TEACHER, add_metrics, at_work, running, seeded_project
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -365,7 +365,7 @@ async def test_a_sampling_shows_its_pane(project: Project) -> None:
 async def test_a_training_shows_its_pane(project: Project) -> None:
     job = begin(project, JobKind.FINETUNE)
     with connect(project.database) as conn:
-        learn(conn, job, 80, 120, 1.4, 0.4)
+        add_metrics(conn, job, 80, 120, 1.4, 0.4)
         me = (os.getpid(), process_start(os.getpid()), job.id)
         conn.execute("UPDATE job SET pid = ?, started_ticks = ? WHERE id = ?", me)
     async with driven(project, now=NOW) as pilot:
@@ -388,7 +388,7 @@ async def test_a_training_shows_its_pane(project: Project) -> None:
 async def test_a_training_that_is_done_is_whole(project: Project) -> None:
     job = begin(project, JobKind.FINETUNE)
     with connect(project.database) as conn, transaction(conn):
-        learn(conn, job, 120, 120, 1.4, 0.4)
+        add_metrics(conn, job, 120, 120, 1.4, 0.4)
         jobs.enter(conn, job.id, Phase.CONVERSION, None, None)
         jobs.progress(conn, job.id, 0, 0, "writing the GGUF and comparing it")
     async with driven(project, now=NOW) as pilot:
