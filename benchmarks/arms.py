@@ -115,8 +115,14 @@ class Voted(Paths):
         if vote.decision is not Decision.OPEN:
             del self._begun[key]
             return
-        wanted = majority.paths_wanted(
-            given, m=M, rule=EarlyStop.EXACT, threshold=THRESHOLD, cap=CAP
+        wanted = majority.paths_to_request(
+            vote.top,
+            vote.second,
+            vote.drawn,
+            m=M,
+            rule=EarlyStop.EXACT,
+            threshold=THRESHOLD,
+            cap=CAP,
         )
         more = max(1, wanted)
         self._asked[key] = more

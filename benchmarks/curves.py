@@ -27,7 +27,7 @@ from store.enums import EarlyStop
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from engine.importing.sampled_outputs import Sampled
+    from engine.importing.sampled_outputs import SampledQuestion
 
 SETS = (
     ("multiple_choice_10", "choice", "Multiple choice, 10 paths"),
@@ -66,7 +66,7 @@ def write(path: Path, svg: str) -> None:
     print(f"wrote {path.name}")
 
 
-def calibrated(title: str, sampled: Sequence[Sampled]) -> str:
+def calibrated(title: str, sampled: Sequence[SampledQuestion]) -> str:
     """Agreement against accuracy."""
     judged = []
     for one in sampled:
@@ -104,7 +104,7 @@ def calibrated(title: str, sampled: Sequence[Sampled]) -> str:
     return findings.reliability(found)
 
 
-def majorities(title: str, known: Sequence[tuple[Sampled, str]]) -> str:
+def majorities(title: str, known: Sequence[tuple[SampledQuestion, str]]) -> str:
     """Expected accuracy of a majority of k paths, for every k; the commonest models apart."""
     common = [model for model, _ in Counter(model for _, model in known).most_common(SHOWN)]
     series = []

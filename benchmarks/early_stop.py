@@ -163,7 +163,7 @@ def math(folder: Path) -> list[Full]:
             extraction.read(AnswerType.MATH, one, end=EndReason.END).answer
             for one in row["samples"]
         ]
-        found.append(Full(row["question"], tuple(extraction.merge_equal(AnswerType.MATH, read))))
+        found.append(Full(row["question"], tuple(majority.merge_equal(AnswerType.MATH, read))))
     return found
 
 
@@ -184,7 +184,7 @@ def of_project(folder: Path, options: Sequence[str]) -> list[Full]:
         known = paths.answers_by_question(conn, run.id, [one.id for one in pool])
     m = settings.sample.m
     return [
-        Full(one.key, tuple(extraction.merge_equal(one.answer_type, [given[i] for i in range(m)])))
+        Full(one.key, tuple(majority.merge_equal(one.answer_type, [given[i] for i in range(m)])))
         for one in pool
         if (given := known.get(one.id, {})).keys() >= set(range(m))
     ]

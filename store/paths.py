@@ -268,19 +268,6 @@ def answers_by_question(
     return found
 
 
-def missing(
-    conn: sqlite3.Connection, run: Run, question_ids: Iterable[int]
-) -> dict[int, list[int]]:
-    """The indices below the run's m that are not stored; whole questions are left out."""
-    asked = list(question_ids)
-    stored = answers_by_question(conn, run.id, asked)
-    gaps = {
-        question_id: [i for i in range(run.m) if i not in stored.get(question_id, {})]
-        for question_id in asked
-    }
-    return {question_id: indices for question_id, indices in gaps.items() if indices}
-
-
 def stored(conn: sqlite3.Connection, run_id: int, question_ids: Iterable[int], m: int) -> int:
     """How many of the first m paths of these questions a run has."""
     ((count,),) = conn.execute(

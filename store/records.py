@@ -203,9 +203,9 @@ class Vote:
         return self.top / self.m
 
     @property
-    def agreement_bound(self) -> float:
-        """Upper bound of the leader's share: what it could still reach with the missing paths."""
-        return (self.top + self.m - self.drawn) / self.m
+    def second(self) -> int:
+        """Votes of the second most frequent answer; 0 if there is none."""
+        return self.tally[1][1] if len(self.tally) > 1 else 0
 
 
 @dataclass(frozen=True, slots=True)

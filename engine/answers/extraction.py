@@ -116,24 +116,6 @@ def equal(answer_type: AnswerType, a: str, b: str) -> bool:
 _PLAIN = re.compile(r"-?\d+(?:\.\d+)?")
 
 
-def merge_equal(answer_type: AnswerType, answers: Sequence[str | None]) -> list[str | None]:
-    """Each answer as the first one seen that equals it; abstentions stay.
-
-    Only `MATH` has answers that are equal and written differently and whose equality is safe to
-    chain; the answers of other types come back as they are.
-    """
-    if answer_type is not AnswerType.MATH:
-        return list(answers)
-    first_form: dict[str, str] = {}
-    for answer in answers:
-        if answer is not None and answer not in first_form:
-            known = dict.fromkeys(first_form.values())
-            first_form[answer] = next(
-                (form for form in known if equal(answer_type, form, answer)), answer
-            )
-    return [None if answer is None else first_form[answer] for answer in answers]
-
-
 # The path's own words.
 
 _STARTS_ANEW = re.compile(

@@ -12,10 +12,10 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from engine.answers.extraction import merge_equal
 from engine.evaluation import accuracy
 from engine.statistics import intervals
 from engine.statistics.intervals import Paired
+from engine.voting.majority import merge_equal
 from store import evaluations, models, paths, questions, rounds
 from store.enums import EndReason, Method, Outcome, Split
 from store.records import content_hash

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from engine.answers.extraction import merge_equal
 from engine.review import audit
 from engine.sampling import runs
 from engine.statistics.intervals import Z95, wilson
-from engine.voting.majority import kept_needed
+from engine.voting.majority import kept_needed, merge_equal
 from store import evaluations, paths, questions, votes
 from store.enums import Method, Split
 

@@ -13,9 +13,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from engine.answers.custom_rules import gold_for
-from engine.answers.extraction import equal, merge_equal
+from engine.answers.extraction import equal
 from engine.statistics import intervals
-from engine.voting.majority import majority_at
+from engine.voting.majority import majority_at, merge_equal
 from store import evaluations, models, paths, questions, votes
 
 if TYPE_CHECKING:

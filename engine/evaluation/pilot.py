@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from engine.answers.extraction import merge_equal
 from engine.statistics import intervals
 from engine.voting import majority as voting
+from engine.voting.majority import merge_equal
 from store import evaluations, paths, questions
 from store.enums import Decision, Method, Split
 from store.errors import BadInput

@@ -1,7 +1,7 @@
-"""Vote on paths that were sampled elsewhere, and say how right they were.
+"""Vote on paths that were sampled elsewhere, and measure their accuracy.
 
-A file has rows of `question` and `samples`, and may have `gold`; the gold answer is used for the
-numbers only.
+A file has rows of `question` and `samples`, and may have `gold`. The gold answer is used only to
+measure accuracy.
 """
 
 from __future__ import annotations
@@ -22,40 +22,39 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _CUT = {"length", "max_tokens", "model_length"}
-"""Reasons with which other engines mark a path that met its limit."""
+"""Values of `finish_reason` with which other engines mark a path that reached its token limit."""
 
 
 @dataclass(frozen=True, slots=True)
-class Sampled:
-    """One question with what its paths answered."""
+class SampledQuestion:
+    """The answers of one question's paths."""
 
     answers: tuple[str | None, ...]
-    """Canonical, in the order of the file; `None` abstains. Equal forms are one form."""
+    """Canonical, in the order of the file, with equal answers merged; `None` abstains."""
     gold: str | None
-    """`None` when the row has no gold answer."""
+    """In the form of the equal answer in `answers`, if there is one. None without a gold answer."""
 
 
-def read_sampled(path: Path, task: str) -> list[Sampled]:
-    """Read every path of a file with the reader of a task.
+def read_sampled(path: Path, task: str) -> list[SampledQuestion]:
+    """Extract the answers of every path in a file.
 
     Args:
         path: rows of `question`, `samples` (texts, or objects with `text` and `finish_reason`) and
-            perhaps `gold`. Options of a choice stand in `options`, or in the question.
-        task: a preset or an answer type.
+            optionally `gold`. The options of a choice are in `options`, or in the question.
+        task: a task or an answer type; decides the reader.
 
     Raises:
-        BadInput: the file cannot be read or lacks a column.
+        BadInput: the file cannot be read, lacks a column, or has a gold answer of another type.
     """
     answer_type = preset(task).answer_type
-    table = read_rows(path)
-    found = []
-    for number, plain_row in table.rows:
+    questions = []
+    for number, plain_row in read_rows(path).rows:
         row = flat(plain_row)
         missing = [name for name in ("question", "samples", "gold") if name not in row]
         if missing not in ([], ["gold"]):
             raise BadInput(
                 f"{path}: line {number} has no {' and no '.join(missing)}, only "
-                f"{', '.join(plain_row)}: every row needs its question and a list of samples."
+                f"{', '.join(plain_row)}: every row needs a question and a list of samples."
             )
         samples = row["samples"]
         if not isinstance(samples, list):
@@ -66,19 +65,21 @@ def read_sampled(path: Path, task: str) -> list[Sampled]:
                 f"{path}: line {number} has no options: --task {task} needs them in `options` or "
                 "in the question."
             )
-        read = [_answer(path, number, answer_type, one, options) for one in samples]
+        answers = majority.merge_equal(
+            answer_type,
+            [_answer(path, number, answer_type, sample, options) for sample in samples],
+        )
         gold = _gold(answer_type, row.get("gold"), options)
         if gold is None and row.get("gold") not in (None, ""):
             raise BadInput(
                 f"{path}: line {number}: gold {str(row['gold'])[:60]!r} cannot be read as "
                 f"{answer_type}: give the --task that fits."
             )
-        found.append(
-            Sampled(
-                tuple(extraction.merge_equal(answer_type, read)), _same(answer_type, gold, read)
-            )
-        )
-    return found
+        if gold is not None:
+            forms = dict.fromkeys(answer for answer in answers if answer is not None)
+            gold = next((form for form in forms if extraction.equal(answer_type, form, gold)), gold)
+        questions.append(SampledQuestion(tuple(answers), gold))
+    return questions
 
 
 def _answer(
@@ -101,65 +102,68 @@ def _options(row: Row) -> tuple[str, ...]:
 
 
 def _gold(answer_type: AnswerType, gold: object, options: Sequence[str]) -> str | None:
-    if gold is None or isinstance(gold, bool | dict | list):
-        return {True: "yes", False: "no"}.get(gold) if isinstance(gold, bool) else None
+    """The canonical form of a gold answer; None if it is missing or not of the type."""
+    if isinstance(gold, bool):
+        return "yes" if gold else "no"
+    if gold is None or isinstance(gold, dict | list):
+        return None
     text = str(gold)
     if answer_type is AnswerType.CHOICE and text.strip().isdigit():
-        # A label such as ARC's 1 to 4.
+        # Some data sets, such as ARC, number the options from 1.
         place = int(text)
         return "ABCDEFGHIJ"[place - 1] if 1 <= place <= len(options) else None
     form = extraction.canonical(answer_type, text, options) if "\n" not in text else None
     return form or extraction.read(answer_type, text, options=options, end=EndReason.END).answer
 
 
-def _same(answer_type: AnswerType, gold: str | None, read: Sequence[str | None]) -> str | None:
-    """The gold answer in the form in which a path gave it, so that equal answers are equal text."""
-    if gold is None:
-        return None
-    merged = extraction.merge_equal(answer_type, read)
-    given = dict.fromkeys(one for one in merged if one is not None)
-    return next((one for one in given if extraction.equal(answer_type, one, gold)), gold)
-
-
-def sampled_report(sampled: Sequence[Sampled]) -> dict[str, object]:
-    """Counts and, over the questions with gold, accuracies as shares in [0, 1].
+def sampled_report(sampled: Sequence[SampledQuestion]) -> dict[str, object]:
+    """Counts and, for the questions with a gold answer, accuracies as shares in [0, 1].
 
     Returns:
         `questions`, `without_paths`, `with_gold`, `paths`, `abstained`, `ties` (questions whose
-        first place is shared), `mean_agreement`; and where there is gold `single_accuracy` (mean
-        over paths), `accuracy_by_index`, `vote_accuracy` (a tie counts as wrong),
+        first place is shared), `mean_agreement`; and if there are gold answers `single_accuracy`
+        (mean over paths), `accuracy_by_index`, `vote_accuracy` (a tie counts as wrong),
         `vote_accuracy_first_seen` (a tie goes to the answer seen first) and `majority_at` (expected
-        accuracy of k paths drawn without replacement, for k up to the fewest paths).
-        Questions without paths count nowhere but in their own line.
+        accuracy of k paths drawn without replacement, for k up to the smallest number of paths).
+        Questions without paths are counted only in `questions` and `without_paths`.
     """
-    voted = [one for one in sampled if one.answers]
-    tallies = [majority.tally(one.answers) for one in voted]
+    voted = [question for question in sampled if question.answers]
+    tallies = [majority.tally(question.answers) for question in voted]
     ties = [len(counts) > 1 and counts[0][1] == counts[1][1] for counts in tallies]
-    paths = sum(len(one.answers) for one in voted)
     report: dict[str, object] = {
         "questions": len(sampled),
         "without_paths": len(sampled) - len(voted),
-        "with_gold": sum(one.gold is not None for one in voted),
-        "paths": paths,
-        "abstained": sum(answer is None for one in voted for answer in one.answers),
+        "with_gold": sum(question.gold is not None for question in voted),
+        "paths": sum(len(question.answers) for question in voted),
+        "abstained": sum(answer is None for question in voted for answer in question.answers),
         "ties": sum(ties),
-        "mean_agreement": _mean([majority.agreement(one.answers) for one in voted]),
+        "mean_agreement": _mean([majority.agreement(question.answers) for question in voted]),
         "single_accuracy": None,
         "accuracy_by_index": None,
         "vote_accuracy": None,
         "vote_accuracy_first_seen": None,
         "majority_at": None,
     }
-    judged = [one for one in zip(voted, tallies, ties, strict=True) if one[0].gold is not None]
+    judged = [
+        (question, counts, tie)
+        for question, counts, tie in zip(voted, tallies, ties, strict=True)
+        if question.gold is not None
+    ]
     if judged:
-        right = [[answer == one.gold for answer in one.answers] for one, _, _ in judged]
-        first = [bool(counts) and counts[0][0] == one.gold for one, counts, _ in judged]
-        longest, shortest = max(map(len, right)), min(map(len, right))
-        curves = [majority.majority_at(one.answers, {str(one.gold)}) for one, _, _ in judged]
+        correct = [
+            [answer == question.gold for answer in question.answers] for question, _, _ in judged
+        ]
+        first = [bool(counts) and counts[0][0] == question.gold for question, counts, _ in judged]
+        longest, shortest = max(map(len, correct)), min(map(len, correct))
+        curves = [
+            majority.majority_at(question.answers, {str(question.gold)})
+            for question, _, _ in judged
+        ]
         report |= {
-            "single_accuracy": _mean([hit for row in right for hit in row]),
+            "single_accuracy": _mean([hit for hits in correct for hit in hits]),
             "accuracy_by_index": [
-                _mean([row[index] for row in right if len(row) > index]) for index in range(longest)
+                _mean([hits[index] for hits in correct if len(hits) > index])
+                for index in range(longest)
             ],
             "vote_accuracy": _mean(
                 [hit and not tie for hit, (_, _, tie) in zip(first, judged, strict=True)]

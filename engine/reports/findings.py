@@ -23,7 +23,7 @@ from engine.review import audit
 from engine.sampling import early_stop_replay, runs
 from engine.statistics import intervals
 from engine.statistics.confidence_sequence import CONFIDENCE
-from engine.training_data import selection
+from engine.voting.majority import reaches_threshold
 from store import (
     evaluations,
     examples,
@@ -431,9 +431,7 @@ def _left_out(
             reasons["no path had an answer"] += 1
         elif vote.winner is None:
             reasons["a tie"] += 1
-        elif not selection.reaches(
-            vote, vote.top, vote.tally[1][1] if len(vote.tally) > 1 else 0, run.threshold
-        ):
+        elif not reaches_threshold(vote, vote.top, vote.second, run.threshold):
             reasons[f"agreement under {run.threshold}"] += 1
     blocks: list[Block] = [
         Table(

@@ -31,8 +31,7 @@ from engine.statistics.confidence_sequence import (
     next_stratum,
 )
 from engine.statistics.intervals import wilson
-from engine.training_data.selection import reaches
-from engine.voting.majority import kept_needed
+from engine.voting.majority import kept_needed, reaches_threshold
 from store import questions, votes
 from store.enums import Queue, Split, Verdict
 from store.queue import audit_place
@@ -250,16 +249,12 @@ def stratify(
 
 def accepts(vote: Vote, threshold: str) -> bool:
     """Whether the vote alone accepts the question at this threshold; reviews are ignored."""
-    return vote.winner is not None and reaches(vote, vote.top, _second(vote), threshold)
-
-
-def _second(vote: Vote) -> int:
-    return vote.tally[1][1] if len(vote.tally) > 1 else 0
+    return vote.winner is not None and reaches_threshold(vote, vote.top, vote.second, threshold)
 
 
 def _strictest(vote: Vote, levels: Sequence[Fraction]) -> Fraction:
     """The strictest level that is certain to accept the vote, or else the loosest level."""
-    certain = vote.top > _second(vote) + vote.m - vote.drawn
+    certain = vote.top > vote.second + vote.m - vote.drawn
     return next(
         (level for level in levels if certain and vote.top >= kept_needed(vote.m, str(level))),
         levels[-1],

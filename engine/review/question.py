@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from engine.answers import custom_rules
 from engine.answers.custom_rules import BUILT_IN, Rules, standing_reviews
-from engine.answers.extraction import equal, merge_equal
+from engine.answers.extraction import equal
 from engine.answers.normalization import INFERENCES, LETTERS
 from engine.prompting.templates import question_text
 from engine.review.decisions import Ruling, found_wrong, ruling_of
+from engine.voting.majority import merge_equal
 from store import paths, questions, votes
 from store.enums import Abstention, AnswerType, Queue, Verdict
 

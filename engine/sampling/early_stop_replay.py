@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from engine.answers import extraction
 from engine.sampling import runs, scheduler
 from engine.statistics.intervals import wilson
 from engine.voting import majority
@@ -127,8 +126,8 @@ def decide(
         if vote.decision is not Decision.OPEN:
             kept = vote.winner if vote.decision is Decision.KEEP else None
             return (vote.decision, kept), drawn
-        wanted = majority.paths_wanted(
-            in_order[:drawn], m=m, rule=rule, threshold=threshold, cap=cap
+        wanted = majority.paths_to_request(
+            vote.top, vote.second, vote.drawn, m=m, rule=rule, threshold=threshold, cap=cap
         )
         drawn = min(m, drawn + max(1, wanted))
 
@@ -187,7 +186,7 @@ def replay_project(
         raise BadInput("There are no paths to replay: run `lmsi-tui sample` first.")
     full = m or settings.sample.m
     whole = [
-        extraction.merge_equal(question.answer_type, [by_index[index] for index in range(full)])
+        majority.merge_equal(question.answer_type, [by_index[index] for index in range(full)])
         for question in pool
         if (by_index := answers.get(question.id, {})).keys() >= set(range(full))
     ]
@@ -225,7 +224,7 @@ def change_rate(conn: sqlite3.Connection, run: Run) -> ChangeRate | None:
     controls = [id_ for id_, key in keys.items() if scheduler.is_control(run, key)]
     answers = paths.answers_by_question(conn, run.id, controls)
     whole = [
-        extraction.merge_equal(question.answer_type, [by_index[index] for index in range(run.m)])
+        majority.merge_equal(question.answer_type, [by_index[index] for index in range(run.m)])
         for question in questions.by_ids(conn, controls).values()
         if (by_index := answers.get(question.id, {})).keys() >= set(range(run.m))
     ]

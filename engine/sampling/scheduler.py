@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from engine.answers import custom_rules, extraction
+from engine.answers import custom_rules
 from engine.answers.custom_rules import BUILT_IN, Rules
 from engine.inference.backend import Backend, Generation, PathRequest, Sampling, path_seed
 from engine.inference.prompt_lengths import in_common
@@ -164,7 +164,7 @@ def count(
         rules: the custom rules that they were read with, stored with the vote.
     """
     return majority.count_vote(
-        extraction.merge_equal(question.answer_type, in_order),
+        in_order,
         run_id=run.id,
         question_id=question.id,
         m=run.m,
@@ -334,8 +334,10 @@ class _Source:
             self._votes.append(vote)
             self.tally.settled += 1
             return
-        wanted = majority.paths_wanted(
-            extraction.merge_equal(question.answer_type, in_order),
+        wanted = majority.paths_to_request(
+            vote.top,
+            vote.second,
+            vote.drawn,
             m=run.m,
             rule=rule_of(run, question),
             threshold=run.threshold,

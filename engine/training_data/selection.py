@@ -11,12 +11,11 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engine.answers.extraction import equal, merge_equal
+from engine.answers.extraction import equal
 from engine.review.decisions import found_wrong, ruling_of
-from engine.voting.majority import kept_needed
+from engine.voting.majority import merge_equal, reaches_threshold
 from store.enums import (
     AnswerType,
-    Decision,
     EndReason,
     PromptFormat,
     PromptStyle,
@@ -149,7 +148,7 @@ def _judge(
         return None
     decision = ruling.decision
     if decision is None:
-        if winner is None or not reaches(vote, top, second, threshold):
+        if winner is None or not reaches_threshold(vote, top, second, threshold):
             return None
         return winner, group(winner), top, len(group(winner)) > 1
     if decision.verdict is Verdict.NONE:
@@ -164,16 +163,6 @@ def _judge(
             found for found, _ in vote.tally if equal(question.answer_type, found, answer)
         )
     return answer, groups, vote.m, True
-
-
-def reaches(vote: Vote, top: int, second: int, threshold: str) -> bool:
-    """Whether the leading answer, with `top` paths, is kept at this threshold."""
-    needed = kept_needed(vote.m, threshold)
-    missing = vote.m - vote.drawn
-    if top >= needed and top > second + missing:
-        return True
-    settled = missing == 0 or top + missing < needed
-    return not settled and vote.decision is Decision.KEEP and top * vote.m >= needed * vote.drawn
 
 
 def build_examples(

@@ -1,8 +1,8 @@
-"""Count votes, decide when a vote stands, and say what it is worth.
+"""Count votes, decide when a vote is final, and compute statistics of the answers.
 
 Everything here is arithmetic on answers in index order; `None` is a path that abstains. With n of
-m paths drawn, r = m - n are missing, c1 ≥ c2 are the two largest counts, K paths are needed to be
-kept and at most C are kept.
+m paths sampled, r = m - n are missing, c1 ≥ c2 are the two largest counts, K votes are required to
+keep a question, and at most C of its paths are kept.
 """
 
 from __future__ import annotations
@@ -13,30 +13,52 @@ from collections.abc import Collection, Sequence
 from fractions import Fraction
 from functools import lru_cache
 
-from engine.answers.extraction import merge_equal
+from engine.answers.extraction import equal
 from engine.project.settings import exact_share
 from store.enums import AnswerType, Decision, EarlyStop
 from store.records import Vote
 
 WAVE = 4
-"""Paths asked for at a time once a decision is possible: asking one by one saves little more."""
+"""Paths requested at a time once a decision is possible; one at a time would save little more."""
 
 Answers = Sequence[str | None]
 
 
+def merge_equal(answer_type: AnswerType, answers: Answers) -> list[str | None]:
+    """Replace each answer by the first equal answer; abstentions stay.
+
+    Only `MATH` has answers that are equal but written differently and whose equality is safe to
+    chain. Answers of other types are returned unchanged. May take seconds for `MATH`.
+    """
+    if answer_type is not AnswerType.MATH:
+        return list(answers)
+    first_form: dict[str, str] = {}
+    for answer in answers:
+        if answer is not None and answer not in first_form:
+            forms = dict.fromkeys(first_form.values())
+            first_form[answer] = next(
+                (form for form in forms if equal(answer_type, form, answer)), answer
+            )
+    return [None if answer is None else first_form[answer] for answer in answers]
+
+
 def tally(answers: Answers) -> tuple[tuple[str, int], ...]:
-    """(answer, paths), most first, ties in order of first appearance; abstentions are left out."""
-    return tuple(Counter(one for one in answers if one is not None).most_common())
+    """(answer, paths), most frequent first, ties in order of first appearance; no abstentions."""
+    return tuple(_counts(answers).most_common())
+
+
+def _counts(answers: Answers) -> Counter[str]:
+    return Counter(answer for answer in answers if answer is not None)
 
 
 @lru_cache(maxsize=1024)
 def kept_needed(m: int, threshold: str) -> int:
-    """K: paths that must agree for a question to be kept, at least 1.
+    """K: votes that the leading answer needs for its question to be kept, ⌈threshold·m⌉ ≥ 1.
 
-    Exact: `ceil(0.28 * 25)` in floats is 8, and 7 of 25 paths are a share of 0.28.
+    Computed exactly: `ceil(0.28 * 25)` in floats is 8, although 7 of 25 paths are a share of 0.28.
 
     Raises:
-        BadInput: the threshold is not a share in [0, 1].
+        BadInput: the threshold is not in [0, 1].
     """
     return max(1, math.ceil(exact_share(threshold) * m))
 
@@ -53,22 +75,22 @@ def count_vote(
     epsilon: float,
     reader: str,
 ) -> Vote:
-    """The vote of one question.
+    """Count the vote of one question.
 
-    Paths after the first index at which the rule decides are not used, so that the vote does not
-    depend on how many more happened to be drawn. Answers of the reader `math` that are equal but
-    written differently count as the one seen first.
+    Paths after the first index at which the rule decides are ignored, so that the vote does not
+    depend on how many more paths happen to be stored. Equal answers of the reader `math` are
+    merged (`merge_equal`).
 
     Args:
-        answers: of the paths 0, 1, 2, … as far as they are drawn; at most m.
-        run_id: for the record.
-        question_id: for the record.
+        answers: of the paths 0, 1, 2, … without a gap; those after the first m are ignored.
+        run_id: stored with the vote.
+        question_id: stored with the vote.
         m: paths of a full vote; the denominator of the agreement.
-        rule: when a vote may stand before all m are drawn.
+        rule: when a vote may be decided before all m paths are sampled.
         threshold: share that must agree, an exact decimal or fraction.
-        cap: most kept paths per question; 0 is no cap, and then `KEEP` needs all m.
-        epsilon: chance of another decision that `FAST` accepts at one look.
-        reader: for the record.
+        cap: maximum number of kept paths; 0 is no cap, and then `KEEP` needs all m paths.
+        epsilon: probability of a different decision that `FAST` accepts at one look.
+        reader: name and version, stored with the vote.
 
     Returns:
         A vote whose decision is `OPEN` while more paths are needed. The winner of an early
@@ -101,7 +123,7 @@ def count_vote(
 
 
 def _leaders(counts: Counter[str]) -> tuple[int, int]:
-    """c1 and c2; 0 where there is no such answer."""
+    """c1 and c2; 0 for a missing answer."""
     first, second, *_ = [*sorted(counts.values(), reverse=True), 0, 0]
     return first, second
 
@@ -123,8 +145,8 @@ def _decide(  # noqa: PLR0911 - a return for each rule
         return Decision.OPEN
     if first + missing < needed:
         return Decision.REJECT
-    # The kept paths are the first C of the winner, so C of them must be there; without a cap the
-    # kept paths are known only when all are drawn.
+    # The kept paths are the winner's first C, so C of them must exist; without a cap they are
+    # known only after all m paths are sampled.
     enough = 0 < cap <= first
     if enough and first >= needed and first > second + missing:
         return Decision.KEEP
@@ -138,7 +160,7 @@ def _decide(  # noqa: PLR0911 - a return for each rule
 
 
 def _chance_of_keeping(counts: Counter[str], drawn: int, missing: int, needed: int) -> float:
-    """Bound on the chance that any answer, seen or not, still reaches K."""
+    """Upper bound of the probability that any answer, seen or unseen, still reaches K."""
     return sum(
         _tail(missing, count, drawn - count, needed - count)
         for count in [*counts.values(), 0]
@@ -147,14 +169,15 @@ def _chance_of_keeping(counts: Counter[str], drawn: int, missing: int, needed: i
 
 
 def _chance_of_losing(counts: Counter[str], drawn: int, missing: int, needed: int) -> float:
-    """Bound on the chance that the leader misses K, or is caught by an answer that reaches it.
+    """Upper bound of the probability that the leader misses K or is caught by a rival that reaches
+    K.
 
-    A rival counts by its duel with the leader, as if all missing paths went to the two (or all but
-    one, since an odd lead is caught at odd lengths): fewer paths between them catch up less often.
+    A rival is bounded by its duel with the leader, as if all missing paths went to the two of them
+    (or all but one, since an odd lead is caught at odd lengths): fewer paths catch up less often.
     """
     ordered = sorted(counts.values(), reverse=True)
     first = ordered[0]
-    # Missing K is the other side of reaching it: that many paths go elsewhere.
+    # The leader misses K if more than missing - (K - c1) of the missing paths go elsewhere.
     chance = _tail(missing, drawn - first, first, missing - (needed - first) + 1)
     for count in [*ordered[1:], 0]:
         lead = first - count
@@ -183,7 +206,7 @@ def _tail(draws: int, successes: int, failures: int, least: int) -> float:
         )
         for x in range(least, draws + 1)
     )
-    # What is possible never has chance 0, whatever the floats say.
+    # A possible event never has probability 0, even if the floats underflow.
     return min(1.0, max(chance, math.ulp(0.0)))
 
 
@@ -191,19 +214,29 @@ def _log_beta(a: float, b: float) -> float:
     return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
 
 
-def paths_wanted(answers: Answers, *, m: int, rule: EarlyStop, threshold: str, cap: int) -> int:
-    """How many more paths to ask for at once, from 0 to m - n.
+def paths_to_request(
+    first: int, second: int, drawn: int, *, m: int, rule: EarlyStop, threshold: str, cap: int
+) -> int:
+    """How many more paths to request at once for an open vote, from 0 to m - n.
 
-    As many as are needed before any decision is possible; where fewer than a wave would do, a
-    wave. `FAST` decides by chances and always asks for a wave.
+    As many as are needed before any decision is possible, but at least a wave. `FAST` decides by
+    probabilities and always requests a wave.
+
+    Args:
+        first: votes of the leading answer.
+        second: votes of the next answer.
+        drawn: paths that were counted, n.
+        m: paths of a full vote.
+        rule: when a vote may be decided before all m paths are sampled.
+        threshold: share that must agree.
+        cap: maximum number of kept paths; 0 is no cap.
     """
-    missing = m - len(answers)
+    missing = m - drawn
     if rule is EarlyStop.OFF:
         return missing
     if rule is EarlyStop.FAST:
         return min(missing, WAVE)
     needed = kept_needed(m, threshold)
-    first, second = _leaders(Counter(one for one in answers if one is not None))
     soonest = missing
     if cap:
         # If all go to the leader: after s more, c1 + s > c2 + r - s.
@@ -226,21 +259,21 @@ def fewest_paths(
     cap: int,
     epsilon: float = 0.0,
 ) -> int:
-    """The fewest more paths after which the vote of a question could stand; 0 when it does.
+    """The smallest number of further paths after which a vote can be decided; 0 if it is decided.
 
     Args:
-        first: paths of the leading answer.
-        second: paths of the next one.
+        first: votes of the leading answer.
+        second: votes of the next answer.
         drawn: paths that were counted.
         m: paths of a full vote.
-        rule: when a vote may stand before all m are drawn.
+        rule: when a vote may be decided before all m paths are sampled.
         threshold: share that must agree.
-        cap: most kept paths; 0 is no cap.
-        epsilon: chance of another decision that `FAST` accepts at one look.
+        cap: maximum number of kept paths; 0 is no cap.
+        epsilon: probability of a different decision that `FAST` accepts at one look.
     """
     needed = kept_needed(m, threshold)
     for more in range(max(0, m - drawn)):
-        # All of them for the leader, or all of them without an answer: nothing is decided sooner.
+        # All of them for the leader, or all abstaining: nothing can be decided sooner.
         for gained in {0, more}:
             counts = Counter({"first": first + gained, "second": second})
             if _decide(counts, drawn + more, m, needed, cap, rule, epsilon) is not Decision.OPEN:
@@ -250,50 +283,65 @@ def fewest_paths(
 
 def agreement(answers: Answers) -> float:
     """Share of the leading answer among all paths, abstentions included; 0 without paths."""
-    return _leaders(Counter(one for one in answers if one is not None))[0] / max(1, len(answers))
+    return _leaders(_counts(answers))[0] / max(1, len(answers))
 
 
-def margin(answers: Answers) -> float:
-    """Lead of the first answer over the second as a share of all paths, in [0, 1]."""
-    first, second = _leaders(Counter(one for one in answers if one is not None))
-    return (first - second) / max(1, len(answers))
+def reaches_threshold(vote: Vote, top: int, second: int, threshold: str) -> bool:
+    """Whether the leading answer is kept at a threshold.
+
+    It is kept if it has at least `kept_needed` votes and no other answer can catch up. If the vote
+    stopped before that was certain (early stop `fast`, or a different threshold since), the vote's
+    own decision counts, unless the share so far is below the threshold.
+
+    Args:
+        vote: what was counted.
+        top: votes of the leading answer; more than `vote.top` if a reviewer merged answers.
+        second: votes of the next answer.
+        threshold: exact decimal or fraction in [0, 1].
+    """
+    needed = kept_needed(vote.m, threshold)
+    missing = vote.m - vote.drawn
+    if top >= needed and top > second + missing:
+        return True
+    settled = missing == 0 or top + missing < needed
+    return not settled and vote.decision is Decision.KEEP and top * vote.m >= needed * vote.drawn
 
 
 def entropy(answers: Answers) -> float:
-    """Entropy of the answers in bits, abstentions left out; 0 when all agree or none answers."""
+    """Entropy of the answers in bits, without abstentions; 0 if all agree or all abstain."""
     counts = [count for _, count in tally(answers)]
     total = sum(counts)
     return math.fsum(count / total * math.log2(total / count) for count in counts)
 
 
-def majority_at(answers: Answers, right: Collection[str]) -> tuple[Fraction, ...]:
+def majority_at(answers: Answers, correct: Collection[str]) -> tuple[Fraction, ...]:
     """Exact expected accuracy of a majority of k paths, for every k from 1 to n.
 
-    The k paths are drawn without replacement from the n stored ones; a vote is right when one
-    answer of `right` leads alone, so a tie counts as wrong. Ways are counted exactly: for an
-    answer drawn x times, the other answers are drawn fewer than x times each, and the product of
-    their polynomials in z has the number of such draws as its coefficients.
+    The k paths are drawn without replacement from the n stored paths. A vote is correct if an
+    answer in `correct` leads alone, so a tie counts as wrong. Subsets are counted exactly: if an
+    answer is drawn x times, the other answers are drawn fewer than x times each, and the
+    coefficients of the product of their polynomials in z are the numbers of such subsets.
 
     Args:
-        answers: of one question; `None` abstains and can be drawn too.
-        right: the answers that are right; answers that are not among `answers` do not matter.
+        answers: of one question; `None` abstains and can be drawn, too.
+        correct: the correct answers; those that are not among `answers` do not matter.
 
     Returns:
         Entry k - 1 is the accuracy at k, as an exact fraction.
     """
     n = len(answers)
-    counts = Counter(one for one in answers if one is not None)
+    counts = _counts(answers)
     abstained = [math.comb(n - counts.total(), j) for j in range(n - counts.total() + 1)]
     ways = [0] * (n + 1)
-    for answer in counts.keys() & set(right):
+    for answer in counts.keys() & set(correct):
         others = [count for other, count in counts.items() if other != answer]
         for times in range(1, counts[answer] + 1):
             rest = abstained
             for count in others:
                 fewer = [math.comb(count, j) for j in range(min(count, times - 1) + 1)]
                 rest = _product(rest, fewer)
-            for size, found in enumerate(rest):
-                ways[times + size] += math.comb(counts[answer], times) * found
+            for size, subsets in enumerate(rest):
+                ways[times + size] += math.comb(counts[answer], times) * subsets
     return tuple(Fraction(ways[k], math.comb(n, k)) for k in range(1, n + 1))
 
 

@@ -212,7 +212,6 @@ def test_everything_that_builds_training_data_works_without_gold(seeded: Seeded)
         assert votes.get(conn, run, question) is None
         assert len(paths.for_question(conn, run, question)) == 1
         assert paths.answers_by_question(conn, run, [question]) == {question: {0: "7"}}
-        assert paths.missing(conn, seeded.run, [question]) == {question: [1, 2, 3]}
         assert paths.counts(conn, run).paths == 1
         assert paths.run_by_id(conn, run) == seeded.run
         assert len(reviews.standing(conn, run)) == 1

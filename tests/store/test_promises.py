@@ -126,14 +126,13 @@ def test_a_path_that_is_there_stays_as_it_was(seeded: Seeded) -> None:
     assert after[1:] == before
 
 
-def test_what_is_missing_and_what_was_answered_are_told_by_index(seeded: Seeded) -> None:
+def test_answers_are_returned_by_index(seeded: Seeded) -> None:
     first, second, third = (one.id for one in seeded.pool)
     run = seeded.run
     silent = a_reading(None, abstention=Abstention.TRUNCATED)
     paths.add(seeded.conn, run.id, [a_path(first, 2, end=EndReason.LENGTH)], [silent])
     paths.add(seeded.conn, run.id, [a_path(second, i) for i in range(run.m)], [a_reading()] * run.m)
     asked = [first, second, third]
-    assert paths.missing(seeded.conn, run, asked) == {first: [0, 1, 3], third: [0, 1, 2, 3]}
     assert paths.answers_by_question(seeded.conn, run.id, asked) == {
         first: {2: None},
         second: dict.fromkeys(range(run.m), "7"),

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.answers import extraction, math_equality
-from engine.answers.extraction import canonical, equal, merge_equal, read, reader_name
+from engine.answers.extraction import canonical, equal, read, reader_name
 from store.enums import Abstention, AnswerType, EndReason
 
 NUMBER, CHOICE, YES_NO = AnswerType.NUMBER, AnswerType.CHOICE, AnswerType.YES_NO
@@ -283,8 +283,6 @@ def test_mathematics_is_equal_by_value() -> None:
     assert equal(MATH, "\\sqrt{8}", "2\\sqrt{2}")
     assert not equal(MATH, "(1,2)", "(2,1)")
     assert not equal(MATH, "9", "10")
-    assert merge_equal(MATH, ["0.5", None, "\\frac{1}{2}", "3"]) == ["0.5", None, "0.5", "3"]
-    assert merge_equal(NUMBER, ["1/3", "1/3"]) == ["1/3", "1/3"]
 
 
 def test_hostile_mathematics_is_given_up_and_the_next_is_still_answered() -> None:

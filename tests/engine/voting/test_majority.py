@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.voting import majority
-from store.enums import Decision, EarlyStop
+from store.enums import AnswerType, Decision, EarlyStop
 from store.errors import BadInput
 
 if TYPE_CHECKING:
@@ -211,7 +211,9 @@ def test_what_is_wanted_is_never_more_than_is_missing_and_a_decision_needs_it(
     now = vote(answers, m=m, rule=EarlyStop.EXACT, threshold=threshold, cap=cap)
     if now.decision is not Decision.OPEN:
         return
-    wanted = majority.paths_wanted(answers, m=m, rule=EarlyStop.EXACT, threshold=threshold, cap=cap)
+    wanted = majority.paths_to_request(
+        now.top, now.second, now.drawn, m=m, rule=EarlyStop.EXACT, threshold=threshold, cap=cap
+    )
     assert 1 <= wanted <= missing
     leader = now.tally[0][0] if now.tally else "a"
     if wanted > majority.WAVE:
@@ -223,9 +225,9 @@ def test_what_is_wanted_is_never_more_than_is_missing_and_a_decision_needs_it(
 
 
 def test_without_early_stop_all_missing_paths_are_wanted_at_once() -> None:
-    wanted = majority.paths_wanted(["a"], m=32, rule=EarlyStop.OFF, threshold="0.6", cap=8)
+    wanted = majority.paths_to_request(1, 0, 1, m=32, rule=EarlyStop.OFF, threshold="0.6", cap=8)
     assert wanted == 31
-    first = majority.paths_wanted([], m=32, rule=EarlyStop.EXACT, threshold="0.6", cap=8)
+    first = majority.paths_to_request(0, 0, 0, m=32, rule=EarlyStop.EXACT, threshold="0.6", cap=8)
     # 20 of 32 must agree: 13 paths that do not can reject, 20 that do can keep.
     assert first == 13
 
@@ -246,15 +248,20 @@ def test_the_majority_at_every_k_is_that_of_all_subsets(
         assert exact[k - 1] == Fraction(hits, subsets)
 
 
-def test_margin_and_entropy_say_how_divided_a_vote_is() -> None:
+def test_agreement_and_entropy_measure_how_divided_a_vote_is() -> None:
     assert majority.agreement(["a", "a", "b", None]) == 0.5
-    assert majority.margin(["a", "a", "b", None]) == 0.25
     assert majority.entropy(["a", "b", None]) == pytest.approx(1.0)
     assert majority.entropy(["a", "a"]) == 0.0
-    assert majority.agreement([]) == majority.margin([]) == majority.entropy([None]) == 0.0
+    assert majority.agreement([]) == majority.entropy([None]) == 0.0
 
 
-def test_equal_mathematics_is_one_answer_of_a_vote() -> None:
+def test_equal_answers_are_merged_into_the_first_form() -> None:
+    merged = majority.merge_equal(AnswerType.MATH, ["0.5", None, "\\frac{1}{2}", "3"])
+    assert merged == ["0.5", None, "0.5", "3"]
+    assert majority.merge_equal(AnswerType.NUMBER, ["1/3", "1/3"]) == ["1/3", "1/3"]
+
+
+def test_equal_formulas_are_one_answer_of_a_vote() -> None:
     counted = majority.count_vote(
         ["\\frac{1}{2}", "0.5", None],
         run_id=1,
