@@ -172,7 +172,7 @@ def freeze_unvoted(work: Work, run: Run, teacher: Model, seed: int) -> TrainingS
     budget = len({row.path_id for row in rows if row.path_id is not None})
     pool = questions.by_split(work.conn, Split.POOL)
     random.Random(seed).shuffle(pool)
-    kept: list[selection.Kept] = []
+    kept: list[selection.KeptQuestion] = []
     cap = work.settings.sample.cap
     for question in pool[: voted.questions]:
         taken = answered(paths.for_question(work.conn, run.id, question.id))[: cap or None]
@@ -180,7 +180,7 @@ def freeze_unvoted(work: Work, run: Run, teacher: Model, seed: int) -> TrainingS
             same = tuple(path for path, its in taken if its == answer)[:budget]
             budget -= len(same)
             if same:
-                kept.append(selection.Kept(question, answer, same, len(same), False))
+                kept.append(selection.KeptQuestion(question, answer, same, len(same), False))
     return stages.freeze(work, run, kept, teacher)
 
 

@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from engine.packing.prefix_tree import Encoded
+from engine.packing.encoding import EncodedExample
 from engine.project.settings import Precision, TrainSettings
-from engine.training import loss, model
+from engine.training.model import load_model
+from engine.training.passes import accumulate_gradients
 from store.enums import PromptFormat
 from tests.engine.tiny import tiny_model
 
@@ -36,7 +37,7 @@ SHAPE: dict[str, Any] = {
 }
 
 
-def questions(count: int, seed: int) -> list[Encoded]:
+def questions(count: int, seed: int) -> list[EncodedExample]:
     """Examples of an 800-token prefix, a question of 60 tokens and two paths of 120 each."""
     rng = np.random.default_rng(seed)
 
@@ -46,7 +47,7 @@ def questions(count: int, seed: int) -> list[Encoded]:
     prefix = some(800)
     asked = [prefix + some(60) for _ in range(count)]
     return [
-        Encoded(number, PromptFormat.FEW_SHOT_COT, prompt, some(120), 1.0)
+        EncodedExample(number, PromptFormat.FEW_SHOT_COT, prompt, some(120), 1.0)
         for number, prompt in enumerate(asked)
         for _ in range(2)
     ]
@@ -63,7 +64,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         base = tiny_model(Path(folder) / "base", **SHAPE)
         for kind in (Precision.FLOAT32, Precision.BFLOAT16):
-            learners[kind] = one = model.load(base, TrainSettings(precision=kind))
+            learners[kind] = one = load_model(base, TrainSettings(precision=kind))
             optimizers[kind] = torch.optim.AdamW(one.weights.values(), lr=2e-3, weight_decay=0.0)
     seconds: dict[Precision, list[float]] = {kind: [] for kind in learners}
     losses: dict[Precision, list[float]] = {kind: [] for kind in learners}
@@ -71,7 +72,7 @@ def main() -> None:
         some = questions(2, step)
         for kind, one in learners.items():
             began = time.perf_counter()
-            losses[kind].append(loss.gradients(one, some))
+            losses[kind].append(accumulate_gradients(one, some))
             optimizers[kind].step()
             optimizers[kind].zero_grad()
             seconds[kind].append(time.perf_counter() - began)

@@ -55,8 +55,8 @@ from store.enums import PromptFormat
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from engine.packing.prefix_tree import Encoded
-    from engine.training.model import Learner
+    from engine.packing.encoding import EncodedExample
+    from engine.training.model import TrainableModel
 
 ARMS = ("trl", "trl-packed", "copies", "weights", "dense", "tree")
 PEBBLE = Path(__file__).parents[1] / "engine" / "demo" / "models" / "pebble-l"
@@ -93,9 +93,9 @@ class Step:
     """Most memory that the process has held so far, in GiB."""
 
 
-def synthetic(k: int, questions: int, step: int) -> list[Encoded]:
+def synthetic(k: int, questions: int, step: int) -> list[EncodedExample]:
     """The examples behind a step: k paths of each of so many questions, in four formats."""
-    from engine.packing.prefix_tree import Encoded
+    from engine.packing.encoding import EncodedExample
 
     fixed = np.random.default_rng(0)
     rng = np.random.default_rng([1, step])
@@ -112,41 +112,41 @@ def synthetic(k: int, questions: int, step: int) -> list[Encoded]:
             (PromptFormat.FEW_SHOT_COT, cot + question),
             (PromptFormat.ZERO_SHOT_COT, question + cue),
         ):
-            found += [Encoded(number, kind, prompt, path, 1.0) for path in paths]
+            found += [EncodedExample(number, kind, prompt, path, 1.0) for path in paths]
         for kind, prompt in (
             (PromptFormat.FEW_SHOT_DIRECT, direct + question),
             (PromptFormat.ZERO_SHOT_DIRECT, question),
         ):
-            found.append(Encoded(number, kind, prompt, answer, float(k)))
+            found.append(EncodedExample(number, kind, prompt, answer, float(k)))
     return found
 
 
-def of_demo(project: Path, learner: Learner, questions: int) -> Callable[[int], list[Encoded]]:
+def of_demo(
+    project: Path, model: TrainableModel, questions: int
+) -> Callable[[int], list[EncodedExample]]:
     """The newest training set of a project, by steps of so many questions."""
-    from engine.packing import prefix_tree
+    from engine.packing.encoding import encode
     from engine.project.folder import open_project
-    from engine.training import model as learning
+    from engine.training.model import end_tokens
     from store import examples
     from store.connection import connect
     from store.enums import PromptStyle
 
     with connect(open_project(project).database) as conn:
         rows = examples.examples(conn, examples.sets(conn)[-1].key)
-    by_question: dict[int, list[Encoded]] = defaultdict(list)
-    for one in prefix_tree.encode(
-        rows, learner.tokenizer, PromptStyle.BASE, learning.ends(learner)
-    ):
+    by_question: dict[int, list[EncodedExample]] = defaultdict(list)
+    for one in encode(rows, model.tokenizer, PromptStyle.BASE, end_tokens(model)):
         by_question[one.question_id].append(one)
     groups = list(by_question.values())
 
-    def of(step: int) -> list[Encoded]:
+    def of(step: int) -> list[EncodedExample]:
         start = step * questions
         return [one for at in range(questions) for one in groups[(start + at) % len(groups)]]
 
     return of
 
 
-def copied(some: Sequence[Encoded]) -> list[Encoded]:
+def copied(some: Sequence[EncodedExample]) -> list[EncodedExample]:
     """A row of weight k as k rows."""
     return [replace(one, weight=1.0) for one in some for _ in range(round(one.weight))]
 
@@ -183,44 +183,44 @@ def work(arm: str, case: Case, base: Path) -> None:
     import torch
 
     from engine.project.settings import TrainSettings
-    from engine.training import loss as objective
-    from engine.training import model as learning
+    from engine.training.model import forward_cost, load_model
+    from engine.training.passes import accumulate_gradients
 
     # What libraries print belongs to the log; only the lines about steps go to the parent.
     say, sys.stdout = sys.stdout, sys.stderr
-    learner = learning.load(base, TrainSettings(seed=0))
-    optimizer = torch.optim.AdamW(learner.weights.values(), lr=RATE, weight_decay=0.0)
+    model = load_model(base, TrainSettings(seed=0))
+    optimizer = torch.optim.AdamW(model.weights.values(), lr=RATE, weight_decay=0.0)
     if case.project:
-        of = of_demo(Path(case.project), learner, case.questions)
+        of = of_demo(Path(case.project), model, case.questions)
     else:
         k = int(case.name.removeprefix("k="))
 
-        def of(step: int) -> list[Encoded]:
+        def of(step: int) -> list[EncodedExample]:
             return synthetic(k, case.questions, step)
 
     if arm != "tree":
-        learner.causal.set_attn_implementation("sdpa")
-        learner = replace(
-            learner,
-            cost=learning.cost_of(learner.causal, learner.device),
-            shares=arm == "dense",
+        model.causal.set_attn_implementation("sdpa")
+        model = replace(
+            model,
+            cost=forward_cost(model.causal, model.device),
+            shares_prefixes=arm == "dense",
         )
     short = sorted(of(0), key=lambda one: len(one.tokens))[:2]  # a warm-up that changes nothing
     if arm.startswith("trl"):
-        still = torch.optim.SGD(learner.weights.values(), lr=0.0)
-        trl_step(learner, still, short, packed=arm == "trl-packed")
+        still = torch.optim.SGD(model.weights.values(), lr=0.0)
+        trl_step(model, still, short, packed=arm == "trl-packed")
     else:
-        objective.gradients(learner, short)
+        accumulate_gradients(model, short)
     optimizer.zero_grad()
     for step, _ in enumerate(sys.stdin):
         some = of(step)
         given = some if arm in ("weights", "dense", "tree") else copied(some)
         if arm.startswith("trl"):
-            loss, seconds = trl_step(learner, optimizer, given, packed=arm == "trl-packed")
+            loss, seconds = trl_step(model, optimizer, given, packed=arm == "trl-packed")
         else:
             began = time.perf_counter()
-            loss = objective.gradients(learner, given)
-            torch.nn.utils.clip_grad_norm_(learner.weights.values(), 1.0)
+            loss = accumulate_gradients(model, given)
+            torch.nn.utils.clip_grad_norm_(model.weights.values(), 1.0)
             optimizer.step()
             optimizer.zero_grad()
             seconds = time.perf_counter() - began
@@ -247,7 +247,7 @@ def give_back_memory() -> None:
 
 
 def trl_step(
-    learner: Learner, optimizer: Any, rows: Sequence[Encoded], *, packed: bool
+    model: TrainableModel, optimizer: Any, rows: Sequence[EncodedExample], *, packed: bool
 ) -> tuple[float, float]:
     """Loss and seconds of an optimizer step of TRL's trainer, by its own clock.
 
@@ -257,7 +257,7 @@ def trl_step(
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
-    from engine.packing import prefix_tree
+    from engine.packing.batches import BATCH_TOKENS
 
     longest = max(len(one.tokens) for one in rows)
     data = [
@@ -267,12 +267,12 @@ def trl_step(
         }
         for one in sorted(rows, key=lambda one: len(one.tokens))
     ]
-    size = max(1, prefix_tree.BATCH_TOKENS // (TRL_ROW if packed else longest))
+    size = max(1, BATCH_TOKENS // (TRL_ROW if packed else longest))
 
     def trainer(accumulated: int) -> Any:
         with tempfile.TemporaryDirectory() as folder:
             return SFTTrainer(
-                model=learner.model,
+                model=model.wrapped,
                 args=SFTConfig(
                     output_dir=folder,
                     use_cpu=True,
@@ -282,7 +282,7 @@ def trl_step(
                     completion_only_loss=True,
                     per_device_train_batch_size=size,
                     gradient_accumulation_steps=accumulated,
-                    gradient_checkpointing=learner.causal.is_gradient_checkpointing,
+                    gradient_checkpointing=model.causal.is_gradient_checkpointing,
                     max_steps=1,
                     learning_rate=RATE,
                     lr_scheduler_type="constant",
@@ -295,7 +295,7 @@ def trl_step(
                     logging_steps=1,
                 ),
                 train_dataset=Dataset.from_list(data),
-                processing_class=learner.tokenizer,
+                processing_class=model.tokenizer,
                 optimizers=(optimizer, None),
             )
 

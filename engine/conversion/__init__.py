@@ -1,0 +1,1 @@
+"""Models and training sets in other formats: GGUF, Hugging Face folders, and exports."""

@@ -28,7 +28,7 @@ HALF_UP_TO = 2.5
 """Bytes for each weight of a file up to which 16 bits hold all that it knows."""
 
 
-def folder_of(project: Project, model: Model) -> Path:
+def hf_folder(project: Project, model: Model) -> Path:
     """Where a model can be trained from: its own folder, else where its GGUF is unpacked to."""
     location = project.inside(model.location)
     if location.suffix != ".gguf" or location.is_dir():
@@ -36,7 +36,7 @@ def folder_of(project: Project, model: Model) -> Path:
     return project.folder / "models" / f"{location.stem}-{model.sha256[:8]}"
 
 
-def why_not(file: Path) -> str | None:
+def why_not_convertible(file: Path) -> str | None:
     """Why a GGUF file cannot be trained from; None when it can, as far as its header says."""
     from engine.models.gguf_header import read_contents
 
@@ -50,7 +50,7 @@ def why_not(file: Path) -> str | None:
     )
 
 
-def unpack(file: Path, folder: Path) -> None:
+def convert_to_hf(file: Path, folder: Path) -> None:
     """Write a GGUF file as a Hugging Face folder and check it against llama.cpp.
 
     Nothing is done where the folder is there. All weights are in memory at once, in 32 bits.
@@ -61,7 +61,7 @@ def unpack(file: Path, folder: Path) -> None:
     """
     if folder.is_dir():
         return
-    if (reason := why_not(file)) is not None:
+    if (reason := why_not_convertible(file)) is not None:
         raise BadInput(reason)
     import torch
     from transformers import AutoModelForCausalLM

@@ -121,7 +121,7 @@ def of_training(
         settings: of the training.
         tokens: of the rows that are computed at once, about.
     """
-    folder = gguf_to_hf.folder_of(project, model)
+    folder = gguf_to_hf.hf_folder(project, model)
     parameters = model.parameters or _weights(folder) // 2
     shape = shape_of(folder)
     if not parameters:

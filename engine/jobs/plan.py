@@ -18,8 +18,8 @@ from engine.models import identity as model_files
 from engine.project.setting_help import meanings
 from engine.project.settings import TooLong, choices
 from engine.sampling import runs
-from engine.training.distillation import why_not_taught
-from engine.training.dry_run import Preflight, preflight
+from engine.training.distillation import why_no_teacher_logits
+from engine.training_data.dry_run import DryRun, dry_run
 from engine.voting.majority import fewest_paths
 from engine.voting.threshold_curve import kept_at
 from store import examples, jobs, models, paths, questions, rounds, votes
@@ -129,7 +129,7 @@ class Plan:
     """Why it cannot start, in one sentence that says what to do."""
     first: JobKind | None = None
     """The stage that has to come before, when that is the problem."""
-    looked: tuple[Preflight, ...] = ()
+    looked: tuple[DryRun, ...] = ()
     """What each model would be trained on, as tokens."""
     settings: tuple[Setting, ...] = field(default=())
 
@@ -384,7 +384,7 @@ def _training(asked: _Asked, bases: Sequence[Model], settings: TrainSettings, st
         left.append(base)
         if (asked.project.folder / "adapters" / f"{name}.unfinished").is_dir():
             reused.append(f"The training of {base.name} goes on from its checkpoint.")
-    looked = [preflight(asked.conn, asked.project, frozen, base) for base in left]
+    looked = [dry_run(asked.conn, asked.project, frozen, base) for base in left]
     if settings.too_long is TooLong.REFUSE:
         for one in looked:
             if one.too_long:
@@ -420,7 +420,7 @@ def _check_taught(asked: _Asked, students: Sequence[Model], frozen: TrainingSet)
     teacher = models.by_id(asked.conn, paths.run_by_id(asked.conn, frozen.run_id).model_id)
     has_tokens = examples.has_tokens(asked.conn, frozen.key)
     for one in students:
-        reason = why_not_taught(one, teacher, frozen, asked.settings, has_tokens=has_tokens)
+        reason = why_no_teacher_logits(one, teacher, frozen, asked.settings, has_tokens=has_tokens)
         if reason is not None:
             raise _Missing(reason)
 
@@ -430,7 +430,7 @@ def _check_trainable(asked: _Asked, base: Model) -> None:
     if location.is_dir():
         return
     if location.suffix == ".gguf" and location.exists():
-        if (reason := gguf_to_hf.why_not(location)) is not None:
+        if (reason := gguf_to_hf.why_not_convertible(location)) is not None:
             raise _Missing(reason)
         return
     what = "is on a server" if model_files.is_server(base.location) else "is no model of weights"

@@ -16,8 +16,7 @@ from engine.evaluation import accuracy
 from engine.importing import contamination
 from engine.models import identity
 from engine.sampling import completion, early_stop_replay, reextraction, runs, scheduler
-from engine.training import token_counts
-from engine.training_data import building, selection
+from engine.training_data import building, selection, token_counts
 from store import examples as example_rows
 from store import models as model_rows
 from store import paths, questions, rounds, votes
@@ -32,9 +31,9 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
     from pathlib import Path
 
+    from engine.packing.encoding import TopKLogprobs
     from engine.project.job_context import Work
     from engine.project.settings import TrainSettings
-    from engine.training.kl_divergence import Likely
 
 Json = dict[str, object]
 
@@ -166,7 +165,7 @@ def _training_set(
     # Votes are counted again: the threshold may be another one since they were stored.
     scheduler.unsettled(work.conn, run, pool)
     counted = {one.question_id: one for one in votes.for_run(conn, run.id)}
-    kept, excluded = building.chosen(conn, run, counted, leaked)
+    kept, excluded = building.select(conn, run, counted, leaked)
     if not kept:
         raise BadInput(
             "No question reached the threshold, so there is nothing to train on: sample first, "
@@ -178,7 +177,7 @@ def _training_set(
 def freeze(
     work: Work,
     run: Run,
-    kept: Sequence[selection.Kept],
+    kept: Sequence[selection.KeptQuestion],
     teacher: Model,
     *,
     excluded: bool = False,
@@ -187,7 +186,7 @@ def freeze(
 
     `excluded` says that a person took questions out that the vote keeps.
     """
-    frozen, built = building.written(
+    frozen, built = building.build(
         work.project,
         work.settings,
         run,
@@ -235,18 +234,18 @@ def train_on(
     for model in known:
         if work.project.stored(out) in (model.adapter, model.location):
             return {"model": model.name, "trained_before": True}
-    location = gguf_to_hf.folder_of(work.project, base)
+    location = gguf_to_hf.hf_folder(work.project, base)
     if not location.is_dir():
         work.progress.begin(f"unpacking {base.location}", 0, phase=Phase.CONVERSION, model=base)
-        gguf_to_hf.unpack(work.project.inside(base.location), location)
+        gguf_to_hf.convert_to_hf(work.project.inside(base.location), location)
     chosen = student_examples(
         example_rows.examples(work.conn, frozen.key), frozen, base.tokenizer_sha256, settings
     )
-    teacher: Mapping[int, Likely] = {}
+    teacher: Mapping[int, TopKLogprobs] = {}
     if settings.top_k_logits:
-        from engine.training.teacher_logits import scored
+        from engine.training.teacher_logits import teacher_logprobs
 
-        teacher = scored(work, base, frozen, chosen, settings.top_k_logits)
+        teacher = teacher_logprobs(work, base, frozen, chosen, settings.top_k_logits)
     work.progress.begin(f"training {base.name}", 0, phase=Phase.TRAINING, model=base)
     trained = train(
         work,
@@ -307,7 +306,7 @@ def _write_gguf(work: Work, base: Model, out: Path, settings: TrainSettings) -> 
     if settings.adapts:
         target = out / "adapter.gguf"
         if not target.exists():
-            location = gguf_to_hf.folder_of(work.project, base)
+            location = gguf_to_hf.hf_folder(work.project, base)
             # One that was unpacked has agreed with its file before; what a quantised file rounds
             # would hide an error of the adapter, so that one is checked on whole floats.
             whole = location == work.project.inside(base.location)

@@ -1,0 +1,1 @@
+"""Prefix-tree packing: training examples as rows of tokens that hold each shared prefix once."""

@@ -1,9 +1,10 @@
-"""Attention of rows that hold trees, without the square of their length.
+"""Attention over packed rows, at a cost that does not grow with the square of their length.
 
-A row lies in depth-first order, so the tokens that a block of consecutive tokens may see are the
-ancestors of its first token, and tokens of the block itself: a few runs of the row. Each block's
-queries meet the keys of those runs only, under a small mask. The result is that of one dense mask
-(a softmax over the same numbers); the work grows with the length of a path, not of the row.
+A row is in depth-first order, so the tokens that a block of consecutive tokens may attend to are
+the ancestors of its first token, and tokens of the block itself: a few segments of the row. The
+queries of each block meet the keys of those segments only, under a small mask. The result is that
+of one dense mask (a softmax over the same numbers); the work grows with the length of a path, not
+of the row.
 
 It runs inside the model's own layers, as an attention function of transformers. On CUDA,
 FlexAttention does the same from the same rule (`flex_mask`); it has no backward pass on a CPU.
@@ -27,27 +28,29 @@ if TYPE_CHECKING:
     from torch.nn.attention.flex_attention import BlockMask
 
 NAME = "tree"
+"""Name of the attention function in transformers."""
 BLOCK = 128
-"""Queries that are evaluated together: more see more keys in vain, fewer are more calls."""
+"""Queries in a block: a larger block computes more masked pairs, a smaller one needs more calls."""
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
-    """Consecutive tokens of a row, q of them, and what they may see."""
+class QueryBlock:
+    """q consecutive tokens of a row, and the keys that they attend to."""
 
-    sees: tuple[int, ...]
-    """Numbers of the pieces in which their ancestors are, then of the pieces that they are."""
+    segments: tuple[int, ...]
+    """Indices of the segments that hold the keys: those of the ancestors, then those of the block
+    itself."""
     mask: Tensor
-    """[q, keys], additive: 0 where a token sees another one, else the lowest number."""
+    """[q, keys], additive: 0 where a token attends to another, else the lowest number."""
 
 
 @dataclass(frozen=True, slots=True)
-class Blocks:
-    """A row of S tokens, cut into pieces for its keys and into blocks for its queries."""
+class BlockSparseMask:
+    """The mask of a row of S tokens, whose keys are cut into segments and queries into blocks."""
 
-    pieces: list[int]
-    """Tokens of each piece; they sum to S."""
-    blocks: list[Block]
+    segments: list[int]
+    """Tokens of each segment; they sum to S."""
+    blocks: list[QueryBlock]
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
         """Attention of one row.
@@ -55,71 +58,72 @@ class Blocks:
         Args:
             query: [1, heads, S, size].
             key: [1, key heads, S, size].
-            value: as keys.
-            scale: of the scores.
+            value: as `key`.
+            scale: factor of the scores.
 
         Returns:
             [1, S, heads, size].
         """
-        # Split once: the gradients of all blocks then meet in pieces, not in whole rows of zeros.
-        keys, values = key.split(self.pieces, dim=2), value.split(self.pieces, dim=2)
+        # Split once: gradients are then summed per segment, not in whole rows of zeros.
+        keys, values = key.split(self.segments, dim=2), value.split(self.segments, dim=2)
         queries = query.split([len(block.mask) for block in self.blocks], dim=2)
-        out = [
+        attended = [
             functional.scaled_dot_product_attention(
-                part,
-                torch.cat([keys[piece] for piece in block.sees], dim=2),
-                torch.cat([values[piece] for piece in block.sees], dim=2),
+                block_query,
+                torch.cat([keys[segment] for segment in block.segments], dim=2),
+                torch.cat([values[segment] for segment in block.segments], dim=2),
                 attn_mask=block.mask,
                 scale=scale,
                 enable_gqa=query.shape[1] != key.shape[1],
             )
-            for part, block in zip(queries, self.blocks, strict=True)
+            for block_query, block in zip(queries, self.blocks, strict=True)
         ]
-        return torch.cat(out, dim=2).transpose(1, 2)
+        return torch.cat(attended, dim=2).transpose(1, 2)
 
 
-def blocks(until: Tensor, dtype: torch.dtype) -> Blocks:
-    """Cut a row.
+def block_sparse_mask(subtree_end: Tensor, dtype: torch.dtype) -> BlockSparseMask:
+    """Build the mask of a row.
 
     Args:
-        until: [S], int64 on the CPU: token i sees token j exactly when `j <= i < until[j]`.
+        subtree_end: [S], int64 on the CPU: token i attends to token j exactly when
+            `j <= i < subtree_end[j]`.
         dtype: of the masks.
     """
-    ends = until.numpy()
+    ends = subtree_end.numpy()
     size = len(ends)
     bounds = [*range(0, size, BLOCK), size]
-    above = [np.flatnonzero(ends[:start] > start) for start in bounds[:-1]]
-    # A piece ends wherever some block begins or some block's run of ancestors does or ends.
+    ancestors_of_block = [np.flatnonzero(ends[:start] > start) for start in bounds[:-1]]
+    # A segment ends wherever a block begins, or a block's run of ancestors begins or ends.
     cuts = {*bounds}
-    for ancestors in above:
+    for ancestors in ancestors_of_block:
         cuts.update(ancestors[np.diff(ancestors, prepend=-2) != 1].tolist())
         cuts.update((ancestors[np.diff(ancestors, append=size + 1) != 1] + 1).tolist())
     edges = np.array(sorted(cuts))
-    found = []
-    for (start, end), ancestors in zip(pairwise(bounds), above, strict=True):
+    blocks = []
+    for (start, end), ancestors in zip(pairwise(bounds), ancestors_of_block, strict=True):
         own = np.arange(start, end)
-        columns = np.concatenate([ancestors, own])
-        sees = (columns <= own[:, None]) & (own[:, None] < ends[columns])
-        mask = torch.zeros(sees.shape, dtype=dtype)
-        mask.masked_fill_(torch.from_numpy(~sees), torch.finfo(dtype).min)
-        pieces = np.unique(np.searchsorted(edges, columns, side="right") - 1)
-        found.append(Block(tuple(pieces.tolist()), mask))
-    return Blocks(np.diff(edges).tolist(), found)
+        keys = np.concatenate([ancestors, own])
+        attends = (keys <= own[:, None]) & (own[:, None] < ends[keys])
+        mask = torch.zeros(attends.shape, dtype=dtype)
+        mask.masked_fill_(torch.from_numpy(~attends), torch.finfo(dtype).min)
+        segments = np.unique(np.searchsorted(edges, keys, side="right") - 1)
+        blocks.append(QueryBlock(tuple(segments.tolist()), mask))
+    return BlockSparseMask(np.diff(edges).tolist(), blocks)
 
 
-def flex_mask(until: Tensor) -> BlockMask:
-    """The same rule for FlexAttention, which skips blocks of 128 x 128 that no token sees.
+def flex_mask(subtree_end: Tensor) -> BlockMask:
+    """The same mask for FlexAttention, which skips blocks of 128 x 128 pairs that are all masked.
 
     Args:
-        until: [B, S], int64, on the device of the model.
+        subtree_end: [B, S], int64, on the device of the model.
     """
     from torch.nn.attention.flex_attention import create_block_mask
 
-    def sees(batch: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        return (key <= query) & (query < until[batch, key])
+    def attends(batch: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        return (key <= query) & (query < subtree_end[batch, key])
 
-    rows, size = until.shape
-    return create_block_mask(sees, rows, None, size, size, device=str(until.device))
+    rows, size = subtree_end.shape
+    return create_block_mask(attends, rows, None, size, size, device=str(subtree_end.device))
 
 
 def _attention(
@@ -129,17 +133,17 @@ def _attention(
     value: Tensor,
     attention_mask: Tensor | None,
     *,
-    tree: Blocks | None = None,
+    tree_mask: BlockSparseMask | None = None,
     scaling: float | None = None,
-    **others: Any,
+    **options: Any,
 ) -> tuple[Tensor, None]:
-    """What the model's layers call; without a tree it is their ordinary attention."""
-    if tree is None:
+    """The function that the model's layers call; without a tree it is their ordinary attention."""
+    if tree_mask is None:
         return sdpa_attention_forward(
-            module, query, key, value, attention_mask, scaling=scaling, **others
+            module, query, key, value, attention_mask, scaling=scaling, **options
         )
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    return tree.attend(query, key, value, scale), None
+    return tree_mask.attend(query, key, value, scale), None
 
 
 AttentionInterface.register(NAME, _attention)

@@ -1,7 +1,7 @@
-"""What a training leaves on disk: checkpoints on the way, and the adapter or model at its end.
+"""Files of a training: checkpoints on the way, and the adapter or model at its end.
 
-Every file and folder is written under another name and renamed when it is whole, so a kill at any
-moment leaves the last whole one.
+Every file and folder is written under a temporary name and renamed when it is complete, so a kill
+at any moment leaves the last complete one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from engine.project.settings import TrainSettings
-    from engine.training.model import Learner
+    from engine.training.model import TrainableModel
     from store.enums import PromptStyle
     from store.records import Example
 
@@ -41,8 +41,8 @@ SUMMARY = "training.json"
 
 
 @dataclass(slots=True)
-class State:
-    """Everything that changes from step to step beside weights and optimizer."""
+class TrainingState:
+    """Everything that changes from step to step, apart from weights and optimizer."""
 
     step: int = 0
     scored_tokens: int = 0
@@ -52,13 +52,13 @@ class State:
     best_loss: float | None = None
     best_step: int = 0
     validated: int = 0
-    """The last step whose validation loss is known."""
+    """The last step after which the validation loss was measured."""
 
 
 def fingerprint(
     base: Path, examples: Sequence[Example], settings: TrainSettings, style: PromptStyle
 ) -> str:
-    """Hash of all that the weights depend on: a checkpoint of anything else is not ours."""
+    """Hash of everything that decides the weights: a checkpoint with another hash is ignored."""
     files = sorted(path for path in base.glob("*") if path.suffix in (".json", ".safetensors"))
     return content_hash(
         [
@@ -68,44 +68,48 @@ def fingerprint(
             style,
             [
                 [
-                    one.question_id,
-                    one.prompt_format,
-                    one.prompt,
-                    one.completion,
-                    list(one.token_ids),
-                    one.weight,
-                    one.validation,
+                    example.question_id,
+                    example.prompt_format,
+                    example.prompt,
+                    example.completion,
+                    list(example.token_ids),
+                    example.weight,
+                    example.validation,
                 ]
-                for one in examples
+                for example in examples
             ],
         ]
     )
 
 
 def finished(out: Path, purpose: str) -> dict[str, Any] | None:
-    """What the training left in `out` when it was this one and came to its end."""
+    """The summary in `out` if this training has written it; None if it has not finished."""
     path = out / SUMMARY
     if not path.exists():
         return None
-    found = json.loads(path.read_text())
-    return found["trained"] if found["purpose"] == purpose else None
+    summary = json.loads(path.read_text())
+    return summary["trained"] if summary["purpose"] == purpose else None
 
 
 def best(work: Path, step: int) -> Path:
-    """Where the weights after a step are kept while no later ones are better."""
+    """File of the weights after a step, kept while no later ones are better."""
     return work / f"best-{step}.safetensors"
 
 
 def save(
-    work: Path, purpose: str, learner: Learner, optimizer: torch.optim.Optimizer, state: State
+    work: Path,
+    purpose: str,
+    model: TrainableModel,
+    optimizer: torch.optim.Optimizer,
+    state: TrainingState,
 ) -> None:
-    """Write a checkpoint, and forget best weights that it does not name."""
+    """Write a checkpoint, and delete weights that are no longer the best."""
     temporary = work / "checkpoint.new"
     torch.save(
         {
             "purpose": purpose,
             "state": asdict(state),
-            "weights": {name: value.detach() for name, value in learner.weights.items()},
+            "weights": {name: value.detach() for name, value in model.weights.items()},
             "optimizer": optimizer.state_dict(),
             "random": torch.get_rng_state(),
         },
@@ -119,50 +123,52 @@ def save(
             path.unlink()
 
 
-def resume(work: Path, purpose: str, learner: Learner, optimizer: torch.optim.Optimizer) -> State:
-    """Set weights and optimizer to the checkpoint; a fresh state without one of this training."""
+def resume(
+    work: Path, purpose: str, model: TrainableModel, optimizer: torch.optim.Optimizer
+) -> TrainingState:
+    """Load weights and optimizer from this training's checkpoint; a new state if it has none."""
     work.mkdir(parents=True, exist_ok=True)
     path = work / "checkpoint.pt"
     if not path.exists():
-        return State()
-    # Read from the file as needed: the weights are never in memory twice.
-    found = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-    if found["purpose"] != purpose:
-        return State()
+        return TrainingState()
+    # Memory-mapped, so that the weights are never in memory twice.
+    saved = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+    if saved["purpose"] != purpose:
+        return TrainingState()
     with torch.no_grad():
-        for name, value in learner.weights.items():
-            value.copy_(found["weights"][name])
-    optimizer.load_state_dict(found["optimizer"])
-    torch.set_rng_state(found["random"])
-    return State(**found["state"])
+        for name, value in model.weights.items():
+            value.copy_(saved["weights"][name])
+    optimizer.load_state_dict(saved["optimizer"])
+    torch.set_rng_state(saved["random"])
+    return TrainingState(**saved["state"])
 
 
-def write_weights(learner: Learner, path: Path) -> None:
-    """Write the learnt weights."""
+def write_weights(model: TrainableModel, path: Path) -> None:
+    """Write the trainable weights."""
     temporary = path.with_suffix(".new")
-    save_file({name: value.detach() for name, value in learner.weights.items()}, temporary)
+    save_file({name: value.detach() for name, value in model.weights.items()}, temporary)
     _sync(temporary)
     temporary.replace(path)
     _sync(path.parent)
 
 
-def read_weights(learner: Learner, path: Path) -> None:
-    """Set the learnt weights to what `write_weights` wrote."""
-    found = load_file(path, device=str(learner.device))
+def read_weights(model: TrainableModel, path: Path) -> None:
+    """Load what `write_weights` wrote."""
+    tensors = load_file(path, device=str(model.device))
     with torch.no_grad():
-        for name, value in learner.weights.items():
-            value.copy_(found[name])
+        for name, value in model.weights.items():
+            value.copy_(tensors[name])
 
 
-def write(out: Path, base: Path, learner: Learner, summary: Mapping[str, object]) -> None:
-    """Write adapter or model into a new folder and give it its name when it is whole."""
+def write(out: Path, base: Path, model: TrainableModel, summary: Mapping[str, object]) -> None:
+    """Write the adapter or the whole model to `out`, which appears when it is complete."""
     part = out.with_name(f".{out.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    if learner.model is not learner.causal:
-        _write_adapter(part, learner.model)
+    if model.wrapped is not model.causal:
+        _write_adapter(part, model.wrapped)
     else:
-        _write_model(part, base, learner.causal)
+        _write_model(part, base, model.causal)
     (part / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n")
     for path in _files(part):
         _sync(path)
@@ -172,23 +178,23 @@ def write(out: Path, base: Path, learner: Learner, summary: Mapping[str, object]
     _sync(out.parent)
 
 
-def _write_adapter(folder: Path, model: Any) -> None:
+def _write_adapter(folder: Path, wrapped: Any) -> None:
     from peft import get_peft_model_state_dict
 
-    # Not save_pretrained: it writes paths of this machine and may ask a server for the base.
-    tensors = get_peft_model_state_dict(model, save_embedding_layers=False)
-    plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    save_file(plain, folder / "adapter_model.safetensors", {"format": "pt"})
-    config = model.peft_config["default"]
+    # Not save_pretrained: it writes local paths and may query a server for the base.
+    tensors = get_peft_model_state_dict(wrapped, save_embedding_layers=False)
+    contiguous = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    save_file(contiguous, folder / "adapter_model.safetensors", {"format": "pt"})
+    config = wrapped.peft_config["default"]
     config.target_modules = sorted(config.target_modules)
     config.inference_mode = True
     config.save_pretrained(folder)
 
 
 def _write_model(folder: Path, base: Path, causal: Any) -> None:
-    stored = json.loads((base / "config.json").read_text())
-    kind = getattr(torch, str(stored.get("dtype") or stored.get("torch_dtype") or "float32"))
-    causal.to(kind).save_pretrained(folder)
+    config = json.loads((base / "config.json").read_text())
+    dtype = getattr(torch, str(config.get("dtype") or config.get("torch_dtype") or "float32"))
+    causal.to(dtype).save_pretrained(folder)
     for name in TOKENIZER_FILES:
         if (base / name).exists():
             shutil.copyfile(base / name, folder / name)
@@ -199,7 +205,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _sync(path: Path) -> None:
-    """Make a file, or the names in a folder, last through a power cut."""
+    """Flush a file, or the names in a folder, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,13 +1,12 @@
-"""A training in this process, or on several GPUs or machines.
+"""Run a training in this process, or on several GPUs or machines.
 
 Several processes are started with `accelerate launch` as children of the worker, one for each GPU.
-What they are to do stands in a file, so that only the first of them opens the store. The others
-hear of a wish to stop when they sum their gradients. On another machine the same command is
-given by hand:
+Their task is written to a file, so that only the first of them opens the store. The others learn
+that they are to stop when gradients are summed. On another machine, give the same command by hand:
 `accelerate launch --config_file FILE --machine_rank 1 -m engine.training.launcher PROJECT`.
 
-The children's input is a pipe that the worker holds. The kernel closes it when the worker dies,
-however it dies, and every child that reads its end ends too: no process is left behind.
+The children's standard input is a pipe that the worker holds. The kernel closes it however the
+worker ends, and every child that reads the end of the file exits: no process is left behind.
 """
 
 from __future__ import annotations
@@ -28,8 +27,8 @@ from typing import TYPE_CHECKING
 from engine.project.job_context import CancelWished, PauseWished, Progress
 from engine.project.settings import Settings, changed
 from engine.training import checkpoints, loop, tensorboard
-from engine.training.data_parallel import Ranks
-from engine.training.kl_divergence import read_likely, write_likely
+from engine.training.data_parallel import DataParallel
+from engine.training.kl_divergence import read_top_k, write_top_k
 from store import jobs
 from store.connection import DATABASE, connect
 from store.enums import JobState, PromptFormat, PromptStyle
@@ -39,25 +38,26 @@ from store.records import Example
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from engine.packing.encoding import TopKLogprobs
     from engine.project.job_context import Work
     from engine.project.settings import TrainSettings
-    from engine.training.kl_divergence import Likely
-    from engine.training.loop import Trained
+    from engine.training.loop import TrainingResult
 
-TASK, FAILURE = "training.task.json", "training.failure.json"
-"""Files in the project's logs: what the processes are to do, and why the first one that failed
-did."""
+TASK = "training.task.json"
+"""File in the project's logs: the task of the processes."""
+FAILURE = "training.failure.json"
+"""File in the project's logs: the error of the first process that failed."""
 TEACHER = "training.teacher.npz"
-"""The file beside the task that holds what a teacher thought likely."""
-STOP_SECONDS = 600.0
-"""How long the processes may take to write a checkpoint when the worker is told to end."""
-ENDING_SECONDS = 10.0
-"""How long they may take to end when nothing is left to do."""
+"""File beside the task: the teacher's log-probabilities."""
+CHECKPOINT_TIMEOUT = 600.0
+"""Seconds that the processes have to write a checkpoint when the worker is to end."""
+EXIT_TIMEOUT = 10.0
+"""Seconds that the processes have to exit when nothing is left to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """What is to be trained on what (the arguments of `finetune.train`)."""
+    """What is trained on what (the arguments of `loop.train`)."""
 
     base: Path
     examples: Sequence[Example]
@@ -66,40 +66,41 @@ class Training:
     work: Path
     style: PromptStyle
     threads: int | None
-    """Of the processor, all processes of a machine together; None is all."""
+    """CPU threads for all processes of a machine together; None is all."""
     events: Path
-    """Folder for TensorBoard's files, where they are wanted."""
-    teacher: Mapping[int, Likely] = field(default_factory=dict)
-    """What a teacher thought likely, by path id; empty where there is none to learn from."""
+    """Folder for TensorBoard's files, if the settings ask for them."""
+    teacher: Mapping[int, TopKLogprobs] = field(default_factory=dict)
+    """The teacher's log-probabilities by path id; empty without a teacher."""
 
 
-def train(work: Work, training: Training) -> Trained:
-    """Train, in as many processes as the settings say.
+def train(work: Work, training: Training) -> TrainingResult:
+    """Train in as many processes as the settings say.
 
     Raises:
-        BadInput, WorkFailed: as `finetune.train`, in whichever process it happened.
+        BadInput, WorkFailed: as `loop.train`, in any process.
         PauseWished, CancelWished: after a checkpoint was written.
     """
     settings = training.settings
-    if not settings.machines and _processes(settings) == 1:
-        return _train(training, work.progress, Ranks())
+    if not settings.machines and _processes_here(settings) == 1:
+        return _train(training, work.progress, DataParallel())
     purpose = checkpoints.fingerprint(training.base, training.examples, settings, training.style)
-    done = checkpoints.finished(training.out, purpose)
-    while done is None:
-        ended_well = _run(work, training)
-        done = checkpoints.finished(training.out, purpose)
-        # Where a wish to stop was taken back in time, there is a checkpoint to go on from.
-        if done is None and not (ended_well and training.work.exists()):
+    summary = checkpoints.finished(training.out, purpose)
+    while summary is None:
+        ended_well = _run_processes(work, training)
+        summary = checkpoints.finished(training.out, purpose)
+        # If a pause was withdrawn in time, there is a checkpoint to continue from.
+        if summary is None and not (ended_well and training.work.exists()):
             raise WorkFailed(
-                "The processes that trained together ended without a result: the last lines of "
-                f"logs/job-{work.progress.job_id}.log say why."
+                "The training processes ended without a result: see the last lines of "
+                f"logs/job-{work.progress.job_id}.log."
             )
-    return loop.Trained(**done)
+    return loop.TrainingResult(**summary)
 
 
-def _train(training: Training, progress: loop.Watcher, ranks: Ranks) -> Trained:
-    wanted = training.settings.tensorboard and ranks.writes
-    with tensorboard.written(training.events if wanted else None, progress) as watcher:
+def _train(training: Training, watcher: loop.Watcher, parallel: DataParallel) -> TrainingResult:
+    writes_events = training.settings.tensorboard and parallel.is_main
+    folder = training.events if writes_events else None
+    with tensorboard.event_files(folder, watcher) as progress:
         return loop.train(
             training.base,
             training.examples,
@@ -107,39 +108,39 @@ def _train(training: Training, progress: loop.Watcher, ranks: Ranks) -> Trained:
             out=training.out,
             work=training.work,
             style=training.style,
-            progress=watcher,
+            progress=progress,
             threads=training.threads,
-            ranks=ranks,
+            parallel=parallel,
             teacher=training.teacher,
         )
 
 
-def _processes(settings: TrainSettings) -> int:
-    """Processes on this machine."""
+def _processes_here(settings: TrainSettings) -> int:
+    """Number of processes on this machine."""
     import torch
 
     gpus = torch.cuda.device_count()
     count = settings.processes or max(1, gpus)
     if gpus and count > gpus:
         raise BadInput(
-            f"There are {gpus} GPUs here and {count} processes were asked for: set "
-            "finetune.processes (or distill.processes) to 0, which takes every GPU."
+            f"This machine has {gpus} GPUs, fewer than the {count} processes of the settings: set "
+            "finetune.processes (or distill.processes) to 0 to use every GPU."
         )
     return count
 
 
-# The worker's side.
+# In the worker.
 
 
-def _run(work: Work, training: Training) -> bool:
-    """Start the processes, and wait until all have ended.
+def _run_processes(work: Work, training: Training) -> bool:
+    """Start the processes and wait until all have ended.
 
     Returns:
-        Whether all ended as they should.
+        Whether all ended successfully.
 
     Raises:
-        LmsiError: what the first process that failed said.
-        PauseWished, CancelWished: the person wished it, and the checkpoint is written.
+        LmsiError: the error of the first process that failed.
+        PauseWished, CancelWished: the job is to stop, and the checkpoint is written.
     """
     logs = work.project.folder / "logs"
     logs.mkdir(exist_ok=True)
@@ -149,15 +150,15 @@ def _run(work: Work, training: Training) -> bool:
     with _children(_command(work, training)) as launched:
         try:
             launched.wait()
-        except BaseException:  # the worker is told to end: the job waits for the next one
+        except BaseException:  # the worker is to end: the job waits for the next one
             jobs.wish(conn, job_id, JobState.PAUSING)
             with suppress(subprocess.TimeoutExpired):
-                launched.wait(STOP_SECONDS)
+                launched.wait(CHECKPOINT_TIMEOUT)
             raise
     if (logs / FAILURE).exists():
         failure = json.loads((logs / FAILURE).read_text())
-        kind = BadInput if failure["exit_code"] == BadInput.exit_code else WorkFailed
-        raise kind(failure["sentence"])
+        error = BadInput if failure["exit_code"] == BadInput.exit_code else WorkFailed
+        raise error(failure["message"])
     work.progress.look()
     return launched.returncode == 0
 
@@ -165,16 +166,16 @@ def _run(work: Work, training: Training) -> bool:
 def _command(work: Work, training: Training) -> list[str]:
     settings = training.settings
     if settings.machines:
-        file = work.project.inside(settings.machines)
-        if not file.is_file():
+        config = work.project.inside(settings.machines)
+        if not config.is_file():
             raise BadInput(
-                f"{file} is no file: write it with `accelerate config --config_file {file}`."
+                f"{config} is not a file: write it with `accelerate config --config_file {config}`."
             )
-        where = ["--config_file", str(file), "--machine_rank", "0"]
+        where = ["--config_file", str(config), "--machine_rank", "0"]
     else:
-        # accelerate calls it GPUs; on a machine without one the same processes use the processor.
+        # accelerate calls them GPUs; on a machine without any, the same processes use the CPU.
         where = ["--multi_gpu", "--num_machines", "1", "--machine_rank", "0"]
-        where += ["--num_processes", str(_processes(settings)), "--gpu_ids", "all"]
+        where += ["--num_processes", str(_processes_here(settings)), "--gpu_ids", "all"]
         where += ["--main_process_ip", "127.0.0.1", "--main_process_port", str(_free_port())]
     return [
         *(sys.executable, "-m", "accelerate.commands.launch", *where),
@@ -185,9 +186,9 @@ def _command(work: Work, training: Training) -> list[str]:
 
 
 def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
 
 
 @contextmanager
@@ -200,83 +201,92 @@ def _children(command: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
             assert launched.stdin is not None
             launched.stdin.close()
             try:
-                launched.wait(ENDING_SECONDS)
+                launched.wait(EXIT_TIMEOUT)
             except subprocess.TimeoutExpired:
                 launched.kill()
 
 
 def _write_task(path: Path, training: Training) -> None:
     task = {
-        one.name: getattr(training, one.name)
-        for one in dataclasses.fields(training)
-        if one.name not in ("examples", "settings", "teacher")
+        attribute.name: getattr(training, attribute.name)
+        for attribute in dataclasses.fields(training)
+        if attribute.name not in ("examples", "settings", "teacher")
     } | {
         "settings": dataclasses.asdict(training.settings),
-        "examples": [dataclasses.asdict(one) for one in training.examples],
+        "examples": [dataclasses.asdict(example) for example in training.examples],
     }
-    write_likely(path.with_name(TEACHER), training.teacher)
+    write_top_k(path.with_name(TEACHER), training.teacher)
     temporary = path.with_suffix(".new")
     temporary.write_text(json.dumps(task, default=lambda value: str(value.absolute())))
     temporary.replace(path)
 
 
-# The processes' side.
+# In the processes.
 
 
-class Silent:
-    """The watcher of the processes that write nothing."""
+class SilentWatcher:
+    """The watcher of every process but the first: it ignores all progress."""
 
     def begin(self, title: str, total: int, done: int = 0) -> None:
-        """Nobody is told."""
+        """Do nothing."""
 
     def advance(self, done: int, total: int) -> None:
-        """Nobody is told."""
+        """Do nothing."""
 
     def measure(self, step: int, values: Mapping[str, float], *, always: bool = False) -> None:
-        """Nobody is told."""
+        """Do nothing."""
 
     def look(self) -> None:
-        """The first process looks, and the others hear of it."""
+        """Do nothing: the first process looks, and the others stop with it."""
 
 
 def main(folder: Path, job_id: int | None) -> int:
-    """One of the processes, as `accelerate launch` starts it; `job_id` where the worker did."""
+    """Run one of the processes, as `accelerate launch` starts it.
+
+    Args:
+        folder: of the project.
+        job_id: the worker's job; None on other machines, where the command is given by hand.
+
+    Returns:
+        The exit code.
+    """
     import torch
 
     if job_id is not None:
-        threading.Thread(target=_end_with_the_worker, daemon=True).start()
-    local = int(os.environ.get("LOCAL_RANK", "0"))
+        threading.Thread(target=_exit_with_the_worker, daemon=True).start()
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
     if torch.cuda.is_available():
-        torch.cuda.set_device(local)
+        torch.cuda.set_device(local_rank)
     torch.distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-    ranks = Ranks(torch.distributed.get_rank(), torch.distributed.get_world_size())
+    parallel = DataParallel(torch.distributed.get_rank(), torch.distributed.get_world_size())
     try:
-        # Only now: the worker wrote the task before its own processes were there to be met.
+        # Only now: the worker has written the task before its own processes join the group.
         training = _read_task(folder / "logs" / TASK)
-        ranks = replace(ranks, divided=training.settings.sharded and ranks.count > 1)
-        if not ranks.writes:
-            _train(training, Silent(), ranks)
+        is_sharded = training.settings.sharded and parallel.processes > 1
+        parallel = replace(parallel, is_sharded=is_sharded)
+        if not parallel.is_main:
+            _train(training, SilentWatcher(), parallel)
         elif job_id is None:
             raise BadInput(
-                "The first process is started by the worker: give this command on the other "
-                "machines only, with --machine_rank 1 and on."
+                "The worker starts the first process: run this command on the other machines "
+                "only, with --machine_rank 1 or higher."
             )
         else:
             with connect(folder / DATABASE) as conn:
-                _train(training, Progress(conn, job_id), ranks)
-    except LmsiError as failure:
+                _train(training, Progress(conn, job_id), parallel)
+    except LmsiError as error:
         with suppress(FileExistsError), (folder / "logs" / FAILURE).open("x") as file:
-            json.dump({"sentence": str(failure), "exit_code": failure.exit_code}, file)
-        return failure.exit_code
+            json.dump({"message": str(error), "exit_code": error.exit_code}, file)
+        return error.exit_code
     except (PauseWished, CancelWished):
-        pass  # the worker sees the same wish, or goes on when it was taken back
+        pass  # the worker sees the same request, or continues if it was withdrawn
     torch.distributed.destroy_process_group()
     return 0
 
 
-def _end_with_the_worker() -> None:
-    """Wait for the end of the pipe that the worker holds."""
-    os.read(0, 1)  # not sys.stdin: its lock must not be held when Python ends
+def _exit_with_the_worker() -> None:
+    """Wait until the worker closes the pipe, then exit."""
+    os.read(0, 1)  # not sys.stdin: its lock must not be held when Python exits
     os._exit(1)
 
 
@@ -289,12 +299,12 @@ def _read_task(path: Path) -> Training:
         examples=[
             Example(
                 **{
-                    **one,
-                    "prompt_format": PromptFormat(one["prompt_format"]),
-                    "token_ids": tuple(one["token_ids"]),
+                    **example,
+                    "prompt_format": PromptFormat(example["prompt_format"]),
+                    "token_ids": tuple(example["token_ids"]),
                 }
             )
-            for one in task["examples"]
+            for example in task["examples"]
         ],
         settings=changed(Settings(), {"distill": task["settings"]}).distill,
         out=Path(task["out"]),
@@ -302,7 +312,7 @@ def _read_task(path: Path) -> Training:
         style=PromptStyle(task["style"]),
         threads=max(1, threads // processes),
         events=Path(task["events"]),
-        teacher=read_likely(path.with_name(TEACHER)),
+        teacher=read_top_k(path.with_name(TEACHER)),
     )
 
 
@@ -310,5 +320,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m engine.training.launcher")
     parser.add_argument("project", type=Path)
     parser.add_argument("--job", type=int)
-    given = parser.parse_args()
-    sys.exit(main(given.project, given.job))
+    args = parser.parse_args()
+    sys.exit(main(args.project, args.job))

@@ -1,4 +1,4 @@
-"""A model that is trained: how it is loaded, what of it is learnt, and what it can read."""
+"""The model that is trained: how it is loaded, which weights are trained, and what it can read."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from engine.packing import tree_attention
-from engine.packing.prefix_tree import Cost
+from engine.packing.prefix_tree import ForwardCost
 from engine.project.settings import Precision
-from engine.training.data_parallel import ALONE, Ranks
+from engine.training.data_parallel import SINGLE_PROCESS, DataParallel
 from store.errors import BadInput
 
 if TYPE_CHECKING:
@@ -25,108 +25,110 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 RECOMPUTE_FROM = 100_000_000
-"""Models with this many weights evaluate each layer again for the gradient, to save memory."""
-CALL = {"cpu": 2e7, "cuda": 2e10}
-"""Operations that could be done while the parts of one layer are started."""
-SHARES_TREES = ("llama", "mistral", "qwen2", "qwen3")
-"""Model types whose layers take a mask and whose head is one matrix (tests hold for these)."""
-SKIPS_UNSEEN = (tree_attention.NAME, "flex_attention")
-"""Kinds of attention that do no work for a pair of tokens that do not see each other."""
+"""Number of weights from which activations are recomputed for the gradient, to save memory."""
+LAYER_OVERHEAD = {"cpu": 2e7, "cuda": 2e10}
+"""Operations that fit into the time it takes to start the kernels of one layer, by device."""
+PACKABLE_TYPES = ("llama", "mistral", "qwen2", "qwen3")
+"""Model types whose layers take a mask and whose head is one matrix (covered by tests)."""
+SPARSE_ATTENTION = (tree_attention.NAME, "flex_attention")
+"""Attention implementations that skip masked pairs of tokens."""
 
 
 @dataclass(frozen=True, slots=True)
-class Learner:
-    """A causal language model with what is learnt of it."""
+class TrainableModel:
+    """A causal language model with its trainable weights."""
 
-    model: Any
-    """Wrapped by peft for LoRA."""
+    wrapped: Any
+    """The model in peft's wrapper for LoRA; else the same as `causal`."""
     causal: Any
-    """Without the wrapper."""
+    """The model without the wrapper."""
     tokenizer: Any
     device: torch.device
-    cost: Cost
-    shares: bool
-    """Whether rows share their beginnings; else each is evaluated alone."""
+    cost: ForwardCost
+    shares_prefixes: bool
+    """Whether examples are packed into prefix trees; else each is a row of its own."""
     weights: dict[str, torch.nn.Parameter]
-    """What is learnt, by name."""
-    half: bool = False
+    """The trainable weights, by name."""
+    is_bfloat16: bool = False
     """Whether layers compute in bfloat16."""
-    ranks: Ranks = ALONE
-    """Who else trains the same model."""
+    parallel: DataParallel = SINGLE_PROCESS
+    """The processes that train this model."""
 
 
-def load(base: Path, settings: TrainSettings, ranks: Ranks = ALONE) -> Learner:
-    """Load a Hugging Face folder for training; new LoRA weights come from the settings' seed.
+def load_model(
+    base: Path, settings: TrainSettings, parallel: DataParallel = SINGLE_PROCESS
+) -> TrainableModel:
+    """Load a Hugging Face folder for training; the settings' seed initializes LoRA weights.
 
     Raises:
-        BadInput: it is no such folder, or this machine cannot train it with the method.
+        BadInput: it is not such a folder, or this machine cannot train it with the method.
     """
     if not (base / "config.json").exists():
         raise BadInput(
             f"{base} cannot be trained: training needs a Hugging Face folder with config.json and "
             ".safetensors files."
         )
-    if ranks.divided and settings.method != "lora":
+    if parallel.is_sharded and settings.method != "lora":
         raise BadInput(
-            f"Only method lora trains with divided weights, not {settings.method}: "
+            f"Weights can be sharded with method lora only, not with {settings.method}: "
             "set sharded to false, or the method to lora."
         )
-    # Metal (MPS) takes part in nothing here: there the processor trains.
+    # Metal (MPS) is not used for training: there the CPU trains.
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    half = _is_half(settings, device)
-    # Frozen weights need no more than half precision; learnt ones do.
-    kind = torch.bfloat16 if settings.adapts and half else torch.float32
-    options = _in_four_bits(device) if settings.method == "qlora" else {}
+    is_bfloat16 = _computes_in_bfloat16(settings, device)
+    # Half precision is enough for frozen weights, but not for trained ones.
+    dtype = torch.bfloat16 if settings.adapts and is_bfloat16 else torch.float32
+    options = _four_bit_options(device) if settings.method == "qlora" else {}
     try:
         tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
         causal = AutoModelForCausalLM.from_pretrained(
-            base, dtype=kind, local_files_only=True, **options
+            base, dtype=dtype, local_files_only=True, **options
         )
     except MemoryError:
         raise
-    except Exception as error:  # safetensors and tokenizers raise kinds of their own
+    except Exception as error:  # safetensors and tokenizers raise exceptions of their own
         raise BadInput(
             f"{base} cannot be loaded as a language model with its tokenizer: "
             f"{str(error).splitlines()[0]}"
         ) from error
-    _without_dropout(causal)
+    _disable_dropout(causal)
     torch.manual_seed(settings.seed)
     with warnings.catch_warnings():
-        # peft and older transformers know recomputing by a name that newer ones warn of.
+        # peft and older transformers use a name for recomputation that newer ones warn about.
         warnings.filterwarnings("ignore", ".*gradient_checkpointing", FutureWarning)
         if settings.method == "qlora":
             from peft import prepare_model_for_kbit_training
 
             causal = prepare_model_for_kbit_training(causal, use_gradient_checkpointing=False)
-        elif not ranks.divided:
+        elif not parallel.is_sharded:
             causal = causal.to(device)
-        model = _with_lora(causal, settings, base.name) if settings.adapts else causal
+        wrapped = _with_lora(causal, settings, base.name) if settings.adapts else causal
         if causal.num_parameters() >= RECOMPUTE_FROM:
             causal.gradient_checkpointing_enable({"use_reentrant": False})
-    if ranks.divided:
-        ranks.divide(causal, device)
-    model.train()
-    reason = why_alone(causal)
+    if parallel.is_sharded:
+        parallel.shard_weights(causal, device)
+    wrapped.train()
+    reason = why_not_packable(causal)
     if reason:
-        _log.warning("Every row is trained alone, which is slower: %s.", reason)
+        _log.warning("Every example is trained in a row of its own, which is slower: %s.", reason)
     elif causal.config._attn_implementation == "sdpa":
-        causal.set_attn_implementation(_attention(device))
-    weights = {name: value for name, value in model.named_parameters() if value.requires_grad}
-    return Learner(
-        model,
+        causal.set_attn_implementation(_fastest_attention(device))
+    weights = {name: value for name, value in wrapped.named_parameters() if value.requires_grad}
+    return TrainableModel(
+        wrapped,
         causal,
         tokenizer,
         device,
-        cost_of(causal, device),
+        forward_cost(causal, device),
         reason is None,
         weights,
-        half,
-        ranks,
+        is_bfloat16,
+        parallel,
     )
 
 
-def _without_dropout(causal: Any) -> None:
-    """Copies of a row share their prompt, which counts as copies only without dropout."""
+def _disable_dropout(causal: Any) -> None:
+    """With dropout, copies of an example would differ, and sharing a prefix would not be exact."""
     for module in causal.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
@@ -134,33 +136,31 @@ def _without_dropout(causal: Any) -> None:
             module.attention_dropout = 0.0
 
 
-def _is_half(settings: TrainSettings, device: torch.device) -> bool:
+def _computes_in_bfloat16(settings: TrainSettings, device: torch.device) -> bool:
     if settings.method == "qlora" or settings.precision is Precision.BFLOAT16:
         return True
-    on_gpu = device.type == "cuda" and torch.cuda.is_bf16_supported()
-    return settings.precision is Precision.AUTO and on_gpu
+    is_supported = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return settings.precision is Precision.AUTO and is_supported
 
 
-def _in_four_bits(device: torch.device) -> dict[str, Any]:
+def _four_bit_options(device: torch.device) -> dict[str, Any]:
     """How transformers loads a base for QLoRA (Dettmers et al. 2023, arXiv 2305.14314)."""
     if device.type != "cuda":
-        raise BadInput(
-            "Method qlora needs a CUDA device, and there is none here: train with method lora."
-        )
+        raise BadInput("Method qlora needs a CUDA device, and none was found: use method lora.")
     if importlib.util.find_spec("bitsandbytes") is None:
         raise BadInput(
             "Method qlora needs the package bitsandbytes: install it with "
-            "`pip install 'lmsi-tui[qlora]'`, or train with method lora."
+            "`pip install 'lmsi-tui[qlora]'`, or use method lora."
         )
     from transformers import BitsAndBytesConfig
 
-    bits = BitsAndBytesConfig(
+    quantization = BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.bfloat16,
     )
-    return {"quantization_config": bits, "device_map": {"": torch.cuda.current_device()}}
+    return {"quantization_config": quantization, "device_map": {"": torch.cuda.current_device()}}
 
 
 def _with_lora(causal: Any, settings: TrainSettings, name: str) -> Any:
@@ -179,75 +179,75 @@ def _with_lora(causal: Any, settings: TrainSettings, name: str) -> Any:
         target_modules=sorted(linear) or "all-linear",
         task_type="CAUSAL_LM",
     )
-    model = get_peft_model(causal, config)
-    model.peft_config["default"].base_model_name_or_path = name
-    return model
+    wrapped = get_peft_model(causal, config)
+    wrapped.peft_config["default"].base_model_name_or_path = name
+    return wrapped
 
 
-def _attention(device: torch.device) -> str:
-    """The attention that is fastest for trees on a device."""
+def _fastest_attention(device: torch.device) -> str:
+    """The fastest attention implementation for prefix trees on a device."""
     return "flex_attention" if device.type == "cuda" else tree_attention.NAME
 
 
-def cost_of(causal: Any, device: torch.device) -> Cost:
-    """Operations of a forward pass; of attention only where a dense mask is evaluated."""
+def forward_cost(causal: Any, device: torch.device) -> ForwardCost:
+    """Estimate the cost of a forward pass; attention counts only where a dense mask is used."""
     config = causal.config
     heads = getattr(config, "num_attention_heads", 1)
     width = heads * (getattr(config, "head_dim", None) or config.hidden_size // heads)
     layers = getattr(config, "num_hidden_layers", 1)
-    skips = config._attn_implementation in SKIPS_UNSEEN
+    is_sparse = config._attn_implementation in SPARSE_ATTENTION
     body = [value for name, value in causal.named_parameters() if "embed" not in name]
-    return Cost(
+    return ForwardCost(
         token=2.0 * sum(value.numel() for value in body),
-        pair=0.0 if skips else 4.0 * layers * width,
-        call=layers * CALL[device.type],
+        pair=0.0 if is_sparse else 4.0 * layers * width,
+        call=layers * LAYER_OVERHEAD[device.type],
     )
 
 
-def why_alone(causal: Any) -> str | None:
-    """Why a model's rows cannot share their beginnings; None when they can.
+def why_not_packable(causal: Any) -> str | None:
+    """Why a model's examples cannot be packed into prefix trees; None if they can.
 
-    A tree needs layers in which every token may see every earlier one, positions that do not
+    A tree needs layers in which every token may attend to every earlier one, positions that do not
     depend on the longest row, attention that takes a mask, and a head that is one matrix.
     """
     config = causal.config
-    if config.model_type not in SHARES_TREES:
-        return f"models of type {config.model_type} are not known to take a tree's mask"
-    if config._attn_implementation not in ("sdpa", "eager", *SKIPS_UNSEEN):
+    if config.model_type not in PACKABLE_TYPES:
+        return f"prefix-tree packing is not tested for models of type {config.model_type}"
+    if config._attn_implementation not in ("sdpa", "eager", *SPARSE_ATTENTION):
         return f"its attention ({config._attn_implementation}) takes no mask"
-    others = set(getattr(config, "layer_types", None) or ()) - {"full_attention"}
-    if others:
-        return f"some of its layers have {', '.join(sorted(others))}"
+    other_layers = set(getattr(config, "layer_types", None) or ()) - {"full_attention"}
+    if other_layers:
+        return f"some of its layers have {', '.join(sorted(other_layers))}"
     if config.model_type == "mistral" and config.sliding_window:
         return "its attention has a sliding window"
-    kind = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
-    if kind in ("dynamic", "longrope"):
-        return f"its positions depend on the longest row (rope type {kind})"
+    rope_type = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
+    if rope_type in ("dynamic", "longrope"):
+        return f"its positions depend on the longest row (rope type {rope_type})"
     return None
 
 
-def ends(learner: Learner) -> frozenset[int]:
-    """Every token that anything in the model's folder calls an end."""
-    causal = learner.causal
-    return _ends(learner.tokenizer, causal.config, causal.generation_config)
+def end_tokens(model: TrainableModel) -> frozenset[int]:
+    """Every token that the model's tokenizer, configuration or generation settings call an end."""
+    causal = model.causal
+    return _end_tokens(model.tokenizer, causal.config, causal.generation_config)
 
 
-def context(learner: Learner) -> int:
-    """Most tokens in a row."""
-    return _context(learner.tokenizer, learner.causal.config)
+def context_length(model: TrainableModel) -> int:
+    """Maximum number of tokens in a row."""
+    return _context_length(model.tokenizer, model.causal.config)
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
-    """What of a learner decides how examples become tokens."""
+class Tokenization:
+    """What decides how examples become tokens, without the weights of a model."""
 
     tokenizer: Any
-    ends: frozenset[int]
-    context: int
+    end_tokens: frozenset[int]
+    context_length: int
 
 
-def text_of(base: Path) -> Text:
-    """The same as of the loaded learner, without its weights.
+def load_tokenization(base: Path) -> Tokenization:
+    """Read from a folder what `end_tokens` and `context_length` say of the loaded model.
 
     Raises:
         BadInput: the folder's tokenizer or configuration cannot be read.
@@ -259,23 +259,27 @@ def text_of(base: Path) -> Text:
             generation = GenerationConfig.from_pretrained(base, local_files_only=True)
         else:
             generation = GenerationConfig.from_model_config(config)
-    except Exception as error:  # what reads tokenizer.json raises nothing narrower
+    except Exception as error:  # readers of tokenizer.json raise nothing narrower
         raise BadInput(
             f"The tokenizer in {base} cannot be loaded: {str(error).splitlines()[0]}"
         ) from error
-    return Text(tokenizer, _ends(tokenizer, config, generation), _context(tokenizer, config))
+    return Tokenization(
+        tokenizer,
+        _end_tokens(tokenizer, config, generation),
+        _context_length(tokenizer, config),
+    )
 
 
-def _ends(tokenizer: Any, config: Any, generation: Any) -> frozenset[int]:
-    found: set[int] = set()
-    for said in (
+def _end_tokens(tokenizer: Any, config: Any, generation: Any) -> frozenset[int]:
+    ends: set[int] = set()
+    for value in (
         tokenizer.eos_token_id,
         getattr(config, "eos_token_id", None),
         getattr(generation, "eos_token_id", None),
     ):
-        found.update(said if isinstance(said, list) else [] if said is None else [said])
-    return frozenset(found)
+        ends.update(value if isinstance(value, list) else [] if value is None else [value])
+    return frozenset(ends)
 
 
-def _context(tokenizer: Any, config: Any) -> int:
+def _context_length(tokenizer: Any, config: Any) -> int:
     return int(getattr(config, "max_position_embeddings", None) or tokenizer.model_max_length)

@@ -1,8 +1,9 @@
-"""The scoring pass of a distillation: what the teacher thinks likely at every place of its paths.
+"""The scoring pass of a distillation: the teacher's top-k log-probabilities along its paths.
 
-It runs before the student trains, so that the two are never in memory together. Each kept path is
-evaluated once, under the prompt that it was sampled with, and of the teacher's probabilities (at
-temperature 1) the k likeliest are stored. A pass that was ended goes on where it stopped.
+It runs before the student is trained, so that the two models are never in memory together. Each
+kept path is evaluated once, after the prompt that it was sampled with, and of the teacher's
+distribution (at temperature 1) the k most likely tokens are stored. An interrupted pass continues
+where it stopped.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engine.conversion import gguf_to_hf
+from engine.packing.encoding import TopKLogprobs
 from engine.project.settings import TrainSettings
 from engine.sampling import completion, runs
-from engine.training.distillation import why_not_taught
+from engine.training.distillation import why_no_teacher_logits
 from store import models as model_rows
 from store import paths, questions, teacher_logits
 from store.connection import transaction
@@ -29,85 +31,94 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from engine.packing.prefix_tree import Encoded, Row
+    from engine.packing.encoding import EncodedExample
+    from engine.packing.prefix_tree import PackedRow
     from engine.project.job_context import Work
-    from engine.training.kl_divergence import Likely
-    from engine.training.model import Learner
+    from engine.training.model import TrainableModel
     from store.records import Example, Model, Run, TrainingSet
 
 CHUNK = 64
-"""Paths that are scored between two looks at what the person wants; they are stored together."""
+"""Paths that are scored and stored together; pause and cancel take effect after each chunk."""
 
 
-def scored(
+def teacher_logprobs(
     work: Work, student: Model, frozen: TrainingSet, examples: Sequence[Example], k: int
-) -> dict[int, Likely]:
-    """What the teacher thought likely, for each path that the student learns from.
+) -> dict[int, TopKLogprobs]:
+    """The teacher's log-probabilities of each path that the student is trained on.
 
     Paths that are not stored yet are scored first; then the teacher is unloaded.
 
     Args:
         work: the job.
-        student: to be trained.
+        student: the model to train.
         frozen: the set.
         examples: the student's, of the set.
-        k: likeliest tokens at each place.
+        k: number of tokens at each place.
 
     Returns:
-        By path id. Paths without token ids, and those of validation examples, are left out.
+        By path id. Paths without token ids and those of validation examples are left out.
 
     Raises:
-        BadInput: it cannot be, with what to do.
+        BadInput: the teacher's probabilities cannot be used, with what to do.
     """
     run = paths.run_by_id(work.conn, frozen.run_id)
     teacher = model_rows.by_id(work.conn, run.model_id)
-    wanted = {
-        one.path_id: one
-        for one in examples
-        if one.path_id is not None and one.token_ids and not one.validation and one.weight > 0
+    by_path = {
+        example.path_id: example
+        for example in examples
+        if example.path_id is not None
+        and example.token_ids
+        and not example.validation
+        and example.weight > 0
     }
-    has_tokens = bool(wanted) or any(one.path_id and one.token_ids for one in examples)
-    reason = why_not_taught(student, teacher, frozen, work.settings, has_tokens=has_tokens)
+    has_tokens = bool(by_path) or any(example.path_id and example.token_ids for example in examples)
+    reason = why_no_teacher_logits(student, teacher, frozen, work.settings, has_tokens=has_tokens)
     if reason is not None:
         raise BadInput(reason)
-    there = teacher_logits.stored(work.conn, wanted, k)
-    missing = [one for path_id, one in wanted.items() if path_id not in there]
+    stored = teacher_logits.stored(work.conn, by_path, k)
+    missing = [example for path_id, example in by_path.items() if path_id not in stored]
     if missing:
-        prompts = _prompts(work, run, examples, {one.question_id for one in missing})
-        _score(work, run, teacher, missing, prompts, k, done=len(there))
+        question_ids = {example.question_id for example in missing}
+        prompts = _prompts(work, run, examples, question_ids)
+        _score(work, run, teacher, missing, prompts, k, done=len(stored))
     return {
-        path_id: _unpacked(one)
-        for path_id, one in teacher_logits.of_paths(work.conn, wanted, k).items()
+        path_id: _unpacked(row)
+        for path_id, row in teacher_logits.of_paths(work.conn, by_path, k).items()
     }
 
 
 def _prompts(
-    work: Work, run: Run, examples: Sequence[Example], asked: set[int]
+    work: Work, run: Run, examples: Sequence[Example], question_ids: set[int]
 ) -> Mapping[int, str]:
-    """The text that each question was sampled with: from the set, where it has that format."""
-    found = {
-        one.question_id: one.prompt for one in examples if one.prompt_format is run.prompt_format
+    """The prompt that each question was sampled with: from the set if it has that format, else
+    rendered again."""
+    from_set = {
+        example.question_id: example.prompt
+        for example in examples
+        if example.prompt_format is run.prompt_format
     }
-    if asked <= found.keys():
-        return found
+    if question_ids <= from_set.keys():
+        return from_set
     pool = questions.by_split(work.conn, Split.POOL)
-    again = runs.requested_run(
+    current = runs.requested_run(
         work.project,
         work.settings.model,
         model_rows.by_id(work.conn, run.model_id),
         Split.POOL,
         work.settings.sample,
         run.prompt_format,
-        [one.task for one in pool],
+        [question.task for question in pool],
     )
-    if again.prompt_sha256 != run.prompt_sha256:
+    if current.prompt_sha256 != run.prompt_sha256:
         raise BadInput(
-            "The worked examples are others than those that the paths were sampled with, so the "
-            f"teacher cannot be asked again: add {run.prompt_format} to curate.formats and curate "
-            "again, or set distill.top_k_logits to 0."
+            "The worked examples have changed since the paths were sampled, so the teacher's "
+            f"probabilities cannot be computed: add {run.prompt_format} to curate.formats and "
+            "curate again, or set distill.top_k_logits to 0."
         )
     prompt_of = completion.prompts_of(work, run, pool)
-    return {one.id: prompt_of(one).text for one in pool if one.id in asked}
+    return {
+        question.id: prompt_of(question).text for question in pool if question.id in question_ids
+    }
 
 
 def _score(
@@ -120,126 +131,136 @@ def _score(
     *,
     done: int,
 ) -> None:
-    from engine.packing import prefix_tree
-    from engine.training import loss
-    from engine.training import model as learner
+    from engine.packing.encoding import encode
+    from engine.training.model import context_length, end_tokens
+    from engine.training.passes import pack_rows
 
     total = done + len(missing)
     work.progress.begin(
-        f"reading what {teacher.name} thinks likely",
+        f"computing the top-k logits of {teacher.name}",
         total,
         done,
         phase=Phase.SCORING,
         run=run,
         model=teacher,
     )
-    model = _loaded(work, teacher)
-    asked = [
-        replace(one, prompt=prompts[one.question_id], prompt_format=run.prompt_format, weight=1.0)
-        for one in missing
+    model = _load_teacher(work, teacher)
+    prompted = [
+        replace(
+            example,
+            prompt=prompts[example.question_id],
+            prompt_format=run.prompt_format,
+            weight=1.0,
+        )
+        for example in missing
     ]
-    context = learner.context(model)
+    context = context_length(model)
     if k >= len(model.tokenizer):
         raise BadInput(
             f"distill.top_k_logits is {k}, and {teacher.name} has {len(model.tokenizer)} tokens: "
-            "give a smaller number."
+            "use a smaller number."
         )
-    for first in range(0, len(asked), CHUNK):
-        chunk = asked[first : first + CHUNK]
-        coded = prefix_tree.encode(chunk, model.tokenizer, run.prompt_style, learner.ends(model))
-        for example, one in zip(chunk, coded, strict=True):
-            if len(one.tokens) > context:
+    for first in range(0, len(prompted), CHUNK):
+        chunk = prompted[first : first + CHUNK]
+        encoded = encode(chunk, model.tokenizer, run.prompt_style, end_tokens(model))
+        for example, tokens in zip(chunk, encoded, strict=True):
+            if len(tokens.tokens) > context:
                 raise BadInput(
-                    f"Path {example.path_id} has {len(one.tokens):,} tokens with its prompt, and "
-                    f"{teacher.name} takes {context:,}: set distill.top_k_logits to 0."
+                    f"Path {example.path_id} has {len(tokens.tokens):,} tokens with its prompt, "
+                    f"and the context of {teacher.name} is {context:,}: set distill.top_k_logits "
+                    "to 0."
                 )
-        stored = []
-        for row in loss.rows(model, coded):
-            likely = _likely(model, row, k)
-            for number, nodes in _places(row, coded).items():
-                # An end that training appends was not sampled: there the path loss stands alone.
-                places = nodes[: len(chunk[number].token_ids)]
+        scored = []
+        for row in pack_rows(model, encoded):
+            top_k = _score_row(model, row, k)
+            for number, places in _scored_places(row, encoded).items():
+                # An end token that training appends was not sampled, so it has no target.
+                sampled = places[: len(chunk[number].token_ids)]
                 path_id = chunk[number].path_id
                 assert path_id is not None
-                stored.append(_packed(path_id, k, likely, places))
+                scored.append(_packed(path_id, k, top_k, sampled))
         with transaction(work.conn):
-            teacher_logits.put(work.conn, stored)
+            teacher_logits.put(work.conn, scored)
             work.progress.advance(done + first + len(chunk), total)
         work.progress.look()
     del model
     gc.collect()  # modules refer to each other: without this the weights may stay for long
 
 
-def _loaded(work: Work, teacher: Model) -> Learner:
-    """The teacher as it was sampled, with its adapter merged into it."""
-    from engine.training import model as learner
+def _load_teacher(work: Work, teacher: Model) -> TrainableModel:
+    """Load the teacher as it was sampled, with its adapter merged."""
+    from engine.training.model import load_model
 
     threads = work.settings.model.threads
     if threads:
         import torch
 
         torch.set_num_threads(threads)
-    # Full, because an adapter that is trained from here would stand between.
-    location = gguf_to_hf.folder_of(work.project, teacher)
+    location = gguf_to_hf.hf_folder(work.project, teacher)
     if not location.is_dir():
-        gguf_to_hf.unpack(work.project.inside(teacher.location), location)
-    model = learner.load(location, TrainSettings(method="full"))
+        gguf_to_hf.convert_to_hf(work.project.inside(teacher.location), location)
+    # Method full, because lora would add a new adapter.
+    model = load_model(location, TrainSettings(method="full"))
     if teacher.adapter is not None:
         from peft import PeftModel
 
         adapter = work.project.inside(teacher.adapter)
         merged: Any = PeftModel.from_pretrained(model.causal, adapter).merge_and_unload()
-        model = replace(model, model=merged, causal=merged, weights={})
+        model = replace(model, wrapped=merged, causal=merged, weights={})
     model.causal.eval().requires_grad_(False)
     return model
 
 
-def _likely(learner: Learner, row: Row, k: int) -> Likely:
-    """At the scored tokens of a row, in its order."""
+def _score_row(model: TrainableModel, row: PackedRow, k: int) -> TopKLogprobs:
+    """The log-probabilities at all scored tokens of a row, in its order."""
     import torch
 
-    from engine.packing import prefix_tree
-    from engine.training.kl_divergence import Likely, likely
-    from engine.training.loss import HEAD_NUMBERS, at_scored
+    from engine.packing.batches import padded_batches
+    from engine.training.kl_divergence import top_k_logprobs
+    from engine.training.loss import HEAD_LOGITS, scored_outputs
 
-    (batch,) = prefix_tree.batches([row], learner.cost)
-    batch = batch.to(learner.device)
-    vocabulary = len(learner.tokenizer)
-    halves = torch.autocast(learner.device.type, torch.bfloat16, enabled=learner.half)
-    with torch.no_grad(), halves:
-        found = at_scored(learner, batch)
-        head = learner.causal.get_output_embeddings() if learner.shares else torch.nn.Identity()
-        size = max(1, HEAD_NUMBERS // vocabulary)
-        # Rows of the embedding behind the last token are padding, which a student may have none of.
-        parts = [likely(head(part)[:, :vocabulary], k) for part in found.split(size)]
-    return Likely(
-        np.concatenate([one.token_ids for one in parts]),
-        np.concatenate([one.logprobs for one in parts]),
+    (batch,) = padded_batches([row], model.cost)
+    batch = batch.to(model.device)
+    vocabulary = len(model.tokenizer)
+    autocast = torch.autocast(model.device.type, torch.bfloat16, enabled=model.is_bfloat16)
+    with torch.no_grad(), autocast:
+        outputs = scored_outputs(model, batch)
+        head = (
+            model.causal.get_output_embeddings() if model.shares_prefixes else torch.nn.Identity()
+        )
+        size = max(1, HEAD_LOGITS // vocabulary)
+        # Embedding rows after the last token are padding, which the student may not have.
+        chunks = [top_k_logprobs(head(chunk)[:, :vocabulary], k) for chunk in outputs.split(size)]
+    return TopKLogprobs(
+        np.concatenate([chunk.token_ids for chunk in chunks]),
+        np.concatenate([chunk.logprobs for chunk in chunks]),
     )
 
 
-def _places(row: Row, coded: Sequence[Encoded]) -> dict[int, NDArray[np.int64]]:
-    """Which of the row's scored tokens each example's completion is, by the example's number."""
+def _scored_places(
+    row: PackedRow, encoded: Sequence[EncodedExample]
+) -> dict[int, NDArray[np.int64]]:
+    """Indices of each example's completion into the scored tokens of a row, by example number."""
     scored = np.flatnonzero(row.weights)
-    found = {}
+    places = {}
     for number, leaf in row.leaves.items():
         nodes, at = [], leaf
-        for _ in coded[number].completion:
+        for _ in encoded[number].completion:
             nodes.append(at)
             at = int(row.parents[at])
-        found[number] = np.searchsorted(scored, nodes[::-1])
-    return found
+        places[number] = np.searchsorted(scored, nodes[::-1])
+    return places
 
 
-def _packed(path_id: int, k: int, likely: Likely, places: NDArray[np.int64]) -> TeacherLogits:
-    ids, logprobs = likely.token_ids[places], likely.logprobs[places]
-    return TeacherLogits(path_id, k, ids.astype("<u4").tobytes(), logprobs.astype("<f2").tobytes())
+def _packed(path_id: int, k: int, top_k: TopKLogprobs, places: NDArray[np.int64]) -> TeacherLogits:
+    token_ids, logprobs = top_k.token_ids[places], top_k.logprobs[places]
+    return TeacherLogits(
+        path_id, k, token_ids.astype("<u4").tobytes(), logprobs.astype("<f2").tobytes()
+    )
 
 
-def _unpacked(one: TeacherLogits) -> Likely:
-    from engine.training.kl_divergence import Likely
-
-    return Likely(
-        np.frombuffer(one.token_ids, "<u4").reshape(-1, one.k),
-        np.frombuffer(one.logprobs, "<f2").reshape(-1, one.k + 1),
+def _unpacked(row: TeacherLogits) -> TopKLogprobs:
+    return TopKLogprobs(
+        np.frombuffer(row.token_ids, "<u4").reshape(-1, row.k),
+        np.frombuffer(row.logprobs, "<f2").reshape(-1, row.k + 1),
     )

@@ -1,4 +1,4 @@
-"""Metrics of a training as TensorBoard event files, for people who have that open already.
+"""Metrics of a training as TensorBoard event files.
 
 tensorboard --logdir my-project/logs/tensorboard
 """
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from engine.training.loop import Watcher
 
 FLUSH_SECONDS = 5
-"""How old what TensorBoard shows may be."""
+"""Seconds after which metrics are written to disk."""
 
 
-class Events:
-    """Hears of a training, tells it on, and writes its numbers at every step."""
+class EventWriter:
+    """Forwards the progress of a training to another watcher, and writes its metrics."""
 
-    def __init__(self, folder: Path, heard: Watcher) -> None:
-        """`folder` is of this training alone.
+    def __init__(self, folder: Path, watcher: Watcher) -> None:
+        """`folder` holds the events of this training alone.
 
         Raises:
             BadInput: TensorBoard is not installed.
@@ -39,45 +39,45 @@ class Events:
         self._open: Any = SummaryWriter
         self._folder = folder
         self._writer: Any = None
-        self._heard = heard
+        self._watcher = watcher
 
     def begin(self, title: str, total: int, done: int = 0) -> None:
-        """Go on after `done` steps: what an earlier process wrote beyond them is not shown."""
+        """Continue after `done` steps: later events of an earlier process are purged."""
         self.close()
         self._writer = self._open(
             str(self._folder), purge_step=done + 1 if done else None, flush_secs=FLUSH_SECONDS
         )
-        self._heard.begin(title, total, done)
+        self._watcher.begin(title, total, done)
 
     def advance(self, done: int, total: int) -> None:
         """A step is done."""
-        self._heard.advance(done, total)
+        self._watcher.advance(done, total)
 
     def measure(self, step: int, values: Mapping[str, float], *, always: bool = False) -> None:
-        """Numbers after a step."""
+        """Write the metrics of a step."""
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)
-        self._heard.measure(step, values, always=always)
+        self._watcher.measure(step, values, always=always)
 
     def look(self) -> None:
-        """Raise when the person wants the training to stop."""
-        self._heard.look()
+        """Raise if the training is to stop."""
+        self._watcher.look()
 
     def close(self) -> None:
-        """Write what is not written yet."""
+        """Flush the events."""
         if self._writer is not None:
             self._writer.close()
             self._writer = None
 
 
 @contextmanager
-def written(folder: Path | None, heard: Watcher) -> Iterator[Watcher]:
-    """The watcher with event files in `folder`; the watcher itself when that is None."""
+def event_files(folder: Path | None, watcher: Watcher) -> Iterator[Watcher]:
+    """The watcher, extended to write event files to `folder`; unchanged if that is None."""
     if folder is None:
-        yield heard
+        yield watcher
         return
-    events = Events(folder, heard)
+    writer = EventWriter(folder, watcher)
     try:
-        yield events
+        yield writer
     finally:
-        events.close()
+        writer.close()

@@ -1,0 +1,1 @@
+"""Training sets: which questions and paths they hold, what they are as tokens, and their origin."""

@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 
     from engine.project.folder import Project
     from engine.project.settings import Settings
-    from engine.training_data.selection import Kept
+    from engine.training_data.selection import KeptQuestion
     from store.records import Example, Review, Run, TrainingSet, Vote
 
 
-def chosen(
+def select(
     conn: sqlite3.Connection,
     run: Run,
     counted: Mapping[int, Vote],
     leaked: AbstractSet[int],
     *,
     until: float | None = None,
-) -> tuple[list[Kept], bool]:
+) -> tuple[list[KeptQuestion], bool]:
     """The questions and paths that votes and reviews keep, in the order of the pool.
 
     Beside them, whether a person took out a question that the vote keeps: what is left then rests
@@ -57,19 +57,21 @@ def chosen(
     drawn = {question.id: paths.for_question(conn, run.id, question.id) for question in pool}
     held = standing_reviews(conn, run.id, until=until)
 
-    def choose(decided: Sequence[Review]) -> list[Kept]:
-        return selection.choose(pool, counted, drawn, decided, threshold=run.threshold, cap=run.cap)
+    def choose(decided: Sequence[Review]) -> list[KeptQuestion]:
+        return selection.select_questions(
+            pool, counted, drawn, decided, threshold=run.threshold, cap=run.cap
+        )
 
     kept = choose(held)
     by_vote = {one.question.id for one in choose([])} if held else set()
     return kept, bool(by_vote - {one.question.id for one in kept})
 
 
-def written(
+def build(
     project: Project,
     settings: Settings,
     run: Run,
-    kept: Sequence[Kept],
+    kept: Sequence[KeptQuestion],
     tokenizer_sha256: str,
     created_at: float,
     *,
@@ -77,7 +79,7 @@ def written(
 ) -> tuple[TrainingSet, list[Example]]:
     """What was kept in the asked formats, under the hash of its content.
 
-    `excluded` says that a person took questions out, as `chosen` found.
+    `excluded` says that a person took questions out, as `select` found.
     """
     tasks = {one.question.task for one in kept}
     exemplars = {task: exemplars_for(project, settings.sample, task) for task in tasks}

@@ -39,7 +39,7 @@ _SHORTEST = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Falls:
+class DependentSet:
     """One training set that holds a question, and what was trained on it."""
 
     set_key: str
@@ -50,7 +50,7 @@ class Falls:
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class ExampleProvenance:
     """A training line, back to where it came from and forward to what it made."""
 
     example: Example
@@ -68,11 +68,11 @@ class Origin:
     """That drew the paths of the run, with their versions, the last one first."""
     sampler: Model
     """The model that wrote the paths."""
-    falls: tuple[Falls, ...]
+    falls: tuple[DependentSet, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Ancestry:
+class ModelProvenance:
     """A model, back to the set and the models behind it."""
 
     model: Model
@@ -80,7 +80,7 @@ class Ancestry:
     frozen: TrainingSet | None
     run: Run | None
     engines: str
-    """As of `Origin`; empty without a run."""
+    """As of `ExampleProvenance`; empty without a run."""
     sampler: Model | None
     label_free: bool | None
     """Whether no example rests on a person's decision; None without a training set."""
@@ -93,7 +93,7 @@ class Ancestry:
 
 
 @dataclass(frozen=True, slots=True)
-class Rebuilt:
+class RebuiltSet:
     """A training set built again from votes, reviews, paths and prompts."""
 
     stored: str
@@ -106,14 +106,14 @@ class Rebuilt:
         return self.stored == self.key
 
 
-def of_example(conn: sqlite3.Connection, example: Example) -> Origin:
+def of_example(conn: sqlite3.Connection, example: Example) -> ExampleProvenance:
     """Where a training line came from."""
     frozen = examples.get_set(conn, example.set_key)
     assert frozen is not None
     run = paths.run_by_id(conn, frozen.run_id)
     drawn = paths.for_question(conn, run.id, example.question_id)
     found = next((pair for pair in drawn if pair[0].id == example.path_id), None)
-    return Origin(
+    return ExampleProvenance(
         example=example,
         frozen=frozen,
         question=questions.by_ids(conn, [example.question_id])[example.question_id],
@@ -124,16 +124,16 @@ def of_example(conn: sqlite3.Connection, example: Example) -> Origin:
         run=run,
         engines=inference_sessions.engines_of(conn, run),
         sampler=models.by_id(conn, run.model_id),
-        falls=tuple(falls_with(conn, example.question_id)),
+        falls=tuple(dependents_of(conn, example.question_id)),
     )
 
 
-def of_model(conn: sqlite3.Connection, model: Model) -> Ancestry:
+def of_model(conn: sqlite3.Connection, model: Model) -> ModelProvenance:
     """What a model was made of."""
     frozen = examples.get_set(conn, model.training_set) if model.training_set else None
     run = paths.run_by_id(conn, frozen.run_id) if frozen else None
     held: Sequence[Review] = standing_reviews(conn, run.id) if run else ()
-    return Ancestry(
+    return ModelProvenance(
         model=model,
         base=models.by_id(conn, model.base_id) if model.base_id is not None else None,
         frozen=frozen,
@@ -151,12 +151,12 @@ def of_model(conn: sqlite3.Connection, model: Model) -> Ancestry:
     )
 
 
-def falls_with(conn: sqlite3.Connection, question_id: int) -> list[Falls]:
+def dependents_of(conn: sqlite3.Connection, question_id: int) -> list[DependentSet]:
     """What a question is part of, in the order in which the sets were chosen."""
     counts = examples.of_question(conn, question_id)
     known = models.all_of(conn)
     return [
-        Falls(
+        DependentSet(
             one.key,
             counts[one.key],
             tuple(model.name for model in known if model.training_set == one.key),
@@ -203,7 +203,7 @@ def find(conn: sqlite3.Connection, target: str) -> Example | Model | TrainingSet
     return members[int(place)]
 
 
-def rebuild(project: Project, conn: sqlite3.Connection, frozen: TrainingSet) -> Rebuilt:
+def rebuild(project: Project, conn: sqlite3.Connection, frozen: TrainingSet) -> RebuiltSet:
     """Build a set again as its stage did: from paths, votes, the reviews of its time, and prompts.
 
     Sets that are older than the fields for m and for the share held out are built with those of
@@ -230,10 +230,10 @@ def rebuild(project: Project, conn: sqlite3.Connection, frozen: TrainingSet) -> 
     pool = questions.by_split(conn, Split.POOL)
     counted = {one.question_id: one for one in scheduler.recounted(conn, run, pool) if one.drawn}
     leaked = {one.pool.id for one in contamination.of_store(conn).found}
-    kept, excluded = building.chosen(conn, run, counted, leaked, until=frozen.created_at)
+    kept, excluded = building.select(conn, run, counted, leaked, until=frozen.created_at)
     if not kept:
-        return Rebuilt(frozen.key, None)
-    built, _ = building.written(
+        return RebuiltSet(frozen.key, None)
+    built, _ = building.build(
         project, settings, run, kept, frozen.tokenizer_sha256, frozen.created_at, excluded=excluded
     )
-    return Rebuilt(frozen.key, built.key)
+    return RebuiltSet(frozen.key, built.key)

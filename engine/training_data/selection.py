@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class KeptQuestion:
     """A question that is trained on."""
 
     question: Question
@@ -56,7 +56,7 @@ class Kept:
     """Whether the answer or its paths rest on a person's decision."""
 
 
-def choose(
+def select_questions(
     questions: Sequence[Question],
     votes_by_id: Mapping[int, Vote],
     pairs_by_id: Mapping[int, Sequence[tuple[ReasoningPath, Reading]]],
@@ -64,7 +64,7 @@ def choose(
     *,
     threshold: str,
     cap: int,
-) -> list[Kept]:
+) -> list[KeptQuestion]:
     """Choose the questions to train on, and the paths of each.
 
     A question is kept when its winner has at least ⌈threshold·m⌉ of the m paths (and at least
@@ -107,7 +107,7 @@ def choose(
                 if found in groups and path.end is not EndReason.LENGTH
             ]
             kept = tuple(paths[:cap] if cap else paths)
-            chosen.append(Kept(question, answer, kept, count, reviewed))
+            chosen.append(KeptQuestion(question, answer, kept, count, reviewed))
     return chosen
 
 
@@ -166,7 +166,7 @@ def _judge(
 
 
 def build_examples(
-    kept: Sequence[Kept],
+    kept: Sequence[KeptQuestion],
     prompt_of: Callable[[Question, PromptFormat], Prompt],
     answer_sentence: Callable[[AnswerType, str], str],
     *,
@@ -182,7 +182,7 @@ def build_examples(
     has the same gradient when a step's loss is divided by its weighted tokens.
 
     Args:
-        kept: what `choose` returned.
+        kept: what `select_questions` returned.
         prompt_of: renders a question in a format.
         answer_sentence: the sentence that states an answer.
         formats: in the order of the rows of each question.
@@ -246,7 +246,7 @@ def _held_out(question_key: str, share: float) -> bool:
 
 def training_set(
     built: Sequence[Example],
-    kept: Sequence[Kept],
+    kept: Sequence[KeptQuestion],
     run: Run,
     settings: CurateSettings,
     tokenizer_sha256: str,

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from engine.jobs.plan import plan
-from engine.training.dry_run import LISTED
+from engine.training_data.dry_run import LISTED
 from lmsi_tui.cli.output import emit, say
 from lmsi_tui.widgets.plan_summary import facts_of
 from store.connection import connect
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from engine.jobs.plan import Plan
     from engine.project.folder import Project
-    from engine.training.dry_run import Labelled, Preflight
+    from engine.training_data.dry_run import DryRun, LabeledExample
     from store.enums import JobKind
 
 PROMPT_END = 12
@@ -46,36 +46,36 @@ def plan_lines(training_plan: Plan) -> Iterator[str]:
     for name, words, _ in facts_of(training_plan):
         if name != "cannot start":
             yield f"{name:<14}{words}"
-    shown_by: dict[tuple[Labelled, ...], str] = {}
-    for preflight in training_plan.looked:
+    shown_by: dict[tuple[LabeledExample, ...], str] = {}
+    for dry_run in training_plan.looked:
         yield ""
-        if preflight.shown and preflight.shown in shown_by:
-            yield f"{preflight.model} gets the same tokens as {shown_by[preflight.shown]}."
-            yield from _long(preflight)
+        if dry_run.shown and dry_run.shown in shown_by:
+            yield f"{dry_run.model} gets the same tokens as {shown_by[dry_run.shown]}."
+            yield from _long(dry_run)
             continue
-        shown_by[preflight.shown] = preflight.model
-        yield from _looked(preflight)
+        shown_by[dry_run.shown] = dry_run.model
+        yield from _looked(dry_run)
 
 
-def _looked(preflight: Preflight) -> Iterator[str]:
-    if preflight.reason is not None:
-        yield preflight.reason
+def _looked(dry_run: DryRun) -> Iterator[str]:
+    if dry_run.reason is not None:
+        yield dry_run.reason
         return
-    for example in preflight.shown:
-        where = f"{preflight.model} ({example.prompt_format})"
+    for example in dry_run.shown:
+        where = f"{dry_run.model} ({example.prompt_format})"
         yield f"example {example.position} of {where}, token by token:"
         yield from _labelled(example)
-    yield from _long(preflight)
+    yield from _long(dry_run)
 
 
-def _long(preflight: Preflight) -> Iterator[str]:
-    for position, tokens in preflight.longest:
+def _long(dry_run: DryRun) -> Iterator[str]:
+    for position, tokens in dry_run.longest:
         yield f"  example {position}: {tokens:,} tokens"
-    if preflight.too_long > LISTED:
-        yield f"  and {preflight.too_long - LISTED:,} more"
+    if dry_run.too_long > LISTED:
+        yield f"  and {dry_run.too_long - LISTED:,} more"
 
 
-def _labelled(example: Labelled) -> Iterator[str]:
+def _labelled(example: LabeledExample) -> Iterator[str]:
     hidden = max(0, len(example.prompt) - PROMPT_END)
     before = f"… {hidden:,} tokens … " if hidden else ""
     yield f"  no loss  {before}{_pieces(example.prompt[hidden:])}"

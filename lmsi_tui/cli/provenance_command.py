@@ -49,7 +49,7 @@ def _lines(
         case Question():
             return [
                 f"question {target.key}  {snippet(target.text, WIDTH)}",
-                *_falls(provenance.falls_with(conn, target.id)),
+                *_falls(provenance.dependents_of(conn, target.id)),
             ]
 
 
@@ -65,7 +65,9 @@ def _as_json(
             rebuilt = _rebuild(project, target)
             return {"set": _plain(target), "rebuilt": rebuilt.key, "same": rebuilt.same}
         case Question():
-            dependents = [_plain(dependent) for dependent in provenance.falls_with(conn, target.id)]
+            dependents = [
+                _plain(dependent) for dependent in provenance.dependents_of(conn, target.id)
+            ]
             return {"question": _plain(target), "falls": dependents}
 
 
@@ -75,7 +77,7 @@ def _plain(record: object) -> dict[str, object]:
     return dataclasses.asdict(record)
 
 
-def _example_lines(origin: provenance.Origin) -> list[str]:
+def _example_lines(origin: provenance.ExampleProvenance) -> list[str]:
     example, path = origin.example, origin.path
     lines = [
         f"example {example.position} of training set {example.set_key[:12]}: "
@@ -128,7 +130,7 @@ def _run_lines(run: Run, engines: str, sampler: Model) -> list[str]:
     ]
 
 
-def _falls(dependents: Sequence[provenance.Falls]) -> list[str]:
+def _falls(dependents: Sequence[provenance.DependentSet]) -> list[str]:
     if not dependents:
         return ["if rejected  no training set contains it"]
     return [
@@ -148,7 +150,7 @@ def _set_lines(frozen: TrainingSet) -> list[str]:
     ]
 
 
-def _model_lines(ancestry: provenance.Ancestry) -> list[str]:
+def _model_lines(ancestry: provenance.ModelProvenance) -> list[str]:
     model = ancestry.model
     lines = [f"{model.name}  {model.stage}, weights {model.sha256[:12]}"]
     if ancestry.base:
@@ -165,12 +167,12 @@ def _model_lines(ancestry: provenance.Ancestry) -> list[str]:
     return lines
 
 
-def _rebuild(project: Project, frozen: TrainingSet) -> provenance.Rebuilt:
+def _rebuild(project: Project, frozen: TrainingSet) -> provenance.RebuiltSet:
     with connect(project.database, read_only=True, training=True) as conn:
         return provenance.rebuild(project, conn, frozen)
 
 
-def _rebuilt(rebuilt: provenance.Rebuilt) -> str:
+def _rebuilt(rebuilt: provenance.RebuiltSet) -> str:
     if rebuilt.same:
         return "rebuilt      from the database: identical, with the same hash"
     return (

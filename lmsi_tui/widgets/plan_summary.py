@@ -15,7 +15,7 @@ from store.enums import JobKind
 
 if TYPE_CHECKING:
     from engine.jobs.plan import Plan
-    from engine.training.dry_run import Preflight
+    from engine.training_data.dry_run import DryRun
 
 MARGIN = 14
 """Columns of the facts' names."""
@@ -81,7 +81,7 @@ def facts_of(plan: Plan) -> list[tuple[str, str, str]]:
     return facts
 
 
-def _looked(one: Preflight) -> list[tuple[str, str, str]]:
+def _looked(one: DryRun) -> list[tuple[str, str, str]]:
     """What was seen of the tokens of one model."""
     if one.reason is not None:
         return [("tokens", one.reason, "")]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from textual.content import Content
 
-from engine.training import token_counts
+from engine.training_data import token_counts
 from lmsi_tui.formatting.sanitize import printable
 from store import examples, models, paths
 
@@ -86,7 +86,8 @@ def read_facts(conn: sqlite3.Connection, project: Project, wanted: Wanted) -> Se
     frozen = sets[place]
     run = paths.run_by_id(conn, frozen.run_id)
     learners = tuple(
-        _learner(conn, project, frozen, model) for model in token_counts.learners(conn, project)
+        _learner(conn, project, frozen, model)
+        for model in token_counts.trained_models(conn, project)
     )
     counting = [one for one in learners if one.reason is None]
     named = [one for one in counting if one.name == wanted.learner]

@@ -81,7 +81,7 @@ def test_what_is_unpacked_is_the_model_that_was_packed(tmp_path: Path) -> None:
     convert_base(base, tmp_path / "tiny.gguf")
     # Beside the file lies a tokenizer that is another model's.
     shutil.copy(MODELS / "pebble-s" / "tokenizer.json", tmp_path / "tokenizer.json")
-    gguf_to_hf.unpack(tmp_path / "tiny.gguf", tmp_path / "out")
+    gguf_to_hf.convert_to_hf(tmp_path / "tiny.gguf", tmp_path / "out")
     before, after = (
         AutoModelForCausalLM.from_pretrained(one, dtype=torch.float32).state_dict()
         for one in (base, tmp_path / "out")
@@ -97,5 +97,5 @@ def test_an_architecture_that_cannot_be_trained_is_told_before(
     convert_base(tiny_model(tmp_path / "base"), tmp_path / "tiny.gguf")
     monkeypatch.setattr(gguf_to_hf, "KINDS", ("qwen2",))
     with pytest.raises(BadInput, match=r"of the architecture llama, whose adapters cannot be"):
-        gguf_to_hf.unpack(tmp_path / "tiny.gguf", tmp_path / "out")
+        gguf_to_hf.convert_to_hf(tmp_path / "tiny.gguf", tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -216,19 +216,20 @@ def _size(parts: tuple[memory_estimate.Part, ...], name: str) -> int:
 
 
 def test_the_sizes_of_a_lora_adapter_are_those_that_peft_makes(tmp_path: Path) -> None:
-    from engine.training import loss, model
+    from engine.training import loss
+    from engine.training.model import RECOMPUTE_FROM, load_model
 
     project = make_demo(tmp_path / "demo", pool=1, evaluation=1)
     with connect(project.database) as conn:
         base = models.by_name(conn, "pebble-l/base")
     assert base is not None
     settings = TrainSettings(rank=8)
-    loaded = model.load(project.inside(base.location), settings)
+    loaded = load_model(project.inside(base.location), settings)
     learnt = sum(weight.numel() for weight in loaded.weights.values())
     parts = memory_estimate.of_training(project, base, settings, 1000)
     assert _size(parts, "adapter") == pytest.approx(4 * learnt, rel=0.1)
-    assert memory_estimate.RECOMPUTE_FROM == model.RECOMPUTE_FROM
-    assert memory_estimate.HEAD_BYTES == 4 * loss.HEAD_NUMBERS
+    assert memory_estimate.RECOMPUTE_FROM == RECOMPUTE_FROM
+    assert memory_estimate.HEAD_BYTES == 4 * loss.HEAD_LOGITS
 
 
 def test_a_training_that_was_done_is_found_again(tmp_path: Path) -> None:

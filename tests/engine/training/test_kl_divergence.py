@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.training.kl_divergence import divergence, likely
+from engine.training.kl_divergence import top_k_kl_divergence, top_k_logprobs
 
 SIZE = 7
 
@@ -17,7 +17,7 @@ def logits(seed: int, spread: float) -> torch.Tensor:
 
 
 def stored(teacher: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-    kept = likely(teacher, k)
+    kept = top_k_logprobs(teacher, k)
     return torch.from_numpy(kept.token_ids.astype(np.int64)), torch.from_numpy(kept.logprobs)
 
 
@@ -28,7 +28,7 @@ def test_it_is_never_negative_and_at_most_that_over_the_vocabulary(
     first: int, second: int, k: int, spread: float
 ) -> None:
     teacher, student = logits(first, spread).double(), logits(second, spread).double()
-    found = divergence(student, *stored(teacher, k))
+    found = top_k_kl_divergence(student, *stored(teacher, k))
     logs = teacher.log_softmax(-1)
     whole = (logs.exp() * (logs - student.log_softmax(-1))).sum(-1)
     assert (found >= -1e-12).all()
@@ -39,7 +39,7 @@ def test_it_is_never_negative_and_at_most_that_over_the_vocabulary(
 @given(st.integers(0, 1000), st.integers(1, SIZE), st.sampled_from([0.1, 2.0, 30.0]))
 def test_it_is_nothing_for_a_student_that_is_the_teacher(seed: int, k: int, spread: float) -> None:
     teacher = logits(seed, spread)
-    assert divergence(teacher, *stored(teacher, k)).abs().max() < 1e-4
+    assert top_k_kl_divergence(teacher, *stored(teacher, k)).abs().max() < 1e-4
 
 
 @given(st.integers(0, 1000), st.integers(0, 1000))
@@ -48,12 +48,12 @@ def test_with_all_tokens_kept_it_is_that_over_the_vocabulary(first: int, second:
     logs = teacher.log_softmax(-1)
     whole = (logs.exp() * (logs - student.log_softmax(-1))).sum(-1)
     for k in (SIZE - 1, SIZE):
-        assert torch.allclose(divergence(student, *stored(teacher, k)), whole, atol=5e-3)
+        assert torch.allclose(top_k_kl_divergence(student, *stored(teacher, k)), whole, atol=5e-3)
 
 
 def test_its_gradient_moves_the_student_to_the_teacher() -> None:
     teacher, student = logits(1, 2.0), logits(2, 2.0).requires_grad_()
-    before = divergence(student, *stored(teacher, 3)).sum()
+    before = top_k_kl_divergence(student, *stored(teacher, 3)).sum()
     (gradient,) = torch.autograd.grad(before, student)
-    assert divergence(student - 0.1 * gradient, *stored(teacher, 3)).sum() < before
+    assert top_k_kl_divergence(student - 0.1 * gradient, *stored(teacher, 3)).sum() < before
     assert gradient.isfinite().all()

@@ -19,13 +19,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.packing.prefix_tree import Encoded
+from engine.packing.encoding import EncodedExample
 from engine.project.job_context import PauseWished
-from engine.training import data_parallel as ranks_module
-from engine.training import loss as objective
-from engine.training import model as learning
-from engine.training.data_parallel import Ranks
+from engine.training import passes
+from engine.training.data_parallel import SINGLE_PROCESS, DataParallel
 from engine.training.launcher import Training, train
+from engine.training.model import load_model
 from store import jobs
 from store.connection import connect
 from store.enums import JobKind, JobState, PromptFormat, PromptStyle
@@ -46,7 +45,7 @@ TWO = replace(SETTINGS, processes=2)
 # Two short prompts in each of two formats, of some questions.
 some_encoded = st.lists(
     st.builds(
-        Encoded,
+        EncodedExample,
         question_id=st.integers(0, 4),
         prompt_format=st.sampled_from([PromptFormat.FEW_SHOT_COT, PromptFormat.ZERO_SHOT_COT]),
         prompt=st.lists(st.integers(0, 2), min_size=1, max_size=6).map(tuple),
@@ -59,8 +58,10 @@ some_encoded = st.lists(
 
 
 @given(some_encoded, st.integers(1, 5))
-def test_the_shares_of_all_are_the_step_in_whole_groups(some: list[Encoded], count: int) -> None:
-    shares = [Ranks(rank, count).share(some) for rank in range(count)]
+def test_the_shares_of_all_are_the_step_in_whole_groups(
+    some: list[EncodedExample], count: int
+) -> None:
+    shares = [DataParallel(rank, count).shard(some) for rank in range(count)]
     key = repr
     assert sorted(map(key, some)) == sorted(key(one) for share in shares for one in share)
     homes: dict[object, set[int]] = {}
@@ -72,10 +73,11 @@ def test_the_shares_of_all_are_the_step_in_whole_groups(some: list[Encoded], cou
 
 def test_a_step_is_divided_about_evenly() -> None:
     some = [
-        Encoded(number, PromptFormat.FEW_SHOT_COT, (1, 2, 3, number), (4, 5), 1.0)
+        EncodedExample(number, PromptFormat.FEW_SHOT_COT, (1, 2, 3, number), (4, 5), 1.0)
         for number in range(40)
     ]
-    assert [len(Ranks(rank, 4).share(some)) for rank in range(4)] == pytest.approx([10] * 4, abs=1)
+    shares = [DataParallel(rank, 4).shard(some) for rank in range(4)]
+    assert [len(share) for share in shares] == pytest.approx([10] * 4, abs=1)
 
 
 def training(folder: Path, settings: TrainSettings, name: str = "two", **changes: Any) -> Training:
@@ -246,21 +248,21 @@ def test_layers_with_divided_weights_have_the_same_gradients(
 ) -> None:
     from torch.distributed.tensor import DTensor
 
-    monkeypatch.setattr(learning, "RECOMPUTE_FROM", 0)
+    monkeypatch.setattr("engine.training.model.RECOMPUTE_FROM", 0)
     tiny_model(tmp_path / "base")
     some = [
-        Encoded(number, PromptFormat.FEW_SHOT_COT, (5, 6, 7, number + 3), (8, 9, 2), 1.0)
+        EncodedExample(number, PromptFormat.FEW_SHOT_COT, (5, 6, 7, number + 3), (8, 9, 2), 1.0)
         for number in range(4)
     ]
     found = []
-    for ranks in (Ranks(), Ranks(divided=True)):
-        learner = learning.load(tmp_path / "base", SETTINGS, ranks)
-        assert learner.causal.is_gradient_checkpointing
-        assert learner.shares
-        for name, weight in learner.causal.model.layers.named_parameters():
-            assert isinstance(weight, DTensor) == (ranks.divided and "lora" not in name)
-        loss = objective.gradients(learner, some)
-        found.append((loss, {name: one.grad for name, one in learner.weights.items()}))
+    for parallel in (DataParallel(), DataParallel(is_sharded=True)):
+        model = load_model(tmp_path / "base", SETTINGS, parallel)
+        assert model.causal.is_gradient_checkpointing
+        assert model.shares_prefixes
+        for name, weight in model.causal.model.layers.named_parameters():
+            assert isinstance(weight, DTensor) == (parallel.is_sharded and "lora" not in name)
+        loss = passes.accumulate_gradients(model, some)
+        found.append((loss, {name: one.grad for name, one in model.weights.items()}))
     (loss, whole), (other, divided) = found
     assert loss == pytest.approx(other, rel=1e-6)
     assert whole
@@ -271,9 +273,11 @@ def test_layers_with_divided_weights_have_the_same_gradients(
 def test_weights_are_divided_for_lora_only(tmp_path: Path) -> None:
     tiny_model(tmp_path / "base")
     with pytest.raises(BadInput, match="set sharded to false"):
-        learning.load(tmp_path / "base", replace(SETTINGS, method="full"), Ranks(divided=True))
+        load_model(
+            tmp_path / "base", replace(SETTINGS, method="full"), DataParallel(is_sharded=True)
+        )
 
 
 def test_one_process_sums_nothing() -> None:
-    assert Ranks().sums(1.5, 2) == [1.5, 2]
-    assert ranks_module.ALONE.share([]) == []
+    assert DataParallel().sum_all(1.5, 2) == [1.5, 2]
+    assert SINGLE_PROCESS.shard([]) == []

@@ -15,13 +15,19 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from engine.packing import prefix_tree, tree_attention
+from engine.packing import batches, prefix_tree, tree_attention
+from engine.packing.batches import Batch, padded_batches
+from engine.packing.encoding import encode
 from engine.project.settings import PathChoice, Precision, TooLong, TrainSettings
-from engine.training import loss as objective
-from engine.training import model as learner
-from engine.training import tensorboard
+from engine.training import loss, passes, tensorboard
 from engine.training.distillation import student_examples
 from engine.training.loop import schedule, train
+from engine.training.model import (
+    TrainableModel,
+    _four_bit_options,
+    end_tokens,
+    load_model,
+)
 from store.enums import PromptFormat, PromptStyle, Weighting
 from store.errors import BadInput, WorkFailed
 from store.records import Example, TrainingSet
@@ -181,19 +187,19 @@ def test_the_best_weights_are_written_and_load_again(
     }
     assert found.validation_loss == min(seen.values()) == seen[found.best_step]
     assert found.best_step < found.steps
-    ours = learner.load(tmp_path / "base", TrainSettings(method="full"))
+    ours = load_model(tmp_path / "base", TrainSettings(method="full"))
     if settings.method == "lora":
         causal: Any = PeftModel.from_pretrained(ours.causal, tmp_path / "out").get_base_model()
     else:
         causal = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.float32)
     again = replace(ours, causal=causal)
-    held = prefix_tree.encode(
+    held = encode(
         [one for one in strange if one.validation],
         ours.tokenizer,
         PromptStyle.BASE,
-        learner.ends(ours),
+        end_tokens(ours),
     )
-    loss = objective.mean_loss(again, objective.rows(again, held))
+    loss = passes.mean_loss(again, passes.pack_rows(again, held))
     assert loss == pytest.approx(found.validation_loss, rel=1e-5)
 
 
@@ -273,7 +279,7 @@ def test_a_wish_to_stop_is_felt_between_the_batches_of_a_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # One row for a batch: a step has many, and so has a validation.
-    monkeypatch.setattr(prefix_tree, "BATCH_TOKENS", 1)
+    monkeypatch.setattr(batches, "BATCH_TOKENS", 1)
     monkeypatch.setattr(prefix_tree, "ROW_TOKENS", 1)
     quiet = Listener()
     undisturbed = trained(tmp_path / "quiet", progress=quiet)
@@ -331,16 +337,16 @@ def gpu_is_full(_model: object, _batch: object) -> torch.Tensor:
 def test_memory_that_is_too_small_is_told_before_the_first_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: Any
 ) -> None:
-    tried = objective.try_longest
+    tried = passes.try_largest_batch
 
     def on_a_full_machine(*given: Any) -> int:
         with monkeypatch.context() as full:
-            full.setattr(objective, "loss_sum", fails)
+            full.setattr(passes, "loss_sum", fails)
             return tried(*given)
 
-    monkeypatch.setattr(objective, "try_longest", on_a_full_machine)
+    monkeypatch.setattr("engine.training.loop.try_largest_batch", on_a_full_machine)
     listener = Listener()
-    with pytest.raises(WorkFailed, match=r"ran out of memory on [\d,]+ tokens .* qlora"):
+    with pytest.raises(WorkFailed, match=r"ran out of memory on a batch of [\d,]+ tokens .* qlora"):
         trained(tmp_path, progress=listener)
     assert listener.measured == {}
 
@@ -348,13 +354,13 @@ def test_memory_that_is_too_small_is_told_before_the_first_step(
 def test_memory_that_runs_out_in_a_step_leaves_a_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loss_sum, listener = objective.loss_sum, Listener()
+    loss_sum, listener = loss.loss_sum, Listener()
 
-    def fills(model: learner.Learner, batch: prefix_tree.Batch) -> torch.Tensor:
+    def fills(model: TrainableModel, batch: Batch) -> torch.Tensor:
         return loss_sum(model, batch) if listener.step < 4 else gpu_is_full(model, batch)
 
     with monkeypatch.context() as full:
-        full.setattr(objective, "loss_sum", fills)
+        full.setattr(passes, "loss_sum", fills)
         with pytest.raises(WorkFailed, match="ran out of memory"):
             trained(tmp_path / "one", progress=listener, checkpoint_seconds=1e9)
     again = Listener()
@@ -365,19 +371,17 @@ def test_memory_that_runs_out_in_a_step_leaves_a_checkpoint(
 
 
 def test_trying_the_largest_batch_leaves_everything_as_it_was(tmp_path: Path) -> None:
-    model = learner.load(tiny_model(tmp_path / "base"), SETTINGS)
-    some = prefix_tree.encode(
-        some_examples(), model.tokenizer, PromptStyle.BASE, learner.ends(model)
-    )
+    model = load_model(tiny_model(tmp_path / "base"), SETTINGS)
+    some = encode(some_examples(), model.tokenizer, PromptStyle.BASE, end_tokens(model))
     before = {name: value.detach().clone() for name, value in model.weights.items()}
     random = torch.get_rng_state()
     steps = [some[:1], some[:9], some[9:]]
     largest = max(
         batch.tokens.numel()
         for step in steps
-        for batch in prefix_tree.batches(objective.rows(model, step), model.cost)
+        for batch in padded_batches(passes.pack_rows(model, step), model.cost)
     )
-    assert objective.try_longest(model, steps) == largest
+    assert passes.try_largest_batch(model, steps) == largest
     assert are_identical(before, model.weights)
     assert all(value.grad is None for value in model.weights.values())
     assert torch.equal(random, torch.get_rng_state())
@@ -403,9 +407,9 @@ def test_bfloat16_learns_as_float32_does_and_goes_on_bit_for_bit(tmp_path: Path)
 def test_metrics_are_written_as_event_files_too(tmp_path: Path) -> None:
     reading = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     heard = Listener(stop_at=4)
-    with pytest.raises(Stopped), tensorboard.written(tmp_path / "events", heard) as watcher:
+    with pytest.raises(Stopped), tensorboard.event_files(tmp_path / "events", heard) as watcher:
         trained(tmp_path, progress=watcher)
-    with tensorboard.written(tmp_path / "events", Listener()) as watcher:
+    with tensorboard.event_files(tmp_path / "events", Listener()) as watcher:
         trained(tmp_path, progress=watcher)
     found = reading.EventAccumulator(str(tmp_path / "events"))
     found.Reload()
@@ -421,10 +425,10 @@ def test_event_files_without_their_package_are_refused(
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with (
         pytest.raises(BadInput, match=r"pip install 'lmsi-tui\[tensorboard\]'"),
-        tensorboard.written(tmp_path, Listener()),
+        tensorboard.event_files(tmp_path, Listener()),
     ):
         pass
-    with tensorboard.written(None, quiet := Listener()) as watcher:
+    with tensorboard.event_files(None, quiet := Listener()) as watcher:
         assert watcher is quiet
 
 
@@ -437,7 +441,7 @@ def test_four_bits_are_refused_without_a_gpu(tmp_path: Path) -> None:
 def test_four_bits_are_refused_without_their_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
     with pytest.raises(BadInput, match=r"pip install 'lmsi-tui\[qlora\]'"):
-        learner._in_four_bits(torch.device("cuda"))
+        _four_bit_options(torch.device("cuda"))
 
 
 def test_settings_without_effect_on_the_result_do_not_name_another_training() -> None:
@@ -477,35 +481,33 @@ def test_a_model_that_cannot_take_the_mask_trains_rows_alone_and_says_so(
     with caplog.at_level("WARNING"):
         found = trained(tmp_path)
     assert not found.shares_prefixes
-    assert "Every row is trained alone" in caplog.text
+    assert "trained in a row of its own" in caplog.text
     assert found.validation_loss < found.first_validation_loss
 
 
 def test_a_mask_that_is_not_honoured_is_noticed(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def lower_triangle(batch: prefix_tree.Batch, dtype: torch.dtype) -> torch.Tensor:
+    def lower_triangle(batch: Batch, dtype: torch.dtype) -> torch.Tensor:
         size = batch.tokens.shape[1]
         return torch.full((size, size), torch.finfo(dtype).min, dtype=dtype).triu(1)[None, None]
 
-    cut = tree_attention.blocks
-    monkeypatch.setattr(prefix_tree.Batch, "mask", lower_triangle)
+    cut = tree_attention.block_sparse_mask
+    monkeypatch.setattr(Batch, "dense_mask", lower_triangle)
     monkeypatch.setattr(
         tree_attention,
-        "blocks",
+        "block_sparse_mask",
         lambda until, dtype: cut(torch.full_like(until, len(until)), dtype),
     )
     found = trained(tmp_path)
     assert not found.shares_prefixes
-    assert "Trees are trained with a dense mask" in caplog.text
-    assert "does not honour" in caplog.text
+    assert "trained with a dense mask" in caplog.text
+    assert "ignores the mask" in caplog.text
 
 
 def test_a_row_alone_has_the_loss_that_transformers_gives_it(tmp_path: Path) -> None:
-    model = learner.load(tiny_model(tmp_path / "base"), TrainSettings(method="full"))
-    some = prefix_tree.encode(
-        some_examples(2), model.tokenizer, PromptStyle.BASE, learner.ends(model)
-    )
+    model = load_model(tiny_model(tmp_path / "base"), TrainSettings(method="full"))
+    some = encode(some_examples(2), model.tokenizer, PromptStyle.BASE, end_tokens(model))
     total = 0.0
     for one in some:
         ids = torch.tensor([one.tokens])
@@ -516,8 +518,8 @@ def test_a_row_alone_has_the_loss_that_transformers_gives_it(tmp_path: Path) -> 
         total += one.weight * len(one.completion) * mean
     expected = total / sum(one.weight * len(one.completion) for one in some)
     for shares in (True, False):
-        chosen = replace(model, shares=shares)
-        found = objective.mean_loss(chosen, objective.rows(chosen, some))
+        chosen = replace(model, shares_prefixes=shares)
+        found = passes.mean_loss(chosen, passes.pack_rows(chosen, some))
         assert found == pytest.approx(expected, abs=1e-5)
 
 
@@ -560,7 +562,7 @@ def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
 
 
 def test_steps_hold_whole_groups_of_the_asked_weight() -> None:
-    some = prefix_tree.encode(some_examples(held=0), tiny_tokenizer(), PromptStyle.BASE, {0})
+    some = encode(some_examples(held=0), tiny_tokenizer(), PromptStyle.BASE, {0})
     steps = schedule(some, replace(SETTINGS, epochs=2.5))
     assert sum(map(len, steps)) == pytest.approx(2.5 * len(some), abs=2)
     for step in steps[:-1]:

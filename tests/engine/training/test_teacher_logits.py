@@ -13,13 +13,17 @@ from hypothesis import strategies as st
 
 from engine.demo.project import make_demo
 from engine.jobs import stages
-from engine.packing import prefix_tree
-from engine.packing.prefix_tree import Encoded
+from engine.packing.encoding import EncodedExample, TopKLogprobs, encode
 from engine.project.settings import TrainSettings, changed
-from engine.training import loss as objective
-from engine.training import model as learner
-from engine.training.kl_divergence import Likely, likely, read_likely, write_likely
-from engine.training.teacher_logits import scored
+from engine.training import passes
+from engine.training.kl_divergence import (
+    read_top_k,
+    top_k_kl_divergence,
+    top_k_logprobs,
+    write_top_k,
+)
+from engine.training.model import end_tokens, load_model
+from engine.training.teacher_logits import teacher_logprobs
 from store import examples, models, paths, teacher_logits
 from store.connection import connect, transaction
 from store.enums import JobKind, PromptFormat
@@ -33,7 +37,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from engine.project.job_context import Work
-    from engine.training.model import Learner
+    from engine.training.model import TrainableModel
     from store.records import TrainingSet
 
 STUDENT = "pebble-s/base"
@@ -60,10 +64,10 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Work, Train
         yield work, examples.sets(conn)[-1]
 
 
-def ask(work: Work, frozen: TrainingSet, k: int = K) -> dict[int, Likely]:
+def ask(work: Work, frozen: TrainingSet, k: int = K) -> dict[int, TopKLogprobs]:
     student = models.by_name(work.conn, STUDENT)
     assert student is not None
-    return scored(work, student, frozen, examples.examples(work.conn, frozen.key), k)
+    return teacher_logprobs(work, student, frozen, examples.examples(work.conn, frozen.key), k)
 
 
 def test_it_is_what_the_teacher_thinks_under_the_prompt_it_was_sampled_with(
@@ -75,18 +79,18 @@ def test_it_is_what_the_teacher_thinks_under_the_prompt_it_was_sampled_with(
     run = paths.run_by_id(work.conn, frozen.run_id)
     learnt = {one.path_id for one in rows if one.path_id is not None and not one.validation}
     assert found.keys() == learnt
-    model = learner.load(
+    model = load_model(
         work.project.inside(models.by_id(work.conn, run.model_id).location),
         TrainSettings(method="full"),
     )
     asked = [one for one in rows if one.path_id in found and one.prompt_format is run.prompt_format]
     some = asked[:: max(1, len(asked) // 6)]
-    coded = prefix_tree.encode(some, model.tokenizer, run.prompt_style, learner.ends(model))
+    coded = encode(some, model.tokenizer, run.prompt_style, end_tokens(model))
     for example, one in zip(some, coded, strict=True):
         with torch.no_grad():
             logits = model.causal(torch.tensor([one.tokens])).logits[0]
         begin = len(one.prompt) - 1
-        wanted = likely(logits[begin : begin + len(example.token_ids)], K)
+        wanted = top_k_logprobs(logits[begin : begin + len(example.token_ids)], K)
         assert example.path_id is not None
         got = found[example.path_id]
         assert got.logprobs.shape == (len(example.token_ids), K + 1)
@@ -139,10 +143,10 @@ def test_another_tokenizer_is_refused_in_a_sentence(
     stranger = replace(student, tokenizer_sha256="another")
     rows = examples.examples(work.conn, frozen.key)
     with pytest.raises(BadInput, match=r"has another tokenizer than its teacher pebble-l/base"):
-        scored(work, stranger, frozen, rows, K)
+        teacher_logprobs(work, stranger, frozen, rows, K)
     bare = [replace(one, token_ids=()) for one in rows]
     with pytest.raises(BadInput, match="imported without token ids"):
-        scored(work, student, frozen, bare, K)
+        teacher_logprobs(work, student, frozen, bare, K)
 
 
 def test_a_teacher_model_is_not_its_own_teacher() -> None:
@@ -154,12 +158,12 @@ def test_a_teacher_model_is_not_its_own_teacher() -> None:
 
 def test_what_is_written_for_other_processes_is_read_again(tmp_path: Path) -> None:
     told = {
-        7: Likely(np.array([[1, 2], [3, 4]], np.uint32), np.zeros((2, 3), np.float16)),
-        3: Likely(np.array([[5, 6]], np.uint32), np.ones((1, 3), np.float16)),
+        7: TopKLogprobs(np.array([[1, 2], [3, 4]], np.uint32), np.zeros((2, 3), np.float16)),
+        3: TopKLogprobs(np.array([[5, 6]], np.uint32), np.ones((1, 3), np.float16)),
     }
     for some in (told, {}):
-        write_likely(tmp_path / "t.npz", some)
-        found = read_likely(tmp_path / "t.npz")
+        write_top_k(tmp_path / "t.npz", some)
+        found = read_top_k(tmp_path / "t.npz")
         assert list(found) == list(some)
         for path_id, one in some.items():
             assert (found[path_id].token_ids == one.token_ids).all()
@@ -170,23 +174,25 @@ def test_what_is_written_for_other_processes_is_read_again(tmp_path: Path) -> No
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Learner:
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> TrainableModel:
     folder = tiny_model(tmp_path_factory.mktemp("tiny") / "base")
-    return learner.load(folder, TrainSettings(method="full"))
+    return load_model(folder, TrainSettings(method="full"))
 
 
-def taught(prompt: list[int], completion: list[int], weight: float, mix: float, k: int) -> Encoded:
+def taught(
+    prompt: list[int], completion: list[int], weight: float, mix: float, k: int
+) -> EncodedExample:
     seed = hash((tuple(prompt), tuple(completion), k)) % 2**31
     told = torch.randn(
         max(1, len(completion) - 1), 512, generator=torch.Generator().manual_seed(seed)
     )
-    return Encoded(
+    return EncodedExample(
         0,
         PromptFormat.FEW_SHOT_COT,
         tuple(prompt),
         tuple(completion),
         weight,
-        likely(3 * told, k) if k else None,
+        top_k_logprobs(3 * told, k) if k else None,
         mix,
     )
 
@@ -207,16 +213,16 @@ tokens = st.lists(st.integers(1, 3), min_size=1, max_size=6)
     st.sets(st.integers(0, 11)),
 )
 def test_a_tree_teaches_what_rows_alone_teach(
-    tiny: Learner,
+    tiny: TrainableModel,
     some: list[tuple[list[int], list[int], float, float]],
     k: int,
     untaught: set[int],
 ) -> None:
     coded = [taught(*one, 0 if n in untaught else k) for n, one in enumerate(some)]
-    alone = replace(tiny, shares=False)
+    alone = replace(tiny, shares_prefixes=False)
     found = []
     for one in (tiny, alone):
-        loss = objective.gradients(one, coded)
+        loss = passes.accumulate_gradients(one, coded)
         grads = {name: value.grad for name, value in one.weights.items()}
         found.append(
             (loss, {name: value.clone() for name, value in grads.items() if value is not None})
@@ -230,9 +236,7 @@ def test_a_tree_teaches_what_rows_alone_teach(
         assert (of_tree[name] - gradient).norm() <= 1e-5 * length + 1e-6
 
 
-def test_the_loss_is_the_mix_of_path_loss_and_divergence(tiny: Learner) -> None:
-    from engine.training.kl_divergence import divergence
-
+def test_the_loss_is_the_mix_of_path_loss_and_divergence(tiny: TrainableModel) -> None:
     one = taught([1, 2], [3, 1, 2], 2.0, 0.25, 4)
     assert one.teacher is not None
     with torch.no_grad():
@@ -240,11 +244,11 @@ def test_the_loss_is_the_mix_of_path_loss_and_divergence(tiny: Learner) -> None:
         path = torch.nn.functional.cross_entropy(
             logits, torch.tensor(one.completion), reduction="none"
         )
-        apart = divergence(
+        apart = top_k_kl_divergence(
             logits[:2],
             torch.from_numpy(one.teacher.token_ids.astype(np.int64)),
             torch.from_numpy(one.teacher.logprobs),
         )
         wanted = (0.75 * path[:2] + 0.25 * apart).sum() + path[2]
-        found = objective.mean_loss(tiny, objective.rows(tiny, [one]))
+        found = passes.mean_loss(tiny, passes.pack_rows(tiny, [one]))
     assert found == pytest.approx(float(wanted) / 3, rel=1e-5)

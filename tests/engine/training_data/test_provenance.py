@@ -74,7 +74,7 @@ def story(tmp_path: Path) -> Iterator[Story]:
         yield Story(project, conn, frozen, pool)
 
 
-def rebuilt(project: Project, frozen: TrainingSet) -> provenance.Rebuilt:
+def rebuilt(project: Project, frozen: TrainingSet) -> provenance.RebuiltSet:
     with connect(project.database, read_only=True, training=True) as conn:
         return provenance.rebuild(project, conn, frozen)
 
@@ -182,14 +182,14 @@ def trained(story: Story, name: str) -> None:
 def test_a_question_leads_forward_to_the_models_that_learnt_it(story: Story) -> None:
     trained(story, "scripted/lmsi")
     curated(story.project, story.conn, sample={"threshold": "0.9"})
-    (first, *others) = provenance.falls_with(story.conn, story.pool[4].id)
+    (first, *others) = provenance.dependents_of(story.conn, story.pool[4].id)
     assert first.models == ("scripted/lmsi",)
     assert first.examples == sum(
         one.question_id == story.pool[4].id
         for one in examples.examples(story.conn, story.frozen.key)
     )
     assert all(one.models == () for one in others)
-    assert provenance.falls_with(story.conn, story.pool[1].id) == []
+    assert provenance.dependents_of(story.conn, story.pool[1].id) == []
 
 
 def test_a_model_leads_back_to_its_set_and_its_sampler(story: Story) -> None:

@@ -12,7 +12,12 @@ from hypothesis import strategies as st
 from engine.answers.extraction import reader_name
 from engine.project.settings import CurateSettings
 from engine.prompting.templates import answer_sentence, render
-from engine.training_data.selection import Kept, build_examples, choose, training_set
+from engine.training_data.selection import (
+    KeptQuestion,
+    build_examples,
+    select_questions,
+    training_set,
+)
 from engine.voting.majority import count_vote
 from store.enums import (
     AnswerType,
@@ -75,7 +80,7 @@ def chosen(
     rule: EarlyStop = EarlyStop.OFF,
     run_threshold: str | None = None,
     asked: Question | None = None,
-) -> Kept | None:
+) -> KeptQuestion | None:
     """What is kept of one question whose M paths answer so; '-' before an answer: cut off."""
     asked = asked or question()
     read = [None if one is None else one.removeprefix("-") for one in answers]
@@ -106,13 +111,13 @@ def chosen(
         )
         for index, (raw, answer) in enumerate(zip(answers, read, strict=True))
     ]
-    kept = choose(
+    kept = select_questions(
         [asked], {asked.id: vote}, {asked.id: pairs[::-1]}, reviews, threshold=threshold, cap=cap
     )
     return kept[0] if kept else None
 
 
-def indices(kept: Kept | None) -> list[int]:
+def indices(kept: KeptQuestion | None) -> list[int]:
     assert kept is not None
     return [path.index for path in kept.paths]
 
@@ -252,7 +257,7 @@ def prompt_of(asked: Question, prompt_format: PromptFormat) -> Prompt:
     return render(asked, prompt_format, PromptStyle.BASE, ())
 
 
-def built(kept: Sequence[Kept], **changes: Any) -> list[Any]:
+def built(kept: Sequence[KeptQuestion], **changes: Any) -> list[Any]:
     given: dict[str, Any] = {
         "formats": tuple(PromptFormat),
         "weighting": Weighting.PER_PATH,
@@ -262,7 +267,7 @@ def built(kept: Sequence[Kept], **changes: Any) -> list[Any]:
     return build_examples(kept, prompt_of, answer_sentence, **(given | changes))
 
 
-def kept_questions(count: int) -> list[Kept]:
+def kept_questions(count: int) -> list[KeptQuestion]:
     found = [chosen(MAJORITY_9, asked=question(number), cap=3) for number in range(1, count + 1)]
     return [one for one in found if one is not None]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from textual.widgets import Static
 
-from engine.training import token_counts
+from engine.training_data import token_counts
 from lmsi_tui.screens.results.question_paths import QuestionPaths
 from lmsi_tui.screens.results.training_set import TrainingSetScreen
 from lmsi_tui.shell.messages import TextCopied, TextOpened

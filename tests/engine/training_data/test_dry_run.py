@@ -10,7 +10,7 @@ import pytest
 
 from engine.jobs import plan, stages
 from engine.project.settings import changed
-from engine.training.dry_run import LISTED, SHOWN, preflight
+from engine.training_data.dry_run import LISTED, SHOWN, dry_run
 from store import examples, models
 from store.connection import connect, transaction
 from store.enums import JobKind
@@ -53,7 +53,7 @@ def test_examples_are_shown_as_tokens_and_labels_and_what_is_long_is_listed(
     frozen = examples.sets(conn)[-1]
     student = models.by_name(conn, STUDENT)
     assert student is not None
-    found = preflight(conn, project, frozen, student)
+    found = dry_run(conn, project, frozen, student)
     assert found.reason is None
     assert found.context == 64
     assert len(found.shown) == SHOWN
@@ -99,8 +99,10 @@ def test_tokens_that_were_not_counted_are_told_in_a_sentence(
     student = models.by_name(conn, STUDENT)
     assert student is not None
     other = replace(student, tokenizer_sha256="never counted")
-    found = preflight(conn, project, examples.sets(conn)[-1], other)
-    assert found.reason == "The tokens of tiny/base are not all counted yet: curate once more."
+    found = dry_run(conn, project, examples.sets(conn)[-1], other)
+    assert found.reason is not None
+    assert "tokens of tiny/base" in found.reason
+    assert "`lmsi-tui curate`" in found.reason
 
 
 def test_the_command_prints_the_plan_and_starts_nothing(

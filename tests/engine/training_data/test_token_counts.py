@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 
 from engine.jobs import stages
 from engine.models.identity import base_model
-from engine.packing import prefix_tree
+from engine.packing import encoding
+from engine.packing.encoding import encode
 from engine.project.settings import TrainSettings, changed
-from engine.training import model, token_counts
+from engine.training.model import context_length, end_tokens, load_model, load_tokenization
+from engine.training_data import token_counts
 from store import examples, models
 from store.connection import connect, transaction
 from store.enums import JobKind, PromptFormat, PromptStyle
@@ -47,10 +49,10 @@ def test_a_folder_alone_says_the_same_as_the_loaded_model(
     base = tiny_model(tmp_path / "base", **FOLDERS[folder])
     if not generation:
         (base / "generation_config.json").unlink()
-    loaded = model.load(base, TrainSettings(method="full"))
-    text = model.text_of(base)
-    assert text.ends == model.ends(loaded)
-    assert text.context == model.context(loaded)
+    loaded = load_model(base, TrainSettings(method="full"))
+    text = load_tokenization(base)
+    assert text.end_tokens == end_tokens(loaded)
+    assert text.context_length == context_length(loaded)
     assert text.tokenizer("a b").input_ids == loaded.tokenizer("a b").input_ids
 
 
@@ -58,7 +60,7 @@ def test_a_folder_that_cannot_be_read_is_told_in_a_sentence(tmp_path: Path) -> N
     base = tiny_model(tmp_path / "base")
     (base / "tokenizer.json").write_text("{")
     with pytest.raises(BadInput, match=r"tokenizer in .* cannot be loaded"):
-        model.text_of(base)
+        load_tokenization(base)
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=40))
@@ -112,12 +114,12 @@ def test_a_set_is_counted_as_the_student_will_be_trained_on_it(project: Project)
         )
         kinds = examples.kinds(conn, frozen.key, student.tokenizer_sha256, 64)
     base = project.inside(student.location)
-    loaded = model.load(base, TrainSettings(method="full"))
-    trained = prefix_tree.encode(
+    loaded = load_model(base, TrainSettings(method="full"))
+    trained = encode(
         [replace(one, token_ids=()) for one in rows],
         loaded.tokenizer,
         PromptStyle.BASE,
-        model.ends(loaded),
+        end_tokens(loaded),
     )
     for row, one in zip(rows, trained, strict=True):
         shown = found[row.position]
@@ -128,7 +130,7 @@ def test_a_set_is_counted_as_the_student_will_be_trained_on_it(project: Project)
         assert shown.pieces is not None
         assert "".join(shown.pieces[: shown.prompt_tokens]) == row.prompt
         assert "".join(shown.pieces[shown.prompt_tokens :]) == row.completion + "<|end|>"
-    assert token_counts.context_of(project, student) == model.context(loaded) == 64
+    assert token_counts.context_of(project, student) == context_length(loaded) == 64
     too_long = sum(len(one.tokens) > 64 for one in trained)
     assert sum(kind.too_long for kind in kinds) == too_long > 0
     assert sum(kind.encoded for kind in kinds) == frozen.examples
@@ -140,7 +142,6 @@ def test_only_the_first_of_each_format_keep_their_text_and_nothing_is_counted_tw
     monkeypatch.setattr(token_counts, "SHOWN", 3)
     monkeypatch.setattr(token_counts, "CHUNK", 5)
     counted: list[int] = []
-    encode = prefix_tree.encode
 
     def counting(some: Any, *rest: Any) -> Any:
         counted.extend(one.position for one in some)
@@ -148,7 +149,7 @@ def test_only_the_first_of_each_format_keep_their_text_and_nothing_is_counted_tw
             raise KeyboardInterrupt  # the worker is killed
         return encode(some, *rest)
 
-    monkeypatch.setattr(prefix_tree, "encode", counting)
+    monkeypatch.setattr(encoding, "encode", counting)
     with connect(project.database) as conn:
         with pytest.raises(KeyboardInterrupt):
             curated(conn, project)
@@ -168,7 +169,7 @@ def test_only_the_first_of_each_format_keep_their_text_and_nothing_is_counted_tw
 
 def test_the_limit_of_a_model_that_does_not_say_it_is_not_known(project: Project) -> None:
     with connect(project.database, read_only=True) as conn:
-        teacher, student = token_counts.learners(conn, project)
+        teacher, student = token_counts.trained_models(conn, project)
     assert token_counts.context_of(project, teacher) is None
     assert "Hugging Face folder" in str(token_counts.why_not_counted(project, teacher))
     assert token_counts.why_not_counted(project, student) is None

@@ -1,0 +1,282 @@
+"""Passes of a model over examples: the gradient of a step, the loss of held-out rows.
+
+All processes that train a model together must make the same calls here.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+
+from engine.packing import prefix_tree
+from engine.packing.batches import Batch, concatenated_batches, padded_batches
+from engine.packing.encoding import EncodedExample
+from engine.training.data_parallel import SINGLE_PROCESS
+from engine.training.loss import loss_sum
+from engine.training.model import SPARSE_ATTENTION, TrainableModel, forward_cost
+from store.enums import PromptFormat
+from store.errors import WorkFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from engine.packing.prefix_tree import PackedRow
+
+_log = logging.getLogger(__name__)
+
+OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
+"""What torch's errors say on CUDA, on Linux and on other systems when memory runs out."""
+
+
+class PassInterrupted(Exception):
+    """A pass was not finished, in this process or in another one."""
+
+    def __init__(self, reason: BaseException | None) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+        """The exception of this process; None if another process was interrupted."""
+
+
+def pack_rows(model: TrainableModel, examples: Sequence[EncodedExample]) -> list[PackedRow]:
+    """Pack examples into prefix trees if the model shares prefixes, else one into each row."""
+    if model.shares_prefixes:
+        return prefix_tree.pack(examples, model.cost)
+    return prefix_tree.one_per_row(examples)
+
+
+def make_batches(model: TrainableModel, rows: Sequence[PackedRow]) -> list[Batch]:
+    """Batch rows: concatenated if attention skips masked pairs, else padded."""
+    is_sparse = model.causal.config._attn_implementation in SPARSE_ATTENTION
+    if model.shares_prefixes and is_sparse:
+        return concatenated_batches(rows)
+    return padded_batches(rows, model.cost)
+
+
+def verify_packing(model: TrainableModel, examples: Sequence[EncodedExample]) -> TrainableModel:
+    """Return the model, set to train rows alone if packing does not give the same loss.
+
+    A few examples with common prefixes are enough: a mask that is ignored shows. A sparse attention
+    that fails here is replaced by a dense mask first.
+    """
+    if not model.shares_prefixes:
+        return model
+    sample = sorted(examples, key=lambda example: example.tokens)[:4]
+    local = replace(model, parallel=SINGLE_PROCESS)  # every process comes to the same result
+    attention = model.causal.config._attn_implementation
+    packed_loss, error = _packed_loss(local, sample)
+    if attention in SPARSE_ATTENTION:
+        model.causal.set_attn_implementation("sdpa")
+    unpacked = replace(model, shares_prefixes=False)
+    loss = mean_loss(replace(local, shares_prefixes=False), pack_rows(unpacked, sample))
+    tolerance = 2e-2 if model.is_bfloat16 else 1e-4
+    if math.isclose(packed_loss, loss, rel_tol=tolerance):
+        model.causal.set_attn_implementation(attention)
+        return model
+    if attention in SPARSE_ATTENTION:
+        _log.warning(
+            "Packed rows are trained with a dense mask: %s does not work here%s.", attention, error
+        )
+        cost = forward_cost(model.causal, model.device)
+        return verify_packing(replace(model, cost=cost), examples)
+    _log.warning(
+        "Every example is trained in a row of its own, which is slower: the model ignores the mask "
+        "of a prefix tree (loss %.6g packed, %.6g alone)%s.",
+        packed_loss,
+        loss,
+        error,
+    )
+    return unpacked
+
+
+def _packed_loss(model: TrainableModel, examples: Sequence[EncodedExample]) -> tuple[float, str]:
+    """The loss of a forward and backward pass; NaN and `: ` with the error if the pass fails."""
+    error = ""
+    try:
+        loss = accumulate_gradients(model, examples)
+    except PassInterrupted as interrupted:
+        reason = interrupted.reason
+        if reason is None or isinstance(reason, WorkFailed):
+            raise (reason or interrupted) from None
+        if not isinstance(reason, Exception):
+            raise reason from None
+        lines = str(reason).splitlines()
+        loss, error = math.nan, f": {lines[0]}" if lines else ""
+    for weight in model.weights.values():
+        weight.grad = None
+    return loss, error
+
+
+def accumulate_gradients(
+    model: TrainableModel,
+    examples: Sequence[EncodedExample],
+    check_stop: Callable[[], None] = lambda: None,
+) -> float:
+    """Add the gradient of a step's mean loss to the weights, batch by batch.
+
+    Args:
+        model: to be trained; each process takes its part of the examples.
+        examples: all examples of the step; the loss is divided by their weighted tokens.
+        check_stop: called before each batch; an exception that it raises ends the step.
+
+    Returns:
+        The loss, in nats per weighted token.
+
+    Raises:
+        PassInterrupted: before the end, here or in another process; the gradients are incomplete.
+            Its reason is `WorkFailed` if the device has not enough memory.
+    """
+    total = sum(example.weight * len(example.completion) for example in examples)
+    loss = 0.0
+
+    def add(batch: Batch) -> None:
+        nonlocal loss
+        batch_loss = loss_sum(model, batch) / total
+        batch_loss.backward()
+        loss += batch_loss.item()
+
+    rows = pack_rows(model, model.parallel.shard(examples))
+    _for_each_batch(model, rows, add, check_stop)
+    model.parallel.sum_gradients(model.weights.values())
+    return model.parallel.sum_all(loss)[0]
+
+
+@torch.no_grad()
+def mean_loss(
+    model: TrainableModel,
+    rows: Sequence[PackedRow],
+    check_stop: Callable[[], None] = lambda: None,
+) -> float:
+    """Mean loss in nats per weighted token; each process takes its part of the rows.
+
+    Raises:
+        PassInterrupted: `check_stop`, which is called before each batch, raised an exception,
+            here or in another process.
+    """
+    total = weight = 0.0
+
+    def add(batch: Batch) -> None:
+        nonlocal total, weight
+        total += loss_sum(model, batch).item()
+        weight += float(batch.weights.sum())
+
+    parallel = model.parallel
+    _for_each_batch(model, rows[parallel.rank :: parallel.processes], add, check_stop)
+    total, weight = parallel.sum_all(total, weight)
+    return total / weight
+
+
+def _for_each_batch(
+    model: TrainableModel,
+    rows: Sequence[PackedRow],
+    work: Callable[[Batch], None],
+    check_stop: Callable[[], None],
+) -> None:
+    """Call `check_stop` and `work` for each batch of this process; all processes must call it.
+
+    Raises:
+        PassInterrupted: one of them raised an exception, here or in another process.
+    """
+    parallel = model.parallel
+    batches = make_batches(model, rows) if rows else []
+    if parallel.is_sharded:  # all processes meet in every layer
+        batches += [_weightless_batch(model)] * (parallel.max_all(len(batches)) - len(batches))
+
+    def work_on(batch: Batch) -> None:
+        with _explain_out_of_memory(batch):
+            work(batch)
+
+    reason: BaseException | None = None
+    for batch in batches:
+        reason = _exception_of(check_stop)
+        if parallel.is_sharded and parallel.max_all(int(reason is not None)):
+            break
+        if reason is None:
+            reason = _exception_of(partial(work_on, batch))
+        if reason is not None:
+            if parallel.is_sharded:  # the others wait in a layer until this process ends
+                raise PassInterrupted(reason) from reason
+            break
+    if parallel.max_all(int(reason is not None)):
+        raise PassInterrupted(reason) from reason
+
+
+def _weightless_batch(model: TrainableModel) -> Batch:
+    """A batch of weight 0, for a process that has fewer batches than the others."""
+    example = EncodedExample(0, PromptFormat.ZERO_SHOT_DIRECT, (0,), (0,), 0.0)
+    return make_batches(model, pack_rows(model, [example]))[0]
+
+
+def _exception_of(call: Callable[[], None]) -> BaseException | None:
+    try:
+        call()
+    except BaseException as raised:
+        return raised
+    return None
+
+
+def try_largest_batch(model: TrainableModel, steps: Sequence[Sequence[EncodedExample]]) -> int:
+    """Compute the gradient of the largest batch once and discard it, so that memory fails early.
+
+    The batches of two steps are compared: the step with the longest example and the one with the
+    most tokens. Other batches are smaller, or about as large. The optimizer's two moments of each
+    weight are allocated meanwhile. Weights, gradients and random state are left unchanged.
+
+    Returns:
+        Number of tokens of the batch.
+
+    Raises:
+        WorkFailed: the device has not enough memory.
+    """
+    numbers = {
+        max(
+            range(len(steps)),
+            key=lambda number: max(len(example.tokens) for example in steps[number]),
+        ),
+        max(
+            range(len(steps)),
+            key=lambda number: sum(len(example.tokens) for example in steps[number]),
+        ),
+    }
+    batches = [
+        batch
+        for number in sorted(numbers)
+        if (examples := model.parallel.shard(steps[number]))
+        for batch in make_batches(model, pack_rows(model, examples))
+    ]
+    if model.parallel.is_sharded and not batches:  # all processes meet in every layer
+        batches = [_weightless_batch(model)]
+    if not batches:
+        return 0
+    largest = max(batches, key=lambda batch: (batch.tokens.numel(), batch.tokens.shape[1]))
+    random_state = torch.get_rng_state()
+    with _explain_out_of_memory(largest):
+        moments = [torch.empty_like(weight) for weight in model.weights.values() for _ in range(2)]
+        loss_sum(model, largest).backward()
+        del moments
+    for weight in model.weights.values():
+        weight.grad = None
+    torch.set_rng_state(random_state)
+    return largest.tokens.numel()
+
+
+@contextmanager
+def _explain_out_of_memory(batch: Batch) -> Iterator[None]:
+    """Turn torch's out-of-memory errors into `WorkFailed`, with what to do."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is a RuntimeError
+        message = str(error)
+        if isinstance(error, RuntimeError) and not any(text in message for text in OUT_OF_MEMORY):
+            raise
+        rows, longest = batch.tokens.shape
+        raise WorkFailed(
+            f"The device ran out of memory on a batch of {rows * longest:,} tokens ({rows} rows of "
+            f"up to {longest:,}): use method lora or qlora, a smaller model, or a smaller "
+            "sample.max_tokens, which leaves the longest examples out."
+        ) from error
