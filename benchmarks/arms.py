@@ -26,7 +26,7 @@ from benchmarks.peers import THREADS, Arm, Drawn, Order, bare, batched, completi
 from benchmarks.shapes import load_of
 from engine.answers import extraction
 from engine.inference.backend import PathRequest, Sampling, path_seed
-from engine.inference.prompt_lengths import Extent
+from engine.inference.prompt_lengths import SequenceLengths
 from engine.voting import majority
 from store.enums import AnswerType, Decision, EarlyStop
 
@@ -140,7 +140,7 @@ def ours(backend: Backend, load: Load, source: type[Paths] = Paths) -> Arm:
             work.take(path)
             yield Drawn(int(path.question), len(path.token_ids), path.text)
 
-    width = getattr(backend, "batch", "?")
+    width = getattr(backend, "batch_size", "?")
     details = getattr(backend, "details", {"width": width})
     told = ", ".join(f"{name} {value}" for name, value in details.items() if _is_short(value))
     return Arm(f"{backend.name}: {told}", draw)
@@ -150,17 +150,17 @@ def _is_short(value: object) -> bool:
     return isinstance(value, bool | int | float) or (isinstance(value, str) and len(value) < 12)
 
 
-def ours_llama(load: Load, batch: int | None = None, source: type[Paths] = Paths) -> Arm:
+def ours_llama(load: Load, batch_size: int | None = None, source: type[Paths] = Paths) -> Arm:
     """Ours over llama.cpp."""
     from engine.inference.llama.backend import open_llama_cpp
 
-    backend = open_llama_cpp(Path(load.gguf), batch=batch, extent=_extent(load))
+    backend = open_llama_cpp(Path(load.gguf), batch_size=batch_size, lengths=_lengths(load))
     return ours(backend, load, source)
 
 
 def ours_transformers(
     load: Load,
-    batch: int | None = None,
+    batch_size: int | None = None,
     source: type[Paths] = Paths,
     *,
     torch_sampler: bool = False,
@@ -170,20 +170,19 @@ def ours_transformers(
 
     Args:
         load: the model.
-        batch: paths at a time, if not the engine's own choice.
+        batch_size: paths at a time, if not the engine's own choice.
         source: where the paths come from.
         torch_sampler: draw by softmax and multinomial over the vocabulary instead of our sampler.
         streams: most of them side by side, if not the engine's own choice.
     """
-    from engine.inference.hf import backend as transformers
-    from engine.inference.hf import running_batch as streaming
+    from engine.inference.hf import backend, running_batch
 
     if torch_sampler:
-        vars(streaming)["choose"] = _multinomial
+        vars(running_batch)["sample_tokens"] = _multinomial
     if streams:
-        vars(transformers)["STREAMS"] = streams
-    backend = transformers.open_transformers(Path(load.folder), threads=THREADS, batch=batch)
-    return ours(backend, load, source)
+        vars(backend)["MAX_RUNNING_BATCHES"] = streams
+    model = backend.open_transformers(Path(load.folder), threads=THREADS, batch_size=batch_size)
+    return ours(model, load, source)
 
 
 def _multinomial(
@@ -199,7 +198,7 @@ def _multinomial(
 
 def chosen(load: Load) -> Arm:
     """The engine that the program takes for a model that is there in both forms."""
-    from engine.inference.engine_selection import open_chosen
+    from engine.inference.engine_selection import open_fastest
     from engine.models.identity import base_model
     from engine.project.folder import create_project
     from engine.project.settings import ModelSettings, Settings
@@ -208,12 +207,12 @@ def chosen(load: Load) -> Arm:
     settings = ModelSettings(teacher="it/base")
     project = create_project(folder / "p", replace(Settings(), model=settings))
     model = base_model(project, "it/base", Path(load.folder), Path(load.gguf))
-    return ours(open_chosen(project, model, settings, _extent(load)).backend, load)
+    return ours(open_fastest(project, model, settings, _lengths(load)).backend, load)
 
 
-def _extent(load: Load) -> Extent:
+def _lengths(load: Load) -> SequenceLengths:
     longest = max(map(len, load.questions))
-    return Extent(len(load.prefix) + longest, load.max_tokens, len(load.prefix))
+    return SequenceLengths(len(load.prefix) + longest, load.max_tokens, len(load.prefix))
 
 
 ARMS: dict[str, Callable[[Load], Arm]] = {
@@ -228,12 +227,12 @@ ARMS: dict[str, Callable[[Load], Arm]] = {
     "each prompt anew": partial(completions, reset=True),
     "a batch of 32": partial(batched, shared=False),
     "prompt shared": partial(batched, shared=True),
-    "ours, 32 wide": partial(ours_llama, batch=32),
+    "ours, 32 wide": partial(ours_llama, batch_size=32),
     "ours, exact": partial(ours_llama, source=Voted),
     "one path a call": partial(generate, together=False, dtype="bfloat16"),
     "cache copied": partial(generate, shared=True, dtype="bfloat16"),
-    "ours, torch sampler": partial(ours_transformers, batch=32, torch_sampler=True),
-    "ours t, 32 wide": partial(ours_transformers, batch=32),
+    "ours, torch sampler": partial(ours_transformers, batch_size=32, torch_sampler=True),
+    "ours t, 32 wide": partial(ours_transformers, batch_size=32),
     "ours t, one stream": partial(ours_transformers, streams=1),
     "ours t, exact": partial(ours_transformers, source=Voted),
     # Agreement of what is drawn.

@@ -82,17 +82,17 @@ def measure(load: Load) -> dict[str, Any]:
     import torch
 
     from engine.inference.hf import backend, running_batch
-    from engine.inference.hf.token_sampler import choose
+    from engine.inference.hf.token_sampler import sample_tokens
 
     spent = {"sampler": 0.0}
 
     def timed(*given: Any) -> Any:
         start = time.perf_counter()
-        chosen = choose(*given)
+        chosen = sample_tokens(*given)
         spent["sampler"] += time.perf_counter() - start
         return chosen
 
-    vars(running_batch)["choose"] = timed
+    vars(running_batch)["sample_tokens"] = timed
     arm = ours(backend.open_transformers(Path(load.folder), threads=THREADS), load, Paths)
     order = Order(list(range(QUESTIONS)), 32, 0, 0)
     rate = matrix_rate()
@@ -101,7 +101,7 @@ def measure(load: Load) -> dict[str, Any]:
     tokens = sum(one.tokens for one in arm.draw(order))
     speed = tokens / (time.perf_counter() - start)
     spent["sampler"] = 0.0
-    vars(backend).update(STREAMS=1, ThreadPoolExecutor=AtOnce)
+    vars(backend).update(MAX_RUNNING_BATCHES=1, ThreadPoolExecutor=AtOnce)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
         start = time.perf_counter()
         list(arm.draw(order))

@@ -88,14 +88,14 @@ def embedded_load(name: str, count: int = 512) -> Load:
     """A model of the embedded family with the demo's own questions and worked examples."""
     from engine.demo import world
     from engine.demo.project import MODELS, TASK
-    from engine.inference.hf.loading import Prompts, load_tokenizer
+    from engine.inference.hf.loading import PromptTokenizer, load_tokenizer
     from engine.prompting.tasks import exemplars_of, preset
     from engine.prompting.templates import render, stop_strings
     from store.enums import AnswerType, PromptFormat, PromptStyle, Split
     from store.records import Question
 
     folder = MODELS / name
-    tokenize = Prompts(load_tokenizer(folder)).tokenize
+    tokenize = PromptTokenizer(load_tokenizer(folder)).tokenize
     prompts = []
     for position, drawn in enumerate(world.draw(Split.POOL, count, 0)):
         question = Question(

@@ -42,9 +42,9 @@ def step_seconds() -> float:
     load = embedded_load("pebble-l", WIDTH // 32)
     model = open_transformers(Path(load.folder))._model
     tree = PrefixTree(model, WIDTH)
-    tree.plant(load.prefix)
+    tree.set_prefix(load.prefix)
     questions = range(WIDTH // 32)
-    tree.add([load.prompt(number) for number in questions], list(questions))
+    tree.add_prompts([load.prompt(number) for number in questions], list(questions))
     lanes = np.repeat(np.array(questions), 32)
     slots, newest, lengths = np.arange(WIDTH), np.full(WIDTH, 5), np.full(WIDTH, PATH)
     found: list[float] = []

@@ -157,8 +157,8 @@ def test_llama_cpp_and_transformers_agree_after_training(
     finished: tuple[Project, Json],
 ) -> None:
     from engine.inference.backend import Sampling
-    from engine.inference.engine_selection import open_chosen
-    from engine.inference.prompt_lengths import Extent
+    from engine.inference.engine_selection import open_fastest
+    from engine.inference.prompt_lengths import SequenceLengths
     from engine.project.settings import Engine, ModelSettings
     from engine.prompting.tasks import exemplars_for
     from engine.prompting.templates import render
@@ -172,8 +172,8 @@ def test_llama_cpp_and_transformers_agree_after_training(
     assert model is not None
     texts: list[dict[str, str]] = []
     for engine in (Engine.TRANSFORMERS, Engine.LLAMA_CPP):
-        extent = Extent(prompt=256, path=256)
-        backend = open_chosen(project, model, ModelSettings(engine=engine), extent).backend
+        extent = SequenceLengths(prompt=256, path=256)
+        backend = open_fastest(project, model, ModelSettings(engine=engine), extent).backend
         exemplars = exemplars_for(project, settings, "pebble")
         prompts = [
             backend.tokenize(render(question, settings.format, settings.style, exemplars).text)

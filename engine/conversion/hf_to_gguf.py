@@ -370,7 +370,7 @@ def verify(
     names = "".join(token.content for token in tokenizer.get_added_tokens_decoder().values())
     tokenizer.encode_special_tokens = True  # a name of a special token in a text is only text
     probes = [tokenizer.encode(text).ids for text in _PROBES]
-    with closing(open_llama_cpp(gguf, adapter=adapter_gguf, batch=1, context=512)) as model:
+    with closing(open_llama_cpp(gguf, adapter=adapter_gguf, batch_size=1, context=512)) as model:
         for text in (*_PROBES, f"a{names} b", ""):
             if model.tokenize(text) != tokenizer.encode(text).ids:
                 raise WorkFailed(

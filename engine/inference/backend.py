@@ -1,8 +1,8 @@
-"""What a backend is: something that turns prompts into paths.
+"""The interface of an inference backend: it turns prompts into reasoning paths.
 
-The stage that samples owns the order of the work and the votes; a backend owns the batch. It asks
-for the next path whenever a slot is free, so that slots never wait for the slowest path of a
-question, and it drops paths of questions that have been settled meanwhile.
+The sampling stage decides what to sample and counts the votes; the backend decides how to batch.
+It asks for the next path whenever a slot is free, so no slot waits for the slowest path of a
+question, and it drops running paths of questions that have been settled in the meantime.
 """
 
 from __future__ import annotations
@@ -14,16 +14,18 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from engine.prompting.messages import ChatMessage
     from store.enums import EndReason
 
 
-TINY = 20_000_000
-"""Weights below which a step takes few milliseconds: a run is short, and so are its probes."""
+TINY_PARAMETERS = 20_000_000
+"""Models with fewer parameters decode a step in milliseconds, so their runs are short and probes
+must be short, too."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How tokens are chosen: temperature alone unless asked otherwise, as in the paper."""
+    """Sampling parameters. The defaults use temperature alone, as the paper does."""
 
     temperature: float
     """≥ 0; 0 is greedy."""
@@ -33,7 +35,7 @@ class Sampling:
     top_k: int = 0
     min_p: float = 0.0
     stop: tuple[str, ...] = ()
-    """Strings that end a path; matched on bytes, since a token may hold half a character."""
+    """Strings that end a path. Matched on bytes, since a token may hold half a character."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,54 +43,45 @@ class PathRequest:
     """One path to sample."""
 
     question: str
-    """Key of the question; paths of one question share their prompt."""
+    """Key of the question; paths of a question share their prompt."""
     index: int
     prompt: tuple[int, ...]
-    """Token ids of the whole prompt, as this backend's own `tokenize` gave them."""
+    """Token ids of the whole prompt, from the `tokenize` of this backend."""
     shared: int
-    """How many leading tokens are common to all prompts of the run (the few-shot prefix)."""
+    """Number of leading tokens that all prompts of the run have in common (the few-shot prefix)."""
     seed: int
-    """Of this path alone, from `path_seed`: what is drawn does not depend on the batch."""
+    """From `path_seed`, different for every path: the sampled tokens do not depend on the batch."""
 
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """One finished path."""
+    """A finished path."""
 
     question: str
     index: int
     text: str
-    """Without the end token and without the stop string and what follows it."""
+    """Without the end token, and cut before the stop string."""
     token_ids: tuple[int, ...]
     """As sampled: with the end token when `END`; with `STOP`, every token that begins before the
-    stop string. Empty from a server that gives text only."""
+    stop string. Empty from a server that returns text only."""
     end: EndReason
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One turn of a chat."""
-
-    role: str
-    """`system`, `user` or `assistant`."""
-    content: str
-
-
 class PathSource(Protocol):
-    """Where a backend gets its work from."""
+    """Gives a backend its work."""
 
     def next_path(self) -> PathRequest | None:
         """The next path to start, or None when none can be started now."""
 
     def is_settled(self, question: str) -> bool:
-        """Whether the question needs no more paths: those still running are dropped.
+        """Whether the question needs no more paths; those still running are dropped.
 
-        Raises what ends the sampling when somebody wishes it to end.
+        Raises an exception to end sampling when the job is paused or canceled.
         """
 
 
 class Backend(Protocol):
-    """A loaded model. Not thread-safe; closed by whoever opened it."""
+    """A loaded model. Not thread-safe; the code that opens it closes it."""
 
     name: str
     """`llama.cpp`, `transformers`, `server`, `scripted`."""
@@ -96,19 +89,19 @@ class Backend(Protocol):
     context_length: int
     """Most tokens in prompt and path together."""
     details: dict[str, object]
-    """How it samples on this machine, to be stored with the run: JSON values by name, such as
-    `width` (paths at a time) and `threads`. Empty where there is nothing to tell."""
+    """How the engine is configured on this machine, stored with the run: JSON values by name, such
+    as `width` (the batch size) and `threads`. May be empty."""
 
     def tokenize(self, text: str) -> list[int]:
-        """Token ids of plain text, with the model's own start token if it has one.
+        """Token ids of plain text, with the model's start token if it has one.
 
-        Text that spells a special token is read as plain text.
+        The spelling of a special token is read as plain text.
         """
 
-    def tokenize_chat(self, messages: Sequence[Message]) -> list[int]:
-        """Token ids of a chat up to where the assistant is to speak.
+    def tokenize_chat(self, messages: Sequence[ChatMessage]) -> list[int]:
+        """Token ids of a chat, with the opening of the assistant's next message.
 
-        A last message of the assistant is left open, to be continued.
+        If the last message is the assistant's, it is left open for the model to continue.
 
         Raises:
             BadInput: the model has no chat template.
@@ -117,8 +110,8 @@ class Backend(Protocol):
     def sample(self, source: PathSource, sampling: Sampling) -> Iterator[Generation]:
         """Yield paths as they finish, until the source has none left and none is running.
 
-        The source is asked again after each yielded path, because the path may have settled its
-        question or made more of them wanted.
+        The source is asked again after each yielded path, because that path may settle its
+        question or make more paths necessary.
         """
 
     def close(self) -> None:

@@ -1,23 +1,24 @@
-"""Paths at a time when the settings leave it open, by the size of the model.
+"""Default batch sizes (paths sampled at a time) by model size.
 
-More paths are faster until the processor's products are at their rate, and a large model's are at
-once. What is wider than that only lets paths wait for each other: the first ones end later, and
-more of them are lost when the power goes. `python -m benchmarks.sampling` measures them.
+Larger batches are faster until matrix products run at the processor's peak rate, and large models
+reach it with small batches. Beyond that, a larger batch only delays each path: the first paths
+finish later, and more of them are lost in a power failure. Measured by
+`python -m benchmarks.sampling`.
 """
 
 from __future__ import annotations
 
-from engine.inference.backend import TINY
+from engine.inference.backend import TINY_PARAMETERS
 
-LLAMA_CPP = ((TINY, 192), (200e6, 64), (2e9, 32), (float("inf"), 16))
-TRANSFORMERS = ((TINY, 2048), (500e6, 512), (float("inf"), 256))
+LLAMA_CPP = ((TINY_PARAMETERS, 192), (200e6, 64), (2e9, 32), (float("inf"), 16))
+TRANSFORMERS = ((TINY_PARAMETERS, 2048), (500e6, 512), (float("inf"), 256))
 
 
-def usual(widths: tuple[tuple[float, int], ...], weights: float) -> int:
-    """The width of the first row whose limit is above a model's weights.
+def default_batch_size(table: tuple[tuple[float, int], ...], parameters: float) -> int:
+    """The batch size of the first row whose limit is above the model's parameter count.
 
     Args:
-        widths: of an engine: models with fewer weights than a row's first number take its second.
-        weights: of the model.
+        table: of an engine: (parameter limit, batch size) in increasing order.
+        parameters: number of parameters of the model.
     """
-    return next(width for limit, width in widths if weights < limit)
+    return next(size for limit, size in table if parameters < limit)

@@ -1,8 +1,8 @@
-"""Which engine samples a model that is there in two forms: the one that is faster here.
+"""Choose the faster engine for a model that exists both as GGUF and as a Hugging Face folder.
 
-Neither is faster everywhere: it depends on the processor's instructions, the size of the model and
-the lengths of prompts and paths. So both draw for a moment, and what was found is kept with the
-run (table `sitting`), so that the next load on this machine does not measure again.
+Neither engine is always faster: it depends on the processor's instructions, the size of the model
+and the lengths of prompts and paths. So both sample for a moment, and the result is stored with the
+run (table `sitting`), so that later loads on this machine need not measure again.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from engine.inference import loading
-from engine.inference.backend import TINY
+from engine.inference.backend import TINY_PARAMETERS, PathRequest, Sampling
 from engine.project.settings import Engine
 from store.errors import LmsiError, WorkFailed
 from store.records import content_hash
@@ -23,129 +23,131 @@ from store.records import content_hash
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from engine.inference.backend import Backend, PathRequest
-    from engine.inference.prompt_lengths import Extent
+    from engine.inference.backend import Backend
+    from engine.inference.prompt_lengths import SequenceLengths
     from engine.project.folder import Project
     from engine.project.settings import ModelSettings
     from store.inference_sessions import InferenceSession
     from store.records import Model
 
-SECONDS, SECONDS_OF_TINY = 2.0, 0.4
-"""How long each engine draws before it is judged, about."""
-FIRST, LEAST = 2, 4
-"""Tokens of the paths that warm up, and of those that are timed at least."""
-QUESTIONS = 8
-"""Prompts that the paths of a probe take turns at."""
+PROBE_SECONDS, TINY_PROBE_SECONDS = 2.0, 0.4
+"""Approximate time for which each engine samples."""
+WARM_UP_TOKENS, MIN_TIMED_TOKENS = 2, 4
+"""Path lengths of the warm-up wave and of the shortest timed wave."""
+PROBE_QUESTIONS = 8
+"""Number of different prompts in a probe."""
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """What was measured on this machine before."""
+class PastMeasurements:
+    """Measurements of earlier loads on this machine."""
 
     rates: Mapping[str, float] = field(default_factory=dict)
-    """Tokens per second of each engine, 0 for one that failed; empty if never compared."""
-    way: Mapping[str, Any] | None = None
-    """How llama.cpp was fastest."""
+    """Tokens per second by engine, 0 for one that failed; empty if never compared."""
+    config: Mapping[str, Any] | None = None
+    """The context config with which llama.cpp was fastest."""
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class SelectedBackend:
     """A loaded model, and why with this engine."""
 
     backend: Backend
     details: Mapping[str, Any]
-    """What the engine chose for itself; where two were compared, also `engines`, their tokens per
+    """The engine's own details; if two engines were compared, also `engines`, their tokens per
     second."""
 
 
-def machine(settings: ModelSettings) -> str:
-    """A name for everything beside model and lengths that decides what is fastest here."""
+def machine_key(settings: ModelSettings) -> str:
+    """A hash of everything except model and lengths that decides what is fastest here."""
     packages = [version(name) for name in ("llama-cpp-python", "torch", "transformers")]
-    told = [platform.node(), platform.machine(), os.cpu_count(), settings.threads, settings.batch]
-    return content_hash([told, packages])[:16]
+    hardware = [platform.node(), platform.machine(), os.cpu_count()]
+    return content_hash([[*hardware, settings.threads, settings.batch], packages])[:16]
 
 
-def for_later(machine: str, extent: Extent) -> dict[str, object]:
-    """What a later load recognises its own case by."""
-    return {"machine": machine, "lengths": _lengths(extent)}
+def measurement_key(machine: str, lengths: SequenceLengths) -> dict[str, object]:
+    """The fields of a load's details by which later loads recognize an equal case.
+
+    Lengths count as equal if they have the same order of magnitude in base 2: what is fastest at
+    800 tokens is fastest at 900.
+    """
+    magnitudes = [lengths.prompt.bit_length(), lengths.path.bit_length()]
+    return {"machine": machine, "lengths": magnitudes}
 
 
-def _lengths(extent: Extent) -> list[int]:
-    """Lengths that are alike: what is fastest at 800 tokens is so at 900."""
-    return [extent.prompt.bit_length(), extent.path.bit_length()]
-
-
-def known(sessions: Iterable[InferenceSession], machine: str, extent: Extent) -> Known:
-    """What earlier loads of a model found on this machine at such lengths.
+def past_measurements(
+    sessions: Iterable[InferenceSession], machine: str, lengths: SequenceLengths
+) -> PastMeasurements:
+    """What earlier loads of a model measured on this machine at such lengths.
 
     Args:
-        sessions: of the model, the newest first.
-        machine: this one, as `machine` names it.
-        extent: of the load that is to come.
+        sessions: earlier loads of the model, the newest first.
+        machine: this machine's `machine_key`.
+        lengths: of the load that is about to happen.
     """
     rates: Mapping[str, float] = {}
-    way: Mapping[str, Any] | None = None
-    told = for_later(machine, extent)
-    for one in sessions:
-        if any(one.details.get(name) != value for name, value in told.items()):
+    config: Mapping[str, Any] | None = None
+    key = measurement_key(machine, lengths)
+    for session in sessions:
+        if any(session.details.get(name) != value for name, value in key.items()):
             continue
-        rates = rates or one.details.get("engines", {})
-        if way is None and one.engine == Engine.LLAMA_CPP and "width" in one.details:
-            way = one.details
-    return Known(rates, way)
+        rates = rates or session.details.get("engines", {})
+        if config is None and session.engine == Engine.LLAMA_CPP and "width" in session.details:
+            config = session.details
+    return PastMeasurements(rates, config)
 
 
-def open_chosen(
+def open_fastest(
     project: Project,
     model: Model,
     settings: ModelSettings,
-    extent: Extent,
-    known: Known | None = None,
-) -> Chosen:
+    lengths: SequenceLengths,
+    past: PastMeasurements | None = None,
+) -> SelectedBackend:
     """Load a model with the engine of the settings, or with the faster of two.
 
     Args:
         project: the folder that the model's locations are relative to.
-        model: what to load, with its adapter if it has one.
-        settings: engine, threads and batch width.
-        extent: how long prompts and paths are.
-        known: what was measured before.
+        model: the model, with its adapter if it has one.
+        settings: engine, number of threads and batch size.
+        lengths: of prompts and paths.
+        past: measurements of earlier loads.
 
     Raises:
-        BadInput: the model is not what it should be.
+        BadInput: the model is invalid.
         WorkFailed: no engine can load it.
     """
-    known = known or Known()
+    past = past or PastMeasurements()
     engine = loading.chosen_engine(model, settings)
-    rates = dict(known.rates)
+    rates = dict(past.rates)
     backend: Backend | None = None
-    way = known.way
+    config = past.config
     if engine is Engine.AUTO:
         if not any(rates.values()):
-            rates, backend, way = _compare(project, model, settings, extent, way)
+            rates, backend, config = _compare(project, model, settings, lengths, config)
         engine = Engine(max(rates, key=lambda name: rates[name]))
     if backend is None or backend.name != engine:
         if backend is not None:
             backend.close()
-        backend = loading.open_engine(project, model, settings, engine, extent, way)
+        backend = loading.open_engine(project, model, settings, engine, lengths, config)
     details: dict[str, Any] = dict(backend.details)
     if rates:
         details["engines"] = rates
-    if way and engine is Engine.LLAMA_CPP:
-        details.setdefault("measured", way.get("measured", {}))
-    return Chosen(backend, details)
+    if config and engine is Engine.LLAMA_CPP:
+        details.setdefault("measured", config.get("measured", {}))
+    return SelectedBackend(backend, details)
 
 
 def _compare(
     project: Project,
     model: Model,
     settings: ModelSettings,
-    extent: Extent,
-    way: Mapping[str, Any] | None,
+    lengths: SequenceLengths,
+    config: Mapping[str, Any] | None,
 ) -> tuple[dict[str, float], Backend | None, Mapping[str, Any] | None]:
-    """Tokens per second of both engines, the one that is still open, and llama.cpp's way.
+    """Tokens per second of both engines, the backend that is still open, llama.cpp's config.
 
-    They are loaded one after the other, so that there is memory for one model only to find.
+    They are loaded one after the other, so memory for one model is enough.
     """
     rates: dict[str, float] = {}
     problem: LmsiError | None = None
@@ -155,92 +157,94 @@ def _compare(
             backend.close()
             backend = None
         try:
-            backend = loading.open_engine(project, model, settings, engine, extent, way)
-            rates[engine] = round(rate(backend, extent, is_tiny=_is_tiny(model)), 1)
+            backend = loading.open_engine(project, model, settings, engine, lengths, config)
+            is_tiny = (model.parameters or TINY_PARAMETERS) < TINY_PARAMETERS
+            rates[engine] = round(measure_rate(backend, lengths, is_tiny=is_tiny), 1)
             if engine is Engine.LLAMA_CPP:
-                way = backend.details
-        except LmsiError as error:  # the other one may do
+                config = backend.details
+        except LmsiError as error:  # the other engine may work
             rates[engine] = 0.0
             problem = error
     if not any(rates.values()):
         if backend is not None:
             backend.close()
-        raise problem or WorkFailed(f"{model.name} cannot be sampled: no engine draws a token.")
-    return rates, backend, way
+        raise problem or WorkFailed(
+            f"{model.name} cannot be sampled: neither engine produces tokens."
+        )
+    return rates, backend, config
 
 
-def _is_tiny(model: Model) -> bool:
-    return (model.parameters or TINY) < TINY
+def measure_rate(backend: Backend, lengths: SequenceLengths, *, is_tiny: bool) -> float:
+    """Tokens per second at which a backend samples paths.
 
-
-def rate(backend: Backend, extent: Extent, *, is_tiny: bool) -> float:
-    """Tokens per second that an engine draws.
-
-    The prompts are as long as the run's. The paths are as long as the time allows: the length is
-    told by a first, short wave, which also warms up. What a longer wave takes beyond a short one is
-    the paths' alone: an engine may read the prompts again in each wave, which a run of thousands of
-    questions does once. At most half of the longer wave is taken to be prompts.
+    The prompts are as long as the run's, and the paths as long as the time allows, which a short
+    first wave estimates; it also warms up. The rate is taken from the difference between a long
+    wave and a short one, without the time for the prompts: a backend may evaluate the prompts again
+    in each wave, but only once in a run of thousands of questions. At most half of the long wave is
+    attributed to prompts.
     """
-    from engine.inference.backend import Sampling
-
-    seconds = SECONDS_OF_TINY if is_tiny else SECONDS
-    width = int(getattr(backend, "batch", 32))
+    seconds = TINY_PROBE_SECONDS if is_tiny else PROBE_SECONDS
+    batch_size = int(getattr(backend, "batch_size", 32))
     limit = backend.context_length
-    longest = max(1, min(extent.path, limit - 1))
-    prompt = _prompt(backend, max(1, min(extent.prompt, limit - longest)))
-    shared = min(extent.shared, len(prompt) - 1)
+    longest = max(1, min(lengths.path, limit - 1))
+    prompt = _probe_prompt(backend, max(1, min(lengths.prompt, limit - longest)))
+    shared = min(lengths.shared, len(prompt) - 1)
 
-    def draw(length: int) -> tuple[float, int]:
-        return _draw(backend, prompt, shared, width, Sampling(1.0, length))
+    def wave(length: int) -> tuple[float, int]:
+        return _time_wave(backend, prompt, shared, batch_size, Sampling(1.0, length))
 
-    first, _ = draw(min(FIRST, longest))
-    # The prompts have been met: what a first wave takes is mostly theirs, so this one tells more.
-    short, few = draw(min(LEAST, longest))
-    step = min(first, short) / min(LEAST, longest)
-    length = int(min(longest, max(2 * LEAST, seconds / max(step, 1e-9))))
-    taken, tokens = draw(length)
-    # Two waves that take nearly as long tell little of what lies between them: that is chance.
-    while taken < 2 * short and length < longest:
+    warm_up_seconds, _ = wave(min(WARM_UP_TOKENS, longest))
+    # Most of the warm-up was spent on the prompts, which are now cached: this wave tells more.
+    short_seconds, short_tokens = wave(min(MIN_TIMED_TOKENS, longest))
+    step = min(warm_up_seconds, short_seconds) / min(MIN_TIMED_TOKENS, longest)
+    length = int(min(longest, max(2 * MIN_TIMED_TOKENS, seconds / max(step, 1e-9))))
+    long_seconds, long_tokens = wave(length)
+    # If both waves take about as long, the difference between them is mostly noise.
+    while long_seconds < 2 * short_seconds and length < longest:
         length = min(longest, 2 * length)
-        taken, tokens = draw(length)
-    if tokens < 2 * few:
-        return tokens / taken
-    return (tokens - few) / max(taken - short, taken / 2)
+        long_seconds, long_tokens = wave(length)
+    if long_tokens < 2 * short_tokens:
+        return long_tokens / long_seconds
+    return (long_tokens - short_tokens) / max(long_seconds - short_seconds, long_seconds / 2)
 
 
-def _prompt(backend: Backend, length: int) -> tuple[int, ...]:
+def _probe_prompt(backend: Backend, length: int) -> tuple[int, ...]:
     ids = backend.tokenize("Q: How many are there in all, if each of them has two? A: ")
     return tuple((ids * (length // len(ids) + 1))[:length])
 
 
-def _draw(
-    backend: Backend, prompt: tuple[int, ...], shared: int, paths: int, sampling: Any
+def _time_wave(
+    backend: Backend, prompt: tuple[int, ...], shared: int, paths: int, sampling: Sampling
 ) -> tuple[float, int]:
-    """Seconds, and tokens of so many paths."""
-    source = _Wave(prompt, shared, paths)
-    begun = time.perf_counter()
+    """Sample some paths; the seconds they took, and their tokens."""
+    source = _ProbeSource(prompt, shared, paths)
+    start = time.perf_counter()
     tokens = sum(len(path.token_ids) for path in backend.sample(source, sampling))
-    return time.perf_counter() - begun, tokens
+    return time.perf_counter() - start, tokens
 
 
-class _Wave:
-    """So many paths of a few questions whose prompts differ in their last token."""
+class _ProbeSource:
+    """A number of paths of a few questions whose prompts differ in their last token."""
 
     def __init__(self, prompt: tuple[int, ...], shared: int, paths: int) -> None:
-        from engine.inference.backend import PathRequest
-
         self._requests = [
-            PathRequest(f"{i % QUESTIONS}", i, (*prompt[:-1], prompt[i % QUESTIONS]), shared, i)
+            PathRequest(
+                f"{i % PROBE_QUESTIONS}",
+                i,
+                (*prompt[:-1], prompt[i % PROBE_QUESTIONS]),
+                shared,
+                i,
+            )
             for i in range(paths)
-            if len(prompt) > i % QUESTIONS
+            if len(prompt) > i % PROBE_QUESTIONS
         ]
         self._requests.reverse()
 
     def next_path(self) -> PathRequest | None:
-        """The next of them."""
+        """The next path."""
         return self._requests.pop() if self._requests else None
 
     def is_settled(self, question: str) -> bool:
-        """Never: each is drawn to its end."""
+        """Never: each path is sampled to its end."""
         del question
         return False

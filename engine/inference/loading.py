@@ -12,22 +12,23 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from engine.inference.backend import Backend
-    from engine.inference.prompt_lengths import Extent
+    from engine.inference.prompt_lengths import SequenceLengths
     from engine.project.folder import Project
     from engine.project.settings import ModelSettings
     from store.records import Model
 
 
 def addresses_of(model: Model, settings: ModelSettings) -> Sequence[str]:
-    """Where a model is served: the project's servers, else the address it was brought along with.
+    """Where a model is served: the servers of the settings, else the address it was added with.
 
-    A server of the settings that names no model is asked for the one that was brought along.
+    A server of the settings without a model name gets the name the model was added with.
     """
     if not settings.servers:
         return (model.location,)
     _, _, served = model.location.partition("#") if is_server(model.location) else ("", "", "")
     return tuple(
-        f"{one}#{served}" if served and "#" not in one else one for one in settings.servers
+        f"{address}#{served}" if served and "#" not in address else address
+        for address in settings.servers
     )
 
 
@@ -36,21 +37,21 @@ def _family(name: str) -> str:
 
 
 def _is_served(model: Model, settings: ModelSettings) -> bool:
-    """Whether `model.servers` have a model that lies here: the teacher, bare or with an adapter."""
-    bare_or_adapter = model.base_id is None or model.adapter is not None
-    return _family(model.name) == _family(settings.teacher) and bare_or_adapter
+    """Whether `model.servers` serve a local model: the teacher, with or without an adapter."""
+    is_teacher_or_adapter = model.base_id is None or model.adapter is not None
+    return _family(model.name) == _family(settings.teacher) and is_teacher_or_adapter
 
 
 def _has_gguf(model: Model) -> bool:
-    """Whether a model is there as GGUF, with its adapter if it has one."""
+    """Whether a model exists as GGUF, with its adapter if it has one."""
     return model.gguf is not None and (model.adapter is None or model.adapter_gguf is not None)
 
 
 def chosen_engine(model: Model, settings: ModelSettings) -> Engine:
-    """The engine that will sample a model; `AUTO` where a probe decides between two at the start.
+    """The engine that will sample a model; `AUTO` if loading it measures which of two is faster.
 
     Raises:
-        BadInput: the engine that was asked for cannot read the form in which the model is there.
+        BadInput: the engine of the settings cannot read the model's format.
     """
     if is_server(model.location):
         if settings.engine not in (Engine.AUTO, Engine.SERVER):
@@ -73,7 +74,7 @@ def chosen_engine(model: Model, settings: ModelSettings) -> Engine:
         )
     if settings.engine is Engine.LLAMA_CPP and not _has_gguf(model):
         raise BadInput(
-            f"model.engine is llama.cpp but there is no GGUF of {model.name}: "
+            f"model.engine is llama.cpp but {model.name} has no GGUF file: "
             "set the engine to transformers, or give the model as GGUF."
         )
     return settings.engine
@@ -84,27 +85,28 @@ def open_engine(
     model: Model,
     settings: ModelSettings,
     engine: Engine,
-    extent: Extent,
-    way: Mapping[str, Any] | None = None,
+    lengths: SequenceLengths,
+    config: Mapping[str, Any] | None = None,
 ) -> Backend:
     """Load a model with one engine.
 
     Args:
         project: the folder that the model's locations are relative to.
-        model: what to load, with its adapter if it has one.
-        settings: threads and batch width.
+        model: the model, with its adapter if it has one.
+        settings: number of threads and batch size.
         engine: one that can read the model.
-        extent: how long prompts and paths are.
-        way: what the engine chose before on this machine, so that it need not measure again.
+        lengths: of prompts and paths.
+        config: llama.cpp's fastest context config on this machine, as stored by an earlier load;
+            None measures it.
     """
-    threads, batch = settings.threads or None, settings.batch or None
+    threads, batch_size = settings.threads or None, settings.batch or None
     if engine is Engine.SCRIPTED:
         from engine.inference.scripted import open_scripted
 
         return open_scripted(project.inside(model.location))
     if engine is Engine.LLAMA_CPP:
         from engine.inference.llama.backend import open_llama_cpp
-        from engine.inference.llama.context import Way
+        from engine.inference.llama.context_config import ContextConfig
 
         assert model.gguf is not None
         adapter = project.inside(model.adapter_gguf) if model.adapter_gguf else None
@@ -112,9 +114,9 @@ def open_engine(
             project.inside(model.gguf),
             adapter=adapter,
             threads=threads,
-            batch=batch,
-            extent=extent,
-            way=Way.from_json(way) if way else None,
+            batch_size=batch_size,
+            lengths=lengths,
+            config=ContextConfig.from_json(config) if config else None,
         )
     if engine is Engine.SERVER:
         from engine.inference.server.backend import open_servers
@@ -124,12 +126,12 @@ def open_engine(
             addresses_of(model, settings),
             identity=model.sha256 if is_server(model.location) else None,
             folder=location if location.is_dir() else None,
-            # A name for each version: a server that loads another one under the same name may go
-            # on with what it has cached (vLLM issue 42125).
+            # A different name for each version: a server that loads another version under the same
+            # name may reuse stale cache entries (vLLM issue 42125).
             adapter=(f"lmsi-{model.sha256[:16]}", project.inside(model.adapter))
             if model.adapter
             else None,
-            batch=batch,
+            batch_size=batch_size,
         )
     from engine.inference.hf.backend import open_transformers
 
@@ -137,5 +139,5 @@ def open_engine(
         project.inside(model.location),
         adapter=project.inside(model.adapter) if model.adapter else None,
         threads=threads,
-        batch=batch,
+        batch_size=batch_size,
     )

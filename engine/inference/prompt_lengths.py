@@ -1,4 +1,4 @@
-"""How long the prompts and paths of a load are, in tokens of its model."""
+"""The lengths of prompts and paths that a model is loaded for, in its tokens."""
 
 from __future__ import annotations
 
@@ -13,63 +13,64 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Extent:
-    """What a context has to hold, in tokens."""
+class SequenceLengths:
+    """What a context must hold, in tokens."""
 
     prompt: int
     """The longest prompt."""
     path: int
     """The longest path."""
     shared: int = 0
-    """What begins the prompts of a task at least, its worked examples: no prompt has more of its
-    own than the longest one beyond this."""
+    """Length of the shortest few-shot prefix: no prompt has more tokens of its own than `prompt`
+    minus this."""
     prefixes: int = 1
-    """Beginnings that differ: one for each task and way of asking."""
+    """Number of different few-shot prefixes: one for each task and prompt format."""
 
     @property
-    def length(self) -> int:
+    def total(self) -> int:
         """Tokens of the longest prompt and its path together."""
         return self.prompt + self.path
 
 
-def extent_of(
-    prompts: Sequence[Sequence[Prompt]], path: int, tokens: Callable[[Prompt], int]
-) -> Extent:
-    """Measure prompts.
+def measure_lengths(
+    prompts: Sequence[Sequence[Prompt]], path: int, count_tokens: Callable[[Prompt], int]
+) -> SequenceLengths:
+    """Measure prompts, tokenizing no more of them than necessary.
 
     Args:
-        prompts: of each run and task, at least one prompt in all.
-        path: most tokens of a path.
-        tokens: counts those of a prompt.
+        prompts: one group for each run and task; at least one prompt in all.
+        path: tokens of the longest path.
+        count_tokens: number of tokens of a prompt, at most one per byte.
     """
     longest = own = 0
     for group in filter(None, prompts):
         most = 0
-        # Tokens are at least a byte each, so the rest of a sorted list cannot be longer.
-        for prompt in sorted(group, key=_size, reverse=True):
-            if _size(prompt) <= most:
+        # A token is at least one byte, so the rest of the sorted list cannot be longer.
+        for prompt in sorted(group, key=_byte_length, reverse=True):
+            if _byte_length(prompt) <= most:
                 break
-            most = max(most, tokens(prompt))
-        # The beginnings have about as many bytes to a token as the whole.
-        same = int(most * _same(group) / max(map(_size, group)))
-        longest, own = max(longest, most), max(own, most - same)
-    return Extent(longest, path, longest - own, sum(1 for group in prompts if group))
+            most = max(most, count_tokens(prompt))
+        # Assumes as many bytes per token in the prefix as in the whole prompt.
+        shared = int(most * _shared_characters(group) / max(map(_byte_length, group)))
+        longest, own = max(longest, most), max(own, most - shared)
+    prefixes = sum(1 for group in prompts if group)
+    return SequenceLengths(longest, path, longest - own, prefixes)
 
 
-def _size(prompt: Prompt) -> int:
+def _byte_length(prompt: Prompt) -> int:
     return len(prompt.text.encode())
 
 
-def _same(group: Sequence[Prompt]) -> int:
-    """Characters that begin every prompt."""
-    texts = [one.text for one in group]
-    # The first and the last in order share no more than all of them do.
-    return in_common((min(texts), max(texts))) if len(texts) > 1 else 0
+def _shared_characters(group: Sequence[Prompt]) -> int:
+    """Length of the prefix that all prompts have in common, in characters."""
+    texts = [prompt.text for prompt in group]
+    # The first and the last in sorted order have no more in common than all of them.
+    return common_prefix_length((min(texts), max(texts))) if len(texts) > 1 else 0
 
 
-def in_common(some: Sequence[Sequence[object]]) -> int:
-    """How many items begin every one of these sequences, at least one."""
-    together = takewhile(
-        lambda items: items.count(items[0]) == len(items), zip(*some, strict=False)
+def common_prefix_length(sequences: Sequence[Sequence[object]]) -> int:
+    """Length of the longest common prefix of one or more sequences."""
+    equal = takewhile(
+        lambda items: items.count(items[0]) == len(items), zip(*sequences, strict=False)
     )
-    return sum(1 for _ in together)
+    return sum(1 for _ in equal)

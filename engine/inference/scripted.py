@@ -1,22 +1,22 @@
-"""A backend that plays a script: for tests of everything around sampling, and for pictures.
+"""A backend that plays a script, for tests of everything around sampling and for screenshots.
 
-A script says what the paths of a question may look like and how often. What a path says is drawn
-from its own seed, so a run that was interrupted continues as if it had not been. Tokens are bytes.
-Paths run side by side in slots and take as long as they have tokens, so short ones finish first,
-as with a real model; but no time passes.
+A script states what the paths of a question may look like, and how often. The text of a path is
+sampled from its own seed, so a run that was interrupted continues as if it had not been. Tokens are
+bytes. Paths run side by side in slots and take one step per token, so short ones finish first, as
+with a real model; but no time passes.
 
 A script is TOML or JSON:
 
     context = 4096              # tokens in prompt and path together
     slots = 8                   # paths at a time
-    fail_after = 100            # paths until the engine fails; leave it out for never
+    fail_after = 100            # fail after this many paths; omit for never
 
-    [[rules]]                   # the rule counts whose `contains` stands last in the prompt
-    contains = "apples"         # leave it out for a rule for all other prompts
+    [[rules]]                   # the rule whose `contains` occurs last in the prompt applies
+    contains = "apples"         # omit for a rule that applies to all other prompts
     answers = { "18" = 3, "20" = 1 }    # with their weights
     texts = ["{steps} The answer is {answer}."]
     steps = ["Ann has 9.", "Bob has 9."]
-    length = [1, 4]             # how many steps are drawn for one path
+    length = [1, 4]             # fewest and most steps of a path
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from engine.inference.backend import Generation, Message, PathRequest, PathSource, Sampling
-from engine.inference.stopping import Endings
+from engine.inference.backend import Generation, PathRequest, PathSource, Sampling
+from engine.inference.stopping import StopChecker
 from engine.inference.token_sampler import uniforms
 from store.errors import BadInput, WorkFailed
 
@@ -38,27 +38,29 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from engine.prompting.messages import ChatMessage
+
 END = 256
-"""The end token; the others are bytes."""
-_PIECES = [bytes([byte]) for byte in range(256)] + [b""]
+"""The end token; all others are bytes."""
+_TOKEN_BYTES = [bytes([byte]) for byte in range(256)] + [b""]
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
-    """What paths of some prompts look like."""
+class ScriptRule:
+    """The distribution of paths for some prompts."""
 
     contains: str
-    """Found in the prompt; empty for every prompt that has no other rule."""
+    """Text that occurs in the prompt; empty to match every prompt that no other rule matches."""
     answers: tuple[tuple[str, float], ...]
     """With their weights, > 0."""
     texts: tuple[str, ...]
-    """`{answer}` and `{steps}` are filled in; each text is as likely as the others."""
+    """`{answer}` and `{steps}` are replaced; all texts are equally likely."""
     steps: tuple[str, ...] = ()
     length: tuple[int, int] = (1, 1)
     """Fewest and most steps of a path."""
 
     def write(self, seed: int) -> str:
-        """The text of the path that has this seed."""
+        """The text of the path with this seed."""
         fewest, most = self.length
         for_answer, for_text, for_length, *for_steps = uniforms(
             [seed] * (3 + most), range(3 + most)
@@ -75,36 +77,36 @@ def open_scripted(script: Path) -> Scripted:
     """Read a script.
 
     Raises:
-        BadInput: it is not there, not TOML or JSON, or a field is not what it should be.
+        BadInput: the file is missing, is not TOML or JSON, or a field is invalid.
     """
     try:
         text = script.read_text(encoding="utf-8")
-        said = json.loads(text) if script.suffix == ".json" else tomllib.loads(text)
-    except (OSError, ValueError) as problem:
-        raise BadInput(f"The script {script} cannot be read ({problem}): correct it.") from problem
+        values = json.loads(text) if script.suffix == ".json" else tomllib.loads(text)
+    except (OSError, ValueError) as error:
+        raise BadInput(f"The script {script} cannot be read ({error}): correct it.") from error
     try:
-        rules = tuple(_rule(rule) for rule in said["rules"])
+        rules = tuple(_rule(rule) for rule in values["rules"])
         return Scripted(
             rules,
-            context=int(said.get("context", 4096)),
-            slots=int(said.get("slots", 8)),
-            fail_after=said.get("fail_after"),
+            context=int(values.get("context", 4096)),
+            slots=int(values.get("slots", 8)),
+            fail_after=values.get("fail_after"),
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as problem:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BadInput(
-            f"The script {script} lacks something or has it in another form ({problem!r}): "
+            f"The script {script} has a missing or invalid field ({error!r}): "
             "see the example in engine/inference/scripted.py."
-        ) from problem
+        ) from error
 
 
-def _rule(said: dict[str, Any]) -> Rule:
-    fewest, most = said.get("length", (1, 1))
-    answers = tuple((str(answer), float(weight)) for answer, weight in said["answers"].items())
-    rule = Rule(
-        contains=str(said.get("contains", "")),
+def _rule(values: dict[str, Any]) -> ScriptRule:
+    fewest, most = values.get("length", (1, 1))
+    answers = tuple((str(answer), float(weight)) for answer, weight in values["answers"].items())
+    rule = ScriptRule(
+        contains=str(values.get("contains", "")),
         answers=answers,
-        texts=tuple(map(str, said["texts"])),
-        steps=tuple(map(str, said.get("steps", ()))),
+        texts=tuple(map(str, values["texts"])),
+        steps=tuple(map(str, values.get("steps", ()))),
         length=(int(fewest), int(most)),
     )
     if not rule.texts or not answers or min(weight for _, weight in answers) <= 0:
@@ -115,19 +117,24 @@ def _rule(said: dict[str, Any]) -> Rule:
 
 
 class Scripted:
-    """A script that is being played."""
+    """A loaded script; implements `engine.inference.backend.Backend`."""
 
     name = "scripted"
     version = "1"
 
     def __init__(
-        self, rules: tuple[Rule, ...], *, context: int, slots: int, fail_after: int | None = None
+        self,
+        rules: tuple[ScriptRule, ...],
+        *,
+        context: int,
+        slots: int,
+        fail_after: int | None = None,
     ) -> None:
         """Args:
         rules: of the script.
         context: most tokens in prompt and path together.
         slots: paths at a time.
-        fail_after: paths of one sampling before the engine fails; None for never.
+        fail_after: number of paths after which `sample` fails; None for never.
         """
         self._rules = rules
         self.context_length = context
@@ -139,43 +146,45 @@ class Scripted:
         """The bytes of the text."""
         return list(text.encode())
 
-    def tokenize_chat(self, messages: Sequence[Message]) -> list[int]:
-        """One line for each turn; the last one is the assistant's and open."""
-        turns = [f"{message.role}: {message.content}" for message in messages]
+    def tokenize_chat(self, messages: Sequence[ChatMessage]) -> list[int]:
+        """One line for each message; the last one is the assistant's and left open."""
+        lines = [f"{message.role}: {message.content}" for message in messages]
         if messages[-1].role != "assistant":
-            turns.append("assistant:")
-        return self.tokenize("\n".join(turns))
+            lines.append("assistant:")
+        return self.tokenize("\n".join(lines))
 
     def sample(self, source: PathSource, sampling: Sampling) -> Iterator[Generation]:
         """Yield paths in the order in which a batch of slots would finish them.
 
         Raises:
-            BadInput: a prompt and its path do not fit, or no rule of the script is for it.
-            WorkFailed: the script says so.
+            BadInput: a prompt and its path do not fit the context, or no rule matches the prompt.
+            WorkFailed: after `fail_after` paths.
         """
-        endings = Endings(_PIECES, {END}, sampling)
-        running: list[tuple[int, int, Generation]] = []  # by the step in which each ends
-        begun = now = finished = 0
+        stop_checker = StopChecker(_TOKEN_BYTES, {END}, sampling)
+        running: list[tuple[int, int, Generation]] = []  # a heap by the step in which each ends
+        started = now = finished = 0
         while True:
             while len(running) < self._slots and (request := source.next_path()):
-                path = self._play(request, sampling, endings)
-                # Ties are for the path that began first.
-                heapq.heappush(running, (now + len(path.token_ids), begun, path))
-                begun += 1
+                path = self._play(request, sampling, stop_checker)
+                # On a tie, the path that was started first ends first.
+                heapq.heappush(running, (now + len(path.token_ids), started, path))
+                started += 1
             if not running:
                 return
             now, _, path = heapq.heappop(running)
             if source.is_settled(path.question):
                 continue
             if finished == self._fail_after:
-                raise WorkFailed(f"The script lets the engine fail after {finished} paths.")
+                raise WorkFailed(f"The script makes the engine fail after {finished} paths.")
             finished += 1
             yield path
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: there is no memory to free."""
 
-    def _play(self, request: PathRequest, sampling: Sampling, endings: Endings) -> Generation:
+    def _play(
+        self, request: PathRequest, sampling: Sampling, stop_checker: StopChecker
+    ) -> Generation:
         if len(request.prompt) + sampling.max_tokens > self.context_length:
             raise BadInput(
                 f"The prompt of question {request.question} has {len(request.prompt)} tokens and a "
@@ -187,22 +196,22 @@ class Scripted:
         ending = next(
             ending
             for length in range(1, len(tokens) + 1)
-            if (ending := endings.ending(tokens[:length])) is not None
+            if (ending := stop_checker.check(tokens[:length])) is not None
         )
         return Generation(
             request.question, request.index, ending.text, ending.token_ids, ending.reason
         )
 
-    def _rule_for(self, prompt: str, request: PathRequest) -> Rule:
-        """The rule whose text stands last: the examples of a few-shot prompt come first."""
-        places = {
+    def _rule_for(self, prompt: str, request: PathRequest) -> ScriptRule:
+        """The rule whose text occurs last: few-shot examples come before the question."""
+        positions = {
             prompt.rfind(rule.contains) if rule.contains else -1: rule
             for rule in reversed(self._rules)
             if rule.contains in prompt
         }
-        if not places:
+        if not positions:
             raise BadInput(
-                f"No rule of the script is for the prompt of question {request.question}: "
+                f"No rule of the script matches the prompt of question {request.question}: "
                 "add a rule without `contains`."
             )
-        return places[max(places)]
+        return positions[max(positions)]

@@ -1,8 +1,8 @@
-"""Draw the next token of many paths at once.
+"""Sample the next token of many paths at once.
 
-A token is drawn by inverse CDF from one uniform number of its path, and that number comes from the
-path's seed and the token's place alone (a counter, no state). So what is drawn depends on the row
-of logits and on the path, never on which other paths share the batch or on the order of the slots.
+A token is sampled by inverse CDF from one uniform number, which depends only on the path's seed and
+the token's position (a counter, no state). So the sampled token depends on the path and its logits,
+never on the other paths in the batch or on the order of the slots.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
     from engine.inference.backend import Sampling
 
 BLOCK = 128
-"""Tokens summed together: the draw looks for its block first, then inside that block only."""
-PIECE = 2**20
-"""Logits that are drawn from together: few enough for a processor's cache, enough for a thread."""
-COLDEST = 1e-37
-"""Temperature below which division would not give numbers."""
-_threads = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="choose")
+"""Tokens summed together: the search finds the block first, then the token inside that block."""
+CHUNK = 2**20
+"""Logits handled at once: few enough for a processor's cache, enough to occupy a thread."""
+MIN_TEMPERATURE = 1e-37
+"""Dividing by a smaller temperature would overflow."""
+_threads = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="token-sampler")
 
 
 def uniforms(seeds: ArrayLike, steps: ArrayLike) -> NDArray[np.float64]:
     """One number in [0, 1) for each path's next token, the same in every backend and batch.
 
-    SplitMix64 (Steele, Lea and Flood 2014) at counter `step` of the stream `seed`.
+    SplitMix64 (Steele, Lea and Flood 2014) with `seed` as its state, at counter `step`.
 
     Args:
         seeds: [n], `PathRequest.seed` of each path, in [0, 2^63).
-        steps: [n], how many tokens each path has already, ≥ 0.
+        steps: [n], number of tokens that each path already has, ≥ 0.
 
     Returns:
         [n] float64, multiples of 2^-53.
@@ -49,54 +49,54 @@ def uniforms(seeds: ArrayLike, steps: ArrayLike) -> NDArray[np.float64]:
     return (z >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
-def choose(
+def sample_tokens(
     logits: NDArray[np.float32], sampling: Sampling, uniforms: NDArray[np.float64]
 ) -> NDArray[np.int64]:
-    """Choose one token for each row.
+    """Sample one token for each row.
 
-    Temperature 0 takes the largest logit (the lowest id of a tie). Otherwise the logits are divided
-    by the temperature first, and then `top_k`, `top_p` and `min_p` remove tokens, in that order, as
-    in transformers and vLLM. Tokens as likely as the last one that stays, stay too.
+    Temperature 0 takes the largest logit (the lowest id of a tie). Otherwise the logits are first
+    divided by the temperature, then `top_k`, `top_p` and `min_p` remove tokens, in that order, as
+    in transformers and vLLM. Tokens as likely as the last one that is kept are kept, too.
 
     Args:
         logits: [n, vocabulary] float32.
-        sampling: temperature and cuts.
+        sampling: temperature and truncation.
         uniforms: [n] in [0, 1).
 
     Returns:
         [n] token ids.
 
     Raises:
-        WorkFailed: a row has no largest number (NaN or infinity).
+        WorkFailed: the largest logit of a row is not finite.
     """
-    rows = max(1, PIECE // logits.shape[1])
+    rows = max(1, CHUNK // logits.shape[1])
     if len(logits) <= rows:
-        return _choose(logits, sampling, uniforms)
+        return _sample(logits, sampling, uniforms)
     starts = range(0, len(logits), rows)
     return np.concatenate(
         list(
             _threads.map(
-                lambda i: _choose(logits[i : i + rows], sampling, uniforms[i : i + rows]), starts
+                lambda i: _sample(logits[i : i + rows], sampling, uniforms[i : i + rows]), starts
             )
         )
     )
 
 
-def not_numbers() -> WorkFailed:
-    """What to raise when nothing can be drawn."""
+def non_finite_logits() -> WorkFailed:
+    """The error to raise when no token can be sampled."""
     return WorkFailed(
-        "The model's logits are not numbers: its weights are damaged, "
+        "The model's logits are not finite numbers: its weights are damaged, "
         "or their type overflows on this machine."
     )
 
 
-def _choose(
+def _sample(
     logits: NDArray[np.float32], sampling: Sampling, uniforms: NDArray[np.float64]
 ) -> NDArray[np.int64]:
     best = logits.argmax(axis=1)
     peak = np.take_along_axis(logits, best[:, None], axis=1)
     if not np.isfinite(peak).all():
-        raise not_numbers()
+        raise non_finite_logits()
     if sampling.temperature == 0:
         return best
     weights = _weights(logits, peak, sampling.temperature)
@@ -112,15 +112,15 @@ def _choose(
 def _weights(
     logits: NDArray[np.float32], peak: NDArray[np.float32], temperature: float
 ) -> NDArray[np.float32]:
-    """Probabilities up to a factor, the largest 1; [n, blocks * BLOCK], zeros at the end."""
+    """Unnormalized probabilities, the largest 1; [n, blocks * BLOCK], zero-padded."""
     rows, vocabulary = logits.shape
     weights = np.zeros((rows, -(-vocabulary // BLOCK) * BLOCK), dtype=np.float32)
-    known = weights[:, :vocabulary]
-    np.subtract(logits, peak, out=known)
+    real = weights[:, :vocabulary]  # without the padding
+    np.subtract(logits, peak, out=real)
     with np.errstate(over="ignore", under="ignore"):
         # Never below the smallest normal number, so that 0 / temperature stays 0.
-        np.divide(known, np.float32(max(temperature, COLDEST)), out=known)
-        np.exp(known, out=known)
+        np.divide(real, np.float32(max(temperature, MIN_TEMPERATURE)), out=real)
+        np.exp(real, out=real)
     return weights
 
 
@@ -130,36 +130,36 @@ def _keep_top_k(weights: NDArray[np.float32], k: int) -> None:
 
 
 def _keep_top_p(weights: NDArray[np.float32], p: float) -> None:
-    """Keep the fewest most likely tokens that have at least the share `p` together."""
+    """Keep the fewest most likely tokens whose total probability is at least `p`."""
     for row in weights:
         total = row.sum(dtype=np.float64)
-        # All that are lighter than this have less than 1 - p together: only the rest is sorted.
-        heavy = np.sort(row[row >= (1 - p) * total / len(row)])[::-1]
-        count = np.searchsorted(heavy.cumsum(dtype=np.float64), p * total)
-        row[row < heavy[min(count, len(heavy) - 1)]] = 0
+        # All lighter tokens together have less than 1 - p, so only the others are sorted.
+        heaviest = np.sort(row[row >= (1 - p) * total / len(row)])[::-1]
+        count = np.searchsorted(heaviest.cumsum(dtype=np.float64), p * total)
+        row[row < heaviest[min(count, len(heaviest) - 1)]] = 0
 
 
 def _inverse_cdf(weights: NDArray[np.float32], uniforms: NDArray[np.float64]) -> NDArray[np.int64]:
     rows = np.arange(len(weights))
     blocks = weights.reshape(len(weights), -1, BLOCK)
-    # The sums of single rows do not depend on the other rows; a sum over all axes at once might.
+    # Sums along one axis do not depend on the other rows; a sum over all axes at once might.
     mass = blocks.sum(axis=2).astype(np.float64)
-    upto = mass.cumsum(axis=1)
-    target = uniforms * upto[:, -1]
-    block = _first_above(upto, target, mass)
+    cumulative = mass.cumsum(axis=1)
+    target = uniforms * cumulative[:, -1]
+    block = _first_above(cumulative, target, mass)
     inside = blocks[rows, block]
-    target -= upto[rows, block] - mass[rows, block]
+    target -= cumulative[rows, block] - mass[rows, block]
     token = _first_above(inside.cumsum(axis=1, dtype=np.float64), target, inside)
     return block * BLOCK + token
 
 
 def _first_above(
-    upto: NDArray[np.float64],
+    cumulative: NDArray[np.float64],
     target: NDArray[np.float64],
     mass: NDArray[np.float64] | NDArray[np.float32],
 ) -> NDArray[np.int64]:
-    """Where each row's running sum first exceeds its target, and never a place without mass."""
-    place = (upto <= target[:, None]).sum(axis=1)
-    # Rounding can put a target at or past the whole sum: then the last place with mass is meant.
+    """Where each row's cumulative sum first exceeds its target; never an index without mass."""
+    index = (cumulative <= target[:, None]).sum(axis=1)
+    # Rounding can put the target at or past the total: then take the last index with mass.
     last = mass.shape[1] - 1 - (mass[:, ::-1] > 0).argmax(axis=1)
-    return np.minimum(place, last)
+    return np.minimum(index, last)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from engine.conversion import gguf_to_hf
-from engine.inference import batch_size
-from engine.inference.backend import TINY
+from engine.inference.backend import TINY_PARAMETERS
+from engine.inference.batch_size import LLAMA_CPP, TRANSFORMERS, default_batch_size
 from engine.project.settings import Engine
 
 if TYPE_CHECKING:
@@ -102,11 +102,11 @@ def of_sampling(
         number = 4 if (model.parameters or 0) < 50_000_000 else 2
         tokens = path + prompt * (engine is Engine.LLAMA_CPP)
         one = 2 * shape.layers * shape.kv * tokens * number
-        usual = batch_size.LLAMA_CPP if engine is Engine.LLAMA_CPP else batch_size.TRANSFORMERS
-        width = batch or batch_size.usual(usual, model.parameters or TINY)
+        table = LLAMA_CPP if engine is Engine.LLAMA_CPP else TRANSFORMERS
+        batch_size = batch or default_batch_size(table, model.parameters or TINY_PARAMETERS)
         most = int(free_memory() * CACHE_SHARE)
-        parts.append(Part("keys and values of the paths", min(width * one, max(most, one))))
-        parts.append(Part("logits", width * shape.vocabulary * 4))
+        parts.append(Part("keys and values of the paths", min(batch_size * one, max(most, one))))
+        parts.append(Part("logits", batch_size * shape.vocabulary * 4))
     return tuple(parts)
 
 

@@ -1,0 +1,1 @@
+"""Prompts: task presets, worked examples, and the text or chat that a question becomes."""

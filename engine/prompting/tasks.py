@@ -1,8 +1,8 @@
-"""Tasks that come with the program: what kind of answer each has, and its worked examples.
+"""Built-in tasks: the answer type and the worked examples of each.
 
-The paper asks every task with few-shot examples of its own; how many per task is kept here
-(Huang et al. 2022, appendix A.2), the texts were written for this project. A person's own examples
-come from a TOML file of the same form (`docs/tasks.md`).
+The paper prompts each task with its own few-shot examples. The number of examples per task is the
+paper's (Huang et al. 2022, appendix A.2); the texts were written for this project. Users can give
+their own examples in a TOML file of the same format (`docs/tasks.md`).
 """
 
 from __future__ import annotations
@@ -30,28 +30,28 @@ class Exemplar:
 
     question: str
     options: tuple[str, ...]
-    """Texts of the choices in order; empty unless the task is a choice."""
+    """Texts of the choices in order; empty unless the task is multiple choice."""
     passage: str
     reasoning: str
-    """What comes before the sentence that states the answer; may be empty."""
+    """The text before the sentence that states the answer; may be empty."""
     answer: str
-    """A letter for a choice, LaTeX without dollars for math; a span as its passage writes it."""
+    """A letter for a choice, LaTeX without dollar signs for math, the exact text of a span."""
 
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A task that a person can name with `--task`."""
+    """A task that can be named with `--task`."""
 
     name: str
     answer_type: AnswerType
     exemplars: str
-    """Stem of its file in `engine/prompting/exemplars`."""
+    """Stem of the file in `engine/prompting/exemplars`."""
     max_tokens: int = 256
-    """How long its paths need to be; 256 is the paper's limit for every task."""
+    """Longest reasoning path, in tokens; 256 is the paper's limit for every task."""
 
 
-_KNOWN = (
-    # The paper's six tasks, then the ones that it only measures.
+_PRESETS = (
+    # The six tasks that the paper trains on, then those it only evaluates.
     Preset("gsm8k", AnswerType.NUMBER, "gsm8k"),
     Preset("drop", AnswerType.SPAN, "drop"),
     Preset("drop-football", AnswerType.SPAN, "drop-football"),
@@ -65,54 +65,54 @@ _KNOWN = (
     Preset("strategyqa", AnswerType.YES_NO, "strategyqa"),
     Preset("rte", AnswerType.NLI, "rte"),
     Preset("mnli", AnswerType.NLI, "nli"),
-    # Tasks of other papers that people have files of.
+    # Common tasks of other papers.
     Preset("commonsenseqa", AnswerType.CHOICE, "commonsenseqa"),
     Preset("math", AnswerType.MATH, "math", 1024),
-    # The world of the demo.
+    # The synthetic world of the demo.
     Preset("pebble", AnswerType.NUMBER, "", 96),
-    # One for each answer type (`math` above is its own), for questions of any other origin.
+    # One for each answer type (`math` is above), for questions of any other origin.
     Preset("number", AnswerType.NUMBER, "gsm8k"),
     Preset("choice", AnswerType.CHOICE, "arc-challenge"),
     Preset("yes-no", AnswerType.YES_NO, "strategyqa"),
     Preset("nli", AnswerType.NLI, "nli"),
     Preset("span", AnswerType.SPAN, "drop"),
 )
-PRESETS = {one.name: one for one in _KNOWN}
+PRESETS = {preset.name: preset for preset in _PRESETS}
 
 
 def preset(task: str) -> Preset:
     """The preset of a task.
 
     Raises:
-        BadInput: there is none of that name.
+        BadInput: no preset has this name.
     """
     try:
         return PRESETS[task]
     except KeyError:
-        raise BadInput(f"There is no task {task!r}; there are {', '.join(PRESETS)}.") from None
+        raise BadInput(f"Unknown task {task!r}; the tasks are {', '.join(PRESETS)}.") from None
 
 
 def exemplars_of(task: str) -> tuple[Exemplar, ...]:
-    """The worked examples of a task, in the order in which a prompt shows them.
+    """The worked examples of a task, in prompt order.
 
     Raises:
-        BadInput: there is no such task.
+        BadInput: no task has this name.
     """
-    chosen = preset(task)
-    if chosen.name == "pebble":
+    if preset(task).name == "pebble":
         from engine.demo import world
 
         return tuple(
-            Exemplar(one.question, (), "", one.reasoning, one.answer) for one in world.EXEMPLARS
+            Exemplar(example.question, (), "", example.reasoning, example.answer)
+            for example in world.EXEMPLARS
         )
-    return load_exemplars(EXEMPLARS / f"{chosen.exemplars}.toml")
+    return load_exemplars(EXEMPLARS / f"{preset(task).exemplars}.toml")
 
 
 def exemplars_for(project: Project, settings: SampleSettings, task: str) -> tuple[Exemplar, ...]:
     """The worked examples of a task: your own file's if `sample.exemplars` names one.
 
     Raises:
-        BadInput: there is no such task, or the file cannot be used.
+        BadInput: no task has this name, or the file is invalid.
     """
     if settings.exemplars:
         return load_exemplars(project.inside(settings.exemplars))
@@ -120,13 +120,13 @@ def exemplars_for(project: Project, settings: SampleSettings, task: str) -> tupl
 
 
 def load_exemplars(path: Path) -> tuple[Exemplar, ...]:
-    """Worked examples from a TOML file: one `[[exemplar]]` for each.
+    """Read worked examples from a TOML file with one `[[exemplar]]` section for each.
 
-    `question` and `answer` are needed; `reasoning` and `passage` are text, `options` a list of
-    texts.
+    `question` and `answer` are required; `reasoning` and `passage` are strings, `options` is a
+    list of strings.
 
     Raises:
-        BadInput: the file cannot be read or an example in it cannot be used.
+        BadInput: the file cannot be read, or an example in it is invalid.
     """
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -135,11 +135,13 @@ def load_exemplars(path: Path) -> tuple[Exemplar, ...]:
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"{path} cannot be read as text: {error}.") from None
     except tomllib.TOMLDecodeError as error:
-        raise BadInput(f"{path} is not valid TOML: {error}; mend that line.") from None
-    listed = values.get("exemplar")
-    if not isinstance(listed, list) or not listed:
+        raise BadInput(f"{path} is not valid TOML: {error}; fix that line.") from None
+    sections = values.get("exemplar")
+    if not isinstance(sections, list) or not sections:
         raise BadInput(f"{path} has no exemplars: write one [[exemplar]] section for each.")
-    return tuple(_exemplar(one, f"{path}: exemplar {n}") for n, one in enumerate(listed, 1))
+    return tuple(
+        _exemplar(section, f"{path}: exemplar {n}") for n, section in enumerate(sections, 1)
+    )
 
 
 def _exemplar(values: Any, where: str) -> Exemplar:
@@ -147,19 +149,21 @@ def _exemplar(values: Any, where: str) -> Exemplar:
         raise BadInput(f"{where} must be a section [[exemplar]].")
     for name in values:
         if name not in _FIELDS:
-            raise BadInput(f"{where} has {name!r}, but there are only {', '.join(_FIELDS)}.")
+            raise BadInput(
+                f"{where} has an unknown field {name!r}; the fields are {', '.join(_FIELDS)}."
+            )
     options = values.get("options", [])
-    if not isinstance(options, list) or not all(isinstance(one, str) for one in options):
-        raise BadInput(f"{where}: options must be a list of texts.")
+    if not isinstance(options, list) or not all(isinstance(option, str) for option in options):
+        raise BadInput(f"{where}: options must be a list of strings.")
     texts = {}
     for name in ("question", "passage", "reasoning", "answer"):
         value = values.get(name, "")
         if name == "answer" and isinstance(value, int | float) and not isinstance(value, bool):
             value = str(value)
         if not isinstance(value, str):
-            raise BadInput(f"{where}: {name} must be text.")
+            raise BadInput(f"{where}: {name} must be a string.")
         if name in ("question", "answer") and not value.strip():
-            raise BadInput(f"{where} has no {name}: write one.")
+            raise BadInput(f"{where} has no {name}: add one.")
         texts[name] = value.strip()
     return Exemplar(
         texts["question"], tuple(options), texts["passage"], texts["reasoning"], texts["answer"]

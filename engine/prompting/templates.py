@@ -1,18 +1,19 @@
-"""How a question is put to a model.
+"""Turn questions into prompts.
 
-Four formats (Huang et al. 2022, Table 2): few-shot with reasoning, few-shot with the reasoning
-removed, the question with "Let's think step by step.", and the question alone. Each exists in two
-styles: plain text for a base model to continue, and turns of a chat for a model with a template.
-The training set is made of the same prompts that are sampled, so they are made here only.
+There are four formats (Huang et al. 2022, Table 2): few-shot with reasoning, few-shot without
+reasoning, the question followed by "Let's think step by step.", and the question alone. Each has
+two styles: plain text for a base model to continue, and a chat for a model with a chat template.
+Sampling and training use the same prompts, so all prompts are rendered here.
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from engine.inference.backend import Message
+from engine.prompting.messages import ChatMessage
 from store.enums import AnswerType, PromptFormat, PromptStyle
 from store.records import Question, content_hash
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from engine.prompting.tasks import Exemplar
 
 TEMPLATE_VERSION = 1
-"""Part of the prompt's hash: raise it when any text below changes."""
+"""Part of the prompt's hash: increase it when any text below changes."""
 
 STEP_BY_STEP = "Let's think step by step."
 """Kojima et al. 2022; the paper's format 3."""
@@ -35,24 +36,24 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A prompt ready to be tokenised."""
+    """A rendered prompt, before tokenization."""
 
     text: str
-    """Plain text; for a chat, its turns as a JSON list of `[role, content]`."""
+    """Plain text; for a chat, its messages as a JSON list of `[role, content]`."""
     style: PromptStyle
     shared: int
-    """Characters at the start of `text` that are the same for every question of the run (the
-    worked examples); 0 for a chat, whose template decides."""
+    """Length in characters of the few-shot prefix of `text`, which is the same for every question
+    of the run; 0 for a chat, whose template decides."""
 
-    def messages(self) -> tuple[Message, ...]:
-        """The turns of a chat prompt."""
-        return tuple(Message(role, content) for role, content in json.loads(self.text))
+    def messages(self) -> tuple[ChatMessage, ...]:
+        """The messages of a chat prompt."""
+        return tuple(ChatMessage(role, content) for role, content in json.loads(self.text))
 
 
 def question_text(
     answer_type: AnswerType, text: str, options: Sequence[str] = (), passage: str = ""
 ) -> str:
-    """The question as a person would read it: passage, question, lettered choices."""
+    """A question in full: passage, question, lettered choices."""
     if answer_type is AnswerType.NLI:
         return (
             f'Premise: "{passage}"\nBased on this premise, can we conclude the hypothesis '
@@ -68,7 +69,7 @@ def question_text(
 
 
 def answer_sentence(answer_type: AnswerType, answer: str) -> str:
-    """The sentence that states a canonical answer, such as ` The answer is 9.`"""
+    """The sentence that states a normalized answer, such as ` The answer is 9.`"""
     if answer_type is AnswerType.CHOICE:
         return f" The answer is ({answer.lower()})."
     if answer_type is AnswerType.MATH:
@@ -80,7 +81,7 @@ def _exemplar_text(answer_type: AnswerType, exemplar: Exemplar) -> str:
     return question_text(answer_type, exemplar.question, exemplar.options, exemplar.passage)
 
 
-def _worked(answer_type: AnswerType, exemplar: Exemplar, *, reasons: bool) -> str:
+def _exemplar_answer(answer_type: AnswerType, exemplar: Exemplar, *, reasons: bool) -> str:
     sentence = answer_sentence(answer_type, exemplar.answer)
     return f" {exemplar.reasoning.strip()}{sentence}" if reasons else sentence
 
@@ -91,54 +92,62 @@ def render(
     style: PromptStyle,
     exemplars: Sequence[Exemplar],
 ) -> Prompt:
-    """The prompt of a question.
+    """Render the prompt of a question.
 
     Args:
-        question: what is asked.
+        question: the question to ask.
         prompt_format: one of the paper's four.
         style: plain text or chat.
-        exemplars: worked examples of the question's task; not used by zero-shot formats.
+        exemplars: worked examples of the question's task; ignored by the zero-shot formats.
     """
-    asked = question_text(question.answer_type, question.text, question.options, question.passage)
-    examples = exemplars if prompt_format.few_shot else ()
+    text = question_text(question.answer_type, question.text, question.options, question.passage)
+    examples = tuple(exemplars) if prompt_format.few_shot else ()
     if style is PromptStyle.CHAT:
-        return _render_chat(question.answer_type, asked, prompt_format, examples)
-    shared = "".join(
-        f"Q: {_exemplar_text(question.answer_type, one)}\n"
-        f"A:{_worked(question.answer_type, one, reasons=prompt_format.reasons)}\n\n"
-        for one in examples
-    )
+        return _render_chat(question.answer_type, text, prompt_format, examples)
+    shared = _few_shot_prefix(question.answer_type, examples, prompt_format.reasons)
     opening = f" {STEP_BY_STEP}" if prompt_format is PromptFormat.ZERO_SHOT_COT else ""
-    return Prompt(f"{shared}Q: {asked}\nA:{opening}", style, len(shared))
+    return Prompt(f"{shared}Q: {text}\nA:{opening}", style, len(shared))
+
+
+@lru_cache(maxsize=64)
+def _few_shot_prefix(
+    answer_type: AnswerType, exemplars: tuple[Exemplar, ...], reasons: bool
+) -> str:
+    """The worked examples as plain text; the same for every question of a run and task."""
+    return "".join(
+        f"Q: {_exemplar_text(answer_type, exemplar)}\n"
+        f"A:{_exemplar_answer(answer_type, exemplar, reasons=reasons)}\n\n"
+        for exemplar in exemplars
+    )
 
 
 def _render_chat(
     answer_type: AnswerType,
-    asked: str,
+    text: str,
     prompt_format: PromptFormat,
-    examples: Sequence[Exemplar],
+    exemplars: Sequence[Exemplar],
 ) -> Prompt:
     system = _CHAT_REASONING if prompt_format.reasons else _CHAT_DIRECT
-    turns = [["system", system]]
-    for one in examples:
-        turns.append(["user", _exemplar_text(answer_type, one)])
-        worked = _worked(answer_type, one, reasons=prompt_format.reasons)
-        turns.append(["assistant", worked.strip()])
-    turns.append(["user", asked])
+    messages = [["system", system]]
+    for exemplar in exemplars:
+        messages.append(["user", _exemplar_text(answer_type, exemplar)])
+        answer = _exemplar_answer(answer_type, exemplar, reasons=prompt_format.reasons)
+        messages.append(["assistant", answer.strip()])
+    messages.append(["user", text])
     if prompt_format is PromptFormat.ZERO_SHOT_COT:
-        turns.append(["assistant", STEP_BY_STEP])
-    return Prompt(json.dumps(turns, ensure_ascii=False), PromptStyle.CHAT, 0)
+        messages.append(["assistant", STEP_BY_STEP])
+    return Prompt(json.dumps(messages, ensure_ascii=False), PromptStyle.CHAT, 0)
 
 
 def stop_strings(style: PromptStyle) -> tuple[str, ...]:
-    """Where a path ends besides the end token: at the next question of a few-shot run."""
+    """Strings that end a path besides the end token: the next question of a few-shot prompt."""
     return ("\nQ:",) if style is PromptStyle.BASE else ()
 
 
 def prompt_hash(
     prompt_format: PromptFormat, style: PromptStyle, exemplars: Sequence[Exemplar]
 ) -> str:
-    """Hash of everything in a prompt but the question; part of a run's key."""
+    """Hash of everything in a prompt except the question; part of a run's key."""
     examples = exemplars if prompt_format.few_shot else ()
     return content_hash(
         [
@@ -146,8 +155,14 @@ def prompt_hash(
             prompt_format,
             style,
             [
-                [one.question, list(one.options), one.passage, one.reasoning, one.answer]
-                for one in examples
+                [
+                    exemplar.question,
+                    list(exemplar.options),
+                    exemplar.passage,
+                    exemplar.reasoning,
+                    exemplar.answer,
+                ]
+                for exemplar in examples
             ],
         ]
     )

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from engine.inference import engine_selection, loading
-from engine.inference.prompt_lengths import Extent, extent_of
+from engine.inference.prompt_lengths import SequenceLengths, measure_lengths
 from engine.project.settings import Engine
 from engine.prompting.tasks import exemplars_for
 from engine.prompting.templates import Prompt, render
@@ -73,22 +73,22 @@ def model_loader(
     def load() -> Backend:
         if not opened:
             settings = work.settings.model
-            extent = _extent(work, model, runs, questions)
-            machine = engine_selection.machine(settings)
+            lengths = _sequence_lengths(work, model, runs, questions)
+            machine = engine_selection.machine_key(settings)
             # A trained model is about as fast as its base.
             family = [model.id, *([model.base_id] if model.base_id else [])]
             earlier = [
                 session for id_ in family for session in inference_sessions.of_model(work.conn, id_)
             ]
-            known = engine_selection.known(earlier, machine, extent)
-            chosen = engine_selection.open_chosen(work.project, model, settings, extent, known)
-            opened.append(chosen.backend)
+            past = engine_selection.past_measurements(earlier, machine, lengths)
+            selected = engine_selection.open_fastest(work.project, model, settings, lengths, past)
+            opened.append(selected.backend)
             inference_sessions.add(
                 work.conn,
                 [run.id for run in runs],
-                chosen.backend.name,
-                chosen.backend.version,
-                {**chosen.details, **engine_selection.for_later(machine, extent)},
+                selected.backend.name,
+                selected.backend.version,
+                {**selected.details, **engine_selection.measurement_key(machine, lengths)},
             )
         return opened[0]
 
@@ -99,7 +99,9 @@ def model_loader(
             backend.close()
 
 
-def _extent(work: Work, model: Model, runs: Sequence[Run], questions: Sequence[Question]) -> Extent:
+def _sequence_lengths(
+    work: Work, model: Model, runs: Sequence[Run], questions: Sequence[Question]
+) -> SequenceLengths:
     """How long the prompts of these runs are; in tokens for llama.cpp, which plans its context."""
     prompts = [
         [prompt_of(question) for question in questions if question.task == task]
@@ -110,8 +112,8 @@ def _extent(work: Work, model: Model, runs: Sequence[Run], questions: Sequence[Q
     path = max(run.max_tokens for run in runs)
     engine = loading.chosen_engine(model, work.settings.model)
     if engine in (Engine.AUTO, Engine.LLAMA_CPP) and model.gguf:
-        from engine.inference.llama.backend import measure_prompts
+        from engine.inference.llama.vocabulary import measure_prompts
 
         return measure_prompts(work.project.inside(model.gguf), prompts, path)
     # The other engines measure by themselves; a token is at least one byte.
-    return extent_of(prompts, path, lambda prompt: len(prompt.text.encode()))
+    return measure_lengths(prompts, path, lambda prompt: len(prompt.text.encode()))

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from engine.answers import custom_rules
 from engine.answers.custom_rules import BUILT_IN, Rules
 from engine.inference.backend import Backend, Generation, PathRequest, Sampling, path_seed
-from engine.inference.prompt_lengths import in_common
+from engine.inference.prompt_lengths import common_prefix_length
 from engine.prompting.templates import Prompt, stop_strings
 from engine.voting import majority
 from store import paths, votes
@@ -230,7 +230,7 @@ class _Source:
             return ()
         step = max(1, len(questions) // COMPARED)
         sample = [self._tokens(self.prompt_of(question)) for question in questions[::step]]
-        return sample[0][: in_common(sample)]
+        return sample[0][: common_prefix_length(sample)]
 
     def _tokens(self, prompt: Prompt) -> tuple[int, ...]:
         if prompt.style is PromptStyle.CHAT:

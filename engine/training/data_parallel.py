@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.distributed
 
-from engine.inference.prompt_lengths import in_common
+from engine.inference.prompt_lengths import common_prefix_length
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -53,7 +53,7 @@ class DataParallel:
         previous: tuple[int, ...] = ()
         for group in groups:
             prompt = group[0].prompt
-            own = len(prompt) - in_common((previous, prompt))
+            own = len(prompt) - common_prefix_length((previous, prompt))
             sizes.append(own + sum(len(example.completion) for example in group))
             previous = prompt
         total, at = sum(sizes), 0.0

@@ -178,11 +178,11 @@ def encode_for(
 
 
 def _speller(tokenizer: object) -> Callable[[Sequence[int]], Iterator[str]]:
-    from engine.inference.hf.loading import piece_bytes
+    from engine.inference.hf.loading import token_bytes
 
     size = len(tokenizer)  # type: ignore[arg-type]
     names = tokenizer.convert_ids_to_tokens(range(size))  # type: ignore[attr-defined]
-    pieces = piece_bytes(tokenizer, size)
+    pieces = token_bytes(tokenizer, size)
     # Special tokens have no text of their own, so their names are shown.
     texts = [piece or (name or "").encode() for piece, name in zip(pieces, names, strict=True)]
     return lambda token_ids: spell(token_ids, texts)

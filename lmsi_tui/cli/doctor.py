@@ -165,12 +165,12 @@ def _servers(project: Project, model: Model) -> Iterator[Check]:
 
 
 def _offer(model: Model, address: str) -> str:
-    from engine.inference.server.client import examine
+    from engine.inference.server.probe import probe_address
 
-    offer = examine(address)
+    offer = probe_address(address)
     if is_server(model.location) and offer.identity != model.sha256:
         raise BadInput(f"it serves {offer.served}, not {model.name}: fix the address")
-    return offer.says()
+    return offer.summary()
 
 
 def _weights(project: Project, model: Model) -> str:

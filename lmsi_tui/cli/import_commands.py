@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import argparse
 
     from engine.importing.questions import Imported
-    from engine.inference.server.client import Offer
+    from engine.inference.server.probe import ServerCapabilities
 
 SHOWN_LEFT_OUT = 5
 SHOWN_FIRST = 3
@@ -82,14 +82,14 @@ def init(args: argparse.Namespace) -> None:
     )
 
 
-def _print_server(args: argparse.Namespace, address: str, offer: Offer) -> None:
+def _print_server(args: argparse.Namespace, address: str, offer: ServerCapabilities) -> None:
     """Print what a server offers."""
     if args.json:
         event: dict[str, object] = {"event": "model", "name": offer.served, "place": address}
-        event |= {"kind": "server", "architecture": offer.says(), "parameters": None}
+        event |= {"kind": "server", "architecture": offer.summary(), "parameters": None}
         event |= {"tokenizer": "the server's own", "context": offer.context, "trainable": False}
         emit(event | {"same_tokenizer": True})
-    say(args, f"{address} {offer.says()}.")
+    say(args, f"{address} {offer.summary()}.")
     say(args, "  It can be sampled but not trained: use its paths to train a local student.")
 
 
@@ -126,7 +126,7 @@ def _print_models(args: argparse.Namespace, places: dict[str, Path]) -> None:
             say(args, "  Its tokenizer differs from the teacher's: texts will be tokenized again.")
 
 
-def _served(text: str) -> list[tuple[str, Offer]]:
+def _served(text: str) -> list[tuple[str, ServerCapabilities]]:
     """Each address of a served model, with what its server offers; empty for a file.
 
     Raises:
@@ -134,9 +134,9 @@ def _served(text: str) -> list[tuple[str, Offer]]:
     """
     if not is_server(text):
         return []
-    from engine.inference.server.client import examine
+    from engine.inference.server.probe import probe_address
 
-    offers = [(address, examine(address)) for address in text.split(",")]
+    offers = [(address, probe_address(address)) for address in text.split(",")]
     for address, offer in offers[1:]:
         if offer.identity != offers[0][1].identity:
             raise BadInput(

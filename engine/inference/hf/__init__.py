@@ -1,0 +1,1 @@
+"""Inference with Hugging Face transformers, from folders of safetensors."""

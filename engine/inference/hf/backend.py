@@ -1,8 +1,8 @@
 """Sample from a Hugging Face folder: many paths of many questions in one running batch.
 
-Prompts are kept once (`engine.inference.hf.prefix_tree`), their paths grow together, and a slot
-that becomes free takes the next path while the others go on. Models whose attention cannot be
-shared so are sampled by the model's own cache instead, and the log says so.
+Shared prefixes are computed once (`engine.inference.hf.prefix_tree`), and a free slot takes the
+next path while the others go on. Models whose attention does not allow this are sampled with their
+own KV cache instead, and a warning is logged.
 """
 
 from __future__ import annotations
@@ -17,32 +17,33 @@ import torch
 import transformers
 from transformers import DynamicCache
 
-from engine.inference import batch_size
+from engine.inference.batch_size import TRANSFORMERS, default_batch_size
 from engine.inference.hf.loading import (
-    Prompts,
+    PromptTokenizer,
     end_tokens,
     load_model,
     load_tokenizer,
-    piece_bytes,
+    token_bytes,
 )
-from engine.inference.hf.prefix_check import continues, own_step, why_not
+from engine.inference.hf.prefix_check import cached_step, enable_shared_prefix, supports_kv_cache
 from engine.inference.hf.prefix_tree import PrefixTree
-from engine.inference.hf.running_batch import Running, Stream
-from engine.inference.stopping import Endings
+from engine.inference.hf.running_batch import RunningBatch, RunningPaths
+from engine.inference.stopping import StopChecker
 from store.errors import BadInput
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from engine.inference.backend import Generation, Message, PathRequest, PathSource, Sampling
+    from engine.inference.backend import Generation, PathRequest, PathSource, Sampling
     from engine.inference.stopping import Ending
+    from engine.prompting.messages import ChatMessage
 
 _log = logging.getLogger(__name__)
 
-STREAMS, LEAST = 2, 64
-"""Running batches side by side on a processor, and the paths that each must have room for: with
-fewer, reading the weights twice costs more than the cores gain."""
+MAX_RUNNING_BATCHES, MIN_PATHS = 2, 64
+"""Running batches side by side on a CPU, and the paths that each must have slots for: with fewer,
+reading the weights twice costs more than the cores gain."""
 
 
 def open_transformers(
@@ -50,7 +51,7 @@ def open_transformers(
     *,
     adapter: Path | None = None,
     threads: int | None = None,
-    batch: int | None = None,
+    batch_size: int | None = None,
 ) -> Transformers:
     """Load a model for sampling, on the GPU if there is one.
 
@@ -58,9 +59,9 @@ def open_transformers(
         folder: a Hugging Face folder with safetensors and a tokenizer; nothing is downloaded and no
             code in it is run.
         adapter: a PEFT folder, merged into the weights in memory.
-        threads: of the processor; None leaves torch's choice.
-        batch: most paths at a time; None for what suits the model's size. Fewer if the memory does
-            not hold them.
+        threads: number of processor threads; None for torch's default.
+        batch_size: most paths at a time; None for a default by model size. Reduced if the free
+            memory requires it.
 
     Raises:
         BadInput: the folder cannot be loaded as a causal language model with its tokenizer, or the
@@ -73,81 +74,84 @@ def open_transformers(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     tokenizer = load_tokenizer(folder)
     model = load_model(folder, adapter, device)
-    width = batch or batch_size.usual(batch_size.TRANSFORMERS, model.num_parameters())
-    return Transformers(model, tokenizer, width)
+    size = batch_size or default_batch_size(TRANSFORMERS, model.num_parameters())
+    return Transformers(model, tokenizer, size)
 
 
 class Transformers:
-    """A loaded Hugging Face model."""
+    """A loaded Hugging Face model; implements `engine.inference.backend.Backend`."""
 
     name = "transformers"
     version = transformers.__version__
 
-    def __init__(self, model: Any, tokenizer: Any, width: int) -> None:
+    def __init__(self, model: Any, tokenizer: Any, batch_size: int) -> None:
         """Args:
         model: a causal language model, on its device.
-        tokenizer: its own.
-        width: most paths at a time.
+        tokenizer: of the model.
+        batch_size: most paths at a time.
 
         Raises:
-            BadInput: the model does not go on from a cache as others do.
+            BadInput: the model does not support a KV cache.
         """
         self._model = model
-        self.batch = width
+        self.batch_size = batch_size
         self._threads = torch.get_num_threads()
         config = model.config.get_text_config()
         self._config = config
         self.context_length = int(
             getattr(config, "max_position_embeddings", None) or tokenizer.model_max_length
         )
-        self._tokenizer = tokenizer
-        self._prompts = Prompts(tokenizer)
-        self._ends = end_tokens(model, tokenizer)
-        self._pieces = piece_bytes(tokenizer, max(config.vocab_size, len(tokenizer)))
-        reason = why_not(model)
+        self._tokenizer = PromptTokenizer(tokenizer)
+        self._end_tokens = end_tokens(model, tokenizer)
+        self._token_bytes = token_bytes(tokenizer, max(config.vocab_size, len(tokenizer)))
+        reason = enable_shared_prefix(model)
         self.shares_prefix = reason is None
         self.details: dict[str, object] = {
-            "width": width,
+            "width": batch_size,
             "dtype": str(model.dtype).removeprefix("torch."),
             "shares_prefix": self.shares_prefix,
             "reason": reason,
             "threads": self._threads,
-            "streams": self._stream_count(width) if self.shares_prefix else 1,
+            "streams": self._batch_count(batch_size) if self.shares_prefix else 1,
         }
-        """`width` and `streams` are those of the width asked for until `sample` has found what the
-        memory holds; `reason` is why prompts are not shared, or None."""
+        """`width` is the batch size, `streams` the number of running batches; both are updated when
+        `sample` has found what the memory holds. `reason` is why prefixes are not shared, or
+        None."""
         if reason:
-            if not continues(model):
+            if not supports_kv_cache(model):
                 raise BadInput(
-                    f"{config.model_type} models cannot be sampled here: "
+                    f"{config.model_type} models cannot be sampled with transformers: "
                     "give the model as GGUF and set the engine to llama.cpp."
                 )
-            _log.warning("Prompts are not shared between paths, so sampling is slow: %s.", reason)
+            _log.warning(
+                "Sampling is slow because paths cannot share the computation of their prompt: %s.",
+                reason,
+            )
 
     def tokenize(self, text: str) -> list[int]:
         """Token ids of plain text, with the model's own start token if its tokenizer adds one."""
-        return self._prompts.tokenize(text)
+        return self._tokenizer.tokenize(text)
 
-    def tokenize_chat(self, messages: Sequence[Message]) -> list[int]:
-        """Token ids of a chat up to where the assistant is to speak or to go on.
+    def tokenize_chat(self, messages: Sequence[ChatMessage]) -> list[int]:
+        """Token ids of a chat, with the opening of the assistant's next or unfinished message.
 
         Raises:
-            BadInput: there is no chat template, or it refuses these messages.
+            BadInput: there is no chat template, or it rejects these messages.
         """
-        return self._prompts.tokenize_chat(messages)
+        return self._tokenizer.tokenize_chat(messages)
 
     def sample(self, source: PathSource, sampling: Sampling) -> Iterator[Generation]:
         """Yield paths as they finish.
 
         Raises:
             BadInput: a prompt and its path do not fit the model's context.
-            WorkFailed: the model computes numbers that are none.
+            WorkFailed: the logits are not finite.
         """
-        endings = Endings(self._pieces, self._ends, sampling)
+        stop_checker = StopChecker(self._token_bytes, self._end_tokens, sampling)
         if self.shares_prefix:
-            yield from self._grow(source, sampling, endings)
+            yield from self._sample_shared(source, sampling, stop_checker)
         else:
-            yield from self._grow_apart(source, sampling, endings)
+            yield from self._sample_unshared(source, sampling, stop_checker)
 
     def close(self) -> None:
         """Free the memory of the model."""
@@ -165,110 +169,114 @@ class Transformers:
             )
         return request
 
-    def _grow(
-        self, source: PathSource, sampling: Sampling, endings: Endings
+    # With shared prefixes.
+
+    def _sample_shared(
+        self, source: PathSource, sampling: Sampling, stop_checker: StopChecker
     ) -> Iterator[Generation]:
-        """Prompts kept once, running batches side by side."""
+        """Sample with prompts evaluated once, in running batches side by side."""
         first = self._next(source, sampling)
         if first is None:
             return
-        streams = self._streams(first, sampling)
-        streams[0].begin(first)
+        batches = self._running_batches(first, sampling)
+        batches[0].start(first)
         try:
-            with ThreadPoolExecutor(len(streams), "stream") as pool:
-                yield from self._take_turns(streams, pool, source, sampling, endings)
+            with ThreadPoolExecutor(len(batches), "running-batch") as pool:
+                yield from self._run(batches, pool, source, sampling, stop_checker)
         finally:
-            # Threads that are yet to come take over what any thread has set last.
+            # New threads inherit what any thread has set last.
             torch.set_num_threads(self._threads)
 
-    def _take_turns(
+    def _run(
         self,
-        streams: Sequence[Stream],
+        batches: Sequence[RunningBatch],
         pool: ThreadPoolExecutor,
         source: PathSource,
         sampling: Sampling,
-        endings: Endings,
+        stop_checker: StopChecker,
     ) -> Iterator[Generation]:
-        """Steps of all streams at the same time, looked after in a fixed order.
+        """Step all running batches at the same time, and serve them in a fixed order.
 
-        So the same paths meet in the same batches in every run, however long a step takes; and the
-        source is asked by one thread only.
+        With a fixed order the same paths meet in the same batches in every run, however long a step
+        takes. Only this thread calls the source.
         """
-        steps: dict[Stream, Future[dict[int, Ending]]] = {}
+        steps: dict[RunningBatch, Future[dict[int, Ending]]] = {}
         while True:
-            self._fill([stream for stream in streams if stream not in steps], source, sampling)
-            busy = [stream for stream in streams if stream.load]
-            for stream in busy:
-                if stream not in steps:
-                    share = max(1, self._threads // len(busy))
-                    steps[stream] = pool.submit(stream.step, sampling, endings, share)
+            self._fill([batch for batch in batches if batch not in steps], source, sampling)
+            busy = [batch for batch in batches if batch.load]
+            for batch in busy:
+                if batch not in steps:
+                    threads = max(1, self._threads // len(busy))
+                    steps[batch] = pool.submit(batch.step, sampling, stop_checker, threads)
             if not steps:
                 return
-            stream = next(iter(steps))  # whose step began first
-            ended = steps.pop(stream).result()
+            batch = next(iter(steps))  # the one whose step was submitted first
+            ended = steps.pop(batch).result()
             if ended:
-                yield from stream.finish(ended)
-            stream.forget_settled(source)  # a wish to end is heard here
+                yield from batch.finish(ended)
+            batch.drop_settled(source)  # raises to pause or cancel
 
-    def _streams(self, first: PathRequest, sampling: Sampling) -> list[Stream]:
-        """Trees with the prefix of the first prompt, as many as go side by side."""
-        width = self._fitting_width(first, sampling)
-        self.details["streams"] = count = self._stream_count(width)
-        tree = PrefixTree(self._model, width // count)
-        tree.plant(first.prompt[: min(first.shared, len(first.prompt) - 1)])
-        trees = [tree, *(tree.sibling() for _ in range(count - 1))]
-        return [Stream(one, width // count, sampling.max_tokens) for one in trees]
+    def _running_batches(self, first: PathRequest, sampling: Sampling) -> list[RunningBatch]:
+        """Empty running batches whose trees have the prefix of the first prompt."""
+        batch_size = self._fitting_batch_size(first, sampling)
+        self.details["streams"] = count = self._batch_count(batch_size)
+        tree = PrefixTree(self._model, batch_size // count)
+        tree.set_prefix(first.prompt[: min(first.shared, len(first.prompt) - 1)])
+        trees = [tree, *(tree.fork() for _ in range(count - 1))]
+        return [RunningBatch(tree, batch_size // count, sampling.max_tokens) for tree in trees]
 
-    def _stream_count(self, width: int) -> int:
-        """How many running batches go side by side."""
+    def _batch_count(self, batch_size: int) -> int:
+        """How many running batches step side by side."""
         rope = (getattr(self._config, "rope_parameters", None) or {}).get("rope_type")
         if self._model.device.type != "cpu" or rope in ("dynamic", "longrope"):
-            return 1  # such a rope is changed for all by whoever has the longest path
-        return max(1, min(STREAMS, self._threads, width // LEAST))
+            return 1  # the longest path changes such a rope for all batches
+        return max(1, min(MAX_RUNNING_BATCHES, self._threads, batch_size // MIN_PATHS))
 
-    def _fill(self, idle: Sequence[Stream], source: PathSource, sampling: Sampling) -> None:
-        """Let paths begin in streams that have room, evenly, those of a question together."""
-        hungry = [stream for stream in idle if stream.is_hungry]
+    def _fill(self, idle: Sequence[RunningBatch], source: PathSource, sampling: Sampling) -> None:
+        """Start paths in batches with free slots: evenly, those of a question together."""
+        hungry = [batch for batch in idle if batch.wants_paths]
         while hungry and (request := self._next(source, sampling)):
-            knowing = [stream for stream in hungry if stream.knows(request.question)]
-            stream = min(knowing or hungry, key=lambda one: one.load)
-            stream.begin(request)
-            if stream.is_full:
-                hungry.remove(stream)
+            with_prompt = [batch for batch in hungry if batch.has_prompt(request.question)]
+            batch = min(with_prompt or hungry, key=lambda batch: batch.load)
+            batch.start(request)
+            if batch.is_full:
+                hungry.remove(batch)
 
-    def _fitting_width(self, first: PathRequest, sampling: Sampling) -> int:
-        """The width asked for, or as many paths like the first as half of the free memory holds."""
+    def _fitting_batch_size(self, first: PathRequest, sampling: Sampling) -> int:
+        """The batch size, reduced to the paths like the first that half of the memory holds."""
         config, model = self._config, self._model
         size = torch.finfo(model.dtype).bits // 8
         heads = getattr(config, "num_attention_heads", None) or 1
         key_heads = getattr(config, "num_key_value_heads", None) or heads
-        head = getattr(config, "head_dim", None) or config.hidden_size // heads
-        own = sampling.max_tokens + len(first.prompt) - first.shared * self.shares_prefix
-        kept = 2 * config.num_hidden_layers * key_heads * head * size * own
+        head_size = getattr(config, "head_dim", None) or config.hidden_size // heads
+        own_tokens = sampling.max_tokens + len(first.prompt) - first.shared * self.shares_prefix
+        cached = 2 * config.num_hidden_layers * key_heads * head_size * size * own_tokens
         scores = 3 * 4 * heads * (len(first.prompt) + sampling.max_tokens)
         logits = 3 * 4 * config.vocab_size
         cuda = model.device.type == "cuda"
         free = torch.cuda.mem_get_info()[0] if cuda else psutil.virtual_memory().available
-        width = max(1, min(self.batch, int(free / 2 / (kept + scores + logits))))
-        if width < self.batch:
-            _log.info("The free memory holds %d paths at a time, not %d.", width, self.batch)
-        self.details["width"] = width
-        return width
+        fitting = max(1, min(self.batch_size, int(free / 2 / (cached + scores + logits))))
+        if fitting < self.batch_size:
+            _log.info("The free memory holds %d paths at a time, not %d.", fitting, self.batch_size)
+        self.details["width"] = fitting
+        return fitting
 
-    def _grow_apart(
-        self, source: PathSource, sampling: Sampling, endings: Endings
+    # With the model's own KV cache.
+
+    def _sample_unshared(
+        self, source: PathSource, sampling: Sampling, stop_checker: StopChecker
     ) -> Iterator[Generation]:
-        """The model's own cache, for any architecture: prompts of one length decode together.
+        """Sample with the model's own cache, for any architecture.
 
-        Nothing is padded, so there is nothing that a layer could read wrongly.
+        Only prompts of equal length are decoded together: without padding, no layer can misread it.
         """
         while True:
             first = self._next(source, sampling)
             if first is None:
                 return
             requests = [first]
-            width = self._fitting_width(first, sampling)
-            while len(requests) < width and (request := self._next(source, sampling)):
+            batch_size = self._fitting_batch_size(first, sampling)
+            while len(requests) < batch_size and (request := self._next(source, sampling)):
                 requests.append(request)
             for length in sorted({len(request.prompt) for request in requests}):
                 group = [
@@ -277,29 +285,31 @@ class Transformers:
                     if len(request.prompt) == length and not source.is_settled(request.question)
                 ]
                 if group:
-                    yield from self._decode_together(group, source, sampling, endings)
+                    yield from self._decode_group(group, source, sampling, stop_checker)
 
-    def _decode_together(
+    def _decode_group(
         self,
         requests: list[PathRequest],
         source: PathSource,
         sampling: Sampling,
-        endings: Endings,
+        stop_checker: StopChecker,
     ) -> Iterator[Generation]:
+        """Decode paths whose prompts have the same length."""
         prompts = list(dict.fromkeys(request.prompt for request in requests))
-        running = Running(len(requests), sampling.max_tokens)
+        running = RunningPaths(len(requests), sampling.max_tokens)
         running.add(requests, [prompts.index(request.prompt) for request in requests])
-        asked = running.questions()
+        questions = running.questions()
         cache = DynamicCache(config=self._model.config)
-        logits = own_step(self._model, np.array(prompts), cache)[running.lanes]
+        logits = cached_step(self._model, np.array(prompts), cache)[running.lanes]
         with torch.inference_mode():
             cache.reorder_cache(torch.as_tensor(running.lanes, device=self._model.device))
-        over: set[int] = set()
-        while len(over) < len(requests):
-            ended = running.choose(logits, sampling, endings)
-            for row in ended.keys() - over:
-                over.add(row)
+        done: set[int] = set()
+        while len(done) < len(requests):
+            ended = running.sample(logits, sampling, stop_checker)
+            for row in ended.keys() - done:
+                done.add(row)
                 yield running.generation(row, ended[row])
-            over |= running.of({one for one in asked if source.is_settled(one)})
-            if len(over) < len(requests):
-                logits = own_step(self._model, running.newest()[:, None], cache)
+            settled = {question for question in questions if source.is_settled(question)}
+            done |= running.rows_of(settled)
+            if len(done) < len(requests):
+                logits = cached_step(self._model, running.newest()[:, None], cache)

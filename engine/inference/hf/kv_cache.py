@@ -1,8 +1,8 @@
-"""Keys and values of running paths: those of like lengths on a shelf, which each step reads whole.
+"""A KV cache for running paths that keeps paths of similar length together, in buckets.
 
-The products of attention are quick over whole tensors only, and a tensor is as long as its longest
-path. Were all paths in one, each would cost what the longest costs. So a path begins on a shelf of
-short ones, and moves to the next, twice as long, when it has outgrown its own.
+Attention is fast only over whole tensors, and a tensor is as long as its longest path. In a single
+tensor, every path would cost as much as the longest. So a path starts in a bucket of short paths,
+and moves to the next bucket, whose limit is twice as long, when it has outgrown its own.
 """
 
 from __future__ import annotations
@@ -16,120 +16,121 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-ROOM = 32
-"""Tokens by which room grows."""
-LIMITS = ROOM * 2 ** np.arange(24)
-"""Most tokens of a path on each shelf."""
+CAPACITY_STEP = 32
+"""Tokens by which capacity grows."""
+LIMITS = CAPACITY_STEP * 2 ** np.arange(24)
+"""Most tokens of a path in each bucket."""
 
 
-def rounded(tokens: int) -> int:
-    """Room that so many tokens take."""
-    return -(-tokens // ROOM) * ROOM
+def padded_capacity(tokens: int) -> int:
+    """The capacity for so many tokens: rounded up to `CAPACITY_STEP`."""
+    return -(-tokens // CAPACITY_STEP) * CAPACITY_STEP
 
 
-class Shelves:
-    """Where the paths of some slots are kept; the caller numbers the slots."""
+class BucketedKVCache:
+    """Keys and values of the paths in a number of slots; the caller assigns the slots."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, batch_size: int) -> None:
         """Args:
-        width: slots.
+        batch_size: number of slots.
         """
-        self._width = width
-        self._shelf_of = np.full(width, -1)
-        self._place_of = np.zeros(width, dtype=np.int64)
+        self._batch_size = batch_size
+        self._bucket_of = np.full(batch_size, -1)
+        self._row_of = np.zeros(batch_size, dtype=np.int64)
         self._slots: list[NDArray[np.int64]] = [np.zeros(0, dtype=np.int64) for _ in LIMITS]
-        self._places, self._rooms = [0 for _ in LIMITS], [0 for _ in LIMITS]
-        self._kept: dict[int, list[Tensor]] = {}
+        """Slot of each row, by bucket."""
+        self._rows, self._capacities = [0 for _ in LIMITS], [0 for _ in LIMITS]
+        self._layers: dict[int, list[Tensor]] = {}
 
     def add_layer(self, index: int, like: Tensor) -> None:
-        """Prepare for the layer `index`, whose keys look like this: [key heads, tokens, size]."""
+        """Prepare for layer `index`, whose keys have the shape [key heads, tokens, head size]."""
         heads, _, size = like.shape
-        self._kept[index] = [like.new_zeros(2, 0, heads, 0, size) for _ in LIMITS]
+        self._layers[index] = [like.new_zeros(2, 0, heads, 0, size) for _ in LIMITS]
 
-    def kept(self, layer: int, shelf: int) -> Tensor:
-        """[2, places, key heads, room, size]: keys, values; anything behind a path's last token.
+    def keys_and_values(self, layer: int, bucket: int) -> Tensor:
+        """[2, rows, key heads, capacity, head size]: keys, then values.
 
-        There may be more places than paths.
+        There may be more rows than paths, and anything after a path's last token.
         """
-        return self._kept[layer][shelf]
+        return self._layers[layer][bucket]
 
-    def room(self, shelf: int) -> int:
-        """Tokens of each path that the tensors of a shelf hold."""
-        return self._rooms[shelf]
+    def capacity(self, bucket: int) -> int:
+        """Tokens of each path that a bucket's tensors hold."""
+        return self._capacities[bucket]
 
     def arrange(
         self, slots: NDArray[np.int64], lengths: NDArray[np.int64]
     ) -> list[tuple[int, NDArray[np.int64]]]:
-        """Put each path where its length belongs.
+        """Put each path into the bucket for its length.
 
         Args:
-            slots: [n], all that are in use; those that were not before begin.
+            slots: [n], all slots in use; a slot that was not in use before starts a path.
             lengths: [n], tokens of each path, at most one more than at the last call.
 
         Returns:
-            Each shelf that is in use, and where in `slots` its paths stand, by place.
+            Each bucket in use, with the indices into `slots` of its paths, in row order.
         """
-        belongs = np.searchsorted(LIMITS, lengths)
-        for shelf in reversed(range(int(belongs.max()) + 1)):  # those that move on leave first
-            here = belongs == shelf
-            arriving = slots[here & (self._shelf_of[slots] != shelf)]
+        buckets = np.searchsorted(LIMITS, lengths)
+        for bucket in reversed(range(int(buckets.max()) + 1)):  # paths that move on leave first
+            here = buckets == bucket
+            arriving = slots[here & (self._bucket_of[slots] != bucket)]
             if here.any():
-                self._fit(shelf, int(here.sum()), int(lengths[here].max()))
+                self._grow(bucket, int(here.sum()), int(lengths[here].max()))
             if len(arriving):
-                self._put(arriving, shelf)
-        row_of = np.zeros(self._width, dtype=np.int64)
-        row_of[slots] = np.arange(len(slots))
-        return [(shelf, row_of[on]) for shelf, on in enumerate(self._slots) if len(on)]
+                self._insert(arriving, bucket)
+        index_of = np.zeros(self._batch_size, dtype=np.int64)
+        index_of[slots] = np.arange(len(slots))
+        return [(bucket, index_of[of]) for bucket, of in enumerate(self._slots) if len(of)]
 
     @torch.inference_mode()
     def free(self, slots: NDArray[np.int64]) -> None:
-        """Forget the paths of some slots."""
-        for shelf in set(self._shelf_of[slots].tolist()) - {-1}:
-            self._take_off(slots[self._shelf_of[slots] == shelf], shelf)
-        self._shelf_of[slots] = -1
+        """Remove the paths of some slots."""
+        for bucket in set(self._bucket_of[slots].tolist()) - {-1}:
+            self._remove(slots[self._bucket_of[slots] == bucket], bucket)
+        self._bucket_of[slots] = -1
 
-    def _fit(self, shelf: int, paths: int, longest: int) -> None:
-        """Let a shelf have room for so many paths, the longest of so many tokens."""
-        places, room = self._places[shelf], self._rooms[shelf]
-        if paths > places:
-            places = max(paths, min(self._width, places * 3 // 2))
-        room = max(room, rounded(longest))
-        if (places, room) == (self._places[shelf], self._rooms[shelf]):
+    def _grow(self, bucket: int, paths: int, longest: int) -> None:
+        """Make a bucket large enough for a number of paths, the longest of `longest` tokens."""
+        rows, capacity = self._rows[bucket], self._capacities[bucket]
+        if paths > rows:
+            rows = max(paths, min(self._batch_size, rows * 3 // 2))
+        capacity = max(capacity, padded_capacity(longest))
+        if (rows, capacity) == (self._rows[bucket], self._capacities[bucket]):
             return
-        self._places[shelf], self._rooms[shelf] = places, room
-        for layer in self._kept.values():
-            kept = layer[shelf]
-            # Zeros: what a path must not see counts nothing, but nothing times NaN would.
-            layer[shelf] = kept.new_zeros(2, places, kept.shape[2], room, kept.shape[4])
-            layer[shelf][:, : kept.shape[1], :, : kept.shape[3]] = kept
+        self._rows[bucket], self._capacities[bucket] = rows, capacity
+        for layer in self._layers.values():
+            old = layer[bucket]
+            # Zeros, because masked values get the weight 0, and 0 times NaN would be NaN.
+            layer[bucket] = old.new_zeros(2, rows, old.shape[2], capacity, old.shape[4])
+            layer[bucket][:, : old.shape[1], :, : old.shape[3]] = old
 
-    def _put(self, arriving: NDArray[np.int64], shelf: int) -> None:
-        """Put the paths of slots on a shelf; they are new, or come from the shelf before."""
-        places = len(self._slots[shelf]) + np.arange(len(arriving))
-        grown = self._shelf_of[arriving] >= 0
-        if grown.any():
-            to, of = places[grown], self._place_of[arriving[grown]]
-            for layer in self._kept.values():
-                source = layer[shelf - 1]
-                layer[shelf][:, to, :, : source.shape[3]] = source[:, of]
-            self._take_off(arriving[grown], shelf - 1)
-        self._slots[shelf] = np.concatenate([self._slots[shelf], arriving])
-        self._shelf_of[arriving], self._place_of[arriving] = shelf, places
+    def _insert(self, arriving: NDArray[np.int64], bucket: int) -> None:
+        """Put the paths of slots into a bucket; they are new, or come from the bucket before."""
+        rows = len(self._slots[bucket]) + np.arange(len(arriving))
+        moved = self._bucket_of[arriving] >= 0
+        if moved.any():
+            to, of = rows[moved], self._row_of[arriving[moved]]
+            for layer in self._layers.values():
+                source = layer[bucket - 1]
+                layer[bucket][:, to, :, : source.shape[3]] = source[:, of]
+            self._remove(arriving[moved], bucket - 1)
+        self._slots[bucket] = np.concatenate([self._slots[bucket], arriving])
+        self._bucket_of[arriving], self._row_of[arriving] = bucket, rows
 
-    def _take_off(self, leaving: NDArray[np.int64], shelf: int) -> None:
-        """Free the places of slots; the last ones on the shelf move into the holes."""
-        on = self._slots[shelf]
-        left = len(on) - len(leaving)
-        holes = self._place_of[leaving]
+    def _remove(self, leaving: NDArray[np.int64], bucket: int) -> None:
+        """Free the rows of slots; the last rows of the bucket move into the holes."""
+        slots = self._slots[bucket]
+        left = len(slots) - len(leaving)
+        holes = self._row_of[leaving]
         holes = holes[holes < left]
-        movers = on[left:][~np.isin(on[left:], leaving)]
-        if not left:  # an empty shelf holds no memory
-            self._places[shelf] = self._rooms[shelf] = 0
-        for layer in self._kept.values():
+        movers = slots[left:][~np.isin(slots[left:], leaving)]
+        if not left:  # an empty bucket holds no memory
+            self._rows[bucket] = self._capacities[bucket] = 0
+        for layer in self._layers.values():
             if not left:
-                layer[shelf] = layer[shelf][:, :0, :, :0].clone()
+                layer[bucket] = layer[bucket][:, :0, :, :0].clone()
             elif len(holes):
-                layer[shelf][:, holes] = layer[shelf][:, self._place_of[movers]]
-        on[holes] = movers
-        self._place_of[movers] = holes
-        self._slots[shelf] = on[:left]
+                layer[bucket][:, holes] = layer[bucket][:, self._row_of[movers]]
+        slots[holes] = movers
+        self._row_of[movers] = holes
+        self._slots[bucket] = slots[:left]

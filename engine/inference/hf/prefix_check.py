@@ -1,4 +1,4 @@
-"""Whether a model can be sampled, and with its prompts kept once: asked, then tried."""
+"""Check whether a model can be sampled, and with its shared prefixes computed once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from transformers import DynamicCache
 
-from engine.inference.hf.prefix_tree import NAME, PrefixTree
+from engine.inference.hf.prefix_attention import NAME, register_attention
+from engine.inference.hf.prefix_tree import PrefixTree
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _PREFIX = (3, 5, 4, 6, 3)
-_TRIAL = (
+_SEQUENCES = (
     (*_PREFIX, 7, 4, 5),
     (*_PREFIX, 6),
     (*_PREFIX, 7, 4, 5, 6),
@@ -26,18 +27,18 @@ _TRIAL = (
     (*_PREFIX, 6, 4),
 )
 """Two prompts, then two paths of the first and one of the second, one token each."""
-_OTHERWISE = (TypeError, ValueError, RuntimeError, AttributeError, KeyError, IndexError)
-"""What comes out of layers that are called as they are not meant to be."""
+_UNSUPPORTED = (TypeError, ValueError, RuntimeError, AttributeError, KeyError, IndexError)
+"""Raised by layers that do not support being called this way."""
 
 
-def why_not(model: Any) -> str | None:
-    """Switch a model to this attention, unless it does not suit it.
+def enable_shared_prefix(model: Any) -> str | None:
+    """Switch a model to shared-prefix attention if its results stay the same.
 
-    What cannot be seen in the settings of the model is found by trial: a small tree is evaluated
-    both ways.
+    What the model's config does not tell is found by trial: a small tree is evaluated with both
+    kinds of attention.
 
     Returns:
-        None, or why the model keeps the attention that it has.
+        None, or the reason why the model keeps its own attention.
     """
     config = model.config.get_text_config()
     kinds = set(getattr(config, "layer_types", None) or ())
@@ -47,46 +48,46 @@ def why_not(model: Any) -> str | None:
     elif not kinds:
         return f"its attention slides over a window of {window} tokens"
     if kinds - {"full_attention"}:
-        return f"it has layers of another kind than full attention ({', '.join(sorted(kinds))})"
+        return f"it has layers other than full attention ({', '.join(sorted(kinds))})"
     if getattr(config, "attn_logit_softcapping", None):
         return "it caps its attention scores"
-    before = model.config._attn_implementation
+    original = model.config._attn_implementation
+    register_attention()
     try:
-        wanted = [_ordinary_logits(model, tokens) for tokens in _TRIAL]
+        expected = [_full_logits(model, tokens) for tokens in _SEQUENCES]
         model.set_attn_implementation(NAME)
-        found = _tree_logits(model)
-        error = _error(model, found, wanted)
-        reason = None if error is None else f"it came out differently by {error:.1e}"
-    except _OTHERWISE as problem:
-        reason = f"its layers are built otherwise ({str(problem).splitlines()[0][:120]})"
+        error = _error(model, _tree_logits(model), expected)
+        reason = None if error is None else f"the results differ by {error:.1e}"
+    except _UNSUPPORTED as problem:
+        reason = f"its layers are not compatible ({str(problem).splitlines()[0][:120]})"
     if reason:
-        model.set_attn_implementation(before)
+        model.set_attn_implementation(original)
     return reason
 
 
-def continues(model: Any) -> bool:
-    """Whether a model goes on from an ordinary cache as it would from the whole text."""
-    begun, longer = _TRIAL[0], _TRIAL[2]
-    wanted = [_ordinary_logits(model, tokens) for tokens in (begun, longer)]
+def supports_kv_cache(model: Any) -> bool:
+    """Whether a model gives the same logits with an ordinary KV cache as without."""
+    prompt, longer = _SEQUENCES[0], _SEQUENCES[2]
+    expected = [_full_logits(model, tokens) for tokens in (prompt, longer)]
     try:
         cache = DynamicCache(config=model.config)
-        found = [own_step(model, np.array([row]), cache)[0] for row in (begun, longer[-1:])]
-    except _OTHERWISE:
+        actual = [cached_step(model, np.array([row]), cache)[0] for row in (prompt, longer[-1:])]
+    except _UNSUPPORTED:
         return False
-    return _error(model, found, wanted) is None
+    return _error(model, actual, expected) is None
 
 
-def _error(model: Any, found: Sequence[Tensor], wanted: Sequence[Tensor]) -> float | None:
-    """The largest error as a share of the largest logit; None when it is only rounding."""
-    scale = max(float(row.abs().max()) for row in wanted)
-    pairs = zip(wanted, found, strict=True)
+def _error(model: Any, actual: Sequence[Tensor], expected: Sequence[Tensor]) -> float | None:
+    """The largest error as a share of the largest logit; None if it is rounding only."""
+    scale = max(float(row.abs().max()) for row in expected)
+    pairs = zip(expected, actual, strict=True)
     error = max(float((a.float() - b.float()).abs().max()) for a, b in pairs) / scale
     return None if error <= (1e-3 if model.dtype == torch.float32 else 5e-2) else error
 
 
 @torch.inference_mode()
-def own_step(model: Any, tokens: NDArray[np.int64], cache: DynamicCache) -> Tensor:
-    """Take rows of tokens [n, length] through the model's own cache.
+def cached_step(model: Any, tokens: NDArray[np.int64], cache: DynamicCache) -> Tensor:
+    """Evaluate rows of tokens [n, length] with the model's own KV cache.
 
     Returns:
         [n, vocabulary], the logits of each row's next token.
@@ -98,15 +99,17 @@ def own_step(model: Any, tokens: NDArray[np.int64], cache: DynamicCache) -> Tens
 
 
 @torch.inference_mode()
-def _ordinary_logits(model: Any, tokens: Sequence[int]) -> Tensor:
+def _full_logits(model: Any, tokens: Sequence[int]) -> Tensor:
+    """The logits after a sequence, without a cache."""
     ids = torch.tensor([tokens], device=model.device)
     logits: Tensor = model(input_ids=ids, use_cache=False).logits[0, -1]
     return logits
 
 
 def _tree_logits(model: Any) -> list[Tensor]:
-    tree = PrefixTree(model, width=3)
-    tree.plant(_PREFIX)
-    prompts = tree.add(_TRIAL[:2], [0, 1])
-    newest = np.array([tokens[-1] for tokens in _TRIAL[2:]])
+    """The logits after each of `_SEQUENCES`, with shared-prefix attention."""
+    tree = PrefixTree(model, batch_size=3)
+    tree.set_prefix(_PREFIX)
+    prompts = tree.add_prompts(_SEQUENCES[:2], [0, 1])
+    newest = np.array([tokens[-1] for tokens in _SEQUENCES[2:]])
     return [*prompts, *tree.step(newest, np.arange(3), np.array([0, 0, 1]), np.array([1, 1, 1]))]

@@ -1,8 +1,8 @@
-"""A running batch of paths over a tree of prompts: what changes from one step to the next.
+"""The running batch: paths of many questions that are sampled together, one token per step.
 
-A model's steps are partly work that cannot be divided among cores: short operations, and the calls
-themselves. So the batch is cut in streams, each with its own tree and its own share of the cores,
-that step at the same time. Questions belong to one stream while it has room for their paths.
+Part of a step cannot be divided among cores: short operations, and the calls themselves. So on a
+CPU several running batches step at the same time, each with its own tree and its own share of the
+cores. The paths of a question are in one running batch while it has free slots for them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from engine.inference.backend import Generation, PathRequest
-from engine.inference.hf.token_sampler import choose
+from engine.inference.hf.token_sampler import sample_tokens
 from engine.inference.token_sampler import uniforms
 
 if TYPE_CHECKING:
@@ -25,117 +25,124 @@ if TYPE_CHECKING:
 
     from engine.inference.backend import PathSource, Sampling
     from engine.inference.hf.prefix_tree import PrefixTree
-    from engine.inference.stopping import Ending, Endings
+    from engine.inference.stopping import Ending, StopChecker
 
-PATIENCE = 16
-"""A stream is refilled when one slot in so many is free: prompts are cheaper several at a time."""
+REFILL_SHARE = 16
+"""Refill when one of this many slots is free: evaluating several prompts at once is cheaper."""
 
 
-class Stream:
-    """A tree with its running paths. One thread steps it; between steps it is asked and filled."""
+class RunningBatch:
+    """A prefix tree and its running paths.
 
-    def __init__(self, tree: PrefixTree, width: int, max_tokens: int) -> None:
+    One thread at a time calls `step`; all other methods are called between steps.
+    """
+
+    def __init__(self, tree: PrefixTree, batch_size: int, max_tokens: int) -> None:
         """Args:
-        tree: planted, without prompts.
-        width: most paths at a time.
+        tree: with its prefix, without prompts.
+        batch_size: most paths at a time.
         max_tokens: of a path.
         """
         self._tree = tree
-        self._width = width
-        self._running = Running(width, max_tokens)
-        self._lanes = Lanes(tree, width)
-        self._begun: list[PathRequest] = []
+        self._batch_size = batch_size
+        self._running = RunningPaths(batch_size, max_tokens)
+        self._lanes = PromptLanes(tree, batch_size)
+        self._starting: list[PathRequest] = []
 
     @property
     def load(self) -> int:
-        """Paths that run or are about to."""
-        return self._running.count + len(self._begun)
+        """Number of paths that are running or will start with the next step."""
+        return self._running.count + len(self._starting)
 
     @property
     def is_full(self) -> bool:
-        """Whether it has no room for another path."""
-        return self.load == self._width
+        """Whether no slot is free."""
+        return self.load == self._batch_size
 
     @property
-    def is_hungry(self) -> bool:
-        """Whether so many slots are free that it is worth while to fill them."""
-        return self.load == 0 or (self._width - self.load) * PATIENCE >= self._width
+    def wants_paths(self) -> bool:
+        """Whether enough slots are free to refill them."""
+        return self.load == 0 or (self._batch_size - self.load) * REFILL_SHARE >= self._batch_size
 
-    def knows(self, question: str) -> bool:
-        """Whether the question's prompt is here already, or will be with the newest path."""
-        return question in self._lanes or any(one.question == question for one in self._begun[-1:])
+    def has_prompt(self, question: str) -> bool:
+        """Whether the question's prompt is in the tree, or will be with the newest path."""
+        return question in self._lanes or any(
+            request.question == question for request in self._starting[-1:]
+        )
 
-    def begin(self, request: PathRequest) -> None:
-        """Let a path begin with the next step."""
-        self._begun.append(request)
+    def start(self, request: PathRequest) -> None:
+        """Start a path with the next step."""
+        self._starting.append(request)
 
-    def step(self, sampling: Sampling, endings: Endings, threads: int) -> dict[int, Ending]:
-        """Give every path its next token.
+    def step(
+        self, sampling: Sampling, stop_checker: StopChecker, threads: int
+    ) -> dict[int, Ending]:
+        """Sample the next token of every path.
 
         Args:
-            sampling: how to draw it.
-            endings: what ends a path.
-            threads: of the processor, for this step.
+            sampling: the sampling parameters.
+            stop_checker: finds the paths that have ended.
+            threads: number of processor threads for this step.
 
         Returns:
             The rows whose paths have ended, and how.
 
         Raises:
-            WorkFailed: the model computes numbers that are none.
+            WorkFailed: the logits are not finite.
         """
         if torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
-        running, begun = self._running, self._begun
+        running, starting = self._running, self._starting
         logits = [running.step(self._tree)] if running.count else []
-        if begun:
-            places = self._lanes.take(begun, running.questions())
-            logits.append(torch.stack([self._lanes.logits[place] for place in places]))
-            running.add(begun, places)
-            self._begun = []
+        if starting:
+            lanes = self._lanes.assign(starting, running.questions())
+            logits.append(torch.stack([self._lanes.logits[lane] for lane in lanes]))
+            running.add(starting, lanes)
+            self._starting = []
         rows = logits[0] if len(logits) == 1 else torch.cat(logits)
-        return running.choose(rows, sampling, endings)
+        return running.sample(rows, sampling, stop_checker)
 
     def finish(self, ended: dict[int, Ending]) -> list[Generation]:
-        """Take out the paths that have ended."""
+        """Remove the paths that have ended, and return them."""
         finished = [self._running.generation(row, ending) for row, ending in ended.items()]
         self._running.drop(set(ended), self._tree)
         return finished
 
-    def forget_settled(self, source: PathSource) -> None:
-        """Drop what belongs to questions that need no more paths."""
+    def drop_settled(self, source: PathSource) -> None:
+        """Remove paths and prompts of questions that need no more paths."""
         settled = self._lanes.settled(source)
         if settled:
-            self._running.drop(self._running.of(settled), self._tree)
+            self._running.drop(self._running.rows_of(settled), self._tree)
             self._lanes.release(settled)
 
 
-class Running:
-    """The paths of the running batch as columns, rows 0 to count - 1; each keeps its slot."""
+class RunningPaths:
+    """The running paths as columns, in rows 0 to count - 1; each path keeps its slot."""
 
-    def __init__(self, width: int, max_tokens: int) -> None:
+    def __init__(self, batch_size: int, max_tokens: int) -> None:
         self.count = 0
         self._requests: list[PathRequest] = []
-        self._free = list(range(width))
-        self._slots = np.zeros(width, dtype=np.int64)
-        self._lanes = np.zeros(width, dtype=np.int64)
-        self._seeds = np.zeros(width, dtype=np.uint64)
-        self._lengths = np.zeros(width, dtype=np.int64)
-        self._tokens = np.zeros((width, max_tokens), dtype=np.int64)
+        self._free_slots = list(range(batch_size))
+        self._slots = np.zeros(batch_size, dtype=np.int64)
+        self._lanes = np.zeros(batch_size, dtype=np.int64)
+        self._seeds = np.zeros(batch_size, dtype=np.uint64)
+        self._lengths = np.zeros(batch_size, dtype=np.int64)
+        self._tokens = np.zeros((batch_size, max_tokens), dtype=np.int64)
 
     @property
     def lanes(self) -> NDArray[np.int64]:
-        """[count] where the prompt of each path is."""
+        """[count] lane of each path's prompt."""
         return self._lanes[: self.count]
 
     def add(self, requests: Sequence[PathRequest], lanes: Sequence[int]) -> None:
-        """Put paths that have no token yet into free slots."""
-        into = slice(self.count, self.count + len(requests))
+        """Put paths without tokens into free slots."""
+        rows = slice(self.count, self.count + len(requests))
         self._requests += requests
-        self._slots[into] = [self._free.pop() for _ in requests]
-        self._lanes[into] = lanes
-        self._seeds[into] = [request.seed for request in requests]
-        self._lengths[into] = 0
-        self.count = into.stop
+        self._slots[rows] = [self._free_slots.pop() for _ in requests]
+        self._lanes[rows] = lanes
+        self._seeds[rows] = [request.seed for request in requests]
+        self._lengths[rows] = 0
+        self.count = rows.stop
 
     def newest(self) -> NDArray[np.int64]:
         """[count] the last token of each path."""
@@ -143,18 +150,20 @@ class Running:
 
     def step(self, tree: PrefixTree) -> Tensor:
         """[count, vocabulary] the logits of each path's next token."""
-        now = slice(self.count)
-        return tree.step(self.newest(), self._slots[now], self._lanes[now], self._lengths[now])
+        rows = slice(self.count)
+        return tree.step(self.newest(), self._slots[rows], self._lanes[rows], self._lengths[rows])
 
-    def choose(self, logits: Tensor, sampling: Sampling, endings: Endings) -> dict[int, Ending]:
-        """Give every path its next token; the rows whose paths have ended, and how."""
+    def sample(
+        self, logits: Tensor, sampling: Sampling, stop_checker: StopChecker
+    ) -> dict[int, Ending]:
+        """Append a token to every path; the rows whose paths have ended, and how."""
         lengths = self._lengths[: self.count]
-        tokens = choose(logits, sampling, uniforms(self._seeds[: self.count], lengths))
+        tokens = sample_tokens(logits, sampling, uniforms(self._seeds[: self.count], lengths))
         self._tokens[np.arange(self.count), lengths] = tokens
         lengths += 1
         ended = {}
-        for row in endings.suspects(tokens, lengths).tolist():
-            ending = endings.ending(self._tokens[row, : lengths[row]].tolist())
+        for row in stop_checker.candidates(tokens, lengths).tolist():
+            ending = stop_checker.check(self._tokens[row, : lengths[row]].tolist())
             if ending is not None:
                 ended[row] = ending
         return ended
@@ -167,58 +176,58 @@ class Running:
         )
 
     def questions(self) -> set[str]:
-        """Those that have running paths."""
+        """The questions that have running paths."""
         return {request.question for request in self._requests}
 
-    def of(self, questions: set[str]) -> set[int]:
+    def rows_of(self, questions: set[str]) -> set[int]:
         """The rows of the paths of these questions."""
         return {i for i, request in enumerate(self._requests) if request.question in questions}
 
     def drop(self, rows: set[int], tree: PrefixTree) -> None:
-        """Free the slots of some rows; the others close up."""
+        """Free the slots of some rows; the other rows close up."""
         freed = self._slots[sorted(rows)]
-        tree.shelves.free(freed)
-        self._free += freed.tolist()
-        stay = [row for row in range(self.count) if row not in rows]
-        self.count = len(stay)
+        tree.free(freed)
+        self._free_slots += freed.tolist()
+        kept = [row for row in range(self.count) if row not in rows]
+        self.count = len(kept)
         for column in (self._slots, self._lanes, self._seeds, self._lengths, self._tokens):
-            column[: self.count] = column[stay]
-        self._requests = [self._requests[row] for row in stay]
+            column[: self.count] = column[kept]
+        self._requests = [self._requests[row] for row in kept]
 
 
-class Lanes:
-    """Which prompt is in which lane of the tree, with the logits of its first new token."""
+class PromptLanes:
+    """Which prompt is in which lane of the tree, with the logits of its next token."""
 
-    def __init__(self, tree: PrefixTree, width: int) -> None:
+    def __init__(self, tree: PrefixTree, batch_size: int) -> None:
         self.logits: dict[int, Tensor] = {}
         self._tree = tree
         self._lane_of: dict[str, int] = {}
-        self._free = list(range(width))
+        self._free_lanes = list(range(batch_size))
 
     def __contains__(self, question: str) -> bool:
         return question in self._lane_of
 
-    def take(self, requests: Sequence[PathRequest], busy: set[str]) -> list[int]:
-        """The lane of each request's prompt; prompts that are not there yet are evaluated.
+    def assign(self, requests: Sequence[PathRequest], running: set[str]) -> list[int]:
+        """The lane of each request's prompt; prompts that are not in the tree are evaluated.
 
         Args:
-            requests: with those of `busy`, of no more questions than there are lanes.
-            busy: questions whose prompts must stay.
+            requests: together with `running`, of no more questions than there are lanes.
+            running: questions whose prompts must stay.
         """
         new = {r.question: r.prompt for r in requests if r.question not in self._lane_of}
-        busy = busy.union(request.question for request in requests)
-        # Prompts of questions that wait for more paths stay while there is room.
+        busy = running.union(request.question for request in requests)
+        # Prompts of questions that wait for more paths stay while there are free lanes.
         idle = [question for question in self._lane_of if question not in busy]
-        self.release(idle[: max(0, len(new) - len(self._free))])
+        self.release(idle[: max(0, len(new) - len(self._free_lanes))])
         if new:
-            lanes = [heapq.heappop(self._free) for _ in new]
+            lanes = [heapq.heappop(self._free_lanes) for _ in new]
             self._lane_of.update(zip(new, lanes, strict=True))
-            rows = self._tree.add(list(new.values()), lanes)
+            rows = self._tree.add_prompts(list(new.values()), lanes)
             self.logits.update(zip(lanes, rows, strict=True))
         return [self._lane_of[request.question] for request in requests]
 
     def settled(self, source: PathSource) -> set[str]:
-        """The questions here that need no more paths."""
+        """The questions in the tree that need no more paths."""
         return {question for question in self._lane_of if source.is_settled(question)}
 
     def release(self, questions: Iterable[str]) -> None:
@@ -226,4 +235,4 @@ class Lanes:
         for question in questions:
             lane = self._lane_of.pop(question)
             del self.logits[lane]
-            heapq.heappush(self._free, lane)
+            heapq.heappush(self._free_lanes, lane)

@@ -1,8 +1,7 @@
-"""Draw the next token of many paths where their logits are: on the device of a torch model.
+"""Sample the next token of many paths on the device of a torch model, where the logits are.
 
-The same draw as `engine.inference.token_sampler`: by inverse CDF, from one number of each path. It
-takes the logits in the model's own precision, so that they need not be written out in another, or
-leave a GPU.
+The same inverse CDF sampling as in `engine.inference.token_sampler`. It takes the logits in the
+model's own precision, so they need not be copied to another precision or off the GPU.
 """
 
 from __future__ import annotations
@@ -21,64 +20,67 @@ if TYPE_CHECKING:
 
     from engine.inference.backend import Sampling
 
-PIECE = 2**19
-"""Logits of a processor's model that are drawn from together: few enough for its cache."""
+CHUNK = 2**19
+"""Logits handled at once on a CPU: few enough for its cache."""
 
 
-def choose(logits: Tensor, sampling: Sampling, uniforms: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Choose one token for each row.
+def sample_tokens(
+    logits: Tensor, sampling: Sampling, uniforms: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """Sample one token for each row.
 
     Args:
-        logits: [n, vocabulary], of any floating type, on any device; they are left as they are.
-        sampling: temperature and cuts. With cuts, or at temperature 0, `choosing.choose` does it.
+        logits: [n, vocabulary], of any floating type, on any device; not modified.
+        sampling: temperature and truncation. Truncated or greedy sampling is left to
+            `engine.inference.token_sampler`, on the CPU.
         uniforms: [n] in [0, 1).
 
     Returns:
         [n] token ids.
 
     Raises:
-        WorkFailed: a row has no largest number (NaN or infinity).
+        WorkFailed: the largest logit of a row is not finite.
     """
     if sampling.temperature == 0 or sampling.top_k or sampling.top_p < 1 or sampling.min_p:
-        return token_sampler.choose(logits.float().cpu().numpy(), sampling, uniforms)
+        return token_sampler.sample_tokens(logits.float().cpu().numpy(), sampling, uniforms)
     count, vocabulary = logits.shape
-    rows = count if logits.is_cuda else min(count, max(1, PIECE // vocabulary))
+    rows = count if logits.is_cuda else min(count, max(1, CHUNK // vocabulary))
     numbers = torch.from_numpy(uniforms).to(logits.device)
-    # One buffer for all pieces: new memory for each takes longer to get than the rest altogether.
+    # One buffer for all chunks: allocating memory for each would take longer than all the rest.
     buffer = torch.empty(rows, vocabulary, dtype=torch.float32, device=logits.device)
-    pieces = zip(logits.split(rows), numbers.split(rows), strict=True)
-    tokens = [_drawn(piece, sampling.temperature, some, buffer) for piece, some in pieces]
-    found: NDArray[np.int64] = torch.cat(tokens).cpu().numpy()
-    return found
+    chunks = zip(logits.split(rows), numbers.split(rows), strict=True)
+    parts = [_sample(chunk, sampling.temperature, some, buffer) for chunk, some in chunks]
+    tokens: NDArray[np.int64] = torch.cat(parts).cpu().numpy()
+    return tokens
 
 
-def _drawn(logits: Tensor, temperature: float, uniforms: Tensor, buffer: Tensor) -> Tensor:
+def _sample(logits: Tensor, temperature: float, uniforms: Tensor, buffer: Tensor) -> Tensor:
     rows, vocabulary = logits.shape
     peak = logits.amax(dim=1, keepdim=True).float()
     if not peak.isfinite().all():
-        raise token_sampler.not_numbers()
+        raise token_sampler.non_finite_logits()
     weights = buffer[:rows].copy_(logits).sub_(peak)
     # Never below the smallest normal number, so that 0 / temperature stays 0.
-    weights.div_(max(temperature, token_sampler.COLDEST)).exp_()
+    weights.div_(max(temperature, token_sampler.MIN_TEMPERATURE)).exp_()
     whole = vocabulary // BLOCK
     parts = [weights[:, : whole * BLOCK].unflatten(1, (whole, BLOCK)).sum(2)]
     if vocabulary % BLOCK:
         parts.append(weights[:, whole * BLOCK :].sum(1, keepdim=True))
     mass = torch.cat(parts, dim=1).double()
-    upto = mass.cumsum(1)
-    target = uniforms[:, None] * upto[:, -1:]
-    block = _first_above(upto, target, mass)
-    target -= upto.gather(1, block) - mass.gather(1, block)
-    places = block * BLOCK + torch.arange(BLOCK, device=weights.device)
-    inside = weights.gather(1, places.clamp(max=vocabulary - 1)).double()
-    inside.masked_fill_(places >= vocabulary, 0)
+    cumulative = mass.cumsum(1)
+    target = uniforms[:, None] * cumulative[:, -1:]
+    block = _first_above(cumulative, target, mass)
+    target -= cumulative.gather(1, block) - mass.gather(1, block)
+    indices = block * BLOCK + torch.arange(BLOCK, device=weights.device)
+    inside = weights.gather(1, indices.clamp(max=vocabulary - 1)).double()
+    inside.masked_fill_(indices >= vocabulary, 0)
     return (block * BLOCK + _first_above(inside.cumsum(1), target, inside))[:, 0]
 
 
-def _first_above(upto: Tensor, target: Tensor, mass: Tensor) -> Tensor:
-    """[n, 1] where each row's running sum first exceeds its target; never without mass."""
-    place = (upto <= target).sum(1, keepdim=True)
-    # Rounding can put a target at or past the whole sum: then the last place with mass is meant.
+def _first_above(cumulative: Tensor, target: Tensor, mass: Tensor) -> Tensor:
+    """[n, 1] where each row's cumulative sum first exceeds its target; never without mass."""
+    index = (cumulative <= target).sum(1, keepdim=True)
+    # Rounding can put the target at or past the total: then take the last index with mass.
     numbers = torch.arange(mass.shape[1], device=mass.device)
     last = torch.where(mass > 0, numbers, 0).amax(1, keepdim=True)
-    return torch.minimum(place, last)
+    return torch.minimum(index, last)

@@ -1,0 +1,1 @@
+"""Inference with llama.cpp, from GGUF files."""

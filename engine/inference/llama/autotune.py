@@ -1,8 +1,8 @@
-"""Which way of computing is fastest for a loaded model: tried on this machine, at these lengths.
+"""Find the fastest context config for a loaded model, on this machine and at these lengths.
 
-Which layout of keys and values, how many paths together, flash attention or not, how many threads:
-there is no rule that holds on every processor, so each is measured for a moment with prompts and
-paths as long as the run's. What the tokens are does not matter to their speed.
+KV-cache layout, batch size, flash attention and number of threads: no rule holds on every
+processor, so each is measured briefly with prompts and paths as long as the run's. The speed does
+not depend on which tokens they are.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from engine.inference.llama.context import NoRoom, Way, cores
+from engine.inference.llama.context import ContextFull, usable_cores
 from store.errors import WorkFailed
 
 if TYPE_CHECKING:
@@ -21,123 +21,137 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from engine.inference.llama.context import Streams
+    from engine.inference.llama.context import LlamaContext
+    from engine.inference.llama.context_config import ContextConfig
 
-LONGEST, LONGEST_OF_TINY = 2.0, 0.8
-"""Seconds after which no further way is tried; a run of a tiny model is short itself."""
-STEPS = 2
-"""Steps that are timed at least; the fastest counts, since others may use the machine too."""
-TIMED = 0.02
-"""Seconds for which steps are timed at least."""
-WIDEST = 192
-"""Paths at a time beyond which nothing is gained."""
+SECONDS, TINY_SECONDS = 2.0, 0.8
+"""After which no further config is tried; a run of a tiny model is short itself."""
+MIN_STEPS = 2
+"""Steps that are timed at least; the fastest counts, since other processes use the machine, too."""
+TIMED_SECONDS = 0.02
+"""For which steps are timed at least."""
+MAX_BATCH_SIZE = 192
+"""Larger batches gain nothing."""
 GAIN = 1.02
-"""A way that is not faster by this factor is not worth the change: it may be chance."""
+"""A config replaces the best one if it is faster by this factor: less may be noise."""
 
 
-def use_fastest(streams: Streams, *, batch: int | None, threads: int | None) -> dict[str, float]:
-    """Try ways and leave the fastest one open, empty.
+def autotune(
+    context: LlamaContext, *, batch_size: int | None, threads: int | None
+) -> dict[str, float]:
+    """Try configs and leave the context open, empty, with the fastest one.
 
     Args:
-        streams: the model, open in its usual way.
-        batch: paths at a time if they are not to be chosen.
-        threads: if they are not to be chosen.
+        context: open with its default config.
+        batch_size: fixed if not None.
+        threads: fixed if not None.
 
     Returns:
-        Tokens per second of each way that was tried.
+        Tokens per second of each config that was tried.
     """
-    end = time.monotonic() + (LONGEST_OF_TINY if streams.is_tiny else LONGEST)
-    rates: dict[Way, float] = {}
-    best = streams.usual(batch, threads)
+    end = time.monotonic() + (TINY_SECONDS if context.is_tiny else SECONDS)
+    rates: dict[ContextConfig, float] = {}
+    best = context.default_config(batch_size, threads)
 
-    def faster(way: Way) -> bool:
+    def improves(config: ContextConfig) -> bool:
         nonlocal best
-        if way in rates or not streams.fits(way):
+        if config in rates or not context.fits(config):
             return False
         try:
-            streams.open(way)
-            rates[way] = tokens_per_second(streams)
-        except WorkFailed:  # no such context, or one without room: the others are there
-            rates[way] = 0.0
-        gained = best not in rates or way == best or rates[way] > GAIN * rates[best]
-        best = way if gained else best
-        return gained
+            context.open(config)
+            rates[config] = tokens_per_second(context)
+        except WorkFailed:  # it cannot be created or is too small: other configs remain
+            rates[config] = 0.0
+        improved = best not in rates or config == best or rates[config] > GAIN * rates[best]
+        best = config if improved else best
+        return improved
 
-    faster(best)
-    for change in _changes(threads is None, batch is None):
-        # A change that gained is made again: twice as wide, and then perhaps four times.
-        while time.monotonic() < end and (way := change(best)) is not None:
-            if not faster(way):
+    improves(best)
+    for change in _changes(threads is None, batch_size is None):
+        # A change that gained is made again: twice the batch size, then four times.
+        while time.monotonic() < end and (config := change(best)) is not None:
+            if not improves(config):
                 break
-    streams.open(best)
-    return {str(way): rate for way, rate in rates.items() if rate}
+    context.open(best)
+    return {str(config): rate for config, rate in rates.items() if rate}
 
 
-def _changes(threads: bool, width: bool) -> Iterator[Callable[[Way], Way | None]]:
-    """What may be changed about a way, the likeliest gain first; None where there is no more."""
+def _changes(
+    threads: bool, batch_size: bool
+) -> Iterator[Callable[[ContextConfig], ContextConfig | None]]:
+    """Changes to a config, the most promising first; each returns None at its limit."""
     if threads:
-        yield lambda way: replace(way, threads=1 if way.threads > 1 else cores())
-    yield lambda way: replace(way, flash=not way.flash)
-    yield lambda way: replace(way, unified=True, flash=True)
-    if width:
-        yield lambda way: replace(way, width=2 * way.width) if 2 * way.width <= WIDEST else None
-        yield lambda way: replace(way, width=way.width // 2) if way.width > 1 else None
-    yield lambda way: replace(way, unified=True, flash=False)
+        yield lambda config: replace(config, threads=1 if config.threads > 1 else usable_cores())
+    yield lambda config: replace(config, flash_attention=not config.flash_attention)
+    yield lambda config: replace(config, unified=True, flash_attention=True)
+    if batch_size:
+        yield _double_batch
+        yield _halve_batch
+    yield lambda config: replace(config, unified=True, flash_attention=False)
 
 
-def tokens_per_second(streams: Streams) -> float:
-    """Tokens per second of paths that are half drawn, the copying of their prompts included."""
-    width, extent = streams.slots, streams.extent
-    length = streams.length
-    path = max(1, min(extent.path, length - 1))
-    prompt = max(1, min(extent.prompt, length - path))
-    half = min(path // 2, length - prompt - STEPS)
-    trunk = streams.trunk(0)
-    tokens = _tokens(streams, prompt + max(half, 1))
-    slots = range(width)
-    streams.evaluate([(trunk, 0, tokens[:prompt])])
-    if not streams.way.unified:
+def _double_batch(config: ContextConfig) -> ContextConfig | None:
+    doubled = 2 * config.batch_size
+    return replace(config, batch_size=doubled) if doubled <= MAX_BATCH_SIZE else None
+
+
+def _halve_batch(config: ContextConfig) -> ContextConfig | None:
+    return replace(config, batch_size=config.batch_size // 2) if config.batch_size > 1 else None
+
+
+def tokens_per_second(context: LlamaContext) -> float:
+    """Tokens per second in the middle of paths, with the time to copy their prompts."""
+    batch_size, lengths = context.batch_size, context.lengths
+    limit = context.max_length
+    path = max(1, min(lengths.path, limit - 1))
+    prompt = max(1, min(lengths.prompt, limit - path))
+    half = min(path // 2, limit - prompt - MIN_STEPS)
+    source = context.prompt_sequence(0)
+    tokens = _random_tokens(context, prompt + max(half, 1))
+    slots = range(batch_size)
+    context.evaluate([(source, 0, tokens[:prompt])])
+    if not context.config.unified:
         if half > 0:
-            streams.evaluate([(trunk, prompt, tokens[prompt : prompt + half])])
-        place = prompt + max(half, 0)
+            context.evaluate([(source, prompt, tokens[prompt : prompt + half])])
+        position = prompt + max(half, 0)
         for slot in slots:
-            streams.copy(trunk, slot)
+            context.copy(source, slot)
     else:
-        place = prompt
+        position = prompt
         if half > 0:
             # Each path has cells of its own and shares those of the prompt.
-            streams.copy(trunk, 0)
-            streams.evaluate([(0, prompt, tokens[prompt : prompt + half])])
-            streams.clear(0, before=prompt)
-            streams.repeat(0, slots[1:])
-            place += half
+            context.copy(source, 0)
+            context.evaluate([(0, prompt, tokens[prompt : prompt + half])])
+            context.clear(0, before=prompt)
+            context.duplicate(0, slots[1:])
+            position += half
             for slot in slots:
-                streams.share(trunk, slot)
+                context.share(source, slot)
         else:
             for slot in slots:
-                streams.copy(trunk, slot)
-    newest = np.resize(np.array(tokens[:1], dtype=np.int32), width)
-    first = _timed(streams, newest, place)
+                context.copy(source, slot)
+    newest = np.resize(np.array(tokens[:1], dtype=np.int32), batch_size)
+    first = _time_step(context, newest, position)
     best, spent, done = first, 0.0, 0
-    while place + done + 1 < length and (done < STEPS or spent < TIMED):
+    while position + done + 1 < limit and (done < MIN_STEPS or spent < TIMED_SECONDS):
         done += 1
-        seconds = _timed(streams, newest, place + done)
+        seconds = _time_step(context, newest, position + done)
         best, spent = min(best, seconds), spent + seconds
     copying = max(first - best, 0.0)
-    return width / (best + copying / path)
+    return batch_size / (best + copying / path)
 
 
-def _timed(streams: Streams, newest: NDArray[np.int32], place: int) -> float:
-    begun = time.perf_counter()
+def _time_step(context: LlamaContext, newest: NDArray[np.int32], position: int) -> float:
+    start = time.perf_counter()
     try:
-        streams.step(newest, np.full(len(newest), place))
-    except NoRoom:
-        raise WorkFailed("There is no room to measure.") from None
-    return time.perf_counter() - begun
+        context.step(newest, np.full(len(newest), position))
+    except ContextFull:
+        raise WorkFailed("The context is too small to measure.") from None
+    return time.perf_counter() - start
 
 
-def _tokens(streams: Streams, count: int) -> list[int]:
-    """Some tokens, each time the same."""
+def _random_tokens(context: LlamaContext, count: int) -> list[int]:
+    """Random tokens, the same at every call."""
     random = np.random.default_rng(0)
-    found: list[int] = random.integers(streams.vocabulary.size, size=count).tolist()
-    return found
+    tokens: list[int] = random.integers(context.vocabulary.size, size=count).tolist()
+    return tokens

@@ -1,9 +1,9 @@
-"""Whether the special kernels of llama.cpp run on this machine: tried before they are needed.
+"""Check whether llama.cpp's special kernels run on this machine, before they are needed.
 
-llama.cpp packs quantised weights anew for kernels that use what a processor says it has, such as
-AMX. Where the processor or its hypervisor refuses them after all, the operating system ends the
-process at once, without an error that could be caught. So a small model is tried in a process of
-its own first, and only where AMX is there: other kernels are not known to fail.
+llama.cpp repacks quantized weights for kernels that use instructions the processor reports, such as
+AMX. If the processor or its hypervisor rejects these instructions after all, the operating system
+kills the process, without an error that could be caught. So a small model is tried first in a
+separate process, and only if AMX is reported: other kernels are not known to fail.
 """
 
 from __future__ import annotations
@@ -24,59 +24,60 @@ from engine.models.gguf_quantize import quantize
 _log = logging.getLogger(__name__)
 
 MODEL = Path(__file__).parents[2] / "demo" / "models" / "pebble-l" / "pebble-l.gguf"
-SECONDS = 60.0
-"""After which a trial has failed; it takes less than one."""
+TIMEOUT = 60.0
+"""Seconds after which a trial has failed; it takes less than one."""
 TOKENS = 64
+"""Of the prompt that is tried."""
 
 
 @cache
-def run_here() -> bool:
-    """Whether weights may be packed for special kernels; tried once in a process."""
-    if not _says_amx():
+def kernels_run() -> bool:
+    """Whether weights may be repacked for special kernels; tried once in a process."""
+    if not _reports_amx():
         return True
-    if failure := _failure():
+    if failure := _try_kernels():
         _log.warning(
             "llama.cpp's kernels for AMX do not run on this machine (%s): "
-            "quantised models are sampled without them.",
+            "quantized models are sampled without them.",
             failure,
         )
     return not failure
 
 
-def _failure() -> str:
-    """How the trial failed; empty when it did not."""
+def _try_kernels() -> str:
+    """How the trial failed; empty if it succeeded."""
     try:
         code = subprocess.run(
             [sys.executable, "-m", "engine.inference.llama.kernel_check"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            timeout=SECONDS,
+            timeout=TIMEOUT,
             check=False,
         ).returncode
     except OSError as error:
-        return f"their trial could not be started: {error}"
+        return f"the trial could not be started: {error}"
     except subprocess.TimeoutExpired:
-        return f"their trial had not ended after {SECONDS:.0f} seconds"
-    return f"their trial ended with {_ending(code)}" if code else ""
+        return f"the trial did not end within {TIMEOUT:.0f} seconds"
+    return f"the trial ended with {_signal_or_code(code)}" if code else ""
 
 
 def model_params() -> Any:
-    """llama.cpp's default settings for loading a model, without kernels that do not run here."""
+    """llama.cpp's default parameters for loading a model, without kernels that do not run here."""
     import llama_cpp as native
 
-    settings = native.llama_model_default_params()
-    settings.use_extra_bufts = settings.use_extra_bufts and run_here()
-    return settings
+    params = native.llama_model_default_params()
+    params.use_extra_bufts = params.use_extra_bufts and kernels_run()
+    return params
 
 
-def _ending(code: int) -> str:
+def _signal_or_code(code: int) -> str:
     with contextlib.suppress(ValueError):
         return signal.Signals(-code).name
     return f"code {code}"
 
 
-def _says_amx() -> bool:
+def _reports_amx() -> bool:
     try:
         return " amx_tile" in Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
@@ -84,7 +85,7 @@ def _says_amx() -> bool:
 
 
 def main() -> int:
-    """Decode some tokens with a quantised model; 0 when that works."""
+    """Decode some tokens with a quantized model; 0 if that works."""
     import llama_cpp as native
 
     with tempfile.TemporaryDirectory() as folder:
@@ -95,7 +96,7 @@ def main() -> int:
         )
         context = native.llama_init_from_model(model, native.llama_context_default_params())
         tokens = (native.llama_token * TOKENS)(*range(2, 2 + TOKENS))
-        for count in (TOKENS, 1):  # of a prompt and of a step: they have kernels of their own
+        for count in (TOKENS, 1):  # prompts and single steps use different kernels
             if native.llama_decode(context, native.llama_batch_get_one(tokens, count)):
                 return 1
     return 0

@@ -1,0 +1,1 @@
+"""Inference on OpenAI-compatible servers."""

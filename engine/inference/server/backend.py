@@ -1,43 +1,39 @@
 """Sample from OpenAI-compatible servers, several at once: vLLM, SGLang, llama-server and others.
 
-A question is pinned to the server that had the least to do when its first path was asked for, so
-that its prompt is in one prefix cache. Its paths are asked for in waves of as many choices as the
-server gives for one request, each wave in a request of its own, and every wave that comes back is
-given on at once. A wave is named by its question and its indices: one that is lost on the way is
-asked for again, and no path can come twice. A server that stays silent is left out, and its waves
-go to the others.
+A question is assigned to the least busy server when its first path is requested, so that its prompt
+is in one prefix cache. Its paths are requested in groups of as many choices as the server returns
+for one request, and each response is passed on at once. A request is named by its question and its
+first path: a lost one is sent again, and no path can come twice. A server that does not respond is
+dropped, and its paths are requested from the others.
 
-Everything happens in one thread: between two paths the event loop stands still, and what servers
-send meanwhile waits in the sockets.
+Everything happens in one thread: while the caller handles a path the event loop does not run, and
+responses wait in the sockets.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import NAMESPACE_URL, uuid5
 
-import numpy as np
-
-from engine.inference.backend import Generation, Message
+from engine.inference.backend import Generation
 from engine.inference.server.client import (
-    Dialect,
-    Gone,
-    Offer,
-    Refused,
-    Server,
+    RequestRefused,
+    ServerClient,
+    ServerUnavailable,
     choices,
-    failed,
-    load_adapter,
-    spelled,
-    text_of,
+    no_server_left,
 )
-from engine.inference.stopping import Ending, Endings
-from store.enums import EndReason
+from engine.inference.server.probe import (
+    ServerCapabilities,
+    load_adapter,
+    probe,
+    sampling_fields,
+)
+from engine.inference.server.prompt_encoding import PromptEncoding, TextEncoding, TokenEncoding
 from store.errors import BadInput
 
 if TYPE_CHECKING:
@@ -46,147 +42,26 @@ if TYPE_CHECKING:
 
     from engine.inference.backend import PathRequest, PathSource, Sampling
     from engine.inference.server.client import Json
+    from engine.inference.stopping import Ending
+    from engine.prompting.messages import ChatMessage
 
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
-IN_FLIGHT, IN_FLIGHT_ALONE = 512, 64
-"""Paths in flight at each server unless asked otherwise: twice what vLLM decodes at once, so that
-it never waits for us; fewer where each path is a request, since such servers decode few at once."""
+IN_FLIGHT, IN_FLIGHT_SINGLE = 512, 64
+"""Default number of paths in flight at each server: twice what vLLM decodes at once, so that it
+never waits for requests; fewer for servers that return one path per request, since these decode few
+at once."""
 
-LOOK = 0.5
-"""Seconds after which the source is asked whether anybody still waits, however slow servers are."""
+POLL_SECONDS = 0.5
+"""How often the source is asked whether it still needs the paths, however slow the servers are."""
 
-GRACE = 10.0
-"""Seconds that the other servers have to answer at the start when one has answered."""
+GRACE_SECONDS = 10.0
+"""Time for the other servers to respond to the first probe after one has responded."""
 
 UNKNOWN_CONTEXT = 2**31
-"""Where a server does not say what fits, it will refuse what does not."""
-
-_CHAT = 256
-"""First of the ids of a chat that is kept as text; the ids behind it are bytes."""
-
-
-class Spelling(Protocol):
-    """How prompts are told to a server, and what is taken from its choices."""
-
-    def tokenize(self, text: str) -> list[int]:
-        """Ids of plain text."""
-
-    def tokenize_chat(self, messages: Sequence[Message]) -> list[int]:
-        """Ids of a chat."""
-
-    def request(self, prompt: tuple[int, ...], offer: Offer) -> tuple[str, Json]:
-        """Path and prompt fields of a request."""
-
-    def ending(self, choice: Json, sampling: Sampling) -> Ending:
-        """What a choice says, and how it ended."""
-
-
-class AsText:
-    """The server has the only tokenizer: prompts are text, kept as their bytes.
-
-    Paths have no token ids then; what is trained on them tokenises their text.
-    """
-
-    def tokenize(self, text: str) -> list[int]:
-        """The bytes of the text."""
-        return list(text.encode())
-
-    def tokenize_chat(self, messages: Sequence[Message]) -> list[int]:
-        """A mark, and the turns as bytes of JSON; the server fills its own template."""
-        turns = [{"role": one.role, "content": one.content} for one in messages]
-        return [_CHAT, *json.dumps(turns).encode()]
-
-    def request(self, prompt: tuple[int, ...], offer: Offer) -> tuple[str, Json]:
-        """The text, or the turns of the chat.
-
-        Raises:
-            BadInput: the server only chats, or cannot go on with a turn that is begun.
-        """
-        if prompt[:1] != (_CHAT,):
-            if not offer.completions:
-                raise BadInput(
-                    f"The server of {offer.served} chats and does not continue text: "
-                    "set sample.style to chat."
-                )
-            return "completions", {"prompt": bytes(prompt).decode()}
-        turns = json.loads(bytes(prompt[1:]))
-        said: Json = {"messages": turns}
-        if turns[-1]["role"] == "assistant":
-            if offer.dialect is not Dialect.MINUS_ONE:
-                raise BadInput(
-                    f"The server of {offer.served} cannot go on with a turn that is begun: choose "
-                    "another format than zero-shot-cot, or set sample.style to base."
-                )
-            said |= {"continue_final_message": True, "add_generation_prompt": False}
-        return "chat/completions", said
-
-    def ending(self, choice: Json, sampling: Sampling) -> Ending:
-        """The text before a stop string, which some servers leave in."""
-        text = text_of(choice)
-        found = [at for stop in sampling.stop if (at := text.find(stop)) >= 0]
-        if found:
-            return Ending(EndReason.STOP, (), text[: min(found)])
-        if choice.get("finish_reason") == "length":
-            return Ending(EndReason.LENGTH, (), text)
-        stopped = isinstance(choice.get("stop_reason"), str)
-        return Ending(EndReason.STOP if stopped else EndReason.END, (), text)
-
-
-class AsTokens:
-    """The tokenizer lies here, and servers take its ids: what is trained is what was sampled."""
-
-    def __init__(self, folder: Path) -> None:
-        """Args:
-        folder: a Hugging Face folder of the served model; its weights are not read.
-
-        Raises:
-            BadInput: its tokenizer cannot be loaded.
-        """
-        from engine.inference.hf.loading import (
-            Prompts,
-            load_tokenizer,
-            piece_bytes,
-            said_in_folder,
-        )
-
-        tokenizer = load_tokenizer(folder)
-        self._prompts = Prompts(tokenizer)
-        self._ends, vocabulary = said_in_folder(folder, tokenizer)
-        self._pieces = piece_bytes(tokenizer, vocabulary)
-        self._endings: tuple[Sampling, Endings] | None = None
-
-    def tokenize(self, text: str) -> list[int]:
-        """Token ids of plain text."""
-        return self._prompts.tokenize(text)
-
-    def tokenize_chat(self, messages: Sequence[Message]) -> list[int]:
-        """Token ids of a chat, by the folder's own template."""
-        return self._prompts.tokenize_chat(messages)
-
-    def request(self, prompt: tuple[int, ...], offer: Offer) -> tuple[str, Json]:
-        """The token ids; those of the path are asked for where the server gives them."""
-        asked: Json = {"prompt": list(prompt)}
-        return "completions", asked | ({"return_token_ids": True} if offer.gives_token_ids else {})
-
-    def ending(self, choice: Json, sampling: Sampling) -> Ending:
-        """Cut where our own engines would; by its text where the ids are not given."""
-        given = choice.get("token_ids")
-        if not given:
-            return AsText().ending(choice, sampling)
-        if self._endings is None or self._endings[0] is not sampling:
-            self._endings = sampling, Endings(self._pieces, self._ends, sampling)
-        endings = self._endings[1]
-        ids = np.asarray(given, np.int64)
-        for last in endings.suspects(ids, np.arange(1, len(ids) + 1)):
-            ending = endings.ending(given[: last + 1])
-            if ending is not None:
-                return ending
-        # It met a limit of its server, or an end that the folder does not know.
-        cut = choice.get("finish_reason") == "length"
-        return Ending(EndReason.LENGTH if cut else EndReason.END, tuple(given), text_of(choice))
+"""For a server that does not report its context length; it refuses what does not fit."""
 
 
 def open_servers(
@@ -195,71 +70,71 @@ def open_servers(
     identity: str | None = None,
     folder: Path | None = None,
     adapter: tuple[str, Path] | None = None,
-    batch: int | None = None,
+    batch_size: int | None = None,
     wait: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> Servers:
     """Connect to servers of one model.
 
     Args:
-        addresses: base URLs, each with the model's name behind `#` where its server has several.
-        identity: what the model was when it was brought along; None does not ask.
-        folder: the same model as a Hugging Face folder, for its tokenizer; None leaves the
-            tokenizer to the servers.
-        adapter: a LoRA adapter's name, of this version alone, and its PEFT folder, which the
-            servers must see at the same place.
-        batch: most paths in flight at each server; None for `IN_FLIGHT`.
-        wait: sleeps between two tries.
+        addresses: base URLs, each followed by `#` and the model's name if its server has several.
+        identity: the identity of the model when it was added; None skips the comparison.
+        folder: the same model as a Hugging Face folder, for its tokenizer; None leaves
+            tokenization to the servers.
+        adapter: name of a LoRA adapter, different for each version, and its PEFT folder, which the
+            servers must see at the same path.
+        batch_size: most paths in flight at each server; None for `IN_FLIGHT`.
+        wait: sleeps between two attempts.
 
     Raises:
-        BadInput: an address is none, a server serves something else, or cannot load the adapter.
-        WorkFailed: a server does not answer.
+        BadInput: an address is invalid, or a server has another model or cannot load the adapter.
+        WorkFailed: no server responds.
     """
-    servers = [Server(address, wait=wait) for address in addresses]
+    clients = [ServerClient(address, wait=wait) for address in addresses]
     loop = asyncio.new_event_loop()
-    faults: list[BaseException] = []
+    errors: list[BaseException] = []
 
-    def note(loop: asyncio.AbstractEventLoop, told: dict[str, Any]) -> None:
-        # A wish to end that a signal brings in the middle of a callback must not end in a log.
-        if "exception" in told and "future" not in told:
-            faults.append(told["exception"])
+    def collect(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        # A signal handler that raises inside a callback, to end the job, must not only be logged.
+        if "exception" in context and "future" not in context:
+            errors.append(context["exception"])
             loop.stop()
 
-    loop.set_exception_handler(note)
-    opened = Servers(loop, servers, faults, batch)
+    loop.set_exception_handler(collect)
+    servers = Servers(loop, clients, errors, batch_size)
     try:
-        opened.connect(identity, folder, adapter)
+        servers.connect(identity, folder, adapter)
     except BaseException:
-        opened.close()
+        servers.close()
         raise
-    return opened
+    return servers
 
 
 @dataclass(slots=True)
-class _Site:
-    """A server while it is sampled from."""
+class _Server:
+    """A server that is being sampled from."""
 
-    server: Server
-    offer: Offer
+    client: ServerClient
+    capabilities: ServerCapabilities
     served: str
-    """Name in requests: the model's, or that of its adapter."""
-    most: int
-    """Paths that may be asked for at a time."""
-    room: asyncio.Semaphore
-    """One for each request that may be under way."""
+    """Name in requests: the model's, or its adapter's."""
+    max_paths: int
+    """Most paths in flight."""
+    requests: asyncio.Semaphore
+    """Limits the requests in progress."""
     paths: int = 0
-    """Asked for and not back."""
-    gone: str = ""
-    """Why it is left out; empty while it answers."""
+    """Paths in flight."""
+    failure: str = ""
+    """Why it was dropped; empty while it responds."""
 
 
 @dataclass(slots=True)
-class _Wave:
-    """Paths of one question that are asked for in one request."""
+class _PathGroup:
+    """Paths of one question that are sampled by one request."""
 
     question: str
-    site: _Site
-    """Where it is asked for; another one when that is gone."""
-    requests: list[PathRequest]
+    server: _Server
+    """Where it is requested; changes when that server is dropped."""
+    paths: list[PathRequest]
 
 
 class Servers:
@@ -267,95 +142,92 @@ class Servers:
 
     name = "server"
     version = ""
-    """Servers do not say theirs."""
+    """Servers do not report theirs."""
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        servers: Sequence[Server],
-        faults: list[BaseException],
-        batch: int | None,
+        clients: Sequence[ServerClient],
+        errors: list[BaseException],
+        batch_size: int | None,
     ) -> None:
         """Args:
-        loop: in which the servers are used; closed with this backend.
-        servers: at least one, not asked yet.
-        faults: what went wrong where nobody waits; the loop writes it.
-        batch: most paths in flight at each server; None for `IN_FLIGHT`.
+        loop: in which the clients are used; closed with this backend.
+        clients: at least one, not connected yet.
+        errors: exceptions raised in callbacks; the loop's exception handler appends to it.
+        batch_size: most paths in flight at each server; None for `IN_FLIGHT`.
         """
         self.loop = loop
-        self.sites: list[_Site] = []
-        self.spelling: Spelling = AsText()
-        self._servers = servers
-        self._faults = faults
-        self._batch = batch
+        self.servers: list[_Server] = []
+        self.encoding: PromptEncoding = TextEncoding()
+        self._clients = clients
+        self._errors = errors
+        self._batch_size = batch_size
         self.context_length = UNKNOWN_CONTEXT
         self.details: dict[str, object] = {}
 
     def connect(
         self, identity: str | None, folder: Path | None, adapter: tuple[str, Path] | None
     ) -> None:
-        """Ask every server what it does; see `open_servers`."""
-        offers = self.wait_for(self._probe())
-        for server, offer in offers:
-            if identity is not None and offer.identity != identity:
+        """Probe every server; see `open_servers`."""
+        probed = self.run_until(self._probe())
+        for client, capabilities in probed:
+            if identity is not None and capabilities.identity != identity:
                 raise BadInput(
-                    f"The server {server.url} serves {offer.served} {offer.described}, which is not"
-                    " the model that was brought along: give the address of that one, or make a "
-                    "project for this one."
+                    f"The server {client.url} serves {capabilities.served} "
+                    f"{capabilities.described}, which is not the model that was added: give that "
+                    "model's address, or create a project for this one."
                 )
-        if folder is not None and all(offer.token_ids for _, offer in offers):
-            self.spelling = AsTokens(folder)
-        for server, offer in offers:
-            served = offer.served
+        if folder is not None and all(capabilities.token_ids for _, capabilities in probed):
+            self.encoding = TokenEncoding(folder)
+        for client, capabilities in probed:
+            served = capabilities.served
             if adapter is not None:
-                name, where = adapter
-                served = self.wait_for(load_adapter(server, served, name, str(where.resolve())))
-            most = self._batch or (IN_FLIGHT if offer.wave > 1 else IN_FLIGHT_ALONE)
-            self.sites.append(
-                _Site(
-                    server,
-                    offer,
-                    served=served,
-                    most=most,
-                    room=asyncio.Semaphore(max(1, most // offer.wave)),
-                )
-            )
+                name, path = adapter
+                served = self.run_until(load_adapter(client, served, name, str(path.resolve())))
+            default = IN_FLIGHT if capabilities.max_choices > 1 else IN_FLIGHT_SINGLE
+            max_paths = self._batch_size or default
+            requests = asyncio.Semaphore(max(1, max_paths // capabilities.max_choices))
+            self.servers.append(_Server(client, capabilities, served, max_paths, requests))
         self.context_length = min(
-            (offer.context for _, offer in offers if offer.context), default=UNKNOWN_CONTEXT
+            (capabilities.context for _, capabilities in probed if capabilities.context),
+            default=UNKNOWN_CONTEXT,
         )
 
-    async def _probe(self) -> list[tuple[Server, Offer]]:
-        """What each server that answers does; one that is slow does not keep the others waiting.
+    async def _probe(self) -> list[tuple[ServerClient, ServerCapabilities]]:
+        """The capabilities of each server that responds; a slow one does not delay the others long.
 
         Raises:
-            WorkFailed: none does.
+            WorkFailed: none responds.
         """
-        probes = {asyncio.create_task(server.probe()): server for server in self._servers}
+        probes = {asyncio.create_task(probe(client)): client for client in self._clients}
         waiting = set(probes)
         while waiting and all(_failed(task) for task in probes.keys() - waiting):
             _, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         if waiting:
-            _, waiting = await asyncio.wait(waiting, timeout=GRACE)
-        await _end(waiting)
-        offers, reason = [], ""
-        for task, server in probes.items():
+            _, waiting = await asyncio.wait(waiting, timeout=GRACE_SECONDS)
+        await _cancel(waiting)
+        probed, reason = [], ""
+        for task, client in probes.items():
             try:
-                offers.append((server, task.result()))
-            except (Gone, asyncio.CancelledError) as gone:
-                reason = str(gone) or f"nothing within {GRACE:.0f} seconds of the others"
-                _log.warning("%s: it is left out.", server.lost(reason))
-        if not offers:
-            raise failed(self._servers[-1], reason)
-        return offers
+                probed.append((client, task.result()))
+            except (ServerUnavailable, asyncio.CancelledError) as error:
+                reason = (
+                    str(error) or f"no response within {GRACE_SECONDS:.0f} seconds of the others"
+                )
+                _log.warning("%s: it is not used.", client.unavailable(reason))
+        if not probed:
+            raise no_server_left(self._clients[-1], reason)
+        return probed
 
-    def check_room(self, request: PathRequest, sampling: Sampling) -> None:
-        """Compare with the context, where tokens are counted here.
+    def check_length(self, request: PathRequest, sampling: Sampling) -> None:
+        """Compare with the context length, if tokens are counted here.
 
         Raises:
             BadInput: prompt and path do not fit.
         """
-        long = len(request.prompt) + sampling.max_tokens > self.context_length
-        if long and isinstance(self.spelling, AsTokens):
+        too_long = len(request.prompt) + sampling.max_tokens > self.context_length
+        if too_long and isinstance(self.encoding, TokenEncoding):
             raise BadInput(
                 f"The prompt of question {request.question} has {len(request.prompt)} tokens and a "
                 f"path may take {sampling.max_tokens}, but the server's context holds "
@@ -363,186 +235,194 @@ class Servers:
             )
 
     @property
-    def offers(self) -> list[Offer]:
-        """What each server does."""
-        return [site.offer for site in self.sites]
+    def capabilities(self) -> list[ServerCapabilities]:
+        """What each server can do."""
+        return [server.capabilities for server in self.servers]
 
     def tokenize(self, text: str) -> list[int]:
-        """Token ids of plain text; its bytes where the tokenizer is the server's own."""
-        return self.spelling.tokenize(text)
+        """Token ids of plain text; its bytes if only the server has the tokenizer."""
+        return self.encoding.tokenize(text)
 
-    def tokenize_chat(self, messages: Sequence[Message]) -> list[int]:
-        """Token ids of a chat; a mark and bytes where the template is the server's own.
+    def tokenize_chat(self, messages: Sequence[ChatMessage]) -> list[int]:
+        """Token ids of a chat; a marker and bytes if only the server has the template.
 
         Raises:
             BadInput: the folder has no chat template.
         """
-        return self.spelling.tokenize_chat(messages)
+        return self.encoding.tokenize_chat(messages)
 
     def sample(self, source: PathSource, sampling: Sampling) -> Iterator[Generation]:
-        """Yield paths as their waves come back.
+        """Yield paths as the responses arrive.
 
         Raises:
             BadInput: a prompt does not fit, or a server refuses it.
-            WorkFailed: no server answers any more.
+            WorkFailed: no server responds any more.
         """
-        yield from _Waves(self, source, sampling).run()
+        yield from _Dispatcher(self, source, sampling).run()
 
     def close(self) -> None:
-        """End all connections; more than once does no harm."""
+        """Close all connections; calling it again has no effect."""
         if self.loop.is_closed():
             return
-        self.loop.run_until_complete(_end(asyncio.all_tasks(self.loop)))
-        for server in self._servers:
-            self.loop.run_until_complete(server.close())
+        self.loop.run_until_complete(_cancel(asyncio.all_tasks(self.loop)))
+        for client in self._clients:
+            self.loop.run_until_complete(client.close())
         self.loop.run_until_complete(self.loop.shutdown_asyncgens())
         self.loop.close()
 
-    def wait_for(self, work: Coroutine[Any, Any, T]) -> T:
-        """Let the servers be heard until this is done."""
+    def run_until(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run the event loop until a coroutine is done."""
         try:
             return self.loop.run_until_complete(work)
         finally:
-            if self._faults:
-                raise self._faults.pop()
+            if self._errors:
+                raise self._errors.pop()
 
 
-class _Waves:
-    """The waves of one call of `sample`."""
+class _Dispatcher:
+    """The requests of one call of `sample`."""
 
-    def __init__(self, model: Servers, source: PathSource, sampling: Sampling) -> None:
-        self.model = model
+    def __init__(self, backend: Servers, source: PathSource, sampling: Sampling) -> None:
+        self.backend = backend
         self.source = source
         self.sampling = sampling
-        self.running: dict[asyncio.Task[list[Generation]], _Wave] = {}
-        self.again: deque[PathRequest] = deque()
-        """Taken from the source, but not asked for, or asked for in vain."""
-        self.pins: dict[str, _Site] = {}
+        self.running: dict[asyncio.Task[list[Generation]], _PathGroup] = {}
+        self.pending: deque[PathRequest] = deque()
+        """Paths taken from the source that were not requested, or whose request failed."""
+        self.assigned: dict[str, _Server] = {}
+        """Server of each question."""
 
     def run(self) -> Iterator[Generation]:
         try:
             while True:
-                self._begin()
+                self._start_requests()
                 if not self.running:
                     return
-                done, _ = self.model.wait_for(
-                    asyncio.wait(self.running, timeout=LOOK, return_when=asyncio.FIRST_COMPLETED)
+                done, _ = self.backend.run_until(
+                    asyncio.wait(
+                        self.running, timeout=POLL_SECONDS, return_when=asyncio.FIRST_COMPLETED
+                    )
                 )
-                # What came is given on before a failure ends everything.
+                # Successes first: they are passed on before a failure ends everything.
                 for task in sorted(done, key=_failed):
-                    wave = self.running.pop(task)
-                    for generation in self._came(task, wave):
+                    group = self.running.pop(task)
+                    for generation in self._finish(task, group):
                         if not self.source.is_settled(generation.question):
                             yield generation
-                    if self.source.is_settled(wave.question):
-                        self.pins.pop(wave.question, None)
-                for task, wave in self.running.items():
-                    if self.source.is_settled(wave.question):
+                    if self.source.is_settled(group.question):
+                        self.assigned.pop(group.question, None)
+                for task, group in self.running.items():
+                    if self.source.is_settled(group.question):
                         task.cancel()
         finally:
-            if self.running and not self.model.loop.is_closed():
-                self.model.loop.run_until_complete(_end(self.running))
+            if self.running and not self.backend.loop.is_closed():
+                self.backend.loop.run_until_complete(_cancel(self.running))
 
-    def _begin(self) -> None:
-        """Start waves until the servers have enough to do."""
-        sites = self.model.sites
-        most = sum(site.most for site in sites if not site.gone)
-        while not most or sum(site.paths for site in sites) < most:
+    def _start_requests(self) -> None:
+        """Start requests until the servers have enough paths in flight."""
+        servers = self.backend.servers
+        limit = sum(server.max_paths for server in servers if not server.failure)
+        while not limit or sum(server.paths for server in servers) < limit:
             first = self._next()
             if first is None:
                 return
-            wave = _Wave(first.question, self._site_of(first.question), [first])
-            while len(wave.requests) < wave.site.offer.wave and (other := self._next()):
-                if other.question != first.question:
-                    self.again.appendleft(other)
+            server = self._server_for(first.question)
+            group = _PathGroup(first.question, server, [first])
+            while len(group.paths) < server.capabilities.max_choices and (path := self._next()):
+                if path.question != first.question:
+                    self.pending.appendleft(path)
                     break
-                wave.requests.append(other)
-            wave.site.paths += len(wave.requests)
-            self.running[self.model.loop.create_task(self._ask(wave))] = wave
+                group.paths.append(path)
+            server.paths += len(group.paths)
+            self.running[self.backend.loop.create_task(self._request(group))] = group
 
     def _next(self) -> PathRequest | None:
-        while self.again:
-            request = self.again.popleft()
-            if not self.source.is_settled(request.question):
-                return request
+        while self.pending:
+            path = self.pending.popleft()
+            if not self.source.is_settled(path.question):
+                return path
         return self.source.next_path()
 
-    def _site_of(self, question: str) -> _Site:
-        """The server that a question is pinned to: the idlest one when it was first asked for.
+    def _server_for(self, question: str) -> _Server:
+        """The server that a question is assigned to: the least busy one at its first request.
 
         Raises:
-            WorkFailed: all are gone.
+            WorkFailed: all servers were dropped.
         """
-        pinned = self.pins.get(question)
-        if pinned is None or pinned.gone:
-            left = [site for site in self.model.sites if not site.gone]
+        server = self.assigned.get(question)
+        if server is None or server.failure:
+            left = [server for server in self.backend.servers if not server.failure]
             if not left:
-                site = pinned or self.model.sites[0]
-                raise failed(site.server, site.gone)
-            pinned = min(left, key=lambda site: site.paths / site.most)
-            self.pins[question] = pinned
-        return pinned
+                last = server or self.backend.servers[0]
+                raise no_server_left(last.client, last.failure)
+            server = min(left, key=lambda server: server.paths / server.max_paths)
+            self.assigned[question] = server
+        return server
 
-    def _came(self, task: asyncio.Task[list[Generation]], wave: _Wave) -> list[Generation]:
-        """What a wave brought; paths that it did not bring are asked for again."""
-        wave.site.paths -= len(wave.requests)
-        came = [] if task.cancelled() else task.result()
-        have = {one.index for one in came}
-        self.again.extend(one for one in wave.requests if one.index not in have)
-        return came
+    def _finish(self, task: asyncio.Task[list[Generation]], group: _PathGroup) -> list[Generation]:
+        """The paths that a request returned; those it did not return become pending again."""
+        group.server.paths -= len(group.paths)
+        finished = [] if task.cancelled() else task.result()
+        indices = {generation.index for generation in finished}
+        self.pending.extend(path for path in group.paths if path.index not in indices)
+        return finished
 
-    async def _ask(self, wave: _Wave) -> list[Generation]:
+    async def _request(self, group: _PathGroup) -> list[Generation]:
+        """Request a group of paths, from another server if its own fails."""
         while True:
-            site = self._site_of(wave.question)
-            wave.site.paths -= len(wave.requests)
-            site.paths += len(wave.requests)
-            wave.site = site
-            async with site.room:
-                if site.gone:
+            server = self._server_for(group.question)
+            group.server.paths -= len(group.paths)
+            server.paths += len(group.paths)
+            group.server = server
+            async with server.requests:
+                if server.failure:
                     continue
                 try:
-                    return await self._ask_at(site, wave.requests)
-                except Gone as gone:
-                    site.gone = str(gone)
-                    _log.warning("%s: it is left out.", site.server.lost(gone))
+                    return await self._request_from(server, group.paths)
+                except ServerUnavailable as error:
+                    server.failure = str(error)
+                    _log.warning("%s: it is no longer used.", server.client.unavailable(error))
 
-    async def _ask_at(self, site: _Site, requests: Sequence[PathRequest]) -> list[Generation]:
-        first, offer, model = requests[0], site.offer, self.model
-        model.check_room(first, self.sampling)
-        path, prompt = model.spelling.request(first.prompt, offer)
-        body = {"model": site.served, **prompt, **spelled(self.sampling, offer.dialect)}
-        if len(requests) > 1:
-            body["n"] = len(requests)
-        if offer.wave == 1 and offer.seeds:
-            # One seed for several paths would say little, and seeds make vLLM slow.
+    async def _request_from(
+        self, server: _Server, paths: Sequence[PathRequest]
+    ) -> list[Generation]:
+        first, capabilities, encoding = paths[0], server.capabilities, self.backend.encoding
+        self.backend.check_length(first, self.sampling)
+        path, prompt = encoding.request(first.prompt, capabilities)
+        fields = sampling_fields(self.sampling, capabilities.dialect)
+        body = {"model": server.served, **prompt, **fields}
+        if len(paths) > 1:
+            body["n"] = len(paths)
+        if capabilities.max_choices == 1 and capabilities.seeds:
+            # Not for several paths: one seed for all is of little use, and seeds make vLLM slow.
             body["seed"] = first.seed % 2**31
 
-        def read(answer: Json) -> list[Ending]:
+        def read(response: Json) -> list[Ending]:
             # In the order of their indices, not of finishing: short paths finish first.
-            found = sorted(choices(answer), key=lambda one: int(one.get("index", 0)))
-            return [model.spelling.ending(one, self.sampling) for one in found]
+            ordered = sorted(choices(response), key=lambda choice: int(choice.get("index", 0)))
+            return [encoding.ending(choice, self.sampling) for choice in ordered]
 
         try:
-            name = wave_id(first.question, first.index)
-            endings = await site.server.post(path, body, read, name=name)
-        except Refused as no:
+            name = request_id(first.question, first.index)
+            endings = await server.client.post(path, body, read, name=name)
+        except RequestRefused as error:
             raise BadInput(
-                f"The server {site.server.url} refuses the prompt of question {first.question} "
-                f"({no}): shorten it or lower sample.max_tokens, or start the server otherwise."
-            ) from no
+                f"The server {server.client.url} refuses the prompt of question {first.question} "
+                f"({error}): shorten it, lower sample.max_tokens, or change the server's options."
+            ) from error
         return [
             Generation(request.question, request.index, end.text, end.token_ids, end.reason)
-            for request, end in zip(requests, endings, strict=False)
+            for request, end in zip(paths, endings, strict=False)
         ]
 
 
-def wave_id(question: str, first: int) -> str:
-    """Name of a wave, the same for every try; a UUID, since llama_cpp.server takes nothing else."""
+def request_id(question: str, first: int) -> str:
+    """Name of a request, the same for every attempt; llama_cpp.server accepts only UUIDs."""
     return str(uuid5(NAMESPACE_URL, f"lmsi:{question}:{first}"))
 
 
-async def _end(tasks: Collection[asyncio.Task[Any]]) -> None:
-    """Give tasks up, and their connections with them."""
+async def _cancel(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """Cancel tasks, and their connections with them."""
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

@@ -13,8 +13,8 @@ from engine.conversion import gguf_to_hf
 from engine.conversion.hf_to_gguf import convert_base
 from engine.demo.project import MODELS, make_demo
 from engine.inference.backend import Sampling
-from engine.inference.engine_selection import open_chosen
-from engine.inference.prompt_lengths import Extent
+from engine.inference.engine_selection import open_fastest
+from engine.inference.prompt_lengths import SequenceLengths
 from engine.jobs import plan, stages
 from engine.models.gguf_quantize import quantize
 from engine.models.identity import base_model
@@ -63,7 +63,7 @@ def test_a_gguf_alone_is_sampled_trained_and_measured(tmp_path: Path) -> None:
         texts = []
         for model in (base, tuned):
             asked = project.settings.model
-            loaded = open_chosen(project, model, asked, Extent(prompt=128, path=128))
+            loaded = open_fastest(project, model, asked, SequenceLengths(prompt=128, path=128))
             with closing(loaded.backend) as backend:
                 assert backend.name == Engine.LLAMA_CPP
                 prompts = [backend.tokenize(f"Q: What is {n} and 4?\nA:") for n in range(4)]

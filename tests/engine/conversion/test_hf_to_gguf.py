@@ -137,7 +137,7 @@ def readers(gguf: Path, folder: Path) -> Iterator[tuple[Any, LlamaCpp]]:
     """The tokenizer of the folder, and the model that must read as it does."""
     tokenizer = load_tokenizer(folder)
     tokenizer.encode_special_tokens = True
-    with closing(open_llama_cpp(gguf, batch=1)) as model:
+    with closing(open_llama_cpp(gguf, batch_size=1)) as model:
         yield tokenizer, model
 
 
@@ -265,7 +265,7 @@ def test_real_tokenizers_come_through(name: str, tmp_path: Path) -> None:
     read.save_pretrained(tmp_path)
     convert_base(tmp_path, tmp_path / "model.gguf")
     lines = (STORIES.parents[1] / "gsm8k" / "test.jsonl").read_text().splitlines()[:100]
-    with closing(open_llama_cpp(tmp_path / "model.gguf", batch=1)) as model:
+    with closing(open_llama_cpp(tmp_path / "model.gguf", batch_size=1)) as model:
         for line in lines:
             text = json.loads(line)["question"]
             assert model.tokenize(text) == read.backend_tokenizer.encode(text).ids
@@ -335,7 +335,7 @@ def test_our_gguf_has_the_logits_of_the_shipped_one(tmp_path: Path) -> None:
     ids = load_tokenizer(STORIES / "hf").encode(PROMPT).ids
     found = []
     for path in (tmp_path / "stories.gguf", STORIES / "stories260K-f32.gguf"):
-        with closing(open_llama_cpp(path, batch=1)) as model:
+        with closing(open_llama_cpp(path, batch_size=1)) as model:
             found.append(model.logits(ids))
     np.testing.assert_allclose(found[0], found[1], atol=1e-4)
     assert read_contents(tmp_path / "stories.gguf").parameters == 260_032

@@ -269,7 +269,7 @@ BAD = [
     ("q.csv", "question,answer\nx,7\ny,8\n", "yes-no", "does not fit --task yes-no"),
     ("q.csv", "question,answer\nx,A\n", "choice", "line 2: it has no options"),
     ("q.csv", "question,answer\nx,yes\n", "nli", "no pair of premise and hypothesis"),
-    ("q.csv", "question,answer\nx,yes\n", "gsm", "There is no task 'gsm'"),
+    ("q.csv", "question,answer\nx,yes\n", "gsm", "Unknown task 'gsm'"),
 ]
 
 

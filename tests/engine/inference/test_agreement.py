@@ -12,9 +12,10 @@ import pytest
 from scipy import stats
 
 from engine.conversion.hf_to_gguf import convert_base
-from engine.inference.backend import Generation, Message, Sampling
+from engine.inference.backend import Generation, Sampling
 from engine.inference.hf.backend import Transformers, open_transformers
 from engine.inference.llama.backend import LlamaCpp, open_llama_cpp
+from engine.prompting.messages import ChatMessage
 from tests.engine.tiny import Waiting, requests, tiny_model
 
 if TYPE_CHECKING:
@@ -37,9 +38,9 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     folder = tiny_model(tmp_path_factory.mktemp("model"), width=64, chat=True)
     convert_base(folder, folder / "model.gguf")
     with (
-        closing(open_transformers(folder, threads=1, batch=32)) as ours,
+        closing(open_transformers(folder, threads=1, batch_size=32)) as ours,
         closing(
-            open_llama_cpp(folder / "model.gguf", threads=1, batch=32, context=256)
+            open_llama_cpp(folder / "model.gguf", threads=1, batch_size=32, context=256)
         ) as llama_cpp,
     ):
         yield ours, llama_cpp
@@ -51,9 +52,9 @@ def stories() -> Iterator[Pair]:
     if not STORIES.exists():
         pytest.skip("the model stories260K is not there")
     with (
-        closing(open_transformers(STORIES / "hf", threads=1, batch=64)) as ours,
+        closing(open_transformers(STORIES / "hf", threads=1, batch_size=64)) as ours,
         closing(
-            open_llama_cpp(STORIES / "stories260K-f32.gguf", threads=1, batch=32, context=256)
+            open_llama_cpp(STORIES / "stories260K-f32.gguf", threads=1, batch_size=32, context=256)
         ) as llama_cpp,
     ):
         yield ours, llama_cpp
@@ -73,8 +74,8 @@ def test_both_read_a_text_alike(pair: Pair, text: str) -> None:
 
 def test_both_read_a_chat_alike(pair: Pair) -> None:
     ours, llama_cpp = pair
-    for last in (Message("user", "a<|end|>\n<|turn|>b"), Message("assistant", "It is")):
-        chat = [Message("system", "Think."), Message("user", "1 + 1?"), last]
+    for last in (ChatMessage("user", "a<|end|>\n<|turn|>b"), ChatMessage("assistant", "It is")):
+        chat = [ChatMessage("system", "Think."), ChatMessage("user", "1 + 1?"), last]
         assert ours.tokenize_chat(chat) == llama_cpp.tokenize_chat(chat)
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from engine.conversion.hf_to_gguf import convert_base
 from engine.inference import engine_selection
 from engine.inference.loading import chosen_engine
-from engine.inference.prompt_lengths import Extent
+from engine.inference.prompt_lengths import SequenceLengths
 from engine.models.identity import base_model
 from engine.project.folder import create_project
 from engine.project.settings import Engine, ModelSettings, Settings
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from engine.project.folder import Project
     from store.records import Model
 
-EXTENT = Extent(20, 8, shared=5)
+LENGTHS = SequenceLengths(20, 8, shared=5)
 SETTINGS = ModelSettings(teacher="tiny/base")
 
 
@@ -44,8 +44,10 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, Model]:
     return project, base_model(project, "tiny/base", folder, folder / "model.gguf")
 
 
-def sitting(engine: str, details: dict[str, object], at: Extent = EXTENT) -> InferenceSession:
-    later = engine_selection.for_later(engine_selection.machine(SETTINGS), at)
+def sitting(
+    engine: str, details: dict[str, object], at: SequenceLengths = LENGTHS
+) -> InferenceSession:
+    later = engine_selection.measurement_key(engine_selection.machine_key(SETTINGS), at)
     return InferenceSession(1, engine, "1", {**details, **later}, 0.0)
 
 
@@ -61,7 +63,7 @@ def test_one_form_is_sampled_as_it_is(both: tuple[Project, Model]) -> None:
 
 def test_both_engines_draw_and_the_faster_one_stays(both: tuple[Project, Model]) -> None:
     project, model = both
-    chosen = engine_selection.open_chosen(project, model, SETTINGS, EXTENT)
+    chosen = engine_selection.open_fastest(project, model, SETTINGS, LENGTHS)
     with closing(chosen.backend):
         rates = chosen.details["engines"]
         assert set(rates) == {"llama.cpp", "transformers"}
@@ -76,9 +78,11 @@ def test_what_was_measured_here_is_not_measured_again(
     project, model = both
     rates = {"llama.cpp": 1.0, "transformers": 1.0} | {faster: 2.0}
     earlier = [sitting(faster, {"engines": rates})]
-    known = engine_selection.known(earlier, engine_selection.machine(SETTINGS), EXTENT)
+    known = engine_selection.past_measurements(
+        earlier, engine_selection.machine_key(SETTINGS), LENGTHS
+    )
     monkeypatch.setattr(engine_selection, "_compare", None)
-    chosen = engine_selection.open_chosen(project, model, SETTINGS, EXTENT, known)
+    chosen = engine_selection.open_fastest(project, model, SETTINGS, LENGTHS, known)
     with closing(chosen.backend):
         assert chosen.backend.name == faster
         assert chosen.details["engines"] == rates
@@ -86,21 +90,23 @@ def test_what_was_measured_here_is_not_measured_again(
 
 def test_other_machines_and_lengths_are_measured_anew() -> None:
     found = sitting("llama.cpp", {"engines": {"llama.cpp": 1.0}, "width": 8})
-    here = engine_selection.machine(SETTINGS)
-    assert engine_selection.known([found], here, EXTENT).rates
-    assert engine_selection.known([found], here, EXTENT).way == found.details
-    nothing = engine_selection.Known()
-    assert engine_selection.known([found], here, replace(EXTENT, prompt=800)) == nothing
-    other = engine_selection.machine(replace(SETTINGS, threads=7))
-    assert engine_selection.known([found], other, EXTENT) == nothing
+    here = engine_selection.machine_key(SETTINGS)
+    assert engine_selection.past_measurements([found], here, LENGTHS).rates
+    assert engine_selection.past_measurements([found], here, LENGTHS).config == found.details
+    nothing = engine_selection.PastMeasurements()
+    assert (
+        engine_selection.past_measurements([found], here, replace(LENGTHS, prompt=800)) == nothing
+    )
+    other = engine_selection.machine_key(replace(SETTINGS, threads=7))
+    assert engine_selection.past_measurements([found], other, LENGTHS) == nothing
 
 
 def test_the_settings_overrule_what_was_measured(both: tuple[Project, Model]) -> None:
     project, model = both
     asked = replace(SETTINGS, engine=Engine.LLAMA_CPP)
-    known = engine_selection.Known({"llama.cpp": 1.0, "transformers": 2.0})
+    known = engine_selection.PastMeasurements({"llama.cpp": 1.0, "transformers": 2.0})
     with closing(
-        engine_selection.open_chosen(project, model, asked, EXTENT, known).backend
+        engine_selection.open_fastest(project, model, asked, LENGTHS, known).backend
     ) as backend:
         assert backend.name == "llama.cpp"
 
@@ -121,7 +127,7 @@ def test_an_engine_that_fails_leaves_the_other(
         return load(project, model, settings, engine, *rest)
 
     monkeypatch.setattr(loading, "open_engine", failing)
-    chosen = engine_selection.open_chosen(project, model, SETTINGS, EXTENT)
+    chosen = engine_selection.open_fastest(project, model, SETTINGS, LENGTHS)
     with closing(chosen.backend):
         assert chosen.backend.name == "llama.cpp"
         assert chosen.details["engines"]["transformers"] == 0
@@ -130,7 +136,7 @@ def test_an_engine_that_fails_leaves_the_other(
 class Clocked:
     """An engine of so many tokens per second whose every wave takes longer by some chance."""
 
-    context_length, batch = 400, 64
+    context_length, batch_size = 400, 64
 
     def __init__(self, rate: float, prompts: float, chance: Iterator[float]) -> None:
         self.rate, self.prompts, self.chance = rate, prompts, chance
@@ -138,8 +144,8 @@ class Clocked:
     def tokenize(self, text: str) -> list[int]:
         return list(text.encode())
 
-    def draw(self, length: int) -> tuple[float, int]:
-        tokens = self.batch * length
+    def wave(self, length: int) -> tuple[float, int]:
+        tokens = self.batch_size * length
         return (self.prompts + tokens / self.rate) * next(self.chance), tokens
 
 
@@ -156,9 +162,13 @@ def test_a_busy_moment_cannot_make_an_engine_look_several_times_as_fast(
     engine = Clocked(rate, prompts, itertools.cycle(chances))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            engine_selection, "_draw", lambda backend, *given: backend.draw(given[-1].max_tokens)
+            engine_selection,
+            "_time_wave",
+            lambda backend, *given: backend.wave(given[-1].max_tokens),
         )
-        found = engine_selection.rate(cast("Backend", engine), Extent(100, path, 0), is_tiny=True)
+        found = engine_selection.measure_rate(
+            cast("Backend", engine), SequenceLengths(100, path, 0), is_tiny=True
+        )
     assert found <= 2.01 * rate
     if prompts == 0:
         assert found >= rate / 2.01

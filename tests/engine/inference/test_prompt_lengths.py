@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.inference.prompt_lengths import extent_of
+from engine.inference.prompt_lengths import measure_lengths
 from engine.prompting.templates import Prompt
 from store.enums import PromptStyle
 
@@ -24,15 +24,15 @@ def test_no_prompt_is_longer_and_none_has_more_of_its_own(
         [Prompt(begins + rest, PromptStyle.BASE, len(begins)) for rest in ends]
         for begins, ends in groups
     ]
-    extent = extent_of(prompts, 7, lambda prompt: len(prompt.text))
+    measured = measure_lengths(prompts, 7, lambda prompt: len(prompt.text))
     lengths = [len(prompt.text) for group in prompts for prompt in group]
-    assert extent.prompt == max(lengths, default=0)
-    assert extent.length == extent.prompt + 7
+    assert measured.prompt == max(lengths, default=0)
+    assert measured.total == measured.prompt + 7
     for begins, ends in groups:
         if len(ends) > 1:
-            assert extent.prompt - extent.shared >= max(map(len, ends)) - len(_common(ends))
+            assert measured.prompt - measured.shared >= max(map(len, ends)) - len(_common(ends))
         else:
-            assert all(extent.prompt - extent.shared >= len(begins + rest) for rest in ends)
+            assert all(measured.prompt - measured.shared >= len(begins + rest) for rest in ends)
 
 
 def _common(texts: list[str]) -> str:

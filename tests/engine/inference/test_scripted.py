@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from engine.inference.backend import Generation, Message, PathRequest, Sampling, path_seed
+from engine.inference.backend import Generation, PathRequest, Sampling, path_seed
 from engine.inference.scripted import END, Scripted, open_scripted
+from engine.prompting.messages import ChatMessage
 from store.enums import EndReason
 from store.errors import BadInput, WorkFailed
 from tests.engine.tiny import Waiting
@@ -159,7 +160,7 @@ def test_a_script_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_chat_is_read_like_any_prompt(backend: Scripted) -> None:
-    ids = backend.tokenize_chat([Message("user", "How many apples?")])
+    ids = backend.tokenize_chat([ChatMessage("user", "How many apples?")])
     assert bytes(ids).decode() == "user: How many apples?\nassistant:"
-    begun = backend.tokenize_chat([Message("user", "a"), Message("assistant", "It is")])
+    begun = backend.tokenize_chat([ChatMessage("user", "a"), ChatMessage("assistant", "It is")])
     assert bytes(begun).decode() == "user: a\nassistant: It is"

@@ -24,16 +24,16 @@ if TYPE_CHECKING:
     Logits = np.ndarray[tuple[int, int], np.dtype[np.float32]]
     Numbers = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
     Tokens = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
-    Chooser = Callable[[Logits, Sampling, Numbers], Tokens]
+    Sampler = Callable[[Logits, Sampling, Numbers], Tokens]
 
 
 def on_device(logits: Logits, sampling: Sampling, numbers: Numbers) -> Tokens:
-    return torch_sampler.choose(torch.from_numpy(logits), sampling, numbers)
+    return torch_sampler.sample_tokens(torch.from_numpy(logits), sampling, numbers)
 
 
 both = pytest.mark.parametrize(
-    "choose",
-    [pytest.param(token_sampler.choose, id="numpy"), pytest.param(on_device, id="torch")],
+    "sample",
+    [pytest.param(token_sampler.sample_tokens, id="numpy"), pytest.param(on_device, id="torch")],
 )
 LOGITS = arrays.arrays(
     np.float32,
@@ -53,11 +53,11 @@ SAMPLINGS = st.builds(
 @both
 @given(LOGITS, SAMPLINGS, st.integers(0, 2**63 - 1))
 def test_a_row_draws_the_same_alone_as_among_others(
-    choose: Chooser, logits: Logits, sampling: Sampling, seed: int
+    sample: Sampler, logits: Logits, sampling: Sampling, seed: int
 ) -> None:
     numbers = uniforms(seed ^ np.arange(len(logits)), np.zeros(len(logits)))
-    together = choose(logits, sampling, numbers)
-    alone = [choose(logits[[i]], sampling, numbers[[i]])[0] for i in range(len(logits))]
+    together = sample(logits, sampling, numbers)
+    alone = [sample(logits[[i]], sampling, numbers[[i]])[0] for i in range(len(logits))]
     assert together.tolist() == alone
 
 
@@ -65,9 +65,9 @@ def test_a_row_draws_the_same_alone_as_among_others(
 @given(LOGITS, SAMPLINGS, st.sampled_from([0.0, 0.5, 1 - 2.0**-53]))
 @example(np.array([[0, 1e-37]], dtype=np.float32), Sampling(1e-6, 1, top_k=1), 0.0)
 def test_only_tokens_that_the_cuts_leave_are_drawn(
-    choose: Chooser, logits: Logits, sampling: Sampling, number: float
+    sample: Sampler, logits: Logits, sampling: Sampling, number: float
 ) -> None:
-    tokens = choose(logits, sampling, np.full(len(logits), number))
+    tokens = sample(logits, sampling, np.full(len(logits), number))
     for single, token in zip(logits, tokens.tolist(), strict=True):
         row = single.astype(np.float64)
         if sampling.temperature == 0:
@@ -86,9 +86,9 @@ def test_only_tokens_that_the_cuts_leave_are_drawn(
 
 
 @both
-def test_the_lowest_id_wins_an_exact_tie(choose: Chooser) -> None:
+def test_the_lowest_id_wins_an_exact_tie(sample: Sampler) -> None:
     logits = np.array([[1, 3, 3, 2], [5, 5, 5, 5]], dtype=np.float32)
-    assert choose(logits, Sampling(0, 1), np.zeros(2)).tolist() == [1, 0]
+    assert sample(logits, Sampling(0, 1), np.zeros(2)).tolist() == [1, 0]
 
 
 @both
@@ -102,7 +102,7 @@ def test_the_lowest_id_wins_an_exact_tie(choose: Chooser) -> None:
     ],
 )
 def test_tokens_come_as_often_as_their_probability_says(
-    choose: Chooser, sampling: Sampling, left: int | None
+    sample: Sampler, sampling: Sampling, left: int | None
 ) -> None:
     random = np.random.default_rng(1)
     row = (random.normal(size=600) * 3).astype(np.float32)
@@ -118,7 +118,7 @@ def test_tokens_come_as_often_as_their_probability_says(
     exact /= exact.sum()
     draws = 20_000
     numbers = uniforms(np.arange(draws) * 977, np.zeros(draws))
-    tokens = choose(np.tile(row, (draws, 1)), sampling, numbers)
+    tokens = sample(np.tile(row, (draws, 1)), sampling, numbers)
     counts = np.bincount(tokens, minlength=600)
     assert counts[exact == 0].sum() == 0
     common = exact * draws >= 10
@@ -130,21 +130,21 @@ def test_tokens_come_as_often_as_their_probability_says(
 
 
 @both
-def test_a_large_vocabulary_is_drawn_from_to_its_last_token(choose: Chooser) -> None:
+def test_a_large_vocabulary_is_drawn_from_to_its_last_token(sample: Sampler) -> None:
     logits = np.full((1, 3 * BLOCK + 1), -np.inf, dtype=np.float32)
     logits[0, [0, -1]] = 0
     for number, token in ((0.0, 0), (0.499, 0), (0.501, 3 * BLOCK), (1 - 2.0**-53, 3 * BLOCK)):
-        assert choose(logits, Sampling(1, 1), np.array([number])).tolist() == [token]
+        assert sample(logits, Sampling(1, 1), np.array([number])).tolist() == [token]
 
 
 @both
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_logits_that_are_no_numbers_are_refused(choose: Chooser, bad: float) -> None:
+def test_logits_that_are_no_numbers_are_refused(sample: Sampler, bad: float) -> None:
     logits = np.zeros((2, 8), dtype=np.float32)
     logits[1, 3] = bad
     for temperature in (0, 1):
-        with pytest.raises(WorkFailed, match="not numbers"):
-            choose(logits, Sampling(temperature, 1), np.zeros(2))
+        with pytest.raises(WorkFailed, match="not finite"):
+            sample(logits, Sampling(temperature, 1), np.zeros(2))
 
 
 def test_the_stream_of_a_seed_is_splitmix64() -> None:
@@ -169,17 +169,17 @@ def test_a_token_is_the_same_wherever_it_is_drawn(
 ) -> None:
     numbers = uniforms(seed ^ np.arange(len(logits)), np.zeros(len(logits)))
     sampling = Sampling(temperature, 1)
-    here = token_sampler.choose(logits, sampling, numbers)
+    here = token_sampler.sample_tokens(logits, sampling, numbers)
     assert on_device(logits, sampling, numbers).tolist() == here.tolist()
 
 
 def test_logits_of_less_precision_are_drawn_from_as_they_are_and_stay_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(torch_sampler, "PIECE", 3000)  # three rows at a time
+    monkeypatch.setattr(torch_sampler, "CHUNK", 3000)  # three rows at a time
     logits = (torch.randn(40, 1000, generator=torch.manual_seed(0)) * 3).bfloat16()
     before = logits.clone()
     numbers = uniforms(np.arange(40), np.zeros(40))
-    found = torch_sampler.choose(logits, Sampling(0.7, 1), numbers)
+    found = torch_sampler.sample_tokens(logits, Sampling(0.7, 1), numbers)
     assert found.tolist() == on_device(logits.float().numpy(), Sampling(0.7, 1), numbers).tolist()
     assert torch.equal(logits, before)

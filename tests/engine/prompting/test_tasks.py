@@ -72,7 +72,7 @@ def test_the_pebble_task_asks_like_the_world_that_the_pebbles_know() -> None:
 
 
 def test_an_unknown_task_lists_the_known_ones() -> None:
-    with pytest.raises(BadInput, match=r"no task 'gsm9k'; there are gsm8k, drop"):
+    with pytest.raises(BadInput, match=r"'gsm9k'.* gsm8k, drop"):
         preset("gsm9k")
 
 
@@ -96,8 +96,8 @@ def test_a_persons_own_examples_are_read(tmp_path: Path) -> None:
         ("[[exemplar", "not valid TOML"),
         ("exemplar = [3]", r"exemplar 1 must be a section"),
         ('[[exemplar]]\nquestion = "a"', r"exemplar 1 has no answer"),
-        ('[[exemplar]]\nquestion = "a"\nanswer = true', r"exemplar 1: answer must be text"),
-        ('[[exemplar]]\nquestion = "a"\nanswer = "b"\nhint = "c"', r"exemplar 1 has 'hint'"),
+        ('[[exemplar]]\nquestion = "a"\nanswer = true', r"exemplar 1: answer must be a string"),
+        ('[[exemplar]]\nquestion = "a"\nanswer = "b"\nhint = "c"', r"exemplar 1 has .*'hint'"),
         (
             '[[exemplar]]\nquestion = "a"\nanswer = "b"\n'
             '[[exemplar]]\nquestion = "a"\nanswer = "b"\noptions = "c"',

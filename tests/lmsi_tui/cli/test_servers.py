@@ -60,7 +60,7 @@ def test_a_student_learns_from_a_server(tmp_path: Path) -> None:
         looked = do("doctor", project, "--json")
         checks = {one["name"]: one for one in json.loads(looked)["checks"]}
         assert checks[f"server {url}"]["ok"]
-        assert "one path a request" in checks[f"server {url}"]["says"]
+        assert "one path per request" in checks[f"server {url}"]["says"]
     do("sample", project, *drawn)  # the server has gone, and nothing is missing
     do("curate", project, *drawn)
     do("distill", project, "--set", "distill.epochs=0.2")

@@ -1,4 +1,4 @@
-"""What is kept of each path stays its own, whoever comes and goes beside it."""
+"""What is tensor of each path stays its own, whoever comes and goes beside it."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.inference.hf.kv_cache import LIMITS, Shelves
+from engine.inference.hf.kv_cache import LIMITS, BucketedKVCache
 
-WIDTH, HEADS, SIZE, LAYERS = 6, 2, 3, 2
+SLOTS, HEADS, SIZE, LAYERS = 6, 2, 3, 2
 
 TURNS = st.lists(
     st.tuples(
-        st.integers(0, WIDTH),  # paths that begin
-        st.sets(st.integers(0, WIDTH - 1)),  # slots whose paths end
+        st.integers(0, SLOTS),  # paths that begin
+        st.sets(st.integers(0, SLOTS - 1)),  # slots whose paths end
         st.integers(1, 5),  # steps
     ),
     max_size=25,
 )
 
 
-def opened() -> Shelves:
-    shelves = Shelves(WIDTH)
+def opened() -> BucketedKVCache:
+    cache = BucketedKVCache(SLOTS)
     for layer in range(LAYERS):
-        shelves.add_layer(layer, torch.empty(HEADS, 0, SIZE))
-    return shelves
+        cache.add_layer(layer, torch.empty(HEADS, 0, SIZE))
+    return cache
 
 
 @settings(max_examples=50)
@@ -35,52 +35,52 @@ def test_paths_keep_what_is_theirs_and_lie_on_the_shelf_of_their_length(
     turns: list[tuple[int, set[int], int]],
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("engine.inference.hf.kv_cache.ROOM", 2)
+        patch.setattr("engine.inference.hf.kv_cache.CAPACITY_STEP", 2)
         patch.setattr("engine.inference.hf.kv_cache.LIMITS", 2 * 2 ** np.arange(8))
-        shelves, running, number = opened(), dict[int, list[int]](), 0
+        cache, running, number = opened(), dict[int, list[int]](), 0
         for begin, end, steps in turns:
-            for slot in [slot for slot in range(WIDTH) if slot not in running][:begin]:
+            for slot in [slot for slot in range(SLOTS) if slot not in running][:begin]:
                 running[slot] = []
             for _ in range(steps if running else 0):
                 slots = np.array(list(running))
                 for slot in running:
                     running[slot].append(number := number + 1)
                 lengths = np.array([len(running[slot]) for slot in slots])
-                placed = shelves.arrange(slots, lengths)
+                placed = cache.arrange(slots, lengths)
                 assert sorted(row for _, rows in placed for row in rows) == list(range(len(slots)))
-                for shelf, rows in placed:
-                    assert (lengths[rows] <= 2 * 2**shelf).all()
-                    assert shelf == 0 or (lengths[rows] > 2 * 2 ** (shelf - 1)).all()
+                for bucket, rows in placed:
+                    assert (lengths[rows] <= 2 * 2**bucket).all()
+                    assert bucket == 0 or (lengths[rows] > 2 * 2 ** (bucket - 1)).all()
                     for layer in range(LAYERS):
-                        kept = shelves.kept(layer, shelf)
-                        assert kept.shape[3] == shelves.room(shelf) <= 2 * 2**shelf
+                        tensor = cache.keys_and_values(layer, bucket)
+                        assert tensor.shape[3] == cache.capacity(bucket) <= 2 * 2**bucket
                         for place, row in enumerate(rows):
                             mine = running[int(slots[row])]
-                            kept[0, place, :, len(mine) - 1] = mine[-1] + layer / 2
-                            kept[1, place, :, len(mine) - 1] = -mine[-1]
+                            tensor[0, place, :, len(mine) - 1] = mine[-1] + layer / 2
+                            tensor[1, place, :, len(mine) - 1] = -mine[-1]
                             wanted = torch.tensor(mine).float()
-                            assert (kept[0, place, :, : len(mine), 0] == wanted + layer / 2).all()
-                            assert (kept[1, place, :, : len(mine), 0] == -wanted).all()
+                            assert (tensor[0, place, :, : len(mine), 0] == wanted + layer / 2).all()
+                            assert (tensor[1, place, :, : len(mine), 0] == -wanted).all()
             ended = [slot for slot in end if slot in running]
-            shelves.free(np.array(ended, dtype=np.int64))
+            cache.free(np.array(ended, dtype=np.int64))
             for slot in ended:
                 del running[slot]
 
 
 def test_an_empty_shelf_holds_no_memory_and_no_shelf_more_than_its_paths_need() -> None:
-    shelves, slots = opened(), np.arange(WIDTH)
+    cache, slots = opened(), np.arange(SLOTS)
     for length in range(1, int(LIMITS[1]) + 1):
-        shelves.arrange(slots, np.full(WIDTH, length))
-    assert shelves.kept(0, 0).numel() == 0
-    assert shelves.kept(0, 1).shape == (2, WIDTH, HEADS, LIMITS[1], SIZE)
-    shelves.free(slots[:2])
-    shelves.free(slots[2:])
-    assert shelves.kept(0, 1).numel() == 0
+        cache.arrange(slots, np.full(SLOTS, length))
+    assert cache.keys_and_values(0, 0).numel() == 0
+    assert cache.keys_and_values(0, 1).shape == (2, SLOTS, HEADS, LIMITS[1], SIZE)
+    cache.free(slots[:2])
+    cache.free(slots[2:])
+    assert cache.keys_and_values(0, 1).numel() == 0
 
 
 def test_what_lies_behind_a_path_is_never_a_number_that_is_none() -> None:
-    shelves, slots = opened(), np.arange(3)
+    cache, slots = opened(), np.arange(3)
     for length in range(1, 40):
-        shelves.arrange(slots, np.full(3, length))
-        for shelf in (0, 1):
-            assert shelves.kept(1, shelf).isfinite().all()
+        cache.arrange(slots, np.full(3, length))
+        for bucket in (0, 1):
+            assert cache.keys_and_values(1, bucket).isfinite().all()

@@ -1,4 +1,4 @@
-"""Sampling with llama.cpp: the same paths in any company, and every way a path can end."""
+"""Sampling with llama.cpp: the same paths in any company, and every config a path can end."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ import pytest
 from scipy import stats
 
 from engine.conversion.hf_to_gguf import convert_adapter, convert_base
-from engine.inference.backend import Generation, Message, PathRequest, Sampling
+from engine.inference.backend import Generation, PathRequest, Sampling
 from engine.inference.llama.autotune import tokens_per_second
-from engine.inference.llama.backend import measure_prompts, open_llama_cpp
-from engine.inference.llama.context import NoRoom, Streams, Way
-from engine.inference.prompt_lengths import Extent
+from engine.inference.llama.backend import open_llama_cpp
+from engine.inference.llama.context import ContextFull, LlamaContext
+from engine.inference.llama.context_config import ContextConfig
+from engine.inference.llama.vocabulary import measure_prompts
+from engine.inference.prompt_lengths import SequenceLengths
+from engine.prompting.messages import ChatMessage
 from engine.prompting.templates import Prompt
 from store.enums import EndReason, PromptStyle
 from store.errors import BadInput, WorkFailed
@@ -51,7 +54,7 @@ def stories(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def model(stories: Path) -> Iterator[LlamaCpp]:
-    with closing(open_llama_cpp(stories, batch=16, context=256)) as opened:
+    with closing(open_llama_cpp(stories, batch_size=16, context=256)) as opened:
         yield opened
 
 
@@ -101,7 +104,7 @@ def test_greedy_paths_are_those_of_transformers(model: LlamaCpp) -> None:
 def test_an_adapter_changes_greedy_paths_as_peft_does(stories: Path, tmp_path: Path) -> None:
     adapter = write_adapter(STORIES / "hf", tmp_path / "adapter")
     convert_adapter(adapter, STORIES / "hf", tmp_path / "adapter.gguf", gguf=stories)
-    with closing(open_llama_cpp(stories, adapter=tmp_path / "adapter.gguf", batch=4)) as tuned:
+    with closing(open_llama_cpp(stories, adapter=tmp_path / "adapter.gguf", batch_size=4)) as tuned:
         asked = prompts(tuned)
         found = drawn(tuned, requests(asked), GREEDY)
     for number, prompt in enumerate(asked):
@@ -119,7 +122,7 @@ def test_paths_do_not_depend_on_how_many_run_together(
 ) -> None:
     asked = prompts(model)
     shared = 1
-    with closing(open_llama_cpp(stories, batch=batch, context=256)) as other:
+    with closing(open_llama_cpp(stories, batch_size=batch, context=256)) as other:
         for sampling in (GREEDY, Sampling(0.8, 25, top_k=50, top_p=0.95)):
             wanted = drawn(model, requests(asked, paths=5, shared=shared), sampling)
             assert drawn(other, requests(asked, paths=5, shared=shared), sampling) == wanted
@@ -142,7 +145,7 @@ def test_many_together_have_the_distribution_of_one_at_a_time(
 ) -> None:
     prompt = model.tokenize(STARTS[2])
     sampling = Sampling(temperature=1.0, max_tokens=3)
-    with closing(open_llama_cpp(stories, batch=1, context=64)) as single:
+    with closing(open_llama_cpp(stories, batch_size=1, context=64)) as single:
         alone = drawn(single, requests([prompt], paths=300, run_seed=1), sampling)
     together = drawn(model, requests([prompt], paths=900, run_seed=2), sampling)
     counts = [Counter(path.token_ids[1] for path in paths.values()) for paths in (alone, together)]
@@ -182,7 +185,7 @@ def test_a_path_ends_at_a_stop_string_and_keeps_what_came_before(model: LlamaCpp
     stop = free[20:24]
     text, token_ids, end = _alone(model, prompt, Sampling(0, 40, stop=("zz", stop)))
     assert (text, end) == (free[: free.index(stop)], EndReason.STOP)
-    pieces = [model.vocabulary.pieces[token] for token in token_ids]
+    pieces = [model.vocabulary.token_bytes[token] for token in token_ids]
     assert b"".join(pieces).decode().startswith(text)
     assert len(b"".join(pieces[:-1])) < len(text.encode())
 
@@ -199,8 +202,8 @@ def test_a_path_ends_at_an_end_token_which_it_keeps(model: LlamaCpp) -> None:
     ended = [path for path in found.values() if path.end is EndReason.END]
     assert ended
     for path in found.values():
-        assert (path.token_ids[-1] in model.vocabulary.ends) is (path.end is EndReason.END)
-        assert not model.vocabulary.ends.intersection(path.token_ids[:-1])
+        assert (path.token_ids[-1] in model.vocabulary.end_tokens) is (path.end is EndReason.END)
+        assert not model.vocabulary.end_tokens.intersection(path.token_ids[:-1])
     assert all("<s>" not in path.text and "</s>" not in path.text for path in ended)
 
 
@@ -210,19 +213,19 @@ def test_a_path_ends_at_an_end_token_which_it_keeps(model: LlamaCpp) -> None:
 def test_slots_are_refilled_as_paths_end(model: LlamaCpp, monkeypatch: pytest.MonkeyPatch) -> None:
     """Paths of very unlike lengths: with refilling, steps are nearly as few as can be."""
     steps: list[int] = []
-    step = Streams.step
+    step = LlamaContext.step
 
-    def counted(self: Streams, tokens: Any, places: Any) -> Any:
+    def counted(self: LlamaContext, tokens: Any, positions: Any) -> Any:
         steps.append(len(tokens))
-        return step(self, tokens, places)
+        return step(self, tokens, positions)
 
-    monkeypatch.setattr(Streams, "step", counted)
+    monkeypatch.setattr(LlamaContext, "step", counted)
     asked = requests(prompts(model), paths=24)
     found = drawn(model, asked, Sampling(1.0, 60, stop=(".",)))
     assert len(found) == 72
     assert sum(steps) == sum(len(path.token_ids) - 1 for path in _uncut(found, model).values())
-    full = [count for count in steps if count == model.batch]
-    assert len(full) * model.batch > 0.7 * sum(steps)
+    full = [count for count in steps if count == model.batch_size]
+    assert len(full) * model.batch_size > 0.7 * sum(steps)
 
 
 def _uncut(
@@ -242,7 +245,7 @@ def _uncut(
     for key, path in found.items():
         text, count = b"", 0
         while count < len(uncut[key].token_ids) and b"." not in text:
-            text += model.vocabulary.pieces[uncut[key].token_ids[count]]
+            text += model.vocabulary.token_bytes[uncut[key].token_ids[count]]
             count += 1
         cut[key] = Generation(
             path.question, path.index, path.text, uncut[key].token_ids[:count], path.end
@@ -262,7 +265,7 @@ def test_paths_of_a_settled_question_are_dropped(model: LlamaCpp) -> None:
 
 
 def test_a_wish_to_end_is_heard_before_any_path_has_ended(tiny: Path) -> None:
-    with closing(open_llama_cpp(tiny, batch=8, context=256)) as opened:
+    with closing(open_llama_cpp(tiny, batch_size=8, context=256)) as opened:
         source = Wishing(requests([opened.tokenize("one"), opened.tokenize("two")], paths=3))
         with pytest.raises(Wished):
             next(opened.sample(source, Sampling(1.0, 200)))
@@ -323,7 +326,7 @@ def test_a_path_that_cannot_fit_is_refused_with_the_numbers(model: LlamaCpp) -> 
 
 
 def test_the_context_is_never_longer_than_the_model_s_own(stories: Path) -> None:
-    with closing(open_llama_cpp(stories, batch=1, context=10_000)) as opened:
+    with closing(open_llama_cpp(stories, batch_size=1, context=10_000)) as opened:
         assert opened.context_length == 512
 
 
@@ -332,14 +335,14 @@ def test_paths_that_find_no_room_wait_and_come_out_the_same(
 ) -> None:
     asked, sampling = requests(prompts(model), paths=5), Sampling(1.0, 20)
     wanted = drawn(model, asked, sampling)
-    step = Streams.step
+    step = LlamaContext.step
 
-    def narrow(self: Streams, tokens: Any, places: Any) -> Any:
+    def narrow(self: LlamaContext, tokens: Any, positions: Any) -> Any:
         if len(tokens) > 4:
-            raise NoRoom("full")
-        return step(self, tokens, places)
+            raise ContextFull("full")
+        return step(self, tokens, positions)
 
-    monkeypatch.setattr(Streams, "step", narrow)
+    monkeypatch.setattr(LlamaContext, "step", narrow)
     assert drawn(model, asked, sampling) == wanted
 
 
@@ -354,7 +357,7 @@ def test_too_little_memory_is_told_with_the_numbers(
         open_llama_cpp(stories)
     monkeypatch.setattr("psutil.virtual_memory", free(2**25))
     with closing(open_llama_cpp(stories)) as opened:
-        assert 1 <= opened.batch < 192
+        assert 1 <= opened.batch_size < 192
 
 
 # Files.
@@ -367,7 +370,7 @@ def test_a_file_that_is_no_model_is_refused(tiny: Path, stories: Path, tmp_path:
         open_llama_cpp(tmp_path / "adapter.gguf")
     with pytest.raises(BadInput, match="not a LoRA adapter"):
         open_llama_cpp(tiny, adapter=tiny)
-    with pytest.raises(BadInput, match=r"cannot put .*adapter\.gguf on"):
+    with pytest.raises(BadInput, match=r"cannot apply .*adapter\.gguf to"):
         open_llama_cpp(stories, adapter=tmp_path / "adapter.gguf")
 
 
@@ -387,8 +390,8 @@ def test_nothing_native_reaches_the_screen(tiny: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from engine.inference.llama.backend import *\n"
         "import logging; logging.disable()\n"
-        "model = open_llama_cpp(Path(sys.argv[1]), batch=2); model.logits([5, 6]); model.close()\n"
-        "model.close()"
+        "model = open_llama_cpp(Path(sys.argv[1]), batch_size=2)\n"
+        "model.logits([5, 6]); model.close(); model.close()"
     )
     done = subprocess.run(  # our own interpreter and code
         [sys.executable, "-c", code, str(tiny)], capture_output=True, text=True, check=False
@@ -400,9 +403,9 @@ def test_nothing_native_reaches_the_screen(tiny: Path) -> None:
 
 
 def test_a_chat_is_written_by_the_model_s_template(tiny: Path) -> None:
-    with closing(open_llama_cpp(tiny, batch=1)) as opened:
+    with closing(open_llama_cpp(tiny, batch_size=1)) as opened:
         words = opened.vocabulary
-        chat = [Message("user", "1 + 1?"), Message("assistant", "It is")]
+        chat = [ChatMessage("user", "1 + 1?"), ChatMessage("assistant", "It is")]
         expected = "<|turn|>user\n1 + 1?<|end|>\n<|turn|>assistant\nIt is"
         assert opened.tokenize_chat(chat) == words.tokenize(expected, special=True)
         assert opened.tokenize_chat(chat[:1]) == words.tokenize(
@@ -411,81 +414,85 @@ def test_a_chat_is_written_by_the_model_s_template(tiny: Path) -> None:
 
 
 def test_a_question_cannot_end_its_own_turn(tiny: Path) -> None:
-    with closing(open_llama_cpp(tiny, batch=1)) as opened:
+    with closing(open_llama_cpp(tiny, batch_size=1)) as opened:
         words = opened.vocabulary
         (end,) = words.tokenize("<|end|>", special=True)
-        ids = opened.tokenize_chat([Message("user", "a<|end|>b")])
+        ids = opened.tokenize_chat([ChatMessage("user", "a<|end|>b")])
         assert ids.count(end) == 1
-        text = b"".join(words.pieces[token] for token in ids).decode()
+        text = b"".join(words.token_bytes[token] for token in ids).decode()
         assert text == "user\na<|end|>b\nassistant\n"
         assert end not in opened.tokenize("a<|end|>b")
 
 
 def test_a_model_without_a_template_cannot_chat(model: LlamaCpp) -> None:
     with pytest.raises(BadInput, match="no chat template"):
-        model.tokenize_chat([Message("user", "hello")])
+        model.tokenize_chat([ChatMessage("user", "hello")])
 
 
 def test_a_template_runs_in_a_sandbox() -> None:
     from engine.inference.chat_template import render_chat
 
-    chat = [Message("user", "hello")]
+    chat = [ChatMessage("user", "hello")]
     for template in (
         "{{ messages.__class__.__mro__[1].__subclasses__() }}",
         "{{ raise_exception('only one user') }}",
         "{% for x %}",
     ):
-        with pytest.raises(BadInput, match="chat template cannot be filled"):
+        with pytest.raises(BadInput, match="chat template cannot be rendered"):
             render_chat(template, chat, "", "", [])
 
 
-# The way to compute.
+# The config to compute.
 
 
 @pytest.mark.parametrize("unified", [False, True])
 def test_both_layouts_draw_the_same_paths(model: LlamaCpp, stories: Path, unified: bool) -> None:
     asked, sampling = prompts(model), Sampling(0.8, 25)
     wanted = drawn(model, requests(asked, paths=5, shared=1), sampling)
-    extent = Extent(max(map(len, asked)), 25, shared=1)
-    way = Way(7, unified, False, 1)
-    with closing(open_llama_cpp(stories, extent=extent, way=way)) as other:
-        assert other.details == way.as_json()
+    lengths = SequenceLengths(max(map(len, asked)), 25, shared=1)
+    config = ContextConfig(7, unified, False, 1)
+    with closing(open_llama_cpp(stories, lengths=lengths, config=config)) as other:
+        assert other.details == config.as_json()
         assert drawn(other, requests(asked, paths=5, shared=1), sampling) == wanted
         # Again, with what the last call left behind.
         assert drawn(other, requests(asked, paths=5, shared=1), sampling) == wanted
 
 
 def test_the_fastest_way_is_taken_and_told(stories: Path, model: LlamaCpp) -> None:
-    extent = Extent(60, 20, shared=30)
-    with closing(open_llama_cpp(stories, extent=extent)) as first:
+    lengths = SequenceLengths(60, 20, shared=30)
+    with closing(open_llama_cpp(stories, lengths=lengths)) as first:
         rates = first.details["measured"]
         assert isinstance(rates, dict)
         assert all(rate > 0 for rate in rates.values())
-        way = Way.from_json(first.details)
-        # Another way counts only when it gains: more than chance.
-        assert rates[str(way)] * 1.05 >= max(rates.values())
+        config = ContextConfig.from_json(first.details)
+        # Another config counts only when it gains: more than chance.
+        assert rates[str(config)] * 1.05 >= max(rates.values())
         asked, sampling = requests(prompts(model), paths=2), Sampling(0.8, 10)
         assert drawn(first, asked, sampling) == drawn(model, asked, sampling)
-    with closing(open_llama_cpp(stories, extent=extent, way=way)) as again:
-        assert again.details == way.as_json()
+    with closing(open_llama_cpp(stories, lengths=lengths, config=config)) as again:
+        assert again.details == config.as_json()
 
 
 def test_both_layouts_can_be_measured(stories: Path) -> None:
     for unified in (False, True):
-        streams = Streams(stories, None, threads=1, slots=3, extent=Extent(40, 20))
-        with closing(streams):
-            streams.open(Way(3, unified, unified, 1))  # with flash attention, and without
-            assert tokens_per_second(streams) > 0
+        context = LlamaContext(
+            stories, None, threads=1, batch_size=3, lengths=SequenceLengths(40, 20)
+        )
+        with closing(context):
+            context.open(ContextConfig(3, unified, unified, 1))  # with flash attention, and without
+            assert tokens_per_second(context) > 0
 
 
 def test_flash_attention_is_not_taken_where_it_would_round(stories: Path) -> None:
-    with closing(Streams(stories, None, threads=1, slots=3, extent=Extent(40, 20))) as exact:
-        assert exact.fits(Way(3, False, False, 1))
-        assert not exact.fits(Way(3, False, True, 1))
+    with closing(
+        LlamaContext(stories, None, threads=1, batch_size=3, lengths=SequenceLengths(40, 20))
+    ) as exact:
+        assert exact.fits(ContextConfig(3, False, False, 1))
+        assert not exact.fits(ContextConfig(3, False, True, 1))
 
 
 def test_prompts_are_counted_without_the_weights(stories: Path, model: LlamaCpp) -> None:
     asked = [Prompt(text, PromptStyle.BASE, 0) for text in STARTS]
-    extent = measure_prompts(stories, [asked], 20)
-    assert extent.prompt == max(map(len, prompts(model)))
-    assert extent.length == extent.prompt + 20
+    lengths = measure_prompts(stories, [asked], 20)
+    assert lengths.prompt == max(map(len, prompts(model)))
+    assert lengths.total == lengths.prompt + 20

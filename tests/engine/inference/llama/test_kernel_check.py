@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def _not_tried_yet() -> Iterator[None]:
-    kernel_check.run_here.cache_clear()
+    kernel_check.kernels_run.cache_clear()
     yield
-    kernel_check.run_here.cache_clear()
+    kernel_check.kernels_run.cache_clear()
 
 
 def ends_with(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
     """Let the trial be a program that does this."""
     run = subprocess.run
-    monkeypatch.setattr(kernel_check, "_says_amx", lambda: True)
+    monkeypatch.setattr(kernel_check, "_reports_amx", lambda: True)
 
     def instead(_command: list[str], **settings: Any) -> Any:
         return run([sys.executable, "-c", program], **settings)
@@ -41,8 +41,8 @@ def ends_with(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
 
 def test_a_processor_without_amx_needs_no_trial(monkeypatch: pytest.MonkeyPatch) -> None:
     ends_with(monkeypatch, "raise SystemExit(1)")
-    monkeypatch.setattr(kernel_check, "_says_amx", lambda: False)
-    assert kernel_check.run_here()
+    monkeypatch.setattr(kernel_check, "_reports_amx", lambda: False)
+    assert kernel_check.kernels_run()
     assert kernel_check.model_params().use_extra_bufts
 
 
@@ -52,7 +52,7 @@ def test_kernels_whose_trial_is_killed_are_left_out_and_the_log_says_why(
     ends_with(monkeypatch, f"import os; os.kill(os.getpid(), {int(signal.SIGILL)})")
     with caplog.at_level(logging.WARNING):
         assert not kernel_check.model_params().use_extra_bufts
-    assert "do not run on this machine (their trial ended with SIGILL)" in caplog.text
+    assert "do not run on this machine (the trial ended with SIGILL)" in caplog.text
     assert not kernel_check.model_params().use_extra_bufts
     assert len(caplog.records) == 1  # tried once
 
@@ -60,15 +60,15 @@ def test_kernels_whose_trial_is_killed_are_left_out_and_the_log_says_why(
 def test_a_trial_that_hangs_or_cannot_start_counts_as_failed_and_the_log_says_so(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(kernel_check, "SECONDS", 0.0)
+    monkeypatch.setattr(kernel_check, "TIMEOUT", 0.0)
     ends_with(monkeypatch, "input()")
     with caplog.at_level(logging.WARNING):
-        assert not kernel_check.run_here()
-        assert "their trial had not ended after 0 seconds" in caplog.text
-        kernel_check.run_here.cache_clear()
+        assert not kernel_check.kernels_run()
+        assert "the trial did not end within 0 seconds" in caplog.text
+        kernel_check.kernels_run.cache_clear()
         monkeypatch.setattr(sys, "executable", "/nowhere/python")
-        assert not kernel_check.run_here()
-    assert "their trial could not be started" in caplog.text
+        assert not kernel_check.kernels_run()
+    assert "the trial could not be started" in caplog.text
 
 
 def test_kernels_whose_trial_ends_well_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,13 +77,13 @@ def test_kernels_whose_trial_ends_well_are_used(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("kind", ["Q8_0", "Q4_0"])
-def test_a_quantised_model_is_sampled_whatever_the_machine_refuses(
+def test_a_quantized_model_is_sampled_whatever_the_machine_refuses(
     tmp_path: Path, kind: str
 ) -> None:
     from engine.inference.llama.backend import open_llama_cpp
 
     gguf = tmp_path / "model.gguf"
     quantize(kernel_check.MODEL, gguf, kind)
-    with closing(open_llama_cpp(gguf, batch=8, context=128)) as opened:
+    with closing(open_llama_cpp(gguf, batch_size=8, context=128)) as opened:
         asked = requests([opened.tokenize("Q: 1 + 1?"), opened.tokenize("Q: 2 + 3?")], paths=4)
         assert len(list(opened.sample(Waiting(asked), Sampling(1.0, 12)))) == 8

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
-from engine.inference.server.backend import wave_id
+from engine.inference.server.backend import request_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 WAVES = {
-    wave_id(question, first): f"{question}-{first}"
+    request_id(question, first): f"{question}-{first}"
     for question in "abcdefgh"
     for first in range(32)
 }

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from engine.inference.backend import Message, PathRequest, Sampling, path_seed
+from engine.inference.backend import PathRequest, Sampling, path_seed
 from engine.inference.server.backend import Servers, open_servers
-from engine.inference.server.client import API_KEY, Dialect, examine, spelled, split_address
+from engine.inference.server.client import API_KEY, split_address
+from engine.inference.server.probe import Dialect, probe_address, sampling_fields
+from engine.prompting.messages import ChatMessage
 from store.enums import EndReason
 from store.errors import BadInput, WorkFailed
 from tests.engine.inference.server.fake_server import Fake, serving
@@ -78,16 +80,21 @@ def places(found: list[Generation]) -> Counter[tuple[str, int]]:
 def test_a_probe_finds_what_a_server_does() -> None:
     fake = Fake(context=4096, token_ids=True)
     with opened(fake) as backend:
-        (offer,) = backend.offers
-    assert (offer.served, offer.wave, offer.context) == ("pebble", 8, 4096)
-    assert (offer.token_ids, offer.seeds, offer.log_probabilities) == (True, True, False)
-    assert offer.dialect is Dialect.MINUS_ONE
-    assert "8 paths a request" in offer.says()
-    assert "no log-probabilities" in offer.says()
+        (capabilities,) = backend.capabilities
+    assert (capabilities.served, capabilities.max_choices, capabilities.context) == (
+        "pebble",
+        8,
+        4096,
+    )
+    assert (capabilities.token_ids, capabilities.seeds) == (True, True)
+    assert not capabilities.log_probabilities
+    assert capabilities.dialect is Dialect.MINUS_ONE
+    assert "8 paths per request" in capabilities.summary()
+    assert "no log-probabilities" in capabilities.summary()
 
 
 @pytest.mark.parametrize(
-    ("fake", "wave"),
+    ("fake", "choices"),
     [
         (Fake(most=4), 4),
         (Fake(most=3), 2),
@@ -95,12 +102,12 @@ def test_a_probe_finds_what_a_server_does() -> None:
         (Fake(most=1, refuses_more=False), 1),
     ],
 )
-def test_a_wave_is_what_the_server_gives_for_one_request(fake: Fake, wave: int) -> None:
+def test_a_wave_is_what_the_server_gives_for_one_request(fake: Fake, choices: int) -> None:
     with opened(fake) as backend:
-        assert backend.offers[0].wave == wave
+        assert backend.capabilities[0].max_choices == choices
         found = drawn(backend, asked(backend, "a", paths=8))
     assert places(found) == {("a", index): 1 for index in range(8)}
-    assert len(fake.waves) == 8 // wave
+    assert len(fake.waves) == 8 // choices
 
 
 @pytest.mark.parametrize(
@@ -119,15 +126,15 @@ def test_a_server_is_told_to_sample_by_temperature_alone_in_its_own_words(
     fake: Fake, dialect: Dialect
 ) -> None:
     with opened(fake) as backend:
-        assert backend.offers[0].dialect is dialect
+        assert backend.capabilities[0].dialect is dialect
         drawn(backend, asked(backend, "a", paths=1))
     ((_, body),) = fake.waves
     assert (body["temperature"], body["top_p"], body["max_tokens"]) == (0.7, 1.0, 40)
-    assert spelled(SAMPLING, dialect).items() <= body.items()
+    assert sampling_fields(SAMPLING, dialect).items() <= body.items()
 
 
 def test_a_greedy_path_is_asked_for_without_sampling() -> None:
-    said = spelled(Sampling(0.0, 5), Dialect.GENERATION_CONFIG)["generation_config"]
+    said = sampling_fields(Sampling(0.0, 5), Dialect.GENERATION_CONFIG)["generation_config"]
     assert '"do_sample": false' in said
 
 
@@ -143,15 +150,15 @@ def test_a_server_of_several_models_must_be_told_which() -> None:
         pass
     with serving(Fake(adapters=["other"])) as fake:
         backend = open_servers([f"{fake.url}#other"], wait=Waits())
-        assert backend.offers[0].served == "other"
+        assert backend.capabilities[0].served == "other"
         backend.close()
 
 
 def test_another_model_than_was_brought_along_is_refused() -> None:
     with serving(Fake()) as fake:
-        identity = examine(fake.url).identity
+        identity = probe_address(fake.url).identity
     with opened(Fake(), identity=identity) as backend:
-        assert backend.offers[0].identity == identity
+        assert backend.capabilities[0].identity == identity
     with pytest.raises(BadInput, match="serves other"), opened(Fake("other"), identity=identity):
         pass
 
@@ -200,7 +207,7 @@ def test_the_text_that_is_asked_is_the_text_of_the_prompt() -> None:
 
 def test_a_chat_is_filled_by_the_server_and_a_begun_turn_is_continued() -> None:
     fake = Fake(completions=False)
-    begun = [Message("user", "How many?"), Message("assistant", "Let's think.")]
+    begun = [ChatMessage("user", "How many?"), ChatMessage("assistant", "Let's think.")]
     with opened(fake) as backend:
         prompt = tuple(backend.tokenize_chat(begun))
         (path,) = drawn(backend, [PathRequest("a", 0, prompt, 0, 1)])
@@ -258,7 +265,7 @@ def test_a_question_stays_at_one_server_and_both_are_used() -> None:
 
 def test_no_more_than_so_many_paths_are_in_flight() -> None:
     fake = Fake(holds={"b-0"}.__contains__)
-    with opened(fake, batch=16) as backend:
+    with opened(fake, batch_size=16) as backend:
         source = Waiting(asked(backend, *"abcdef", paths=8))
         running = backend.sample(source, SAMPLING)
         next(running)
@@ -272,7 +279,7 @@ def test_no_more_than_so_many_paths_are_in_flight() -> None:
 
 def test_paths_of_a_settled_question_are_given_up() -> None:
     fake = Fake(most=1, holds={"a-1"}.__contains__)
-    with opened(fake, batch=2) as backend:
+    with opened(fake, batch_size=2) as backend:
         source = Waiting(asked(backend, "a", paths=2) + asked(backend, "b", paths=3))
         seen = []
         for path in backend.sample(source, SAMPLING):
@@ -333,7 +340,7 @@ def test_a_server_that_stays_silent_is_left_out_and_the_others_go_on() -> None:
 def test_when_no_server_is_left_the_work_fails_in_one_sentence() -> None:
     with (
         opened(Fake(faults=deque(["503"] * 1000))) as backend,
-        pytest.raises(WorkFailed, match=r"answers 503.*the same command goes on"),
+        pytest.raises(WorkFailed, match=r"answers 503.*no other server is left.*the same command"),
     ):
         drawn(backend, asked(backend, "a", paths=2))
 
@@ -362,7 +369,7 @@ def test_a_server_that_is_not_there_at_first_is_waited_for_and_then_left_out() -
         dead = gone.url
     with serving(Fake()) as fake:
         backend = open_servers([dead, fake.url], wait=waits)
-        assert len(backend.offers) == 1
+        assert len(backend.capabilities) == 1
         backend.close()
     assert len(waits.seconds) == 9
     with pytest.raises(WorkFailed, match=re.escape(dead)):

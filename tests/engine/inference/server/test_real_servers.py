@@ -11,7 +11,7 @@ from engine.demo import world
 from engine.inference.backend import PathRequest, Sampling, path_seed
 from engine.inference.llama.backend import open_llama_cpp
 from engine.inference.server.backend import open_servers
-from engine.inference.server.client import Dialect
+from engine.inference.server.probe import Dialect
 from store.enums import EndReason, Split
 from tests.engine.inference.server.real_servers import (
     GGUF,
@@ -52,16 +52,20 @@ def drawn(
 
 def test_llama_cpp_server_is_asked_path_by_path_in_its_own_words(llama: str) -> None:
     with closing(open_servers([llama])) as backend:
-        (offer,) = backend.offers
-    assert offer.served == "pebble-m"
-    assert (offer.wave, offer.dialect, offer.seeds) == (1, Dialect.ZERO, True)
-    assert not offer.token_ids
+        (capabilities,) = backend.capabilities
+    assert capabilities.served == "pebble-m"
+    assert (capabilities.max_choices, capabilities.dialect, capabilities.seeds) == (
+        1,
+        Dialect.ZERO,
+        True,
+    )
+    assert not capabilities.token_ids
 
 
 def test_llama_cpp_server_says_greedily_what_our_own_engine_says(llama: str) -> None:
     with closing(open_servers([llama])) as servers:
         there = drawn(servers, GREEDY)
-    with closing(open_llama_cpp(GGUF, threads=1, batch=8, context=512)) as own:
+    with closing(open_llama_cpp(GGUF, threads=1, batch_size=8, context=512)) as own:
         here = drawn(own, GREEDY)
     assert {key: one.text for key, one in there.items()} == {
         key: one.text for key, one in here.items()
@@ -87,13 +91,13 @@ def test_transformers_serve_is_made_to_sample_and_to_stop(
         transformers_serve(tmp_path_factory.mktemp("cache")) as address,
         closing(open_servers([address])) as backend,
     ):
-        (offer,) = backend.offers
-        assert (offer.wave, offer.dialect) == (1, Dialect.GENERATION_CONFIG)
+        (capabilities,) = backend.capabilities
+        assert (capabilities.max_choices, capabilities.dialect) == (1, Dialect.GENERATION_CONFIG)
         greedy = drawn(backend, GREEDY)
         sampled = drawn(backend, SAMPLED, paths=4)
     assert len({one.text for one in sampled.values()}) > len(ASKED)
     assert not any("\nQ:" in one.text for one in sampled.values())
-    with closing(open_llama_cpp(GGUF, threads=1, batch=8, context=512)) as own:
+    with closing(open_llama_cpp(GGUF, threads=1, batch_size=8, context=512)) as own:
         here = drawn(own, GREEDY)
     assert {key: one.text for key, one in greedy.items()} == {
         key: one.text for key, one in here.items()

@@ -1,0 +1,159 @@
+"""Keys and values of a tree of sequences: one shared prefix, prompts below it, paths below those.
+
+The few-shot prefix and each prompt are stored once, however many paths continue them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from engine.inference.hf.kv_cache import BucketedKVCache, padded_capacity
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+
+@dataclass(slots=True)
+class LayerCache:
+    """Keys and values of the prompts in one layer."""
+
+    prefix_keys: Tensor
+    """[key heads, prefix, head size]"""
+    suffix_keys: Tensor
+    """[lanes, key heads, longest suffix so far, head size]; zeros after shorter suffixes."""
+    prefix_values: Tensor
+    suffix_values: Tensor
+
+    @classmethod
+    def empty(cls, keys: Tensor, values: Tensor) -> LayerCache:
+        """Without tokens; the arguments are [1, key heads, tokens, head size]."""
+        prefix_keys, prefix_values = (
+            new.new_zeros(new.shape[1], 0, new.shape[3]) for new in (keys, values)
+        )
+        suffix_keys, suffix_values = (
+            new.new_zeros(0, new.shape[1], 0, new.shape[3]) for new in (keys, values)
+        )
+        return cls(prefix_keys, suffix_keys, prefix_values, suffix_values)
+
+    def extend_prefix(self, keys: Tensor, values: Tensor) -> None:
+        """Append [key heads, tokens, head size]."""
+        self.prefix_keys = torch.cat([self.prefix_keys, keys], dim=1)
+        self.prefix_values = torch.cat([self.prefix_values, values], dim=1)
+
+    def put_suffixes(self, lanes: Tensor, lane_count: int, keys: Tensor, values: Tensor) -> None:
+        """Store [prompts, key heads, longest, head size] in their lanes."""
+        longest = keys.shape[2]
+        self.suffix_keys = _enlarged(self.suffix_keys, lane_count, longest)
+        self.suffix_values = _enlarged(self.suffix_values, lane_count, longest)
+        self.suffix_keys[lanes, :, :longest] = keys
+        self.suffix_values[lanes, :, :longest] = values
+
+
+def _enlarged(tensor: Tensor, lanes: int, tokens: int) -> Tensor:
+    """The tensor, copied into a larger one if it does not hold so many lanes and tokens."""
+    if lanes <= tensor.shape[0] and tokens <= tensor.shape[2]:
+        return tensor
+    lanes = max(tensor.shape[0], -(-lanes // 16) * 16)
+    tokens = max(tensor.shape[2], padded_capacity(tokens))
+    enlarged = tensor.new_zeros(lanes, tensor.shape[1], tokens, tensor.shape[3])
+    enlarged[: tensor.shape[0], :, : tensor.shape[2]] = tensor
+    return enlarged
+
+
+class TreeCache:
+    """The cache of one running batch. A prompt is stored in a lane, a path in a slot."""
+
+    def __init__(self, model: Any, batch_size: int) -> None:
+        """Args:
+        model: a causal language model, for its device and precision.
+        batch_size: number of slots and of lanes.
+        """
+        self._device, self._dtype = model.device, model.dtype
+        self._batch_size = batch_size
+        self.paths = BucketedKVCache(batch_size)
+        self._layers: dict[int, LayerCache] = {}
+        self.prefix_length = 0
+        self.has_prefix = np.zeros(batch_size, dtype=bool)
+        """Whether the prompt of each lane begins with the prefix."""
+        self.suffix_lengths = np.zeros(batch_size, dtype=np.int64)
+        """Tokens of the prompt in each lane after the prefix."""
+
+    def clear(self) -> None:
+        """Remove everything."""
+        self._layers.clear()
+        self.paths = BucketedKVCache(self._batch_size)
+        self.prefix_length = 0
+
+    def copy_prefix(self, other: TreeCache) -> None:
+        """Share the prefix of another cache, which has no prompts yet."""
+        for index, layer in other._layers.items():
+            self._layers[index] = replace(layer)
+            self.paths.add_layer(index, layer.prefix_keys)
+        self.prefix_length = other.prefix_length
+
+    def set_prompts(
+        self, lanes: Sequence[int], suffix_lengths: Sequence[int], *, has_prefix: bool
+    ) -> None:
+        """Note which prompts are about to be evaluated into some lanes."""
+        self.has_prefix[list(lanes)] = has_prefix
+        self.suffix_lengths[list(lanes)] = suffix_lengths
+
+    def tensor(self, values: Any) -> Tensor:
+        """On the model's device."""
+        return torch.as_tensor(np.asarray(values), device=self._device)
+
+    def layer(self, index: int, keys: Tensor, values: Tensor) -> LayerCache:
+        """The cache of a layer; created at the first call, in the shape of these keys and values.
+
+        Both are [1, key heads, tokens, head size].
+        """
+        if index not in self._layers:
+            self._layers[index] = LayerCache.empty(keys, values)
+            self.paths.add_layer(index, keys[0])
+        return self._layers[index]
+
+    def prompt_lengths(self, lanes: NDArray[np.int64]) -> NDArray[np.int64]:
+        """[n] tokens of the whole prompts in these lanes."""
+        prefix = np.where(self.has_prefix[lanes], self.prefix_length, 0)
+        lengths: NDArray[np.int64] = prefix + self.suffix_lengths[lanes]
+        return lengths
+
+    def suffix_capacity(self, lanes: NDArray[np.int64]) -> int:
+        """Capacity for the longest suffix in these lanes."""
+        return padded_capacity(int(self.suffix_lengths[lanes].max()))
+
+    def attention_bias(
+        self,
+        lanes: NDArray[np.int64],
+        lengths: NDArray[np.int64],
+        suffix_capacity: int,
+        path_capacity: int,
+    ) -> Tensor:
+        """What to add to the last columns of the scores: -inf where a path must not attend.
+
+        Args:
+            lanes: [n], lane of each path's prompt.
+            lengths: [n], tokens of each path.
+            suffix_capacity: number of score columns for the suffix of the prompt.
+            path_capacity: number of score columns for the path.
+
+        Returns:
+            [n, 1, 1, suffix_capacity + path_capacity]; with columns for the prefix before these if
+            a prompt does not begin with it.
+        """
+        masked = [
+            np.arange(suffix_capacity) >= self.suffix_lengths[lanes, None],
+            np.arange(path_capacity) >= lengths[:, None],
+        ]
+        without_prefix = ~self.has_prefix[lanes, None]
+        if without_prefix.any():
+            masked.insert(0, np.repeat(without_prefix, self.prefix_length, axis=1))
+        bias = np.where(np.concatenate(masked, axis=1), np.float32(-np.inf), np.float32(0))
+        return self.tensor(bias).to(self._dtype)[:, None, None]

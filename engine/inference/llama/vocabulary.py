@@ -1,0 +1,132 @@
+"""The tokens of a GGUF model, and prompts in them."""
+
+from __future__ import annotations
+
+import ctypes
+import unicodedata
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import llama_cpp as native
+
+from engine.inference.chat_template import render_chat
+from engine.inference.llama.library import load_model
+from engine.inference.prompt_lengths import SequenceLengths, measure_lengths
+from engine.models.gguf_header import Contents, read_contents
+from store.enums import PromptStyle
+from store.errors import BadInput, WorkFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from engine.prompting.messages import ChatMessage
+    from engine.prompting.templates import Prompt
+
+_NFC = ("qwen2",)
+"""Tokenizers that normalize text to NFC first, which llama.cpp leaves to the caller."""
+
+
+class Vocabulary:
+    """The tokenizer of a loaded model."""
+
+    def __init__(self, source: Path, model: Any, contents: Contents) -> None:
+        """Args:
+        source: the file, for messages.
+        model: the native model, which must outlive this object.
+        contents: the header of the file.
+        """
+        self.source = source
+        self._native = vocabulary = native.llama_model_get_vocab(model)
+        self.size: int = native.llama_vocab_n_tokens(vocabulary)
+        self._normalizes = contents.values.get("tokenizer.ggml.pre") in _NFC
+        self.template: str = contents.values.get("tokenizer.chat_template", "")
+        self.token_bytes = [self._bytes(token) for token in range(self.size)]
+        """Bytes of each token; empty for control tokens."""
+        self.end_tokens = frozenset(
+            token for token in range(self.size) if native.llama_vocab_is_eog(vocabulary, token)
+        )
+        controls = [
+            token for token in range(self.size) if native.llama_vocab_is_control(vocabulary, token)
+        ]
+        self.special = [self._bytes(token, special=True).decode() for token in controls]
+        """Texts of the control tokens."""
+        start, end = native.llama_vocab_bos(vocabulary), native.llama_vocab_eos(vocabulary)
+        self.start = [start] if native.llama_vocab_get_add_bos(vocabulary) and start >= 0 else []
+        """Tokens at the start of every plain text."""
+        self.bos = self._bytes(start, special=True).decode() if start in controls else ""
+        self.eos = self._bytes(end, special=True).decode() if end in controls else ""
+
+    def tokenize(self, text: str, *, special: bool = False) -> list[int]:
+        """Token ids, without a start token; `special` parses special tokens in the text."""
+        data = (unicodedata.normalize("NFC", text) if self._normalizes else text).encode(
+            errors="replace"
+        )
+        ids = (native.llama_token * (len(data) + 2))()
+        count = native.llama_tokenize(self._native, data, len(data), ids, len(ids), False, special)
+        if count < 0:
+            raise WorkFailed(f"{self.source} cannot tokenize text: its tokenizer is incomplete.")
+        return ids[:count]
+
+    def plain(self, text: str) -> list[int]:
+        """Token ids of plain text, with the model's start token if it has one."""
+        return self.start + self.tokenize(text)
+
+    def chat(self, messages: Sequence[ChatMessage]) -> list[int]:
+        """Token ids of a chat, with the opening of the assistant's next or unfinished message.
+
+        Raises:
+            BadInput: the model has no chat template, or it cannot be rendered.
+        """
+        if not self.template:
+            raise BadInput(f"{self.source} has no chat template: set sample.style to base.")
+        ids: list[int] = []
+        for text, special in render_chat(self.template, messages, self.bos, self.eos, self.special):
+            ids += self.tokenize(text, special=special)
+        return ids
+
+    def _bytes(self, token: int, *, special: bool = False) -> bytes:
+        buffer = ctypes.create_string_buffer(256)
+        size = native.llama_token_to_piece(self._native, token, buffer, 256, 0, special)
+        if size < 0:
+            buffer = ctypes.create_string_buffer(-size)
+            size = native.llama_token_to_piece(self._native, token, buffer, -size, 0, special)
+        return buffer.raw[:size]
+
+
+@contextmanager
+def read_vocabulary(gguf: Path) -> Iterator[Vocabulary]:
+    """Load the vocabulary of a model, without its weights.
+
+    Raises:
+        BadInput: the file is missing, damaged, or not a model.
+    """
+    contents = read_contents(gguf)
+    params = native.llama_model_default_params()
+    params.vocab_only = True
+    model = load_model(gguf, params)
+    try:
+        yield Vocabulary(gguf, model, contents)
+    finally:
+        native.llama_model_free(model)
+
+
+def measure_prompts(gguf: Path, prompts: Sequence[Sequence[Prompt]], path: int) -> SequenceLengths:
+    """Measure prompts in tokens of a model, without loading its weights.
+
+    Args:
+        gguf: the model.
+        prompts: one group for each run and task.
+        path: tokens of the longest path.
+
+    Raises:
+        BadInput: the file is missing, damaged, or not a model.
+    """
+    with read_vocabulary(gguf) as vocabulary:
+
+        def count_tokens(prompt: Prompt) -> int:
+            if prompt.style is PromptStyle.CHAT:
+                return len(vocabulary.chat(prompt.messages()))
+            return len(vocabulary.plain(prompt.text))
+
+        return measure_lengths(prompts, path, count_tokens)
