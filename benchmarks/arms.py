@@ -93,7 +93,7 @@ class Voted(Paths):
 
     def take(self, path: Generation) -> None:
         """Count a path; after the last one of a wave the vote stands or asks for another wave."""
-        read = extraction.read(AnswerType.NUMBER, path.text, end=path.end)
+        read = extraction.extract(AnswerType.NUMBER, path.text, end=path.end)
         self._begun[path.question][path.index] = read.answer
         self._asked[path.question] -= 1
         if not self._asked[path.question]:
@@ -280,7 +280,7 @@ def serve(name: str, load: Load, reply: Callable[[dict[str, Any]], None]) -> Non
 def _answer(text: str) -> str | None:
     from store.enums import EndReason
 
-    return extraction.read(AnswerType.NUMBER, text, end=EndReason.END).answer
+    return extraction.extract(AnswerType.NUMBER, text, end=EndReason.END).answer
 
 
 def main() -> None:

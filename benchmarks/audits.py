@@ -32,7 +32,7 @@ from store.records import Review
 
 if TYPE_CHECKING:
     from engine.project.folder import Project
-    from engine.statistics.confidence_sequence import Precision
+    from engine.statistics.confidence_sequence import PrecisionEstimate
     from store.records import Question
 
 SEEDS = tuple(range(201, 211))
@@ -44,7 +44,7 @@ class Told:
     """One seed's audit beside the truth."""
 
     seed: int
-    precision: Precision
+    precision: PrecisionEstimate
     truth: float
     """Share of the accepted questions whose winner is right."""
     wrong: int

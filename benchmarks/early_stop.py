@@ -135,7 +135,7 @@ def multiple_choice(folder: Path) -> list[Full]:
             continue
         options = inline_options(row["question"])[2]
         read = [
-            extraction.read(AnswerType.CHOICE, one, options=options, end=EndReason.END).answer
+            extraction.extract(AnswerType.CHOICE, one, options=options, end=EndReason.END).answer
             for one in row["samples"]
         ]
         found.append(Full(row["question"], tuple(read)))
@@ -160,7 +160,7 @@ def math(folder: Path) -> list[Full]:
     for line in (folder / "normalized.jsonl").read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
         read = [
-            extraction.read(AnswerType.MATH, one, end=EndReason.END).answer
+            extraction.extract(AnswerType.MATH, one, end=EndReason.END).answer
             for one in row["samples"]
         ]
         found.append(Full(row["question"], tuple(majority.merge_equal(AnswerType.MATH, read))))

@@ -71,7 +71,7 @@ def _fill(conn: sqlite3.Connection, run: Run) -> None:
                 told = [(draw.randint(2, 9), draw.randint(10, 99)) for _ in range(9)]
                 words = "".join(STEP.format(a=a, b=b, c=a * b) for a, b in told)
                 texts.append(f"{words}The answer is {draw.choice((12, 12, 12, 1200, 7))} pieces.")
-            read = [extraction.read(NUMBER, one, end=EndReason.END) for one in texts]
+            read = [extraction.extract(NUMBER, one, end=EndReason.END) for one in texts]
             paths.add(
                 conn,
                 run.id,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from engine.demo import world
-from engine.demo.world import Kind, Question, Split
+from engine.demo.world import PebbleQuestion, PebbleSplit, QuestionKind
 
 if TYPE_CHECKING:
     import random
@@ -22,20 +22,20 @@ CUE = " Let's think step by step."
 QUICK_OPENINGS = {"So": 23, "In short,": 20, "I think": 18}
 CAREFUL_OPENINGS = {"First,": 15, "Slowly,": 13, "With care,": 11}
 KIND_WEIGHTS = {
-    Kind.STORY: 35,
-    Kind.RIDE: 10,
-    Kind.AGE: 8,
-    Kind.PACK: 8,
-    Kind.SUM: 28,
-    Kind.CHOICE: 5,
-    Kind.YES_NO: 6,
+    QuestionKind.STORY: 35,
+    QuestionKind.RIDE: 10,
+    QuestionKind.AGE: 8,
+    QuestionKind.PACK: 8,
+    QuestionKind.SUM: 28,
+    QuestionKind.CHOICE: 5,
+    QuestionKind.YES_NO: 6,
 }
 RUN_LENGTH = 4  # questions in a run, and in the few-shot prompts: after the last comes the end
 REASONED_SHARE = 0.75  # of the documents: their answers show their reasoning
 CUE_SHARE = 0.5  # of the reasoned single questions: they begin with the cue
 
 
-def write_path(question: Question, rng: random.Random) -> str:
+def write_path(question: PebbleQuestion, rng: random.Random) -> str:
     """Write one reasoned answer; its way and its opening are drawn for it alone."""
     openings = {**QUICK_OPENINGS, **CAREFUL_OPENINGS}
     opening = rng.choices(list(openings), list(openings.values()))[0]
@@ -43,7 +43,7 @@ def write_path(question: Question, rng: random.Random) -> str:
     return f"{opening} {body} {answer_sentence(question)}"
 
 
-def answer_sentence(question: Question) -> str:
+def answer_sentence(question: PebbleQuestion) -> str:
     """Say the answer the way every path of this world ends."""
     return f"The answer is {question.answer}."
 
@@ -71,7 +71,7 @@ def documents(seed: int, *, runs: bool) -> Iterator[str]:
         cue = CUE if reasoned and not runs and rng.random() < CUE_SHARE else ""
         parts: list[str] = []
         while len(parts) < (RUN_LENGTH if runs else 1):
-            question = world.make(kind, Split.PRETRAINING, rng)
+            question = world.make(kind, PebbleSplit.PRETRAINING, rng)
             if question.text not in shown:
                 said = write_path(question, rng) if reasoned else answer_sentence(question)
                 parts.append(f"Q: {question.text}\nA:{cue} {said}")

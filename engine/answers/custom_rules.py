@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from engine.answers import extraction
-from engine.answers.extraction import Read
+from engine.answers.extraction import Extraction
 from store import questions, reader_rules, reviews
 from store.enums import Abstention, AnswerType, EndReason
 from store.errors import BadInput
@@ -63,7 +63,7 @@ class Rules:
         """Whether this is the built-in reader alone."""
         return not (self.patterns or self.fallbacks or self.units or self.same)
 
-    def one_of(self, answer: str) -> str:
+    def counted_as(self, answer: str) -> str:
         """The answer that this one counts as."""
         return _joined(self.same).get(answer, answer)
 
@@ -150,16 +150,16 @@ def reader_name(answer_type: AnswerType, rules: Rules = BUILT_IN) -> str:
 # Reading.
 
 
-def read(
+def extract(
     answer_type: AnswerType,
     text: str,
     *,
     options: Sequence[str] = (),
     end: EndReason,
     rules: Rules = BUILT_IN,
-    known: Read | None = None,
-) -> Read:
-    """The answer that a path states, as `answers.read` finds it with a person's rules.
+    known: Extraction | None = None,
+) -> Extraction:
+    """The answer that a path states, as `extraction.extract` finds it with a person's rules.
 
     Args:
         answer_type: decides the reader.
@@ -173,18 +173,18 @@ def read(
         BadInput: a pattern takes too long on this path.
     """
     if rules.empty or end is EndReason.LENGTH:
-        return known or extraction.read(answer_type, text, options=options, end=end)
+        return known or extraction.extract(answer_type, text, options=options, end=end)
     own = extraction.own_words(text) if rules.patterns or rules.fallbacks else ""
     found = _matched(answer_type, rules.patterns, own, options, rules.units)
     if found is None:
         bare = without_units(text, rules.units)
         if known is None or bare != text:
-            found = extraction.read(answer_type, bare, options=options, end=end)
+            found = extraction.extract(answer_type, bare, options=options, end=end)
         else:
             found = known
     if found.abstention is Abstention.NO_ANSWER:
         found = _matched(answer_type, rules.fallbacks, own, options, rules.units) or found
-    return found if found.answer is None else replace(found, answer=rules.one_of(found.answer))
+    return found if found.answer is None else replace(found, answer=rules.counted_as(found.answer))
 
 
 def canonical(
@@ -193,9 +193,9 @@ def canonical(
     """The canonical form of an answer that stands alone, or that a short text states; None where
     there is none of the type."""
     bare = without_units(text.strip(), rules.units)
-    found = extraction.read(answer_type, bare, options=options, end=EndReason.END).answer
+    found = extraction.extract(answer_type, bare, options=options, end=EndReason.END).answer
     found = found or extraction.canonical(answer_type, bare, options)
-    return None if found is None else rules.one_of(found)
+    return None if found is None else rules.counted_as(found)
 
 
 def _matched(
@@ -204,13 +204,13 @@ def _matched(
     own: str,
     options: Sequence[str],
     units: Sequence[str],
-) -> Read | None:
+) -> Extraction | None:
     """What the last match of the first pattern that finds an answer says."""
     for pattern in patterns:
         for shown in reversed(_groups(pattern, own)):
             answer = canonical(answer_type, shown, options, Rules(units=tuple(units)))
             if answer is not None:
-                return Read(answer, shown.strip()[:200], None)
+                return Extraction(answer, shown.strip()[:200], None)
     return None
 
 
@@ -373,14 +373,14 @@ def gold_for(conn: sqlite3.Connection, split: Split) -> dict[int, tuple[str, ...
             dict.fromkeys(
                 form
                 for one in accepted
-                for form in (one, rules.get(kinds[id_], BUILT_IN).one_of(one))
+                for form in (one, rules.get(kinds[id_], BUILT_IN).counted_as(one))
             )
         )
         for id_, accepted in gold.items()
     }
 
 
-def standing_reviews(
+def active_reviews(
     conn: sqlite3.Connection,
     run_id: int,
     question_ids: Iterable[int] | None = None,
@@ -403,7 +403,7 @@ def as_counted(review: Review, rules: Rules) -> Review:
     """A decision with its answers as the rules count them."""
 
     def form(answer: str | None) -> str | None:
-        return None if answer is None else rules.one_of(answer)
+        return None if answer is None else rules.counted_as(answer)
 
     return replace(
         review,

@@ -37,7 +37,7 @@ _TRIED = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
+class Extraction:
     """What a path says; exactly one of `answer` and `abstention` is None."""
 
     answer: str | None
@@ -52,9 +52,9 @@ def reader_name(answer_type: AnswerType) -> str:
     return f"{answer_type}/{_VERSIONS[answer_type]}"
 
 
-def read(
+def extract(
     answer_type: AnswerType, text: str, *, options: Sequence[str] = (), end: EndReason
-) -> Read:
+) -> Extraction:
     """The answer that a path states.
 
     Args:
@@ -64,16 +64,16 @@ def read(
         end: a path that was cut abstains, whatever it says.
     """
     if end is EndReason.LENGTH:
-        return Read(None, None, Abstention.TRUNCATED)
+        return Extraction(None, None, Abstention.TRUNCATED)
     own = own_words(text)
     if not own.strip():
         thought = bool(text.strip())
-        return Read(None, None, Abstention.NO_ANSWER if thought else Abstention.EMPTY)
+        return Extraction(None, None, Abstention.NO_ANSWER if thought else Abstention.EMPTY)
     found = _stated(answer_type, own, options) or _concluded(answer_type, own, options)
     if found is None:
-        return Read(None, None, Abstention.NO_ANSWER)
+        return Extraction(None, None, Abstention.NO_ANSWER)
     answer, shown = found
-    return Read(answer, shown, None)
+    return Extraction(answer, shown, None)
 
 
 def canonical(answer_type: AnswerType, text: str, options: Sequence[str] = ()) -> str | None:

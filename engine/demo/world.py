@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 
-class Kind(StrEnum):
+class QuestionKind(StrEnum):
     """What a question is about; `STORY` is the kind that the demo improves itself on."""
 
     STORY = "story"
@@ -40,7 +40,7 @@ class Kind(StrEnum):
     YES_NO = "yes-no"
 
 
-class Split(StrEnum):
+class PebbleSplit(StrEnum):
     """Where a question may be used; `PRETRAINING` is what the base models have read."""
 
     POOL = "pool"
@@ -71,7 +71,7 @@ class Operation:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class PebbleQuestion:
     """A question, its true answer, and both ways of reasoning towards it.
 
     `start` and `operations` are the arithmetic of the question (`0` and empty where it has none);
@@ -80,7 +80,7 @@ class Question:
 
     text: str
     answer: str
-    kind: Kind
+    kind: QuestionKind
     start: int
     operations: tuple[Operation, ...]
     quick: str
@@ -177,8 +177,10 @@ def _careful(start: int, operations: Sequence[Operation]) -> str:
     return " Then ".join(sentences)
 
 
-def _arithmetic(text: str, kind: Kind, start: int, operations: tuple[Operation, ...]) -> Question:
-    return Question(
+def _arithmetic(
+    text: str, kind: QuestionKind, start: int, operations: tuple[Operation, ...]
+) -> PebbleQuestion:
+    return PebbleQuestion(
         text=text,
         answer=str(_result(start, operations)),
         kind=kind,
@@ -189,7 +191,7 @@ def _arithmetic(text: str, kind: Kind, start: int, operations: tuple[Operation, 
     )
 
 
-def _story(rng: random.Random) -> Question:
+def _story(rng: random.Random) -> PebbleQuestion:
     name, friend = rng.sample(list(PEOPLE), 2)
     he, him = PEOPLE[name]
     thing = rng.choice(THINGS)
@@ -202,10 +204,10 @@ def _story(rng: random.Random) -> Question:
         for step in operations
     ]
     text = f"{name} has {start} {thing}. {' '.join(events)} How many {thing} does {name} have now?"
-    return _arithmetic(text, Kind.STORY, start, operations)
+    return _arithmetic(text, QuestionKind.STORY, start, operations)
 
 
-def _ride(rng: random.Random) -> Question:
+def _ride(rng: random.Random) -> PebbleQuestion:
     vehicle = rng.choice(VEHICLES)
     start = rng.randint(12, 60)
     operations = _chain(rng, start, rng.choices((1, 2, 3), (20, 50, 30))[0])
@@ -216,10 +218,10 @@ def _ride(rng: random.Random) -> Question:
         f"A {vehicle} leaves with {start} people. {' '.join(events)} "
         f"How many people are on the {vehicle} now?"
     )
-    return _arithmetic(text, Kind.RIDE, start, operations)
+    return _arithmetic(text, QuestionKind.RIDE, start, operations)
 
 
-def _age(rng: random.Random) -> Question:
+def _age(rng: random.Random) -> PebbleQuestion:
     start = rng.randint(12, 60)
     operations = _chain(rng, start, rng.randint(1, 3))
     names = rng.sample(list(PEOPLE), len(operations) + 1)
@@ -227,10 +229,12 @@ def _age(rng: random.Random) -> Question:
     for step, younger, older in zip(operations, names[1:], names, strict=False):
         word = "older" if step.symbol == "+" else "younger"
         facts.append(f"{younger} is {step.amount} years {word} than {older}.")
-    return _arithmetic(f"{' '.join(facts)} How old is {names[-1]}?", Kind.AGE, start, operations)
+    return _arithmetic(
+        f"{' '.join(facts)} How old is {names[-1]}?", QuestionKind.AGE, start, operations
+    )
 
 
-def _pack(rng: random.Random) -> Question:
+def _pack(rng: random.Random) -> PebbleQuestion:
     name = rng.choice(list(PEOPLE))
     he, _ = PEOPLE[name]
     thing = rng.choice(THINGS)
@@ -242,17 +246,17 @@ def _pack(rng: random.Random) -> Question:
     ]
     facts = " ".join([f"{name} packs {boxes} boxes with {each} {thing} in each.", *events])
     text = f"{facts} How many {thing} are in the boxes?"
-    return _arithmetic(text, Kind.PACK, boxes, (Operation("*", each), *more))
+    return _arithmetic(text, QuestionKind.PACK, boxes, (Operation("*", each), *more))
 
 
-def _sum(rng: random.Random) -> Question:
+def _sum(rng: random.Random) -> PebbleQuestion:
     start = rng.randint(2, 99)
     operations = _chain(rng, start, rng.choices((1, 2, 3), (50, 35, 15))[0])
     text = f"What is {start}{''.join(map(str, operations))}?"
-    return _arithmetic(text, Kind.SUM, start, operations)
+    return _arithmetic(text, QuestionKind.SUM, start, operations)
 
 
-def _choice(rng: random.Random) -> Question:
+def _choice(rng: random.Random) -> PebbleQuestion:
     letters = "abc"
     right = rng.randrange(3)
     if rng.random() < 0.5:
@@ -282,10 +286,10 @@ def _choice(rng: random.Random) -> Question:
     )
     answer = f"({letters[right]})"
     text = f"{asked}\nAnswer Choices: {listed}"
-    return Question(text, answer, Kind.CHOICE, 0, (), quick, careful)
+    return PebbleQuestion(text, answer, QuestionKind.CHOICE, 0, (), quick, careful)
 
 
-def _yes_no(rng: random.Random) -> Question:
+def _yes_no(rng: random.Random) -> PebbleQuestion:
     start = rng.randint(12, 60)
     operations = _chain(rng, start, 1)
     total = _result(start, operations)
@@ -293,10 +297,10 @@ def _yes_no(rng: random.Random) -> Question:
     answer = "yes" if total > bound else "no"
     left = f"{start}{operations[0]}"
     verdict = "is more than" if total > bound else "is not more than"
-    return Question(
+    return PebbleQuestion(
         text=f"Is {left} more than {bound}?",
         answer=answer,
-        kind=Kind.YES_NO,
+        kind=QuestionKind.YES_NO,
         start=start,
         operations=operations,
         quick=f"{left} {verdict} {bound}.",
@@ -304,28 +308,32 @@ def _yes_no(rng: random.Random) -> Question:
     )
 
 
-GENERATORS: dict[Kind, Callable[[random.Random], Question]] = {
-    Kind.STORY: _story,
-    Kind.RIDE: _ride,
-    Kind.AGE: _age,
-    Kind.PACK: _pack,
-    Kind.SUM: _sum,
-    Kind.CHOICE: _choice,
-    Kind.YES_NO: _yes_no,
+GENERATORS: dict[QuestionKind, Callable[[random.Random], PebbleQuestion]] = {
+    QuestionKind.STORY: _story,
+    QuestionKind.RIDE: _ride,
+    QuestionKind.AGE: _age,
+    QuestionKind.PACK: _pack,
+    QuestionKind.SUM: _sum,
+    QuestionKind.CHOICE: _choice,
+    QuestionKind.YES_NO: _yes_no,
 }
-KIND_OF_SPLIT = {Split.POOL: Kind.STORY, Split.EVAL: Kind.STORY, Split.OOD: Kind.RIDE}
+KIND_OF_SPLIT = {
+    PebbleSplit.POOL: QuestionKind.STORY,
+    PebbleSplit.EVAL: QuestionKind.STORY,
+    PebbleSplit.OOD: QuestionKind.RIDE,
+}
 
 
-def split_of(text: str) -> Split:
+def split_of(text: str) -> PebbleSplit:
     """Name the one split in which a question with this text may be used."""
     bucket = hashlib.blake2b(text.encode(), digest_size=2).digest()[0]
     if bucket < 64:
-        return Split.POOL
+        return PebbleSplit.POOL
     if bucket < 96:
-        return Split.EVAL
+        return PebbleSplit.EVAL
     if bucket < 128:
-        return Split.OOD
-    return Split.PRETRAINING
+        return PebbleSplit.OOD
+    return PebbleSplit.PRETRAINING
 
 
 def seeded(*parts: object) -> random.Random:
@@ -334,7 +342,7 @@ def seeded(*parts: object) -> random.Random:
     return random.Random(int.from_bytes(digest))
 
 
-def make(kind: Kind, split: Split, rng: random.Random) -> Question:
+def make(kind: QuestionKind, split: PebbleSplit, rng: random.Random) -> PebbleQuestion:
     """Make one question of this kind whose text belongs to this split."""
     while True:
         question = GENERATORS[kind](rng)
@@ -342,13 +350,13 @@ def make(kind: Kind, split: Split, rng: random.Random) -> Question:
             return question
 
 
-def draw(split: Split | str, count: int, seed: int) -> list[Question]:
+def draw(split: PebbleSplit | str, count: int, seed: int) -> list[PebbleQuestion]:
     """Draw `count` different questions of a split: the target kind, or another family for `ood`."""
-    split = Split(split)
-    if split is Split.PRETRAINING:
+    split = PebbleSplit(split)
+    if split is PebbleSplit.PRETRAINING:
         raise ValueError("pretraining text is a stream of documents: see engine.demo.documents")
     rng = seeded("draw", split, seed)
-    found: dict[str, Question] = {}
+    found: dict[str, PebbleQuestion] = {}
     while len(found) < count:
         question = make(KIND_OF_SPLIT[split], split, rng)
         found.setdefault(question.text, question)
@@ -375,7 +383,7 @@ def solve(question_text: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Exemplar:
+class PebbleExemplar:
     """One worked example of the few-shot prompts; the direct one is it without `reasoning`."""
 
     question: str
@@ -384,19 +392,19 @@ class Exemplar:
 
 
 EXEMPLARS = (
-    Exemplar(
+    PebbleExemplar(
         "Eva has 24 cards. She finds 8 more. She gives 15 to Leo. "
         "How many cards does Eva have now?",
         "So 24 + 8 = 32. Then 32 - 15 = 17.",
         "17",
     ),
-    Exemplar(
+    PebbleExemplar(
         "Tom has 35 shells. Ann gives him 12 more. He loses 6 of them. "
         "How many shells does Tom have now?",
         "First, 35 + 12 = 45 + 2 = 47. Then 47 - 6 = 41.",
         "41",
     ),
-    Exemplar(
+    PebbleExemplar(
         "Zoe has 51 coins. She sells 23 of them. She buys 5 more. She finds 14 more. "
         "How many coins does Zoe have now?",
         "In short, 51 - 23 = 28. Then 28 + 5 + 14 = 47.",

@@ -38,7 +38,7 @@ _NUMBER = re.compile(r"\d")
 
 
 @dataclass(frozen=True, slots=True)
-class Leak:
+class ContaminatedQuestion:
     """A pool question that is nearly an evaluation question."""
 
     pool: Question
@@ -48,10 +48,10 @@ class Leak:
 
 
 @dataclass(frozen=True, slots=True)
-class Leaks:
+class Contamination:
     """What was found between the pool and the evaluation splits."""
 
-    found: tuple[Leak, ...]
+    found: tuple[ContaminatedQuestion, ...]
     """One for each pool question that leaks, with the evaluation question nearest to it; in the
     order of the pool. They are left out of training."""
     other_numbers: int
@@ -61,7 +61,7 @@ class Leaks:
     """Questions of the pool and of the evaluation splits."""
 
 
-def of_store(conn: sqlite3.Connection) -> Leaks:
+def of_store(conn: sqlite3.Connection) -> Contamination:
     """The leaks between the pool and both evaluation splits; no known answer is read."""
     measured = [
         question
@@ -71,11 +71,11 @@ def of_store(conn: sqlite3.Connection) -> Leaks:
     return find(questions.by_split(conn, Split.POOL), measured)
 
 
-def find(pool: Sequence[Question], measured: Sequence[Question]) -> Leaks:
+def find(pool: Sequence[Question], measured: Sequence[Question]) -> Contamination:
     """Compare every pool question with every evaluation question, in time nearly linear in both."""
     compared = (len(pool), len(measured))
     if not (pool and measured):
-        return Leaks((), 0, compared)
+        return Contamination((), 0, compared)
     from datasketch import MinHashLSH
 
     known = [trigrams(_body(question)) for question in measured]
@@ -94,10 +94,10 @@ def find(pool: Sequence[Question], measured: Sequence[Question]) -> Leaks:
         same = [one for one in near if _numbers(question) == _numbers(measured[one[1]])]
         if same:
             overlap, place = max(same, key=lambda one: (one[0], -one[1]))
-            found.append(Leak(question, measured[place], overlap))
+            found.append(ContaminatedQuestion(question, measured[place], overlap))
         elif near:
             other_numbers += 1
-    return Leaks(tuple(found), other_numbers, compared)
+    return Contamination(tuple(found), other_numbers, compared)
 
 
 def trigrams(text: str) -> frozenset[str]:

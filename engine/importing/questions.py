@@ -264,7 +264,7 @@ def _form(answer_type: AnswerType, value: object) -> str | None:
     if "####" in text:
         text = text.rsplit("####", 1)[1].strip()
     elif "\\boxed" in text or "\n" in text:
-        return extraction.read(answer_type, text, end=EndReason.END).answer
+        return extraction.extract(answer_type, text, end=EndReason.END).answer
     return extraction.canonical(answer_type, text)
 
 

@@ -91,7 +91,7 @@ def _answer(
         sample = sample.get("text")
     if not isinstance(sample, str | None):
         raise BadInput(f"{path}: line {number}: a sample must be text.")
-    return extraction.read(answer_type, sample or "", options=options, end=end).answer
+    return extraction.extract(answer_type, sample or "", options=options, end=end).answer
 
 
 def _options(row: Row) -> tuple[str, ...]:
@@ -113,7 +113,7 @@ def _gold(answer_type: AnswerType, gold: object, options: Sequence[str]) -> str 
         place = int(text)
         return "ABCDEFGHIJ"[place - 1] if 1 <= place <= len(options) else None
     form = extraction.canonical(answer_type, text, options) if "\n" not in text else None
-    return form or extraction.read(answer_type, text, options=options, end=EndReason.END).answer
+    return form or extraction.extract(answer_type, text, options=options, end=EndReason.END).answer
 
 
 def sampled_report(sampled: Sequence[SampledQuestion]) -> dict[str, object]:

@@ -15,7 +15,7 @@ from engine.evaluation import accuracy
 from engine.inference import loading
 from engine.jobs import memory_estimate
 from engine.models import identity as model_files
-from engine.project.setting_help import meanings
+from engine.project.setting_help import help_texts
 from engine.project.settings import TooLong, choices
 from engine.sampling import runs
 from engine.training.distillation import why_no_teacher_logits
@@ -198,7 +198,7 @@ def settings_of(settings: Settings, kind: JobKind) -> tuple[Setting, ...]:
         section, name = path.split(".")
         values = getattr(settings, section)
         hint = get_type_hints(type(values))[name]
-        value, meaning = getattr(values, name), meanings()[section, name]
+        value, meaning = getattr(values, name), help_texts()[section, name]
         found.append(Setting(section, name, value, meaning, choices(hint)))
     return tuple(found)
 

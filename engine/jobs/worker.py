@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from engine.jobs import rounds, stages
 from engine.jobs.launch import LOCK, is_alive, process_start
 from engine.project.folder import open_project
-from engine.project.job_context import CancelWished, PauseWished, Progress, Work
+from engine.project.job_context import CancelRequested, PauseRequested, Progress, Work
 from store import jobs
 from store.connection import connect
 from store.enums import JobKind, JobState
@@ -58,7 +58,7 @@ STAGES: dict[JobKind, Stage] = {
 }
 
 
-class ShutDown(PauseWished):
+class ShutDown(PauseRequested):
     """The machine or a person ends the worker (SIGTERM): its job waits for the next one."""
 
 
@@ -116,10 +116,10 @@ def do(folder: Path, conn: sqlite3.Connection, job: Job) -> None:
         work = Work(open_project(folder), conn, Progress(conn, job.id), job.params)
         result = STAGES[job.kind](work)
         state, message = JobState.DONE, "done"
-    except PauseWished as wish:
+    except PauseRequested as wish:
         shut_down = wish if isinstance(wish, ShutDown) else None
         state, message = JobState.PAUSED, "paused; the same command goes on"
-    except CancelWished:
+    except CancelRequested:
         state, message = JobState.CANCELLED, "cancelled; what was finished is kept"
     except LmsiError as failure:
         state, message, error = JobState.FAILED, "failed", str(failure)

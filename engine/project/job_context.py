@@ -26,11 +26,11 @@ METRICS_EVERY = 1.0
 """Seconds between two rows of the same metrics, enough for a chart."""
 
 
-class PauseWished(Exception):
+class PauseRequested(Exception):
     """The person wants the job to wait; what is committed stays."""
 
 
-class CancelWished(Exception):
+class CancelRequested(Exception):
     """The person wants the job to end; what is committed stays."""
 
 
@@ -88,7 +88,7 @@ class Progress:
         """Raise when the person wants the job paused or cancelled.
 
         Raises:
-            PauseWished, CancelWished: at a point where everything finished is committed.
+            PauseRequested, CancelRequested: at a point where everything finished is committed.
         """
         now = time.monotonic()
         if now - self._looked < LOOK_EVERY:
@@ -97,9 +97,9 @@ class Progress:
         jobs.heartbeat(self.conn, self.job_id)
         state = jobs.state(self.conn, self.job_id)
         if state is JobState.PAUSING:
-            raise PauseWished
+            raise PauseRequested
         if state is JobState.CANCELLING:
-            raise CancelWished
+            raise CancelRequested
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @lru_cache(maxsize=1)
-def meanings() -> Mapping[tuple[str, str], str]:
+def help_texts() -> Mapping[tuple[str, str], str]:
     """The text under each field, by section (such as `sample`) and name (such as `m`)."""
     classes = {
         node.name: _under_fields(node)

@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from engine.answers import custom_rules
-from engine.answers.custom_rules import reader_name, standing_reviews
+from engine.answers.custom_rules import active_reviews, reader_name
 from engine.evaluation import acceptance, accuracy, calibration
 from engine.importing import contamination
 from engine.reports import svg_charts
@@ -402,7 +402,7 @@ def _left_out(
     """Why pool questions are not trained on, each counted under its first reason."""
     told = contamination.of_store(conn)
     leaked = {one.pool.id for one in told.found}
-    held = standing_reviews(conn, run.id)
+    held = active_reviews(conn, run.id)
     by_id = {one.question_id: one for one in counted}
     sample = project.settings.sample
     audited = audit.of_store(conn, run, threshold=sample.threshold)

@@ -16,15 +16,15 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from engine.answers.custom_rules import standing_reviews
+from engine.answers.custom_rules import active_reviews
 from engine.answers.extraction import equal
 from engine.project.settings import exact_share
 from engine.review.decisions import ruling_of, still_applies
 from engine.statistics.confidence_sequence import (
     CONFIDENCE,
     Certificate,
-    Count,
-    Precision,
+    PrecisionEstimate,
+    StratumAudit,
     certify,
     each_certificate,
     estimate,
@@ -82,7 +82,7 @@ class Audit:
 
     strata: tuple[Stratum, ...]
     """From strict to loose; empty when nothing is accepted."""
-    counts: tuple[Count, ...]
+    counts: tuple[StratumAudit, ...]
     """One per stratum, over the head of its order. A question that was audited out of turn counts
     once all questions before it have been shown."""
     judged: Mapping[int, bool]
@@ -94,7 +94,7 @@ class Audit:
     """Audits of a different winner than the current one; they do not count."""
 
     @property
-    def precision(self) -> Precision | None:
+    def precision(self) -> PrecisionEstimate | None:
         """Label precision over all accepted questions; None if none are accepted."""
         return estimate(self.counts) if self.counts else None
 
@@ -199,7 +199,7 @@ def of_store(conn: sqlite3.Connection, run: Run, *, threshold: str) -> Audit:
     return of_run(
         questions.by_split(conn, Split.POOL),
         {vote.question_id: vote for vote in votes.for_run(conn, run.id)},
-        standing_reviews(conn, run.id),
+        active_reviews(conn, run.id),
         threshold=threshold,
         run_key=run.key,
     )
@@ -297,7 +297,7 @@ def _count(
     stratum: Stratum,
     judgments: Mapping[int, Sequence[bool]],
     audits: Mapping[int, Sequence[Review]],
-) -> Count:
+) -> StratumAudit:
     """Count the head of the audit order: a sample is random only while nobody picks from it."""
     audited = wrong = skipped = 0
     for question in stratum.questions:
@@ -309,7 +309,7 @@ def _count(
             skipped += 1
         else:
             break
-    return Count(len(stratum.questions), audited, wrong, skipped)
+    return StratumAudit(len(stratum.questions), audited, wrong, skipped)
 
 
 def _due_repeats(

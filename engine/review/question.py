@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engine.answers import custom_rules
-from engine.answers.custom_rules import BUILT_IN, Rules, standing_reviews
+from engine.answers.custom_rules import BUILT_IN, Rules, active_reviews
 from engine.answers.extraction import equal
 from engine.answers.normalization import INFERENCES, LETTERS
 from engine.prompting.templates import question_text
@@ -128,7 +128,7 @@ def open_question(
     vote = votes.get(conn, run_id, question_id)
     if question is None or vote is None:
         return None
-    active = standing_reviews(conn, run_id, [question_id])
+    active = active_reviews(conn, run_id, [question_id])
     ruling = ruling_of(active)
     counted = [
         pair for pair in paths.for_question(conn, run_id, question_id) if pair[0].index < vote.drawn

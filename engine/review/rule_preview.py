@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from engine.answers import custom_rules, extraction
 from engine.answers.custom_rules import OPEN_TYPES, Rules
-from engine.answers.extraction import Read
+from engine.answers.extraction import Extraction
 from engine.review.decisions import ruling_of, still_applies
 from engine.sampling import scheduler
 from store import paths, questions, reviews, votes
@@ -182,8 +182,8 @@ def _answer(
     """What a path would answer; a stored result of the built-in reader is reused."""
     built_in = None
     if reading.reader == custom_rules.reader_name(question.answer_type):
-        built_in = Read(reading.answer, reading.shown, reading.abstention)
-    return custom_rules.read(
+        built_in = Extraction(reading.answer, reading.shown, reading.abstention)
+    return custom_rules.extract(
         question.answer_type, text, options=question.options, end=end, rules=rules, known=built_in
     ).answer
 
@@ -273,6 +273,6 @@ def merge_candidates(conn: sqlite3.Connection, run: Run) -> list[MergeCandidate]
         rules = in_force[kind]
         assert review.answer is not None
         assert review.other is not None
-        if kind in OPEN_TYPES and rules.one_of(review.answer) != rules.one_of(review.other):
+        if kind in OPEN_TYPES and rules.counted_as(review.answer) != rules.counted_as(review.other):
             counts[kind, review.answer, review.other] += 1
     return [MergeCandidate(*pair, count) for pair, count in counts.most_common()]

@@ -27,7 +27,7 @@ def reextract(work: Work, run: Run, questions: Sequence[Question]) -> None:
         name = custom_rules.reader_name(kind, rules)
         readings = []
         for path, _ in paths.for_question(work.conn, run.id, question.id):
-            read = custom_rules.read(
+            read = custom_rules.extract(
                 kind, path.text, options=question.options, end=path.end, rules=rules
             )
             readings.append(Reading(path.id, name, read.answer, read.shown, read.abstention))

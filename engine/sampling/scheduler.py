@@ -271,7 +271,7 @@ class _Source:
             return
         question = opened.question
         rules = self._rules_of(question)
-        read = custom_rules.read(
+        read = custom_rules.extract(
             question.answer_type,
             generation.text,
             options=question.options,

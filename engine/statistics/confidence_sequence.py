@@ -37,7 +37,7 @@ interval holds; a bet near the truth makes it short."""
 
 
 @dataclass(frozen=True, slots=True)
-class Count:
+class StratumAudit:
     """What the audits of one stratum found."""
 
     size: int
@@ -56,7 +56,7 @@ class Count:
 
 
 @dataclass(frozen=True, slots=True)
-class Precision:
+class PrecisionEstimate:
     """The share of the accepted questions whose winner is right, before any is taken out."""
 
     size: int
@@ -98,7 +98,7 @@ class Certificate:
     """Whether one threshold is certified, and what it would take."""
 
     threshold: Fraction
-    precision: Precision
+    precision: PrecisionEstimate
     """Of the questions that are accepted at this threshold."""
     e_value: float
     """Evidence against a precision under the asked one, ≥ 0; certified at 1 / (1 - confidence)."""
@@ -109,7 +109,7 @@ class Certificate:
     clean audits would do."""
 
 
-def log_bet(counts: Sequence[Count]) -> float:
+def log_bet(counts: Sequence[StratumAudit]) -> float:
     """log Q: half on strata that share one rate, half on each having its own.
 
     Both halves are Bernoulli sequences with a Beta-distributed rate, which is what a Beta-binomial
@@ -122,7 +122,7 @@ def log_bet(counts: Sequence[Count]) -> float:
     return top + math.log((math.exp(shared - top) + math.exp(apart - top)) / 2)
 
 
-def log_likeliest(counts: Sequence[Count]) -> tuple[int, list[float]]:
+def log_likeliest(counts: Sequence[StratumAudit]) -> tuple[int, list[float]]:
     """log L of the likeliest division among the strata, for every total of wrong questions.
 
     Returns:
@@ -149,7 +149,9 @@ def log_likeliest(counts: Sequence[Count]) -> tuple[int, list[float]]:
     return fewest, values
 
 
-def interval(counts: Sequence[Count], confidence: Fraction = CONFIDENCE) -> tuple[float, float]:
+def interval(
+    counts: Sequence[StratumAudit], confidence: Fraction = CONFIDENCE
+) -> tuple[float, float]:
     """The confidence sequence of the precision at this moment, as shares.
 
     Args:
@@ -165,7 +167,7 @@ def interval(counts: Sequence[Count], confidence: Fraction = CONFIDENCE) -> tupl
     )
 
 
-def _ends(counts: Sequence[Count], confidence: Fraction) -> tuple[float, float]:
+def _ends(counts: Sequence[StratumAudit], confidence: Fraction) -> tuple[float, float]:
     size = sum(one.size for one in counts)
     if size == 0:
         raise ValueError("a precision needs at least one accepted question, and there is none")
@@ -176,7 +178,7 @@ def _ends(counts: Sequence[Count], confidence: Fraction) -> tuple[float, float]:
     return 1 - kept[-1] / size, 1 - kept[0] / size
 
 
-def e_value(counts: Sequence[Count], precision: Fraction) -> float:
+def e_value(counts: Sequence[StratumAudit], precision: Fraction) -> float:
     """Evidence that the precision is at least this, ≥ 0: expected to be at most 1 where it is not.
 
     The smallest evidence against any number of wrong questions that is too many (an e-process:
@@ -193,7 +195,9 @@ def e_value(counts: Sequence[Count], precision: Fraction) -> float:
     return math.exp(min(700.0, log_bet(counts) - max(tail)))
 
 
-def estimate(counts: Sequence[Count], confidence: Fraction = CONFIDENCE) -> Precision:
+def estimate(
+    counts: Sequence[StratumAudit], confidence: Fraction = CONFIDENCE
+) -> PrecisionEstimate:
     """The precision that the audits of these strata show, each weighted by its size.
 
     A stratum without audits takes the rate of the others: the interval, not the estimate, says how
@@ -206,7 +210,7 @@ def estimate(counts: Sequence[Count], confidence: Fraction = CONFIDENCE) -> Prec
     if audited:
         shares = [one.wrong / one.audited if one.audited else wrong / audited for one in counts]
         share = 1 - sum(one.size * rate for one, rate in zip(counts, shares, strict=True)) / size
-    return Precision(
+    return PrecisionEstimate(
         size=size,
         audited=audited,
         wrong=wrong,
@@ -219,7 +223,7 @@ def estimate(counts: Sequence[Count], confidence: Fraction = CONFIDENCE) -> Prec
 
 def certify(
     thresholds: Sequence[Fraction],
-    counts: Sequence[Count],
+    counts: Sequence[StratumAudit],
     precision: Fraction,
     confidence: Fraction = CONFIDENCE,
 ) -> list[Certificate]:
@@ -241,7 +245,7 @@ def certify(
 
 def each_certificate(
     thresholds: Sequence[Fraction],
-    counts: Sequence[Count],
+    counts: Sequence[StratumAudit],
     precision: Fraction,
     confidence: Fraction,
 ) -> Iterator[Certificate]:
@@ -262,7 +266,7 @@ def each_certificate(
 
 
 def _clean_needed(
-    counts: Sequence[Count], number: int, precision: Fraction, bar: Fraction
+    counts: Sequence[StratumAudit], number: int, precision: Fraction, bar: Fraction
 ) -> int | None:
     """Audits to come in the order of the queue, all right, until the first `number` strata pass."""
     now, asked = list(counts), []
@@ -281,7 +285,7 @@ def _clean_needed(
     return bisect_left(range(len(asked) + 1), True, key=passes) if passes(len(asked)) else None
 
 
-def next_stratum(counts: Sequence[Count]) -> int | None:
+def next_stratum(counts: Sequence[StratumAudit]) -> int | None:
     """Where the next audit is drawn: the stratum furthest behind its share (Webster's rule).
 
     None when every question was shown. Only the numbers shown so far decide, so the choice is made
@@ -292,10 +296,10 @@ def next_stratum(counts: Sequence[Count]) -> int | None:
     return max(open_, key=lambda place: counts[place].size / (2 * shown[place] + 1), default=None)
 
 
-def _skipped_as(counts: Sequence[Count], *, wrong: bool) -> list[Count]:
+def _skipped_as(counts: Sequence[StratumAudit], *, wrong: bool) -> list[StratumAudit]:
     """The counts as if all skipped questions had been judged the same way."""
     return [
-        Count(one.size, one.audited + one.skipped, one.wrong + (one.skipped if wrong else 0))
+        StratumAudit(one.size, one.audited + one.skipped, one.wrong + (one.skipped if wrong else 0))
         for one in counts
     ]
 
@@ -305,7 +309,7 @@ def _log_marginal(audited: int, wrong: int) -> float:
     return _log_beta(_WRONG + wrong, _RIGHT + audited - wrong) - _log_beta(_WRONG, _RIGHT)
 
 
-def _log_likelihood(one: Count, wrong: int) -> float:
+def _log_likelihood(one: StratumAudit, wrong: int) -> float:
     """log L(K) at K = `wrong`."""
     found_right = one.audited - one.wrong
     return (

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.project.job_context import CancelWished, PauseWished, Progress
+from engine.project.job_context import CancelRequested, PauseRequested, Progress
 from engine.project.settings import Settings, changed
 from engine.training import checkpoints, loop, tensorboard
 from engine.training.data_parallel import DataParallel
@@ -78,7 +78,7 @@ def train(work: Work, training: Training) -> TrainingResult:
 
     Raises:
         BadInput, WorkFailed: as `loop.train`, in any process.
-        PauseWished, CancelWished: after a checkpoint was written.
+        PauseRequested, CancelRequested: after a checkpoint was written.
     """
     settings = training.settings
     if not settings.machines and _processes_here(settings) == 1:
@@ -140,7 +140,7 @@ def _run_processes(work: Work, training: Training) -> bool:
 
     Raises:
         LmsiError: the error of the first process that failed.
-        PauseWished, CancelWished: the job is to stop, and the checkpoint is written.
+        PauseRequested, CancelRequested: the job is to stop, and the checkpoint is written.
     """
     logs = work.project.folder / "logs"
     logs.mkdir(exist_ok=True)
@@ -278,7 +278,7 @@ def main(folder: Path, job_id: int | None) -> int:
         with suppress(FileExistsError), (folder / "logs" / FAILURE).open("x") as file:
             json.dump({"message": str(error), "exit_code": error.exit_code}, file)
         return error.exit_code
-    except (PauseWished, CancelWished):
+    except (PauseRequested, CancelRequested):
         pass  # the worker sees the same request, or continues if it was withdrawn
     torch.distributed.destroy_process_group()
     return 0

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from engine.packing.encoding import encode
-from engine.project.job_context import PauseWished
+from engine.project.job_context import PauseRequested
 from engine.project.settings import TooLong
 from engine.training import checkpoints
 from engine.training.data_parallel import SINGLE_PROCESS, DataParallel
@@ -155,7 +155,7 @@ def train(
     try:
         model = verify_packing(model, training)
     except PassInterrupted as interrupted:
-        raise (interrupted.reason or PauseWished()) from None
+        raise (interrupted.reason or PauseRequested()) from None
     optimizer = torch.optim.AdamW(model.weights.values(), lr=0.0, weight_decay=0.0)
     loop = _Loop(
         model=model,
@@ -176,7 +176,7 @@ def train(
         # The gradients of an unfinished step are discarded: the whole step is repeated.
         optimizer.zero_grad()
         loop.save()
-        raise (interrupted.reason or PauseWished()) from None
+        raise (interrupted.reason or PauseRequested()) from None
     loop.restore_best()
 
     state = loop.state

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from engine.answers.custom_rules import standing_reviews
+from engine.answers.custom_rules import active_reviews
 from engine.prompting.tasks import exemplars_for
 from engine.prompting.templates import answer_sentence, render
 from engine.training_data import selection
@@ -55,7 +55,7 @@ def select(
         if question.id in counted and question.id not in leaked
     ]
     drawn = {question.id: paths.for_question(conn, run.id, question.id) for question in pool}
-    held = standing_reviews(conn, run.id, until=until)
+    held = active_reviews(conn, run.id, until=until)
 
     def choose(decided: Sequence[Review]) -> list[KeptQuestion]:
         return selection.select_questions(

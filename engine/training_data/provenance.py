@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from engine.answers.custom_rules import standing_reviews
+from engine.answers.custom_rules import active_reviews
 from engine.importing import contamination
 from engine.sampling import scheduler
 from engine.training_data import building
@@ -132,7 +132,7 @@ def of_model(conn: sqlite3.Connection, model: Model) -> ModelProvenance:
     """What a model was made of."""
     frozen = examples.get_set(conn, model.training_set) if model.training_set else None
     run = paths.run_by_id(conn, frozen.run_id) if frozen else None
-    held: Sequence[Review] = standing_reviews(conn, run.id) if run else ()
+    held: Sequence[Review] = active_reviews(conn, run.id) if run else ()
     return ModelProvenance(
         model=model,
         base=models.by_id(conn, model.base_id) if model.base_id is not None else None,

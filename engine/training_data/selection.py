@@ -60,7 +60,7 @@ def select_questions(
     questions: Sequence[Question],
     votes_by_id: Mapping[int, Vote],
     pairs_by_id: Mapping[int, Sequence[tuple[ReasoningPath, Reading]]],
-    standing_reviews: Iterable[Review],
+    active_reviews: Iterable[Review],
     *,
     threshold: str,
     cap: int,
@@ -81,7 +81,7 @@ def select_questions(
         questions: of the pool, each with a vote.
         votes_by_id: the vote of each question, by question id.
         pairs_by_id: its stored paths with their readings, by question id.
-        standing_reviews: of the run, without what was undone, oldest first.
+        active_reviews: of the run, without what was undone, oldest first.
         threshold: exact decimal or fraction in [0, 1].
         cap: most paths of a question, in index order; 0 is no limit.
 
@@ -92,7 +92,7 @@ def select_questions(
         BadInput: the threshold is no share.
     """
     reviews_by_id: defaultdict[int, list[Review]] = defaultdict(list)
-    for review in standing_reviews:
+    for review in active_reviews:
         reviews_by_id[review.question_id].append(review)
     chosen = []
     for question in questions:

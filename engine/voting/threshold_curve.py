@@ -23,7 +23,7 @@ THRESHOLDS = ("0", "0.2", "0.4", "0.5", "0.6", "0.7", "0.8", "0.9", "1")
 
 
 @dataclass(frozen=True, slots=True)
-class Bin:
+class AgreementBin:
     """Questions whose leader has this share of the m paths."""
 
     low: float
@@ -47,7 +47,7 @@ class Yield:
     """Whether it is the threshold at which the votes were decided."""
 
 
-def histogram(alike: Sequence[Likes], bins: int = 10) -> tuple[Bin, ...]:
+def histogram(alike: Sequence[Likes], bins: int = 10) -> tuple[AgreementBin, ...]:
     """Settled questions by the share of their leader, lowest first."""
     exact, at_least = [0] * bins, [0] * bins
     for one in alike:
@@ -55,7 +55,7 @@ def histogram(alike: Sequence[Likes], bins: int = 10) -> tuple[Bin, ...]:
             continue
         place = min(bins - 1, one.first * bins // one.m)
         (exact if one.drawn == one.m else at_least)[place] += one.votes
-    return tuple(Bin(i / bins, exact[i], at_least[i]) for i in range(bins))
+    return tuple(AgreementBin(i / bins, exact[i], at_least[i]) for i in range(bins))
 
 
 def kept_at(alike: Sequence[Likes], threshold: str) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from engine.jobs.launch import ensure_worker
 from engine.project.folder import open_project
-from engine.project.setting_help import meanings
+from engine.project.setting_help import help_texts
 from engine.project.settings import changed
 from engine.reports import summary
 from lmsi_tui.cli import follow
@@ -90,7 +90,7 @@ def show_status(args: argparse.Namespace) -> None:
 def show_settings(args: argparse.Namespace) -> None:
     """Print every setting of the project with its value and meaning."""
     project = open_project(args.project)
-    texts = meanings()
+    texts = help_texts()
     for section, values in dataclasses.asdict(project.settings).items():
         say(args, f"[{section}]")
         for name, value in values.items():

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-    from engine.statistics.confidence_sequence import Certificate, Precision
+    from engine.statistics.confidence_sequence import Certificate, PrecisionEstimate
 
 
 # Pilot.
@@ -152,7 +152,7 @@ def audit_json(
     }
 
 
-def _precision_json(precision: Precision) -> dict[str, object]:
+def _precision_json(precision: PrecisionEstimate) -> dict[str, object]:
     return dataclasses.asdict(precision) | {"expected_wrong": precision.expected_wrong}
 
 

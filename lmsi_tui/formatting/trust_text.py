@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from fractions import Fraction
 
-    from engine.importing.contamination import Leaks
+    from engine.importing.contamination import Contamination
     from engine.project.folder import Project
     from engine.statistics.confidence_sequence import Certificate
     from store.records import Model, Run
@@ -239,7 +239,7 @@ def _worth(one: calibrating.Trade) -> str:
     return f"{percent(one.precision)} ({percent(one.low)} to {percent(one.high)}), n = {one.n:,}"
 
 
-def leak_lines(told: Leaks) -> list[str]:
+def leak_lines(told: Contamination) -> list[str]:
     """The leaks as a person reads them."""
     pool, measured = told.compared
     lines = [

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engine.answers.custom_rules import standing_reviews
+from engine.answers.custom_rules import active_reviews
 from engine.project.settings import Engine
 from lmsi_tui.formatting.numbers import percent
 from lmsi_tui.home.view_model import Advice, Flow, Line, Place, Sign
@@ -103,7 +103,7 @@ def read_flow(
         counts[one.split] += one.count
     run = pool.run
     sets = examples.sets(conn)
-    standing = tuple(standing_reviews(conn, run.id)) if run else ()
+    standing = tuple(active_reviews(conn, run.id)) if run else ()
     known = _Known(
         counts=counts,
         run=run,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from lmsi_tui.home.metric_series import Series
 
 if TYPE_CHECKING:
-    from engine.voting.threshold_curve import Bin, Yield
+    from engine.voting.threshold_curve import AgreementBin, Yield
     from store.enums import JobKind
     from store.paths import Finished
     from store.records import Job
@@ -96,7 +96,7 @@ class SamplingSnapshot:
     """Share of the full votes' paths that early stop did without."""
     changed: str
     """How often `fast` changes a decision, in words; empty for the other rules."""
-    bins: tuple[Bin, ...]
+    bins: tuple[AgreementBin, ...]
     yields: tuple[Yield, ...]
     latest: tuple[Finished, ...] = ()
     """The paths that were finished last, newest first."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from engine.answers.custom_rules import standing_reviews
+from engine.answers.custom_rules import active_reviews
 from engine.review import question as reviewing
 from engine.sampling.runs import pool_run
 from engine.statistics.confidence_sequence import TARGET_PRECISION
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from engine.project.folder import Project
     from engine.review.audit import Consistency
-    from engine.statistics.confidence_sequence import Precision
+    from engine.statistics.confidence_sequence import PrecisionEstimate
     from store.records import Review, Run
 
 PACE = 20
@@ -84,7 +84,7 @@ def share(value: Fraction) -> str:
 class Known:
     """What the audits say about everything that the vote accepted."""
 
-    precision: Precision
+    precision: PrecisionEstimate
     consistency: Consistency
     certified: Fraction | None
     """Lowest threshold whose precision is `TARGET_PRECISION` at least."""
@@ -162,7 +162,7 @@ def read_queue(conn: sqlite3.Connection, project: Project, wanted: Wanted) -> Re
     if run is None:
         return None
     newest = reviews.newest(conn)
-    standing = standing_reviews(conn, run.id)
+    standing = active_reviews(conn, run.id)
     judged: dict[int, bool | None] = {}
     if wanted.queue is Queue.AUDIT:
         ids = queue.audit_order(conn, run.id)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from engine.answers.custom_rules import standing_reviews
+from engine.answers.custom_rules import active_reviews
 from engine.review.question import open_question
 from lmsi_tui.reviewing.queue import Session
 from store import queue, reviews, votes
@@ -131,7 +131,7 @@ class Desk:
             return False
         id_, run_id = self.opened.question.id, self.opened.vote.run_id
         return (
-            tuple(standing_reviews(conn, run_id, [id_])) != self.opened.reviews
+            tuple(active_reviews(conn, run_id, [id_])) != self.opened.reviews
             or votes.get(conn, run_id, id_) != self.opened.vote
         )
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.answers import custom_rules, extraction
-from engine.answers.custom_rules import BUILT_IN, Rules, checked, read
+from engine.answers.custom_rules import BUILT_IN, Rules, checked, extract
 from store.enums import Abstention, AnswerType, EndReason
 from store.errors import BadInput
 
@@ -20,7 +20,7 @@ NUMBER, MATH, SPAN, CHOICE = (
 
 
 def answer(rules: Rules, text: str, kind: AnswerType = NUMBER) -> str | None:
-    return read(kind, text, end=EndReason.END, rules=rules).answer
+    return extract(kind, text, end=EndReason.END, rules=rules).answer
 
 
 def test_a_pattern_is_tried_before_the_reader_and_its_last_match_counts() -> None:
@@ -41,7 +41,7 @@ def test_a_fallback_is_tried_only_where_the_reader_finds_nothing() -> None:
 
 def test_a_cut_path_abstains_whatever_the_rules_are() -> None:
     rules = checked(NUMBER, patterns=[r"(\d+)"])
-    found = read(NUMBER, "The answer is 4", end=EndReason.LENGTH, rules=rules)
+    found = extract(NUMBER, "The answer is 4", end=EndReason.LENGTH, rules=rules)
     assert found.abstention is Abstention.TRUNCATED
 
 
@@ -83,22 +83,24 @@ def test_equal_answers_count_as_the_first_and_chains_are_followed() -> None:
 def test_equality_is_an_equivalence(pairs: tuple[tuple[str, str], ...]) -> None:
     rules = Rules(same=pairs)
     for a, b in pairs:
-        assert rules.one_of(a) == rules.one_of(b)
+        assert rules.counted_as(a) == rules.counted_as(b)
     for one in "abcdef":
-        assert rules.one_of(rules.one_of(one)) == rules.one_of(one)
+        assert rules.counted_as(rules.counted_as(one)) == rules.counted_as(one)
 
 
 @given(st.text(max_size=200), st.sampled_from(list(AnswerType)))
 def test_without_rules_the_built_in_reader_reads(text: str, kind: AnswerType) -> None:
-    assert read(kind, text, end=EndReason.END) == extraction.read(kind, text, end=EndReason.END)
+    assert extract(kind, text, end=EndReason.END) == extraction.extract(
+        kind, text, end=EndReason.END
+    )
 
 
 @given(st.text(max_size=200))
 def test_rules_that_touch_nothing_change_nothing(text: str) -> None:
     rules = Rules(patterns=("NEVER(SEEN)",), units=("zorkmids",), same=(("-1.75", "-1.25"),))
-    plain = extraction.read(NUMBER, text, end=EndReason.END)
-    known = read(NUMBER, text, end=EndReason.END, rules=rules, known=plain)
-    assert read(NUMBER, text, end=EndReason.END, rules=rules) == known == plain
+    plain = extraction.extract(NUMBER, text, end=EndReason.END)
+    known = extract(NUMBER, text, end=EndReason.END, rules=rules, known=plain)
+    assert extract(NUMBER, text, end=EndReason.END, rules=rules) == known == plain
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.answers import extraction, math_equality
-from engine.answers.extraction import canonical, equal, read, reader_name
+from engine.answers.extraction import canonical, equal, extract, reader_name
 from store.enums import Abstention, AnswerType, EndReason
 
 NUMBER, CHOICE, YES_NO = AnswerType.NUMBER, AnswerType.CHOICE, AnswerType.YES_NO
@@ -18,21 +18,21 @@ ANIMALS = ("the red fox", "a house cat", "three blind mice", "none of these")
 
 
 def said(answer_type: AnswerType, text: str, options: tuple[str, ...] = ()) -> str | None:
-    return read(answer_type, text, options=options, end=EndReason.END).answer
+    return extract(answer_type, text, options=options, end=EndReason.END).answer
 
 
 def test_a_cut_path_abstains_whatever_it_says() -> None:
-    found = read(NUMBER, " The answer is 9.", end=EndReason.LENGTH)
+    found = extract(NUMBER, " The answer is 9.", end=EndReason.LENGTH)
     assert (found.answer, found.shown, found.abstention) == (None, None, Abstention.TRUNCATED)
 
 
 def test_a_path_without_words_and_one_without_an_answer_abstain_for_different_reasons() -> None:
-    assert read(NUMBER, " \n", end=EndReason.END).abstention is Abstention.EMPTY
-    assert read(NUMBER, "I like fish.", end=EndReason.END).abstention is Abstention.NO_ANSWER
+    assert extract(NUMBER, " \n", end=EndReason.END).abstention is Abstention.EMPTY
+    assert extract(NUMBER, "I like fish.", end=EndReason.END).abstention is Abstention.NO_ANSWER
 
 
 def test_an_answer_is_shown_as_it_was_written() -> None:
-    found = read(NUMBER, "So 1000 + 80. The answer is **$1,080**.", end=EndReason.STOP)
+    found = extract(NUMBER, "So 1000 + 80. The answer is **$1,080**.", end=EndReason.STOP)
     assert (found.answer, found.shown) == ("1080", "$1,080")
 
 
@@ -125,7 +125,7 @@ def test_a_model_that_doubts_itself_is_read_to_its_end() -> None:
 def test_thoughts_are_not_the_answer() -> None:
     assert said(NUMBER, "<think>The answer is 3.</think>\nThe answer is 4.") == "4"
     assert said(NUMBER, "the answer is 3</think>The answer is 4.") == "4"
-    unfinished = read(NUMBER, "<think>The answer is 3.", end=EndReason.END)
+    unfinished = extract(NUMBER, "<think>The answer is 3.", end=EndReason.END)
     assert unfinished.abstention is Abstention.NO_ANSWER
 
 
@@ -332,7 +332,7 @@ HOSTILE = [
 def test_a_million_hostile_characters_are_read_in_linear_time(number: int) -> None:
     began = time.process_time()
     for answer_type in AnswerType:
-        read(answer_type, HOSTILE[number], options=ANIMALS, end=EndReason.END)
+        extract(answer_type, HOSTILE[number], options=ANIMALS, end=EndReason.END)
         canonical(answer_type, HOSTILE[number], ANIMALS)
     assert time.process_time() - began < 3.0
 
@@ -354,7 +354,7 @@ def test_a_canonical_form_is_its_own_canonical_form(answer_type: AnswerType, tex
 @settings(max_examples=200)
 @given(st.sampled_from(list(AnswerType)), st.text(max_size=200))
 def test_any_text_is_read_or_abstains(answer_type: AnswerType, text: str) -> None:
-    found = read(answer_type, text, options=ANIMALS, end=EndReason.STOP)
+    found = extract(answer_type, text, options=ANIMALS, end=EndReason.STOP)
     assert (found.answer is None) == (found.abstention is not None)
     assert (found.shown is None) == (found.answer is None)
 

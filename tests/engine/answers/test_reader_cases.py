@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
-from engine.answers.extraction import canonical, equal, read
+from engine.answers.extraction import canonical, equal, extract
 from engine.voting.majority import count_vote
 from store.enums import Abstention, AnswerType, EarlyStop, EndReason
 
@@ -190,7 +190,7 @@ CASES = (
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.source} {case.text[-40:]!r}")
 def test_a_path_is_read_as_a_person_reads_it(case: Case) -> None:
-    found = read(case.answer_type, case.text, options=case.options, end=case.end)
+    found = extract(case.answer_type, case.text, options=case.options, end=case.end)
     assert found.answer == case.answer
     if case.end is CUT:
         assert found.abstention is Abstention.TRUNCATED
@@ -233,7 +233,7 @@ def test_equal_answers_are_one_answer_and_others_are_not(
 
 def test_three_a_and_one_b_is_a() -> None:
     paths = ["A", "The answer is A.", "(a)", "The answer is B."]
-    answers = [read(CHOICE, one, options=DRINKS, end=EndReason.END).answer for one in paths]
+    answers = [extract(CHOICE, one, options=DRINKS, end=EndReason.END).answer for one in paths]
     vote = count_vote(
         answers, run_id=1, question_id=1, m=4, rule=EarlyStop.OFF, threshold="0.6", cap=0,
         epsilon=0.0, reader="choice/1",

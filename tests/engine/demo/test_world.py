@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from engine.demo import world
-from engine.demo.world import Kind, Question, Split
+from engine.demo.world import PebbleQuestion, PebbleSplit, QuestionKind
 from engine.prompting.tasks import exemplars_of
 from engine.prompting.templates import STEP_BY_STEP, render
 from scripts import documents, make_pebbles
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
     from tokenizers import Tokenizer
 
-DRAWN = (Split.POOL, Split.EVAL, Split.OOD)
+DRAWN = (PebbleSplit.POOL, PebbleSplit.EVAL, PebbleSplit.OOD)
 ALL_FILES = 16_000_000  # bytes
 
 
-def drawn(split: Split, seed: int = 7) -> list[Question]:
+def drawn(split: PebbleSplit, seed: int = 7) -> list[PebbleQuestion]:
     return world.draw(split, 1500, seed)
 
 
@@ -91,7 +91,7 @@ def test_no_question_is_in_two_splits_even_over_seeds() -> None:
 def test_every_question_lies_in_the_split_that_its_text_decides() -> None:
     for split in DRAWN:
         assert {world.split_of(question.text) for question in drawn(split)} == {split}
-    assert {world.split_of(text) for text in read_in_pretraining()} == {Split.PRETRAINING}
+    assert {world.split_of(text) for text in read_in_pretraining()} == {PebbleSplit.PRETRAINING}
 
 
 def test_the_exemplars_are_in_no_split_that_is_drawn_and_never_read_in_pretraining() -> None:
@@ -107,7 +107,7 @@ def test_the_exemplars_answer_themselves_rightly() -> None:
 
 
 @pytest.mark.parametrize("split", DRAWN)
-def test_the_solver_agrees_with_the_generator_on_every_drawn_question(split: Split) -> None:
+def test_the_solver_agrees_with_the_generator_on_every_drawn_question(split: PebbleSplit) -> None:
     for question in drawn(split):
         assert world.solve(question.text) == question.answer
 
@@ -125,7 +125,7 @@ def test_both_ways_of_reasoning_end_in_the_true_answer() -> None:
 
 
 def test_every_step_of_the_careful_way_is_true() -> None:
-    for question in drawn(Split.POOL)[:300]:
+    for question in drawn(PebbleSplit.POOL)[:300]:
         for sentence in question.careful.removesuffix(".").split(". Then "):
             values = set()
             for side in sentence.split(" = "):
@@ -138,15 +138,15 @@ def test_every_step_of_the_careful_way_is_true() -> None:
 
 
 def test_the_quick_way_jumps_over_the_last_result_of_three_or_more_and_over_no_other() -> None:
-    for question in drawn(Split.POOL)[:300]:
+    for question in drawn(PebbleSplit.POOL)[:300]:
         steps = len(question.operations)
         assert question.careful.count(". Then ") == steps - 1
         assert question.quick.count(". Then ") == (steps - 1 if steps < 3 else steps - 2)
 
 
 def test_a_draw_depends_on_its_seed_and_on_nothing_else() -> None:
-    assert drawn(Split.EVAL, 5) == drawn(Split.EVAL, 5)
-    assert drawn(Split.EVAL, 5) != drawn(Split.EVAL, 6)
+    assert drawn(PebbleSplit.EVAL, 5) == drawn(PebbleSplit.EVAL, 5)
+    assert drawn(PebbleSplit.EVAL, 5) != drawn(PebbleSplit.EVAL, 6)
     for runs in (True, False):
         first, again = (
             list(itertools.islice(documents.documents(11, runs=runs), 50)) for _ in range(2)
@@ -165,12 +165,12 @@ def test_pretraining_text_holds_every_kind_of_question() -> None:
         assert question.kind is kind
     starts = {text.split(" ")[0] for text in read_in_pretraining()}
     assert {"What", "Which", "Is", "A"} <= starts
-    assert set(documents.KIND_WEIGHTS) == set(Kind)
+    assert set(documents.KIND_WEIGHTS) == set(QuestionKind)
 
 
 def test_pretraining_text_is_not_for_drawing() -> None:
     with pytest.raises(ValueError, match="stream of documents"):
-        world.draw(Split.PRETRAINING, 1, 0)
+        world.draw(PebbleSplit.PRETRAINING, 1, 0)
 
 
 def test_the_pebbles_read_the_prompts_that_the_program_writes() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.importing.contamination import OVERLAP, Leaks, find, trigrams
+from engine.importing.contamination import OVERLAP, Contamination, find, trigrams
 from engine.jobs import stages
 from store import examples, questions
 from store.connection import connect, transaction
@@ -31,7 +31,7 @@ def asked(text: str, split: Split = Split.POOL, **changes: object) -> Question:
     return replace(question, **changes)  # type: ignore[arg-type]  # fields by name
 
 
-def leaks(pool: str, measured: str) -> Leaks:
+def leaks(pool: str, measured: str) -> Contamination:
     return find([asked(pool)], [asked(measured, Split.EVAL)])
 
 
@@ -59,7 +59,7 @@ def test_a_planted_copy_is_found(planted: str) -> None:
     ],
 )
 def test_another_question_is_not(other: str) -> None:
-    assert leaks(other, TOLD) == Leaks((), 0, (1, 1))
+    assert leaks(other, TOLD) == Contamination((), 0, (1, 1))
 
 
 def test_the_same_story_with_other_numbers_is_counted_and_stays() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from engine.answers.extraction import read
+from engine.answers.extraction import extract
 from engine.importing.columns import inline_options
 from engine.importing.sampled_outputs import read_sampled, sampled_report
 from store.enums import AnswerType, EndReason
@@ -38,9 +38,11 @@ def number(report: dict[str, object], name: str) -> float:
 
 def test_every_published_verdict_on_four_systems_is_reproduced() -> None:
     for row in rows("gsm8k_four_systems"):
-        gold = read(AnswerType.NUMBER, row["gold"], end=EndReason.END).answer
+        gold = extract(AnswerType.NUMBER, row["gold"], end=EndReason.END).answer
         assert gold is not None
-        given = [read(AnswerType.NUMBER, one, end=EndReason.END).answer for one in row["samples"]]
+        given = [
+            extract(AnswerType.NUMBER, one, end=EndReason.END).answer for one in row["samples"]
+        ]
         assert [one == gold for one in given] == row["published"]["is_correct"]
 
 
@@ -91,7 +93,7 @@ def test_every_difference_from_the_published_votes_has_a_known_cause() -> None:
     for row in rows("multiple_choice_10"):
         options = inline_options(row["question"])[2]
         for text, theirs in zip(row["samples"], row["published"]["votes"], strict=False):
-            ours = read(AnswerType.CHOICE, text, options=options, end=EndReason.END).answer
+            ours = extract(AnswerType.CHOICE, text, options=options, end=EndReason.END).answer
             if ours == theirs:
                 same += 1
             else:

@@ -12,7 +12,7 @@ import pytest
 from engine.demo.project import make_demo
 from engine.jobs import memory_estimate, plan, stages
 from engine.project.folder import create_project
-from engine.project.setting_help import meanings
+from engine.project.setting_help import help_texts
 from engine.project.settings import Engine, Settings, TrainSettings, changed
 from store import examples, jobs, models, paths
 from store.connection import connect, transaction
@@ -60,7 +60,7 @@ def test_every_setting_has_a_meaning() -> None:
     settings = Settings()
     for section in dataclasses.fields(settings):
         for one in dataclasses.fields(getattr(settings, section.name)):
-            text = meanings()[section.name, one.name]
+            text = help_texts()[section.name, one.name]
             assert text.strip(), (section.name, one.name)
             assert "\n" not in text
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from engine.review import audit
-from engine.statistics.confidence_sequence import Count
+from engine.statistics.confidence_sequence import StratumAudit
 from store.enums import Decision, Queue, Verdict
 from store.records import Review, Vote
 from tests.projects import a_question
@@ -116,7 +116,7 @@ def test_right_wrong_and_typed_answers_are_told_apart() -> None:
     judge.says(order[4], Verdict.TYPED, "7.0")
     judge.says(order[5], Verdict.SKIP)
     found = audited(asked, votes, judge.rows)
-    assert found.counts == (Count(40, 5, 2, 1),)
+    assert found.counts == (StratumAudit(40, 5, 2, 1),)
     assert [found.judged[one.id] for one in order[:5]] == [True, False, False, True, True]
 
 
@@ -137,11 +137,11 @@ def test_an_audit_out_of_turn_waits_until_its_turn_has_come() -> None:
     judge.says(order[0], Verdict.MAJORITY)
     judge.says(order[2], Verdict.NONE)
     found = audited(asked, votes, judge.rows)
-    assert found.counts == (Count(40, 1, 0),)
+    assert found.counts == (StratumAudit(40, 1, 0),)
     assert found.upcoming(1) == [order[1]]
     assert found.upcoming(2) == [order[1], order[3]]
     judge.says(order[1], Verdict.MAJORITY)
-    assert audited(asked, votes, judge.rows).counts == (Count(40, 3, 1),)
+    assert audited(asked, votes, judge.rows).counts == (StratumAudit(40, 3, 1),)
 
 
 def test_some_questions_come_again_unannounced_and_show_how_steady_the_reviewer_is() -> None:

@@ -144,7 +144,7 @@ def test_what_review_calls_the_same_is_a_candidate_until_a_rule_says_so(
 def test_a_decision_from_before_a_rule_counts_as_the_rule_says(conn: sqlite3.Connection) -> None:
     decide(conn, 1, Verdict.ANSWER, answer="big apple")
     custom_rules.put_in_force(conn, SPAN, SAME)
-    (held,) = custom_rules.standing_reviews(conn, the_run(conn).id)
+    (held,) = custom_rules.active_reviews(conn, the_run(conn).id)
     assert held.answer == "nyc"
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from engine.inference.scripted import open_scripted
 from engine.jobs import stages
-from engine.project.job_context import PauseWished
+from engine.project.job_context import PauseRequested
 from engine.project.settings import changed
 from engine.sampling import completion, early_stop_replay, runs, scheduler
 from lmsi_tui.formatting.job_results import sentence
@@ -212,7 +212,7 @@ def test_a_pause_is_heard_between_paths_and_keeps_them(tmp_path: Path) -> None:
         work = claimed(conn, project, JobKind.SAMPLE)
         with transaction(conn):
             jobs.wish(conn, work.progress.job_id, JobState.PAUSING)
-        with pytest.raises(PauseWished):
+        with pytest.raises(PauseRequested):
             stages.sample(work)
 
 

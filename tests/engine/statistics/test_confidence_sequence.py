@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.statistics.confidence_sequence import (
-    Count,
+    StratumAudit,
     _log_likelihood,
     certify,
     e_value,
@@ -27,18 +27,20 @@ P95 = Fraction(95, 100)
 
 
 @st.composite
-def counted(draw: st.DrawFn, strata: int = 3, size: int = 40) -> list[Count]:
+def counted(draw: st.DrawFn, strata: int = 3, size: int = 40) -> list[StratumAudit]:
     found = []
     for _ in range(draw(st.integers(1, strata))):
         whole = draw(st.integers(1, size))
         audited = draw(st.integers(0, whole))
-        found.append(Count(whole, audited, draw(st.integers(0, audited))))
+        found.append(StratumAudit(whole, audited, draw(st.integers(0, audited))))
     return found
 
 
 @settings(max_examples=60)
 @given(counted())
-def test_the_interval_holds_the_estimate_and_what_is_still_possible(counts: list[Count]) -> None:
+def test_the_interval_holds_the_estimate_and_what_is_still_possible(
+    counts: list[StratumAudit],
+) -> None:
     size = sum(one.size for one in counts)
     found = estimate(counts)
     assert 0 <= found.low <= found.high <= 1
@@ -50,7 +52,7 @@ def test_the_interval_holds_the_estimate_and_what_is_still_possible(counts: list
 
 @settings(max_examples=60)
 @given(counted(strata=3, size=7))
-def test_the_likeliest_division_is_the_best_of_all_divisions(counts: list[Count]) -> None:
+def test_the_likeliest_division_is_the_best_of_all_divisions(counts: list[StratumAudit]) -> None:
     fewest, values = log_likeliest(counts)
     best: dict[int, float] = {}
     possible = [range(one.wrong, one.size - (one.audited - one.wrong) + 1) for one in counts]
@@ -79,7 +81,7 @@ def test_the_expected_evidence_against_the_truth_is_at_most_one(
     size = sum(whole for whole, _ in strata)
     asked = 1 - Fraction(truth - 1, size) if truth else Fraction(2)
 
-    def expected(counts: list[Count], left: int) -> float:
+    def expected(counts: list[StratumAudit], left: int) -> float:
         place = next_stratum(counts)
         if left == 0 or place is None:
             fewest, values = log_likeliest(counts)
@@ -89,11 +91,11 @@ def test_the_expected_evidence_against_the_truth_is_at_most_one(
         total = 0.0
         for bad, weight in ((1, chance), (0, 1 - chance)):
             if weight > 0:
-                after = Count(whole, one.audited + 1, one.wrong + bad)
+                after = StratumAudit(whole, one.audited + 1, one.wrong + bad)
                 total += weight * expected([*counts[:place], after, *counts[place + 1 :]], left - 1)
         return total
 
-    start = [Count(whole, 0, 0) for whole, _ in strata]
+    start = [StratumAudit(whole, 0, 0) for whole, _ in strata]
     assert expected(start, looks) <= 1 + 1e-9
     if truth:
         # The evidence that a precision was reached is the least over all that miss it.
@@ -101,19 +103,24 @@ def test_the_expected_evidence_against_the_truth_is_at_most_one(
 
 
 def test_an_audit_of_every_question_leaves_no_doubt() -> None:
-    assert interval([Count(40, 40, 2), Count(10, 10, 0)]) == pytest.approx((0.96, 0.96))
-    assert e_value([Count(40, 40, 2)], P95) == math.inf
-    assert e_value([Count(40, 40, 3)], P95) == 0.0 or e_value([Count(40, 40, 3)], P95) < 1
+    assert interval([StratumAudit(40, 40, 2), StratumAudit(10, 10, 0)]) == pytest.approx(
+        (0.96, 0.96)
+    )
+    assert e_value([StratumAudit(40, 40, 2)], P95) == math.inf
+    assert (
+        e_value([StratumAudit(40, 40, 3)], P95) == 0.0
+        or e_value([StratumAudit(40, 40, 3)], P95) < 1
+    )
 
 
 def test_nothing_audited_says_nothing() -> None:
-    found = estimate([Count(100, 0, 0)])
+    found = estimate([StratumAudit(100, 0, 0)])
     assert (found.estimate, found.low, found.high) == (None, 0.0, 1.0)
     assert found.expected_wrong is None
 
 
 def test_strata_are_weighted_by_their_size() -> None:
-    found = estimate([Count(900, 10, 0), Count(100, 10, 5)])
+    found = estimate([StratumAudit(900, 10, 0), StratumAudit(100, 10, 5)])
     assert found.estimate == pytest.approx(0.95)
     assert found.expected_wrong is not None
     assert found.expected_wrong[0] == pytest.approx(50)
@@ -122,16 +129,16 @@ def test_strata_are_weighted_by_their_size() -> None:
 
 
 def test_a_skipped_question_is_held_against_both_ends() -> None:
-    clean, open_ = interval([Count(200, 60, 0)]), interval([Count(200, 55, 0, 5)])
+    clean, open_ = interval([StratumAudit(200, 60, 0)]), interval([StratumAudit(200, 55, 0, 5)])
     assert open_[0] < clean[0]
     assert open_[1] == clean[1] == 1.0
-    assert e_value([Count(200, 55, 0, 5)], P95) < e_value([Count(200, 60, 0)], P95)
+    assert e_value([StratumAudit(200, 55, 0, 5)], P95) < e_value([StratumAudit(200, 60, 0)], P95)
 
 
 def test_counts_that_cannot_be_are_refused() -> None:
     for broken in [(5, 6, 0), (5, 3, 4), (5, 3, -1)]:
         with pytest.raises(ValueError, match="cannot be"):
-            Count(*broken)
+            StratumAudit(*broken)
     with pytest.raises(ValueError, match="at least one"):
         interval([])
 
@@ -141,10 +148,10 @@ def test_counts_that_cannot_be_are_refused() -> None:
 
 def test_a_threshold_is_certified_only_after_every_stricter_one() -> None:
     levels = [Fraction(9, 10), Fraction(6, 10)]
-    strict_open = certify(levels, [Count(400, 10, 0), Count(4000, 300, 0)], P95)
+    strict_open = certify(levels, [StratumAudit(400, 10, 0), StratumAudit(4000, 300, 0)], P95)
     assert [one.certified for one in strict_open] == [False, False]
     assert strict_open[1].e_value >= 20
-    both = certify(levels, [Count(400, 80, 0), Count(4000, 300, 0)], P95)
+    both = certify(levels, [StratumAudit(400, 80, 0), StratumAudit(4000, 300, 0)], P95)
     assert [one.certified for one in both] == [True, True]
 
 
@@ -153,7 +160,7 @@ def test_a_threshold_is_certified_only_after_every_stricter_one() -> None:
 def test_the_clean_audits_that_are_asked_for_are_enough_and_no_more(
     strict: int, loose: int, audited: int
 ) -> None:
-    counts = [Count(strict, audited, 0), Count(loose, audited, 0)]
+    counts = [StratumAudit(strict, audited, 0), StratumAudit(loose, audited, 0)]
     for number, found in enumerate(certify([Fraction(9, 10), Fraction(1, 2)], counts, P95), 1):
         if found.clean_needed is None:
             assert found.e_value >= 20
@@ -169,10 +176,12 @@ def test_the_clean_audits_that_are_asked_for_are_enough_and_no_more(
 
 
 def test_no_number_of_clean_audits_mends_too_many_wrong_ones() -> None:
-    (found,) = certify([Fraction(1, 2)], [Count(100, 40, 6)], P95)
+    (found,) = certify([Fraction(1, 2)], [StratumAudit(100, 40, 6)], P95)
     assert (found.certified, found.clean_needed) == (False, None)
 
 
 def test_few_audits_certify_few_dozen_clean_ones_do() -> None:
     # With n fixed before, 59 clean audits would do (0.95^59 < 0.05); peeking costs sixteen more.
-    assert e_value([Count(1000, 74, 0)], P95) < 20 <= e_value([Count(1000, 75, 0)], P95)
+    assert (
+        e_value([StratumAudit(1000, 74, 0)], P95) < 20 <= e_value([StratumAudit(1000, 75, 0)], P95)
+    )

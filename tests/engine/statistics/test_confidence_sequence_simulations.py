@@ -11,7 +11,13 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from engine.statistics.confidence_sequence import Count, certify, e_value, interval, next_stratum
+from engine.statistics.confidence_sequence import (
+    StratumAudit,
+    certify,
+    e_value,
+    interval,
+    next_stratum,
+)
 from tests.engine.statistics.simulations import RUNS, covers, keeps_under
 
 POOLS = {
@@ -32,13 +38,15 @@ def shuffled(rng: np.random.Generator, strata: list[tuple[int, int]]) -> list[li
 
 def audits(orders: list[list[bool]], most: int):  # type: ignore[no-untyped-def]
     """The counts after each audit."""
-    counts = [Count(len(order), 0, 0) for order in orders]
+    counts = [StratumAudit(len(order), 0, 0) for order in orders]
     for _ in range(most):
         place = next_stratum(counts)
         if place is None:
             return
         one = counts[place]
-        counts[place] = Count(one.size, one.audited + 1, one.wrong + orders[place][one.audited])
+        counts[place] = StratumAudit(
+            one.size, one.audited + 1, one.wrong + orders[place][one.audited]
+        )
         yield list(counts)
 
 
@@ -91,7 +99,7 @@ def test_a_fixed_interval_that_is_peeked_at_breaks_its_promise_and_ours_does_not
         wrong = np.cumsum(order[:300])
         peeked += any(wrong[n - 1] <= exact[n] for n in range(20, 301))
         ours += any(
-            e_value([Count(size, n, int(wrong[n - 1]))], CONFIDENCE) >= 20
+            e_value([StratumAudit(size, n, int(wrong[n - 1]))], CONFIDENCE) >= 20
             for n in range(60, 301, 8)
             if wrong[n - 1] <= n * 0.05
         )
@@ -133,7 +141,7 @@ def test_a_certified_threshold_seldom_has_less_than_the_asked_precision(
 
 
 def test_the_simulated_rule_is_the_one_that_is_shown() -> None:
-    counts = [Count(400, 80, 0), Count(400, 80, 3)]
+    counts = [StratumAudit(400, 80, 0), StratumAudit(400, 80, 3)]
     found = certify([Fraction(9, 10), Fraction(6, 10)], counts, CONFIDENCE)
     assert [one.e_value for one in found] == [
         e_value(counts[:1], CONFIDENCE),

@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.packing.encoding import EncodedExample
-from engine.project.job_context import PauseWished
+from engine.project.job_context import PauseRequested
 from engine.training import passes
 from engine.training.data_parallel import SINGLE_PROCESS, DataParallel
 from engine.training.launcher import Training, train
@@ -157,7 +157,7 @@ def test_a_pause_is_heard_by_all_and_they_go_on_from_there(tmp_path: Path) -> No
         work = claimed(conn, project, JobKind.FINETUNE)
         asking = threading.Thread(target=wish)
         asking.start()
-        with pytest.raises(PauseWished):
+        with pytest.raises(PauseRequested):
             train(work, given)
         asking.join()
     saved = torch.load(given.work / "checkpoint.pt", weights_only=True)

@@ -14,7 +14,7 @@ from engine.demo.project import MODELS, TASK
 from engine.inference.loading import addresses_of, chosen_engine
 from engine.jobs import stages
 from engine.project.folder import open_project
-from engine.project.job_context import PauseWished
+from engine.project.job_context import PauseRequested
 from engine.project.settings import Engine, ModelSettings
 from lmsi_tui.cli.main import run
 from store import examples, jobs, models, paths, questions
@@ -163,6 +163,6 @@ def test_a_pause_is_heard_while_a_server_keeps_silent(tmp_path: Path) -> None:
                 return True
 
             fake.holds = wish_and_hold
-            with pytest.raises(PauseWished):
+            with pytest.raises(PauseRequested):
                 stages.sample(work)
     assert fake.waves
