@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 from engine.demo import world
 from engine.evaluation.accuracy import compare
-from engine.jobs import stages
+from engine.jobs import curate, evaluate, train
 from engine.jobs.launch import ENVIRONMENT, process_start
 from engine.project.folder import open_project
 from engine.project.job_context import Progress, Work
@@ -154,10 +154,10 @@ def run_control(project: Project, seed: int) -> None:
         ):
             base = models.by_name(conn, name)
             assert base is not None
-            trained = stages.train_on(work, base, frozen, training, Stage.CONTROL)
+            trained = train.train_model(work, base, frozen, training, Stage.CONTROL)
             model = models.by_name(conn, str(trained["model"]))
             assert model is not None
-            stages.measure(work, model)
+            evaluate.measure(work, model)
         jobs.finish(conn, job.id, JobState.DONE, "done", None, {})
 
 
@@ -181,7 +181,7 @@ def freeze_unvoted(work: Work, run: Run, teacher: Model, seed: int) -> TrainingS
             budget -= len(same)
             if same:
                 kept.append(selection.KeptQuestion(question, answer, same, len(same), False))
-    return stages.freeze(work, run, kept, teacher)
+    return curate.freeze(work, run, kept, teacher)
 
 
 def answered(pairs: Sequence[tuple[ReasoningPath, Reading]]) -> list[tuple[ReasoningPath, str]]:

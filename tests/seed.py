@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from unittest import mock
 
-from engine.jobs import stages
+from engine.jobs import curate, evaluate, sample
 from engine.jobs.launch import LOCK
 from engine.project.folder import Project, create_project, open_project
 from engine.project.settings import (
@@ -293,9 +293,9 @@ def _add_model(
 
 
 STAGES = {
-    JobKind.SAMPLE: stages.sample,
-    JobKind.CURATE: stages.curate,
-    JobKind.EVALUATE: stages.evaluate,
+    JobKind.SAMPLE: sample.run,
+    JobKind.CURATE: curate.run,
+    JobKind.EVALUATE: evaluate.run,
 }
 
 
@@ -469,7 +469,7 @@ def while_sampling(project: Project) -> None:
 
         with mock.patch.object(work.progress, "advance", stopped):
             try:
-                stages.sample(work)
+                sample.run(work)
             except _Halfway:
                 # The transaction of the last path was rolled back; the job's row stays running.
                 return

@@ -16,6 +16,7 @@ from engine.inference.batch_size import LLAMA_CPP, TRANSFORMERS, default_batch_s
 from engine.project.settings import Engine
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from engine.project.folder import Project
@@ -30,6 +31,8 @@ HEAD_BYTES = 64 << 20
 """Logits held at once in a training (as `engine.training.loss`)."""
 HELD_PER_LAYER = 12
 """Vectors as wide as the hidden state that one layer holds for its gradient, about."""
+PROMPT_TOKENS = 200
+"""Approximate tokens of a question without its worked examples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,11 @@ def free_memory() -> int:
     import psutil
 
     return int(psutil.virtual_memory().available)
+
+
+def largest(estimates: Iterable[tuple[Part, ...]]) -> tuple[Part, ...]:
+    """The largest of several estimates: what runs one after the other shares the memory."""
+    return max(estimates, key=lambda parts: sum(part.size for part in parts), default=())
 
 
 def of_sampling(

@@ -15,22 +15,22 @@ import sqlite3
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.jobs import rounds, stages
+from engine.jobs import stages
 from engine.jobs.launch import LOCK, is_alive, process_start
 from engine.project.folder import open_project
 from engine.project.job_context import CancelRequested, PauseRequested, Progress, Work
 from store import jobs
 from store.connection import connect
-from store.enums import JobKind, JobState
+from store.enums import JobState
 from store.errors import LmsiError
 from store.schema import ensure_schema
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import FrameType
 
     from store.records import Job
@@ -43,19 +43,6 @@ LOOK_SECONDS = 0.1
 NICENESS = 10
 """How far the work steps back behind what a person does on the machine, the app included. On a
 machine that does nothing else it costs nothing."""
-
-Stage = Callable[[Work], dict[str, object]]
-
-STAGES: dict[JobKind, Stage] = {
-    JobKind.SAMPLE: stages.sample,
-    JobKind.VOTE: stages.vote,
-    JobKind.CURATE: stages.curate,
-    JobKind.FINETUNE: stages.finetune,
-    JobKind.DISTILL: stages.distill,
-    JobKind.EVALUATE: stages.evaluate,
-    JobKind.EXPORT: stages.export,
-    JobKind.ROUND: rounds.whole_round,
-}
 
 
 class ShutDown(PauseRequested):
@@ -114,7 +101,7 @@ def do(folder: Path, conn: sqlite3.Connection, job: Job) -> None:
     result: dict[str, object] = {}
     try:
         work = Work(open_project(folder), conn, Progress(conn, job.id), job.params)
-        result = STAGES[job.kind](work)
+        result = stages.RUN[job.kind](work)
         state, message = JobState.DONE, "done"
     except PauseRequested as wish:
         shut_down = wish if isinstance(wish, ShutDown) else None

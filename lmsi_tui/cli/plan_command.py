@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from engine.jobs.plan import plan
+from engine.jobs.stages import plan
 from engine.training_data.dry_run import LISTED
 from lmsi_tui.cli.output import emit, say
 from lmsi_tui.widgets.plan_summary import facts_of

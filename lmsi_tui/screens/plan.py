@@ -12,7 +12,8 @@ from textual.message import Message
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
-from engine.jobs.plan import MATTER, Plan, Setting, plan, settings_of
+from engine.jobs.job_settings import RELEVANT, Setting, settings_of
+from engine.jobs.stages import plan
 from engine.project.folder import open_project
 from engine.project.settings import changed
 from lmsi_tui.formatting.job_states import title
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from textual.app import ComposeResult
 
+    from engine.jobs.plan import Plan
     from engine.project.folder import Project
     from engine.project.settings import Settings
 
@@ -246,7 +248,7 @@ class PlanScreen(LmsiScreen, ModalScreen[None]):
 
     def action_move(self, fields: int) -> None:
         """To another field."""
-        if MATTER[self.kind] or self._own:
+        if RELEVANT[self.kind] or self._own:
             (self.focus_next if fields > 0 else self.focus_previous)()
 
 

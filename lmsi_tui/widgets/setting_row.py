@@ -15,7 +15,7 @@ from lmsi_tui.widgets.option_cycler import Choice
 if TYPE_CHECKING:
     from textual.app import ComposeResult
 
-    from engine.jobs.plan import Setting
+    from engine.jobs.job_settings import Setting
 
 
 class SettingRow(Vertical):

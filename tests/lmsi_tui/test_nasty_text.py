@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from engine.jobs import stages
+from engine.jobs import curate, evaluate, sample
 from store import examples, jobs, models, paths, questions, votes
 from store.connection import connect, transaction
 from store.enums import AnswerType, JobKind, JobState, Split
@@ -100,9 +100,9 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Project:
             gold = {one.key: ("42",) for one in asked if one.split is Split.EVAL}
             questions.add(conn, asked, gold)
         for kind, stage in (
-            (JobKind.SAMPLE, stages.sample),
-            (JobKind.CURATE, stages.curate),
-            (JobKind.EVALUATE, stages.evaluate),
+            (JobKind.SAMPLE, sample.run),
+            (JobKind.CURATE, curate.run),
+            (JobKind.EVALUATE, evaluate.run),
         ):
             work = claimed(
                 conn, project, kind, **({"models": [name]} if kind == "evaluate" else {})

@@ -15,7 +15,7 @@ from engine.demo.project import MODELS, make_demo
 from engine.inference.backend import Sampling
 from engine.inference.engine_selection import open_fastest
 from engine.inference.prompt_lengths import SequenceLengths
-from engine.jobs import plan, stages
+from engine.jobs import curate, evaluate, sample, stages, train
 from engine.models.gguf_quantize import quantize
 from engine.models.identity import base_model
 from engine.project.settings import Engine
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 def test_a_gguf_alone_is_sampled_trained_and_measured(tmp_path: Path) -> None:
     file = tmp_path / "alone.gguf"
     quantize(MODELS / "pebble-m" / "pebble-m.gguf", file, "Q8_0")
-    train: dict[str, object] = {"epochs": 1.0, "learning_rate": 5e-3, "examples_per_step": 8}
+    training: dict[str, object] = {"epochs": 1.0, "learning_rate": 5e-3, "examples_per_step": 8}
     project = make_demo(
         tmp_path / "demo",
         pool=10,
@@ -41,7 +41,7 @@ def test_a_gguf_alone_is_sampled_trained_and_measured(tmp_path: Path) -> None:
         changes={
             "model": {"teacher": "alone/base"},
             "sample": {"m": 4, "threshold": "0"},
-            "finetune": train,
+            "finetune": training,
             "evaluate": {"k": 1, "ood": False},
         },
     )
@@ -49,11 +49,11 @@ def test_a_gguf_alone_is_sampled_trained_and_measured(tmp_path: Path) -> None:
         with transaction(conn):
             models.add(conn, base_model(project, "alone/base", file))
         work = claimed(conn, project, JobKind.FINETUNE)
-        stages.sample(work)
-        stages.curate(work)
-        made = plan.plan(conn, project, JobKind.FINETUNE, project.settings)
+        sample.run(work)
+        curate.run(work)
+        made = stages.plan(conn, project, JobKind.FINETUNE, project.settings)
         assert made.problem is None
-        tuned = models.by_name(conn, str(stages.finetune(work)["model"]))
+        tuned = models.by_name(conn, str(train.finetune(work)["model"]))
         base = models.by_name(conn, "alone/base")
         assert base is not None
         assert tuned is not None
@@ -71,7 +71,7 @@ def test_a_gguf_alone_is_sampled_trained_and_measured(tmp_path: Path) -> None:
                 greedy = Sampling(temperature=0.0, max_tokens=20, stop=("\n",))
                 texts.append(sorted(one.text for one in backend.sample(source, greedy)))
         assert texts[0] != texts[1]
-        assert stages.measure(work, tuned)
+        assert evaluate.measure(work, tuned)
 
 
 def test_what_is_unpacked_is_the_model_that_was_packed(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from engine.evaluation import accuracy
-from engine.jobs import stages
+from engine.jobs import evaluate
 from engine.reports import summary
 from engine.sampling import runs
 from store import evaluations, jobs, models, paths, questions, votes
@@ -30,7 +30,7 @@ def work(tmp_path: Path) -> Iterator[Work]:
     project = scripted_project(tmp_path, pool=1, evaluation=8)
     with connect(project.database) as conn:
         job = claimed(conn, project, JobKind.EVALUATE)
-        stages.evaluate(job)
+        evaluate.run(job)
         yield job
 
 
@@ -74,7 +74,7 @@ def test_the_single_path_is_the_first_path_of_the_vote(work: Work) -> None:
 
 def test_measuring_again_asks_nothing_and_finds_the_same(work: Work) -> None:
     before = by_method(work.conn)
-    stages.evaluate(work)
+    evaluate.run(work)
     after = by_method(work.conn)
     assert len(evaluations.all_of(work.conn)) == len(before)
     for method, one in before.items():
@@ -96,7 +96,7 @@ def test_questions_without_known_answers_cannot_measure(tmp_path: Path) -> None:
     with connect(project.database) as conn:
         job = claimed(conn, project, JobKind.EVALUATE)
         with pytest.raises(BadInput, match="no evaluation questions"):
-            stages.evaluate(job)
+            evaluate.run(job)
 
 
 def copy_of(model: Model, name: str, stage: Stage, parameters: int) -> Model:

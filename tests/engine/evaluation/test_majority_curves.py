@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.evaluation import majority_curves
-from engine.jobs import stages
+from engine.jobs import evaluate
 from engine.statistics import intervals
 from engine.voting import majority
 from store import evaluations, paths, votes
@@ -83,7 +83,7 @@ def test_every_question_is_in_the_bin_of_its_agreement(judged: list[tuple[int, i
 def test_the_curves_of_an_evaluation_end_where_it_was_measured(tmp_path: Path) -> None:
     project = scripted_project(tmp_path / "project", pool=1, evaluation=12)
     with connect(project.database) as conn:
-        stages.evaluate(claimed(conn, project, JobKind.EVALUATE))
+        evaluate.run(claimed(conn, project, JobKind.EVALUATE))
         measured = {one.method: one for one in evaluations.all_of(conn)}
         voted = measured[Method.SC]
         found = majority_curves.read(conn, voted)

@@ -12,7 +12,7 @@ import pytest
 
 from engine.evaluation import acceptance, pilot
 from engine.evaluation.pilot import Verdict, judge
-from engine.jobs import stages
+from engine.jobs import evaluate, sample
 from engine.review import audit
 from engine.statistics import intervals
 from store import evaluations, models, paths, questions, reviews, votes
@@ -48,7 +48,7 @@ def measured_project(
     script = {"context": 8192, "slots": 8, "rules": [*rules, rule("", SCATTERED)]}
     (project.folder / "models" / "script.json").write_text(json.dumps(script))
     with connect(project.database) as conn:
-        stages.evaluate(claimed(conn, project, JobKind.EVALUATE, models=[TEACHER]))
+        evaluate.run(claimed(conn, project, JobKind.EVALUATE, models=[TEACHER]))
     return project
 
 
@@ -149,7 +149,7 @@ def test_an_audit_finds_a_majority_that_is_confidently_wrong(tmp_path: Path) -> 
     script = {"context": 8192, "slots": 8, "rules": rules}
     (project.folder / "models" / "script.json").write_text(json.dumps(script))
     with connect(project.database) as conn:
-        stages.sample(claimed(conn, project, JobKind.SAMPLE))
+        sample.run(claimed(conn, project, JobKind.SAMPLE))
         (run,) = paths.runs(conn)
         pool = questions.by_split(conn, Split.POOL)
         counted = {one.question_id: one for one in votes.for_run(conn, run.id)}
@@ -205,7 +205,7 @@ def test_the_guard_stops_a_collapse_at_the_right_round(tmp_path: Path) -> None:
     rounds = [a_round(project, i, right, n, spread) for i, (right, spread) in enumerate(path)]
     with connect(project.database) as conn:
         names = [one.name for one in rounds]
-        stages.evaluate(claimed(conn, project, JobKind.EVALUATE, models=names))
+        evaluate.run(claimed(conn, project, JobKind.EVALUATE, models=names))
         by_model = {
             one.model_id: one
             for one in evaluations.all_of(conn)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.importing.contamination import OVERLAP, Contamination, find, trigrams
-from engine.jobs import stages
+from engine.jobs import curate, sample
 from store import examples, questions
 from store.connection import connect, transaction
 from store.enums import JobKind, Split
@@ -107,8 +107,8 @@ def test_what_leaks_is_not_trained_on(tmp_path: Path) -> None:
         planted = asked(copy, Split.EVAL, id=0, task=pool[1].task)
         with transaction(conn):
             questions.add(conn, [planted], {planted.key: ("1",)})
-        stages.sample(claimed(conn, project, JobKind.SAMPLE))
-        result = stages.curate(claimed(conn, project, JobKind.CURATE))
+        sample.run(claimed(conn, project, JobKind.SAMPLE))
+        result = curate.run(claimed(conn, project, JobKind.CURATE))
         learnt = {one.question_id for one in examples.examples(conn, str(result["training_set"]))}
     assert result["leaked"] == 1
     assert pool[1].id not in learnt

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from engine.demo.project import make_demo
-from engine.jobs import memory_estimate, plan, stages
+from engine.jobs import evaluate, job_settings, memory_estimate, plan, sample, stages
 from engine.project.folder import create_project
 from engine.project.setting_help import help_texts
 from engine.project.settings import Engine, Settings, TrainSettings, changed
@@ -40,14 +40,14 @@ def told(tmp_path: Path) -> Iterator[tuple[Project, sqlite3.Connection]]:
 def planned(
     conn: sqlite3.Connection, project: Project, kind: JobKind, **changes: dict[str, object]
 ) -> plan.Plan:
-    return plan.plan(conn, project, kind, changed(project.settings, changes))
+    return stages.plan(conn, project, kind, changed(project.settings, changes))
 
 
 def drawn_by(conn: sqlite3.Connection, project: Project, kind: JobKind) -> int:
     """Paths that a job of this kind draws when it runs."""
     before = sum(paths.counts(conn, run.id).paths for run in paths.runs(conn))
     work = claimed(conn, project, kind)
-    {JobKind.SAMPLE: stages.sample, JobKind.EVALUATE: stages.evaluate}[kind](work)
+    {JobKind.SAMPLE: sample.run, JobKind.EVALUATE: evaluate.run}[kind](work)
     with transaction(conn):
         jobs.finish(conn, work.progress.job_id, JobState.DONE, "done", None, {})
     return sum(paths.counts(conn, run.id).paths for run in paths.runs(conn)) - before
@@ -72,7 +72,7 @@ NEEDS_ANOTHER = {("curate.weighting", "by-agreement"), ("model.engine", "server"
 @pytest.mark.parametrize("kind", list(JobKind))
 def test_the_settings_that_matter_exist_and_can_be_set_to_what_they_are(kind: JobKind) -> None:
     settings = Settings()
-    for one in plan.settings_of(settings, kind):
+    for one in job_settings.settings_of(settings, kind):
         value = list(one.value) if isinstance(one.value, tuple) else one.value
         assert changed(settings, {one.section: {one.name: value}}) == settings
         for choice in one.choices:
@@ -184,7 +184,8 @@ def test_a_fine_tuning_is_planned_from_files(tmp_path: Path) -> None:
     project = make_demo(tmp_path / "demo", pool=3, evaluation=3)
     with connect(project.database) as conn:
         made = planned(conn, project, JobKind.FINETUNE)
-        assert made.problem == "There is no training set yet: make one first."
+        assert made.problem is not None
+        assert "lmsi-tui curate" in made.problem
         assert made.first is JobKind.CURATE
         base = models.by_name(conn, "pebble-l/base")
         assert base is not None
@@ -250,12 +251,12 @@ def test_a_training_that_was_done_is_found_again(tmp_path: Path) -> None:
 
         name = recipe(base, frozen.key, Stage.LMSI, project.settings.finetune)
         (project.folder / "adapters" / f"{name}.unfinished").mkdir(parents=True)
-        assert "goes on" in planned(conn, project, JobKind.FINETUNE).reused[1]
+        assert "checkpoint" in planned(conn, project, JobKind.FINETUNE).reused[1]
         conn.execute(
             "UPDATE model SET adapter = ? WHERE name = ?", [f"adapters/{name}", f"{TEACHER}/lmsi"]
         )
         done = planned(conn, project, JobKind.FINETUNE)
-        assert "trained in this way before" in done.reused[1]
+        assert f"{TEACHER}/lmsi" in done.reused[1]
         assert done.seconds == (0, 0)
         assert planned(conn, project, JobKind.FINETUNE, finetune={"rank": 4}).reused[1:] == ()
 
@@ -324,8 +325,8 @@ def test_a_measurement_draws_exactly_what_was_planned(tmp_path: Path) -> None:
 def test_chosen_models_alone_are_measured(told: tuple[Project, sqlite3.Connection]) -> None:
     project, conn = told
     settings = changed(project.settings, {"evaluate": {"seed": 5}})
-    one = plan.plan(conn, project, JobKind.EVALUATE, settings, chosen=[f"{TEACHER}/base"])
-    everyone = plan.plan(conn, project, JobKind.EVALUATE, settings)
+    one = stages.plan(conn, project, JobKind.EVALUATE, settings, chosen=[f"{TEACHER}/base"])
+    everyone = stages.plan(conn, project, JobKind.EVALUATE, settings)
     assert one.models == (f"{TEACHER}/base",)
     assert one.paths is not None
     # The greedy paths have a seed of their own, too.
@@ -372,15 +373,15 @@ def test_an_empty_project_says_what_is_missing(tmp_path: Path, kind: JobKind) ->
         made = planned(conn, project, kind)
     assert made.problem is not None
     assert made.problem.endswith(".")
-    assert made.settings == plan.settings_of(project.settings, kind)
+    assert made.settings == job_settings.settings_of(project.settings, kind)
 
 
 PROBLEMS: list[tuple[JobKind, str, str]] = [
     (JobKind.SAMPLE, "DELETE FROM question WHERE split = 'pool'", "The pool is empty"),
     (JobKind.EVALUATE, "DELETE FROM question WHERE split = 'eval'", "no evaluation questions"),
     (JobKind.SAMPLE, "DELETE FROM model", "There is no model named"),
-    (JobKind.FINETUNE, "UPDATE model SET location = 'http://x/v1#y'", "is on a server"),
-    (JobKind.FINETUNE, "SELECT 1", "is no model of weights"),
+    (JobKind.FINETUNE, "UPDATE model SET location = 'http://x/v1#y'", "is a server"),
+    (JobKind.FINETUNE, "SELECT 1", "no weights to train"),
 ]
 
 
@@ -416,14 +417,14 @@ def test_an_engine_that_cannot_read_the_model_is_a_problem(tmp_path: Path) -> No
     with connect(project.database) as conn:
         made = planned(conn, project, JobKind.SAMPLE, model={"engine": "llama.cpp"})
     assert made.problem is not None
-    assert "there is no GGUF" in made.problem
+    assert "no GGUF" in made.problem
 
 
 def test_nothing_is_written_by_looking(told: tuple[Project, sqlite3.Connection]) -> None:
     project, _ = told
     with connect(project.database, read_only=True) as reader:
         for kind in JobKind:
-            plan.plan(reader, project, kind, project.settings)
+            stages.plan(reader, project, kind, project.settings)
         assert len(paths.runs(reader)) == len(paths.runs(told[1]))
 
 

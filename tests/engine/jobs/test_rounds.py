@@ -11,7 +11,7 @@ import pytest
 
 from engine.conversion import export
 from engine.evaluation import acceptance, accuracy
-from engine.jobs import rounds, stages
+from engine.jobs import curate, evaluate, lookups, rounds, sample, train
 from engine.reports import findings, model_tree, rendering, summary
 from engine.sampling import runs
 from store import examples, jobs, models, paths, questions
@@ -76,7 +76,7 @@ class Story:
     def go(self, **params: object) -> Json:
         """Do a job of rounds, as the worker does."""
         work = claimed(self.conn, self.project, JobKind.ROUND, **params)
-        result = rounds.whole_round(work)
+        result = rounds.run(work)
         jobs.finish(self.conn, work.progress.job_id, JobState.DONE, "done", None, result)
         return result
 
@@ -130,7 +130,9 @@ def told(
             with transaction(conn):
                 questions.add(conn, asked, {one.key: (str(one.position),) for one in asked})
         story = Story(project, conn, list(coming))
-        monkeypatch.setattr(stages, "train_on", story.play)
+        # Scripts have no weights to train.
+        monkeypatch.setattr(lookups, "check_trainable", lambda *_: None)
+        monkeypatch.setattr(train, "train_model", story.play)
         yield story
 
 
@@ -175,7 +177,7 @@ def test_a_rejected_model_stays_and_is_used_by_nothing_that_comes_after(collapse
     assert "scripted/lmsi-3" in [one.name for one in found.models]
     assert export._trained(conn, None).name == "scripted/lmsi-2"
     assert export._trained(conn, "scripted/lmsi-3").name == "scripted/lmsi-3"
-    measured = stages.evaluate(claimed(conn, collapse.project, JobKind.EVALUATE))["evaluations"]
+    measured = evaluate.run(claimed(conn, collapse.project, JobKind.EVALUATE))["evaluations"]
     assert isinstance(measured, list)
     names = {one["model"] for one in measured}
     assert names == {TEACHER, "scripted/lmsi-1", "scripted/lmsi-2"}
@@ -195,10 +197,10 @@ def test_what_a_rejected_model_wrote_is_not_learnt_from(collapse: Story) -> None
     assert teacher is not None
     best = examples.sets(conn)[-1]
     work = claimed(conn, project, JobKind.CURATE)
-    stages.sample_with(work, rejected)
-    stages.curate_votes(work, rejected)
+    sample.sample_pool(work, rejected)
+    curate.curate_votes(work, rejected)
     assert examples.sets(conn)[-1] != best
-    again = stages.train_model(work, teacher, project.settings.finetune, Stage.LMSI)
+    again = train.finetune(work)
     assert again == {"model": "scripted/lmsi-3", "trained_before": True}, "which learnt from lmsi-2"
 
 
@@ -229,13 +231,13 @@ def test_a_round_that_was_cut_off_goes_on_where_it_stopped(
     with monkeypatch.context() as patched:
         patched.setattr(acceptance, "judge", cut)
         with pytest.raises(Cut):
-            rounds.whole_round(work)
+            rounds.run(work)
     assert rows.all_of(conn) == []
     drawn = {run.key: paths.counts(conn, run.id) for run in paths.runs(conn)}
-    rounds.whole_round(work)
+    rounds.run(work)
     assert {run.key: paths.counts(conn, run.id) for run in paths.runs(conn)} == drawn
     assert [one.number for one in rows.all_of(conn)] == [1]
-    rounds.whole_round(work)
+    rounds.run(work)
     assert [one.number for one in rows.all_of(conn)] == [1], "killed after the decision"
     assert collapse.trained == 1
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from engine.jobs import worker
+from engine.jobs import stages, worker
 from engine.jobs.launch import LOCK, ensure_worker, is_alive, process_start, worker_runs
 from store import jobs, paths
 from store.connection import connect, transaction
@@ -155,7 +155,7 @@ def test_a_fault_in_the_program_ends_the_job_and_not_the_worker(
         raise ZeroDivisionError("never mind")
 
     project = scripted_project(tmp_path)
-    monkeypatch.setitem(worker.STAGES, JobKind.SAMPLE, fault)
+    monkeypatch.setitem(stages.RUN, JobKind.SAMPLE, fault)
     number = enqueue(project, JobKind.SAMPLE)
     with connect(project.database) as conn:
         job = jobs.claim(conn, os.getpid(), 1)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.jobs import stages
+from engine.jobs import curate, evaluate, sample
 from engine.reports import findings, rendering, svg_charts
 from engine.statistics import intervals
 from store import models, paths, questions, reviews
@@ -68,7 +68,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Project:
     with connect(project.database) as conn:
         with transaction(conn):
             questions.add(conn, [hostile], {})
-        stages.sample(claimed(conn, project, JobKind.SAMPLE))
+        sample.run(claimed(conn, project, JobKind.SAMPLE))
         (run,) = paths.runs(conn)
         for question, queue, verdict in (
             (hostile, Queue.TRIAGE, Verdict.NONE),
@@ -79,8 +79,8 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Project:
             assert stored is not None
             said = Review(0, stored.id, run.id, queue, verdict, None, None, None, 1.0, time.time())
             reviews.add(conn, said)
-        stages.curate(claimed(conn, project, JobKind.CURATE))
-        stages.evaluate(claimed(conn, project, JobKind.EVALUATE))
+        curate.run(claimed(conn, project, JobKind.CURATE))
+        evaluate.run(claimed(conn, project, JobKind.EVALUATE))
     return project
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from engine.answers import custom_rules
 from engine.answers.custom_rules import BUILT_IN, checked
-from engine.jobs import stages
+from engine.jobs import evaluate, sample, vote
 from engine.review import rule_preview
 from engine.review.rule_preview import preview
 from engine.sampling import scheduler
@@ -167,7 +167,7 @@ def test_rules_are_later_rows_and_a_reset_is_one_too(conn: sqlite3.Connection) -
 def sampled_votes(project: Project, kind: JobKind = JobKind.SAMPLE) -> None:
     with connect(project.database) as conn:
         work = claimed(conn, project, kind)
-        stages.sample(work) if kind is JobKind.SAMPLE else stages.vote(work)
+        sample.run(work) if kind is JobKind.SAMPLE else vote.run(work)
         conn.execute("UPDATE job SET state = 'done'")
         conn.commit()
 
@@ -226,10 +226,10 @@ def test_known_answers_are_compared_as_the_rules_count_them(tmp_path: Path) -> N
         work = claimed(conn, project, JobKind.EVALUATE)
         model = models.by_name(conn, TEACHER)
         assert model is not None
-        before = {one.method: one.correct for one in stages.measure(work, model)}
+        before = {one.method: one.correct for one in evaluate.measure(work, model)}
         everything = [("1000", str(number)) for number in range(4)]
         custom_rules.put_in_force(conn, NUMBER, checked(NUMBER, same=everything))
-        after = stages.measure(work, model)
+        after = evaluate.measure(work, model)
         assert all(one.correct >= before[one.method] for one in after)
         winners = [one.winner for one in votes.for_run(conn, after[-1].run_id)]
         assert after[-1].correct == winners.count("1000")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from engine.inference.scripted import open_scripted
-from engine.jobs import stages
+from engine.jobs import sample
 from engine.project.job_context import PauseRequested
 from engine.project.settings import changed
 from engine.sampling import completion, early_stop_replay, runs, scheduler
@@ -40,7 +40,7 @@ def sampled(project: Project) -> Run:
     """Sample the pool to its end and give the run."""
     with connect(project.database) as conn:
         work = claimed(conn, project, JobKind.SAMPLE)
-        stages.sample(work)
+        sample.run(work)
         jobs.finish(conn, work.progress.job_id, JobState.DONE, "done", None, {})
         return next(one for one in paths.runs(conn) if one.split is Split.POOL)
 
@@ -213,7 +213,7 @@ def test_a_pause_is_heard_between_paths_and_keeps_them(tmp_path: Path) -> None:
         with transaction(conn):
             jobs.wish(conn, work.progress.job_id, JobState.PAUSING)
         with pytest.raises(PauseRequested):
-            stages.sample(work)
+            sample.run(work)
 
 
 def test_fast_leaves_a_few_questions_uncut_and_chooses_them_by_content(tmp_path: Path) -> None:
@@ -243,7 +243,7 @@ def test_fast_leaves_a_few_questions_uncut_and_chooses_them_by_content(tmp_path:
     assert told["saved_share"] == pytest.approx(1 - sum(drawn.values()) / (300 * 8), abs=1e-4)
     assert (told["early_stop"], told["epsilon"], told["change_low"]) == ("fast", 0.4, None)
     with connect(project.database) as conn:
-        result = stages.sample(claimed(conn, project, JobKind.SAMPLE))
+        result = sample.run(claimed(conn, project, JobKind.SAMPLE))
     assert told.items() <= result.items()
     assert f"changed is unknown ({len(controls)} of" in sentence(JobKind.SAMPLE, result)
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.demo.project import make_demo
-from engine.jobs import stages
+from engine.jobs import curate, sample, train
 from engine.packing.encoding import EncodedExample, TopKLogprobs, encode
 from engine.project.settings import TrainSettings, changed
 from engine.training import passes
@@ -59,8 +59,8 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Work, Train
     )
     with connect(project.database) as conn:
         work = claimed(conn, project, JobKind.DISTILL)
-        stages.sample(work)
-        stages.curate(work)
+        sample.run(work)
+        curate.run(work)
         yield work, examples.sets(conn)[-1]
 
 
@@ -124,11 +124,11 @@ def test_the_student_learns_from_it_and_another_mix_is_another_training(
     demo: tuple[Work, TrainingSet],
 ) -> None:
     work, _ = demo
-    first = stages.distill(work)[STUDENT]
+    first = train.distill(work)[STUDENT]
     assert isinstance(first, dict)
     assert not first["trained_before"]
     work = replace(work, params={"settings": {"distill": {"mix": 1.0}}})
-    other = stages.distill(work)[STUDENT]
+    other = train.distill(work)[STUDENT]
     assert isinstance(other, dict)
     assert not other["trained_before"]
     assert other["validation_loss"] != first["validation_loss"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from engine.jobs import plan, stages
+from engine.jobs import curate, sample, stages
 from engine.project.settings import changed
 from engine.training_data.dry_run import LISTED, SHOWN, dry_run
 from store import examples, models
@@ -41,8 +41,8 @@ def there(tmp_path: Path) -> Iterator[tuple[Project, sqlite3.Connection]]:
         with transaction(conn):
             models.add(conn, base_model(project, STUDENT, base))
         work = claimed(conn, project, JobKind.CURATE)
-        stages.sample(work)
-        stages.curate(work)
+        sample.run(work)
+        curate.run(work)
         yield project, conn
 
 
@@ -74,10 +74,10 @@ def test_a_person_decides_what_becomes_of_examples_that_do_not_fit(
     there: tuple[Project, sqlite3.Connection],
 ) -> None:
     project, conn = there
-    made = plan.plan(conn, project, JobKind.DISTILL, project.settings)
+    made = stages.plan(conn, project, JobKind.DISTILL, project.settings)
     assert made.problem is None
     refusing = changed(project.settings, {"distill": {"too_long": "refuse"}})
-    problem = plan.plan(conn, project, JobKind.DISTILL, refusing).problem
+    problem = stages.plan(conn, project, JobKind.DISTILL, refusing).problem
     assert problem is not None
     assert "examples are longer than the 64 tokens of tiny/base: set too_long to" in problem
 
@@ -87,7 +87,7 @@ def test_the_plan_says_before_that_a_teacher_cannot_be_learnt_from(
 ) -> None:
     project, conn = there
     wished = changed(project.settings, {"distill": {"top_k_logits": 8}})
-    problem = plan.plan(conn, project, JobKind.DISTILL, wished).problem
+    problem = stages.plan(conn, project, JobKind.DISTILL, wished).problem
     assert problem is not None
     assert "has another tokenizer than its teacher scripted/base" in problem
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from engine.jobs import stages
+from engine.jobs import curate, sample
 from engine.project.folder import open_project
 from engine.review.audit import accepts
 from engine.training_data import provenance
@@ -53,7 +53,7 @@ class Story:
 
 def curated(project: Project, conn: sqlite3.Connection, **changes: object) -> TrainingSet:
     work = claimed(conn, project, JobKind.CURATE, settings=changes)
-    result = stages.curate(work)
+    result = curate.run(work)
     jobs.finish(conn, work.progress.job_id, JobState.DONE, "done", None, result)
     frozen = examples.get_set(conn, str(result["training_set"]))
     assert frozen is not None
@@ -64,7 +64,7 @@ def curated(project: Project, conn: sqlite3.Connection, **changes: object) -> Tr
 def story(tmp_path: Path) -> Iterator[Story]:
     project = scripted_project(tmp_path, pool=40)
     with connect(project.database) as conn:
-        stages.sample(claimed(conn, project, JobKind.SAMPLE))
+        sample.run(claimed(conn, project, JobKind.SAMPLE))
         pool = questions.by_split(conn, Split.POOL)
         decide(conn, pool[0], Verdict.TYPED, "0")
         decide(conn, pool[1], Verdict.NONE)
@@ -125,7 +125,7 @@ def test_what_people_decided_later_does_not_change_it(story: Story) -> None:
 def test_a_set_from_which_a_person_took_questions_is_not_label_free(tmp_path: Path) -> None:
     project = scripted_project(tmp_path, pool=20)
     with connect(project.database) as conn:
-        stages.sample(claimed(conn, project, JobKind.SAMPLE))
+        sample.run(claimed(conn, project, JobKind.SAMPLE))
         (run,) = paths.runs(conn)
         accepted = [one for one in votes.for_run(conn, run.id) if accepts(one, "0.6")]
         question = questions.by_ids(conn, [accepted[0].question_id])[accepted[0].question_id]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.jobs import stages
+from engine.jobs import curate, sample
 from engine.models.identity import base_model
 from engine.packing import encoding
 from engine.packing.encoding import encode
@@ -88,14 +88,14 @@ def project(tmp_path: Path) -> Project:
     with connect(project.database) as conn:
         with transaction(conn):
             models.add(conn, base_model(project, STUDENT, base))
-        stages.sample(claimed(conn, project, JobKind.SAMPLE))
+        sample.run(claimed(conn, project, JobKind.SAMPLE))
     settings = changed(project.settings, {"model": {"students": [STUDENT]}})
     return replace(project, settings=settings)
 
 
 def curated(conn: sqlite3.Connection, project: Project) -> tuple[dict[str, object], TrainingSet]:
     conn.execute("UPDATE job SET state = 'done'")
-    result = stages.curate(claimed(conn, project, JobKind.CURATE))
+    result = curate.run(claimed(conn, project, JobKind.CURATE))
     tokens = result["tokens"]
     assert isinstance(tokens, dict)
     return tokens, examples.sets(conn)[-1]

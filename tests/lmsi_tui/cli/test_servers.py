@@ -12,7 +12,7 @@ import pytest
 from engine.demo import world
 from engine.demo.project import MODELS, TASK
 from engine.inference.loading import addresses_of, chosen_engine
-from engine.jobs import stages
+from engine.jobs import sample
 from engine.project.folder import open_project
 from engine.project.job_context import PauseRequested
 from engine.project.settings import Engine, ModelSettings
@@ -164,5 +164,5 @@ def test_a_pause_is_heard_while_a_server_keeps_silent(tmp_path: Path) -> None:
 
             fake.holds = wish_and_hold
             with pytest.raises(PauseRequested):
-                stages.sample(work)
+                sample.run(work)
     assert fake.waves

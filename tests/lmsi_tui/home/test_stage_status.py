@@ -123,11 +123,11 @@ def test_the_advice_is_the_first_thing_that_is_not_done(
 
 
 def test_where_no_vote_reached_the_threshold_a_person_can_help(tmp_path: Path) -> None:
-    from engine.jobs import stages
+    from engine.jobs import sample
 
     project = scripted_project(tmp_path / "p", changes={"sample": {"threshold": "1"}})
     with connect(project.database) as conn:
-        stages.sample(claimed(conn, project, JobKind.SAMPLE))
+        sample.run(claimed(conn, project, JobKind.SAMPLE))
         conn.execute("UPDATE vote SET decision = 'reject'")
         advice = flow_of(conn, project).advice
         assert advice.command == "home.review"

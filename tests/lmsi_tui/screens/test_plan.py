@@ -8,9 +8,9 @@ import pytest
 from textual.widgets import Input, Static
 
 from engine.demo.project import make_demo
-from engine.jobs import plan
+from engine.jobs.job_settings import RELEVANT, settings_of
 from engine.jobs.memory_estimate import Part
-from engine.jobs.plan import Plan, settings_of
+from engine.jobs.plan import Plan
 from engine.project.folder import SETTINGS, create_project, open_project
 from engine.project.settings import Settings
 from lmsi_tui.screens.home import HomeScreen
@@ -101,7 +101,7 @@ async def test_every_kind_of_job_has_a_plan_with_its_settings(
     async with driven(project) as pilot:
         screen = await opened(pilot, kind)
         paths = [one.setting.path for one in screen.query(SettingRow) if one.setting.section]
-        assert paths == list(plan.MATTER[kind])
+        assert paths == list(RELEVANT[kind])
         for one in screen.query(SettingRow):
             assert one.setting.meaning
             assert str(one.query_one(".meaning", Static).render())
@@ -294,7 +294,7 @@ async def test_a_plan_that_cannot_start_says_what_comes_first(tmp_path: Path) ->
     project = make_demo(tmp_path / "demo", pool=3, evaluation=3)
     async with driven(project) as pilot:
         screen = await opened(pilot, JobKind.FINETUNE)
-        assert facts(screen)["cannot start"] == "There is no training set yet: make one first."
+        assert "lmsi-tui curate" in facts(screen)["cannot start"]
         assert hint(screen) == "Escape closes; c on the loop comes first."
         await pilot.press("enter")
         await settled(pilot)

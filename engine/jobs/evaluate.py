@@ -1,0 +1,152 @@
+"""`evaluate`: measure models on the evaluation questions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from engine.evaluation import accuracy
+from engine.inference import loading
+from engine.jobs import lookups, memory_estimate
+from engine.jobs.plan import Plan, measured_rate
+from engine.sampling import completion, runs
+from store import models, paths
+from store.connection import transaction
+from store.enums import JobKind, Phase, Split
+from store.errors import BadInput
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Sequence
+
+    from engine.project.folder import Project
+    from engine.project.job_context import Work
+    from engine.project.settings import Settings
+    from store.records import Evaluation, Model, Question, Run
+
+
+def run(work: Work) -> dict[str, object]:
+    """Measure the job's `models`; without them, all that no round rejected."""
+    measured = [
+        _as_json(work.conn, evaluation)
+        for model in lookups.models_to_measure(work.conn, work.params.get("models"))
+        for evaluation in measure(work, model)
+    ]
+    return {"evaluations": measured}
+
+
+def measure(work: Work, model: Model) -> list[Evaluation]:
+    """Measure a model by every method on every evaluation split that has questions.
+
+    Raises:
+        BadInput: there are no evaluation questions.
+    """
+    evaluations: list[Evaluation] = []
+    for split, questions in _some_questions(work.conn, work.settings).items():
+        requested = _requested_runs(work.project, work.settings, model, split, questions)
+        with transaction(work.conn):
+            opened = [paths.open_run(work.conn, request) for request in requested]
+        with completion.model_loader(work, model, opened, questions) as load:
+            for eval_run in opened:
+                decoding = f"{eval_run.m} paths" if eval_run.m > 1 else "greedy"
+                title = f"measuring {model.name} on {split}: {eval_run.prompt_format}, {decoding}"
+                completion.sample_missing(work, eval_run, load, questions, title, Phase.MEASURING)
+                with transaction(work.conn):
+                    evaluations += accuracy.score(work.conn, eval_run, questions)
+    return evaluations
+
+
+def questions_by_split(conn: sqlite3.Connection, settings: Settings) -> dict[Split, list[Question]]:
+    """The questions to measure on; splits without any are left out."""
+    by_split = {
+        split: runs.measured_questions(conn, settings, split) for split in (Split.EVAL, Split.OOD)
+    }
+    return {split: questions for split, questions in by_split.items() if questions}
+
+
+def _some_questions(conn: sqlite3.Connection, settings: Settings) -> dict[Split, list[Question]]:
+    by_split = questions_by_split(conn, settings)
+    if not by_split:
+        raise BadInput(
+            "There are no evaluation questions: import some with known answers with "
+            "`lmsi-tui import FILE --split eval --task TYPE`."
+        )
+    return by_split
+
+
+def _requested_runs(
+    project: Project,
+    settings: Settings,
+    model: Model,
+    split: Split,
+    questions: Sequence[Question],
+) -> list[Run]:
+    """The runs that measure every method on a split, as they would be stored."""
+    tasks = [question.task for question in questions]
+    return [
+        runs.requested_run(
+            project,
+            settings.model,
+            model,
+            split,
+            accuracy.sampling_of(settings, greedy=greedy),
+            prompt_format,
+            tasks,
+        )
+        for prompt_format, greedy in accuracy.formats_to_measure()
+    ]
+
+
+def _as_json(conn: sqlite3.Connection, evaluation: Evaluation) -> dict[str, object]:
+    """An evaluation as the job's result and the report hold it."""
+    model = models.by_id(conn, evaluation.model_id)
+    return {
+        "model": model.name,
+        "stage": model.stage,
+        "split": evaluation.split,
+        "method": evaluation.method,
+        "k": evaluation.k,
+        "n": evaluation.n,
+        "accuracy": evaluation.accuracy,
+        "low": evaluation.low,
+        "high": evaluation.high,
+    }
+
+
+def plan(conn: sqlite3.Connection, project: Project, names: Sequence[str] = ()) -> Plan:
+    """How many paths are missing, and how long they take."""
+    settings = project.settings
+    measured = lookups.models_to_measure(conn, names)
+    by_split = _some_questions(conn, settings)
+    missing = stored = 0
+    seconds: float | None = 0.0
+    for split, questions in by_split.items():
+        ids = [question.id for question in questions]
+        for model in measured:
+            left = 0
+            for requested in _requested_runs(project, settings, model, split, questions):
+                begun = paths.run_by_key(conn, requested.key)
+                present = paths.stored(conn, begun.id, ids, requested.m) if begun else 0
+                stored += present
+                left += requested.m * len(questions) - present
+            missing += left
+            rate = measured_rate(conn, "paths_per_second", JobKind.EVALUATE, model) if left else 1.0
+            seconds = seconds + left / rate if rate and seconds is not None else None
+    return Plan(
+        JobKind.EVALUATE,
+        models=tuple(model.name for model in measured),
+        questions=sum(map(len, by_split.values())),
+        paths=(missing, missing),
+        reused=(f"{stored:,} paths of these measurements are stored.",) if stored else (),
+        memory=memory_estimate.largest(
+            memory_estimate.of_sampling(
+                project,
+                model,
+                loading.chosen_engine(model, settings.model),
+                settings.model.batch,
+                memory_estimate.PROMPT_TOKENS,
+                memory_estimate.PROMPT_TOKENS,
+            )
+            for model in measured
+        ),
+        seconds=None if seconds is None else (seconds, seconds),
+    )

@@ -1,0 +1,268 @@
+"""`finetune` and `distill`: train models on the newest training set.
+
+A training is named by everything that decides its result (`identity.recipe`), so a restarted job
+continues the checkpoint of the same training, and never that of another one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+import time
+from typing import TYPE_CHECKING
+
+from engine.conversion import gguf_to_hf
+from engine.jobs import lookups, memory_estimate
+from engine.jobs.plan import Plan, measured_rate
+from engine.models import identity
+from engine.project.settings import TooLong
+from engine.training.distillation import why_no_teacher_logits
+from engine.training_data.dry_run import dry_run
+from store import examples, models, paths
+from store.connection import transaction
+from store.enums import JobKind, Phase, Stage
+from store.errors import BadInput
+from store.records import Model, content_hash
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from engine.packing.encoding import TopKLogprobs
+    from engine.project.folder import Project
+    from engine.project.job_context import Work
+    from engine.project.settings import TrainSettings
+    from store.records import TrainingSet
+
+CHARACTERS_PER_TOKEN = 4
+"""Approximately, in English: for texts that were not tokenized."""
+
+
+def finetune(work: Work) -> dict[str, object]:
+    """Train a LoRA adapter (or the whole teacher)."""
+    settings = work.settings
+    teacher = lookups.teacher(work.conn, settings)
+    frozen = lookups.training_set(work.conn)
+    return train_model(work, teacher, frozen, settings.finetune, Stage.LMSI)
+
+
+def distill(work: Work) -> dict[str, object]:
+    """Train each student on the teacher's kept paths."""
+    settings = work.settings
+    students = lookups.students(work.conn, settings)
+    frozen = lookups.training_set(work.conn)
+    return {
+        student.name: train_model(work, student, frozen, settings.distill, Stage.DISTILLED)
+        for student in students
+    }
+
+
+def train_model(
+    work: Work, base: Model, frozen: TrainingSet, settings: TrainSettings, stage: Stage
+) -> dict[str, object]:
+    """Train a model and store the new one, with its GGUF if the base has one.
+
+    A training that was finished before is not repeated.
+    """
+    from engine.training.distillation import student_examples
+    from engine.training.launcher import Training, train
+
+    lookups.check_trainable(work.project, base)
+    out = _output(work.project, base, frozen, settings, stage)
+    finished = _finished(work.conn, work.project, out)
+    if finished is not None:
+        return {"model": finished.name, "trained_before": True}
+    location = gguf_to_hf.hf_folder(work.project, base)
+    if not location.is_dir():
+        title = f"unpacking {base.location}"
+        work.progress.begin(title, 0, phase=Phase.CONVERSION, model=base)
+        gguf_to_hf.convert_to_hf(work.project.inside(base.location), location)
+    chosen = student_examples(
+        examples.examples(work.conn, frozen.key), frozen, base.tokenizer_sha256, settings
+    )
+    teacher: Mapping[int, TopKLogprobs] = {}
+    if settings.top_k_logits:
+        from engine.training.teacher_logits import teacher_logprobs
+
+        teacher = teacher_logprobs(work, base, frozen, chosen, settings.top_k_logits)
+    work.progress.begin(f"training {base.name}", 0, phase=Phase.TRAINING, model=base)
+    trained = train(
+        work,
+        Training(
+            base=location,
+            examples=chosen,
+            settings=settings,
+            out=out,
+            work=_unfinished(out),
+            style=paths.run_by_id(work.conn, frozen.run_id).prompt_style,
+            threads=work.settings.model.threads or None,
+            events=work.project.folder / "logs" / "tensorboard" / out.name,
+            teacher=teacher,
+        ),
+    )
+    gguf = _write_gguf(work, base, out, settings)
+    model = _store(work, base, frozen, settings, stage, out, gguf)
+    return {"model": model.name, "trained_before": False, **dataclasses.asdict(trained)}
+
+
+def _output(
+    project: Project, base: Model, frozen: TrainingSet, settings: TrainSettings, stage: Stage
+) -> Path:
+    """The folder that a training writes; it appears when the training is finished."""
+    return project.folder / "adapters" / identity.recipe(base, frozen.key, stage, settings)
+
+
+def _unfinished(out: Path) -> Path:
+    """The folder of a training's checkpoints."""
+    return out.with_name(f"{out.name}.unfinished")
+
+
+def _finished(conn: sqlite3.Connection, project: Project, out: Path) -> Model | None:
+    """The model that this training made before, if any."""
+    stored = project.stored(out)
+    for model in models.all_of(conn):
+        if stored in (model.adapter, model.location):
+            return model
+    return None
+
+
+def _write_gguf(work: Work, base: Model, out: Path, settings: TrainSettings) -> str | None:
+    """Write the trained weights as GGUF and check them, if the base has a GGUF."""
+    if base.gguf is None:
+        return None
+    from engine.conversion.hf_to_gguf import convert_adapter, convert_base
+
+    title = "writing the GGUF and comparing it with what was trained"
+    work.progress.begin(title, 0, phase=Phase.CONVERSION, model=base)
+    if settings.adapts:
+        target = out / "adapter.gguf"
+        if not target.exists():
+            location = gguf_to_hf.hf_folder(work.project, base)
+            # An unpacked model was compared with its GGUF when it was unpacked. The rounding of a
+            # quantized file would hide errors of the adapter, so compare on unquantized weights.
+            is_own_folder = location == work.project.inside(base.location)
+            gguf = work.project.inside(base.gguf) if is_own_folder else None
+            convert_adapter(out, location, target, gguf=gguf)
+    else:
+        target = out / "model.gguf"
+        if not target.exists():
+            convert_base(out, target)
+    return work.project.stored(target)
+
+
+def _store(
+    work: Work,
+    base: Model,
+    frozen: TrainingSet,
+    settings: TrainSettings,
+    stage: Stage,
+    out: Path,
+    gguf: str | None,
+) -> Model:
+    """Add the trained model to the store, under a new name such as `pebble-l/lmsi-2`."""
+    weights = identity.describe_trained(out)
+    lora = settings.adapts
+    taken = {model.name for model in models.all_of(work.conn)}
+    family = base.name.removesuffix("/base")
+    names = (f"{family}/{stage}" + (f"-{n}" if n > 1 else "") for n in itertools.count(1))
+    model = Model(
+        id=0,
+        name=next(name for name in names if name not in taken),
+        stage=stage,
+        location=base.location if lora else work.project.stored(out),
+        gguf=base.gguf if lora else gguf,
+        adapter=work.project.stored(out) if lora else None,
+        adapter_gguf=gguf if lora else None,
+        sha256=content_hash([base.sha256, weights]) if lora else weights,
+        tokenizer_sha256=base.tokenizer_sha256,
+        base_id=base.id,
+        training_set=frozen.key,
+        parameters=base.parameters,
+        created_at=time.time(),
+    )
+    with transaction(work.conn):
+        return models.add(work.conn, model)
+
+
+def plan_finetune(conn: sqlite3.Connection, project: Project) -> Plan:
+    """The plan of training the teacher."""
+    settings = project.settings
+    teacher = lookups.teacher(conn, settings)
+    return _plan(conn, project, JobKind.FINETUNE, [teacher], settings.finetune, Stage.LMSI)
+
+
+def plan_distill(conn: sqlite3.Connection, project: Project) -> Plan:
+    """The plan of training every student."""
+    settings = project.settings
+    students = lookups.students(conn, settings)
+    return _plan(conn, project, JobKind.DISTILL, students, settings.distill, Stage.DISTILLED)
+
+
+def _plan(
+    conn: sqlite3.Connection,
+    project: Project,
+    kind: JobKind,
+    bases: Sequence[Model],
+    settings: TrainSettings,
+    stage: Stage,
+) -> Plan:
+    for base in bases:
+        lookups.check_trainable(project, base)
+    frozen = lookups.training_set(conn)
+    reused = [f"The training set {frozen.key[:12]}, {frozen.examples:,} examples."]
+    left = []
+    for base in bases:
+        out = _output(project, base, frozen, settings, stage)
+        finished = _finished(conn, project, out)
+        if finished is not None:
+            reused.append(f"{finished.name} is the result of this training: nothing is left to do.")
+            continue
+        left.append(base)
+        if _unfinished(out).is_dir():
+            reused.append(f"The training of {base.name} continues from its checkpoint.")
+    dry_runs = [dry_run(conn, project, frozen, base) for base in left]
+    if settings.too_long is TooLong.REFUSE:
+        for checked in dry_runs:
+            if checked.too_long:
+                raise BadInput(
+                    f"{checked.too_long:,} examples are longer than the {checked.context:,} tokens "
+                    f"of {checked.model}: set too_long to leave-out, or use a model with a longer "
+                    "context."
+                )
+    if settings.top_k_logits:
+        _check_teacher_logits(conn, project, left, frozen)
+    size = examples.extent(conn, frozen.key)
+    tokens_at_once = size.longest // CHARACTERS_PER_TOKEN + settings.examples_per_step * (
+        size.tokens // max(1, frozen.examples)
+    )
+    rates = [measured_rate(conn, "tokens_per_second", kind, base) for base in left]
+    times = [settings.epochs * size.tokens / rate for rate in rates if rate]
+    return Plan(
+        kind,
+        models=tuple(base.name for base in bases),
+        examples=frozen.examples,
+        questions=frozen.questions,
+        steps=math.ceil(settings.epochs * size.weight / settings.examples_per_step),
+        reused=tuple(reused),
+        looked=tuple(dry_runs),
+        memory=memory_estimate.largest(
+            memory_estimate.of_training(project, base, settings, tokens_at_once) for base in left
+        ),
+        seconds=(sum(times), sum(times)) if len(times) == len(left) else None,
+    )
+
+
+def _check_teacher_logits(
+    conn: sqlite3.Connection, project: Project, students: Sequence[Model], frozen: TrainingSet
+) -> None:
+    """Check that the teacher's probabilities are those of the students' tokens."""
+    teacher = models.by_id(conn, paths.run_by_id(conn, frozen.run_id).model_id)
+    has_tokens = examples.has_tokens(conn, frozen.key)
+    for student in students:
+        reason = why_no_teacher_logits(
+            student, teacher, frozen, project.settings, has_tokens=has_tokens
+        )
+        if reason is not None:
+            raise BadInput(reason)
