@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.evaluation import acceptance
@@ -25,9 +24,7 @@ from store.schema import ensure_schema
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Mapping, Sequence
-
-SHARED = Path(__file__).parents[1].parent / "shared"
-"""Public data beside the checkout; tests that need it skip when it is absent."""
+    from pathlib import Path
 
 TEACHER = "scripted/base"
 DOUBTFUL = {"6": 1.0, "7": 1.0, "8": 1.0, "9": 1.0}

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -10,15 +10,12 @@ from engine.importing.questions import Imported, read_questions
 from store.enums import AnswerType, Split
 from store.errors import BadInput
 
-DATA = Path(__file__).parents[3].parent / "shared" / "data"
-RAW = DATA / "hf_raw_formats"
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.public import PublicData
+
 UNKNOWN = "it is not possible to tell"
-
-
-def shared(path: Path) -> Path:
-    if not path.exists():
-        pytest.skip(f"the public data set {path.name} is not beside the repository")
-    return path
 
 
 def written(folder: Path, name: str, text: str) -> Path:
@@ -32,30 +29,33 @@ def evaluation(path: Path, task: str, **fields: str) -> Imported:
 
 
 SETS = [
-    ("gsm8k/train.jsonl", "gsm8k", 7473),
-    ("gsm8k/test.jsonl", "gsm8k", 1319),
-    ("svamp/SVAMP.json", "svamp", 1000),
-    ("aqua/dev.json", "aqua", 254),
-    ("aqua/test.json", "aqua", 254),
-    ("strategyqa/train.json", "strategyqa", 2061),
-    ("strategyqa/dev.json", "strategyqa", 229),
-    ("strategyqa/bigbench_task.json", "strategyqa", 2290),
-    ("arc_challenge/train1056.clean.jsonl", "arc-challenge", 1056),
-    ("arc_challenge/test.clean.jsonl", "arc-challenge", 1172),
-    ("openbookqa/train.tsv", "openbookqa", 4957),
-    ("openbookqa/dev.tsv", "openbookqa", 500),
-    ("openbookqa/test.tsv", "openbookqa", 500),
-    ("drop/drop_v0_dev.jsonl.gz", "drop", 9536),
-    ("drop/drop_fixture_original_format.json", "drop", 19),
-    ("commonsenseqa/train_rand_split.jsonl", "commonsenseqa", 9741),
-    ("commonsenseqa/dev_rand_split.jsonl", "commonsenseqa", 1221),
+    ("gsm8k/train.jsonl", "gsm8k", 33, 7473),
+    ("gsm8k/test.jsonl", "gsm8k", 32, 1319),
+    ("svamp/SVAMP.json", "svamp", 40, 1000),
+    ("aqua/dev.json", "aqua", 26, 254),
+    ("aqua/test.json", "aqua", 25, 254),
+    ("strategyqa/train.json", "strategyqa", 12, 2061),
+    ("strategyqa/dev.json", "strategyqa", 12, 229),
+    ("strategyqa/bigbench_task.json", "strategyqa", 30, 2290),
+    ("arc_challenge/train1056.clean.jsonl", "arc-challenge", 22, 1056),
+    ("arc_challenge/test.clean.jsonl", "arc-challenge", 48, 1172),
+    ("openbookqa/train.tsv", "openbookqa", 31, 4957),
+    ("openbookqa/dev.tsv", "openbookqa", 20, 500),
+    ("openbookqa/test.tsv", "openbookqa", 20, 500),
+    ("drop/drop_v0_dev.jsonl.gz", "drop", 30, 9536),
+    ("drop/drop_fixture_original_format.json", "drop", 19, 19),
+    ("commonsenseqa/train_rand_split.jsonl", "commonsenseqa", 30, 9741),
+    ("commonsenseqa/dev_rand_split.jsonl", "commonsenseqa", 30, 1221),
 ]
 
 
-@pytest.mark.parametrize(("name", "task", "rows"), SETS)
+@pytest.mark.parametrize(("name", "task", "sample", "complete"), SETS)
 @pytest.mark.parametrize("split", [Split.POOL, Split.EVAL])
-def test_a_public_set_is_read_whole(name: str, task: str, rows: int, split: Split) -> None:
-    found = read_questions(shared(DATA / name), task=task, split=split)
+def test_a_public_set_is_read_whole(
+    public: PublicData, name: str, task: str, sample: int, complete: int, split: Split
+) -> None:
+    found = read_questions(public.questions(name), task=task, split=split)
+    rows = public.expects(sample=sample, complete=complete)
     assert len(found.questions) + found.duplicates == rows
     assert found.left_out == ()
     assert len(found.gold) == (0 if split is Split.POOL else len(found.questions))
@@ -65,48 +65,51 @@ def test_a_public_set_is_read_whole(name: str, task: str, rows: int, split: Spli
 
 
 RAW_SETS = [
-    ("ai2_arc", "ARC-Challenge-*.jsonl", "arc-challenge", 7),
-    ("aqua_rat", "*.json", "aqua", 15),
-    ("drop", "*.json", "drop", 7),
-    ("glue_mnli", "*.tsv", "mnli", 9),
-    ("glue_rte", "*.tsv", "rte", 6),
-    ("gsm8k", "*.jsonl", "gsm8k", 10),
-    ("multi_nli", "*.jsonl", "mnli", 15),
-    ("openbookqa", "*.jsonl", "openbookqa", 8),
-    ("superglue_rte", "*.jsonl", "rte", 6),
+    ("ai2_arc", "ARC-Challenge-*.jsonl", "arc-challenge", 7, 7),
+    ("aqua_rat", "*.json", "aqua", 15, 15),
+    ("drop", "*.json", "drop", 7, 7),
+    ("glue_mnli", "*.tsv", "mnli", 8, 9),
+    ("glue_rte", "*.tsv", "rte", 6, 6),
+    ("gsm8k", "*.jsonl", "gsm8k", 10, 10),
+    ("multi_nli", "*.jsonl", "mnli", 13, 15),
+    ("openbookqa", "*.jsonl", "openbookqa", 8, 8),
+    ("superglue_rte", "*.jsonl", "rte", 6, 6),
 ]
 
 
-@pytest.mark.parametrize(("folder", "pattern", "task", "rows"), RAW_SETS)
-def test_the_original_layouts_are_read(folder: str, pattern: str, task: str, rows: int) -> None:
-    files = sorted(shared(RAW / folder).rglob(pattern))
+@pytest.mark.parametrize(("folder", "pattern", "task", "sample", "complete"), RAW_SETS)
+def test_the_original_layouts_are_read(
+    public: PublicData, folder: str, pattern: str, task: str, sample: int, complete: int
+) -> None:
+    files = sorted(public.questions(f"hf_raw_formats/{folder}").rglob(pattern))
     found = [read_questions(path, task=task, split=Split.POOL) for path in files]
+    rows = public.expects(sample=sample, complete=complete)
     assert sum(len(one.questions) for one in found) == rows
     assert all(one.left_out == () and one.gold == {} for one in found)
 
 
-def test_a_row_that_was_cut_is_left_out_with_its_line() -> None:
-    path = shared(RAW / "multi_nli/dummy_data/multinli_1.0.zip/multinli_1.0/multinli_1.0_train.txt")
+def test_a_row_that_was_cut_is_left_out_with_its_line(public: PublicData) -> None:
+    (path,) = public.questions("hf_raw_formats/multi_nli").rglob("multinli_1.0_train.txt")
     found = read_questions(path, task="mnli", split=Split.EVAL)
     assert found.left_out == ((5, "it has 11 columns, the header has 15"),)
 
 
-def test_gsm8k_golds_keep_their_sign_and_lose_their_commas() -> None:
-    gold = evaluation(shared(DATA / "gsm8k/train.jsonl"), "gsm8k").gold.values()
+def test_gsm8k_golds_keep_their_sign_and_lose_their_commas(public: PublicData) -> None:
+    gold = evaluation(public.questions("gsm8k/train.jsonl"), "gsm8k").gold.values()
     numbers = [float(one) for (one,) in gold]
     assert sum(one < 0 for one in numbers) == 3
     assert ("109200000",) in gold
 
 
-def test_a_svamp_story_gets_its_full_stop() -> None:
-    found = evaluation(shared(DATA / "svamp/SVAMP.json"), "svamp")
+def test_a_svamp_story_gets_its_full_stop(public: PublicData) -> None:
+    found = evaluation(public.questions("svamp/SVAMP.json"), "svamp")
     assert "on each pack. How much do you" in found.questions[0].text
     assert found.questions[0].passage == ""
     assert found.gold[found.questions[0].key] == ("51",)
 
 
-def test_arc_labels_that_are_numbers_become_letters() -> None:
-    path = shared(DATA / "arc_challenge/test.clean.jsonl")
+def test_arc_labels_that_are_numbers_become_letters(public: PublicData) -> None:
+    path = public.questions("arc_challenge/test.clean.jsonl")
     found = evaluation(path, "arc-challenge")
     for line, question in zip(path.read_text().splitlines(), found.questions, strict=True):
         row = json.loads(line)
@@ -115,20 +118,20 @@ def test_arc_labels_that_are_numbers_become_letters() -> None:
             assert found.gold[question.key] == (letter,)
 
 
-def test_two_options_with_one_label_are_both_kept() -> None:
-    found = evaluation(shared(DATA / "openbookqa/train.tsv"), "openbookqa")
+def test_two_options_with_one_label_are_both_kept(public: PublicData) -> None:
+    found = evaluation(public.questions("openbookqa/train.tsv"), "openbookqa")
     (question,) = [one for one in found.questions if "baby birds chewing worms" in one.options]
     assert len(question.options) == 5
     assert found.gold[question.key] == ("B",)
 
 
-def test_aqua_options_lose_the_label_in_their_text() -> None:
-    found = evaluation(shared(DATA / "aqua/dev.json"), "aqua")
+def test_aqua_options_lose_the_label_in_their_text(public: PublicData) -> None:
+    found = evaluation(public.questions("aqua/dev.json"), "aqua")
     assert found.questions[0].options == ("32400", "6000", "600", "60000", "10")
 
 
-def test_drop_accepts_what_any_annotator_wrote() -> None:
-    found = evaluation(shared(DATA / "drop/drop_v0_dev.jsonl.gz"), "drop")
+def test_drop_accepts_what_any_annotator_wrote(public: PublicData) -> None:
+    found = evaluation(public.questions("drop/drop_v0_dev.jsonl.gz"), "drop")
     accepted = found.gold[found.questions[1].key]
     assert accepted == ("pakistanis and filipinos", "pakistani and filipino")
     assert "two nationalities" in found.questions[1].text

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -16,18 +15,14 @@ from engine.importing.sampled_outputs import read_sampled, sampled_report
 from store.enums import AnswerType, EndReason
 from store.errors import BadInput
 
-OUTPUTS = Path(__file__).parents[3].parent / "shared" / "outputs"
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.public import PublicData
 
 
-def shared(name: str) -> Path:
-    path = OUTPUTS / name / "normalized.jsonl"
-    if not path.exists():
-        pytest.skip(f"the public model outputs {name} are not beside the repository")
-    return path
-
-
-def rows(name: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in shared(name).read_text(encoding="utf-8").splitlines()]
+def rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def number(report: dict[str, object], name: str) -> float:
@@ -36,8 +31,8 @@ def number(report: dict[str, object], name: str) -> float:
     return value
 
 
-def test_every_published_verdict_on_four_systems_is_reproduced() -> None:
-    for row in rows("gsm8k_four_systems"):
+def test_every_published_verdict_on_four_systems_is_reproduced(public: PublicData) -> None:
+    for row in rows(public.outputs("gsm8k_four_systems")):
         gold = extract(AnswerType.NUMBER, row["gold"], end=EndReason.END).answer
         assert gold is not None
         given = [
@@ -46,24 +41,28 @@ def test_every_published_verdict_on_four_systems_is_reproduced() -> None:
         assert [one == gold for one in given] == row["published"]["is_correct"]
 
 
-def test_four_systems_have_their_published_accuracies() -> None:
-    report = sampled_report(read_sampled(shared("gsm8k_four_systems"), "gsm8k"))
+def test_four_systems_have_their_published_accuracies(public: PublicData) -> None:
+    report = sampled_report(read_sampled(public.outputs("gsm8k_four_systems"), "gsm8k"))
     by_index = report["accuracy_by_index"]
     assert isinstance(by_index, list)
-    assert [round(100 * one, 1) for one in by_index] == [21.7, 39.0, 34.7, 56.3]
-    assert (report["questions"], report["paths"]) == (1319, 5276)
+    published = public.expects(sample=[13.3, 30.0, 30.0, 53.3], complete=[21.7, 39.0, 34.7, 56.3])
+    assert [round(100 * one, 1) for one in by_index] == published
+    size = public.expects(sample=(30, 120), complete=(1319, 5276))
+    assert (report["questions"], report["paths"]) == size
     assert number(report, "vote_accuracy") <= number(report, "vote_accuracy_first_seen")
 
 
-def test_math_differs_from_the_published_scores_in_one_text_only() -> None:
+def test_math_differs_from_the_published_scores_in_one_text_only(public: PublicData) -> None:
     # Published: pass@1 91.0 %. It counts `10000` as wrong where the gold answer is `10{,}000`.
-    report = sampled_report(read_sampled(shared("math_qwen_8"), "math"))
-    assert report["paths"] == 800
-    assert number(report, "single_accuracy") == (0.910 * 800 + 1) / 800
+    report = sampled_report(read_sampled(public.outputs("math_qwen_8"), "math"))
+    paths, published = public.expects(sample=(96, 67), complete=(800, 728))
+    assert report["paths"] == paths
+    assert number(report, "single_accuracy") == (published + 1) / paths
     # Published: 93 of 100, ties to the answer seen first. Two of the four ties fall that way.
-    assert number(report, "vote_accuracy_first_seen") == 0.93
-    assert number(report, "vote_accuracy") == 0.91
-    assert report["ties"] == 4
+    accuracy = public.expects(sample=9 / 12, complete=0.93)
+    assert number(report, "vote_accuracy_first_seen") == accuracy
+    assert number(report, "vote_accuracy") == public.expects(sample=7 / 12, complete=0.91)
+    assert report["ties"] == public.expects(sample=2, complete=4)
 
 
 def kind_of_difference(  # noqa: PLR0911 - a return for each cause
@@ -88,9 +87,33 @@ def kind_of_difference(  # noqa: PLR0911 - a return for each cause
     return "later statement"
 
 
-def test_every_difference_from_the_published_votes_has_a_known_cause() -> None:
+# The table of docs/readers.md: a change here is a new version of the reader.
+CAUSES = {
+    "no form, the sentence is read": 352,
+    "none of the options": 330,
+    "no form, no answer": 74,
+    "label or content": 66,
+    "first character is no option": 12,
+    "several statements": 9,
+    "later statement": 8,
+    "first letter of a word or of several letters": 7,
+    "letter outside the options": 4,
+}
+CAUSES_IN_SAMPLE = {
+    "label or content": 11,
+    "none of the options": 5,
+    "no form, the sentence is read": 5,
+    "first character is no option": 4,
+    "later statement": 1,
+    "first letter of a word or of several letters": 2,
+    "no form, no answer": 1,
+    "several statements": 1,
+}
+
+
+def test_every_difference_from_the_published_votes_has_a_known_cause(public: PublicData) -> None:
     same, causes = 0, Counter[str]()
-    for row in rows("multiple_choice_10"):
+    for row in rows(public.outputs("multiple_choice_10")):
         options = inline_options(row["question"])[2]
         for text, theirs in zip(row["samples"], row["published"]["votes"], strict=False):
             ours = extract(AnswerType.CHOICE, text, options=options, end=EndReason.END).answer
@@ -98,25 +121,16 @@ def test_every_difference_from_the_published_votes_has_a_known_cause() -> None:
                 same += 1
             else:
                 causes[kind_of_difference(row, text, theirs, ours)] += 1
-    assert same == 8538
-    # The table of docs/readers.md: a change here is a new version of the reader.
-    assert causes == {
-        "no form, the sentence is read": 352,
-        "none of the options": 330,
-        "no form, no answer": 74,
-        "label or content": 66,
-        "first character is no option": 12,
-        "several statements": 9,
-        "later statement": 8,
-        "first letter of a word or of several letters": 7,
-        "letter outside the options": 4,
-    }
+    assert same == public.expects(sample=120, complete=8538)
+    assert causes == public.expects(sample=CAUSES_IN_SAMPLE, complete=CAUSES)
 
 
-def test_votes_on_multiple_choice_agree_with_the_published_ones_where_those_have_a_leader() -> None:
-    sampled = read_sampled(shared("multiple_choice_10"), "choice")
+def test_votes_on_multiple_choice_agree_with_the_published_ones_where_those_have_a_leader(
+    public: PublicData,
+) -> None:
+    sampled = read_sampled(public.outputs("multiple_choice_10"), "choice")
     agree = compared = 0
-    for row, ours in zip(rows("multiple_choice_10"), sampled, strict=True):
+    for row, ours in zip(rows(public.outputs("multiple_choice_10")), sampled, strict=True):
         counts = Counter(one for one in row["published"]["votes"] if one and one in "ABCDE")
         lead = counts.most_common(2)
         if not lead or counts.total() < 6 or (len(lead) == 2 and lead[0][1] == lead[1][1]):
@@ -124,13 +138,13 @@ def test_votes_on_multiple_choice_agree_with_the_published_ones_where_those_have
         our_lead = Counter(one for one in ours.answers if one).most_common(1)
         compared += 1
         agree += bool(our_lead) and our_lead[0][0] == lead[0][0]
-    assert compared > 800
+    assert compared > public.expects(sample=11, complete=800)
     assert agree / compared > 0.99
 
 
-def test_a_file_without_questions_is_refused_in_one_sentence() -> None:
+def test_a_file_without_questions_is_refused_in_one_sentence(public: PublicData) -> None:
     with pytest.raises(BadInput, match="line 1 has no question and no gold, only dataset"):
-        read_sampled(shared("game24_100"), "number")
+        read_sampled(public.outputs("game24_100"), "number")
 
 
 # The rows below are written by hand.

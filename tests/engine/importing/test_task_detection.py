@@ -9,10 +9,11 @@ import pytest
 
 from engine.importing.tables import read_rows
 from engine.importing.task_detection import guess_task
-from tests.projects import SHARED
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.public import PublicData
 
 FILES: dict[str, list[dict[str, object]]] = {
     "number": [{"question": "What is 2 + 2?", "answer": "4"}],
@@ -59,8 +60,6 @@ def test_nothing_is_guessed_where_nothing_tells(tmp_path: Path) -> None:
         ("hf_raw_formats/aqua_rat/dummy_data/dev.json", "choice"),
     ],
 )
-def test_public_sets_are_known(name: str, task: str) -> None:
-    file = SHARED / "data" / name
-    if not file.exists():
-        pytest.skip("public data is not here")
+def test_public_sets_are_known(public: PublicData, name: str, task: str) -> None:
+    file = public.questions(name)
     assert guess_task(file, read_rows(file)) == task
