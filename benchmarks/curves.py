@@ -17,9 +17,10 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.evaluation import calibration
+from engine.evaluation import agreement, calibration
 from engine.importing.sampled_outputs import read_sampled
-from engine.reports import findings, svg_charts
+from engine.reports import svg_charts
+from engine.reports.sections import vote_calibration
 from engine.statistics.intervals import Z95
 from engine.voting import majority
 from store.enums import EarlyStop
@@ -81,10 +82,10 @@ def calibrated(title: str, sampled: Sequence[SampledQuestion]) -> str:
             epsilon=0.0,
             reader="",
         )
-        judged.append(calibration.Judged(vote, vote.winner == one.gold))
+        judged.append(calibration.JudgedVote(vote, vote.winner == one.gold))
     bins = calibration.bins(judged)
     error = calibration.calibration_error(judged)
-    mean = calibration.corrected([one.answers for one in sampled])
+    mean = agreement.mean_agreement([one.answers for one in sampled])
     assert error is not None
     assert mean is not None
     print(f"{error.n:,} of {len(judged):,} have a winner")
@@ -101,7 +102,7 @@ def calibrated(title: str, sampled: Sequence[SampledQuestion]) -> str:
         "winner's curse"
     )
     found = calibration.Calibration(title, "", tuple(bins), error, mean, ())
-    return findings.reliability(found)
+    return vote_calibration.reliability_chart(found)
 
 
 def majorities(title: str, known: Sequence[tuple[SampledQuestion, str]]) -> str:
@@ -119,11 +120,11 @@ def majorities(title: str, known: Sequence[tuple[SampledQuestion, str]]) -> str:
             spread = math.sqrt(sum((one - share) ** 2 for one in values) / (len(values) - 1))
             half = Z95 * spread / math.sqrt(len(values))
             points.append(
-                svg_charts.Point(k + 1, share, max(0.0, share - half), min(1.0, share + half))
+                svg_charts.PlotPoint(k + 1, share, max(0.0, share - half), min(1.0, share + half))
             )
         told = ", ".join(f"{k + 1}: {100 * one.y:.1f}" for k, one in enumerate(points))
         print(f"maj@k  {model} (n = {len(mine):,})  {told}")
-        series.append(svg_charts.Series(f"{model} ({len(mine)})", tuple(points)))
+        series.append(svg_charts.PlotSeries(f"{model} ({len(mine)})", tuple(points)))
     longest = max(len(one.points) for one in series)
     return svg_charts.chart(
         f"Majority of k paths: {title}",

@@ -160,14 +160,14 @@ def add_round(project: Project, *, sampled: str, trained: str, won: int, lost: i
     """Add a decided round in which the trained model won and lost this many of n questions."""
     before = [False] * won + [True] * lost + [False] * (n - won - lost)
     after = [True] * won + [False] * lost + [False] * (n - won - lost)
-    judged = acceptance.judge(
+    judged = acceptance.assess(
         sampled,
         paired(before, after),
         None,
         detectable=0.1,
-        alarms=["Paths changed their length: 100 to 300 characters."],
+        alarms=["Mean path length changed from 100 to 300 characters."],
         notes=[],
-        sets=(acceptance.Frozen(n, "a set"), None),
+        sets=(acceptance.MeasuredSet(n, "a set"), None),
     )
     with connect(project.database) as conn, transaction(conn):
         ids_by_name = {model.name: model.id for model in models.all_of(conn)}

@@ -1,0 +1,1 @@
+"""Accuracy, calibration, the pilot, and the acceptance test that decides on a round."""

@@ -1,192 +1,201 @@
-"""Whether a round is kept: the paired test decides, label-free alarms warn.
+"""The acceptance test of a round: accept, reject or leave undecided.
 
-Training on one's own majority sharpens what a model believes; it rises, and where belief and truth
-part, it falls. So each round starts from the base model, is measured on a frozen set and on an
-out-of-domain set before and after, and only the test with its interval decides.
+Training on its own majority votes sharpens what a model believes. That helps where belief and
+truth agree and hurts where they do not. So every round trains from the base model and is measured
+before and after on a fixed evaluation set and a fixed out-of-domain set; only the paired test and
+its interval decide. The alarms of `engine.evaluation.drift_alarms` warn, and decide nothing.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from engine.evaluation import accuracy
 from engine.statistics import intervals
 from engine.statistics.intervals import Paired
-from engine.voting.majority import merge_equal
-from store import evaluations, models, paths, questions, rounds
-from store.enums import EndReason, Method, Outcome, Split
+from store import evaluations, models, questions, rounds
+from store.enums import Method, Outcome, Split
 from store.records import content_hash
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from store.records import Model, Question, Run
+    from store.records import Model, Question
 
 LEVEL = 0.05
-"""Of the exact test, two-sided."""
+"""Significance level of the exact test, two-sided."""
 
-EXPECTED_CHANGES = 0.2
-"""Share of the questions on which two models are taken to differ before that was measured once."""
+ASSUMED_DISCORDANT = 0.2
+"""Share of questions on which two models differ, assumed until a round has measured it."""
 
 
 def decide(gain: Paired, out_of_domain: Paired | None = None) -> Outcome:
-    """Accept, reject or neither: where McNemar's exact test and the 95 % interval both say so.
+    """Accept or reject where McNemar's exact test and the 95 % interval agree; else undecided.
 
     Args:
-        gain: this round against the one before, on the frozen evaluation set.
-        out_of_domain: the same on questions of another kind; None where there are none.
+        gain: this round against the last accepted model, on the evaluation set.
+        out_of_domain: the same on the out-of-domain set; None if there is no such set.
     """
     if _is_worse(gain) or (out_of_domain is not None and _is_worse(out_of_domain)):
         return Outcome.REJECT
     return Outcome.ACCEPT if gain.p < LEVEL and gain.low > 0 else Outcome.UNDECIDED
 
 
-def _is_worse(found: Paired) -> bool:
-    return found.p < LEVEL and found.high < 0
+def _is_worse(difference: Paired) -> bool:
+    return difference.p < LEVEL and difference.high < 0
 
 
-def best_round(verdicts: Mapping[int, Outcome]) -> int:
-    """The round to keep: the last that was accepted; 0 is the base model.
+def last_accepted(verdicts: Mapping[int, Outcome]) -> int:
+    """Number of the last accepted round; 0 for the base model.
 
     Args:
-        verdicts: by number of the round. Each round is measured against the last accepted one, so
-            one that was rejected or left open takes nothing from those before it.
+        verdicts: by round number. Each round is measured against the last accepted one, so a
+            rejected or undecided round takes nothing from those before it.
     """
     return max((n for n, verdict in verdicts.items() if verdict is Outcome.ACCEPT), default=0)
 
 
-def goes_on(verdict: Outcome, *, past_undecided: bool = False) -> bool:
-    """Whether another round may follow: after an accepted one; after an open one if asked."""
+def may_continue(verdict: Outcome, *, past_undecided: bool = False) -> bool:
+    """Whether another round may follow one with this verdict."""
     return verdict is Outcome.ACCEPT or (past_undecided and verdict is Outcome.UNDECIDED)
 
 
-# What a comparison can show.
+# Power of the test, before anything runs.
 
 
 @dataclass(frozen=True, slots=True)
-class Frozen:
+class MeasuredSet:
     """The questions that a round was measured on."""
 
     n: int
     key: str
-    """Hash of the questions and their known answers: other questions, another key."""
+    """Hash of the questions and their known answers; it changes whenever they do."""
 
 
-def frozen(conn: sqlite3.Connection, split: Split, asked: Sequence[Question]) -> Frozen | None:
-    """The set of these questions that have known answers; None without any."""
+def measured_set(
+    conn: sqlite3.Connection, split: Split, measured: Sequence[Question]
+) -> MeasuredSet | None:
+    """Those of the questions that have known answers; None if none has."""
     gold = questions.gold_for(conn, split)
-    known = sorted((one.key, gold[one.id]) for one in asked if one.id in gold)
-    return Frozen(len(known), content_hash(known)) if known else None
+    pairs = sorted(
+        (question.key, gold[question.id]) for question in measured if question.id in gold
+    )
+    return MeasuredSet(len(pairs), content_hash(pairs)) if pairs else None
 
 
 @dataclass(frozen=True, slots=True)
-class Forecast:
-    """What the test of a round could show, before anything runs."""
+class PowerEstimate:
+    """The smallest gain that the test of a round can detect."""
 
     n: int
     """Evaluation questions with known answers."""
     changes: float
-    """Share of them on which the two models are taken to differ."""
+    """Share of them on which the two models are expected to differ."""
     measured: bool
-    """Whether that share is of the round before; else it is an assumption."""
+    """Whether `changes` comes from the previous round; otherwise it is an assumption."""
     detectable: float | None
-    """Gain that is shown four times in five, a share; None where no gain could be."""
+    """Gain detected with 80 % power, a share; None if n is too small to detect any."""
 
 
-def forecast(conn: sqlite3.Connection, asked: Sequence[Question]) -> Forecast:
-    """What the next round's test could show on these evaluation questions."""
-    found = frozen(conn, Split.EVAL, asked)
-    n = found.n if found else 0
-    earlier = [one.judgement.gain for one in decided(conn) if one.judgement.gain is not None]
-    changes = EXPECTED_CHANGES
-    if earlier:
-        changes = (earlier[-1].won + earlier[-1].lost) / earlier[-1].n
-    measured = changes > 0 and bool(earlier)
-    changes = changes or EXPECTED_CHANGES
-    seen = intervals.detectable_gain(n, changes) if n else None
-    return Forecast(n, changes, measured, seen)
+def estimate_power(conn: sqlite3.Connection, measured: Sequence[Question]) -> PowerEstimate:
+    """The power of the next round's test on these evaluation questions."""
+    evaluation = measured_set(conn, Split.EVAL, measured)
+    n = evaluation.n if evaluation else 0
+    gains = [result.test.gain for result in round_results(conn) if result.test.gain is not None]
+    changes = (gains[-1].won + gains[-1].lost) / gains[-1].n if gains else 0.0
+    return PowerEstimate(
+        n=n,
+        changes=changes or ASSUMED_DISCORDANT,
+        measured=changes > 0,
+        detectable=intervals.detectable_gain(n, changes or ASSUMED_DISCORDANT) if n else None,
+    )
 
 
-def told(found: Forecast) -> str:
-    """The forecast as a sentence."""
-    if not found.n:
+def describe_power(power: PowerEstimate) -> str:
+    """The estimate as a sentence."""
+    if not power.n:
         return (
             "There are no evaluation questions with known answers, so no test can accept this "
-            "round: only alarms that need no labels will speak."
+            "round; only the label-free alarms will run."
         )
-    basis = "as in the round before" if found.measured else "an assumption"
-    on = (
-        f"On {found.n:,} evaluation questions, of which {100 * found.changes:.0f} % change sides "
+    basis = "as in the previous round" if power.measured else "an assumption"
+    setting = (
+        f"With {power.n:,} evaluation questions and {100 * power.changes:.0f} % of them changing "
         f"({basis}),"
     )
-    if found.detectable is None:
-        return f"{on} no gain could be shown: import more questions with known answers."
+    if power.detectable is None:
+        return f"{setting} no gain can be detected: import more questions with known answers."
     return (
-        f"{on} the test shows a gain of {100 * found.detectable:.1f} points or more four times "
-        "in five."
+        f"{setting} the smallest gain detectable with 80 % power is "
+        f"{100 * power.detectable:.1f} points."
     )
 
 
-# What was found.
+# The test.
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
-    """What the guard found of a round, whatever a person decided later."""
+class AcceptanceTest:
+    """Result of a round's acceptance test. Your own decision, if any, is stored apart from it.
+
+    The field names are the keys of the stored JSON.
+    """
 
     outcome: Outcome
     reason: str
-    """Why, with the numbers, in sentences."""
+    """Why, in sentences with the numbers."""
     before: str
-    """Name of the model that it was measured against: the last accepted one, or the base."""
+    """Name of the model compared against: the last accepted one, or the base."""
     gain: Paired | None
-    """On the evaluation questions, greedy chain of thought; None where there are none."""
+    """On the evaluation set, greedy chain of thought; None without known answers."""
     out_of_domain: Paired | None
     detectable: float | None
-    """Gain that the test could have shown four times in five, told before, a share."""
+    """Gain detectable with 80 % power, estimated before the round, a share."""
     needed: int | None
-    """Questions that would show the difference that was seen; None where it is none or shown."""
+    """Questions needed to confirm the observed difference; None if it is zero or confirmed."""
     alarms: tuple[str, ...]
     notes: tuple[str, ...]
-    """What else should be known, such as that the evaluation set is another one."""
-    evaluation: Frozen | None
-    out_of_domain_set: Frozen | None
+    """Caveats, such as an evaluation set that changed since the previous round."""
+    evaluation: MeasuredSet | None
+    out_of_domain_set: MeasuredSet | None
 
     def as_json(self) -> dict[str, object]:
-        """As it is stored; `judgement` reads it."""
+        """As stored; `from_json` is the inverse."""
         stored = dataclasses.asdict(self)
-        return {n: list(one) if isinstance(one, tuple) else one for n, one in stored.items()}
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in stored.items()
+        }
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> AcceptanceTest:
+        """Parse what `as_json` returned."""
+
+        def paired(name: str) -> Paired | None:
+            return Paired(**stored[name]) if stored[name] else None
+
+        def measured(name: str) -> MeasuredSet | None:
+            return MeasuredSet(**stored[name]) if stored[name] else None
+
+        return cls(
+            outcome=Outcome(stored["outcome"]),
+            reason=stored["reason"],
+            before=stored["before"],
+            gain=paired("gain"),
+            out_of_domain=paired("out_of_domain"),
+            detectable=stored["detectable"],
+            needed=stored["needed"],
+            alarms=tuple(stored["alarms"]),
+            notes=tuple(stored["notes"]),
+            evaluation=measured("evaluation"),
+            out_of_domain_set=measured("out_of_domain_set"),
+        )
 
 
-def judgement(stored: Mapping[str, Any]) -> Judgement:
-    """What `Judgement.as_json` wrote."""
-
-    def paired(name: str) -> Paired | None:
-        return Paired(**stored[name]) if stored[name] else None
-
-    def questions_of(name: str) -> Frozen | None:
-        return Frozen(**stored[name]) if stored[name] else None
-
-    return Judgement(
-        outcome=Outcome(stored["outcome"]),
-        reason=stored["reason"],
-        before=stored["before"],
-        gain=paired("gain"),
-        out_of_domain=paired("out_of_domain"),
-        detectable=stored["detectable"],
-        needed=stored["needed"],
-        alarms=tuple(stored["alarms"]),
-        notes=tuple(stored["notes"]),
-        evaluation=questions_of("evaluation"),
-        out_of_domain_set=questions_of("out_of_domain_set"),
-    )
-
-
-def judge(
+def assess(
     before: str,
     gain: Paired | None,
     out_of_domain: Paired | None,
@@ -194,25 +203,25 @@ def judge(
     detectable: float | None,
     alarms: Sequence[str],
     notes: Sequence[str],
-    sets: tuple[Frozen | None, Frozen | None],
-) -> Judgement:
-    """The verdict on a round with its reasons.
+    sets: tuple[MeasuredSet | None, MeasuredSet | None],
+) -> AcceptanceTest:
+    """Run the acceptance test of a round.
 
     Args:
-        before: name of the model that it was measured against.
-        gain: on the evaluation set; None without known answers, and then nothing is decided.
-        out_of_domain: on the other set, where there is one.
-        detectable: what was said before that the test could show.
-        alarms: of the sampled paths.
-        notes: what else should be known.
+        before: name of the model compared against.
+        gain: on the evaluation set; None without known answers, which leaves the round undecided.
+        out_of_domain: on the out-of-domain set; None if there is no such set.
+        detectable: `PowerEstimate.detectable`, as estimated before the round.
+        alarms: from `engine.evaluation.drift_alarms`.
+        notes: caveats to store with the result.
         sets: the evaluation set and the out-of-domain set.
     """
     outcome = Outcome.UNDECIDED
     needed = None
     if gain is None:
         reason = (
-            "There are no evaluation questions with known answers, so nothing was tested: only "
-            "the alarms speak."
+            "There are no evaluation questions with known answers, so nothing was tested; only "
+            "the label-free alarms apply."
         )
     else:
         outcome = decide(gain, out_of_domain)
@@ -230,12 +239,12 @@ def judge(
         else:
             needed = intervals.questions_needed(gain.gain, (gain.won + gain.lost) / gain.n)
             reason = (
-                f"Neither better nor worse than {before} is shown {on}: {_numbers(gain)}. "
+                f"No significant difference from {before} {on}: {_numbers(gain)}. "
                 + _what_would_decide(gain, needed)
             )
         if out_of_domain is None:
-            notes = (*notes, "Nothing was measured out of domain, so a loss there is not seen.")
-    return Judgement(
+            notes = (*notes, "Nothing was measured out of domain, so a loss there goes unnoticed.")
+    return AcceptanceTest(
         outcome=outcome,
         reason=reason,
         before=before,
@@ -250,84 +259,85 @@ def judge(
     )
 
 
-def _numbers(found: Paired) -> str:
-    p = "p < 0.001" if found.p < 0.001 else f"p = {found.p:.3f}"
+def _numbers(difference: Paired) -> str:
+    p = "p < 0.001" if difference.p < 0.001 else f"p = {difference.p:.3f}"
     return (
-        f"{100 * found.gain:+.1f} points ({100 * found.low:+.1f} to {100 * found.high:+.1f}), "
-        f"{p}, {found.won:,} won and {found.lost:,} lost"
+        f"{100 * difference.gain:+.1f} points "
+        f"({100 * difference.low:+.1f} to {100 * difference.high:+.1f}), "
+        f"{p}, {difference.won:,} won and {difference.lost:,} lost"
     )
 
 
-def _what_would_decide(found: Paired, needed: int | None) -> str:
+def _what_would_decide(difference: Paired, needed: int | None) -> str:
     if needed is None:
-        return "No difference was seen at all, so no number of questions is known to decide."
-    kind = "gain" if found.gain > 0 else "loss"
+        return "The two models scored the same, so a needed sample size cannot be estimated."
+    kind = "gain" if difference.gain > 0 else "loss"
     return (
-        f"If this is the true {kind}, about {max(needed, found.n + 1):,} questions would show it "
-        "four times in five."
+        f"If this is the true {kind}, about {max(needed, difference.n + 1):,} questions would "
+        "confirm it with 80 % power."
     )
+
+
+# Rounds with their results.
 
 
 @dataclass(frozen=True, slots=True)
-class Decided:
-    """A round as it stands."""
+class RoundResult:
+    """A round, its acceptance test, and the verdict in force."""
 
     number: int
     sampled: str
-    """Name of the model whose paths voted."""
+    """Name of the model that was sampled for the vote."""
     trained: str
     verdict: Outcome
-    """A person's where one decided, else the guard's."""
-    by_person: bool
-    judgement: Judgement
-    """The guard's."""
+    """Your decision if you made one, else the outcome of the test."""
+    by_user: bool
+    test: AcceptanceTest
     decided_at: float
-    """When the guard decided."""
+    """When the test ran, seconds since the epoch."""
+
+    def as_json(self) -> dict[str, object]:
+        """As in the output of `--json`."""
+        return {
+            "round": self.number,
+            "sampled": self.sampled,
+            "trained": self.trained,
+            "verdict": self.verdict,
+            "by_person": self.by_user,
+            **{name: value for name, value in self.test.as_json().items() if name != "outcome"},
+            "guard": self.test.outcome,
+        }
+
+    def summary(self) -> str:
+        """The round in one line: number, model, verdict, whose verdict it is."""
+        by = " (your decision)" if self.by_user else ""
+        return f"round {self.number}: {self.trained} {self.verdict.word}{by}"
 
 
-def decided(conn: sqlite3.Connection) -> list[Decided]:
-    """Every round, in its order."""
-    known = {one.id: one.name for one in models.all_of(conn)}
-    held = rounds.verdicts(conn)
-    by_person = {one.number for one in rounds.decisions(conn)}
+def round_results(conn: sqlite3.Connection) -> list[RoundResult]:
+    """Every round, oldest first."""
+    names = {model.id: model.name for model in models.all_of(conn)}
+    verdicts = rounds.verdicts(conn)
+    by_user = {decision.number for decision in rounds.decisions(conn)}
     return [
-        Decided(
-            number=one.number,
-            sampled=known[one.sampled_id],
-            trained=known[one.trained_id],
-            verdict=held[one.number],
-            by_person=one.number in by_person,
-            judgement=judgement(one.details),
-            decided_at=one.decided_at,
+        RoundResult(
+            number=round_.number,
+            sampled=names[round_.sampled_id],
+            trained=names[round_.trained_id],
+            verdict=verdicts[round_.number],
+            by_user=round_.number in by_user,
+            test=AcceptanceTest.from_json(round_.details),
+            decided_at=round_.decided_at,
         )
-        for one in rounds.all_of(conn)
+        for round_ in rounds.all_of(conn)
     ]
 
 
-def as_json(one: Decided) -> dict[str, object]:
-    """A round as programs read it."""
-    return {
-        "round": one.number,
-        "sampled": one.sampled,
-        "trained": one.trained,
-        "verdict": one.verdict,
-        "by_person": one.by_person,
-        **{name: value for name, value in one.judgement.as_json().items() if name != "outcome"},
-        "guard": one.judgement.outcome,
-    }
-
-
-def said(one: Decided) -> str:
-    """A round in one line: number, model, verdict, who decided."""
-    by = " by a person" if one.by_person else ""
-    return f"round {one.number}: {one.trained} {one.verdict.word}{by}"
-
-
-def difference(
+def paired_gain(
     conn: sqlite3.Connection, before: Model, after: Model, split: Split
 ) -> Paired | None:
-    """The paired test of two models on a split, greedy chain of thought; None where it was not
-    measured for both."""
+    """The paired test of two models on a split, greedy chain of thought; None unless both were
+    measured on it."""
     newest = evaluations.newest(conn)
     first = newest.get((before.id, split, Method.COT))
     second = newest.get((after.id, split, Method.COT))
@@ -335,160 +345,3 @@ def difference(
         return None
     comparison = accuracy.compare(conn, first, second)
     return comparison.result if comparison else None
-
-
-# Models that were trained and measured outside of rounds.
-
-
-@dataclass(frozen=True, slots=True)
-class Trained:
-    """A trained model before the guard."""
-
-    model: str
-    base: str
-    method: Method
-    outcome: Outcome
-    gain: Paired
-    """Against its own base on the evaluation questions."""
-    out_of_domain: Paired | None
-    alarms: tuple[str, ...]
-    """From the sampled paths on the evaluation questions of both."""
-
-
-def of_store(conn: sqlite3.Connection, method: Method = Method.COT) -> list[Trained]:
-    """What the guard says of every trained model that was measured beside its own base, but for
-    those of rounds."""
-    known = {one.name: one for one in models.all_of(conn)}
-    in_rounds = {one.trained_id for one in rounds.all_of(conn)}
-    own = [
-        one
-        for one in accuracy.comparisons(conn)
-        if one.method is method
-        and known[one.after].base_id == known[one.before].id
-        and known[one.after].id not in in_rounds
-    ]
-    elsewhere = {one.after: one.result for one in own if one.split is Split.OOD}
-    found = []
-    for one in own:
-        if one.split is not Split.EVAL:
-            continue
-        before, after = (
-            signs_of(conn, known[name], Split.EVAL) for name in (one.before, one.after)
-        )
-        found.append(
-            Trained(
-                model=one.after,
-                base=one.before,
-                method=method,
-                outcome=decide(one.result, elsewhere.get(one.after)),
-                gain=one.result,
-                out_of_domain=elsewhere.get(one.after),
-                alarms=tuple(alarms(before, after)) if before and after else (),
-            )
-        )
-    return found
-
-
-# Alarms that need no labels.
-
-
-@dataclass(frozen=True, slots=True)
-class Signs:
-    """What a run's paths look like, without knowing what is right."""
-
-    questions: int
-    agreement: float
-    """Mean share of the winner without the winner's curse, in [0, 1]."""
-    entropy: float
-    """Mean entropy of a question's answers, in bits."""
-    truncated: float
-    """Share of paths that were cut."""
-    unread: float
-    """Share of whole paths without a readable answer."""
-    length: float
-    """Mean characters of a path."""
-    distinct: float
-    """Share of a question's paths that differ from all before them, in (0, 1]."""
-
-
-def signs_of(conn: sqlite3.Connection, model: Model, split: Split) -> Signs | None:
-    """The signs of a model's newest sampled run over a split; None without one."""
-    sampled = [
-        run
-        for run in paths.runs(conn)
-        if run.model_id == model.id and run.split is split and run.temperature > 0
-    ]
-    return signs(conn, sampled[-1]) if sampled else None
-
-
-def signs(conn: sqlite3.Connection, run: Run, only: Collection[int] | None = None) -> Signs | None:
-    """The signs of a run; None before any question has two paths.
-
-    `only` holds the ids of the questions that are looked at; None is all.
-    """
-    from engine.evaluation.calibration import corrected
-    from engine.voting import majority  # the app tells rounds without these two
-
-    asked = [one for one in questions.by_split(conn, run.split) if only is None or one.id in only]
-    by_question: defaultdict[int, list[str | None]] = defaultdict(list)
-    texts = cut = unread = length = distinct = 0
-    for question in asked:
-        seen = set[str]()
-        for path, reading in paths.for_question(conn, run.id, question.id):
-            by_question[question.id].append(reading.answer)
-            texts += 1
-            cut += path.end is EndReason.LENGTH
-            unread += reading.answer is None and path.end is not EndReason.LENGTH
-            length += len(path.text)
-            seen.add(path.text)
-        distinct += len(seen)
-    types = {question.id: question.answer_type for question in asked}
-    answered = [merge_equal(types[id_], given) for id_, given in by_question.items()]
-    mean = corrected(answered)
-    if mean is None:
-        return None
-    return Signs(
-        questions=len(answered),
-        agreement=mean.corrected,
-        entropy=sum(majority.entropy(given) for given in answered) / len(answered),
-        truncated=cut / texts,
-        unread=unread / texts,
-        length=length / texts,
-        distinct=distinct / texts,
-    )
-
-
-def alarms(before: Signs, after: Signs, *, precision_gain: float | None = None) -> list[str]:
-    """What should make a person look, in sentences.
-
-    Args:
-        before: of the run of the round before.
-        after: of this round's.
-        precision_gain: audited precision after minus before, a share; None where it was not
-            audited, and then more agreement is told as what it is: unexplained.
-    """
-    said = []
-    if after.agreement > before.agreement + 0.02 and (
-        precision_gain is None or precision_gain <= 0
-    ):
-        said.append(
-            f"Agreement rose from {before.agreement:.0%} to {after.agreement:.0%}, and no audit "
-            "shows that the answers became better."
-        )
-    if after.entropy < 0.8 * before.entropy:
-        said.append(
-            f"Answers scatter less: {before.entropy:.2f} to {after.entropy:.2f} bits a question."
-        )
-    for name, old, new in (
-        ("cut", before.truncated, after.truncated),
-        ("without a readable answer", before.unread, after.unread),
-    ):
-        if new > old + 0.02:
-            said.append(f"More paths are {name}: {old:.1%} to {new:.1%}.")
-    if not 0.75 < after.length / max(1.0, before.length) < 1.33:
-        said.append(
-            f"Paths changed their length: {before.length:.0f} to {after.length:.0f} characters."
-        )
-    if after.distinct < 0.8 * before.distinct:
-        said.append(f"Fewer paths are distinct: {before.distinct:.0%} to {after.distinct:.0%}.")
-    return said

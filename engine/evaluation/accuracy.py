@@ -1,8 +1,8 @@
-"""What a model is worth: accuracy with its interval, and the paired test between two models.
+"""Accuracy of a model with its interval, and the paired test between two models.
 
-Measuring is sampling: greedy paths, direct answers and votes are runs over the evaluation
-questions, stored and resumed like any other run. The single path at the sampling temperature is
-the first path of the self-consistency run, so that both describe the same distribution.
+To measure is to sample: greedy paths, direct answers and votes are runs over the evaluation
+questions, stored and resumed like any other run. The single path at the sampling temperature is the
+first path of the self-consistency run, so that both describe the same distribution.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two models on the same questions, asked in the same way."""
+    """Two models measured on the same questions with the same method."""
 
     before: str
     after: str
@@ -36,46 +36,46 @@ class Comparison:
     method: Method
     result: Paired
     before_id: int
-    """Row number of the evaluation before."""
+    """Row number of the evaluation of `before`."""
     after_id: int
 
 
 def methods_of(run: Run) -> tuple[Method, ...]:
-    """What a run over evaluation questions measures."""
+    """The methods that a run over evaluation questions measures."""
     if run.temperature > 0:
         return (Method.SINGLE, Method.SC)
     return (Method.COT,) if run.prompt_format.reasons else (Method.DIRECT,)
 
 
 def score(
-    conn: sqlite3.Connection, run: Run, asked: Sequence[Question], *, keep: bool = True
+    conn: sqlite3.Connection, run: Run, measured: Sequence[Question], *, keep: bool = True
 ) -> list[Evaluation]:
-    """Compare a finished run with the gold answers and store what came out.
+    """Compare the answers of a finished run with the known answers, and store the result.
 
     Args:
         conn: the project's store.
         run: over questions of an evaluation split.
-        asked: the questions that were measured; those without gold are left out.
+        measured: the questions to score; those without a known answer are left out.
         keep: store the result.
 
     Returns:
         One evaluation for each method of `methods_of(run)`.
     """
     gold = gold_for(conn, run.split)
-    measured = [question for question in asked if question.id in gold]
-    answered = paths.answers_by_question(conn, run.id, [question.id for question in measured])
+    scored = [question for question in measured if question.id in gold]
+    by_question = paths.answers_by_question(conn, run.id, [question.id for question in scored])
     winners = {vote.question_id: vote.winner for vote in votes.for_run(conn, run.id)}
-    scored = []
+    results = []
     for method in methods_of(run):
         answers = {
             question.id: winners.get(question.id)
             if method is Method.SC
-            else answered.get(question.id, {}).get(0)
-            for question in measured
+            else by_question.get(question.id, {}).get(0)
+            for question in scored
         }
         rows = [
-            (question.id, answers[question.id], _right(question, answers[question.id], gold))
-            for question in measured
+            (question.id, answers[question.id], _is_right(question, answers[question.id], gold))
+            for question in scored
         ]
         correct = sum(right for _, _, right in rows)
         low, high = intervals.wilson(correct, len(rows))
@@ -93,18 +93,18 @@ def score(
             abstained=sum(answer is None for _, answer, _ in rows),
             created_at=time.time(),
         )
-        scored.append(evaluations.put(conn, evaluation, rows) if keep else evaluation)
-    return scored
+        results.append(evaluations.put(conn, evaluation, rows) if keep else evaluation)
+    return results
 
 
-def _right(question: Question, answer: str | None, gold: Mapping[int, tuple[str, ...]]) -> bool:
+def _is_right(question: Question, answer: str | None, gold: Mapping[int, tuple[str, ...]]) -> bool:
     return answer is not None and any(
         equal(question.answer_type, answer, accepted) for accepted in gold[question.id]
     )
 
 
 def compare(conn: sqlite3.Connection, before: Evaluation, after: Evaluation) -> Comparison | None:
-    """The paired test over the questions that both evaluations hold; None when there are none."""
+    """The paired test over the questions of both evaluations; None if they have none in common."""
     first = evaluations.answers(conn, before.id)
     second = evaluations.answers(conn, after.id)
     common = sorted(first.keys() & second.keys())
@@ -123,42 +123,46 @@ def compare(conn: sqlite3.Connection, before: Evaluation, after: Evaluation) -> 
 
 
 def comparisons(conn: sqlite3.Connection) -> list[Comparison]:
-    """Every comparison that a report shows: each trained model with its own base, with the model
-    that its round was measured against, and each student with the next larger base that it was
-    meant to beat."""
+    """Every comparison that a report shows.
+
+    Each trained model is compared with its own base and with the model that its round was measured
+    against, and each student with the next larger base model, which it is meant to beat.
+    """
     newest = evaluations.newest(conn)
-    found = []
+    results = []
     for before, after in _pairs(conn, models.all_of(conn)):
         for split in Split:
             for method in Method:
-                pair = (
-                    newest.get((before.id, split, method)),
-                    newest.get((after.id, split, method)),
-                )
-                if pair[0] and pair[1] and pair[0].k == pair[1].k:
-                    comparison = compare(conn, pair[0], pair[1])
+                first = newest.get((before.id, split, method))
+                second = newest.get((after.id, split, method))
+                if first and second and first.k == second.k:
+                    comparison = compare(conn, first, second)
                     if comparison:
-                        found.append(comparison)
-    return found
+                        results.append(comparison)
+    return results
 
 
-def _pairs(conn: sqlite3.Connection, known: Sequence[Model]) -> Iterator[tuple[Model, Model]]:
-    """(before, after): own base first, then the accepted model that a later round started behind,
-    then, for students, the next larger untouched model."""
+def _pairs(conn: sqlite3.Connection, all_models: Sequence[Model]) -> Iterator[tuple[Model, Model]]:
+    """(before, after) pairs: the own base first, then the accepted model that a later round was
+    measured against, then, for students, the next larger base model."""
     bases = sorted(
-        (model for model in known if model.stage is Stage.BASE), key=lambda one: one.parameters or 0
+        (model for model in all_models if model.stage is Stage.BASE),
+        key=lambda base: base.parameters or 0,
     )
-    for model in known:
+    for model in all_models:
         for base in bases:
             if base.id == model.base_id:
                 yield base, model
-    by_id, by_name = {one.id: one for one in known}, {one.name: one for one in known}
-    later = {(str(one.details["before"]), one.trained_id): None for one in rounds.all_of(conn)}
-    for name, trained_id in later:
+    by_id = {model.id: model for model in all_models}
+    by_name = {model.name: model for model in all_models}
+    round_pairs = {
+        (str(round_.details["before"]), round_.trained_id): None for round_ in rounds.all_of(conn)
+    }
+    for name, trained_id in round_pairs:
         before, after = by_name[name], by_id[trained_id]
         if before.id not in (after.base_id, after.id):
             yield before, after
-    for model in known:
+    for model in all_models:
         if model.stage is Stage.DISTILLED:
             larger = [base for base in bases if (base.parameters or 0) > (model.parameters or 0)]
             if larger:
@@ -166,7 +170,8 @@ def _pairs(conn: sqlite3.Connection, known: Sequence[Model]) -> Iterator[tuple[M
 
 
 def formats_to_measure() -> tuple[tuple[PromptFormat, bool], ...]:
-    """(format, greedy): the three runs behind direct, chain of thought, single and vote."""
+    """(prompt format, greedy) of the runs that measure direct answers, greedy chain of thought, and
+    the single path with the vote."""
     return (
         (PromptFormat.FEW_SHOT_DIRECT, True),
         (PromptFormat.FEW_SHOT_COT, True),
@@ -175,13 +180,13 @@ def formats_to_measure() -> tuple[tuple[PromptFormat, bool], ...]:
 
 
 def sampling_of(settings: Settings, *, greedy: bool) -> SampleSettings:
-    """How evaluation questions are asked: every path is drawn, none is kept."""
-    chosen = settings.evaluate
+    """Sampling settings for evaluation questions: all paths are sampled, and none is kept."""
+    evaluate = settings.evaluate
     return replace(
         settings.sample,
-        m=1 if greedy else chosen.k,
-        temperature=0.0 if greedy else chosen.temperature,
-        seed=chosen.seed,
+        m=1 if greedy else evaluate.k,
+        temperature=0.0 if greedy else evaluate.temperature,
+        seed=evaluate.seed,
         early_stop=EarlyStop.OFF,
         threshold="0",
         cap=0,

@@ -1,20 +1,20 @@
-"""What an agreement is worth: how often winners of that agreement are right.
+"""Calibration of the vote: how often winners of a given agreement are right.
 
-The paper shows it in its Fig. 2 without numbers (Huang et al. 2022, §3.1). Here every number has
-its n and its interval, and says whether known answers or an audit stand behind it.
+The paper plots it without numbers (Huang et al. 2022, §3.1 and Fig. 2). Here every number has its n
+and its interval, and is marked as coming from known answers or from an audit.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
+from engine.evaluation.agreement import MeanAgreement, mean_agreement
 from engine.review import audit
 from engine.sampling import runs
-from engine.statistics.intervals import Z95, wilson
+from engine.statistics.intervals import wilson
 from engine.voting.majority import kept_needed, merge_equal
 from store import evaluations, paths, questions, votes
 from store.enums import Method, Split
@@ -34,7 +34,7 @@ RESAMPLES = 2000
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class JudgedVote:
     """A vote whose winner is known to be right or wrong."""
 
     vote: Vote
@@ -42,20 +42,20 @@ class Judged:
 
     @property
     def agreement(self) -> float:
-        """Paths of the winner / m, in [0, 1]; a lower bound where the vote stopped early."""
+        """Paths of the winner / m, in [0, 1]; a lower bound if the vote stopped early."""
         return self.vote.agreement
 
 
 @dataclass(frozen=True, slots=True)
-class Bin:
-    """Votes of like agreement."""
+class CalibrationBin:
+    """Votes of similar agreement."""
 
     low: float
-    """Agreement of the bin: above `low` (from it on in the first bin), up to `high`, shares."""
+    """The bin holds agreements in (low, high], and the first bin also 0; shares."""
     high: float
     n: int
     agreement: float
-    """Mean of the n votes, a share."""
+    """Mean over the n votes, a share."""
     accuracy: float
     """Share of the n winners that are right."""
     accuracy_low: float
@@ -70,165 +70,150 @@ class CalibrationError:
     n: int
     value: float
     low: float
-    """95 % interval, reversed bootstrap: the plain one would carry the estimate's own bias, which
-    is upwards, twice."""
+    """95 % interval, reversed bootstrap: the percentile bootstrap would apply the upward bias of
+    the estimate twice."""
     high: float
 
 
 @dataclass(frozen=True, slots=True)
-class Trade:
-    """What one threshold keeps and how much of it is right."""
+class ThresholdPoint:
+    """Yield and precision at one threshold."""
 
     needed: int
     """Paths that must agree, 1 to m."""
     m: int
     kept: int
-    """Votes kept at it."""
+    """Votes that reach the threshold."""
     kept_share: float
     """The yield: share of all votes that are kept."""
     n: int
-    """Kept votes that were judged."""
+    """Kept votes whose winner is known to be right or wrong."""
     precision: float | None
-    """Share of these n that are right; None without any."""
+    """Share of these n that are right; None if n is 0."""
     low: float
-    """95 % interval (Wilson), 0 to 1 without any."""
-    high: float
-
-
-@dataclass(frozen=True, slots=True)
-class Agreement:
-    """Mean agreement as it is counted, and without the winner's curse.
-
-    The estimand is the true share of the winner: the chance that one more path of the question
-    gives the answer that won. Counting the winner on the paths that chose it overstates that share.
-    """
-
-    questions: int
-    paths: int
-    """Paths of each question behind the correction: the fewest that any question has."""
-    counted: float
-    """Mean share of the leader among those paths."""
-    corrected: float
-    """Mean of `held_out_share`."""
-    low: float
-    """95 % interval (normal) of the corrected mean."""
+    """95 % interval (Wilson); 0 to 1 if n is 0."""
     high: float
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Agreement against accuracy, from one source of truth."""
+    """Agreement against accuracy, from one source of labels.
+
+    The field names are keys of `calibration --json`.
+    """
 
     source: str
     """`known answers` or `audit`."""
     model: str
-    bins: tuple[Bin, ...]
+    bins: tuple[CalibrationBin, ...]
     error: CalibrationError | None
-    agreement: Agreement | None
-    curve: tuple[Trade, ...]
+    agreement: MeanAgreement | None
+    curve: tuple[ThresholdPoint, ...]
 
 
-def of_store(conn: sqlite3.Connection, project: Project, model: Model) -> list[Calibration]:
-    """From the known answers of the evaluation questions, then from the audit; what there is.
+def calibrations(conn: sqlite3.Connection, project: Project, model: Model) -> list[Calibration]:
+    """From the known answers of the evaluation questions and from the audit, if available.
 
-    Takes scipy: for the command line and the worker, not for the app.
+    Imports scipy: for the command line and the worker, not for the app.
     """
-    found = []
+    available = []
     newest = evaluations.newest(conn).get((model.id, Split.EVAL, Method.SC))
     if newest is not None:
         right = evaluations.answers(conn, newest.id)
-        counted = [vote for vote in votes.for_run(conn, newest.run_id) if vote.question_id in right]
-        found.append(_calibration(conn, "known answers", model, counted, right))
+        run_votes = [
+            vote for vote in votes.for_run(conn, newest.run_id) if vote.question_id in right
+        ]
+        available.append(_calibration(conn, "known answers", model, run_votes, right))
     run = runs.pool_run(conn, project, model)
     if run is not None:
         audited = audit.of_store(conn, run, threshold=project.settings.sample.threshold)
         if audited.judged:
-            counted = votes.for_run(conn, run.id)
-            found.append(_calibration(conn, "audit", model, counted, audited.judged))
-    return found
+            run_votes = votes.for_run(conn, run.id)
+            available.append(_calibration(conn, "audit", model, run_votes, audited.judged))
+    return available
 
 
 def _calibration(
     conn: sqlite3.Connection,
     source: str,
     model: Model,
-    counted: Sequence[Vote],
+    run_votes: Sequence[Vote],
     right: Mapping[int, bool],
 ) -> Calibration:
     judged = [
-        Judged(vote, right[vote.question_id]) for vote in counted if vote.question_id in right
+        JudgedVote(vote, right[vote.question_id]) for vote in run_votes if vote.question_id in right
     ]
-    drawn = {vote.question_id: vote.drawn for vote in counted}
-    asked = questions.by_ids(conn, drawn)
-    answered = paths.answers_by_question(conn, counted[0].run_id, drawn)
+    counted = {vote.question_id: vote.drawn for vote in run_votes}
+    by_id = questions.by_ids(conn, counted)
+    answers = paths.answers_by_question(conn, run_votes[0].run_id, counted)
     return Calibration(
         source=source,
         model=model.name,
         bins=tuple(bins(judged)),
         error=calibration_error(judged),
-        agreement=corrected(
+        agreement=mean_agreement(
             [
                 merge_equal(
-                    asked[id_].answer_type,
-                    [by_index[i] for i in range(drawn[id_]) if i in by_index],
+                    by_id[id_].answer_type,
+                    [by_index[i] for i in range(counted[id_]) if i in by_index],
                 )
-                for id_, by_index in answered.items()
+                for id_, by_index in answers.items()
             ]
         ),
-        curve=tuple(trades(counted, judged)),
+        curve=tuple(threshold_points(run_votes, judged)),
     )
 
 
-def bins(judged: Sequence[Judged], count: int = BINS) -> list[Bin]:
-    """Agreement against accuracy; votes without a winner are left out, and so are empty bins."""
-    groups: dict[int, list[Judged]] = {}
-    for one in judged:
-        if one.vote.winner is not None:
-            groups.setdefault(_bin_of(one.vote, count), []).append(one)
-    found = []
-    for place, members in sorted(groups.items()):
-        right = sum(one.right for one in members)
+def bins(judged: Sequence[JudgedVote], count: int = BINS) -> list[CalibrationBin]:
+    """Agreement against accuracy; votes without a winner and empty bins are left out."""
+    groups: dict[int, list[JudgedVote]] = {}
+    for judged_vote in judged:
+        if judged_vote.vote.winner is not None:
+            groups.setdefault(_bin_of(judged_vote.vote, count), []).append(judged_vote)
+    filled = []
+    for index, members in sorted(groups.items()):
+        right = sum(member.right for member in members)
         low, high = wilson(right, len(members))
-        found.append(
-            Bin(
-                low=place / count,
-                high=(place + 1) / count,
+        filled.append(
+            CalibrationBin(
+                low=index / count,
+                high=(index + 1) / count,
                 n=len(members),
-                agreement=sum(one.agreement for one in members) / len(members),
+                agreement=sum(member.agreement for member in members) / len(members),
                 accuracy=right / len(members),
                 accuracy_low=low,
                 accuracy_high=high,
             )
         )
-    return found
+    return filled
 
 
 def _bin_of(vote: Vote, count: int) -> int:
-    """The bin of an agreement, exactly: 0.7 belongs to the bin that ends with it."""
+    """The bin of an agreement, in exact arithmetic: 0.7 belongs to the bin that ends with it."""
     return max(0, math.ceil(Fraction(vote.top * count, vote.m)) - 1)
 
 
-def calibration_error(judged: Sequence[Judged], seed: int = 0) -> CalibrationError | None:
+def calibration_error(judged: Sequence[JudgedVote], seed: int = 0) -> CalibrationError | None:
     """ECE over `BINS` bins with its bootstrap interval; None with fewer than two votes.
 
-    Takes scipy: for the command line and the worker, not for the app.
+    Imports scipy: for the command line and the worker, not for the app.
     """
     import numpy as np
     from scipy.stats import bootstrap
 
-    voted = [one for one in judged if one.vote.winner is not None]
-    if len(voted) < 2:
+    with_winner = [judged_vote for judged_vote in judged if judged_vote.vote.winner is not None]
+    if len(with_winner) < 2:
         return None
-    place = np.array([_bin_of(one.vote, BINS) for one in voted])
-    gap = np.array([one.agreement - one.right for one in voted])
+    index = np.array([_bin_of(judged_vote.vote, BINS) for judged_vote in with_winner])
+    gap = np.array([judged_vote.agreement - judged_vote.right for judged_vote in with_winner])
 
-    def error(place: np.ndarray, gap: np.ndarray, axis: int = -1) -> np.ndarray:
-        # A bin's share times its distance is the distance of its sums over n.
-        sums = [np.abs(np.where(place == b, gap, 0.0).sum(axis=axis)) for b in range(BINS)]
+    def error(index: np.ndarray, gap: np.ndarray, axis: int = -1) -> np.ndarray:
+        # A bin's share times its mean distance is the distance of its sums, over n.
+        sums = [np.abs(np.where(index == b, gap, 0.0).sum(axis=axis)) for b in range(BINS)]
         return np.sum(sums, axis=0) / gap.shape[axis]
 
-    found = bootstrap(
-        (place, gap),
+    interval = bootstrap(
+        (index, gap),
         error,
         paired=True,
         vectorized=True,
@@ -237,116 +222,54 @@ def calibration_error(judged: Sequence[Judged], seed: int = 0) -> CalibrationErr
         method="basic",
         rng=np.random.default_rng(seed),
     ).confidence_interval
-    value = float(error(place, gap))
+    value = float(error(index, gap))
     return CalibrationError(
-        n=len(voted),
+        n=len(with_winner),
         value=value,
-        low=min(value, max(0.0, float(found.low))),
-        high=max(value, min(1.0, float(found.high))),
+        low=min(value, max(0.0, float(interval.low))),
+        high=max(value, min(1.0, float(interval.high))),
     )
 
 
-def trades(counted: Sequence[Vote], judged: Sequence[Judged]) -> list[Trade]:
-    """Yield and expected precision of every threshold that a vote of m paths can tell apart.
+def threshold_points(
+    run_votes: Sequence[Vote], judged: Sequence[JudgedVote]
+) -> list[ThresholdPoint]:
+    """Yield and expected precision of every distinct threshold of a vote of m paths.
 
     Args:
-        counted: all votes, of one m; one without a winner is never kept.
-        judged: those of them (or of a like population) that are known to be right or wrong.
+        run_votes: all votes, with the same m; a vote without a winner is never kept.
+        judged: those of them (or of a similar population) that are known to be right or wrong.
 
     Returns:
-        From the loosest threshold, one path, to the strictest, m.
+        From the loosest threshold, one path, to the strictest, m paths.
     """
-    if not counted:
+    if not run_votes:
         return []
-    m = counted[0].m
-    found = []
+    m = run_votes[0].m
+    points = []
     for needed in range(1, m + 1):
-        kept = sum(one.winner is not None and one.top >= needed for one in counted)
-        known = [
-            one.right for one in judged if one.vote.winner is not None and one.vote.top >= needed
+        kept = sum(vote.winner is not None and vote.top >= needed for vote in run_votes)
+        right = [
+            judged_vote.right
+            for judged_vote in judged
+            if judged_vote.vote.winner is not None and judged_vote.vote.top >= needed
         ]
-        low, high = wilson(sum(known), len(known)) if known else (0.0, 1.0)
-        found.append(
-            Trade(
+        low, high = wilson(sum(right), len(right)) if right else (0.0, 1.0)
+        points.append(
+            ThresholdPoint(
                 needed=needed,
                 m=m,
                 kept=kept,
-                kept_share=kept / len(counted),
-                n=len(known),
-                precision=sum(known) / len(known) if known else None,
+                kept_share=kept / len(run_votes),
+                n=len(right),
+                precision=sum(right) / len(right) if right else None,
                 low=low,
                 high=high,
             )
         )
-    return found
+    return points
 
 
-def at_threshold(curve: Sequence[Trade], threshold: str) -> Trade:
-    """The point of the curve that a threshold stands for."""
+def at_threshold(curve: Sequence[ThresholdPoint], threshold: str) -> ThresholdPoint:
+    """The point of the curve at a threshold."""
     return curve[kept_needed(curve[0].m, threshold) - 1]
-
-
-# The winner's curse.
-
-
-def held_out_share(answers: Sequence[str | None]) -> Fraction:
-    """The winner's share by leaving one out, in [0, 1].
-
-    Split-half taken to its end: each path in turn is left out, the others choose the winner, and
-    the path left out says whether it agrees; a path counts a half where two answers share the first
-    place, and so on. So no path votes on the winner that it scores. It is an unbiased estimate for
-    the winner of m - 1 paths, a little below that of m; it is a mean over questions that it is for,
-    a single question's value is noisy.
-
-    Args:
-        answers: of the m paths, in any order; None abstains.
-    """
-    counts = Counter(one for one in answers if one is not None)
-    if not counts:
-        return Fraction(0)
-    total = Fraction(0)
-    for answer, count in counts.items():
-        others = [other for name, other in counts.items() if name != answer]
-        best = max(others, default=0)
-        if count - 1 > best:
-            total += count
-        elif count - 1 == best and best > 0:
-            total += Fraction(count, 1 + others.count(best))
-    return total / len(answers)
-
-
-def corrected(by_question: Sequence[Sequence[str | None]]) -> Agreement | None:
-    """Mean agreement without the winner's curse.
-
-    Early stopping looks at the paths before it ends, so what is there in the end is no fair sample.
-    The paths that every question has were drawn whatever they said, so only those are counted; the
-    estimand is then the winner of that many paths.
-
-    Args:
-        by_question: answers in index order as far as the vote drew them; questions without any are
-            left out.
-
-    Returns:
-        None without two questions that have two paths.
-    """
-    voted = [list(answers) for answers in by_question if answers]
-    paths = min((len(answers) for answers in voted), default=0)
-    if len(voted) < 2 or paths < 2:
-        return None
-    first = [answers[:paths] for answers in voted]
-    shares = [float(held_out_share(answers)) for answers in first]
-    tops = [
-        max(Counter(one for one in answers if one is not None).values(), default=0)
-        for answers in first
-    ]
-    mean = sum(shares) / len(shares)
-    spread = math.sqrt(sum((one - mean) ** 2 for one in shares) / (len(shares) - 1))
-    half = Z95 * spread / math.sqrt(len(shares))
-    return Agreement(
-        questions=len(voted),
-        paths=paths,
-        counted=sum(tops) / (paths * len(voted)),
-        corrected=mean,
-        low=max(0.0, mean - half),
-        high=min(1.0, mean + half),
-    )

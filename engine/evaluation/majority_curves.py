@@ -1,8 +1,8 @@
-"""What the paths of an evaluation say about voting, as curves.
+"""Curves of a self-consistency evaluation.
 
-Agreement against accuracy (Huang et al. 2022, Fig. 2): is a question that the paths agree on more
-often right? And the accuracy of a majority of k paths (Fig. 5), for every k that was drawn. Both
-need known answers, so both come from self-consistency evaluations, never from the pool.
+Accuracy against agreement (Huang et al. 2022, Fig. 2), and the accuracy of a majority of k paths
+for every k up to the number of paths sampled (Fig. 5). Both need known answers, so both come from
+evaluations, never from the pool.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
     from store.records import Evaluation
 
 BINS = 10
-"""Steps of the agreement: as fine as a few hundred questions bear."""
+"""Bins of equal width in agreement; a few hundred questions do not support more."""
 
 
 @dataclass(frozen=True, slots=True)
-class Bin:
-    """The questions whose agreement lies in [low, high), or in [low, 1] for the last bin."""
+class AgreementBin:
+    """The questions whose agreement is in [low, high), or in [low, 1] for the last bin."""
 
     low: float
     high: float
     n: int
-    """At least 1: a bin without questions is left out."""
+    """At least 1: empty bins are left out."""
     correct: int
-    """Of these, how many majorities were right."""
+    """Majorities that are right, 0 to n."""
 
     @property
     def accuracy(self) -> float:
@@ -52,46 +52,54 @@ class Bin:
 
 @dataclass(frozen=True, slots=True)
 class Curves:
-    """What one self-consistency evaluation shows."""
+    """The curves of one self-consistency evaluation."""
 
     evaluation: Evaluation
     model: str
-    bins: tuple[Bin, ...]
+    bins: tuple[AgreementBin, ...]
     """In order of agreement."""
     majority: tuple[float, ...]
-    """Entry k - 1: accuracy of a majority of k paths drawn without replacement, over `whole`."""
+    """Entry k - 1: accuracy of a majority of k paths sampled without replacement, over `whole`."""
     whole: int
     """Questions all of whose paths are stored."""
 
 
 def read(conn: sqlite3.Connection, evaluation: Evaluation) -> Curves:
-    """The curves of a self-consistency evaluation."""
-    judged = evaluations.answers(conn, evaluation.id)
-    counted = (one for one in votes.for_run(conn, evaluation.run_id) if one.question_id in judged)
-    bins = by_agreement((one.top, one.m, judged[one.question_id]) for one in counted)
+    """Compute the curves of a self-consistency evaluation."""
+    right = evaluations.answers(conn, evaluation.id)
+    bins = by_agreement(
+        (vote.top, vote.m, right[vote.question_id])
+        for vote in votes.for_run(conn, evaluation.run_id)
+        if vote.question_id in right
+    )
     gold = gold_for(conn, evaluation.split)
-    asked = questions.by_ids(conn, judged)
+    by_id = questions.by_ids(conn, right)
     m = paths.run_by_id(conn, evaluation.run_id).m
-    drawn = []
-    for id_, by_index in paths.answers_by_question(conn, evaluation.run_id, judged).items():
+    complete = []
+    for id_, by_index in paths.answers_by_question(conn, evaluation.run_id, right).items():
         answers = [by_index[index] for index in range(m) if index in by_index]
         if len(answers) < m or id_ not in gold:
             continue
-        kind = asked[id_].answer_type
-        answers = merge_equal(kind, answers)
-        found = {one for one in answers if one is not None}
-        drawn.append(
-            (answers, {one for one in found if any(equal(kind, one, known) for known in gold[id_])})
-        )
+        answer_type = by_id[id_].answer_type
+        answers = merge_equal(answer_type, answers)
+        correct = {
+            answer
+            for answer in set(answers)
+            if answer is not None
+            and any(equal(answer_type, answer, accepted) for accepted in gold[id_])
+        }
+        complete.append((answers, correct))
     name = models.by_id(conn, evaluation.model_id).name
-    return Curves(evaluation, name, tuple(bins), tuple(majority(drawn)), len(drawn))
+    return Curves(evaluation, name, tuple(bins), tuple(majority_accuracy(complete)), len(complete))
 
 
-def by_agreement(judged: Iterable[tuple[int, int, bool]], bins: int = BINS) -> list[Bin]:
-    """Group questions by how widely their paths agreed.
+def by_agreement(
+    majorities: Iterable[tuple[int, int, bool]], bins: int = BINS
+) -> list[AgreementBin]:
+    """Group questions by the agreement of their paths.
 
     Args:
-        judged: (paths of the leading answer, all paths, whether the majority is right) of each
+        majorities: (paths of the leading answer, all paths, whether the majority is right) of each
             question; shares are compared as exact fractions.
         bins: of equal width over [0, 1].
 
@@ -100,43 +108,48 @@ def by_agreement(judged: Iterable[tuple[int, int, bool]], bins: int = BINS) -> l
     """
     n: Counter[int] = Counter()
     correct: Counter[int] = Counter()
-    for top, m, right in judged:
-        place = min(bins - 1, top * bins // m)
-        n[place] += 1
-        correct[place] += right
-    return [Bin(at / bins, (at + 1) / bins, n[at], correct[at]) for at in sorted(n)]
+    for top, m, right in majorities:
+        index = min(bins - 1, top * bins // m)
+        n[index] += 1
+        correct[index] += right
+    return [
+        AgreementBin(index / bins, (index + 1) / bins, n[index], correct[index])
+        for index in sorted(n)
+    ]
 
 
-def majority(drawn: Sequence[tuple[Sequence[str | None], Collection[str]]]) -> list[float]:
-    """Accuracy of a majority of k paths, averaged over questions, for k from 1 to the paths drawn.
+def majority_accuracy(
+    complete: Sequence[tuple[Sequence[str | None], Collection[str]]],
+) -> list[float]:
+    """Accuracy of a majority of k paths, averaged over questions, for k from 1 to m.
 
     Args:
-        drawn: (answers of a question's paths, the answers that are right) of each question, all
-            with the same number of paths.
+        complete: (answers of the m paths, the answers that are right) of each question, with the
+            same m for all.
 
     Returns:
-        Empty without questions.
+        m values, entry k - 1 for k paths; empty without questions.
     """
-    if not drawn:
+    if not complete:
         return []
-    size = len(drawn[0][0])
-    total = [0.0] * size
-    for answers, right in drawn:
-        counts = Counter(one for one in answers if one is not None)
-        rights = tuple(sorted(counts[one] for one in counts if one in right))
-        wrongs = tuple(sorted(counts[one] for one in counts if one not in right))
-        for k, share in enumerate(_majority_of(rights, wrongs, size)):
-            total[k] += share
-    return [one / len(drawn) for one in total]
+    m = len(complete[0][0])
+    total = [0.0] * m
+    for answers, correct in complete:
+        counts = Counter(answer for answer in answers if answer is not None)
+        right = tuple(sorted(counts[answer] for answer in counts if answer in correct))
+        wrong = tuple(sorted(counts[answer] for answer in counts if answer not in correct))
+        for index, share in enumerate(_majority_of(right, wrong, m)):
+            total[index] += share
+    return [share / len(complete) for share in total]
 
 
 @lru_cache(maxsize=100_000)
-def _majority_of(rights: tuple[int, ...], wrongs: tuple[int, ...], size: int) -> tuple[float, ...]:
-    """The curve of one question, which depends on its counts alone: many questions share them."""
-    groups = [*(("right", count) for count in rights), *(("wrong", count) for count in wrongs)]
+def _majority_of(right: tuple[int, ...], wrong: tuple[int, ...], m: int) -> tuple[float, ...]:
+    """The curve of one question. It depends only on the counts, which many questions share."""
+    groups = [*(("right", count) for count in right), *(("wrong", count) for count in wrong)]
     answers = [
         f"{kind} {number}" for number, (kind, count) in enumerate(groups) for _ in range(count)
     ]
-    abstained: list[str | None] = [None] * (size - len(answers))
-    right = {answer for answer in answers if answer.startswith("right")}
-    return tuple(map(float, majority_at([*answers, *abstained], right)))
+    abstained: list[str | None] = [None] * (m - len(answers))
+    correct = {answer for answer in answers if answer.startswith("right")}
+    return tuple(map(float, majority_at([*answers, *abstained], correct)))

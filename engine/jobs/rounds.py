@@ -2,7 +2,7 @@
 
 A round samples with the last accepted model (the base, at first) and trains a new model from the
 base on what was kept: adapters are never stacked. The frozen evaluation set and the out-of-domain
-set are measured before and after, and `acceptance.judge` decides. A model that was not accepted
+set are measured before and after, and `acceptance.assess` decides. A model that was not accepted
 stays in the store; the last accepted one is the model in use.
 
 The round's row is written with its decision. Everything before that is found again by the stages,
@@ -15,7 +15,7 @@ import resource
 import time
 from typing import TYPE_CHECKING
 
-from engine.evaluation import acceptance
+from engine.evaluation import acceptance, drift_alarms
 from engine.jobs import curate, evaluate, lookups, memory_estimate, sample, train
 from engine.jobs.plan import Plan
 from engine.models.identity import is_server
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
 
-    from engine.evaluation.acceptance import Signs
+    from engine.evaluation.drift_alarms import DriftIndicators
     from engine.project.job_context import Work
     from engine.project.settings import Settings
     from store.records import Model
@@ -107,7 +107,7 @@ def _rounds(work: Work, teacher: Model) -> dict[str, object]:
         decided = rounds.all_of(work.conn)
         own = [earlier for earlier in decided if earlier.job_id == job_id]
         verdicts = rounds.verdicts(work.conn)
-        stopped = own and not acceptance.goes_on(
+        stopped = own and not acceptance.may_continue(
             verdicts[own[-1].number], past_undecided=past_undecided
         )
         if len(decided) >= until or stopped:
@@ -116,7 +116,7 @@ def _rounds(work: Work, teacher: Model) -> dict[str, object]:
         result |= made
         if not is_new:
             break
-    result["rounds"] = [acceptance.as_json(earlier) for earlier in acceptance.decided(work.conn)]
+    result["rounds"] = [earlier.as_json() for earlier in acceptance.round_results(work.conn)]
     return result
 
 
@@ -138,12 +138,12 @@ def one_round(
     in_domain = runs.measured_questions(conn, work.settings)
     out_of_domain = runs.measured_questions(conn, work.settings, Split.OOD)
     sets = (
-        acceptance.frozen(conn, Split.EVAL, in_domain),
-        acceptance.frozen(conn, Split.OOD, out_of_domain),
+        acceptance.measured_set(conn, Split.EVAL, in_domain),
+        acceptance.measured_set(conn, Split.OOD, out_of_domain),
     )
-    forecast = acceptance.forecast(conn, in_domain)
+    forecast = acceptance.estimate_power(conn, in_domain)
     work.progress.begin(f"round {number}", 0, phase=Phase.SAMPLING, model=sampler)
-    print(f"Round {number}. {acceptance.told(forecast)}", flush=True)
+    print(f"Round {number}. {acceptance.describe_power(forecast)}", flush=True)
 
     result: dict[str, object] = {"sample": sample.sample_pool(work, sampler)}
     result["curate"] = curated = curate.curate_votes(work, sampler)
@@ -157,17 +157,17 @@ def one_round(
     _measure(work, after)
 
     for earlier in rounds.all_of(conn):
-        judgement = acceptance.judgement(earlier.details)
+        judgement = acceptance.AcceptanceTest.from_json(earlier.details)
         if (earlier.sampled_id, earlier.trained_id) == (sampler.id, after.id) and sets == (
             judgement.evaluation,
             judgement.out_of_domain_set,
         ):
             result["decided_before"] = earlier.number
             return result, False
-    judgement = acceptance.judge(
+    judgement = acceptance.assess(
         before.name,
-        acceptance.difference(conn, before, after, Split.EVAL) if sets[0] else None,
-        acceptance.difference(conn, before, after, Split.OOD) if sets[1] else None,
+        acceptance.paired_gain(conn, before, after, Split.EVAL) if sets[0] else None,
+        acceptance.paired_gain(conn, before, after, Split.OOD) if sets[1] else None,
         detectable=forecast.detectable,
         alarms=_alarms(work, before, after, measured=sets[0] is not None),
         notes=_notes(conn, sets[0]),
@@ -215,12 +215,12 @@ def _measure(work: Work, model: Model) -> None:
         evaluate.measure(work, model)
 
 
-def _notes(conn: sqlite3.Connection, now: acceptance.Frozen | None) -> list[str]:
+def _notes(conn: sqlite3.Connection, now: acceptance.MeasuredSet | None) -> list[str]:
     """A note if the evaluation set is not that of the round before."""
-    earlier = acceptance.decided(conn)
+    earlier = acceptance.round_results(conn)
     if not earlier:
         return []
-    then = earlier[-1].judgement.evaluation
+    then = earlier[-1].test.evaluation
     if then == now:
         return []
     sizes = [frozen.n if frozen else 0 for frozen in (then, now)]
@@ -237,26 +237,29 @@ def _alarms(work: Work, before: Model, after: Model, *, measured: bool) -> list[
     They compare paths of the two models for the evaluation questions, which are sampled anyway; if
     there are none, for the first questions of the pool.
     """
-    old: Signs | None
-    new: Signs | None
+    old: DriftIndicators | None
+    new: DriftIndicators | None
     if measured:
-        old, new = (acceptance.signs_of(work.conn, model, Split.EVAL) for model in (before, after))
+        old, new = (
+            drift_alarms.indicators_of_model(work.conn, model, Split.EVAL)
+            for model in (before, after)
+        )
     else:
         old, new = (_signs_on_pool(work, model) for model in (before, after))
     if old is None or new is None:
         return []
     first, second = (_audited_precision(work, model) for model in (before, after))
     gain = second - first if first is not None and second is not None else None
-    return acceptance.alarms(old, new, precision_gain=gain)
+    return drift_alarms.alarms(old, new, precision_gain=gain)
 
 
-def _signs_on_pool(work: Work, model: Model) -> Signs | None:
+def _signs_on_pool(work: Work, model: Model) -> DriftIndicators | None:
     pool = questions.by_split(work.conn, Split.POOL, limit=ALARM_QUESTIONS)
     pool_run = runs.open_pool_run(work, model)
     with completion.model_loader(work, model, [pool_run], pool) as load:
         title = f"sampling {model.name} for the alarms"
         completion.sample_missing(work, pool_run, load, pool, title)
-    return acceptance.signs(work.conn, pool_run, {question.id for question in pool})
+    return drift_alarms.indicators_of_run(work.conn, pool_run, {question.id for question in pool})
 
 
 def _audited_precision(work: Work, model: Model) -> float | None:
@@ -298,7 +301,7 @@ def plan(conn: sqlite3.Connection, project: Project) -> Plan:
             sampled.paths[1] + measured.paths[1] + of_trained,
         ),
         reused=(*sampled.reused, *measured.reused),
-        could_show=acceptance.told(acceptance.forecast(conn, in_domain))
+        could_show=acceptance.describe_power(acceptance.estimate_power(conn, in_domain))
         if teacher in learners
         else "",
         memory=memory_estimate.largest(

@@ -1,6 +1,7 @@
-"""What was measured, and how the models came from each other: little enough to ask for often.
+"""Overview of the results, and the tree of which model was trained from which.
 
-`report` tells more, but counts the whole pool for it.
+It reads little enough to be read often. `engine.reports.summary` holds more, but counts the whole
+pool for it.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engine.evaluation.acceptance import Decided, decided
+from engine.evaluation.acceptance import RoundResult, round_results
 from engine.evaluation.accuracy import Comparison, comparisons
 from store import evaluations, examples, models, paths, rounds
 
@@ -20,89 +21,92 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """Models with what is known of their worth."""
+class ResultsOverview:
+    """Models with their evaluations, comparisons and rounds."""
 
     models: tuple[Model, ...]
     """Oldest first."""
     sets: Mapping[str, TrainingSet]
     """By key."""
     teachers: Mapping[str, int]
-    """By key of a training set: the id of the model whose paths it holds."""
+    """By key of a training set: the id of the model that sampled its paths."""
     evaluations: tuple[Evaluation, ...]
     """The newest of each model, split and method."""
     comparisons: tuple[Comparison, ...]
-    rounds: tuple[Decided, ...] = ()
+    rounds: tuple[RoundResult, ...] = ()
     """Oldest first."""
     in_use: Model | None = None
-    """Trained in the last accepted round; None where the base is in use."""
+    """Trained in the last accepted round; None if the base model is in use."""
 
     def model(self, id_: int) -> Model:
-        """The model of that row number."""
-        return next(one for one in self.models if one.id == id_)
+        """The model with that row number."""
+        return next(model for model in self.models if model.id == id_)
 
     def set_of(self, model: Model) -> TrainingSet | None:
-        """What a model was trained on; None for one that was brought along."""
+        """The set that a model was trained on; None for an imported model."""
         return self.sets.get(model.training_set or "")
 
 
 @dataclass(frozen=True, slots=True)
-class Branch:
-    """One line of the lineage: a model, or the training set that its children learnt from."""
+class TreeRow:
+    """One row of the tree: a model, or the training set that the models below it learned from."""
 
-    shape: str
-    """What is drawn before it, such as `│  └─ `."""
-    of: Model | TrainingSet
+    prefix: str
+    """Box-drawing characters before the name, such as `│  └─ `."""
+    node: Model | TrainingSet
 
 
-def read(conn: sqlite3.Connection) -> Standing:
-    """Read what stands."""
+def read(conn: sqlite3.Connection) -> ResultsOverview:
+    """Read the overview from the store."""
     sets = examples.sets(conn)
     accepted = rounds.accepted(conn)
-    return Standing(
+    return ResultsOverview(
         models=tuple(models.all_of(conn)),
-        sets={one.key: one for one in sets},
-        teachers={one.key: paths.run_by_id(conn, one.run_id).model_id for one in sets},
+        sets={training_set.key: training_set for training_set in sets},
+        teachers={
+            training_set.key: paths.run_by_id(conn, training_set.run_id).model_id
+            for training_set in sets
+        },
         evaluations=tuple(evaluations.newest(conn).values()),
         comparisons=tuple(comparisons(conn)),
-        rounds=tuple(decided(conn)),
+        rounds=tuple(round_results(conn)),
         in_use=models.by_id(conn, accepted) if accepted is not None else None,
     )
 
 
-def lineage(standing: Standing) -> list[Branch]:
-    """Every model once, below what it learnt from: base, training set, adapter or student."""
+def tree_rows(overview: ResultsOverview) -> list[TreeRow]:
+    """Every model once, below the training set that it learned from, which is below its teacher."""
     below: dict[int, dict[str, list[Model]]] = {}
     roots = []
-    for model in standing.models:
+    for model in overview.models:
         key = model.training_set or ""
-        parent = standing.teachers.get(key, model.base_id)
+        parent = overview.teachers.get(key, model.base_id)
         if parent is None or parent == model.id:
             roots.append(model)
         else:
             below.setdefault(parent, {}).setdefault(key, []).append(model)
 
-    def walk(model: Model, shape: str, indent: str) -> Iterator[Branch]:
-        yield Branch(shape, model)
+    def walk(model: Model, prefix: str, indent: str) -> Iterator[TreeRow]:
+        yield TreeRow(prefix, model)
         groups: list[tuple[TrainingSet | None, list[Model]]] = []
-        for key, learners in below.get(model.id, {}).items():
-            if key in standing.sets:
-                groups.append((standing.sets[key], learners))
+        for key, students in below.get(model.id, {}).items():
+            if key in overview.sets:
+                groups.append((overview.sets[key], students))
             else:
-                groups += [(None, [learner]) for learner in learners]
-        for number, (frozen, learners) in enumerate(groups):
-            last = number == len(groups) - 1
-            edge, inner = ("└─ ", "   ") if last else ("├─ ", "│  ")
-            if frozen is None:
-                yield from walk(learners[0], indent + edge, indent + inner)
+                groups += [(None, [student]) for student in students]
+        for number, (training_set, students) in enumerate(groups):
+            is_last = number == len(groups) - 1
+            edge, inner = ("└─ ", "   ") if is_last else ("├─ ", "│  ")
+            if training_set is None:
+                yield from walk(students[0], indent + edge, indent + inner)
                 continue
-            yield Branch(indent + edge, frozen)
-            for at, learner in enumerate(learners):
-                end = at == len(learners) - 1
+            yield TreeRow(indent + edge, training_set)
+            for index, student in enumerate(students):
+                is_last = index == len(students) - 1
                 yield from walk(
-                    learner,
-                    indent + inner + ("└─ " if end else "├─ "),
-                    indent + inner + ("   " if end else "│  "),
+                    student,
+                    indent + inner + ("└─ " if is_last else "├─ "),
+                    indent + inner + ("   " if is_last else "│  "),
                 )
 
-    return [branch for root in roots for branch in walk(root, "", "")]
+    return [row for root in roots for row in walk(root, "", "")]

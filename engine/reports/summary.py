@@ -1,4 +1,4 @@
-"""What a project knows, as numbers: what stands, what was measured, what the method was worth."""
+"""Numbers of a project: counts of every stage, evaluations, comparisons and rounds."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engine.evaluation import acceptance
+from engine.evaluation.acceptance import RoundResult, round_results
 from engine.evaluation.accuracy import Comparison, comparisons
 from engine.sampling import early_stop_replay
 from store import evaluations, examples, inference_sessions, jobs, models, paths, questions, votes
@@ -23,35 +23,35 @@ Json = dict[str, object]
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Everything that `status`, `report` and the end of the demo print."""
+    """The data of `status`, `report` and the end of the demo."""
 
     models: Sequence[Model]
     evaluations: Sequence[Evaluation]
     comparisons: Sequence[Comparison]
     ended: Mapping[int, float]
-    """By evaluation id: share of its run's paths that ended by themselves and were not cut."""
+    """By evaluation id: share of its run's paths that ended before the token limit."""
     temperatures: Mapping[int, float]
-    """By evaluation id: at which its paths were sampled; 0 is greedy."""
+    """By evaluation id: sampling temperature of its paths; 0 is greedy."""
     status: Json
-    rounds: Sequence[acceptance.Decided] = ()
+    rounds: Sequence[RoundResult] = ()
 
 
 def build(conn: sqlite3.Connection) -> Report:
-    """Read the report from the store; nothing is computed that is not stored, but the tests."""
-    newest = evaluations.newest(conn).values()
+    """Read the report from the store; only the paired tests are computed."""
+    newest = list(evaluations.newest(conn).values())
     ended, temperatures = {}, {}
-    for one in newest:
-        counts = paths.counts(conn, one.run_id)
-        ended[one.id] = counts.ended / max(1, counts.paths)
-        temperatures[one.id] = paths.run_by_id(conn, one.run_id).temperature
+    for evaluation in newest:
+        counts = paths.counts(conn, evaluation.run_id)
+        ended[evaluation.id] = counts.ended / max(1, counts.paths)
+        temperatures[evaluation.id] = paths.run_by_id(conn, evaluation.run_id).temperature
     return Report(
         models=models.all_of(conn),
-        evaluations=list(newest),
+        evaluations=newest,
         comparisons=comparisons(conn),
         ended=ended,
         temperatures=temperatures,
         status=status(conn),
-        rounds=acceptance.decided(conn),
+        rounds=round_results(conn),
     )
 
 
@@ -63,7 +63,7 @@ def status(conn: sqlite3.Connection) -> Json:
         if run.split is not Split.POOL:
             continue
         counts = paths.counts(conn, run.id)
-        counted = votes.for_run(conn, run.id)
+        run_votes = votes.for_run(conn, run.id)
         runs.append(
             {
                 "run": run.key[:12],
@@ -76,9 +76,9 @@ def status(conn: sqlite3.Connection) -> Json:
                 "tokens": counts.tokens,
                 "ended_properly": counts.ended,
                 "abstained": counts.abstained,
-                "settled": sum(vote.decision is not Decision.OPEN for vote in counted),
-                "kept": sum(vote.decision is Decision.KEEP for vote in counted),
-                "ties": sum(vote.winner is None and bool(vote.tally) for vote in counted),
+                "settled": sum(vote.decision is not Decision.OPEN for vote in run_votes),
+                "kept": sum(vote.decision is Decision.KEEP for vote in run_votes),
+                "ties": sum(vote.winner is None and bool(vote.tally) for vote in run_votes),
             }
         )
     return {
@@ -89,17 +89,17 @@ def status(conn: sqlite3.Connection) -> Json:
         "runs": runs,
         "training_sets": [
             {
-                "key": one.key[:12],
-                "questions": one.questions,
-                "examples": one.examples,
-                "threshold": one.threshold,
-                "label_free": one.label_free,
+                "key": training_set.key[:12],
+                "questions": training_set.questions,
+                "examples": training_set.examples,
+                "threshold": training_set.threshold,
+                "label_free": training_set.label_free,
             }
-            for one in examples.sets(conn)
+            for training_set in examples.sets(conn)
         ],
         "models": [
-            {"name": one.name, "stage": one.stage, "parameters": one.parameters}
-            for one in models.all_of(conn)
+            {"name": model.name, "stage": model.stage, "parameters": model.parameters}
+            for model in models.all_of(conn)
         ],
         "jobs": [
             {
@@ -115,70 +115,76 @@ def status(conn: sqlite3.Connection) -> Json:
 
 
 def _engine(conn: sqlite3.Connection, run: Run) -> str:
-    """The newest sitting of a run, or else the engine that is planned."""
-    sat = inference_sessions.of_run(conn, run.id)
-    if sat:
-        return inference_sessions.describe(sat[-1])
+    """The engine of a run's newest inference session, or the one that its settings name."""
+    sessions = inference_sessions.of_run(conn, run.id)
+    if sessions:
+        return inference_sessions.describe(sessions[-1])
     return "chosen at the start" if run.engine == "auto" else run.engine
 
 
 def as_event(conn: sqlite3.Connection, seed: int) -> Json:
-    """The report as the one JSON line that ends `demo --headless --json`."""
-    built = build(conn)
-    names = {model.id: model for model in built.models}
-    whole = [
+    """The report as the JSON line that ends `demo --headless --json`."""
+    report = build(conn)
+    by_id = {model.id: model for model in report.models}
+    results = [
         job.result
         for job in jobs.all_of(conn)
         if job.kind is JobKind.ROUND and job.state is JobState.DONE
     ]
-    # The longest, because a round that is asked for again finds everything done.
-    spent = max(whole, key=lambda result: float(str(result["seconds"])), default={})
+    # The longest: a repeated round finds everything done.
+    longest = max(results, key=lambda result: float(str(result["seconds"])), default={})
     return {
         "event": "report",
         "seed": seed,
-        "seconds": spent.get("seconds"),
-        "peak_rss_mb": spent.get("peak_rss_mb"),
+        "seconds": longest.get("seconds"),
+        "peak_rss_mb": longest.get("peak_rss_mb"),
         "evaluations": [
-            _evaluation(one, names[one.model_id], built)
-            for one in built.evaluations
-            if one.split is Split.EVAL
+            _evaluation(evaluation, by_id[evaluation.model_id], report)
+            for evaluation in report.evaluations
+            if evaluation.split is Split.EVAL
         ],
-        "comparisons": [_comparison(one) for one in built.comparisons if one.split is Split.EVAL],
+        "comparisons": [
+            _comparison(comparison)
+            for comparison in report.comparisons
+            if comparison.split is Split.EVAL
+        ],
         "out_of_domain": {
             "evaluations": [
-                _evaluation(one, names[one.model_id], built)
-                for one in built.evaluations
-                if one.split is Split.OOD
+                _evaluation(evaluation, by_id[evaluation.model_id], report)
+                for evaluation in report.evaluations
+                if evaluation.split is Split.OOD
             ],
             "comparisons": [
-                _comparison(one) for one in built.comparisons if one.split is Split.OOD
+                _comparison(comparison)
+                for comparison in report.comparisons
+                if comparison.split is Split.OOD
             ],
         },
-        "rounds": [acceptance.as_json(one) for one in built.rounds],
-        "status": built.status,
+        "rounds": [result.as_json() for result in report.rounds],
+        "status": report.status,
     }
 
 
-def _evaluation(one: Evaluation, model: Model, built: Report) -> Json:
+def _evaluation(evaluation: Evaluation, model: Model, report: Report) -> Json:
     return {
         "model": model.name,
         "stage": model.stage,
-        "method": one.method,
-        "k": one.k,
-        "n": one.n,
-        "accuracy": one.accuracy,
-        "low": one.low,
-        "high": one.high,
-        "abstained": one.abstained,
-        "ended": built.ended[one.id],
-        "temperature": built.temperatures[one.id],
+        "method": evaluation.method,
+        "k": evaluation.k,
+        "n": evaluation.n,
+        "accuracy": evaluation.accuracy,
+        "low": evaluation.low,
+        "high": evaluation.high,
+        "abstained": evaluation.abstained,
+        "ended": report.ended[evaluation.id],
+        "temperature": report.temperatures[evaluation.id],
     }
 
 
-def _comparison(one: Comparison) -> Json:
+def _comparison(comparison: Comparison) -> Json:
     return {
-        "before": one.before,
-        "after": one.after,
-        "method": one.method,
-        **dataclasses.asdict(one.result),
+        "before": comparison.before,
+        "after": comparison.after,
+        "method": comparison.method,
+        **dataclasses.asdict(comparison.result),
     }

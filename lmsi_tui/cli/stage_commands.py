@@ -75,10 +75,10 @@ def print_forecast(args: argparse.Namespace, project: Project) -> None:
         if teacher is None or is_server(teacher.location):
             return  # no test: a model on a server is not trained
         measured = runs.measured_questions(conn, project.settings)
-        forecast = acceptance.forecast(conn, measured)
+        forecast = acceptance.estimate_power(conn, measured)
     if args.json:
-        emit({"event": "forecast", **asdict(forecast), "says": acceptance.told(forecast)})
-    say(args, acceptance.told(forecast))
+        emit({"event": "forecast", **asdict(forecast), "says": acceptance.describe_power(forecast)})
+    say(args, acceptance.describe_power(forecast))
 
 
 def decide(args: argparse.Namespace, project: Project) -> None:
@@ -97,10 +97,10 @@ def decide(args: argparse.Namespace, project: Project) -> None:
             raise BadInput(f"There is no round {number}: there are {existing}.")
         verdict = Outcome.ACCEPT if args.accept else Outcome.REJECT
         rounds.decide(conn, RoundDecision(0, number, verdict, time.time()))
-        round_ = next(row for row in acceptance.decided(conn) if row.number == number)
+        round_ = next(row for row in acceptance.round_results(conn) if row.number == number)
     if args.json:
-        emit({"event": "round", **acceptance.as_json(round_)})
-    say(args, f"{acceptance.said(round_).capitalize()}.")
+        emit({"event": "round", **round_.as_json()})
+    say(args, f"{round_.summary().capitalize()}.")
 
 
 def replay(args: argparse.Namespace, project: Project) -> None:

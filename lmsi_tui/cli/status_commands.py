@@ -123,9 +123,9 @@ def write_document(project: Project, conn: sqlite3.Connection, form: str, out: P
     Raises:
         BadInput: the file cannot be written.
     """
-    from engine.reports import findings, rendering
+    from engine.reports import project_report, rendering
 
-    document = findings.build(project, conn)
+    document = project_report.build(project, conn)
     match form:
         case "md":
             text = rendering.markdown(document)

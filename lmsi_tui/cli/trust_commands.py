@@ -52,7 +52,7 @@ def run_pilot(args: argparse.Namespace) -> None:
                 "A pilot needs questions with known answers: import 60 to 100 of them with "
                 "`lmsi-tui import FILE --split eval --task TYPE`."
             )
-        before = pilot.measured(conn, teacher)
+        before = pilot.newest_evaluations(conn, teacher)
     minimum = args.questions or pilot.QUESTIONS
     measured = min(one.n for one in before) if before else 0
     if measured < min(minimum, with_answers) or changes:
@@ -63,7 +63,7 @@ def run_pilot(args: argparse.Namespace) -> None:
         params: dict[str, object] = {"settings": measuring, "models": [teacher.name]}
         follow.start(project, JobKind.EVALUATE, params, detach=False, as_json=args.json)
     with opened(args) as (_, conn):
-        result = pilot.of_model(conn, teacher, settings.sample)
+        result = pilot.from_evaluations(conn, teacher, settings.sample)
     if args.json:
         emit({"event": "pilot", **pilot_json(result)})
         return
@@ -162,7 +162,7 @@ def _precision_json(precision: PrecisionEstimate) -> dict[str, object]:
 def show_calibration(args: argparse.Namespace) -> None:
     """Print how accuracy depends on agreement, from known answers and from the audit."""
     with opened(args) as (project, conn):
-        calibrations = calibration.of_store(conn, project, teacher_of(project, conn))
+        calibrations = calibration.calibrations(conn, project, teacher_of(project, conn))
     if not calibrations:
         raise BadInput(NOTHING_KNOWN)
     for result in calibrations:

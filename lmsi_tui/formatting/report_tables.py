@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from engine.evaluation.acceptance import said
 from lmsi_tui.formatting.numbers import percent, points, probability
 from lmsi_tui.formatting.sanitize import plain, printable
 from store.enums import Method, Split
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from engine.evaluation.acceptance import Decided
+    from engine.evaluation.acceptance import RoundResult
     from engine.reports.summary import Report
     from store.records import Evaluation
 
@@ -124,12 +123,12 @@ def _gains(report: Report) -> Table:
     return table
 
 
-def rounds_told(rounds: Sequence[Decided]) -> list[str]:
+def rounds_told(rounds: Sequence[RoundResult]) -> list[str]:
     """Each round with its verdict, its reasons and its alarms, in sentences."""
     lines = []
     for one in rounds:
-        found = one.judgement
-        lines.append(printable(f"{said(one).capitalize()}. {found.reason}"))
+        found = one.test
+        lines.append(printable(f"{one.summary().capitalize()}. {found.reason}"))
         lines += [printable(f"  note: {note}") for note in found.notes]
         lines += [printable(f"  alarm: {alarm}") for alarm in found.alarms]
     return lines

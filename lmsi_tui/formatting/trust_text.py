@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from engine.evaluation import calibration as calibrating
 from engine.evaluation import pilot as piloting
+from engine.evaluation.pilot import HeadroomVerdict
 from engine.review import audit as auditing
 from engine.sampling import runs
 from engine.statistics.confidence_sequence import CONFIDENCE, TARGET_PRECISION
@@ -49,7 +50,7 @@ def sections(conn: sqlite3.Connection, project: Project) -> list[Section]:
     sample = project.settings.sample
 
     def pilot_of() -> list[str]:
-        return pilot_lines(piloting.of_model(conn, teacher_of(project, conn), sample))
+        return pilot_lines(piloting.from_evaluations(conn, teacher_of(project, conn), sample))
 
     def audit_of() -> list[str]:
         found = auditing.of_store(conn, pool_run_of(project, conn), threshold=sample.threshold)
@@ -57,7 +58,7 @@ def sections(conn: sqlite3.Connection, project: Project) -> list[Section]:
         return audit_lines(found, certificates, TARGET_PRECISION, CONFIDENCE)
 
     def calibration_of() -> list[str]:
-        told = calibrating.of_store(conn, project, teacher_of(project, conn))
+        told = calibrating.calibrations(conn, project, teacher_of(project, conn))
         if not told:
             raise BadInput(NOTHING_KNOWN)
         return [line for one in told for line in calibration_lines(one, sample.threshold)]
@@ -90,7 +91,7 @@ def pilot_lines(found: piloting.Pilot) -> list[str]:
         f"{found.model} on {found.n:,} questions with known answers (95 % intervals):",
         f"  greedy chain of thought   {_accuracy(found.greedy)}",
         f"  majority of {found.k:<3} paths     {_accuracy(found.majority)}",
-        f"  the gap, LMSI's fuel      {points(gap.gain)} points "
+        f"  headroom                  {points(gap.gain)} points "
         f"({points(gap.low)} to {points(gap.high)})",
         f"  paths                     {found.paths:,}: {_share(found.truncated, found.paths)} cut, "
         f"{_share(found.unread, found.paths)} without a readable answer",
@@ -117,16 +118,16 @@ def pilot_lines(found: piloting.Pilot) -> list[str]:
 
 
 _VERDICTS = {
-    piloting.Verdict.NO_FUEL: "no fuel. The vote is surely less than five points better than a "
-    "single greedy answer, so there is little for the model to learn from itself.",
-    piloting.Verdict.FUEL: "fuel present. The vote is right more often than a single greedy "
+    HeadroomVerdict.NO_HEADROOM: "no headroom. The majority vote is less than 5 points above "
+    "greedy, so the model has little to learn from itself.",
+    HeadroomVerdict.HEADROOM: "headroom. The majority vote is right more often than a greedy "
     "answer. That is necessary for LMSI to help, not sufficient: measure after a round.",
-    piloting.Verdict.UNKNOWN: "cannot tell yet. The interval of the gap holds both none and five "
-    "points or more.",
+    HeadroomVerdict.UNKNOWN: "cannot tell yet. The interval of the headroom contains both 0 and "
+    "5 points.",
 }
 
 
-def _accuracy(one: piloting.Accuracy) -> str:
+def _accuracy(one: piloting.PilotAccuracy) -> str:
     return f"{percent(one.share)} % ({percent(one.low)} to {percent(one.high)}), n = {one.n:,}"
 
 
@@ -233,7 +234,7 @@ def calibration_lines(found: calibrating.Calibration, threshold: str) -> list[st
     return lines
 
 
-def _worth(one: calibrating.Trade) -> str:
+def _worth(one: calibrating.ThresholdPoint) -> str:
     if one.precision is None:
         return "not known"
     return f"{percent(one.precision)} ({percent(one.low)} to {percent(one.high)}), n = {one.n:,}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from textual.content import Content
 
-from engine.reports.model_tree import Standing, lineage
+from engine.reports.model_tree import ResultsOverview, tree_rows
 from lmsi_tui.formatting.numbers import percent, points, probability
 from lmsi_tui.formatting.report_tables import TITLES
 from lmsi_tui.formatting.sanitize import snippet
@@ -44,7 +44,7 @@ def kind_of(frozen: TrainingSet | None) -> str:
     return "label-free" if frozen.label_free else "human-assisted"
 
 
-def head(standing: Standing) -> Content:
+def head(standing: ResultsOverview) -> Content:
     """One line: how much there is, and what two models gained in greedy chain of thought."""
     parts: list[str | tuple[str, str]] = [
         ("results", "bold $accent"),
@@ -63,7 +63,7 @@ def head(standing: Standing) -> Content:
 # The lineage.
 
 
-def tree(standing: Standing) -> Content:
+def tree(standing: ResultsOverview) -> Content:
     """Base, training set, adapter, student: each below what it learnt from."""
     best = {
         one.model_id: one
@@ -71,12 +71,12 @@ def tree(standing: Standing) -> Content:
         if one.split is Split.EVAL and one.method is Method.COT
     }
     lines = []
-    for branch in lineage(standing):
-        if isinstance(branch.of, TrainingSet):
-            frozen = branch.of
+    for row in tree_rows(standing):
+        if isinstance(row.node, TrainingSet):
+            frozen = row.node
             lines.append(
                 Content.assemble(
-                    (branch.shape, "$text-muted"),
+                    (row.prefix, "$text-muted"),
                     (f"set {frozen.key[:8]}", ""),
                     (f"  {kind_of(frozen)}", _kind_style(frozen)),
                     (
@@ -86,7 +86,7 @@ def tree(standing: Standing) -> Content:
                 )
             )
         else:
-            lines.append(_model_line(standing, branch.shape, branch.of, best.get(branch.of.id)))
+            lines.append(_model_line(standing, row.prefix, row.node, best.get(row.node.id)))
     return Content("\n").join([*lines, *rounds(standing)])
 
 
@@ -97,12 +97,12 @@ _VERDICTS = {
 }
 
 
-def rounds(standing: Standing) -> list[Content]:
+def rounds(standing: ResultsOverview) -> list[Content]:
     """Each round with its verdict, then why, and its alarms in words; nothing before the first."""
     lines: list[Content] = []
     for one in standing.rounds:
         mark, style = _VERDICTS[one.verdict]
-        by = " by a person" if one.by_person else ""
+        by = " (your decision)" if one.by_user else ""
         lines.append(
             Content.assemble(
                 (f"round {one.number}  ", "bold"),
@@ -110,13 +110,13 @@ def rounds(standing: Standing) -> list[Content]:
                 (f"{mark} {one.verdict.word}{by}", style),
             )
         )
-        lines.append(Content.styled(f"  {snippet(one.judgement.reason, 400)}", "$text-muted"))
+        lines.append(Content.styled(f"  {snippet(one.test.reason, 400)}", "$text-muted"))
         lines += [
-            Content.styled(f"  {snippet(note, 400)}", "$text-muted") for note in one.judgement.notes
+            Content.styled(f"  {snippet(note, 400)}", "$text-muted") for note in one.test.notes
         ]
         lines += [
             Content.styled(f"  ! {snippet(alarm, 400)}", "$text-warning")
-            for alarm in one.judgement.alarms
+            for alarm in one.test.alarms
         ]
     if lines:
         name = standing.in_use.name if standing.in_use else "the base"
@@ -125,7 +125,7 @@ def rounds(standing: Standing) -> list[Content]:
 
 
 def _model_line(
-    standing: Standing, shape: str, model: Model, measured: Evaluation | None
+    standing: ResultsOverview, shape: str, model: Model, measured: Evaluation | None
 ) -> Content:
     facts = [model.stage.value]
     if model.stage is Stage.DISTILLED and model.base_id is not None:
@@ -150,7 +150,7 @@ def _kind_style(frozen: TrainingSet) -> str:
 # Accuracies.
 
 
-def accuracies(standing: Standing, width: int) -> Content:
+def accuracies(standing: ResultsOverview, width: int) -> Content:
     """Every method on every split: the models below each other, with their intervals."""
     if not standing.evaluations:
         return Content("")
@@ -207,7 +207,7 @@ class Row:
     heading: bool
 
 
-def comparison_rows(standing: Standing) -> list[Row]:
+def comparison_rows(standing: ResultsOverview) -> list[Row]:
     """Headings and comparisons, those of one pair of models on one split together."""
     rows: list[Row] = []
     for one in sorted(
@@ -222,7 +222,7 @@ def comparison_rows(standing: Standing) -> list[Row]:
     return rows
 
 
-def _order(standing: Standing, one: Comparison) -> tuple[int, int, int]:
+def _order(standing: ResultsOverview, one: Comparison) -> tuple[int, int, int]:
     pairs = [(other.before, other.after) for other in standing.comparisons]
     return (
         pairs.index((one.before, one.after)),
@@ -240,7 +240,7 @@ def verdict(one: Comparison) -> tuple[str, str, str]:
     return "·", "not shown to differ", "$text-muted"
 
 
-def comparison_line(standing: Standing, row: Row, width: int) -> Content:
+def comparison_line(standing: ResultsOverview, row: Row, width: int) -> Content:
     """One row as a line; the bar of the interval takes what is left of the width."""
     one, result = row.comparison, row.comparison.result
     if row.heading:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from textual.app import ComposeResult
 
     from engine.evaluation.majority_curves import Curves
-    from engine.reports.model_tree import Standing
+    from engine.reports.model_tree import ResultsOverview
     from lmsi_tui.formatting.trust_text import Section
     from lmsi_tui.widgets.results_text import Row
     from store.records import Evaluation
@@ -101,7 +101,7 @@ class ResultsScreen(LmsiScreen):
     class StandingRead(Message):
         """What stands was read."""
 
-        def __init__(self, found: Standing) -> None:
+        def __init__(self, found: ResultsOverview) -> None:
             """Args:
             found: what stands.
             """
@@ -141,7 +141,7 @@ class ResultsScreen(LmsiScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        self.standing: Standing | None = None
+        self.standing: ResultsOverview | None = None
         self.curves: Sequence[Curves] = ()
         self.rows: list[Row] = []
         self._seen: tuple[object, ...] = ()

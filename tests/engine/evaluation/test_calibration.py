@@ -11,14 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.evaluation.agreement import held_out_share, mean_agreement
 from engine.evaluation.calibration import (
-    Judged,
+    JudgedVote,
     at_threshold,
     bins,
     calibration_error,
-    corrected,
-    held_out_share,
-    trades,
+    threshold_points,
 )
 from store.enums import Decision
 from store.records import Vote
@@ -36,10 +35,10 @@ def a_vote(top: int, m: int = 10, *, tie: bool = False) -> Vote:
     return Vote(1, 1, m, m, tally, m - sum(n for _, n in tally), winner, Decision.KEEP, "number/1")
 
 
-def judged(*rows: tuple[int, int, int]) -> list[Judged]:
+def judged(*rows: tuple[int, int, int]) -> list[JudgedVote]:
     """(top of ten, right ones, wrong ones)."""
     return [
-        Judged(a_vote(top), right)
+        JudgedVote(a_vote(top), right)
         for top, good, bad in rows
         for right in [True] * good + [False] * bad
     ]
@@ -58,10 +57,10 @@ def test_agreement_is_binned_exactly_and_each_bin_has_its_n_and_interval() -> No
 
 
 def test_a_tie_has_no_winner_to_be_right() -> None:
-    tied = [Judged(a_vote(5, tie=True), False)]
+    tied = [JudgedVote(a_vote(5, tie=True), False)]
     assert bins(tied) == []
     assert calibration_error(tied * 5) is None
-    assert trades([a_vote(5, tie=True)], tied)[0].kept == 0
+    assert threshold_points([a_vote(5, tie=True)], tied)[0].kept == 0
 
 
 def test_the_calibration_error_is_the_mean_distance() -> None:
@@ -81,7 +80,7 @@ def test_a_model_that_knows_itself_is_not_said_to_be_off() -> None:
     holds_zero = 0
     for seed in range(40):
         tops = rng.integers(1, 11, size=200)
-        known = [Judged(a_vote(int(top)), bool(rng.random() < top / 10)) for top in tops]
+        known = [JudgedVote(a_vote(int(top)), bool(rng.random() < top / 10)) for top in tops]
         found = calibration_error(known, seed)
         assert found is not None
         holds_zero += found.low <= 0.02
@@ -90,13 +89,13 @@ def test_a_model_that_knows_itself_is_not_said_to_be_off() -> None:
 
 def test_yield_falls_and_precision_is_read_off_the_same_curve() -> None:
     known = judged((10, 9, 1), (6, 6, 4), (3, 1, 9))
-    curve = trades([one.vote for one in known], known)
+    curve = threshold_points([one.vote for one in known], known)
     assert [one.kept for one in curve] == [30] * 3 + [20] * 3 + [10] * 4
     assert at_threshold(curve, "0.6").precision == pytest.approx(15 / 20)
     assert at_threshold(curve, "0.28").needed == 3
     assert curve[-1].precision == pytest.approx(0.9)
-    assert trades([], []) == []
-    alone = trades([a_vote(10)], [])
+    assert threshold_points([], []) == []
+    alone = threshold_points([a_vote(10)], [])
     assert (alone[0].precision, alone[0].low, alone[0].high) == (None, 0.0, 1.0)
 
 
@@ -129,12 +128,12 @@ def test_the_held_out_share_is_never_above_the_counted_one(
 
 
 def test_stopped_votes_are_compared_on_the_paths_that_all_have() -> None:
-    found = corrected([["1"] * 4, ["1", "2", "1", "1", "1", "1"], ["2"] * 9])
+    found = mean_agreement([["1"] * 4, ["1", "2", "1", "1", "1", "1"], ["2"] * 9])
     assert found is not None
     assert (found.questions, found.paths) == (3, 4)
     assert found.counted == pytest.approx((4 + 3 + 4) / 12)
-    assert corrected([["1"], ["2"]]) is None
-    assert corrected([]) is None
+    assert mean_agreement([["1"], ["2"]]) is None
+    assert mean_agreement([]) is None
 
 
 def a_population(rng: np.random.Generator, size: int) -> list[np.ndarray]:
@@ -157,7 +156,7 @@ def test_the_winners_curse_is_corrected_to_within_a_point_at_eight_paths() -> No
             counts = rng.multinomial(m, shares)
             truths.append(float(np.mean(shares[counts == counts.max()])))
             by_question.append([str(i) for i, count in enumerate(counts) for _ in range(count)])
-        found = corrected(by_question)
+        found = mean_agreement(by_question)
         assert found is not None
         off.append(100 * (found.corrected - float(np.mean(truths))))
         counted_off.append(100 * (found.counted - float(np.mean(truths))))

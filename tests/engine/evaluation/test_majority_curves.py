@@ -43,11 +43,11 @@ def test_a_majority_of_k_is_the_mean_over_all_ways_to_draw_k(
             ways = list(itertools.combinations(found, k))
             shares.append(sum(leads_alone(way, right) for way in ways) / len(ways))
         expected.append(sum(shares) / len(shares))
-    assert majority_curves.majority(drawn) == pytest.approx(expected)
+    assert majority_curves.majority_accuracy(drawn) == pytest.approx(expected)
 
 
 def test_without_questions_there_is_no_curve() -> None:
-    assert majority_curves.majority([]) == []
+    assert majority_curves.majority_accuracy([]) == []
     assert majority_curves.by_agreement([]) == []
 
 

@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from engine.evaluation import acceptance, pilot
-from engine.evaluation.pilot import Verdict, judge
+from engine.evaluation import acceptance, drift_alarms, pilot
+from engine.evaluation.pilot import HeadroomVerdict, judge_headroom
 from engine.jobs import evaluate, sample
 from engine.review import audit
 from engine.statistics import intervals
 from store import evaluations, models, paths, questions, reviews, votes
 from store.connection import connect, transaction
-from store.enums import JobKind, Method, Outcome, Queue, Split, Stage
-from store.enums import Verdict as Ruling
+from store.enums import JobKind, Method, Outcome, Queue, Split, Stage, Verdict
 from store.errors import BadInput
 from store.records import Model, Review, content_hash
 from tests.projects import TEACHER, a_question, claimed, scripted_project
@@ -56,7 +55,7 @@ def piloted(project: Project) -> pilot.Pilot:
     with connect(project.database, read_only=True) as conn:
         teacher = models.by_name(conn, TEACHER)
         assert teacher is not None
-        return pilot.of_model(conn, teacher, project.settings.sample)
+        return pilot.from_evaluations(conn, teacher, project.settings.sample)
 
 
 def like_ul2(n: int) -> dict[int, dict[str, float]]:
@@ -75,7 +74,7 @@ def test_a_small_model_on_which_lmsi_does_nothing_is_not_called_worth_it(tmp_pat
     found = piloted(measured_project(tmp_path, 80, like_ul2(80)))
     assert found.n == 80
     assert found.greedy.share < 0.1
-    assert found.verdict is not Verdict.FUEL
+    assert found.verdict is not HeadroomVerdict.HEADROOM
     assert found.detectable is not None
     assert 0.05 < found.detectable < 0.2
 
@@ -85,14 +84,14 @@ def test_with_enough_questions_it_is_called_no_fuel(tmp_path: Path) -> None:
     assert found.greedy.share == pytest.approx(0.054, abs=0.008)
     assert found.majority.share == pytest.approx(0.064, abs=0.004)
     assert found.gap.high < 0.05
-    assert found.verdict is Verdict.NO_FUEL
+    assert found.verdict is HeadroomVerdict.NO_HEADROOM
     assert any("larger teacher" in one for one in pilot.advice(found))
 
 
 def test_a_model_whose_vote_knows_more_than_its_answer_has_fuel(tmp_path: Path) -> None:
     wrong = {str(one): 0.4 / len(SCATTERED) for one in SCATTERED}
     found = piloted(measured_project(tmp_path, 60, {i: {str(i): 0.6} | wrong for i in range(60)}))
-    assert found.verdict is Verdict.FUEL
+    assert found.verdict is HeadroomVerdict.HEADROOM
     assert found.questions_needed is None
     mine, *others = found.forecasts
     assert (mine.m, mine.threshold) == (8, "0.6")
@@ -105,30 +104,30 @@ def test_a_model_whose_vote_knows_more_than_its_answer_has_fuel(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("won", "lost", "n", "verdict"),
     [
-        (1, 0, 80, Verdict.UNKNOWN),
-        (0, 0, 40, Verdict.UNKNOWN),
-        (0, 0, 200, Verdict.NO_FUEL),
-        (3, 2, 1000, Verdict.NO_FUEL),
-        (20, 4, 80, Verdict.FUEL),
-        (4, 20, 80, Verdict.NO_FUEL),
-        (8, 4, 80, Verdict.UNKNOWN),
+        (1, 0, 80, HeadroomVerdict.UNKNOWN),
+        (0, 0, 40, HeadroomVerdict.UNKNOWN),
+        (0, 0, 200, HeadroomVerdict.NO_HEADROOM),
+        (3, 2, 1000, HeadroomVerdict.NO_HEADROOM),
+        (20, 4, 80, HeadroomVerdict.HEADROOM),
+        (4, 20, 80, HeadroomVerdict.NO_HEADROOM),
+        (8, 4, 80, HeadroomVerdict.UNKNOWN),
     ],
 )
 def test_the_verdict_is_only_what_the_interval_supports(
-    won: int, lost: int, n: int, verdict: Verdict
+    won: int, lost: int, n: int, verdict: HeadroomVerdict
 ) -> None:
     before = [False] * won + [True] * lost + [False] * (n - won - lost)
     after = [True] * won + [False] * lost + [False] * (n - won - lost)
     gap = intervals.paired(before, after)
-    assert judge(gap) is verdict
+    assert judge_headroom(gap) is verdict
     needed = pilot.questions_needed(gap)
-    assert (needed is None) == (verdict is not Verdict.UNKNOWN)
+    assert (needed is None) == (verdict is not HeadroomVerdict.UNKNOWN)
     if needed is not None:
         assert needed > n
 
 
 def test_a_model_that_was_not_measured_has_no_pilot(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="was not measured yet"):
+    with pytest.raises(BadInput, match="has not been measured"):
         piloted(scripted_project(tmp_path))
 
 
@@ -136,7 +135,7 @@ def test_a_model_that_was_not_measured_has_no_pilot(tmp_path: Path) -> None:
 
 
 def truly(run_id: int, asked: int, right: str) -> Review:
-    return Review(0, asked, run_id, Queue.AUDIT, Ruling.TYPED, right, None, None, 2.0, 0.0)
+    return Review(0, asked, run_id, Queue.AUDIT, Verdict.TYPED, right, None, None, 2.0, 0.0)
 
 
 def test_an_audit_finds_a_majority_that_is_confidently_wrong(tmp_path: Path) -> None:
@@ -217,7 +216,7 @@ def test_the_guard_stops_a_collapse_at_the_right_round(tmp_path: Path) -> None:
             for old, new in itertools.pairwise(answered)
         ]
         sampled = {run.model_id: run for run in paths.runs(conn) if run.temperature > 0}
-        seen = [acceptance.signs(conn, sampled[one.id]) for one in rounds]
+        seen = [drift_alarms.indicators_of_run(conn, sampled[one.id]) for one in rounds]
     assert [acceptance.decide(one) for one in gains] == [
         Outcome.ACCEPT,
         Outcome.ACCEPT,
@@ -225,14 +224,14 @@ def test_the_guard_stops_a_collapse_at_the_right_round(tmp_path: Path) -> None:
         Outcome.REJECT,
     ]
     verdicts = {n: acceptance.decide(one) for n, one in enumerate(gains, start=1)}
-    assert acceptance.best_round(verdicts) == 2
+    assert acceptance.last_accepted(verdicts) == 2
     # The collapse shows without labels too: more agreement, fewer answers, and no audit behind it.
     before, after = seen[2], seen[3]
     assert before is not None
     assert after is not None
-    said = acceptance.alarms(before, after)
+    said = drift_alarms.alarms(before, after)
     assert any("no audit shows" in one for one in said)
-    assert not acceptance.alarms(before, before)
+    assert not drift_alarms.alarms(before, before)
 
 
 def test_the_guard_rejects_what_is_worse_out_of_domain_and_leaves_the_rest_undecided() -> None:
@@ -242,14 +241,16 @@ def test_the_guard_rejects_what_is_worse_out_of_domain_and_leaves_the_rest_undec
     assert acceptance.decide(gain, same) is Outcome.ACCEPT
     assert acceptance.decide(gain, loss) is Outcome.REJECT
     assert acceptance.decide(same) is Outcome.UNDECIDED
-    assert acceptance.best_round({1: Outcome.ACCEPT, 2: Outcome.UNDECIDED, 3: Outcome.REJECT}) == 1
-    assert acceptance.best_round({}) == 0
+    assert (
+        acceptance.last_accepted({1: Outcome.ACCEPT, 2: Outcome.UNDECIDED, 3: Outcome.REJECT}) == 1
+    )
+    assert acceptance.last_accepted({}) == 0
 
 
 def test_alarms_name_what_changed() -> None:
-    calm = acceptance.Signs(50, 0.6, 1.5, 0.01, 0.02, 200, 0.9)
-    assert acceptance.alarms(calm, replace(calm, agreement=0.7), precision_gain=0.05) == []
-    said = acceptance.alarms(
-        calm, acceptance.Signs(50, 0.9, 0.3, 0.2, 0.3, 90, 0.2), precision_gain=-0.1
+    calm = drift_alarms.DriftIndicators(50, 0.6, 1.5, 0.01, 0.02, 200, 0.9)
+    assert drift_alarms.alarms(calm, replace(calm, agreement=0.7), precision_gain=0.05) == []
+    said = drift_alarms.alarms(
+        calm, drift_alarms.DriftIndicators(50, 0.9, 0.3, 0.2, 0.3, 90, 0.2), precision_gain=-0.1
     )
     assert len(said) == 6

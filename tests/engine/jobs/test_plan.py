@@ -339,7 +339,7 @@ def test_the_whole_loop_is_planned_from_where_it_begins(tmp_path: Path) -> None:
         made = planned(conn, project, JobKind.ROUND, evaluate={"ood": False})
     assert made.problem is None
     assert made.models == ("pebble-l/base", "pebble-m/base", "pebble-s/base")
-    assert made.could_show.startswith("On 4 evaluation questions")
+    assert made.could_show.startswith("With 4 evaluation questions")
     assert made.paths is not None
     measured = 2 * 3 * 4 * (2 + 8)
     assert made.paths[1] == 5 * 32 + measured

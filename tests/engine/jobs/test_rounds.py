@@ -12,7 +12,7 @@ import pytest
 from engine.conversion import export
 from engine.evaluation import acceptance, accuracy
 from engine.jobs import curate, evaluate, lookups, rounds, sample, train
-from engine.reports import findings, model_tree, rendering, summary
+from engine.reports import document, model_tree, project_report, rendering, summary
 from engine.sampling import runs
 from store import examples, jobs, models, paths, questions
 from store import rounds as rows
@@ -156,15 +156,15 @@ def test_the_guard_stops_a_collapse_at_the_right_round(collapse: Story) -> None:
     result = collapse.go(rounds=9)
     assert collapse.verdicts() == [Outcome.ACCEPT, Outcome.ACCEPT, Outcome.REJECT]
     assert collapse.trained == 3, "nothing is trained after the round that was rejected"
-    decided = acceptance.decided(collapse.conn)
-    assert acceptance.best_round(rows.verdicts(collapse.conn)) == 2
+    decided = acceptance.round_results(collapse.conn)
+    assert acceptance.last_accepted(rows.verdicts(collapse.conn)) == 2
     # Each round samples with the last accepted model, and is measured against it.
     before = [TEACHER, "scripted/lmsi-1", "scripted/lmsi-2"]
     assert [one.sampled for one in decided] == before
-    assert [one.judgement.before for one in decided] == before
+    assert [one.test.before for one in decided] == before
     # The collapse is seen without labels, too.
-    assert any("no audit shows" in alarm for alarm in decided[-1].judgement.alarms)
-    assert "Worse than scripted/lmsi-2 on 100 evaluation questions" in decided[-1].judgement.reason
+    assert any("no audit shows" in alarm for alarm in decided[-1].test.alarms)
+    assert "Worse than scripted/lmsi-2 on 100 evaluation questions" in decided[-1].test.reason
     assert [one["verdict"] for one in result["rounds"]] == ["accept", "accept", "reject"]  # type: ignore[attr-defined]
 
 
@@ -229,7 +229,7 @@ def test_a_round_that_was_cut_off_goes_on_where_it_stopped(
     conn, project = collapse.conn, collapse.project
     work = claimed(conn, project, JobKind.ROUND)
     with monkeypatch.context() as patched:
-        patched.setattr(acceptance, "judge", cut)
+        patched.setattr(acceptance, "assess", cut)
         with pytest.raises(Cut):
             rounds.run(work)
     assert rows.all_of(conn) == []
@@ -245,12 +245,12 @@ def test_a_round_that_was_cut_off_goes_on_where_it_stopped(
 def test_an_undecided_round_stops_and_takes_nothing_over(open_: Story) -> None:
     open_.go(rounds=5)
     assert open_.verdicts() == [Outcome.UNDECIDED]
-    (one,) = acceptance.decided(open_.conn)
-    judged = one.judgement
+    (one,) = acceptance.round_results(open_.conn)
+    judged = one.test
     assert judged.needed is not None
     assert judged.gain is not None
     assert judged.needed > judged.gain.n
-    assert f"about {judged.needed:,} questions would show it" in judged.reason
+    assert f"about {judged.needed:,} questions would confirm it" in judged.reason
     assert judged.detectable is None, "so few could not have shown any gain"
     assert model_tree.read(open_.conn).in_use is None
     with pytest.raises(BadInput, match="round --accept"):
@@ -260,22 +260,22 @@ def test_an_undecided_round_stops_and_takes_nothing_over(open_: Story) -> None:
 def test_a_person_accepts_an_undecided_round_by_a_later_row(open_: Story) -> None:
     open_.go()
     rows.decide(open_.conn, RoundDecision(0, 1, Outcome.ACCEPT, time.time()))
-    (one,) = acceptance.decided(open_.conn)
-    assert (one.verdict, one.by_person) == (Outcome.ACCEPT, True)
-    assert one.judgement.outcome is Outcome.UNDECIDED, "what the guard said stays"
+    (one,) = acceptance.round_results(open_.conn)
+    assert (one.verdict, one.by_user) == (Outcome.ACCEPT, True)
+    assert one.test.outcome is Outcome.UNDECIDED, "what the guard said stays"
     assert export._trained(open_.conn, None).name == "scripted/lmsi-1"
     open_.go()
-    assert acceptance.decided(open_.conn)[1].sampled == "scripted/lmsi-1"
+    assert acceptance.round_results(open_.conn)[1].sampled == "scripted/lmsi-1"
     rows.decide(open_.conn, RoundDecision(0, 1, Outcome.REJECT, time.time()))
     assert open_.verdicts() == [Outcome.REJECT, Outcome.ACCEPT]
 
 
 def test_rounds_go_on_past_an_undecided_one_when_told_to(open_: Story) -> None:
     open_.go(rounds=2, past_undecided=True)
-    first, second = acceptance.decided(open_.conn)
+    first, second = acceptance.round_results(open_.conn)
     assert (first.verdict, second.verdict) == (Outcome.UNDECIDED, Outcome.ACCEPT)
     assert second.sampled == "scripted/lmsi-1", "the candidate is sampled"
-    assert second.judgement.before == TEACHER, "and what was accepted last is measured against"
+    assert second.test.before == TEACHER, "and what was accepted last is measured against"
 
 
 def test_a_loss_out_of_domain_rejects_a_gain(
@@ -285,8 +285,8 @@ def test_a_loss_out_of_domain_rejects_a_gain(
     for story in told(tmp_path, monkeypatch, base, [after], evaluation=60, elsewhere=60):
         story.go(rounds=3)
         assert story.verdicts() == [Outcome.REJECT]
-        (one,) = acceptance.decided(story.conn)
-        assert "on 60 out-of-domain questions" in one.judgement.reason
+        (one,) = acceptance.round_results(story.conn)
+        assert "on 60 out-of-domain questions" in one.test.reason
 
 
 def test_without_known_answers_only_the_alarms_speak(
@@ -296,11 +296,13 @@ def test_without_known_answers_only_the_alarms_speak(
     for story in told(tmp_path, monkeypatch, base, [after], evaluation=0):
         story.go(rounds=3)
         assert story.verdicts() == [Outcome.UNDECIDED]
-        (one,) = acceptance.decided(story.conn)
-        assert "no evaluation questions with known answers" in one.judgement.reason
-        assert one.judgement.gain is None
-        assert any("Agreement rose" in alarm for alarm in one.judgement.alarms)
-        assert "nothing was tested" in rendering.markdown(findings.build(story.project, story.conn))
+        (one,) = acceptance.round_results(story.conn)
+        assert "no evaluation questions with known answers" in one.test.reason
+        assert one.test.gain is None
+        assert any("Agreement rose" in alarm for alarm in one.test.alarms)
+        assert "nothing was tested" in rendering.markdown(
+            project_report.build(story.project, story.conn)
+        )
 
 
 def test_another_evaluation_set_is_noticed_and_decides_the_round_anew(open_: Story) -> None:
@@ -309,47 +311,45 @@ def test_another_evaluation_set_is_noticed_and_decides_the_round_anew(open_: Sto
     with transaction(open_.conn):
         questions.add(open_.conn, more, {one.key: (str(one.position),) for one in more})
     open_.go()
-    first, second = acceptance.decided(open_.conn)
+    first, second = acceptance.round_results(open_.conn)
     assert (first.trained, second.trained) == ("scripted/lmsi-1", "scripted/lmsi-1")
-    assert first.judgement.evaluation != second.judgement.evaluation
-    assert any(
-        "not that of round 1 (20 questions then, 30 now)" in n for n in second.judgement.notes
-    )
-    assert second.judgement.gain is not None
-    assert second.judgement.gain.n == 30
+    assert first.test.evaluation != second.test.evaluation
+    assert any("not that of round 1 (20 questions then, 30 now)" in n for n in second.test.notes)
+    assert second.test.gain is not None
+    assert second.test.gain.n == 30
 
 
 def test_what_the_test_could_see_is_told_before(collapse: Story) -> None:
     asked = runs.measured_questions(collapse.conn, collapse.project.settings)
-    before = acceptance.forecast(collapse.conn, asked)
+    before = acceptance.estimate_power(collapse.conn, asked)
     assert not before.measured
-    assert (
-        "On 100 evaluation questions, of which 20 % change sides (an assumption)"
-        in acceptance.told(before)
-    )
+    sentence = acceptance.describe_power(before)
+    assert all(fact in sentence for fact in ("100 evaluation questions", "20 %", "an assumption"))
     collapse.go()
-    (one,) = acceptance.decided(collapse.conn)
-    assert one.judgement.detectable == before.detectable
-    after = acceptance.forecast(collapse.conn, asked)
+    (one,) = acceptance.round_results(collapse.conn)
+    assert one.test.detectable == before.detectable
+    after = acceptance.estimate_power(collapse.conn, asked)
     assert after.measured
     assert after.changes == 15 / 100
-    assert "no test can accept" in acceptance.told(acceptance.forecast(collapse.conn, []))
-    assert "no gain could be shown" in acceptance.told(
-        acceptance.forecast(collapse.conn, asked[:3])
+    assert "no test can accept" in acceptance.describe_power(
+        acceptance.estimate_power(collapse.conn, [])
+    )
+    assert "no gain can be detected" in acceptance.describe_power(
+        acceptance.estimate_power(collapse.conn, asked[:3])
     )
 
 
 def test_the_report_tells_every_round(collapse: Story) -> None:
     collapse.go(rounds=3)
-    found = findings.build(collapse.project, collapse.conn)
+    found = project_report.build(collapse.project, collapse.conn)
     section = next(one for one in found.sections if one.title == "Rounds")
-    text = rendering.markdown(rendering.Document("", (section,)))
+    text = rendering.markdown(document.Document("", (section,)))
     assert (
         "| 3 | scripted/lmsi-2 | scripted/lmsi-3 | reject | scripted/lmsi-2 | 100 | -15.0" in text
     )
     assert "In use: scripted/lmsi-2." in text
-    assert "Round 3, alarms without labels: Agreement rose" in text
-    assert "The guard" not in [one.title for one in found.sections]
+    assert "Round 3, label-free alarms: Agreement rose" in text
+    assert "Acceptance tests" not in [one.title for one in found.sections]
     event = summary.as_event(collapse.conn, 0)
     assert [one["verdict"] for one in event["rounds"]] == ["accept", "accept", "reject"]  # type: ignore[attr-defined]
     assert json.loads(json.dumps(event)) == event
@@ -359,8 +359,8 @@ def test_the_report_gives_the_commands_of_rounds_and_decisions_in_their_order(op
     open_.go()
     rows.decide(open_.conn, RoundDecision(0, 1, Outcome.ACCEPT, time.time()))
     open_.go()
-    found = findings.build(open_.project, open_.conn).sections[-1]
-    code = next(one for one in found.blocks if isinstance(one, rendering.Code))
+    found = project_report.build(open_.project, open_.conn).sections[-1]
+    code = next(one for one in found.blocks if isinstance(one, document.Code))
     again = ["lmsi-tui round", "lmsi-tui round --accept 1", "lmsi-tui round"]
     assert code.text.splitlines() == again
 
@@ -368,6 +368,6 @@ def test_the_report_gives_the_commands_of_rounds_and_decisions_in_their_order(op
 def test_a_judgement_comes_back_from_what_is_stored(collapse: Story) -> None:
     collapse.go(rounds=3)
     for one in rows.all_of(collapse.conn):
-        judged = acceptance.judgement(one.details)
+        judged = acceptance.AcceptanceTest.from_json(one.details)
         assert json.loads(json.dumps(judged.as_json())) == one.details
         assert judged.outcome is one.verdict

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from engine.reports import model_tree
-from engine.reports.model_tree import Standing, lineage
+from engine.reports.model_tree import ResultsOverview, tree_rows
 from store import evaluations
 from store.connection import connect
 from store.enums import PromptFormat, Stage, Weighting
@@ -41,10 +41,10 @@ def a_set(key: str) -> TrainingSet:
 
 
 def drawn(models: list[Model], teachers: dict[str, int]) -> list[str]:
-    found = Standing(tuple(models), {key: a_set(key) for key in teachers}, teachers, (), ())
+    found = ResultsOverview(tuple(models), {key: a_set(key) for key in teachers}, teachers, (), ())
     return [
-        branch.shape + (branch.of.name if isinstance(branch.of, Model) else branch.of.key)
-        for branch in lineage(found)
+        row.prefix + (row.node.name if isinstance(row.node, Model) else row.node.key)
+        for row in tree_rows(found)
     ]
 
 

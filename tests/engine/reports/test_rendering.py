@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.jobs import curate, evaluate, sample
-from engine.reports import findings, rendering, svg_charts
+from engine.reports import document, project_report, rendering, svg_charts
+from engine.reports.sections import gains, reproduction
 from engine.statistics import intervals
 from store import models, paths, questions, reviews
 from store.connection import connect, transaction
@@ -84,9 +85,9 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return project
 
 
-def built(project: Project) -> rendering.Document:
+def built(project: Project) -> document.Document:
     with connect(project.database, read_only=True) as conn:
-        return findings.build(project, conn)
+        return project_report.build(project, conn)
 
 
 # The sentence that matters.
@@ -99,14 +100,13 @@ def compared(won: int, lost: int, n: int) -> intervals.Paired:
 
 
 def test_no_gain_is_said_with_what_could_have_been_seen() -> None:
-    said = findings.no_gain(compared(12, 10, 200))
+    said = gains.no_gain(compared(12, 10, 200))
     assert said is not None
-    assert said.startswith(
-        "no gain shown; with this many questions only a gain above 6.5 points could have been seen"
-    )
-    assert findings.no_gain(compared(40, 5, 200)) is None
-    assert findings.no_gain(compared(5, 40, 200)) == "worse by 17.5 points"
-    assert "so few questions" in str(findings.no_gain(compared(1, 0, 3)))
+    assert said.startswith("no gain shown")
+    assert "6.5 points" in said
+    assert gains.no_gain(compared(40, 5, 200)) is None
+    assert gains.no_gain(compared(5, 40, 200)) == "worse by 17.5 points"
+    assert "too few questions" in str(gains.no_gain(compared(1, 0, 3)))
 
 
 @given(st.integers(0, 30), st.integers(0, 30), st.integers(1, 60))
@@ -114,7 +114,7 @@ def test_what_could_have_been_seen_is_more_than_what_was_or_a_gain_is_shown(
     won: int, lost: int, rest: int
 ) -> None:
     found = compared(won, lost, won + lost + rest)
-    said = findings.no_gain(found)
+    said = gains.no_gain(found)
     assert (said is None) == (found.low > 0)
     seen = intervals.detectable_by(found)
     assert seen is None or 0 < seen <= 1
@@ -134,22 +134,22 @@ def test_every_part_of_the_story_is_told(told: Project) -> None:
     found = built(told)
     titles = [section.title for section in found.sections]
     assert titles == [
-        "What it was worth",
-        "The guard",
+        "Gains",
+        "Acceptance tests",
         "Accuracy",
         "Questions",
         "Votes",
         "Audit",
-        "What was left out of training, and why",
-        "What an agreement is worth",
+        "Questions excluded from training",
+        "Calibration",
         "Training sets",
         "Versions and hashes",
-        "How to do it again",
+        "Reproducing these results",
     ]
     text = rendering.markdown(found)
     for said in (
-        "a person found no answer right | 1",
-        "an audit found the winner wrong | 1",
+        "no answer is right | 1",
+        "the winner is wrong | 1",
         "human-assisted",
         "expected calibration error",
         "sample.m = 8",
@@ -162,9 +162,9 @@ def test_every_part_of_the_story_is_told(told: Project) -> None:
 
 
 def test_text_of_data_sets_is_shown_and_never_obeyed(told: Project) -> None:
-    hostile = rendering.Document(
+    hostile = document.Document(
         HOSTILE,
-        (rendering.Section(HOSTILE, (HOSTILE, rendering.Table((HOSTILE,), ((HOSTILE,),)))),),
+        (document.Section(HOSTILE, (HOSTILE, document.Table((HOSTILE,), ((HOSTILE,),)))),),
     )
     page = rendering.html_page(hostile)
     assert "<script" not in page
@@ -182,7 +182,7 @@ def test_the_plots_are_well_formed_and_stand_in_the_page(told: Project) -> None:
         block.svg
         for section in found.sections
         for block in section.blocks
-        if isinstance(block, rendering.Plot)
+        if isinstance(block, document.Plot)
     ]
     assert len(drawn) >= 4
     page = rendering.html_page(found)
@@ -201,11 +201,11 @@ def test_a_chart_of_anything_can_be_drawn(
     values: list[tuple[float, float, int]], name: str
 ) -> None:
     name = "".join(one for one in name if one.isprintable())
-    points = tuple(svg_charts.Point(x, y, y / 2, (1 + y) / 2, n) for x, y, n in values)
-    bars = [svg_charts.Bar(name, x, x - 1, x + 1) for x, _, _ in values]
+    points = tuple(svg_charts.PlotPoint(x, y, y / 2, (1 + y) / 2, n) for x, y, n in values)
+    bars = [svg_charts.IntervalBar(name, x, x - 1, x + 1) for x, _, _ in values]
     columns = [(name, n) for _, _, n in values]
     for svg in (
-        svg_charts.chart(name, [svg_charts.Series(name, points)], x="x", y="y", x_range=(0, 1)),
+        svg_charts.chart(name, [svg_charts.PlotSeries(name, points)], x="x", y="y", x_range=(0, 1)),
         svg_charts.intervals(name, bars, x="x"),
         svg_charts.histogram(name, columns, x="x", y="y"),
     ):
@@ -224,7 +224,7 @@ def test_the_commands_that_made_it_can_be_typed_again() -> None:
         "models": ["a b", "c"],
         "settings": {"evaluate": {"k": 4, "ood": False}},
     }
-    assert findings.command_of(dataclasses.replace(job, params=params)) == (
+    assert reproduction.command_of(dataclasses.replace(job, params=params)) == (
         "lmsi-tui evaluate --model 'a b' --model c --set evaluate.k=4 --set evaluate.ood=false"
     )
 
@@ -244,7 +244,7 @@ def test_the_report_is_written_in_three_forms(told: Project, tmp_path: Path) -> 
         assert out.read_text().strip() == done.stdout.strip()
     found = json.loads(out.read_text())
     assert found["evaluations"]
-    assert found["document"]["sections"][0]["title"] == "What it was worth"
+    assert found["document"]["sections"][0]["title"] == "Gains"
     refused = command("report", told.folder, "--format", "md", "--out", tmp_path)
     assert refused.returncode == 2
     assert "cannot be written" in refused.stderr

@@ -393,7 +393,7 @@ def test_what_a_round_could_show_is_said_before_anything_runs(
     project = scripted_project(tmp_path, evaluation=100)
     assert run(["round", str(project.folder), "--detach"]) == 0
     before, after = capsys.readouterr().out.splitlines()
-    assert before.startswith("On 100 evaluation questions, of which 20 % change sides")
+    assert before.startswith("With 100 evaluation questions and 20 % of them changing")
     assert after.startswith("Job 1 (round) is queued")
     assert run(["round", str(project.folder), "--rounds", "3", "--detach", "--json"]) == 0
     forecast, queued = lines(capsys.readouterr().out)
@@ -410,11 +410,11 @@ def test_a_person_decides_a_round_on_the_command_line(
     assert "There is no round 1" in capsys.readouterr().err
     add_round(project, sampled=TEACHER, trained=TEACHER, won=2, lost=1, n=20)
     assert run(["round", str(project.folder), "--accept", "1"]) == 0
-    assert capsys.readouterr().out == f"Round 1: {TEACHER} accepted by a person.\n"
+    assert capsys.readouterr().out == f"Round 1: {TEACHER} accepted (your decision).\n"
     assert run(["round", str(project.folder), "--reject", "1", "--json"]) == 0
     (event,) = lines(capsys.readouterr().out)
     assert (event["event"], event["verdict"], event["guard"]) == ("round", "reject", "undecided")
     assert run(["report", str(project.folder)]) == 0
     told = capsys.readouterr().out
-    assert f"Round 1: {TEACHER} rejected by a person. Neither better nor worse" in told
-    assert "  alarm: Paths changed their length" in told
+    assert f"Round 1: {TEACHER} rejected (your decision). No significant difference" in told
+    assert "  alarm: Mean path length changed" in told

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from textual.pilot import Pilot
 
     from engine.project.folder import Project
-    from engine.reports.model_tree import Standing
+    from engine.reports.model_tree import ResultsOverview
 
 PLACE = "results"
 
@@ -44,7 +44,7 @@ def project(tmp_path: Path) -> Project:
     return seeded_project(tmp_path / "word-sums")
 
 
-def stands(project: Project) -> Standing:
+def stands(project: Project) -> ResultsOverview:
     with connect(project.database, read_only=True) as conn:
         return model_tree.read(conn)
 
@@ -313,9 +313,9 @@ async def test_a_round_is_told_with_its_verdict_reason_and_alarms(project: Proje
     async with driven(project, PLACE) as pilot:
         text = words(pilot, "tree")
     assert f"round 1  {TEACHER}/lmsi  · undecided" in text
-    assert "Neither better nor worse" in text
-    assert "questions would show it four times in five" in text
-    assert "! Paths changed their length" in text
+    assert "No significant difference" in text
+    assert "questions would confirm it with 80 % power" in text
+    assert "! Mean path length changed" in text
     assert text.splitlines()[-1] == "in use  the base"
 
 
@@ -327,7 +327,7 @@ async def test_a_person_accepts_the_round_that_was_left_open(project: Project) -
         assert "· undecided" in words(pilot, "tree")
         await press(pilot, "a", "y")
         text = words(pilot, "tree")
-        assert "▲ accepted by a person" in text
+        assert "▲ accepted (your decision)" in text
         assert text.splitlines()[-1] == f"in use  {TEACHER}/lmsi"
         await press(pilot, "a")
         assert notices(pilot) == ["No round is undecided."]
@@ -357,5 +357,5 @@ async def test_what_is_not_known_yet_says_what_would_tell(tmp_path: Path) -> Non
     async with driven(scripted_project(tmp_path / "new"), PLACE) as pilot:
         await press(pilot, "t")
         shown = words(pilot, "trust-text")
-    assert "was not measured yet: `lmsi-tui pilot` measures it." in shown
+    assert "has not been measured: run `lmsi-tui pilot`." in shown
     assert "Nothing was sampled yet" in shown

@@ -1,0 +1,37 @@
+"""Frozen training sets and the settings that they were selected with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from engine.reports.document import Section, Table
+from store import examples
+
+if TYPE_CHECKING:
+    import sqlite3
+
+
+def section(conn: sqlite3.Connection) -> Section:
+    """Empty without training sets."""
+    rows = tuple(
+        (
+            training_set.key[:12],
+            f"{training_set.questions:,}",
+            f"{training_set.examples:,}",
+            training_set.threshold,
+            str(training_set.cap),
+            "" if training_set.m is None else str(training_set.m),
+            ""
+            if training_set.validation_share is None
+            else f"{100 * training_set.validation_share:g} %",
+            ", ".join(training_set.formats),
+            str(training_set.weighting),
+            "label-free" if training_set.label_free else "human-assisted",
+        )
+        for training_set in examples.sets(conn)
+    )
+    headers = (
+        *("set", "questions", "examples", "threshold", "cap", "m", "held out", "formats"),
+        *("weights", "labels"),
+    )
+    return Section("Training sets", (Table(headers, rows),) if rows else ())
