@@ -226,7 +226,7 @@ def stop_work(project: Project) -> None:
     """Pause the job, so that the next measurement can go on with it."""
     with connect(project.database) as conn, transaction(conn):
         for job in jobs.unfinished(conn):
-            jobs.wish(conn, job.id, JobState.PAUSING)
+            jobs.request(conn, job.id, JobState.PAUSING)
 
 
 # The measurements.

@@ -311,7 +311,7 @@ class LmsiApp(App[None]):
                     again = jobs.get(self.conn, message.job_id)
                     jobs.enqueue(self.conn, again.kind, again.params)
                 else:
-                    jobs.wish(self.conn, message.job_id, message.state)
+                    jobs.request(self.conn, message.job_id, message.state)
             self._lives = Lives(self.project)
             ensure_worker(self.project.folder)
         except (LmsiError, sqlite3.Error) as failure:

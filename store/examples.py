@@ -30,7 +30,7 @@ _ENCODING = "set_key, tokenizer_sha256, position, prompt_tokens, completion_toke
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class FormatCounts:
     """The examples of one format in a training set."""
 
     prompt_format: PromptFormat
@@ -199,9 +199,9 @@ def positions(
     return array("q", (position for (position,) in rows))
 
 
-def kinds(
+def format_counts(
     conn: sqlite3.Connection, key: str, tokenizer_sha256: str, limit: int | None
-) -> list[Kind]:
+) -> list[FormatCounts]:
     """What a training set holds of each format, in the order in which the formats come in it.
 
     Args:
@@ -220,14 +220,14 @@ def kinds(
         " WHERE example.set_key = ? GROUP BY prompt_format ORDER BY min(example.position)",
         [limit, tokenizer_sha256, key],
     )
-    return [Kind(PromptFormat(prompt_format), *rest) for prompt_format, *rest in rows]
+    return [FormatCounts(PromptFormat(prompt_format), *rest) for prompt_format, *rest in rows]
 
 
 # Tokens.
 
 
 @dataclass(frozen=True, slots=True)
-class Extent:
+class SetSize:
     """How much there is to learn from in a training set."""
 
     tokens: int
@@ -238,7 +238,7 @@ class Extent:
     """Characters of the longest prompt with its completion."""
 
 
-def extent(conn: sqlite3.Connection, key: str) -> Extent:
+def set_size(conn: sqlite3.Connection, key: str) -> SetSize:
     """How much there is to learn from; a scan of the set, for a thread."""
     ((tokens, weight, longest),) = conn.execute(
         "SELECT total(iif(length(token_ids), length(token_ids) / 4, length(completion) / 4 + 1)),"
@@ -246,7 +246,7 @@ def extent(conn: sqlite3.Connection, key: str) -> Extent:
         " FROM example WHERE set_key = ? AND NOT validation",
         [key],
     )
-    return Extent(int(tokens), weight, longest)
+    return SetSize(int(tokens), weight, longest)
 
 
 def has_tokens(conn: sqlite3.Connection, key: str) -> bool:

@@ -159,7 +159,7 @@ def newest_metric(conn: sqlite3.Connection, id_: int, name: str) -> Metric | Non
     return None
 
 
-def wish(conn: sqlite3.Connection, id_: int, state: JobState) -> None:
+def request(conn: sqlite3.Connection, id_: int, state: JobState) -> None:
     """Ask a job to pause or to be cancelled; one that no worker has obeys at once.
 
     A finished job stays as it is, and a cancellation is not turned into a pause.

@@ -49,7 +49,7 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
+class FinishedPath:
     """A path that was finished lately, as far as a line of the screen needs it."""
 
     path_id: int
@@ -200,7 +200,7 @@ def replace_readings(conn: sqlite3.Connection, readings: Sequence[Reading]) -> N
         )
 
 
-def read_otherwise(
+def outdated_questions(
     conn: sqlite3.Connection, run_id: int, readers: Mapping[AnswerType, str]
 ) -> set[int]:
     """The questions of a run with a path that another reader has read than its type's here."""
@@ -278,7 +278,9 @@ def stored(conn: sqlite3.Connection, run_id: int, question_ids: Iterable[int], m
     return int(count)
 
 
-def latest(conn: sqlite3.Connection, run_id: int, n: int, *, length: int = 400) -> list[Finished]:
+def latest(
+    conn: sqlite3.Connection, run_id: int, n: int, *, length: int = 400
+) -> list[FinishedPath]:
     """The paths of a run that were stored last, newest first.
 
     Args:
@@ -296,7 +298,7 @@ def latest(conn: sqlite3.Connection, run_id: int, n: int, *, length: int = 400) 
         " ORDER BY path.id DESC LIMIT :n",
         {"run": run_id, "n": n, "length": length, "lately": LATELY},
     )
-    return [Finished(*row) for row in rows]
+    return [FinishedPath(*row) for row in rows]
 
 
 def counts(conn: sqlite3.Connection, run_id: int) -> Counts:

@@ -72,7 +72,7 @@ class QueueFilter:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class QueueRow:
     """A question as one line of a table."""
 
     question_id: int
@@ -120,7 +120,7 @@ def order(conn: sqlite3.Connection, run_id: int, chosen: QueueFilter, sort: Sort
         sort: what comes first.
 
     Returns:
-        Row numbers of questions, as signed 64-bit integers.
+        QueueRow numbers of questions, as signed 64-bit integers.
     """
     needs_question = sort is Sort.VALUE or chosen.words.split()
     tests = ["run_id = :run"]
@@ -140,7 +140,7 @@ def order(conn: sqlite3.Connection, run_id: int, chosen: QueueFilter, sort: Sort
     if chosen.reviewed is not None:
         within = "IN" if chosen.reviewed else "NOT IN"
         tests.append(f"question_id {within} (SELECT value FROM json_each(:decided))")
-        values["decided"] = json.dumps(sorted(decided(reviews.standing(conn, run_id))))
+        values["decided"] = json.dumps(sorted(decided(reviews.active(conn, run_id))))
     for number, word in enumerate(chosen.words.split()):
         tests.append(
             f"(text LIKE :word{number} ESCAPE '\\' OR passage LIKE :word{number} ESCAPE '\\')"
@@ -200,7 +200,7 @@ def open_votes(conn: sqlite3.Connection, run_id: int) -> int:
     return int(count)
 
 
-def page(conn: sqlite3.Connection, run_id: int, ids: Sequence[int]) -> list[Row]:
+def page(conn: sqlite3.Connection, run_id: int, ids: Sequence[int]) -> list[QueueRow]:
     """The lines of these questions, in the order of `ids`; those without a vote are left out."""
     asked = json.dumps(list(ids))
     rows = conn.execute(
@@ -209,9 +209,9 @@ def page(conn: sqlite3.Connection, run_id: int, ids: Sequence[int]) -> list[Row]
         " WHERE run_id = ? AND question_id IN (SELECT value FROM json_each(?))",
         [run_id, asked],
     )
-    decisions = triage_decisions(reviews.standing(conn, run_id, ids))
+    decisions = triage_decisions(reviews.active(conn, run_id, ids))
     found = {
-        id_: Row(
+        id_: QueueRow(
             id_,
             text,
             tuple((answer, paths) for answer, paths in json.loads(tally)),

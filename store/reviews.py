@@ -41,7 +41,7 @@ def add(conn: sqlite3.Connection, review: Review) -> Review:
     return replace(review, id=cursor.lastrowid)
 
 
-def standing(
+def active(
     conn: sqlite3.Connection,
     run_id: int,
     question_ids: Iterable[int] | None = None,

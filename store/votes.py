@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Likes:
+class VoteGroup:
     """How many votes of a run came out alike; all that histograms and yields need."""
 
     decision: Decision
@@ -30,7 +30,7 @@ class Likes:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class QuestionGroup:
     """How many questions of a split stand alike in a run, for the plan of a sampling."""
 
     first: int
@@ -88,17 +88,17 @@ def get(conn: sqlite3.Connection, run_id: int, question_id: int) -> Vote | None:
     return None
 
 
-def likes(conn: sqlite3.Connection, run_id: int) -> list[Likes]:
+def groups(conn: sqlite3.Connection, run_id: int) -> list[VoteGroup]:
     """The votes of a run, those that came out alike together; read from an index alone."""
     rows = conn.execute(
         "SELECT decision, first, second, drawn, m, count(*) FROM vote INDEXED BY vote_counts"
         " WHERE run_id = ? GROUP BY decision, first, second, drawn, m",
         [run_id],
     )
-    return [Likes(Decision(decision), *rest) for decision, *rest in rows]
+    return [VoteGroup(Decision(decision), *rest) for decision, *rest in rows]
 
 
-def standings(conn: sqlite3.Connection, run_id: int, split: Split) -> list[Standing]:
+def question_groups(conn: sqlite3.Connection, run_id: int, split: Split) -> list[QuestionGroup]:
     """How the questions of a split stand in a run; a run that is not there (0) has nothing.
 
     A scan of the run's paths: for a thread.
@@ -112,7 +112,7 @@ def standings(conn: sqlite3.Connection, run_id: int, split: Split) -> list[Stand
         " WHERE split = :split GROUP BY 1, 2, 3, 4",
         {"run": run_id, "split": split},
     )
-    return [Standing(*row) for row in rows]
+    return [QuestionGroup(*row) for row in rows]
 
 
 def count_of(

@@ -391,7 +391,7 @@ def active_reviews(
 
     A person who chose `1/2` before `0.5` was made to stand for both has chosen `0.5`.
     """
-    held = reviews.standing(conn, run_id, question_ids, until=until)
+    held = reviews.active(conn, run_id, question_ids, until=until)
     rules = {kind: one for kind, one in in_force(conn).items() if one.same}
     if not rules or not held:
         return held

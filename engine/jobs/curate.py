@@ -109,7 +109,7 @@ def plan(conn: sqlite3.Connection, project: Project) -> Plan:
     """How many questions the votes keep."""
     model = lookups.sampling_model(conn, project.settings)
     pool_run = vote.begun_run(conn, project, model)
-    groups = votes.likes(conn, pool_run.id)
+    groups = votes.groups(conn, pool_run.id)
     if not groups:
         raise lookups.StageMissing(
             "No vote was counted yet: `lmsi-tui sample` does it.", JobKind.SAMPLE

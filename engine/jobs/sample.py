@@ -63,7 +63,7 @@ def plan_pool(conn: sqlite3.Connection, project: Project, model: Model) -> Plan:
     begun = paths.run_by_key(conn, requested.key)
     m = requested.m
     least = most = stored = count = 0
-    for group in votes.standings(conn, begun.id if begun else 0, Split.POOL):
+    for group in votes.question_groups(conn, begun.id if begun else 0, Split.POOL):
         count += group.questions
         stored += min(group.stored, m) * group.questions
         fewest = fewest_paths(

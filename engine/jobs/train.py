@@ -233,7 +233,7 @@ def _plan(
                 )
     if settings.top_k_logits:
         _check_teacher_logits(conn, project, left, frozen)
-    size = examples.extent(conn, frozen.key)
+    size = examples.set_size(conn, frozen.key)
     tokens_at_once = size.longest // CHARACTERS_PER_TOKEN + settings.examples_per_step * (
         size.tokens // max(1, frozen.examples)
     )

@@ -42,14 +42,14 @@ def plan(conn: sqlite3.Connection, project: Project) -> Plan:
     """How many stored paths are read again."""
     model = lookups.sampling_model(conn, project.settings)
     pool_run = begun_run(conn, project, model)
-    groups = votes.standings(conn, pool_run.id, Split.POOL)
+    groups = votes.question_groups(conn, pool_run.id, Split.POOL)
     stored = sum(group.stored * group.questions for group in groups)
     return Plan(
         JobKind.VOTE,
         models=(model.name,),
         questions=sum(group.questions for group in groups),
         paths=(0, 0),
-        kept=kept_at(votes.likes(conn, pool_run.id), pool_run.threshold),
+        kept=kept_at(votes.groups(conn, pool_run.id), pool_run.threshold),
         reused=(f"{stored:,} stored paths are read again; none is sampled.",),
     )
 

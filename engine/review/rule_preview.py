@@ -124,7 +124,7 @@ def preview(
     stored_votes = {vote.question_id: vote for vote in votes.for_run(conn, run.id)}
     rules_now = custom_rules.in_force(conn)[answer_type]
     reviews_of: dict[int, list[Review]] = {}
-    for review in reviews.standing(conn, run.id):
+    for review in reviews.active(conn, run.id):
         reviews_of.setdefault(review.question_id, []).append(review)
     counts: Counter[str] = Counter()
     changed: list[ChangedVote] = []
@@ -264,7 +264,7 @@ class MergeCandidate:
 
 def merge_candidates(conn: sqlite3.Connection, run: Run) -> list[MergeCandidate]:
     """The pairs of answers that reviews merge but no rule does, most questions first."""
-    merges = [review for review in reviews.standing(conn, run.id) if review.verdict is Verdict.SAME]
+    merges = [review for review in reviews.active(conn, run.id) if review.verdict is Verdict.SAME]
     merged_in = questions.by_ids(conn, {review.question_id for review in merges})
     in_force = custom_rules.in_force(conn)
     counts: Counter[tuple[AnswerType, str, str]] = Counter()

@@ -236,7 +236,7 @@ def change_rate(conn: sqlite3.Connection, run: Run) -> ChangeRate | None:
 
 def early_stop(conn: sqlite3.Connection, run: Run) -> dict[str, object]:
     """What early stopping did in a run: its rule, saved share and, for `fast`, change rate."""
-    saved = saved_share(votes.likes(conn, run.id))
+    saved = saved_share(votes.groups(conn, run.id))
     facts: dict[str, object] = {
         "early_stop": run.early_stop,
         "saved_share": None if saved is None else round(saved, 4),

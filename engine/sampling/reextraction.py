@@ -48,7 +48,7 @@ def reextract_outdated(work: Work, run: Run, questions: Sequence[Question]) -> N
         kind: custom_rules.reader_name(kind, in_force[kind])
         for kind in {question.answer_type for question in questions}
     }
-    stale = paths.read_otherwise(work.conn, run.id, names)
+    stale = paths.outdated_questions(work.conn, run.id, names)
     outdated = [question for question in questions if question.id in stale]
     if outdated:
         reextract(work, run, outdated)

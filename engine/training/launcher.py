@@ -151,7 +151,7 @@ def _run_processes(work: Work, training: Training) -> bool:
         try:
             launched.wait()
         except BaseException:  # the worker is to end: the job waits for the next one
-            jobs.wish(conn, job_id, JobState.PAUSING)
+            jobs.request(conn, job_id, JobState.PAUSING)
             with suppress(subprocess.TimeoutExpired):
                 launched.wait(CHECKPOINT_TIMEOUT)
             raise

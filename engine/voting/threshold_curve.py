@@ -16,7 +16,7 @@ from store.enums import Decision
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from store.votes import Likes
+    from store.votes import VoteGroup
 
 THRESHOLDS = ("0", "0.2", "0.4", "0.5", "0.6", "0.7", "0.8", "0.9", "1")
 """What a yield curve shows beside the project's own threshold."""
@@ -47,7 +47,7 @@ class Yield:
     """Whether it is the threshold at which the votes were decided."""
 
 
-def histogram(alike: Sequence[Likes], bins: int = 10) -> tuple[AgreementBin, ...]:
+def histogram(alike: Sequence[VoteGroup], bins: int = 10) -> tuple[AgreementBin, ...]:
     """Settled questions by the share of their leader, lowest first."""
     exact, at_least = [0] * bins, [0] * bins
     for one in alike:
@@ -58,7 +58,7 @@ def histogram(alike: Sequence[Likes], bins: int = 10) -> tuple[AgreementBin, ...
     return tuple(AgreementBin(i / bins, exact[i], at_least[i]) for i in range(bins))
 
 
-def kept_at(alike: Sequence[Likes], threshold: str) -> tuple[int, int]:
+def kept_at(alike: Sequence[VoteGroup], threshold: str) -> tuple[int, int]:
     """Bounds on how many settled questions a threshold keeps.
 
     Raises:
@@ -79,7 +79,7 @@ def kept_at(alike: Sequence[Likes], threshold: str) -> tuple[int, int]:
 
 
 def curve(
-    alike: Sequence[Likes], own: str, thresholds: Sequence[str] = THRESHOLDS
+    alike: Sequence[VoteGroup], own: str, thresholds: Sequence[str] = THRESHOLDS
 ) -> tuple[Yield, ...]:
     """What each threshold keeps, lowest first; at the run's own, what the votes decided.
 
@@ -104,7 +104,7 @@ def curve(
     )
 
 
-def saved_share(alike: Sequence[Likes]) -> float | None:
+def saved_share(alike: Sequence[VoteGroup]) -> float | None:
     """Share of the full votes' paths that early stop did without; None before any vote stands."""
     settled = [one for one in alike if one.decision is not Decision.OPEN]
     full = sum(one.m * one.votes for one in settled)

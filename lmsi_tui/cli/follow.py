@@ -102,7 +102,7 @@ def _follow(project: Project, conn: sqlite3.Connection, job_id: int, as_json: bo
 def _pause(project: Project, conn: sqlite3.Connection, job_id: int) -> Job:
     """Request a pause and wait for it; a second Ctrl-C ends the wait, not the pause."""
     with transaction(conn):
-        jobs.wish(conn, job_id, JobState.PAUSING)
+        jobs.request(conn, job_id, JobState.PAUSING)
     print("pausing…", file=sys.stderr)
     try:
         supervisor = Lives(project)

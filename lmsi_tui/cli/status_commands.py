@@ -54,7 +54,7 @@ def list_jobs(args: argparse.Namespace) -> None:
         for number, state in ((args.pause, JobState.PAUSING), (args.cancel, JobState.CANCELLING)):
             if number is not None:
                 with transaction(conn):
-                    jobs.wish(conn, number, state)
+                    jobs.request(conn, number, state)
                 ensure_worker(project.folder)
         rows = jobs.all_of(conn)
     for job in rows:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from engine.project.folder import Project
     from store.records import Evaluation, Job, Model, Review, Run, TrainingSet
-    from store.votes import Likes
+    from store.votes import VoteGroup
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class _Known:
 
     counts: dict[Split, int]
     run: Run | None
-    alike: tuple[Likes, ...]
+    alike: tuple[VoteGroup, ...]
     standing: tuple[Review, ...]
     decided: int
     """Doubtful questions that a person has decided."""
@@ -75,7 +75,7 @@ class Pool:
     """The pool's run with its votes."""
 
     run: Run | None
-    alike: tuple[Likes, ...]
+    alike: tuple[VoteGroup, ...]
 
 
 def read_pool(conn: sqlite3.Connection, project: Project) -> Pool:
@@ -83,7 +83,7 @@ def read_pool(conn: sqlite3.Connection, project: Project) -> Pool:
     from engine.sampling.runs import pool_run
 
     run = pool_run(conn, project)
-    return Pool(run, tuple(votes.likes(conn, run.id)) if run else ())
+    return Pool(run, tuple(votes.groups(conn, run.id)) if run else ())
 
 
 def read_flow(

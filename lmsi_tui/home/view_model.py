@@ -14,7 +14,7 @@ from lmsi_tui.home.metric_series import Series
 if TYPE_CHECKING:
     from engine.voting.threshold_curve import AgreementBin, Yield
     from store.enums import JobKind
-    from store.paths import Finished
+    from store.paths import FinishedPath
     from store.records import Job
 
 
@@ -98,7 +98,7 @@ class SamplingSnapshot:
     """How often `fast` changes a decision, in words; empty for the other rules."""
     bins: tuple[AgreementBin, ...]
     yields: tuple[Yield, ...]
-    latest: tuple[Finished, ...] = ()
+    latest: tuple[FinishedPath, ...] = ()
     """The paths that were finished last, newest first."""
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from engine.project.folder import Project
     from store.enums import PromptFormat, PromptStyle
-    from store.examples import Kind
+    from store.examples import FormatCounts
     from store.records import Model, TrainingSet
 
 
@@ -59,7 +59,7 @@ class SetFacts:
     """Newest first; empty when there is none."""
     place: int
     """Of the set that is shown, in `sets`."""
-    kinds: tuple[Kind, ...]
+    kinds: tuple[FormatCounts, ...]
     learners: tuple[Learner, ...]
     learner: Learner | None
     """The one that counts the tokens."""
@@ -109,7 +109,7 @@ def read_facts(conn: sqlite3.Connection, project: Project, wanted: Wanted) -> Se
         wanted=wanted,
         sets=sets,
         place=place,
-        kinds=tuple(examples.kinds(conn, frozen.key, tokenizer, limit)),
+        kinds=tuple(examples.format_counts(conn, frozen.key, tokenizer, limit)),
         learners=learners,
         learner=learner,
         trained=tuple(one.name for one in models.all_of(conn) if one.training_set == frozen.key),
@@ -129,7 +129,9 @@ def _learner(
             f"Tokens of {model.name} are not counted yet: curate again to count them."
         )
     elif limit is not None:
-        too_long = sum(one.too_long for one in examples.kinds(conn, frozen.key, tokenizer, limit))
+        too_long = sum(
+            one.too_long for one in examples.format_counts(conn, frozen.key, tokenizer, limit)
+        )
     return Learner(model.name, tokenizer, limit, too_long, reason)
 
 

@@ -117,7 +117,7 @@ def written(project: Project) -> list[Review]:
 def standing(project: Project) -> list[Review]:
     """The reviews that hold, oldest first."""
     with connect(project.database, read_only=True) as conn:
-        return reviews.standing(conn, _run(conn))
+        return reviews.active(conn, _run(conn))
 
 
 def _run(conn: Connection) -> int:

@@ -79,12 +79,12 @@ def test_the_kinds_of_a_set_are_counted_with_their_tokens(seeded: Seeded) -> Non
     frozen, _ = frozen_set(seeded)
     conn, key = seeded.conn, frozen.key
     examples.put_encodings(conn, [an_encoding(key, at) for at in range(4)])
-    few, zero = examples.kinds(conn, key, "tokenizer", 30)
-    assert few == examples.Kind(FEW, 3, 1, 2.5, 3, 70, 9, 43, 1)
-    assert zero == examples.Kind(ZERO, 2, 1, 3.25, 1, 30, 3, 33, 1)
-    assert [one.too_long for one in examples.kinds(conn, key, "tokenizer", None)] == [0, 0]
-    assert [one.encoded for one in examples.kinds(conn, key, "another", 30)] == [0, 0]
-    assert examples.kinds(conn, "other", "tokenizer", 30) == []
+    few, zero = examples.format_counts(conn, key, "tokenizer", 30)
+    assert few == examples.FormatCounts(FEW, 3, 1, 2.5, 3, 70, 9, 43, 1)
+    assert zero == examples.FormatCounts(ZERO, 2, 1, 3.25, 1, 30, 3, 33, 1)
+    assert [one.too_long for one in examples.format_counts(conn, key, "tokenizer", None)] == [0, 0]
+    assert [one.encoded for one in examples.format_counts(conn, key, "another", 30)] == [0, 0]
+    assert examples.format_counts(conn, "other", "tokenizer", 30) == []
 
 
 def test_tokens_come_back_and_are_stored_once(seeded: Seeded) -> None:

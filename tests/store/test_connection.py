@@ -214,7 +214,7 @@ def test_everything_that_builds_training_data_works_without_gold(seeded: Seeded)
         assert paths.answers_by_question(conn, run, [question]) == {question: {0: "7"}}
         assert paths.counts(conn, run).paths == 1
         assert paths.run_by_id(conn, run) == seeded.run
-        assert len(reviews.standing(conn, run)) == 1
+        assert len(reviews.active(conn, run)) == 1
         assert models.by_id(conn, seeded.model.id) == seeded.model
         frozen = examples.freeze(conn, a_set(seeded), [an_example(question, 0)])
         assert len(examples.examples(conn, frozen.key)) == 1

@@ -31,7 +31,7 @@ def in_state(seeded: Seeded, wished: JobState) -> Job:
     if wished is not JobState.QUEUED:
         jobs.claim(seeded.conn, *ME)
     if wished in (JobState.PAUSING, JobState.CANCELLING):
-        jobs.wish(seeded.conn, job.id, wished)
+        jobs.request(seeded.conn, job.id, wished)
     if wished in (JobState.PAUSED, JobState.CANCELLED, JobState.DONE, JobState.FAILED):
         error = "It broke." if wished is JobState.FAILED else None
         jobs.finish(seeded.conn, job.id, wished, "ended", error, {})
@@ -101,7 +101,7 @@ def test_a_wish_is_obeyed_at_once_where_no_worker_is(
     seeded: Seeded, before: JobState, wished: JobState, after: JobState
 ) -> None:
     job = in_state(seeded, before)
-    jobs.wish(seeded.conn, job.id, wished)
+    jobs.request(seeded.conn, job.id, wished)
     assert jobs.state(seeded.conn, job.id) is after
     ended = after in (JobState.CANCELLED, JobState.DONE, JobState.FAILED)
     assert (jobs.get(seeded.conn, job.id).finished_at is not None) == ended
@@ -109,7 +109,7 @@ def test_a_wish_is_obeyed_at_once_where_no_worker_is(
 
 def test_nothing_else_can_be_wished_for(seeded: Seeded) -> None:
     with pytest.raises(ValueError, match="not for done"):
-        jobs.wish(seeded.conn, queued(seeded).id, JobState.DONE)
+        jobs.request(seeded.conn, queued(seeded).id, JobState.DONE)
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def pool_run(conn: sqlite3.Connection) -> int:
 def test_votes_that_came_out_alike_are_counted_together(conn: sqlite3.Connection) -> None:
     run = pool_run(conn)
     counted = votes.for_run(conn, run)
-    alike = votes.likes(conn, run)
+    alike = votes.groups(conn, run)
     assert sum(one.votes for one in alike) == len(counted) == POOL
     for one in alike:
         same = [
@@ -41,13 +41,13 @@ def test_votes_that_came_out_alike_are_counted_together(conn: sqlite3.Connection
             and (vote.tally[1][1] if len(vote.tally) > 1 else 0) == one.second
         ]
         assert len(same) == one.votes
-    assert votes.likes(conn, 999) == []
+    assert votes.groups(conn, 999) == []
 
 
 def test_votes_that_came_out_alike_need_no_sorting(conn: sqlite3.Connection) -> None:
     asked: list[str] = []
     conn.set_trace_callback(asked.append)
-    votes.likes(conn, 1)
+    votes.groups(conn, 1)
     conn.set_trace_callback(None)
     (plan,) = conn.execute(f"EXPLAIN QUERY PLAN {asked[0]}").fetchall()
     assert "vote_counts" in plan[3]
@@ -55,14 +55,14 @@ def test_votes_that_came_out_alike_need_no_sorting(conn: sqlite3.Connection) -> 
 
 def test_standings_hold_every_question_of_the_split_once(conn: sqlite3.Connection) -> None:
     run = pool_run(conn)
-    standing = votes.standings(conn, run, Split.POOL)
+    standing = votes.question_groups(conn, run, Split.POOL)
     assert sum(one.questions for one in standing) == POOL
     assert sum(one.stored * one.questions for one in standing) == paths.counts(conn, run).paths
     assert sum(one.drawn * one.questions for one in standing) == sum(
         vote.drawn for vote in votes.for_run(conn, run)
     )
-    (nothing,) = votes.standings(conn, 0, Split.POOL)
-    assert nothing == votes.Standing(0, 0, 0, 0, POOL)
+    (nothing,) = votes.question_groups(conn, 0, Split.POOL)
+    assert nothing == votes.QuestionGroup(0, 0, 0, 0, POOL)
 
 
 def test_metrics_are_read_once_each(conn: sqlite3.Connection) -> None:
@@ -132,7 +132,7 @@ def test_a_run_is_found_by_its_key(conn: sqlite3.Connection) -> None:
 def test_the_extent_of_a_set_leaves_out_what_is_held_out(conn: sqlite3.Connection) -> None:
     key = examples.sets(conn)[-1].key
     learnt = [one for one in examples.examples(conn, key) if not one.validation]
-    extent = examples.extent(conn, key)
+    extent = examples.set_size(conn, key)
     assert extent.weight == pytest.approx(sum(one.weight for one in learnt))
     assert extent.longest == max(len(one.prompt) + len(one.completion) for one in learnt)
     assert extent.tokens == sum(
@@ -141,5 +141,5 @@ def test_the_extent_of_a_set_leaves_out_what_is_held_out(conn: sqlite3.Connectio
 
 
 def test_decisions_of_all_kinds_are_there_to_test_with(conn: sqlite3.Connection) -> None:
-    kinds = {one.decision for one in votes.likes(conn, pool_run(conn))}
+    kinds = {one.decision for one in votes.groups(conn, pool_run(conn))}
     assert kinds == {Decision.KEEP, Decision.REJECT}

@@ -168,7 +168,7 @@ def test_an_undo_takes_back_what_it_names_and_can_be_undone(seeded: Seeded) -> N
         return reviews.add(seeded.conn, a_review(seeded, verdict, **changes)).id
 
     def standing() -> list[int]:
-        return [one.id for one in reviews.standing(seeded.conn, seeded.run.id)]
+        return [one.id for one in reviews.active(seeded.conn, seeded.run.id)]
 
     other = add(Verdict.NONE, question_id=seeded.pool[1].id)
     same = add(Verdict.SAME, answer="7", other="7.0")

@@ -167,7 +167,7 @@ def test_a_queue_is_a_plain_filter_and_sort(
         for question, (counts, n, m, decision) in zip(large.pool, drawn, strict=False)
     ]
     put(large, counted)
-    if not reviews.standing(large.conn, large.run.id):
+    if not reviews.active(large.conn, large.run.id):
         for question in large.pool[::3]:
             decide(large, question, Verdict.ANSWER)
     decided = {question.id for question in large.pool[::3]}
@@ -328,10 +328,10 @@ def kept_in(seeded: Seeded, asked: list[Question]) -> list[int]:
 
 
 def test_the_standing_reviews_of_some_questions_are_those_of_all(large: Seeded) -> None:
-    everything = reviews.standing(large.conn, large.run.id)
+    everything = reviews.active(large.conn, large.run.id)
     ids = {review.question_id for review in everything}
     assert ids
     for id_ in ids:
         own = [review for review in everything if review.question_id == id_]
-        assert reviews.standing(large.conn, large.run.id, [id_]) == own
-    assert reviews.standing(large.conn, large.run.id, []) == []
+        assert reviews.active(large.conn, large.run.id, [id_]) == own
+    assert reviews.active(large.conn, large.run.id, []) == []

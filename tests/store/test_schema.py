@@ -102,7 +102,7 @@ def test_a_released_database_becomes_todays_with_its_rows(version: int, tmp_path
         assert len(paths.for_question(conn, run.id, asked[0].id)) == 2
         assert paths.counts(conn, run.id).tokens == 6
         assert len(votes.for_run(conn, run.id)) == 1
-        assert len(reviews.standing(conn, run.id)) == 1
+        assert len(reviews.active(conn, run.id)) == 1
         (frozen,) = examples.sets(conn)
         assert len(examples.examples(conn, frozen.key)) == 1
         (measured,) = evaluations.all_of(conn)

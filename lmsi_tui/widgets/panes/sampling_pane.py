@@ -16,7 +16,7 @@ from lmsi_tui.widgets.panes.snapshot_pane import Picture
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from store.paths import Finished
+    from store.paths import FinishedPath
 
 SIDE_BY_SIDE = 38
 """Columns from which histogram and yields stand beside each other."""
@@ -94,7 +94,7 @@ def _yields(one: SamplingSnapshot) -> list[Content]:
     return lines
 
 
-def _path(one: Finished, width: int) -> Content:
+def _path(one: FinishedPath, width: int) -> Content:
     answer = snippet(one.answer, 12) if one.answer is not None else "∅"
     # The end of a path says more than its beginning.
     text = snippet(one.text, 10_000)

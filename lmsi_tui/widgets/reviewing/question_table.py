@@ -16,7 +16,7 @@ from store.enums import Decision, Verdict
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from store.queue import Row
+    from store.queue import QueueRow
 
 _SIGNS = {
     Verdict.ANSWER: ("✓", "$success"),
@@ -53,7 +53,7 @@ class QuestionTable(LineList):
         """
         super().__init__(id=id, classes="pane")
         self.ids: array[int] = array("q")
-        self._rows: Callable[[Sequence[int]], Sequence[Row]] = lambda _: ()
+        self._rows: Callable[[Sequence[int]], Sequence[QueueRow]] = lambda _: ()
 
     @property
     def question_id(self) -> int | None:
@@ -63,7 +63,7 @@ class QuestionTable(LineList):
     def show_questions(
         self,
         ids: array[int],
-        rows: Callable[[Sequence[int]], Sequence[Row]],
+        rows: Callable[[Sequence[int]], Sequence[QueueRow]],
         question_id: int | None,
     ) -> None:
         """Show a queue.
@@ -110,7 +110,7 @@ class QuestionTable(LineList):
             self.post_message(self.QuestionChosen(id_))
 
 
-def table_line(row: Row) -> Content:
+def table_line(row: QueueRow) -> Content:
     """What was decided, how far the paths agree, the leading answer, the question."""
     sign, colour = ("·", "$text-muted")
     if row.review is not None:

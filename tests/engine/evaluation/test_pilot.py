@@ -154,7 +154,7 @@ def test_an_audit_finds_a_majority_that_is_confidently_wrong(tmp_path: Path) -> 
         counted = {one.question_id: one for one in votes.for_run(conn, run.id)}
 
         def now() -> audit.Audit:
-            held = reviews.standing(conn, run.id)
+            held = reviews.active(conn, run.id)
             return audit.of_run(pool, counted, held, threshold="0.6", run_key=run.key)
 
         accepted = sum(count.size for count in now().counts)

@@ -122,7 +122,7 @@ def test_a_wish_is_answered_between_paths(big: Project, wish: JobState, end: Job
     process = start(big)
     wait_until(process, lambda: job_of(big, number).done > 20)
     with connect(big.database) as conn, transaction(conn):
-        jobs.wish(conn, number, wish)
+        jobs.request(conn, number, wish)
     assert process.wait(PATIENCE) == 0
     assert job_of(big, number).state is end
 

@@ -175,13 +175,13 @@ def test_an_audit_is_right_when_it_says_what_the_vote_says(
 ) -> None:
     question = asked(conn, ["7", "7", "7", "8"])
     review(conn, question, verdict, answer=answer, queue=Queue.AUDIT)
-    assert audited(conn, RUN, reviews.standing(conn, RUN)) == {question.id: right}
+    assert audited(conn, RUN, reviews.active(conn, RUN)) == {question.id: right}
 
 
 def test_triage_is_no_audit(conn: Connection) -> None:
     question = asked(conn, ["7"])
     review(conn, question, Verdict.ANSWER, answer="7")
-    assert audited(conn, RUN, reviews.standing(conn, RUN)) == {}
+    assert audited(conn, RUN, reviews.active(conn, RUN)) == {}
 
 
 @pytest.mark.parametrize(

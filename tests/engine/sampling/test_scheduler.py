@@ -211,7 +211,7 @@ def test_a_pause_is_heard_between_paths_and_keeps_them(tmp_path: Path) -> None:
     with connect(project.database) as conn:
         work = claimed(conn, project, JobKind.SAMPLE)
         with transaction(conn):
-            jobs.wish(conn, work.progress.job_id, JobState.PAUSING)
+            jobs.request(conn, work.progress.job_id, JobState.PAUSING)
         with pytest.raises(PauseRequested):
             sample.run(work)
 

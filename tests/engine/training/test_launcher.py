@@ -151,7 +151,7 @@ def test_a_pause_is_heard_by_all_and_they_go_on_from_there(tmp_path: Path) -> No
             until = time.monotonic() + PATIENCE
             while jobs.all_of(conn)[-1].done < 20 and time.monotonic() < until:
                 time.sleep(0.05)
-            jobs.wish(conn, 1, JobState.PAUSING)
+            jobs.request(conn, 1, JobState.PAUSING)
 
     with connect(project.database) as conn:
         work = claimed(conn, project, JobKind.FINETUNE)

@@ -112,7 +112,7 @@ def test_a_set_is_counted_as_the_student_will_be_trained_on_it(project: Project)
         found = examples.encodings(
             conn, frozen.key, student.tokenizer_sha256, range(frozen.examples)
         )
-        kinds = examples.kinds(conn, frozen.key, student.tokenizer_sha256, 64)
+        kinds = examples.format_counts(conn, frozen.key, student.tokenizer_sha256, 64)
     base = project.inside(student.location)
     loaded = load_model(base, TrainSettings(method="full"))
     trained = encode(

@@ -13,14 +13,14 @@ from engine.voting import majority, threshold_curve
 from engine.voting.majority import kept_needed
 from store.enums import Decision, EarlyStop
 from store.errors import BadInput
-from store.votes import Likes
+from store.votes import VoteGroup
 
 M = 8
 THRESHOLDS = ("0", "0.3", "0.5", "0.6", "7/8", "1")
 answers = st.lists(st.sampled_from(["a", "b", "c", None]), min_size=M, max_size=M)
 
 
-def alike(given: list[str | None], rule: EarlyStop, threshold: str, cap: int = 3) -> Likes:
+def alike(given: list[str | None], rule: EarlyStop, threshold: str, cap: int = 3) -> VoteGroup:
     """The vote of these paths as it is stored."""
     vote = majority.count_vote(
         given,
@@ -34,7 +34,7 @@ def alike(given: list[str | None], rule: EarlyStop, threshold: str, cap: int = 3
         reader="number/1",
     )
     counts = [count for _, count in vote.tally] + [0, 0]
-    return Likes(vote.decision, counts[0], counts[1], vote.drawn, M, 1)
+    return VoteGroup(vote.decision, counts[0], counts[1], vote.drawn, M, 1)
 
 
 @given(answers, st.sampled_from(THRESHOLDS), st.sampled_from(THRESHOLDS))
@@ -79,21 +79,21 @@ def test_every_settled_vote_is_in_one_bin(all_of_them: list[list[str | None]], o
 
 
 def test_open_votes_are_left_out() -> None:
-    waiting = Likes(Decision.OPEN, 3, 1, 5, M, 10)
+    waiting = VoteGroup(Decision.OPEN, 3, 1, 5, M, 10)
     assert threshold_curve.kept_at([waiting], "0") == (0, 0)
     assert sum(one.exact + one.at_least for one in threshold_curve.histogram([waiting])) == 0
     assert threshold_curve.saved_share([waiting]) is None
 
 
 def test_what_was_saved_is_a_share_of_the_full_votes() -> None:
-    half = Likes(Decision.KEEP, 4, 0, 4, M, 3)
-    full = Likes(Decision.REJECT, 2, 2, M, M, 1)
+    half = VoteGroup(Decision.KEEP, 4, 0, 4, M, 3)
+    full = VoteGroup(Decision.REJECT, 2, 2, M, M, 1)
     assert threshold_curve.saved_share([half, full]) == pytest.approx(1 - (3 * 4 + M) / (4 * M))
 
 
 def test_a_threshold_that_is_no_share_is_refused() -> None:
     with pytest.raises(BadInput, match="give a share"):
-        threshold_curve.kept_at([Likes(Decision.KEEP, 4, 0, M, M, 1)], "much")
+        threshold_curve.kept_at([VoteGroup(Decision.KEEP, 4, 0, M, M, 1)], "much")
 
 
 FEW = 5

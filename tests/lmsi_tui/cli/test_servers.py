@@ -159,7 +159,7 @@ def test_a_pause_is_heard_while_a_server_keeps_silent(tmp_path: Path) -> None:
 
             def wish_and_hold(_: str) -> bool:
                 with connect(project.database) as other, transaction(other):
-                    jobs.wish(other, work.progress.job_id, JobState.PAUSING)
+                    jobs.request(other, work.progress.job_id, JobState.PAUSING)
                 return True
 
             fake.holds = wish_and_hold

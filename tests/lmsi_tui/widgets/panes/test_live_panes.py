@@ -26,7 +26,7 @@ from lmsi_tui.widgets.panes.evaluation_pane import EvaluationPane
 from lmsi_tui.widgets.panes.sampling_pane import SamplingPane
 from lmsi_tui.widgets.panes.stage_list import StageList
 from lmsi_tui.widgets.panes.training_pane import TrainingPane
-from store.paths import Finished
+from store.paths import FinishedPath
 
 if TYPE_CHECKING:
     from lmsi_tui.widgets.panes.snapshot_pane import Picture
@@ -46,8 +46,8 @@ SAMPLING = SamplingSnapshot(
     bins=tuple(AgreementBin(i / 10, 10 * i, 3 if i == 6 else 0) for i in range(10)),
     yields=(Yield("0.4", 600, 650, False), Yield("0.6", 519, 519, True)),
     latest=(
-        Finished(2, "How many?", " 12 x 50 = 600. The answer is 600.", "600"),
-        Finished(1, "How many?", " Let us think.", None),
+        FinishedPath(2, "How many?", " 12 x 50 = 600. The answer is 600.", "600"),
+        FinishedPath(1, "How many?", " Let us think.", None),
     ),
 )
 TRAINING = TrainingSnapshot(

@@ -12,7 +12,7 @@ from textual.app import App, ComposeResult
 from lmsi_tui.widgets.line_list import PAGE
 from lmsi_tui.widgets.reviewing.question_table import QuestionTable, table_line
 from store.enums import Decision, Queue, Verdict
-from store.queue import Row
+from store.queue import QueueRow
 from store.records import Review
 from tests.nasty import FORBIDDEN, NASTY
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 REVIEW = Review(1, 1, 1, Queue.TRIAGE, Verdict.ANSWER, "7", None, None, 1.0, 1.0)
-ROW = Row(1, "How many?", (("7", 9), ("8", 3)), 14, 16, Decision.REJECT, None)
+ROW = QueueRow(1, "How many?", (("7", 9), ("8", 3)), 14, 16, Decision.REJECT, None)
 
 
 class Table(App[None]):
@@ -34,7 +34,7 @@ class Table(App[None]):
     def compose(self) -> ComposeResult:
         yield QuestionTable()
 
-    def rows(self, ids: Sequence[int]) -> list[Row]:
+    def rows(self, ids: Sequence[int]) -> list[QueueRow]:
         self.read += ids
         return [replace(ROW, question_id=id_, text=f"Question {id_}?") for id_ in ids]
 
