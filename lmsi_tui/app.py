@@ -18,7 +18,7 @@ from textual.app import App, SuspendNotSupported
 from textual.signal import Signal
 
 from engine.jobs.launch import ensure_worker
-from lmsi_tui.formatting.job_results import last_word
+from lmsi_tui.formatting.job_results import job_text
 from lmsi_tui.formatting.job_states import title
 from lmsi_tui.formatting.sanitize import plain, printable
 from lmsi_tui.screens.modes import MODES, load_all
@@ -270,7 +270,7 @@ class LmsiApp(App[None]):
                 markup=False,
             )
         elif job.state is JobState.DONE:
-            words = f"{title(job.kind)} is done. {last_word(job)}"
+            words = f"{title(job.kind)} is done. {job_text(job)}"
             self.notify(printable(words), markup=False)
         else:
             return

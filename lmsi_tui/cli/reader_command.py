@@ -21,10 +21,10 @@ from lmsi_tui.formatting.reader_text import (
     SHOWN,
     candidate_json,
     candidate_line,
-    changed_line,
+    change_line,
+    preview_json,
+    preview_lines,
     rules_lines,
-    trial_json,
-    trial_lines,
 )
 from lmsi_tui.formatting.trust_text import pool_run_of, teacher_of
 from store import questions
@@ -65,11 +65,11 @@ def reader(args: argparse.Namespace) -> None:
             if args.json:
                 candidates = rule_preview.merge_candidates(conn, run)
                 pairs = [candidate_json(candidate) for candidate in candidates]
-                emit({"event": "trial", **trial_json(preview), "candidates": pairs})
-            for line in trial_lines(preview):
+                emit({"event": "trial", **preview_json(preview), "candidates": pairs})
+            for line in preview_lines(preview):
                 say(args, line)
             for question in preview.changed[:SHOWN]:
-                say(args, f"  {changed_line(question)}")
+                say(args, f"  {change_line(question)}")
             if len(preview.changed) > SHOWN:
                 say(
                     args,

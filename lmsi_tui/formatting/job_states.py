@@ -1,4 +1,4 @@
-"""A job's state and kind as a person reads them: always a sign and a word, never colour alone."""
+"""How a job's state and kind are shown: always a sign and a word, never color alone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SIGNS = {
     JobState.FAILED: "!",
 }
 
-COLOURS = {
+COLORS = {
     JobState.QUEUED: "$text-muted",
     JobState.RUNNING: "$text-accent",
     JobState.PAUSING: "$text-warning",
@@ -25,26 +25,26 @@ COLOURS = {
     JobState.DONE: "$text-success",
     JobState.FAILED: "$text-error",
 }
-"""The theme's colour that goes with each sign."""
+"""The theme's color of each sign."""
 
 TITLES = {
     JobKind.FINETUNE: "fine-tune",
     JobKind.CURATE: "training set",
-    JobKind.DISTILL: "distil",
+    JobKind.DISTILL: "distill",
     JobKind.ROUND: "whole loop",
 }
-"""Kinds whose name for a person is not their name for programs."""
+"""Titles of the kinds that are not shown by their own name."""
 
 UNFINISHED = (JobState.QUEUED, JobState.RUNNING, JobState.PAUSING, JobState.CANCELLING)
-"""States that something is expected from; a paused job waits for a person."""
+"""States of a job that will run or is running; a paused job waits for the user."""
 
 AT_WORK = (JobState.RUNNING, JobState.PAUSING, JobState.CANCELLING)
-"""States in which a worker has the job."""
+"""States in which a worker is running the job."""
 
 GOING_ON = (*AT_WORK, JobState.QUEUED, JobState.PAUSED)
-"""States from which a job can still come to its end."""
+"""States in which a job has not ended."""
 
 
 def title(kind: JobKind) -> str:
-    """A kind of job in a person's words."""
+    """The name of a kind of job on the screen."""
     return TITLES.get(kind, str(kind))

@@ -1,20 +1,20 @@
-"""Numbers as a person reads them."""
+"""Numbers as text."""
 
 from __future__ import annotations
 
 
 def percent(share: float) -> str:
-    """A share as per cent with one decimal: 0.613 is `61.3`."""
+    """A share as a percentage with one decimal: 0.613 is `61.3`."""
     return f"{100 * share:.1f}"
 
 
 def points(gain: float) -> str:
-    """A difference of shares in percentage points, always with its sign."""
+    """A difference of shares in percentage points, always with a sign."""
     return f"{100 * gain:+.1f}"
 
 
 def probability(p: float) -> str:
-    """A p-value, never as zero."""
+    """A p-value, never shown as zero."""
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
@@ -36,8 +36,8 @@ def size(count: float) -> str:
 
 
 def magnitude(count: int) -> str:
-    """A large number as `480 k`, `1.5 M`, `7.2 B`, as sizes of models are told."""
-    for unit, size_ in ((" B", 10**9), (" M", 10**6)):
-        if count >= size_:
-            return f"{count / size_:.1f}{unit}"
+    """A large number as `480 k`, `1.5 M`, `7.2 B`, as model sizes are written."""
+    for unit, factor in ((" B", 10**9), (" M", 10**6)):
+        if count >= factor:
+            return f"{count / factor:.1f}{unit}"
     return f"{count / 1000:.0f} k" if count >= 1000 else str(count)

@@ -1,4 +1,4 @@
-"""What rules of a reader are and what they would change, in words."""
+"""The rules of a reader and a preview of what they would change, as lines of text."""
 
 from __future__ import annotations
 
@@ -16,126 +16,128 @@ if TYPE_CHECKING:
     from store.enums import AnswerType
 
 SHOWN = 20
-"""Questions that the command lists."""
+"""Number of changed questions that the command lists."""
 
 
 def rules_lines(in_force: InForce, kinds: Iterable[AnswerType]) -> list[str]:
-    """The reader of each type with what was added to it."""
+    """The reader of each answer type with the rules added to it."""
     lines = []
     for kind in kinds:
         rules = in_force[kind]
         lines.append(f"{custom_rules.reader_name(kind, rules)}{_added(rules)}")
-        lines += [f"  {one}" for one in _listed(rules)]
+        lines += [f"  {line}" for line in _listed(rules)]
     return lines
 
 
 def _added(rules: Rules) -> str:
-    return ": the built-in reader" if rules.empty else ":"
+    return ": built-in rules only" if rules.empty else ":"
 
 
 def _listed(rules: Rules) -> list[str]:
     return [
-        *(f"first     {snippet(one, 80)}" for one in rules.patterns),
-        *(f"else      {snippet(one, 80)}" for one in rules.fallbacks),
-        *(f"unit      {snippet(one, 40)}" for one in rules.units),
-        *(f"the same  {snippet(a, 30)} = {snippet(b, 30)}" for a, b in rules.same),
+        *(f"pattern   {snippet(rule, 80)}" for rule in rules.patterns),
+        *(f"fallback  {snippet(rule, 80)}" for rule in rules.fallbacks),
+        *(f"unit      {snippet(rule, 40)}" for rule in rules.units),
+        *(f"same      {snippet(a, 30)} = {snippet(b, 30)}" for a, b in rules.same),
     ]
 
 
-def candidate_line(one: MergeCandidate) -> str:
-    """A pair of answers that review calls the same."""
-    times = "once" if one.questions == 1 else f"in {one.questions} questions"
+def candidate_line(candidate: MergeCandidate) -> str:
+    """A pair of answers that reviews treat as equal."""
+    times = "once" if candidate.questions == 1 else f"in {candidate.questions} questions"
     return (
-        f"review calls {snippet(one.kept, 30)} and {snippet(one.merged, 30)} the same {times} "
-        f"({one.answer_type})"
+        f"reviews treat {snippet(candidate.kept, 30)} and {snippet(candidate.merged, 30)} as equal "
+        f"{times} ({candidate.answer_type})"
     )
 
 
-def trial_lines(found: RulePreview) -> list[str]:
-    """What the rules would change, in sentences; the questions are listed elsewhere."""
-    return words_of(trial_json(found))
+def preview_lines(preview: RulePreview) -> list[str]:
+    """What the rules would change in total, as sentences."""
+    return preview_event_lines(preview_json(preview))
 
 
-def words_of(event: dict[str, Any]) -> list[str]:
-    """The same of a trial as `trial_json` tells it."""
+def preview_event_lines(event: dict[str, Any]) -> list[str]:
+    """The same, from the JSON object that `preview_json` makes."""
     if not event["paths"]:
-        return [f"No path of the type {event['type']} is stored, so nothing would change."]
-    asked = event["questions"]
+        return [f"There are no stored paths of type {event['type']}, so nothing would change."]
+    questions = event["questions"]
     kept, then = event["kept"]
-    silent, silent_then = event["abstained"]
+    abstained, abstained_then = event["abstained"]
     lines = [
-        f"{event['answers_changed']:,} of {event['paths']:,} paths would be read otherwise; "
-        f"{event['winners_changed']:,} of {asked:,} winners would change.",
-        f"Kept at the threshold: {kept:,} now, {then:,} then ({percent(kept / asked)} and "
-        f"{percent(then / asked)} %). Paths without an answer: {silent:,} now, "
-        f"{silent_then:,} then.",
+        f"{event['answers_changed']:,} of {event['paths']:,} paths would give another answer; "
+        f"{event['winners_changed']:,} of {questions:,} winners would change.",
+        f"Kept at the threshold: {kept:,} now, {then:,} after ({percent(kept / questions)} and "
+        f"{percent(then / questions)} %). Paths without an answer: {abstained:,} now, "
+        f"{abstained_then:,} after.",
     ]
     lost, audits = len(event["reviews_lost"]), event["audits_lost"]
     if lost:
         lines.append(
-            f"Of the decisions of a person, {lost:,} would no longer apply "
-            f"({audits:,} of them {'an audit' if audits == 1 else 'audits'})."
+            f"{lost:,} of your decisions would no longer apply "
+            f"({audits:,} {'audit' if audits == 1 else 'audits'})."
         )
     if event["open_again"]:
         lines.append(
-            f"Open again: {event['open_again']:,} of the questions, "
-            f"{event['more_paths_at_most']:,} more paths at most; the next `sample` draws them."
+            f"{event['open_again']:,} votes would be open again; the next `lmsi-tui sample` would "
+            f"sample at most {event['more_paths_at_most']:,} more paths."
         )
     return lines
 
 
-def changed_words(one: ChangedVote) -> str:
-    """What becomes of one question, in a few words."""
+def change_text(change: ChangedVote) -> str:
+    """How the vote of one question would change, in a few words."""
     words = []
-    if one.kept_before != one.kept_after:
-        words.append("kept" if one.kept_after else "no longer kept")
-    if one.more:
-        words.append(f"open again, {one.more} more paths at most")
-    if one.lost:
-        words.append(f"{len(one.lost)} {'decision' if len(one.lost) == 1 else 'decisions'} lost")
+    if change.kept_before != change.kept_after:
+        words.append("kept" if change.kept_after else "no longer kept")
+    if change.more:
+        words.append(f"open again, at most {change.more} more paths")
+    if change.lost:
+        words.append(
+            f"{len(change.lost)} {'decision' if len(change.lost) == 1 else 'decisions'} lost"
+        )
     return ", ".join(words)
 
 
-def answer_words(answer: str | None, width: int = 24) -> str:
-    """A leading answer, or that there is none."""
+def winner_text(answer: str | None, width: int = 24) -> str:
+    """A winner, or `no winner`."""
     return "no winner" if answer is None else snippet(answer, width)
 
 
-def changed_line(one: ChangedVote) -> str:
-    """One question of the trial."""
-    words = changed_words(one)
+def change_line(change: ChangedVote) -> str:
+    """The change of one question as a line."""
+    words = change_text(change)
     return (
-        f"{answer_words(one.before)} -> {answer_words(one.after)}"
-        f"{f'  ({words})' if words else ''}  {snippet(one.question.text, 60)}"
+        f"{winner_text(change.before)} -> {winner_text(change.after)}"
+        f"{f'  ({words})' if words else ''}  {snippet(change.question.text, 60)}"
     )
 
 
-def trial_json(found: RulePreview) -> dict[str, Any]:
-    """A trial as one JSON object."""
+def preview_json(preview: RulePreview) -> dict[str, Any]:
+    """A preview as one JSON object."""
     return {
-        "type": found.answer_type,
-        "rules": custom_rules.as_json(found.rules),
-        "questions": found.questions,
-        "paths": found.paths,
-        "answers_changed": found.answers_changed,
-        "abstained": [found.abstained_before, found.abstained_after],
-        "kept": [found.kept_before, found.kept_after],
-        "winners_changed": len(found.winners),
-        "open_again": len(found.reopened),
-        "more_paths_at_most": found.more,
-        "reviews_lost": [review.id for review in found.lost],
-        "audits_lost": found.lost_audits,
+        "type": preview.answer_type,
+        "rules": custom_rules.as_json(preview.rules),
+        "questions": preview.questions,
+        "paths": preview.paths,
+        "answers_changed": preview.answers_changed,
+        "abstained": [preview.abstained_before, preview.abstained_after],
+        "kept": [preview.kept_before, preview.kept_after],
+        "winners_changed": len(preview.winners),
+        "open_again": len(preview.reopened),
+        "more_paths_at_most": preview.more,
+        "reviews_lost": [review.id for review in preview.lost],
+        "audits_lost": preview.lost_audits,
         "changed": [
             {
-                "question": one.question.key,
-                "text": one.question.text[:400],
-                "before": one.before,
-                "after": one.after,
-                "kept": [one.kept_before, one.kept_after],
-                "more_paths_at_most": one.more,
-                "reviews_lost": [review.id for review in one.lost],
+                "question": change.question.key,
+                "text": change.question.text[:400],
+                "before": change.before,
+                "after": change.after,
+                "kept": [change.kept_before, change.kept_after],
+                "more_paths_at_most": change.more,
+                "reviews_lost": [review.id for review in change.lost],
             }
-            for one in found.changed
+            for change in preview.changed
         ],
     }
 

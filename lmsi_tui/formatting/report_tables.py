@@ -1,4 +1,4 @@
-"""The report as a person reads it in a terminal."""
+"""The report as tables for the terminal."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from store.records import Evaluation
 
 WIDEST = 1000
-"""More columns than any table of the report has."""
+"""Wider than any table of the report."""
 
 TITLES = {
     Method.DIRECT: "direct",
@@ -32,23 +32,23 @@ TITLES = {
 
 
 def print_report(console: Console, report: Report) -> None:
-    """Accuracies with their 95 % intervals, then what each step was worth."""
+    """Print accuracies with their 95 % intervals, then the gain of each step."""
     for split in Split:
-        rows = [one for one in report.evaluations if one.split is split]
+        rows = [evaluation for evaluation in report.evaluations if evaluation.split is split]
         if rows:
             _print_table(console, _accuracies(report, rows, split))
     if report.comparisons:
         _print_table(console, _gains(report))
-        for line in verdicts(report):
+        for line in gain_lines(report):
             console.print(line, markup=False, highlight=False)
-    for line in rounds_told(report.rounds):
+    for line in round_lines(report.rounds):
         console.print(line, markup=False, highlight=False)
     if not report.evaluations:
-        console.print("Nothing was measured yet: `lmsi-tui evaluate`.", markup=False)
+        console.print("Nothing has been measured yet: run `lmsi-tui evaluate` first.", markup=False)
 
 
 def _print_table(console: Console, table: Table) -> None:
-    """The table, or, where the terminal is too narrow, its rows one below the other."""
+    """Print a table, or a list of its cells if the terminal is too narrow for it."""
     if console.measure(table, options=console.options.update(max_width=WIDEST)).maximum <= (
         console.width
     ):
@@ -63,10 +63,10 @@ def _print_table(console: Console, table: Table) -> None:
 
 
 def _accuracies(report: Report, rows: Sequence[Evaluation], split: Split) -> Table:
-    n = max(one.n for one in rows)
-    k = max(one.k for one in rows)
+    n = max(row.n for row in rows)
+    k = max(row.k for row in rows)
     names = {Split.EVAL: "evaluation questions", Split.OOD: "out-of-domain questions"}
-    sampled = sorted({report.temperatures[one.id] for one in rows if one.method is Method.SC})
+    sampled = sorted({report.temperatures[row.id] for row in rows if row.method is Method.SC})
     at = " and ".join(f"{temperature:g}" for temperature in sampled)
     table = Table(
         title=f"Accuracy in % on {n:,} {names.get(split, split)} (95 % interval)"
@@ -78,9 +78,9 @@ def _accuracies(report: Report, rows: Sequence[Evaluation], split: Split) -> Tab
         table.add_column(
             f"{title} @{k}" if method is Method.SC else title, justify="right", no_wrap=True
         )
-    table.add_column("paths that end", justify="right", no_wrap=True)
+    table.add_column("finished paths", justify="right", no_wrap=True)
     for model in report.models:
-        cells = {one.method: one for one in rows if one.model_id == model.id}
+        cells = {row.method: row for row in rows if row.model_id == model.id}
         if cells:
             voted = cells.get(Method.SC)
             ended = percent(report.ended[voted.id]) if voted else "–"
@@ -89,68 +89,69 @@ def _accuracies(report: Report, rows: Sequence[Evaluation], split: Split) -> Tab
     return table
 
 
-def _cell(one: Evaluation | None) -> str:
-    if one is None:
+def _cell(evaluation: Evaluation | None) -> str:
+    if evaluation is None:
         return "–"
-    return f"{percent(one.accuracy)} ({percent(one.low)}–{percent(one.high)})"
+    return f"{percent(evaluation.accuracy)} ({percent(evaluation.low)}–{percent(evaluation.high)})"
 
 
 def _gains(report: Report) -> Table:
     table = Table(
-        title="What it was worth (same questions, paired; exact McNemar test)",
+        title="Gains (paired on the same questions; exact McNemar test)",
         title_justify="left",
     )
     for name, justify in (
         ("before", "left"),
         ("after", "left"),
         ("on", "left"),
-        ("asked", "left"),
+        ("method", "left"),
         ("n", "right"),
         ("gain in points (95 %)", "right"),
         ("p", "right"),
     ):
         table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
-    for one in report.comparisons:
+    for comparison in report.comparisons:
+        result = comparison.result
         table.add_row(
-            plain(one.before),
-            plain(one.after),
-            one.split,
-            TITLES[one.method],
-            f"{one.result.n:,}",
-            f"{points(one.result.gain)} ({points(one.result.low)} to {points(one.result.high)})",
-            probability(one.result.p),
+            plain(comparison.before),
+            plain(comparison.after),
+            comparison.split,
+            TITLES[comparison.method],
+            f"{result.n:,}",
+            f"{points(result.gain)} ({points(result.low)} to {points(result.high)})",
+            probability(result.p),
         )
     return table
 
 
-def rounds_told(rounds: Sequence[RoundResult]) -> list[str]:
-    """Each round with its verdict, its reasons and its alarms, in sentences."""
+def round_lines(rounds: Sequence[RoundResult]) -> list[str]:
+    """Each round with its verdict, reason, notes and alarms, as sentences."""
     lines = []
-    for one in rounds:
-        found = one.test
-        lines.append(printable(f"{one.summary().capitalize()}. {found.reason}"))
-        lines += [printable(f"  note: {note}") for note in found.notes]
-        lines += [printable(f"  alarm: {alarm}") for alarm in found.alarms]
+    for round_ in rounds:
+        test = round_.test
+        lines.append(printable(f"{round_.summary().capitalize()}. {test.reason}"))
+        lines += [printable(f"  note: {note}") for note in test.notes]
+        lines += [printable(f"  alarm: {alarm}") for alarm in test.alarms]
     return lines
 
 
-def verdicts(report: Report) -> list[str]:
-    """One plain sentence for each trained model against its own base, greedy chain of thought."""
+def gain_lines(report: Report) -> list[str]:
+    """A sentence for each trained model, compared with its base on greedy chain of thought."""
     bases = {model.name: model for model in report.models}
     lines = []
-    for one in report.comparisons:
-        after = bases[one.after]
-        own = after.base_id is not None and bases[one.before].id == after.base_id
-        if one.split is not Split.EVAL or one.method is not Method.COT or not own:
+    for comparison in report.comparisons:
+        after = bases[comparison.after]
+        own = after.base_id is not None and bases[comparison.before].id == after.base_id
+        if comparison.split is not Split.EVAL or comparison.method is not Method.COT or not own:
             continue
-        result = one.result
+        result = comparison.result
         gain = points(result.gain)
         if result.low > 0:
-            word = f"better than {one.before} by {gain} points"
+            word = f"better than {comparison.before} by {gain} points"
         elif result.high < 0:
-            word = f"worse than {one.before} by {gain} points"
+            word = f"worse than {comparison.before} by {gain} points"
         else:
-            word = f"not shown to differ from {one.before} ({gain} points)"
-        said = f"{one.after} is {word} in greedy chain of thought, n = {result.n:,}."
-        lines.append(printable(said))
+            word = f"not shown to differ from {comparison.before} ({gain} points)"
+        text = f"{comparison.after} is {word} with greedy chain of thought, n = {result.n:,}."
+        lines.append(printable(text))
     return lines

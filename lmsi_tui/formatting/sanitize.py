@@ -1,7 +1,7 @@
-"""The one door through which text of models and data sets reaches a person's screen.
+"""Make text safe for the terminal; all text of models and data sets passes through here.
 
-Such text is hostile until shown otherwise: it may hold terminal escapes, markup, characters that
-turn the direction of reading, or a line of a million letters.
+Such text is untrusted: it may contain terminal escapes, markup, characters that change the writing
+direction, or a line of a million letters.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ _CONTROLS |= dict.fromkeys(range(0xD800, 0xE000), 0xFFFD)
 
 
 def printable(text: str) -> str:
-    """The text with terminal, bidi and half characters replaced by visible stand-ins."""
+    """The text with control, bidi and surrogate characters replaced by visible ones."""
     return text.translate(_CONTROLS)
 
 
 def plain(text: str) -> Text:
-    """The text as data for rich: no markup, no controls."""
+    """The text for rich, without markup and control characters."""
     from rich.text import Text
 
     return Text(printable(text))
 
 
 def content(text: str) -> Content:
-    """The text as data for a widget: no markup, no controls."""
+    """The text for a widget, without markup and control characters."""
     from textual.content import Content
 
     return Content(printable(text))
 
 
 def snippet(text: str, width: int) -> str:
-    """The beginning of the text on one line of at most `width` characters."""
+    """The start of the text, on one line of at most `width` characters."""
     line = " ".join(printable(text[: 4 * width]).split())
     return line if len(line) <= width else line[: max(0, width - 1)] + "…"

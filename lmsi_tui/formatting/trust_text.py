@@ -1,14 +1,13 @@
-"""What the numbers are worth, in words: pilot, audit, calibration, leaks."""
+"""Pilot, audit, calibration and leaks as lines of text."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engine.evaluation import calibration as calibrating
-from engine.evaluation import pilot as piloting
+from engine.evaluation import calibration, pilot
 from engine.evaluation.pilot import HeadroomVerdict
-from engine.review import audit as auditing
+from engine.review import audit
 from engine.sampling import runs
 from engine.statistics.confidence_sequence import CONFIDENCE, TARGET_PRECISION
 from lmsi_tui.formatting.numbers import duration, percent, points
@@ -27,108 +26,116 @@ if TYPE_CHECKING:
     from store.records import Model, Run
 
 NOTHING_KNOWN = (
-    "Nothing is known to be right or wrong yet: `lmsi-tui evaluate` measures on questions "
-    "with known answers, and an audit judges what was accepted."
+    "No answer is known to be right or wrong yet: measure questions with known answers with "
+    "`lmsi-tui evaluate`, or audit accepted questions with `lmsi-tui review`."
 )
 SHOWN_NEXT = 3
-"""Questions of the audit's queue that the command shows."""
+"""Number of upcoming audit questions that the command shows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One thing that says how far the numbers can be believed."""
+    """One of the checks that show how far the numbers can be trusted."""
 
     title: str
     lines: tuple[str, ...]
 
 
 def sections(conn: sqlite3.Connection, project: Project) -> list[Section]:
-    """Pilot, audit, calibration and leaks, as the commands say them; what is missing says what to
-    do. Seconds on a large project, so in a thread."""
+    """Pilot, audit, calibration and leaks, as the commands print them.
+
+    A check that is not possible yet says what to do. Takes seconds on a large project.
+    """
     from engine.importing.contamination import of_store
 
     sample = project.settings.sample
 
     def pilot_of() -> list[str]:
-        return pilot_lines(piloting.from_evaluations(conn, teacher_of(project, conn), sample))
+        return pilot_lines(pilot.from_evaluations(conn, teacher_of(project, conn), sample))
 
     def audit_of() -> list[str]:
-        found = auditing.of_store(conn, pool_run_of(project, conn), threshold=sample.threshold)
-        certificates = found.certificates(TARGET_PRECISION)
-        return audit_lines(found, certificates, TARGET_PRECISION, CONFIDENCE)
+        result = audit.of_store(conn, pool_run_of(project, conn), threshold=sample.threshold)
+        certificates = result.certificates(TARGET_PRECISION)
+        return audit_lines(result, certificates, TARGET_PRECISION, CONFIDENCE)
 
     def calibration_of() -> list[str]:
-        told = calibrating.calibrations(conn, project, teacher_of(project, conn))
-        if not told:
+        results = calibration.calibrations(conn, project, teacher_of(project, conn))
+        if not results:
             raise BadInput(NOTHING_KNOWN)
-        return [line for one in told for line in calibration_lines(one, sample.threshold)]
+        return [line for result in results for line in calibration_lines(result, sample.threshold)]
 
     def leaks_of() -> list[str]:
         return leak_lines(of_store(conn))
 
     return [
-        Section(title, _lines_or_why(told))
-        for title, told in (
-            ("will it help: the pilot", pilot_of),
-            ("are the labels right: the audit", audit_of),
-            ("what an agreement is worth: calibration", calibration_of),
-            ("does the pool know the evaluation: leaks", leaks_of),
+        Section(title, _lines_or_why(results))
+        for title, results in (
+            ("can LMSI help: pilot", pilot_of),
+            ("are the labels right: audit", audit_of),
+            ("how accuracy depends on agreement: calibration", calibration_of),
+            ("does the pool contain evaluation questions: leaks", leaks_of),
         )
     ]
 
 
-def _lines_or_why(told: Callable[[], list[str]]) -> tuple[str, ...]:
+def _lines_or_why(lines: Callable[[], list[str]]) -> tuple[str, ...]:
     try:
-        return tuple(told())
+        return tuple(lines())
     except BadInput as missing:
         return (str(missing),)
 
 
-def pilot_lines(found: piloting.Pilot) -> list[str]:
-    """A pilot as a person reads it."""
-    gap = found.gap
+def pilot_lines(result: pilot.Pilot) -> list[str]:
+    """A pilot as lines of text."""
+    gap = result.gap
     lines = [
-        f"{found.model} on {found.n:,} questions with known answers (95 % intervals):",
-        f"  greedy chain of thought   {_accuracy(found.greedy)}",
-        f"  majority of {found.k:<3} paths     {_accuracy(found.majority)}",
+        f"{result.model} on {result.n:,} questions with known answers (95 % intervals):",
+        f"  greedy chain of thought   {_accuracy(result.greedy)}",
+        f"  majority of {result.k:<3} paths     {_accuracy(result.majority)}",
         f"  headroom                  {points(gap.gain)} points "
         f"({points(gap.low)} to {points(gap.high)})",
-        f"  paths                     {found.paths:,}: {_share(found.truncated, found.paths)} cut, "
-        f"{_share(found.unread, found.paths)} without a readable answer",
+        f"  paths                     {result.paths:,}: {_share(result.truncated, result.paths)} "
+        f"truncated, {_share(result.unread, result.paths)} without an answer",
     ]
     lines.append(
-        f"With n = {found.n:,} a gap of {percent(found.detectable)} points or more is seen four "
-        "times in five."
-        if found.detectable is not None
-        else f"With n = {found.n:,} no gap can be told from chance."
+        f"The smallest headroom detectable with 80 % power at n = {result.n:,} is "
+        f"{percent(result.detectable)} points."
+        if result.detectable is not None
+        else f"At n = {result.n:,}, headroom cannot be distinguished from chance."
     )
-    lines.append(f"Verdict: {_VERDICTS[found.verdict]}")
-    help_ = piloting.advice(found)
-    if help_:
-        lines += ["What would help:", *(f"  - {one}" for one in help_)]
-    if found.pool:
-        lines.append(f"A full run over the pool ({found.pool:,} questions) would take:")
-        for one in found.forecasts:
-            took = f", about {duration(one.seconds)}" if one.seconds is not None else ""
+    lines.append(f"Verdict: {_VERDICTS[result.verdict]}")
+    suggestions = pilot.advice(result)
+    if suggestions:
+        lines += ["Suggestions:", *(f"  - {suggestion}" for suggestion in suggestions)]
+    if result.pool:
+        lines.append(f"Estimated cost of a full run over the pool ({result.pool:,} questions):")
+        for forecast in result.forecasts:
+            time = f", about {duration(forecast.seconds)}" if forecast.seconds is not None else ""
             lines.append(
-                f"  m = {one.m:<3} threshold {one.threshold:4} {one.paths:9,} paths, "
-                f"{one.tokens:11,} tokens{took}; keeps {percent(one.kept_share)} %"
+                f"  m = {forecast.m:<3} threshold {forecast.threshold:4} "
+                f"{forecast.paths:9,} paths, {forecast.tokens:11,} tokens{time}; "
+                f"keeps {percent(forecast.kept_share)} %"
             )
     return lines
 
 
 _VERDICTS = {
     HeadroomVerdict.NO_HEADROOM: "no headroom. The majority vote is less than 5 points above "
-    "greedy, so the model has little to learn from itself.",
-    HeadroomVerdict.HEADROOM: "headroom. The majority vote is right more often than a greedy "
-    "answer. That is necessary for LMSI to help, not sufficient: measure after a round.",
-    HeadroomVerdict.UNKNOWN: "cannot tell yet. The interval of the headroom contains both 0 and "
-    "5 points.",
+    "greedy, so there is little for the model to learn from itself.",
+    HeadroomVerdict.HEADROOM: "headroom present. The majority vote is right more often than a "
+    "greedy answer. LMSI needs this, but it guarantees no gain: measure after a round.",
+    HeadroomVerdict.UNKNOWN: "cannot tell yet. The interval of the headroom includes both 0 and 5 "
+    "points.",
 }
 
 
-def _accuracy(one: piloting.PilotAccuracy) -> str:
-    return f"{percent(one.share)} % ({percent(one.low)} to {percent(one.high)}), n = {one.n:,}"
+def _accuracy(accuracy: pilot.PilotAccuracy) -> str:
+    between = _interval(accuracy.low, accuracy.high)
+    return f"{percent(accuracy.share)} % ({between}), n = {accuracy.n:,}"
+
+
+def _interval(low: float, high: float) -> str:
+    return f"{percent(low)} to {percent(high)}"
 
 
 def _share(part: int, whole: int) -> str:
@@ -136,127 +143,127 @@ def _share(part: int, whole: int) -> str:
 
 
 def audit_lines(
-    found: auditing.Audit,
+    result: audit.Audit,
     certificates: Sequence[Certificate],
-    wanted: Fraction,
+    target: Fraction,
     confidence: Fraction,
 ) -> list[str]:
-    """An audit as a person reads it."""
-    precision = found.precision
+    """An audit as lines of text."""
+    precision = result.precision
     if precision is None:
         return ["No question is accepted at this threshold, so there is nothing to audit."]
-    shown = (
+    estimate = (
         f"{percent(precision.estimate)} % " if precision.estimate is not None else "not known yet "
     )
     lines = [
         f"{precision.audited:,} of {precision.size:,} accepted questions audited, "
         f"{precision.wrong:,} of them wrong, {precision.skipped:,} skipped.",
-        f"Precision of the accepted labels: {shown}({percent(precision.low)} to "
-        f"{percent(precision.high)} %, 95 %, whenever you stop).",
+        f"Label precision: {estimate}({_interval(precision.low, precision.high)} %, "
+        "95 % confidence, valid whenever you stop).",
     ]
     if precision.expected_wrong and precision.expected_left:
         middle, fewest, most = precision.expected_wrong
         left = precision.expected_left[0]
         lines.append(
-            f"Expected wrong labels: {middle:,.0f} ({fewest:,.0f} to {most:,.0f}); those that the "
-            f"audit found are left out, so the training set keeps about {left:,.0f}."
+            f"Expected wrong labels: {middle:,.0f} ({fewest:,.0f} to {most:,.0f}). Those that the "
+            f"audit found are left out, so about {left:,.0f} remain in the training set."
         )
     lines.append(
-        f"Thresholds at a precision of {percent(float(wanted))} % with confidence "
-        f"{percent(float(confidence))} %, from strict to loose:"
+        f"Thresholds, certified for a label precision of {percent(float(target))} % at "
+        f"{percent(float(confidence))} % confidence, from strict to loose:"
     )
-    for one in certificates:
-        if one.certified:
+    for certificate in certificates:
+        counts = certificate.precision
+        if certificate.certified:
             state = "certified"
-        elif one.clean_needed is None:
+        elif certificate.clean_needed is None:
             state = (
-                "passes, but a stricter one does not"
-                if one.e_value >= 1 / (1 - confidence)
-                else "not certified; clean audits alone cannot do it"
+                "passes, but a stricter threshold does not"
+                if certificate.e_value >= 1 / (1 - confidence)
+                else "not certified, and correct audits alone cannot certify it"
             )
         else:
-            state = f"{one.clean_needed:,} more clean audits are needed"
+            state = f"needs {certificate.clean_needed:,} more audits, all correct"
         lines.append(
-            f"  {float(one.threshold):4.2f}  {one.precision.size:7,} questions, "
-            f"{one.precision.audited:5,} audited, {one.precision.wrong:4,} wrong: {state}"
+            f"  {float(certificate.threshold):4.2f}  {counts.size:7,} questions, "
+            f"{counts.audited:5,} audited, {counts.wrong:4,} wrong: {state}"
         )
-    certified = [one for one in certificates if one.certified]
+    certified = [certificate for certificate in certificates if certificate.certified]
     lines.append(
         f"Lowest certified threshold: {float(certified[-1].threshold):.2f}."
         if certified
         else "No threshold is certified yet."
     )
-    steady = found.consistency
-    if steady.repeated:
+    consistency = result.consistency
+    if consistency.repeated:
         lines.append(
-            f"Shown twice without a word: {steady.repeated:,} questions, {steady.same:,} judged "
-            f"the same ({percent(steady.low)} to {percent(steady.high)} %)."
+            f"Consistency: {consistency.same:,} of {consistency.repeated:,} questions shown twice "
+            f"were judged the same ({_interval(consistency.low, consistency.high)} %)."
         )
-    coming = found.upcoming(SHOWN_NEXT)
-    if coming:
-        lines.append("Next in the audit:")
-        lines += [f"  {one.key}  {snippet(one.text, 90)}" for one in coming]
+    upcoming = result.upcoming(SHOWN_NEXT)
+    if upcoming:
+        lines.append("Next questions to audit:")
+        lines += [f"  {question.key}  {snippet(question.text, 90)}" for question in upcoming]
     return lines
 
 
-def calibration_lines(found: calibrating.Calibration, threshold: str) -> list[str]:
-    """A calibration as a person reads it, with `threshold` marked on the curve."""
+def calibration_lines(result: calibration.Calibration, threshold: str) -> list[str]:
+    """A calibration as lines of text, with the row of `threshold` marked."""
     lines = [
-        f"{found.model}, from {found.source} (95 % intervals):",
-        "  agreement        n   right in %",
+        f"{result.model}, from {result.source} (95 % intervals):",
+        "  agreement        n   accuracy in %",
     ]
     lines += [
-        f"  {one.low:.1f} to {one.high:.1f}  {one.n:6,}   {percent(one.accuracy)} "
-        f"({percent(one.accuracy_low)} to {percent(one.accuracy_high)})"
-        for one in found.bins
+        f"  {row.low:.1f} to {row.high:.1f}  {row.n:6,}   {percent(row.accuracy)} "
+        f"({_interval(row.accuracy_low, row.accuracy_high)})"
+        for row in result.bins
     ]
-    if found.error:
+    if result.error:
         lines.append(
-            f"  expected calibration error {percent(found.error.value)} points "
-            f"({percent(found.error.low)} to {percent(found.error.high)}), n = {found.error.n:,}"
+            f"  expected calibration error {percent(result.error.value)} points "
+            f"({_interval(result.error.low, result.error.high)}), n = {result.error.n:,}"
         )
-    if found.agreement:
-        mean = found.agreement
+    if result.agreement:
+        mean = result.agreement
         lines.append(
-            f"  mean agreement {percent(mean.counted)} % as counted on {mean.paths} paths; "
-            f"the winner's true share is {percent(mean.corrected)} % "
-            f"({percent(mean.low)} to {percent(mean.high)}), n = {mean.questions:,} "
-            "(each path left out in turn)"
+            f"  mean agreement {percent(mean.counted)} % on {mean.paths} paths, without selection "
+            f"bias {percent(mean.corrected)} % ({_interval(mean.low, mean.high)}), "
+            f"n = {mean.questions:,} (leave-one-out)"
         )
-    if found.curve:
-        mine = calibrating.at_threshold(found.curve, threshold)
+    if result.curve:
+        current = calibration.at_threshold(result.curve, threshold)
         lines.append("  threshold   yield   precision in %")
         lines += [
-            f"  {one.needed / one.m:9.3f} {percent(one.kept_share):>7}   {_worth(one)}"
-            f"{'   <- yours' if one is mine else ''}"
-            for one in found.curve
+            f"  {row.needed / row.m:9.3f} {percent(row.kept_share):>7}   {_precision(row)}"
+            f"{'   <- current' if row is current else ''}"
+            for row in result.curve
         ]
     return lines
 
 
-def _worth(one: calibrating.ThresholdPoint) -> str:
-    if one.precision is None:
-        return "not known"
-    return f"{percent(one.precision)} ({percent(one.low)} to {percent(one.high)}), n = {one.n:,}"
+def _precision(trade: calibration.ThresholdPoint) -> str:
+    if trade.precision is None:
+        return "unknown"
+    return f"{percent(trade.precision)} ({_interval(trade.low, trade.high)}), n = {trade.n:,}"
 
 
-def leak_lines(told: Contamination) -> list[str]:
-    """The leaks as a person reads them."""
-    pool, measured = told.compared
+def leak_lines(leaks: Contamination) -> list[str]:
+    """The leaks as lines of text."""
+    pool, measured = leaks.compared
     lines = [
-        f"{len(told.found):,} of {pool:,} pool questions are nearly one of {measured:,} evaluation "
-        "questions; they are left out of training."
+        f"{len(leaks.found):,} of {pool:,} pool questions nearly match one of {measured:,} "
+        "evaluation questions; they are left out of training."
     ]
-    for one in told.found:
+    for leak in leaks.found:
         lines += [
-            f"  {percent(one.overlap)} % of the word trigrams in common:",
-            f"    pool {one.pool.key}  {snippet(one.pool.text, 100)}",
-            f"    {one.measured.split:4} {one.measured.key}  {snippet(one.measured.text, 100)}",
+            f"  {percent(leak.overlap)} % of word trigrams in common:",
+            f"    pool {leak.pool.key}  {snippet(leak.pool.text, 100)}",
+            f"    {leak.measured.split:4} {leak.measured.key}  {snippet(leak.measured.text, 100)}",
         ]
-    if told.other_numbers:
+    if leaks.other_numbers:
         lines.append(
-            f"{told.other_numbers:,} more have the wording of an evaluation question with other "
-            "numbers; they stay."
+            f"{leaks.other_numbers:,} more differ from an evaluation question only in their "
+            "numbers; they are kept."
         )
     return lines
 
@@ -265,16 +272,15 @@ def teacher_of(project: Project, conn: sqlite3.Connection) -> Model:
     """The project's teacher.
 
     Raises:
-        BadInput: there is none of that name.
+        BadInput: the project has no model of that name.
     """
     name = project.settings.model.teacher
-    found = models.by_name(conn, name)
-    if found is None:
+    teacher = models.by_name(conn, name)
+    if teacher is None:
         raise BadInput(
-            f"The project's teacher is {name!r}, and there is no such model: "
-            "set model.teacher in lmsi.toml."
+            f"The teacher {name!r} is not a model of this project: set model.teacher in lmsi.toml."
         )
-    return found
+    return teacher
 
 
 def pool_run_of(project: Project, conn: sqlite3.Connection) -> Run:
@@ -285,5 +291,5 @@ def pool_run_of(project: Project, conn: sqlite3.Connection) -> Run:
     """
     run = runs.pool_run(conn, project)
     if run is None:
-        raise BadInput("Nothing was sampled yet: `lmsi-tui sample` draws paths and votes on them.")
+        raise BadInput("Nothing has been sampled yet: run `lmsi-tui sample` first.")
     return run

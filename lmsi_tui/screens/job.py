@@ -10,7 +10,7 @@ from textual.containers import Horizontal, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from lmsi_tui.formatting.job_results import last_word
+from lmsi_tui.formatting.job_results import job_text
 from lmsi_tui.formatting.job_states import SIGNS, title
 from lmsi_tui.formatting.sanitize import content, printable
 from lmsi_tui.shell.messages import TextCopied
@@ -62,7 +62,7 @@ class JobScreen(ModalScreen[None]):
             ("ended", _moment(job.finished_at)),
             ("took", took(job, self._now)),
             ("done", f"{job.done:,} of {job.total:,}" if job.total else ""),
-            ("says", last_word(job)),
+            ("says", job_text(job)),
             *((f"asked {name}", words) for name, words in told(job.params)),
             *told(job.result),
         ]

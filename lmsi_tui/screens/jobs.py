@@ -9,7 +9,7 @@ from textual import on
 from textual.containers import Vertical
 from textual.widgets import DataTable, Footer, Static
 
-from lmsi_tui.formatting.job_results import last_word
+from lmsi_tui.formatting.job_results import job_text
 from lmsi_tui.formatting.job_states import UNFINISHED, title
 from lmsi_tui.formatting.sanitize import content
 from lmsi_tui.screens.log import PAGER_BYTES, LogScreen, log_of
@@ -93,7 +93,7 @@ class JobsScreen(LmsiScreen):
         pane.border_title = f"job {job.id} · {title(job.kind)} · {job.state}"
         says = self.query_one("#says", Static)
         says.set_class(job.state is JobState.FAILED, "bad")
-        says.update(content(last_word(job)))
+        says.update(content(job_text(job)))
         tail.follow(log_of(self.lmsi.project, job.id))
         pane.border_subtitle = "its log" if tail.line_count else "its log is empty"
 
@@ -165,7 +165,7 @@ class JobsScreen(LmsiScreen):
     def action_copy(self) -> None:
         """What the job says, for the clipboard."""
         if self.job is not None:
-            self.post_message(TextCopied(last_word(self.job), f"what job {self.job.id} says"))
+            self.post_message(TextCopied(job_text(self.job), f"what job {self.job.id} says"))
 
 
 def _counts(found: tuple[Job, ...]) -> list[str]:

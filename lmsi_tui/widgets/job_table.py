@@ -11,7 +11,7 @@ from textual.binding import Binding
 from textual.message import Message
 from textual.widgets import DataTable
 
-from lmsi_tui.formatting.job_results import last_word
+from lmsi_tui.formatting.job_results import job_text
 from lmsi_tui.formatting.job_states import SIGNS, title
 from lmsi_tui.formatting.numbers import duration
 from lmsi_tui.formatting.sanitize import snippet
@@ -149,7 +149,7 @@ def line_of(job: Job, now: float, room: int, *, bar: bool = True) -> tuple[Text,
         Text(progress_of(job, bar=bar)),
         Text(moment(job.started_at, now)),
         Text(took(job, now)),
-        Text(snippet(last_word(job), room)),
+        Text(snippet(job_text(job), room)),
     )
 
 

@@ -11,7 +11,7 @@ from textual.widgets import Input, Select, Static, TextArea
 
 from engine.answers import custom_rules
 from engine.prompting.tasks import preset
-from lmsi_tui.formatting.reader_text import answer_words, words_of
+from lmsi_tui.formatting.reader_text import preview_event_lines, winner_text
 from lmsi_tui.formatting.sanitize import content, snippet
 from lmsi_tui.screens.setup.form import FormScreen
 from lmsi_tui.shell.app_interface import lmsi_app
@@ -198,10 +198,10 @@ class ReaderScreen(FormScreen[None]):
 
 def told(event: Event) -> Content:
     """A trial as the command told it, as lines of a table."""
-    lines = [content(one) for one in words_of(event)]
+    lines = [content(one) for one in preview_event_lines(event)]
     changed = event["changed"]
     for one in changed[:SHOWN]:
-        before, after = (answer_words(one[name], 16) for name in ("before", "after"))
+        before, after = (winner_text(one[name], 16) for name in ("before", "after"))
         kept = {(False, True): "kept", (True, False): "left out"}.get(tuple(one["kept"]), "")
         more = f"+{one['more_paths_at_most']} paths" if one["more_paths_at_most"] else ""
         lost = f"{len(one['reviews_lost'])} decided" if one["reviews_lost"] else ""

@@ -9,8 +9,8 @@ from textual.content import Content
 from textual.reactive import reactive
 from textual.widget import Widget
 
-from lmsi_tui.formatting.job_results import last_word
-from lmsi_tui.formatting.job_states import COLOURS, SIGNS, title
+from lmsi_tui.formatting.job_results import job_text
+from lmsi_tui.formatting.job_states import COLORS, SIGNS, title
 from lmsi_tui.formatting.sanitize import printable
 from store.enums import JobState
 
@@ -90,7 +90,7 @@ def said_of(home: Home, now: float, key: Callable[[str], str]) -> JobSaid:
     if home.waiting:
         state += f" · {home.waiting} waiting"
     failed = job.state is JobState.FAILED
-    return JobSaid(state, COLOURS[job.state], last_word(job), failed, _next(job, now, key, then))
+    return JobSaid(state, COLORS[job.state], job_text(job), failed, _next(job, now, key, then))
 
 
 def _next(job: Job, now: float, key: Callable[[str], str], then: str) -> str:

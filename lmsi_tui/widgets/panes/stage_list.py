@@ -16,7 +16,7 @@ from lmsi_tui.home.view_model import Line, Place, Sign
 if TYPE_CHECKING:
     from textual.events import Click
 
-COLOURS = {
+COLORS = {
     Sign.DONE: "$success",
     Sign.RUNNING: "$accent",
     Sign.PARTLY: "$warning",
@@ -80,7 +80,7 @@ class StageList(Widget, can_focus=True):
         empty = line.sign is Sign.EMPTY
         row = Content.assemble(
             (mark, "$accent"),
-            (f"{line.sign} ", COLOURS[line.sign]),
+            (f"{line.sign} ", COLORS[line.sign]),
             (name, "bold" if is_chosen else "$text-muted" if empty else ""),
             (f" {count}" if count else "", "$text-muted" if empty else ""),
         )

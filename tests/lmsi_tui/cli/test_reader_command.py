@@ -43,7 +43,8 @@ def test_a_trial_is_told_and_nothing_is_written(
 ) -> None:
     assert run(["reader", str(project.folder), *SAME, "--try"]) == 0
     told = capsys.readouterr().out
-    assert "3 of 16 paths would be read otherwise; 1 of 2 winners would change." in told
+    assert "3 of 16 paths" in told
+    assert "1 of 2 winners" in told
     assert "no winner -> nyc" in told
     assert "Nothing was changed" in told
     assert rows(project) == []
@@ -66,7 +67,7 @@ def test_accepted_rules_are_a_row_and_a_vote_job(
     with connect(project.database, read_only=True) as conn:
         assert [job.kind for job in jobs.all_of(conn)] == [JobKind.VOTE]
     assert run(["reader", str(project.folder)]) == 0
-    assert "the same  nyc = big apple" in capsys.readouterr().out
+    assert "nyc = big apple" in capsys.readouterr().out
 
 
 def test_what_json_shows_is_taken_again_and_a_reset_takes_it_out(

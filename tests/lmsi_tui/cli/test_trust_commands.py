@@ -61,8 +61,8 @@ def test_a_pilot_measures_what_is_missing_and_gives_a_plain_verdict(tmp_path: Pa
     text = told(project, "pilot", "--questions", 24)
     assert "n = 24" in text
     assert "Verdict: " in text
-    assert "four times in five" in text
-    assert "A full run over the pool (20 questions) would take:" in text
+    assert "80 % power" in text
+    assert "over the pool (20 questions)" in text
     with connect(project.database, read_only=True) as conn:
         assert len(jobs.all_of(conn)) == 1
     found = line(told(project, "pilot", "--questions", 20, "--json"))
@@ -80,7 +80,7 @@ def test_an_audit_says_what_is_known_and_what_is_missing(sampled: Project) -> No
     text = told(sampled, "audit")
     assert "0 of " in text
     assert "not known yet (0.0 to 100.0 %" in text
-    assert "more clean audits are needed" in text
+    assert "more audits, all correct" in text
     judge(sampled, 2)
     judge(sampled, 1, Verdict.NONE)
     text = told(sampled, "audit")
@@ -133,14 +133,14 @@ def test_calibration_comes_from_known_answers_and_from_the_audit(sampled: Projec
     told(sampled, "evaluate")
     text = told(sampled, "calibration")
     assert "from known answers" in text
-    assert "the winner's true share is" in text
-    assert "<- yours" in text
+    assert "without selection bias" in text
+    assert "<- current" in text
     assert line(told(sampled, "calibration", "--json"))["event"] == "calibration"
 
 
 def test_leaks_are_shown_with_both_questions(tmp_path: Path) -> None:
     project = scripted_project(tmp_path)
-    assert "0 of 12 pool questions are nearly one of 8" in told(project, "leaks")
+    assert "0 of 12 pool questions nearly match one of 8" in told(project, "leaks")
     copy = {"question": "Which number comes BEFORE 2 in pool?", "answer": "1"}
     (tmp_path / "copy.jsonl").write_text(json.dumps(copy))
     done = command(
@@ -155,4 +155,4 @@ def test_leaks_are_shown_with_both_questions(tmp_path: Path) -> None:
     assert isinstance(found, list)
     assert found[0]["overlap"] == 1.0
     told(project, "sample")
-    assert "1 pool questions are nearly evaluation questions" in told(project, "curate")
+    assert "1 pool questions nearly match evaluation questions" in told(project, "curate")

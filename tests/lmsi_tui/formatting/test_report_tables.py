@@ -7,7 +7,7 @@ from rich.console import Console
 from engine.evaluation.accuracy import Comparison
 from engine.reports.summary import Report
 from engine.statistics.intervals import Paired
-from lmsi_tui.formatting.report_tables import print_report, verdicts
+from lmsi_tui.formatting.report_tables import gain_lines, print_report
 from store.enums import Method, Split, Stage
 from store.records import Evaluation, Model
 
@@ -93,9 +93,9 @@ def test_what_was_not_measured_is_a_dash() -> None:
 
 
 def test_a_gain_is_only_called_one_when_its_interval_says_so() -> None:
-    assert "is better than m/base by +17.0" in verdicts(a_report(compared(0.17, 0.14, 0.2)))[0]
-    assert "not shown to differ" in verdicts(a_report(compared(0.01, -0.02, 0.04)))[0]
-    assert "is worse than m/base" in verdicts(a_report(compared(-0.1, -0.12, -0.05)))[0]
+    assert "is better than m/base by +17.0" in gain_lines(a_report(compared(0.17, 0.14, 0.2)))[0]
+    assert "not shown to differ" in gain_lines(a_report(compared(0.01, -0.02, 0.04)))[0]
+    assert "is worse than m/base" in gain_lines(a_report(compared(-0.1, -0.12, -0.05)))[0]
 
 
 def test_a_report_of_nothing_says_what_to_do() -> None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from textual.app import App, ComposeResult
 
-from lmsi_tui.formatting.job_results import last_word
-from lmsi_tui.formatting.job_states import COLOURS, SIGNS
+from lmsi_tui.formatting.job_results import job_text
+from lmsi_tui.formatting.job_states import COLORS, SIGNS
 from lmsi_tui.widgets.job_table import MOST, JobList, JobTable, line_of, moment, progress_of, took
 from store.enums import JobKind, JobState
 from store.records import Job
@@ -49,7 +49,7 @@ def test_a_line_says_what_how_far_and_how_long() -> None:
 def test_every_state_has_a_sign_a_word_and_a_colour(state: JobState) -> None:
     cell = str(line_of(replace(JOB, state=state), NOW, 40)[2])
     assert cell == f"{SIGNS[state]} {state}"
-    assert state in COLOURS
+    assert state in COLORS
 
 
 def test_progress_is_shown_only_where_it_is_known() -> None:
@@ -80,7 +80,7 @@ def test_a_time_of_another_day_is_a_date() -> None:
     ],
 )
 def test_a_result_of_another_version_is_not_told(kind: JobKind, result: dict[str, object]) -> None:
-    assert last_word(replace(JOB, kind=kind, result=result)) == "training"
+    assert job_text(replace(JOB, kind=kind, result=result)) == "training"
 
 
 class Alone(App[None]):

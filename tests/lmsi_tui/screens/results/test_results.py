@@ -169,7 +169,7 @@ async def test_the_report_is_copied_and_opened(project: Project) -> None:
     (copied,) = {one.text for one in heard if isinstance(one, TextCopied)}
     (opened,) = {one.text for one in heard if isinstance(one, TextOpened)}
     assert copied == opened
-    assert "What it was worth" in copied
+    assert "Gains" in copied
     assert f"{TEACHER}/lmsi is better than {TEACHER}/base" in copied
 
 
@@ -358,4 +358,4 @@ async def test_what_is_not_known_yet_says_what_would_tell(tmp_path: Path) -> Non
         await press(pilot, "t")
         shown = words(pilot, "trust-text")
     assert "has not been measured: run `lmsi-tui pilot`." in shown
-    assert "Nothing was sampled yet" in shown
+    assert "Nothing has been sampled yet" in shown

@@ -110,7 +110,7 @@ async def test_the_fields_hold_the_rules_in_force_of_the_chosen_type(project: Pr
         screen = pilot.app.screen
         assert screen.query_one("#same", TextArea).text == ""
         screen.query_one("#type", Select).value = "math"
-        await until(pilot, lambda: "No path of the type math" in says(pilot))
+        await until(pilot, lambda: "no stored paths of type math" in says(pilot))
         assert screen.query_one("#patterns", TextArea).text == "so (.*)"
         assert screen.query_one("#same", TextArea).text == "1 = 2"
         await pilot.press("f4")
