@@ -1,4 +1,4 @@
-"""The two engines are two ways to one distribution: the same model says the same in both."""
+"""Both local engines sample the same model from the same distribution."""
 
 from __future__ import annotations
 
@@ -60,74 +60,77 @@ def stories() -> Iterator[Pair]:
         yield ours, llama_cpp
 
 
-def drawn(
+def sampled(
     backend: Backend, paths: Sequence[PathRequest], sampling: Sampling
 ) -> dict[tuple[str, int], Generation]:
     return {(path.question, path.index): path for path in backend.sample(Waiting(paths), sampling)}
 
 
 @pytest.mark.parametrize("text", [*QUESTIONS, "", "a<|end|>b </s> <s>", "  two  spaces\t\n"])
-def test_both_read_a_text_alike(pair: Pair, text: str) -> None:
+def test_both_tokenize_text_equally(pair: Pair, text: str) -> None:
     ours, llama_cpp = pair
     assert ours.tokenize(text) == llama_cpp.tokenize(text)
 
 
-def test_both_read_a_chat_alike(pair: Pair) -> None:
+def test_both_tokenize_a_chat_equally(pair: Pair) -> None:
     ours, llama_cpp = pair
     for last in (ChatMessage("user", "a<|end|>\n<|turn|>b"), ChatMessage("assistant", "It is")):
         chat = [ChatMessage("system", "Think."), ChatMessage("user", "1 + 1?"), last]
         assert ours.tokenize_chat(chat) == llama_cpp.tokenize_chat(chat)
 
 
-def test_both_write_the_same_greedy_text(pair: Pair) -> None:
+def test_greedy_paths_are_equal(pair: Pair) -> None:
     ours, llama_cpp = pair
     prompts = [ours.tokenize(question) for question in QUESTIONS]
-    asked = requests(prompts, paths=2, shared=1)
+    path_requests = requests(prompts, paths=2, shared=1)
     greedy = Sampling(temperature=0, max_tokens=30, stop=("qq",))
-    found = drawn(ours, asked, greedy)
-    assert found == drawn(llama_cpp, asked, greedy)
-    assert len(found) == 6
+    results = sampled(ours, path_requests, greedy)
+    assert results == sampled(llama_cpp, path_requests, greedy)
+    assert len(results) == 6
 
 
-def test_both_tell_the_same_story(stories: Pair) -> None:
+def test_long_greedy_paths_of_a_trained_model_are_equal(stories: Pair) -> None:
     ours, llama_cpp = stories
     prompt = ours.tokenize("Once upon a time, there was a girl who")
     greedy = Sampling(temperature=0, max_tokens=60)
-    asked = requests([prompt])
-    assert drawn(ours, asked, greedy) == drawn(llama_cpp, asked, greedy)
+    path_requests = requests([prompt])
+    assert sampled(ours, path_requests, greedy) == sampled(llama_cpp, path_requests, greedy)
 
 
-def test_both_draw_almost_the_same_paths_from_the_same_seeds(stories: Pair) -> None:
-    """The numbers are the same and the logits nearly: paths part only at a rounding's width."""
+def test_equal_seeds_give_almost_equal_paths(stories: Pair) -> None:
+    """The random numbers are equal and the logits nearly: paths differ only through rounding."""
     ours, llama_cpp = stories
-    asked = requests([ours.tokenize("Lily and Tom went to the")], paths=200)
+    path_requests = requests([ours.tokenize("Lily and Tom went to the")], paths=200)
     sampling = Sampling(temperature=1.0, max_tokens=8)
-    found, other = drawn(ours, asked, sampling), drawn(llama_cpp, asked, sampling)
-    assert np.mean([found[path] == other[path] for path in found]) >= 0.9
+    results, other = (
+        sampled(ours, path_requests, sampling),
+        sampled(llama_cpp, path_requests, sampling),
+    )
+    assert np.mean([results[path] == other[path] for path in results]) >= 0.9
 
 
-def test_both_sample_one_distribution(stories: Pair) -> None:
-    """The sentences' last words of 2,000 independent paths each: chi-square at p = 0.001."""
+def test_both_sample_from_the_same_distribution(stories: Pair) -> None:
+    """Chi-square of the last words of 2,000 independent paths each, at p = 0.001."""
     ours, llama_cpp = stories
     prompt = ours.tokenize("The color of the ball was")
     sampling = Sampling(temperature=1.0, max_tokens=12, stop=(".", "\n", "!", ","))
-    said = [
+    answer_counts = [
         Counter(
             (path.text.split() or [""])[-1]
-            for path in drawn(
+            for path in sampled(
                 backend, requests([prompt], paths=2000, run_seed=seed), sampling
             ).values()
         )
         for backend, seed in ((ours, 1), (llama_cpp, 2))
     ]
-    words = [word for word in said[0] | said[1] if said[0][word] + said[1][word] >= 20]
+    words = [word for word, count in (answer_counts[0] + answer_counts[1]).items() if count >= 20]
     table = np.array(
         [
             [
                 *[counts[word] for word in words],
                 sum(counts.values()) - sum(counts[word] for word in words),
             ]
-            for counts in said
+            for counts in answer_counts
         ]
     )
     assert len(words) >= 8

@@ -1,4 +1,4 @@
-"""Which engine samples a model in two forms: the faster one, measured once on a machine."""
+"""The engine of a model in two formats is the faster one, measured once per machine."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ SETTINGS = ModelSettings(teacher="tiny/base")
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, Model]:
-    """A model that is there as a folder and as GGUF."""
+def model_in_both_formats(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, Model]:
+    """A model that exists as a folder and as GGUF."""
     folder = tiny_model(tmp_path_factory.mktemp("tiny"))
     convert_base(folder, folder / "model.gguf")
     project = create_project(
@@ -44,79 +44,81 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, Model]:
     return project, base_model(project, "tiny/base", folder, folder / "model.gguf")
 
 
-def sitting(
+def session(
     engine: str, details: dict[str, object], at: SequenceLengths = LENGTHS
 ) -> InferenceSession:
     later = engine_selection.measurement_key(engine_selection.machine_key(SETTINGS), at)
     return InferenceSession(1, engine, "1", {**details, **later}, 0.0)
 
 
-def test_one_form_is_sampled_as_it_is(both: tuple[Project, Model]) -> None:
-    _, model = both
+def test_a_model_in_one_format_has_one_engine(model_in_both_formats: tuple[Project, Model]) -> None:
+    _, model = model_in_both_formats
     assert chosen_engine(model, SETTINGS) is Engine.AUTO
     assert chosen_engine(replace(model, gguf=None), SETTINGS) is Engine.TRANSFORMERS
     assert chosen_engine(replace(model, location="a.gguf"), SETTINGS) is Engine.LLAMA_CPP
-    # An adapter that is there for one engine only.
+    # An adapter that exists for one engine only.
     tuned = replace(model, adapter="adapters/a")
     assert chosen_engine(tuned, SETTINGS) is Engine.TRANSFORMERS
 
 
-def test_both_engines_draw_and_the_faster_one_stays(both: tuple[Project, Model]) -> None:
-    project, model = both
-    chosen = engine_selection.open_fastest(project, model, SETTINGS, LENGTHS)
-    with closing(chosen.backend):
-        rates = chosen.details["engines"]
+def test_both_engines_are_measured_and_the_faster_one_is_used(
+    model_in_both_formats: tuple[Project, Model],
+) -> None:
+    project, model = model_in_both_formats
+    selected = engine_selection.open_fastest(project, model, SETTINGS, LENGTHS)
+    with closing(selected.backend):
+        rates = selected.details["engines"]
         assert set(rates) == {"llama.cpp", "transformers"}
         assert min(rates.values()) > 0
-        assert chosen.backend.name == max(rates, key=lambda name: rates[name])
+        assert selected.backend.name == max(rates, key=lambda name: rates[name])
 
 
 @pytest.mark.parametrize("faster", ["llama.cpp", "transformers"])
-def test_what_was_measured_here_is_not_measured_again(
-    both: tuple[Project, Model], monkeypatch: pytest.MonkeyPatch, faster: str
+def test_stored_measurements_are_not_repeated(
+    model_in_both_formats: tuple[Project, Model], monkeypatch: pytest.MonkeyPatch, faster: str
 ) -> None:
-    project, model = both
+    project, model = model_in_both_formats
     rates = {"llama.cpp": 1.0, "transformers": 1.0} | {faster: 2.0}
-    earlier = [sitting(faster, {"engines": rates})]
-    known = engine_selection.past_measurements(
+    earlier = [session(faster, {"engines": rates})]
+    past = engine_selection.past_measurements(
         earlier, engine_selection.machine_key(SETTINGS), LENGTHS
     )
     monkeypatch.setattr(engine_selection, "_compare", None)
-    chosen = engine_selection.open_fastest(project, model, SETTINGS, LENGTHS, known)
-    with closing(chosen.backend):
-        assert chosen.backend.name == faster
-        assert chosen.details["engines"] == rates
+    selected = engine_selection.open_fastest(project, model, SETTINGS, LENGTHS, past)
+    with closing(selected.backend):
+        assert selected.backend.name == faster
+        assert selected.details["engines"] == rates
 
 
-def test_other_machines_and_lengths_are_measured_anew() -> None:
-    found = sitting("llama.cpp", {"engines": {"llama.cpp": 1.0}, "width": 8})
+def test_measurements_count_for_equal_machines_and_lengths_only() -> None:
+    stored = session("llama.cpp", {"engines": {"llama.cpp": 1.0}, "width": 8})
     here = engine_selection.machine_key(SETTINGS)
-    assert engine_selection.past_measurements([found], here, LENGTHS).rates
-    assert engine_selection.past_measurements([found], here, LENGTHS).config == found.details
+    assert engine_selection.past_measurements([stored], here, LENGTHS).rates
+    assert engine_selection.past_measurements([stored], here, LENGTHS).config == stored.details
     nothing = engine_selection.PastMeasurements()
     assert (
-        engine_selection.past_measurements([found], here, replace(LENGTHS, prompt=800)) == nothing
+        engine_selection.past_measurements([stored], here, replace(LENGTHS, prompt=800)) == nothing
     )
     other = engine_selection.machine_key(replace(SETTINGS, threads=7))
-    assert engine_selection.past_measurements([found], other, LENGTHS) == nothing
+    assert engine_selection.past_measurements([stored], other, LENGTHS) == nothing
 
 
-def test_the_settings_overrule_what_was_measured(both: tuple[Project, Model]) -> None:
-    project, model = both
-    asked = replace(SETTINGS, engine=Engine.LLAMA_CPP)
-    known = engine_selection.PastMeasurements({"llama.cpp": 1.0, "transformers": 2.0})
+def test_the_settings_override_measurements(model_in_both_formats: tuple[Project, Model]) -> None:
+    project, model = model_in_both_formats
+    settings = replace(SETTINGS, engine=Engine.LLAMA_CPP)
+    past = engine_selection.PastMeasurements({"llama.cpp": 1.0, "transformers": 2.0})
     with closing(
-        engine_selection.open_fastest(project, model, asked, LENGTHS, known).backend
+        engine_selection.open_fastest(project, model, settings, LENGTHS, past).backend
     ) as backend:
         assert backend.name == "llama.cpp"
 
 
-def test_an_engine_that_fails_leaves_the_other(
-    both: tuple[Project, Model], monkeypatch: pytest.MonkeyPatch
+def test_if_one_engine_fails_the_other_is_used(
+    model_in_both_formats: tuple[Project, Model], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from engine.inference import loading
 
-    project, model = both
+    project, model = model_in_both_formats
     load = loading.open_engine
 
     def failing(
@@ -127,14 +129,14 @@ def test_an_engine_that_fails_leaves_the_other(
         return load(project, model, settings, engine, *rest)
 
     monkeypatch.setattr(loading, "open_engine", failing)
-    chosen = engine_selection.open_fastest(project, model, SETTINGS, LENGTHS)
-    with closing(chosen.backend):
-        assert chosen.backend.name == "llama.cpp"
-        assert chosen.details["engines"]["transformers"] == 0
+    selected = engine_selection.open_fastest(project, model, SETTINGS, LENGTHS)
+    with closing(selected.backend):
+        assert selected.backend.name == "llama.cpp"
+        assert selected.details["engines"]["transformers"] == 0
 
 
-class Clocked:
-    """An engine of so many tokens per second whose every wave takes longer by some chance."""
+class SimulatedEngine:
+    """An engine with a fixed rate, whose waves are slowed down at random."""
 
     context_length, batch_size = 400, 64
 
@@ -156,19 +158,19 @@ class Clocked:
     st.lists(st.floats(1, 1.5), min_size=20, max_size=20),
     st.integers(1, 200),
 )
-def test_a_busy_moment_cannot_make_an_engine_look_several_times_as_fast(
+def test_noise_cannot_make_an_engine_look_several_times_as_fast(
     rate: float, prompts: float, chances: list[float], path: int
 ) -> None:
-    engine = Clocked(rate, prompts, itertools.cycle(chances))
+    engine = SimulatedEngine(rate, prompts, itertools.cycle(chances))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
             engine_selection,
             "_time_wave",
             lambda backend, *given: backend.wave(given[-1].max_tokens),
         )
-        found = engine_selection.measure_rate(
+        measured = engine_selection.measure_rate(
             cast("Backend", engine), SequenceLengths(100, path, 0), is_tiny=True
         )
-    assert found <= 2.01 * rate
+    assert measured <= 2.01 * rate
     if prompts == 0:
-        assert found >= rate / 2.01
+        assert measured >= rate / 2.01

@@ -1,4 +1,4 @@
-"""How long prompts are: enough for every one of them, whatever its task."""
+"""Measured lengths are upper bounds for the prompts of every task."""
 
 from __future__ import annotations
 
@@ -17,27 +17,31 @@ GROUPS = st.lists(
 
 
 @given(GROUPS)
-def test_no_prompt_is_longer_and_none_has_more_of_its_own(
+def test_measured_lengths_are_upper_bounds(
     groups: list[tuple[str, list[str]]],
 ) -> None:
     prompts = [
-        [Prompt(begins + rest, PromptStyle.BASE, len(begins)) for rest in ends]
-        for begins, ends in groups
+        [Prompt(prefix + suffix, PromptStyle.BASE, len(prefix)) for suffix in suffixes]
+        for prefix, suffixes in groups
     ]
     measured = measure_lengths(prompts, 7, lambda prompt: len(prompt.text))
     lengths = [len(prompt.text) for group in prompts for prompt in group]
     assert measured.prompt == max(lengths, default=0)
     assert measured.total == measured.prompt + 7
-    for begins, ends in groups:
-        if len(ends) > 1:
-            assert measured.prompt - measured.shared >= max(map(len, ends)) - len(_common(ends))
+    for prefix, suffixes in groups:
+        if len(suffixes) > 1:
+            assert measured.prompt - measured.shared >= max(map(len, suffixes)) - len(
+                _common_prefix(suffixes)
+            )
         else:
-            assert all(measured.prompt - measured.shared >= len(begins + rest) for rest in ends)
+            assert all(
+                measured.prompt - measured.shared >= len(prefix + suffix) for suffix in suffixes
+            )
 
 
-def _common(texts: list[str]) -> str:
-    """What begins all of them."""
-    begins = texts[0]
-    while not all(text.startswith(begins) for text in texts):
-        begins = begins[:-1]
-    return begins
+def _common_prefix(texts: list[str]) -> str:
+    """The longest common prefix."""
+    prefix = texts[0]
+    while not all(text.startswith(prefix) for text in texts):
+        prefix = prefix[:-1]
+    return prefix

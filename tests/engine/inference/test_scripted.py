@@ -42,56 +42,60 @@ def backend(tmp_path: Path) -> Scripted:
     return open_scripted(tmp_path / "script.toml")
 
 
-def asked(backend: Scripted, text: str, paths: int, question: str = "q") -> list[PathRequest]:
+def path_requests(
+    backend: Scripted, text: str, paths: int, question: str = "q"
+) -> list[PathRequest]:
     prompt = tuple(backend.tokenize(text))
     return [PathRequest(question, i, prompt, 0, path_seed(5, question, i)) for i in range(paths)]
 
 
-def played(
+def sampled(
     backend: Scripted, paths: list[PathRequest], sampling: Sampling = SAMPLING
 ) -> list[Generation]:
     return list(backend.sample(Waiting(paths), sampling))
 
 
-def test_answers_come_with_their_weights(backend: Scripted) -> None:
-    """Three in four say 18: of 2,000 paths 1,500, five deviations are 97."""
-    found = played(backend, asked(backend, "How many apples?", 2000))
-    said = Counter("18" if "18" in path.text else "20" for path in found)
-    assert abs(said["18"] - 1500) < 97
-    assert {path.end for path in found} == {EndReason.END}
-    assert all(path.token_ids == (*path.text.encode(), END) for path in found)
+def test_answers_are_sampled_by_weight(backend: Scripted) -> None:
+    """Three in four answer 18: 1,500 of 2,000 paths; five standard deviations are 97."""
+    results = sampled(backend, path_requests(backend, "How many apples?", 2000))
+    counts = Counter("18" if "18" in path.text else "20" for path in results)
+    assert abs(counts["18"] - 1500) < 97
+    assert {path.end for path in results} == {EndReason.END}
+    assert all(path.token_ids == (*path.text.encode(), END) for path in results)
 
 
-def test_what_a_path_says_hangs_on_its_seed_alone(backend: Scripted) -> None:
-    paths = asked(backend, "How many apples?", 30)
-    whole = {path.index: path for path in played(backend, paths)}
-    rest = {path.index: path for path in played(backend, paths[:11:-1])}
+def test_a_path_depends_only_on_its_seed(backend: Scripted) -> None:
+    paths = path_requests(backend, "How many apples?", 30)
+    whole = {path.index: path for path in sampled(backend, paths)}
+    rest = {path.index: path for path in sampled(backend, paths[:11:-1])}
     assert rest == {index: path for index, path in whole.items() if index > 11}
 
 
 def test_short_paths_finish_first(backend: Scripted) -> None:
-    found = played(backend, asked(backend, "How many apples?", 4))
-    lengths = [len(path.token_ids) for path in found]
+    results = sampled(backend, path_requests(backend, "How many apples?", 4))
+    lengths = [len(path.token_ids) for path in results]
     assert lengths == sorted(lengths)
-    assert [path.index for path in found] != [0, 1, 2, 3]
+    assert [path.index for path in results] != [0, 1, 2, 3]
 
 
-def test_the_rule_that_stands_last_in_the_prompt_counts(backend: Scripted) -> None:
-    (path,) = played(backend, asked(backend, "How many pears?", 1))
+def test_the_rule_that_matches_last_in_the_prompt_applies(backend: Scripted) -> None:
+    (path,) = sampled(backend, path_requests(backend, "How many pears?", 1))
     assert (path.text, path.end) == ("The answer is yes.", EndReason.STOP)
     assert bytes(path.token_ids) == b"The answer is yes."
-    (path,) = played(backend, asked(backend, "How many apples?", 1))
+    (path,) = sampled(backend, path_requests(backend, "How many apples?", 1))
     assert "yes" not in path.text
 
 
-def test_a_long_path_is_cut(backend: Scripted) -> None:
+def test_a_path_ends_at_the_token_limit(backend: Scripted) -> None:
     sampling = Sampling(temperature=0.7, max_tokens=3)
-    (path,) = played(backend, asked(backend, "apples", 1), sampling)
+    (path,) = sampled(backend, path_requests(backend, "apples", 1), sampling)
     assert (len(path.token_ids), path.end) == (3, EndReason.LENGTH)
 
 
 def test_paths_of_a_settled_question_are_dropped(backend: Scripted) -> None:
-    source = Waiting([*asked(backend, "apples", 6, "a"), *asked(backend, "apples", 6, "b")])
+    source = Waiting(
+        [*path_requests(backend, "apples", 6, "a"), *path_requests(backend, "apples", 6, "b")]
+    )
     seen = []
     for path in backend.sample(source, SAMPLING):
         seen.append(path.question)
@@ -100,9 +104,9 @@ def test_paths_of_a_settled_question_are_dropped(backend: Scripted) -> None:
     assert seen.count("b") == 6
 
 
-def test_more_paths_may_come_after_one_was_seen(backend: Scripted) -> None:
-    source = Waiting(asked(backend, "apples", 1))
-    later = asked(backend, "apples", 3)[1:]
+def test_the_source_may_add_paths_during_sampling(backend: Scripted) -> None:
+    source = Waiting(path_requests(backend, "apples", 1))
+    later = path_requests(backend, "apples", 3)[1:]
     seen = []
     for path in backend.sample(source, SAMPLING):
         seen.append(path.index)
@@ -111,29 +115,29 @@ def test_more_paths_may_come_after_one_was_seen(backend: Scripted) -> None:
     assert sorted(seen) == [0, 1, 2]
 
 
-def test_the_engine_fails_where_the_script_says(tmp_path: Path) -> None:
+def test_sampling_fails_after_fail_after_paths(tmp_path: Path) -> None:
     rule: dict[str, Any] = {"answers": {"1": 1}, "texts": ["{answer}"]}
     path = tmp_path / "script.json"
     path.write_text(json.dumps({"rules": [rule], "fail_after": 2}))
     backend = open_scripted(path)
-    sampling = backend.sample(Waiting(asked(backend, "x", 5)), SAMPLING)
+    sampling = backend.sample(Waiting(path_requests(backend, "x", 5)), SAMPLING)
     next(sampling)
     next(sampling)
     with pytest.raises(WorkFailed, match="after 2 paths"):
         next(sampling)
 
 
-def test_a_prompt_that_leaves_no_room_is_refused(backend: Scripted) -> None:
+def test_a_prompt_too_long_for_the_context_is_refused(backend: Scripted) -> None:
     with pytest.raises(BadInput, match=r"q has 101 tokens.*200.*300"):
-        played(backend, asked(backend, "a" * 101, 1))
+        sampled(backend, path_requests(backend, "a" * 101, 1))
 
 
-def test_a_prompt_without_a_rule_is_refused(tmp_path: Path) -> None:
+def test_a_prompt_that_matches_no_rule_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "script.toml"
     path.write_text(SCRIPT[: SCRIPT.rindex("[[rules]]")])
     backend = open_scripted(path)
     with pytest.raises(BadInput, match="No rule of the script"):
-        played(backend, asked(backend, "pears", 1))
+        sampled(backend, path_requests(backend, "pears", 1))
 
 
 @pytest.mark.parametrize(
@@ -147,20 +151,22 @@ def test_a_prompt_without_a_rule_is_refused(tmp_path: Path) -> None:
         "[[rules]]\ntexts = ['a']",
     ],
 )
-def test_a_broken_script_is_refused_by_its_name(tmp_path: Path, text: str) -> None:
+def test_an_invalid_script_is_refused_with_its_file_name(tmp_path: Path, text: str) -> None:
     path = tmp_path / "script.toml"
     path.write_text(text)
     with pytest.raises(BadInput, match=r"script\.toml"):
         open_scripted(path)
 
 
-def test_a_script_that_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_a_missing_script_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="cannot be read"):
         open_scripted(tmp_path / "none.toml")
 
 
-def test_a_chat_is_read_like_any_prompt(backend: Scripted) -> None:
+def test_a_chat_becomes_lines_of_text(backend: Scripted) -> None:
     ids = backend.tokenize_chat([ChatMessage("user", "How many apples?")])
     assert bytes(ids).decode() == "user: How many apples?\nassistant:"
-    begun = backend.tokenize_chat([ChatMessage("user", "a"), ChatMessage("assistant", "It is")])
-    assert bytes(begun).decode() == "user: a\nassistant: It is"
+    unfinished = backend.tokenize_chat(
+        [ChatMessage("user", "a"), ChatMessage("assistant", "It is")]
+    )
+    assert bytes(unfinished).decode() == "user: a\nassistant: It is"

@@ -1,4 +1,4 @@
-"""Where paths end, and what of them is kept."""
+"""Where paths end, and which part of them is kept."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ TOKEN_BYTES = [
     b"",
     b"aQ:\n",
 ]
-END, SILENT = 0, 10
+END, WITHOUT_TEXT = 0, 10
 
 
 def stop_checker(*stop: str, limit: int = 100) -> StopChecker:
     return StopChecker(TOKEN_BYTES, {END}, Sampling(1, limit, stop=stop))
 
 
-def fed(checker: StopChecker, token_ids: list[int]) -> Ending | None:
-    """Feed a path as a backend does: only suspects are looked at."""
+def first_ending(checker: StopChecker, token_ids: list[int]) -> Ending | None:
+    """Check a path token by token as a backend does: only candidates are checked."""
     for length in range(1, len(token_ids) + 1):
         newest = np.array([token_ids[length - 1]])
         if len(checker.candidates(newest, np.array([length]))):
@@ -43,84 +43,92 @@ def fed(checker: StopChecker, token_ids: list[int]) -> Ending | None:
     return None
 
 
-def test_an_end_token_is_kept_but_writes_nothing() -> None:
-    assert fed(stop_checker(), [1, 2, END]) == Ending(EndReason.END, (1, 2, END), "a\n")
+def test_an_end_token_is_kept_but_has_no_text() -> None:
+    assert first_ending(stop_checker(), [1, 2, END]) == Ending(EndReason.END, (1, 2, END), "a\n")
 
 
 def test_a_path_can_end_at_once() -> None:
-    assert fed(stop_checker(), [END]) == Ending(EndReason.END, (END,), "")
+    assert first_ending(stop_checker(), [END]) == Ending(EndReason.END, (END,), "")
 
 
 def test_a_stop_string_may_span_tokens() -> None:
-    ending = fed(stop_checker("\nQ:"), [1, 2, 3, 4, 1])
+    ending = first_ending(stop_checker("\nQ:"), [1, 2, 3, 4, 1])
     assert ending == Ending(EndReason.STOP, (1,), "a")
 
 
 def test_a_token_that_begins_before_the_stop_string_is_kept_whole() -> None:
-    ending = fed(stop_checker("Q:"), [1, 11])
+    ending = first_ending(stop_checker("Q:"), [1, 11])
     assert ending == Ending(EndReason.STOP, (1, 11), "aa")
 
 
 def test_a_stop_string_may_begin_and_end_inside_one_token() -> None:
-    assert fed(stop_checker("Q:"), [9, 8]) == Ending(EndReason.STOP, (9, 8), "aa ")
+    assert first_ending(stop_checker("Q:"), [9, 8]) == Ending(EndReason.STOP, (9, 8), "aa ")
 
 
-def test_the_earliest_of_several_stop_strings_counts() -> None:
-    assert fed(stop_checker("x", "Q:", ": "), [1, 8]) == Ending(EndReason.STOP, (1, 8), "a ")
+def test_the_earliest_of_several_stop_strings_ends_the_path() -> None:
+    assert first_ending(stop_checker("x", "Q:", ": "), [1, 8]) == Ending(
+        EndReason.STOP, (1, 8), "a "
+    )
 
 
-def test_a_silent_token_at_the_stop_string_is_not_before_it() -> None:
-    assert fed(stop_checker("\n"), [1, SILENT, 2]) == Ending(EndReason.STOP, (1,), "a")
+def test_a_token_without_text_at_the_stop_string_is_removed() -> None:
+    assert first_ending(stop_checker("\n"), [1, WITHOUT_TEXT, 2]) == Ending(
+        EndReason.STOP, (1,), "a"
+    )
 
 
-def test_a_stop_string_may_be_half_a_character_in_each_token() -> None:
-    assert fed(stop_checker("é"), [1, 6, 7]) == Ending(EndReason.STOP, (1,), "a")
+def test_a_stop_string_may_span_half_characters() -> None:
+    assert first_ending(stop_checker("é"), [1, 6, 7]) == Ending(EndReason.STOP, (1,), "a")
 
 
 def test_a_stop_string_can_be_the_whole_path() -> None:
-    assert fed(stop_checker("a"), [1]) == Ending(EndReason.STOP, (), "")
+    assert first_ending(stop_checker("a"), [1]) == Ending(EndReason.STOP, (), "")
 
 
 def test_the_limit_counts_the_end_token() -> None:
-    assert fed(stop_checker(limit=2), [1, END, 1]) == Ending(EndReason.END, (1, END), "a")
-    assert fed(stop_checker(limit=2), [1, 1, END]) == Ending(EndReason.LENGTH, (1, 1), "aa")
+    assert first_ending(stop_checker(limit=2), [1, END, 1]) == Ending(EndReason.END, (1, END), "a")
+    assert first_ending(stop_checker(limit=2), [1, 1, END]) == Ending(
+        EndReason.LENGTH, (1, 1), "aa"
+    )
 
 
 def test_a_stop_string_at_the_limit_is_a_stop() -> None:
-    assert fed(stop_checker("\n", limit=2), [1, 2]) == Ending(EndReason.STOP, (1,), "a")
+    assert first_ending(stop_checker("\n", limit=2), [1, 2]) == Ending(EndReason.STOP, (1,), "a")
 
 
-def test_broken_characters_are_replaced_at_the_end_only() -> None:
-    assert fed(stop_checker(), [6, 7, 6, END]) == Ending(EndReason.END, (6, 7, 6, END), "é\ufffd")
+def test_only_incomplete_characters_at_the_end_are_replaced() -> None:
+    assert first_ending(stop_checker(), [6, 7, 6, END]) == Ending(
+        EndReason.END, (6, 7, 6, END), "é\ufffd"
+    )
 
 
 def test_an_empty_stop_string_stops_nothing() -> None:
-    assert fed(stop_checker(""), [1, 2]) is None
+    assert first_ending(stop_checker(""), [1, 2]) is None
 
 
 @given(
     st.lists(st.integers(1, len(TOKEN_BYTES) - 1), min_size=1, max_size=12),
     st.lists(st.sampled_from(["\nQ:", "Q", "aa", "é", ": x", "a\n"]), max_size=3),
 )
-def test_matching_token_by_token_is_matching_in_the_whole_text(
+def test_incremental_matching_equals_matching_in_the_whole_text(
     token_ids: list[int], stop: list[str]
 ) -> None:
-    ending = fed(stop_checker(*stop), token_ids)
+    ending = first_ending(stop_checker(*stop), token_ids)
     whole = b""
     for length, token in enumerate(token_ids, 1):
         whole += TOKEN_BYTES[token]
-        found = [place for one in stop if (place := whole.find(one.encode())) >= 0]
-        if found:
+        matches = [at for string in stop if (at := whole.find(string.encode())) >= 0]
+        if matches:
             starts = np.cumsum([0, *(len(TOKEN_BYTES[token]) for token in token_ids[: length - 1])])
-            kept = tuple(token_ids[: int((starts < min(found)).sum())])
+            kept = tuple(token_ids[: int((starts < min(matches)).sum())])
             assert ending == Ending(
-                EndReason.STOP, kept, whole[: min(found)].decode(errors="replace")
+                EndReason.STOP, kept, whole[: min(matches)].decode(errors="replace")
             )
             return
     assert ending is None
 
 
 @pytest.mark.parametrize("rows", [1, 3])
-def test_only_rows_that_may_have_ended_are_named(rows: int) -> None:
+def test_only_rows_that_may_have_ended_are_candidates(rows: int) -> None:
     newest, lengths = np.array([9, 4, 1, 0][:rows]), np.array([5, 5, 100, 5][:rows])
     assert stop_checker("Q:").candidates(newest, lengths).tolist() == [1, 2][: rows - 1]

@@ -1,4 +1,4 @@
-"""Drawing tokens: the right distribution, from each path's own number alone."""
+"""Token sampling: the exact distribution, from each path's own random number only."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ SAMPLINGS = st.builds(
 
 @both
 @given(LOGITS, SAMPLINGS, st.integers(0, 2**63 - 1))
-def test_a_row_draws_the_same_alone_as_among_others(
+def test_a_row_does_not_depend_on_other_rows(
     sample: Sampler, logits: Logits, sampling: Sampling, seed: int
 ) -> None:
     numbers = uniforms(seed ^ np.arange(len(logits)), np.zeros(len(logits)))
@@ -64,7 +64,7 @@ def test_a_row_draws_the_same_alone_as_among_others(
 @both
 @given(LOGITS, SAMPLINGS, st.sampled_from([0.0, 0.5, 1 - 2.0**-53]))
 @example(np.array([[0, 1e-37]], dtype=np.float32), Sampling(1e-6, 1, top_k=1), 0.0)
-def test_only_tokens_that_the_cuts_leave_are_drawn(
+def test_truncated_tokens_are_never_sampled(
     sample: Sampler, logits: Logits, sampling: Sampling, number: float
 ) -> None:
     tokens = sample(logits, sampling, np.full(len(logits), number))
@@ -74,7 +74,7 @@ def test_only_tokens_that_the_cuts_leave_are_drawn(
             assert token == row.argmax()
             continue
         weights = np.exp((row - row.max()) / sampling.temperature)
-        # What counts as likelier, or as a tie, is decided in float32.
+        # Which token is more likely, or a tie, is decided in float32.
         scaled = (single - single.max()) / np.float32(sampling.temperature)
         above = np.exp(scaled) > np.exp(scaled)[token]
         assert weights[token] > 0
@@ -101,7 +101,7 @@ def test_the_lowest_id_wins_an_exact_tie(sample: Sampler) -> None:
         (Sampling(1.0, 1, min_p=0.2), None),
     ],
 )
-def test_tokens_come_as_often_as_their_probability_says(
+def test_tokens_have_the_exact_distribution(
     sample: Sampler, sampling: Sampling, left: int | None
 ) -> None:
     random = np.random.default_rng(1)
@@ -116,21 +116,21 @@ def test_tokens_come_as_often_as_their_probability_says(
     exact[exact < sampling.min_p] = 0
     assert left is None or np.count_nonzero(exact) == left
     exact /= exact.sum()
-    draws = 20_000
-    numbers = uniforms(np.arange(draws) * 977, np.zeros(draws))
-    tokens = sample(np.tile(row, (draws, 1)), sampling, numbers)
+    samples = 20_000
+    numbers = uniforms(np.arange(samples) * 977, np.zeros(samples))
+    tokens = sample(np.tile(row, (samples, 1)), sampling, numbers)
     counts = np.bincount(tokens, minlength=600)
     assert counts[exact == 0].sum() == 0
-    common = exact * draws >= 10
+    common = exact * samples >= 10
     seen = [*counts[common], counts[~common].sum()]
-    expected = [*exact[common] * draws, exact[~common].sum() * draws]
+    expected = [*exact[common] * samples, exact[~common].sum() * samples]
     if expected[-1] == 0:
         seen, expected = seen[:-1], expected[:-1]
     assert stats.chisquare(seen, expected).pvalue > 1e-4
 
 
 @both
-def test_a_large_vocabulary_is_drawn_from_to_its_last_token(sample: Sampler) -> None:
+def test_the_last_token_of_a_large_vocabulary_can_be_sampled(sample: Sampler) -> None:
     logits = np.full((1, 3 * BLOCK + 1), -np.inf, dtype=np.float32)
     logits[0, [0, -1]] = 0
     for number, token in ((0.0, 0), (0.499, 0), (0.501, 3 * BLOCK), (1 - 2.0**-53, 3 * BLOCK)):
@@ -139,7 +139,7 @@ def test_a_large_vocabulary_is_drawn_from_to_its_last_token(sample: Sampler) -> 
 
 @both
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_logits_that_are_no_numbers_are_refused(sample: Sampler, bad: float) -> None:
+def test_non_finite_logits_are_refused(sample: Sampler, bad: float) -> None:
     logits = np.zeros((2, 8), dtype=np.float32)
     logits[1, 3] = bad
     for temperature in (0, 1):
@@ -147,14 +147,14 @@ def test_logits_that_are_no_numbers_are_refused(sample: Sampler, bad: float) -> 
             sample(logits, Sampling(temperature, 1), np.zeros(2))
 
 
-def test_the_stream_of_a_seed_is_splitmix64() -> None:
+def test_uniforms_are_splitmix64() -> None:
     # First outputs of the reference implementation for seed 1234567.
     first = [6457827717110365317, 3203168211198807973, 9817491932198370423]
-    found = uniforms(np.full(3, 1234567), np.arange(3))
-    assert found.tolist() == [(value >> 11) * 2.0**-53 for value in first]
+    numbers = uniforms(np.full(3, 1234567), np.arange(3))
+    assert numbers.tolist() == [(value >> 11) * 2.0**-53 for value in first]
 
 
-def test_streams_are_even_and_do_not_follow_each_other() -> None:
+def test_uniforms_are_uniform_and_uncorrelated() -> None:
     numbers = np.stack([uniforms(np.arange(500), np.full(500, step)) for step in range(40)])
     assert stats.kstest(numbers.ravel(), "uniform").pvalue > 1e-3
     assert 0 <= numbers.min() <= numbers.max() < 1
@@ -164,22 +164,20 @@ def test_streams_are_even_and_do_not_follow_each_other() -> None:
 
 
 @given(LOGITS, st.sampled_from([1e-6, 0.7, 1.0, 3.0]), st.integers(0, 2**63 - 1))
-def test_a_token_is_the_same_wherever_it_is_drawn(
-    logits: Logits, temperature: float, seed: int
-) -> None:
+def test_numpy_and_torch_sample_equal_tokens(logits: Logits, temperature: float, seed: int) -> None:
     numbers = uniforms(seed ^ np.arange(len(logits)), np.zeros(len(logits)))
     sampling = Sampling(temperature, 1)
     here = token_sampler.sample_tokens(logits, sampling, numbers)
     assert on_device(logits, sampling, numbers).tolist() == here.tolist()
 
 
-def test_logits_of_less_precision_are_drawn_from_as_they_are_and_stay_so(
+def test_half_precision_logits_are_sampled_and_not_modified(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(torch_sampler, "CHUNK", 3000)  # three rows at a time
     logits = (torch.randn(40, 1000, generator=torch.manual_seed(0)) * 3).bfloat16()
     before = logits.clone()
     numbers = uniforms(np.arange(40), np.zeros(40))
-    found = torch_sampler.sample_tokens(logits, Sampling(0.7, 1), numbers)
-    assert found.tolist() == on_device(logits.float().numpy(), Sampling(0.7, 1), numbers).tolist()
+    tokens = torch_sampler.sample_tokens(logits, Sampling(0.7, 1), numbers)
+    assert tokens.tolist() == on_device(logits.float().numpy(), Sampling(0.7, 1), numbers).tolist()
     assert torch.equal(logits, before)

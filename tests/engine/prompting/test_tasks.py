@@ -30,57 +30,59 @@ if TYPE_CHECKING:
         ("rte", 4),
     ],
 )
-def test_a_task_has_as_many_examples_as_in_the_paper(task: str, count: int) -> None:
+def test_a_task_has_the_number_of_examples_of_the_paper(task: str, count: int) -> None:
     assert len(exemplars_of(task)) == count
 
 
 def test_every_answer_type_is_a_task() -> None:
-    assert all(preset(one).answer_type is one for one in AnswerType)
+    assert all(preset(answer_type).answer_type is answer_type for answer_type in AnswerType)
 
 
 @pytest.mark.parametrize("task", list(PRESETS))
 def test_every_worked_example_fits_its_task(task: str) -> None:
     kind = preset(task).answer_type
-    for one in exemplars_of(task):
-        read = canonical(kind, one.answer, one.options)
+    for exemplar in exemplars_of(task):
+        read = canonical(kind, exemplar.answer, exemplar.options)
         assert read is not None
-        assert equal(kind, read, one.answer.casefold() if kind is AnswerType.SPAN else one.answer)
-        assert bool(one.options) == (kind is AnswerType.CHOICE)
-        assert bool(one.passage) == (kind in (AnswerType.NLI, AnswerType.SPAN))
-        assert one.reasoning.endswith(".")
-        assert "the answer is" not in one.reasoning.lower()
-        assert answer_sentence(kind, one.answer).startswith(" The answer is ")
+        assert equal(
+            kind, read, exemplar.answer.casefold() if kind is AnswerType.SPAN else exemplar.answer
+        )
+        assert bool(exemplar.options) == (kind is AnswerType.CHOICE)
+        assert bool(exemplar.passage) == (kind in (AnswerType.NLI, AnswerType.SPAN))
+        assert exemplar.reasoning.endswith(".")
+        assert "the answer is" not in exemplar.reasoning.lower()
+        assert answer_sentence(kind, exemplar.answer).startswith(" The answer is ")
 
 
-def test_the_examples_of_a_choice_do_not_favour_a_letter() -> None:
+def test_the_examples_of_multiple_choice_do_not_favor_a_letter() -> None:
     for task in ("arc-challenge", "openbookqa", "commonsenseqa", "aqua"):
-        given = [one.answer for one in exemplars_of(task)]
+        given = [exemplar.answer for exemplar in exemplars_of(task)]
         assert len(set(given)) == len(given)
 
 
 def test_every_exemplar_file_belongs_to_a_task() -> None:
-    used = {one.exemplars for one in PRESETS.values() if one.exemplars}
+    used = {preset.exemplars for preset in PRESETS.values() if preset.exemplars}
     assert {path.stem for path in EXEMPLARS.glob("*.toml")} == used
 
 
-def test_the_pebble_task_asks_like_the_world_that_the_pebbles_know() -> None:
+def test_the_pebble_task_has_the_examples_of_the_demo_world() -> None:
     from engine.demo import world
 
-    assert [one.question for one in exemplars_of("pebble")] == [
-        one.question for one in world.EXEMPLARS
+    assert [exemplar.question for exemplar in exemplars_of("pebble")] == [
+        exemplar.question for exemplar in world.EXEMPLARS
     ]
 
 
-def test_an_unknown_task_lists_the_known_ones() -> None:
+def test_the_error_for_an_unknown_task_lists_all_tasks() -> None:
     with pytest.raises(BadInput, match=r"'gsm9k'.* gsm8k, drop"):
         preset("gsm9k")
 
 
-def test_a_persons_own_examples_are_read(tmp_path: Path) -> None:
+def test_exemplars_are_read_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text('[[exemplar]]\nquestion = "1 + 1?"\nreasoning = "Two ones."\nanswer = 2\n')
-    (one,) = load_exemplars(path)
-    assert (one.question, one.options, one.reasoning, one.answer) == (
+    (exemplar,) = load_exemplars(path)
+    assert (exemplar.question, exemplar.options, exemplar.reasoning, exemplar.answer) == (
         "1 + 1?",
         (),
         "Two ones.",
@@ -105,9 +107,7 @@ def test_a_persons_own_examples_are_read(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_broken_exemplar_file_is_refused_by_name(
-    tmp_path: Path, text: str, sentence: str
-) -> None:
+def test_an_invalid_exemplar_file_is_refused(tmp_path: Path, text: str, sentence: str) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(text)
     with pytest.raises(BadInput, match=sentence):

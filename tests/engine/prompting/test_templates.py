@@ -39,7 +39,7 @@ def base(prompt_format: PromptFormat) -> str:
     return render(question(), prompt_format, PromptStyle.BASE, EXEMPLARS).text
 
 
-def test_few_shot_reasoning_shows_worked_examples_and_ends_where_the_model_speaks() -> None:
+def test_few_shot_cot_has_worked_examples_and_ends_at_the_answer() -> None:
     assert base(PromptFormat.FEW_SHOT_COT) == (
         "Q: I had 2 eggs and broke 1. How many are whole?\nA: 2 - 1 = 1. The answer is 1.\n\n"
         "Q: Two cats have how many ears?\nA: Each has 2. 2 + 2 = 4. The answer is 4.\n\n"
@@ -47,7 +47,7 @@ def test_few_shot_reasoning_shows_worked_examples_and_ends_where_the_model_speak
     )
 
 
-def test_few_shot_direct_is_the_same_with_the_reasoning_removed() -> None:
+def test_few_shot_direct_has_the_examples_without_reasoning() -> None:
     assert base(PromptFormat.FEW_SHOT_DIRECT) == (
         "Q: I had 2 eggs and broke 1. How many are whole?\nA: The answer is 1.\n\n"
         "Q: Two cats have how many ears?\nA: The answer is 4.\n\n"
@@ -55,30 +55,30 @@ def test_few_shot_direct_is_the_same_with_the_reasoning_removed() -> None:
     )
 
 
-def test_the_zero_shot_formats_show_no_examples() -> None:
+def test_zero_shot_formats_have_no_examples() -> None:
     assert base(PromptFormat.ZERO_SHOT_COT) == "Q: What is 3 + 4?\nA: Let's think step by step."
     assert base(PromptFormat.ZERO_SHOT_DIRECT) == "Q: What is 3 + 4?\nA:"
 
 
 @pytest.mark.parametrize("prompt_format", list(PromptFormat))
-def test_the_shared_part_is_the_same_for_every_question(prompt_format: PromptFormat) -> None:
-    one, other = (
+def test_the_shared_prefix_is_the_same_for_every_question(prompt_format: PromptFormat) -> None:
+    first, second = (
         render(question(text=text), prompt_format, PromptStyle.BASE, EXEMPLARS)
         for text in ("Is it 1?", "Or 2?")
     )
-    assert one.shared == other.shared
-    assert one.text[: one.shared] == other.text[: other.shared]
-    assert (one.shared > 0) is prompt_format.few_shot
+    assert first.shared == second.shared
+    assert first.text[: first.shared] == second.text[: second.shared]
+    assert (first.shared > 0) is prompt_format.few_shot
 
 
-def test_choices_are_lettered_and_a_passage_stands_before_the_question() -> None:
-    asked = question_text(AnswerType.CHOICE, "Which?", ("red", "blue"), "Look at the sky.")
-    assert asked == "Look at the sky.\nWhich?\nAnswer Choices: (a) red (b) blue"
+def test_choices_are_lettered_and_a_passage_comes_before_the_question() -> None:
+    text = question_text(AnswerType.CHOICE, "Which?", ("red", "blue"), "Look at the sky.")
+    assert text == "Look at the sky.\nWhich?\nAnswer Choices: (a) red (b) blue"
 
 
-def test_a_premise_and_its_hypothesis_become_one_question() -> None:
-    asked = question_text(AnswerType.NLI, "It rained.", (), "The street is wet.")
-    assert asked == (
+def test_premise_and_hypothesis_become_a_question() -> None:
+    text = question_text(AnswerType.NLI, "It rained.", (), "The street is wet.")
+    assert text == (
         'Premise: "The street is wet."\n'
         'Based on this premise, can we conclude the hypothesis "It rained." is true?'
     )
@@ -93,13 +93,13 @@ def test_a_premise_and_its_hypothesis_become_one_question() -> None:
         (AnswerType.MATH, "\\frac{1}{2}", " The answer is $\\frac{1}{2}$."),
     ],
 )
-def test_an_answer_sentence_states_the_canonical_answer(
+def test_an_answer_sentence_states_the_normalized_answer(
     answer_type: AnswerType, answer: str, sentence: str
 ) -> None:
     assert answer_sentence(answer_type, answer) == sentence
 
 
-def test_a_chat_gives_each_example_its_own_turns_and_leaves_the_cue_open() -> None:
+def test_a_chat_has_messages_for_each_example_and_leaves_the_cue_open() -> None:
     few = render(question(), PromptFormat.FEW_SHOT_COT, PromptStyle.CHAT, EXEMPLARS)
     assert [turn.role for turn in few.messages()] == [
         "system",
@@ -111,13 +111,13 @@ def test_a_chat_gives_each_example_its_own_turns_and_leaves_the_cue_open() -> No
     assert cued.messages()[-1].content == "Let's think step by step."
 
 
-def test_text_of_a_chat_survives_quotes_and_other_scripts() -> None:
-    asked = 'Was heißt "雪"?\nA: \\ }'
-    turns = render(question(text=asked), PromptFormat.ZERO_SHOT_DIRECT, PromptStyle.CHAT, ())
-    assert json.loads(turns.text)[-1] == ["user", asked]
+def test_a_chat_preserves_quotes_and_other_scripts() -> None:
+    text = 'Was heißt "雪"?\nA: \\ }'
+    prompt = render(question(text=text), PromptFormat.ZERO_SHOT_DIRECT, PromptStyle.CHAT, ())
+    assert json.loads(prompt.text)[-1] == ["user", text]
 
 
-def test_the_hash_depends_on_examples_only_where_they_are_shown() -> None:
+def test_the_hash_depends_on_examples_only_in_few_shot_formats() -> None:
     style = PromptStyle.BASE
     few, zero = PromptFormat.FEW_SHOT_COT, PromptFormat.ZERO_SHOT_COT
     assert prompt_hash(few, style, EXEMPLARS) != prompt_hash(few, style, EXEMPLARS[:1])
@@ -125,6 +125,6 @@ def test_the_hash_depends_on_examples_only_where_they_are_shown() -> None:
     assert prompt_hash(zero, style, ()) != prompt_hash(zero, PromptStyle.CHAT, ())
 
 
-def test_a_base_model_is_stopped_at_the_next_question_and_a_chat_is_not() -> None:
+def test_only_plain_text_is_stopped_at_the_next_question() -> None:
     assert stop_strings(PromptStyle.BASE) == ("\nQ:",)
     assert stop_strings(PromptStyle.CHAT) == ()

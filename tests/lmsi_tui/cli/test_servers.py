@@ -93,7 +93,7 @@ def test_several_servers_of_one_model_are_one_teacher(tmp_path: Path) -> None:
     opened = open_project(project)
     assert opened.settings.model.teacher == "Llama-7B/base"
     assert list(opened.settings.model.servers) == urls
-    assert all(fake.waves for fake in fakes)
+    assert all(fake.requests for fake in fakes)
     with connect(project / "lmsi.db", read_only=True) as conn:
         (model,) = models.all_of(conn)
         assert len(questions.by_split(conn, Split.POOL)) == DRAWN
@@ -165,4 +165,4 @@ def test_a_pause_is_heard_while_a_server_keeps_silent(tmp_path: Path) -> None:
             fake.holds = wish_and_hold
             with pytest.raises(PauseRequested):
                 sample.run(work)
-    assert fake.waves
+    assert fake.requests

@@ -1,4 +1,4 @@
-"""Sampling from Hugging Face folders: exactly what the model would do one path at a time."""
+"""Sampling from Hugging Face folders gives what the model gives for one path at a time."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SHAPES: dict[str, dict[str, Any]] = {
 PLAIN: dict[str, dict[str, Any]] = {
     "mistral with a window": {"family": "mistral", "sliding_window": 12},
     "gemma2, which caps its scores": {"family": "gemma2", "query_pre_attn_scalar": 8},
-    "lfm2, one of whose layers is a convolution": {
+    "lfm2, with a convolution layer": {
         "family": "lfm2",
         "layer_types": ["conv", "full_attention"],
     },
@@ -91,26 +91,26 @@ def generated(folder: Path, prompt: Sequence[int], max_tokens: int = 20) -> list
 def sampled(
     backend: Transformers, paths: Sequence[PathRequest], sampling: Sampling
 ) -> dict[tuple[str, int], Generation]:
-    found = list(backend.sample(Waiting(paths), sampling))
-    by_path = {(path.question, path.index): path for path in found}
-    assert len(by_path) == len(found) == len(paths)
+    results = list(backend.sample(Waiting(paths), sampling))
+    by_path = {(path.question, path.index): path for path in results}
+    assert len(by_path) == len(results) == len(paths)
     return by_path
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_greedy_paths_are_those_of_generate(shape: str, tmp_path: Path) -> None:
+def test_greedy_paths_equal_those_of_generate(shape: str, tmp_path: Path) -> None:
     folder = tiny_model(tmp_path, **SHAPES[shape])
     backend = opened(folder, batch_size=4)
     assert backend.shares_prefix
-    asked = random_prompts(6)
-    found = sampled(backend, requests(asked, paths=2, shared=30), GREEDY)
-    for i, prompt in enumerate(asked):
-        wanted = generated(folder, prompt)
-        assert [list(found[f"q{i}", j].token_ids) for j in range(2)] == [wanted, wanted]
+    prompts = random_prompts(6)
+    results = sampled(backend, requests(prompts, paths=2, shared=30), GREEDY)
+    for i, prompt in enumerate(prompts):
+        expected = generated(folder, prompt)
+        assert [list(results[f"q{i}", j].token_ids) for j in range(2)] == [expected, expected]
 
 
 @pytest.mark.parametrize("shape", PLAIN)
-def test_a_model_that_cannot_share_is_sampled_plainly_and_says_so(
+def test_a_model_that_cannot_share_prefixes_is_sampled_with_a_warning(
     shape: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = tiny_model(tmp_path, **PLAIN[shape])
@@ -120,13 +120,13 @@ def test_a_model_that_cannot_share_is_sampled_plainly_and_says_so(
     assert backend.details["reason"] is not None
     assert str(backend.details["reason"]) in caplog.text
     assert "cannot share" in caplog.text
-    asked = random_prompts(4)
-    found = sampled(backend, requests(asked, paths=3, shared=30), GREEDY)
-    for i, prompt in enumerate(asked):
-        assert list(found[f"q{i}", 2].token_ids) == generated(folder, prompt)
+    prompts = random_prompts(4)
+    results = sampled(backend, requests(prompts, paths=3, shared=30), GREEDY)
+    for i, prompt in enumerate(prompts):
+        assert list(results[f"q{i}", 2].token_ids) == generated(folder, prompt)
 
 
-def test_how_it_samples_can_be_stored_with_the_run(folder: Path) -> None:
+def test_the_details_are_json(folder: Path) -> None:
     backend = opened(folder, batch_size=3)
     sampled(backend, requests(random_prompts(2), shared=30), GREEDY)
     assert json.loads(json.dumps(backend.details)) == {
@@ -139,27 +139,30 @@ def test_how_it_samples_can_be_stored_with_the_run(folder: Path) -> None:
     }
 
 
-def test_a_wide_batch_is_cut_in_two_streams_that_draw_the_same_paths(folder: Path) -> None:
+def test_a_large_batch_is_split_into_two_that_sample_equal_paths(folder: Path) -> None:
     import torch
 
-    asked = requests(random_prompts(12), paths=20, shared=30)
+    path_requests = requests(random_prompts(12), paths=20, shared=30)
     sampling = Sampling(temperature=0.8, max_tokens=15, stop=("a", "e"))
-    one, two = opened(folder, batch_size=128), opened(folder, batch_size=128, threads=2)
-    wanted, found = sampled(one, asked, sampling), sampled(two, asked, sampling)
-    assert (one.details["streams"], two.details["streams"]) == (1, 2)
-    assert sum(wanted[path] == found[path] for path in wanted) >= 0.95 * len(asked)
+    single, double = opened(folder, batch_size=128), opened(folder, batch_size=128, threads=2)
+    expected, results = (
+        sampled(single, path_requests, sampling),
+        sampled(double, path_requests, sampling),
+    )
+    assert (single.details["streams"], double.details["streams"]) == (1, 2)
+    assert sum(expected[path] == results[path] for path in expected) >= 0.95 * len(path_requests)
     assert torch.get_num_threads() == 2
 
 
-def test_streams_take_turns_so_that_a_run_is_the_same_again(backend: Transformers) -> None:
+def test_running_batches_are_served_in_a_reproducible_order(backend: Transformers) -> None:
     sampling = Sampling(temperature=1.0, max_tokens=12, stop=("a", "e"))
-    asked = requests(random_prompts(7), paths=6, shared=30)
-    first, again = (list(backend.sample(Waiting(asked), sampling)) for _ in range(2))
+    path_requests = requests(random_prompts(7), paths=6, shared=30)
+    first, again = (list(backend.sample(Waiting(path_requests), sampling)) for _ in range(2))
     assert first == again
     assert backend.details["streams"] == backend.details["threads"]
 
 
-def test_few_paths_are_divided_among_the_streams_by_question(folder: Path) -> None:
+def test_few_paths_are_divided_among_running_batches_by_question(folder: Path) -> None:
     from engine.inference.hf.running_batch import RunningBatch
 
     with pytest.MonkeyPatch.context() as patch:
@@ -181,25 +184,25 @@ def test_few_paths_are_divided_among_the_streams_by_question(folder: Path) -> No
     assert sorted(map(len, questions_of.values())) == [2, 2]
 
 
-def test_a_wish_to_end_is_heard_before_any_path_has_ended(backend: Transformers) -> None:
+def test_sampling_can_be_stopped_before_any_path_has_ended(backend: Transformers) -> None:
     source = Wishing(requests(random_prompts(2), paths=4, shared=30))
     with pytest.raises(Wished):
         next(backend.sample(source, Sampling(temperature=1.0, max_tokens=150)))
 
 
-def test_plain_and_shared_sampling_draw_the_same_paths(folder: Path) -> None:
+def test_sampling_with_and_without_shared_prefixes_gives_equal_paths(folder: Path) -> None:
     backend = opened(folder, batch_size=6)
     sampling = Sampling(temperature=0.8, max_tokens=15)
-    asked = requests(random_prompts(5), paths=4, shared=30)
-    shared = sampled(backend, asked, sampling)
+    path_requests = requests(random_prompts(5), paths=4, shared=30)
+    shared = sampled(backend, path_requests, sampling)
     assert backend._model.config._attn_implementation == "shared-prefix"
     backend.shares_prefix = False
     backend._model.set_attn_implementation("sdpa")
-    assert sampled(backend, asked, sampling) == shared
+    assert sampled(backend, path_requests, sampling) == shared
 
 
 @pytest.mark.skipif(not STORIES.exists(), reason="the model stories260K is not there")
-def test_a_trained_model_tells_the_story_of_generate() -> None:
+def test_a_long_path_of_a_trained_model_equals_that_of_generate() -> None:
     backend = opened(STORIES)
     prompt = backend.tokenize("Once upon a time, there was a")
     (path,) = sampled(backend, requests([prompt]), Sampling(temperature=0, max_tokens=100)).values()
@@ -208,30 +211,30 @@ def test_a_trained_model_tells_the_story_of_generate() -> None:
 
 
 @pytest.mark.parametrize("batch", [1, 3, 8, 64])
-def test_width_and_refill_do_not_change_greedy_paths(
+def test_greedy_paths_do_not_depend_on_the_batch_size(
     folder: Path, backend: Transformers, batch: int
 ) -> None:
-    asked = requests(random_prompts(7), paths=3, shared=30)
+    path_requests = requests(random_prompts(7), paths=3, shared=30)
     ended_early = Sampling(temperature=0, max_tokens=20, stop=("a", "1"))
-    wanted = sampled(backend, asked, ended_early)
-    assert len({len(path.token_ids) for path in wanted.values()}) > 2
-    assert sampled(opened(folder, batch_size=batch), asked, ended_early) == wanted
+    expected = sampled(backend, path_requests, ended_early)
+    assert len({len(path.token_ids) for path in expected.values()}) > 2
+    assert sampled(opened(folder, batch_size=batch), path_requests, ended_early) == expected
 
 
-def test_width_changes_sampled_paths_only_through_rounding(folder: Path) -> None:
-    asked = requests(random_prompts(7), paths=6, shared=30)
+def test_sampled_paths_depend_on_the_batch_size_only_through_rounding(folder: Path) -> None:
+    path_requests = requests(random_prompts(7), paths=6, shared=30)
     sampling = Sampling(temperature=1.0, max_tokens=12)
-    narrow, wide = (sampled(opened(folder, batch_size=b), asked, sampling) for b in (2, 32))
+    narrow, wide = (sampled(opened(folder, batch_size=b), path_requests, sampling) for b in (2, 32))
     same = sum(narrow[path] == wide[path] for path in narrow)
-    assert same >= 0.95 * len(asked)
+    assert same >= 0.95 * len(path_requests)
 
 
-def test_the_same_seed_and_width_give_the_same_paths(backend: Transformers) -> None:
+def test_equal_seed_and_batch_size_give_equal_paths(backend: Transformers) -> None:
     sampling = Sampling(temperature=1.0, max_tokens=12)
-    asked = requests(random_prompts(7), paths=6, shared=30)
-    assert sampled(backend, asked, sampling) == sampled(backend, asked, sampling)
+    path_requests = requests(random_prompts(7), paths=6, shared=30)
+    assert sampled(backend, path_requests, sampling) == sampled(backend, path_requests, sampling)
     others = requests(random_prompts(7), paths=6, shared=30, run_seed=2)
-    assert sampled(backend, others, sampling) != sampled(backend, asked, sampling)
+    assert sampled(backend, others, sampling) != sampled(backend, path_requests, sampling)
 
 
 def small_buckets(monkeypatch: pytest.MonkeyPatch, capacity: int) -> None:
@@ -242,7 +245,7 @@ def small_buckets(monkeypatch: pytest.MonkeyPatch, capacity: int) -> None:
 
 @pytest.mark.parametrize("capacity", [1, 32])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_logits_differ_from_the_ordinary_cache_by_1e_5_at_most(
+def test_logits_differ_from_those_with_an_ordinary_cache_by_at_most_1e_5(
     shape: str, capacity: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from transformers import DynamicCache
@@ -252,26 +255,26 @@ def test_logits_differ_from_the_ordinary_cache_by_1e_5_at_most(
 
     small_buckets(monkeypatch, capacity)
     model = opened(tiny_model(tmp_path, **SHAPES[shape]))._model
-    asked, newest = random_prompts(3), np.array([7, 8, 9])
+    prompts, newest = random_prompts(3), np.array([7, 8, 9])
     tree = PrefixTree(model, batch_size=3)
-    tree.set_prefix(asked[0][:30])
-    found = [tree.add_prompts(asked, [0, 1, 2])]
-    found += [
+    tree.set_prefix(prompts[0][:30])
+    results = [tree.add_prompts(prompts, [0, 1, 2])]
+    results += [
         tree.step(newest + i, np.arange(3), np.arange(3), np.full(3, i + 1)) for i in range(2)
     ]
     model.set_attn_implementation("eager")
-    for lane, prompt in enumerate(asked):
+    for lane, prompt in enumerate(prompts):
         cache = DynamicCache(config=model.config)
         rows = [prompt, newest[[lane]], newest[[lane]] + 1]
-        wanted = [cached_step(model, np.array([row]), cache)[0] for row in rows]
-        for ours, ordinary in zip(found, wanted, strict=True):
+        expected = [cached_step(model, np.array([row]), cache)[0] for row in rows]
+        for ours, ordinary in zip(results, expected, strict=True):
             scale = max(1.0, float(ordinary.abs().max()))
             assert (ours[lane] - ordinary).abs().max() <= 1e-5 * scale
 
 
 @pytest.mark.parametrize("capacity", [1, 32])
 @pytest.mark.parametrize(("prefix", "at_once"), [(0, 1024), (1, 1024), (30, 1024), (100, 32)])
-def test_logits_through_the_tree_are_those_of_the_whole_sequence(
+def test_logits_of_the_tree_equal_those_of_whole_sequences(
     tmp_path: Path, prefix: int, at_once: int, capacity: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import torch
@@ -282,15 +285,15 @@ def test_logits_through_the_tree_are_those_of_the_whole_sequence(
     monkeypatch.setattr(prefix_tree, "TOKENS_AT_ONCE", at_once)
     small_buckets(monkeypatch, capacity)
     model = opened(tiny_model(tmp_path))._model
-    asked = random_prompts(5, prefix)
-    asked.append(tuple(range(50, 60)))  # does not begin with the prefix
+    prompts = random_prompts(5, prefix)
+    prompts.append(tuple(range(50, 60)))  # does not begin with the prefix
     newest = np.random.default_rng(1).integers(2, 512, (9, 12))
     lanes = np.array([5, 0, 0, 3, 0, 4, 2, 0, 0, 5, 0, 1])
     slots = np.array([3, 0, 7, 11, 1, 10, 2, 9, 4, 8, 5, 6])
     tree = PrefixTree(model, batch_size=12)
-    tree.set_prefix(asked[0][:prefix])
-    found = [tree.add_prompts(asked, [0, 1, 2, 3, 4, 5])]
-    sequences = [[*map(list, asked)]]
+    tree.set_prefix(prompts[0][:prefix])
+    results = [tree.add_prompts(prompts, [0, 1, 2, 3, 4, 5])]
+    sequences = [[*map(list, prompts)]]
     written: list[list[int]] = [[] for _ in lanes]
 
     def step(rows: list[int]) -> None:
@@ -298,8 +301,8 @@ def test_logits_through_the_tree_are_those_of_the_whole_sequence(
             written[row].append(int(newest[len(written[row]), row]))
         now = [written[row][-1] for row in rows]
         lengths = np.array([len(written[row]) for row in rows])
-        found.append(tree.step(np.array(now), slots[rows], lanes[rows], lengths))
-        sequences.append([[*asked[lanes[row]], *written[row]] for row in rows])
+        results.append(tree.step(np.array(now), slots[rows], lanes[rows], lengths))
+        sequences.append([[*prompts[lanes[row]], *written[row]] for row in rows])
 
     for _ in range(3):
         step([*range(12)])
@@ -308,15 +311,15 @@ def test_logits_through_the_tree_are_those_of_the_whole_sequence(
     for _ in range(2):
         step([11, 1, 10, *range(3, 10)])
     for _ in range(4):
-        step([*range(12)])  # two begin anew, so paths are of two lengths
+        step([*range(12)])  # two paths are new, so there are two lengths
     model.set_attn_implementation("eager")
-    for rows, logits in zip(sequences, found, strict=True):
+    for rows, logits in zip(sequences, results, strict=True):
         for sequence, row in zip(rows, logits, strict=True):
-            wanted = model(torch.tensor([sequence])).logits[0, -1]
-            assert (wanted - row).abs().max() < 1e-4
+            expected = model(torch.tensor([sequence])).logits[0, -1]
+            assert (expected - row).abs().max() < 1e-4
 
 
-def test_paths_of_one_lane_take_more_blocks_where_lanes_are_uneven() -> None:
+def test_a_lane_with_many_paths_takes_several_blocks() -> None:
     from engine.inference.hf.prefix_attention import _lane_blocks
 
     lanes = np.array([0] * 3 + [4] * 40 + [2, 3, 0])
@@ -327,15 +330,15 @@ def test_paths_of_one_lane_take_more_blocks_where_lanes_are_uneven() -> None:
         assert blocks[positions[path] // table.shape[1]] == lane
 
 
-def test_tokens_are_drawn_with_the_probabilities_of_the_softmax(folder: Path) -> None:
-    """Chi-square over 4,000 paths of two tokens, at p = 0.001 for each of both places."""
+def test_tokens_are_sampled_with_the_probabilities_of_the_softmax(folder: Path) -> None:
+    """Chi-square over 4,000 paths of two tokens, at p = 0.001 for each position."""
     import torch
 
     backend = opened(folder, batch_size=256)
     (prompt,) = random_prompts(1)
     sampling = Sampling(temperature=0.4, max_tokens=2)
-    found = sampled(backend, requests([prompt], paths=4000, shared=10), sampling)
-    drawn = [path.token_ids for path in found.values() if len(path.token_ids) == 2]
+    results = sampled(backend, requests([prompt], paths=4000, shared=10), sampling)
+    token_pairs = [path.token_ids for path in results.values() if len(path.token_ids) == 2]
 
     def probabilities(*tokens: int) -> np.ndarray[Any, np.dtype[np.float64]]:
         model = backend._model
@@ -343,41 +346,43 @@ def test_tokens_are_drawn_with_the_probabilities_of_the_softmax(folder: Path) ->
         logits = model(torch.tensor([[*prompt, *tokens]])).logits[0, -1].double()
         return (logits / sampling.temperature).softmax(-1).detach().numpy()
 
-    assert _fits([first for first, _ in drawn], probabilities())
-    common = np.bincount([first for first, _ in drawn]).argmax()
-    assert _fits([second for first, second in drawn if first == common], probabilities(int(common)))
+    assert _fits([first for first, _ in token_pairs], probabilities())
+    common = np.bincount([first for first, _ in token_pairs]).argmax()
+    assert _fits(
+        [second for first, second in token_pairs if first == common], probabilities(int(common))
+    )
 
 
-def _fits(tokens: Sequence[int], wanted: np.ndarray[Any, np.dtype[np.float64]]) -> bool:
-    counts = np.bincount(tokens, minlength=len(wanted))
-    often = wanted * len(tokens) >= 5
+def _fits(tokens: Sequence[int], probabilities: np.ndarray[Any, np.dtype[np.float64]]) -> bool:
+    counts = np.bincount(tokens, minlength=len(probabilities))
+    often = probabilities * len(tokens) >= 5
     observed = np.append(counts[often], counts[~often].sum())
-    expected = np.append(wanted[often], wanted[~often].sum()) * len(tokens)
+    expected = np.append(probabilities[often], probabilities[~often].sum()) * len(tokens)
     assert len(observed) > 5
     return bool(stats.chisquare(observed, expected * observed.sum() / expected.sum()).pvalue > 1e-3)
 
 
-def test_a_path_cannot_be_longer_than_asked(backend: Transformers) -> None:
-    found = sampled(backend, requests(random_prompts(3)), Sampling(temperature=0, max_tokens=1))
-    assert {(len(path.token_ids), path.end) for path in found.values()} == {(1, EndReason.LENGTH)}
+def test_a_path_ends_at_the_token_limit(backend: Transformers) -> None:
+    results = sampled(backend, requests(random_prompts(3)), Sampling(temperature=0, max_tokens=1))
+    assert {(len(path.token_ids), path.end) for path in results.values()} == {(1, EndReason.LENGTH)}
 
 
-def test_a_stop_string_ends_a_path_before_it(backend: Transformers) -> None:
-    asked = requests(random_prompts(1))
-    (whole,) = sampled(backend, asked, GREEDY).values()
+def test_a_path_is_cut_before_its_stop_string(backend: Transformers) -> None:
+    path_requests = requests(random_prompts(1))
+    (whole,) = sampled(backend, path_requests, GREEDY).values()
     stop = whole.text[5:9]
     sampling = Sampling(temperature=0, max_tokens=20, stop=("never", stop))
-    (path,) = sampled(backend, asked, sampling).values()
+    (path,) = sampled(backend, path_requests, sampling).values()
     assert path.end is EndReason.STOP
     assert path.text == whole.text[: whole.text.index(stop)]
     assert path.token_ids == whole.token_ids[: len(path.token_ids)]
     assert len(path.token_ids) < len(whole.token_ids)
 
 
-def test_every_end_token_that_the_folder_names_ends_a_path(tmp_path: Path) -> None:
+def test_every_end_token_declared_in_the_folder_ends_a_path(tmp_path: Path) -> None:
     backend = opened(tiny_model(tmp_path, ends=tuple(range(100, 400))))
-    found = sampled(backend, requests(random_prompts(6)), GREEDY)
-    ended = [path for path in found.values() if path.end is EndReason.END]
+    results = sampled(backend, requests(random_prompts(6)), GREEDY)
+    ended = [path for path in results.values() if path.end is EndReason.END]
     assert ended
     for path in ended:
         assert path.token_ids[-1] in {0, *range(100, 400)}
@@ -397,9 +402,9 @@ def test_paths_of_a_settled_question_are_dropped(backend: Transformers) -> None:
     assert len(seen) < 15
 
 
-def test_a_source_may_have_none_now_and_more_later(backend: Transformers) -> None:
+def test_a_source_may_give_more_paths_later(backend: Transformers) -> None:
     class Waves(Waiting):
-        """Gives the next path of a question when the one before has been seen."""
+        """Gives the next path only when an earlier one has finished."""
 
         ready = 2
 
@@ -417,45 +422,49 @@ def test_a_source_may_have_none_now_and_more_later(backend: Transformers) -> Non
     assert len(seen) == 12
 
 
-def test_more_questions_than_lanes_come_back_for_more_paths(folder: Path) -> None:
+def test_more_questions_than_lanes_can_ask_for_more_paths(folder: Path) -> None:
     backend = opened(folder, batch_size=2)
-    asked = requests(random_prompts(5), paths=3, shared=30)
-    turns = sorted(asked, key=lambda path: path.index)
+    path_requests = requests(random_prompts(5), paths=3, shared=30)
+    turns = sorted(path_requests, key=lambda path: path.index)
     sampling = Sampling(temperature=0.9, max_tokens=6)
-    assert sampled(backend, turns, sampling) == sampled(backend, asked, sampling)
+    assert sampled(backend, turns, sampling) == sampled(backend, path_requests, sampling)
 
 
 def test_prompts_without_a_shared_prefix_are_sampled(folder: Path, backend: Transformers) -> None:
-    asked = [*random_prompts(4, prefix=0), (7,)]
-    mixed = [*requests(asked[:1], shared=len(asked[0])), *requests(asked)[1:]]
-    found = sampled(backend, mixed, GREEDY)
-    for i, prompt in enumerate(asked):
-        assert list(found[f"q{i}", 0].token_ids) == generated(folder, prompt)
+    prompts = [*random_prompts(4, prefix=0), (7,)]
+    mixed = [*requests(prompts[:1], shared=len(prompts[0])), *requests(prompts)[1:]]
+    results = sampled(backend, mixed, GREEDY)
+    for i, prompt in enumerate(prompts):
+        assert list(results[f"q{i}", 0].token_ids) == generated(folder, prompt)
 
 
-def test_tasks_follow_one_another(folder: Path, backend: Transformers) -> None:
+def test_tasks_with_different_prefixes_can_follow_each_other(
+    folder: Path, backend: Transformers
+) -> None:
     for seed in range(2):
-        asked = random_prompts(2, prefix=20, seed=seed)
-        found = sampled(backend, requests(asked, shared=20), GREEDY)
-        assert list(found["q1", 0].token_ids) == generated(folder, asked[1])
+        prompts = random_prompts(2, prefix=20, seed=seed)
+        results = sampled(backend, requests(prompts, shared=20), GREEDY)
+        assert list(results["q1", 0].token_ids) == generated(folder, prompts[1])
 
 
-def test_a_sampling_that_is_left_early_leaves_nothing_behind(backend: Transformers) -> None:
-    asked = requests(random_prompts(4), paths=2, shared=30)
-    whole = sampled(backend, asked, GREEDY)
-    next(backend.sample(Waiting(asked), GREEDY))
+def test_sampling_again_after_an_abandoned_sampling(backend: Transformers) -> None:
+    path_requests = requests(random_prompts(4), paths=2, shared=30)
+    whole = sampled(backend, path_requests, GREEDY)
+    next(backend.sample(Waiting(path_requests), GREEDY))
     assert list(backend.sample(Waiting([]), GREEDY)) == []
-    assert sampled(backend, asked, GREEDY) == whole
+    assert sampled(backend, path_requests, GREEDY) == whole
 
 
-def test_a_prompt_that_leaves_no_room_is_refused_with_the_numbers(backend: Transformers) -> None:
+def test_a_prompt_too_long_for_the_context_is_refused_with_the_numbers(
+    backend: Transformers,
+) -> None:
     paths = requests([tuple(range(2, 242))])
     with pytest.raises(BadInput, match=r"q0 has 240 tokens.*20, but .* 256"):
         list(backend.sample(Waiting(paths), GREEDY))
 
 
 @pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")
-def test_an_adapter_changes_the_paths_as_peft_would(folder: Path, tmp_path: Path) -> None:
+def test_an_adapter_gives_the_paths_of_peft(folder: Path, tmp_path: Path) -> None:
     import torch
     from peft import LoraConfig, PeftModel, get_peft_model
     from transformers import AutoModelForCausalLM
@@ -493,7 +502,7 @@ def test_an_adapter_of_another_model_is_refused(folder: Path, tmp_path: Path) ->
         opened(folder, adapter=tmp_path / "adapter")
 
 
-def test_a_cut_model_is_refused_in_one_sentence(tmp_path: Path) -> None:
+def test_a_truncated_model_is_refused_in_one_sentence(tmp_path: Path) -> None:
     folder = tiny_model(tmp_path)
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:2000])
@@ -501,7 +510,7 @@ def test_a_cut_model_is_refused_in_one_sentence(tmp_path: Path) -> None:
         opened(folder)
 
 
-def test_a_model_that_lacks_tensors_is_refused(tmp_path: Path) -> None:
+def test_a_model_with_missing_tensors_is_refused(tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
     weights = tiny_model(tmp_path) / "model.safetensors"
@@ -519,7 +528,7 @@ def test_an_unknown_architecture_is_refused(tmp_path: Path) -> None:
         opened(tmp_path)
 
 
-def test_a_model_with_another_kind_of_memory_is_refused(tmp_path: Path) -> None:
+def test_a_model_without_a_kv_cache_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="mamba models cannot be sampled with transformers"):
         opened(tiny_model(tmp_path, family="mamba"))
 
@@ -539,30 +548,30 @@ def test_special_tokens_in_a_text_are_plain_text(backend: Transformers) -> None:
 
 
 @pytest.mark.skipif(not STORIES.exists(), reason="the model stories260K is not there")
-def test_the_start_token_is_there_when_the_tokenizer_adds_it(backend: Transformers) -> None:
+def test_the_start_token_is_added_if_the_tokenizer_adds_it(backend: Transformers) -> None:
     stories = opened(STORIES)
     assert stories.tokenize("Once")[0] == 1
     assert backend.tokenize("Once") == hf_tokenizer(backend)("Once").input_ids
 
 
 @pytest.mark.parametrize("text", ["naïve café 3,141 😀\n\tß", "  two  spaces ", "\x00\x7f"])
-def test_pieces_write_the_bytes_of_the_text(backend: Transformers, text: str) -> None:
+def test_the_bytes_of_tokens_are_those_of_the_text(backend: Transformers, text: str) -> None:
     pieces = [backend._token_bytes[token] for token in backend.tokenize(text)]
     assert b"".join(pieces).decode() == text
 
 
-def test_a_chat_ends_where_the_assistant_speaks(tmp_path: Path) -> None:
+def test_a_chat_ends_with_the_opening_of_the_next_message(tmp_path: Path) -> None:
     backend = opened(tiny_model(tmp_path, chat=True))
-    asked = [ChatMessage("user", "1 + 1?")]
+    chat = [ChatMessage("user", "1 + 1?")]
     decode = hf_tokenizer(backend).decode
-    assert decode(backend.tokenize_chat(asked)) == (
+    assert decode(backend.tokenize_chat(chat)) == (
         "<|turn|>user\n1 + 1?<|end|>\n<|turn|>assistant\n"
     )
-    begun = backend.tokenize_chat([*asked, ChatMessage("assistant", "It is")])
-    assert decode(begun) == "<|turn|>user\n1 + 1?<|end|>\n<|turn|>assistant\nIt is"
+    unfinished = backend.tokenize_chat([*chat, ChatMessage("assistant", "It is")])
+    assert decode(unfinished) == "<|turn|>user\n1 + 1?<|end|>\n<|turn|>assistant\nIt is"
 
 
-def test_a_question_cannot_end_its_turn(tmp_path: Path) -> None:
+def test_a_question_cannot_end_its_own_message(tmp_path: Path) -> None:
     backend = opened(tiny_model(tmp_path, chat=True))
     ids = backend.tokenize_chat([ChatMessage("user", "a<|end|>\n<|turn|>assistant\nb")])
     assert ids.count(0) == 1

@@ -1,4 +1,4 @@
-"""What is tensor of each path stays its own, whoever comes and goes beside it."""
+"""Each path keeps its own keys and values while other paths come and go."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SLOTS, HEADS, SIZE, LAYERS = 6, 2, 3, 2
 
 TURNS = st.lists(
     st.tuples(
-        st.integers(0, SLOTS),  # paths that begin
+        st.integers(0, SLOTS),  # paths that start
         st.sets(st.integers(0, SLOTS - 1)),  # slots whose paths end
         st.integers(1, 5),  # steps
     ),
@@ -31,7 +31,7 @@ def opened() -> BucketedKVCache:
 
 @settings(max_examples=50)
 @given(TURNS)
-def test_paths_keep_what_is_theirs_and_lie_on_the_shelf_of_their_length(
+def test_paths_keep_their_values_and_are_in_the_bucket_of_their_length(
     turns: list[tuple[int, set[int], int]],
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
@@ -58,16 +58,18 @@ def test_paths_keep_what_is_theirs_and_lie_on_the_shelf_of_their_length(
                             mine = running[int(slots[row])]
                             tensor[0, place, :, len(mine) - 1] = mine[-1] + layer / 2
                             tensor[1, place, :, len(mine) - 1] = -mine[-1]
-                            wanted = torch.tensor(mine).float()
-                            assert (tensor[0, place, :, : len(mine), 0] == wanted + layer / 2).all()
-                            assert (tensor[1, place, :, : len(mine), 0] == -wanted).all()
+                            expected = torch.tensor(mine).float()
+                            assert (
+                                tensor[0, place, :, : len(mine), 0] == expected + layer / 2
+                            ).all()
+                            assert (tensor[1, place, :, : len(mine), 0] == -expected).all()
             ended = [slot for slot in end if slot in running]
             cache.free(np.array(ended, dtype=np.int64))
             for slot in ended:
                 del running[slot]
 
 
-def test_an_empty_shelf_holds_no_memory_and_no_shelf_more_than_its_paths_need() -> None:
+def test_buckets_hold_no_more_memory_than_their_paths_need() -> None:
     cache, slots = opened(), np.arange(SLOTS)
     for length in range(1, int(LIMITS[1]) + 1):
         cache.arrange(slots, np.full(SLOTS, length))
@@ -78,7 +80,7 @@ def test_an_empty_shelf_holds_no_memory_and_no_shelf_more_than_its_paths_need() 
     assert cache.keys_and_values(0, 1).numel() == 0
 
 
-def test_what_lies_behind_a_path_is_never_a_number_that_is_none() -> None:
+def test_values_after_the_end_of_a_path_are_finite() -> None:
     cache, slots = opened(), np.arange(3)
     for length in range(1, 40):
         cache.arrange(slots, np.full(3, length))

@@ -1,4 +1,4 @@
-"""Sampling with llama.cpp: the same paths in any company, and every config a path can end."""
+"""Sampling with llama.cpp: paths do not depend on the batch, and all the ways a path can end."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ GREEDY = Sampling(temperature=0, max_tokens=40)
 
 @pytest.fixture(scope="module")
 def stories(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A really trained model, as a GGUF of our own."""
+    """A trained model, converted to GGUF."""
     if not STORIES.exists():
         pytest.skip("the model stories260K is not there")
     path = tmp_path_factory.mktemp("stories") / "stories.gguf"
@@ -66,13 +66,15 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "model.gguf"
 
 
-def drawn(
-    backend: LlamaCpp, asked: Sequence[PathRequest], sampling: Sampling
+def sampled(
+    backend: LlamaCpp, prompts: Sequence[PathRequest], sampling: Sampling
 ) -> dict[tuple[str, int], Generation]:
-    return {(path.question, path.index): path for path in backend.sample(Waiting(asked), sampling)}
+    return {
+        (path.question, path.index): path for path in backend.sample(Waiting(prompts), sampling)
+    }
 
 
-def prompts(model: LlamaCpp) -> list[list[int]]:
+def start_prompts(model: LlamaCpp) -> list[list[int]]:
     return [model.tokenize(text) for text in STARTS]
 
 
@@ -91,96 +93,94 @@ def greedy_of_transformers(prompt: list[int], count: int, adapter: Path | None =
     return ids[len(prompt) :]
 
 
-# The same as transformers.
+# Equal to transformers.
 
 
-def test_greedy_paths_are_those_of_transformers(model: LlamaCpp) -> None:
-    asked = prompts(model)
-    found = drawn(model, requests(asked), GREEDY)
-    for number, prompt in enumerate(asked):
-        assert list(found[f"q{number}", 0].token_ids) == greedy_of_transformers(prompt, 40)
+def test_greedy_paths_equal_those_of_transformers(model: LlamaCpp) -> None:
+    prompts = start_prompts(model)
+    results = sampled(model, requests(prompts), GREEDY)
+    for number, prompt in enumerate(prompts):
+        assert list(results[f"q{number}", 0].token_ids) == greedy_of_transformers(prompt, 40)
 
 
-def test_an_adapter_changes_greedy_paths_as_peft_does(stories: Path, tmp_path: Path) -> None:
+def test_an_adapter_gives_the_greedy_paths_of_peft(stories: Path, tmp_path: Path) -> None:
     adapter = write_adapter(STORIES / "hf", tmp_path / "adapter")
     convert_adapter(adapter, STORIES / "hf", tmp_path / "adapter.gguf", gguf=stories)
     with closing(open_llama_cpp(stories, adapter=tmp_path / "adapter.gguf", batch_size=4)) as tuned:
-        asked = prompts(tuned)
-        found = drawn(tuned, requests(asked), GREEDY)
-    for number, prompt in enumerate(asked):
-        wanted = greedy_of_transformers(prompt, 40, adapter)
-        assert list(found[f"q{number}", 0].token_ids) == wanted
-        assert wanted != greedy_of_transformers(prompt, 40)
+        prompts = start_prompts(tuned)
+        results = sampled(tuned, requests(prompts), GREEDY)
+    for number, prompt in enumerate(prompts):
+        expected = greedy_of_transformers(prompt, 40, adapter)
+        assert list(results[f"q{number}", 0].token_ids) == expected
+        assert expected != greedy_of_transformers(prompt, 40)
 
 
-# The same in any company.
+# Independent of the batch.
 
 
 @pytest.mark.parametrize("batch", [1, 3, 64])
-def test_paths_do_not_depend_on_how_many_run_together(
-    model: LlamaCpp, stories: Path, batch: int
-) -> None:
-    asked = prompts(model)
+def test_paths_do_not_depend_on_the_batch_size(model: LlamaCpp, stories: Path, batch: int) -> None:
+    prompts = start_prompts(model)
     shared = 1
     with closing(open_llama_cpp(stories, batch_size=batch, context=256)) as other:
         for sampling in (GREEDY, Sampling(0.8, 25, top_k=50, top_p=0.95)):
-            wanted = drawn(model, requests(asked, paths=5, shared=shared), sampling)
-            assert drawn(other, requests(asked, paths=5, shared=shared), sampling) == wanted
-            assert len(wanted) == 15
+            expected = sampled(model, requests(prompts, paths=5, shared=shared), sampling)
+            assert sampled(other, requests(prompts, paths=5, shared=shared), sampling) == expected
+            assert len(expected) == 15
 
 
 def test_a_shared_prefix_changes_nothing(model: LlamaCpp) -> None:
     examples = model.tokenize(STARTS[0] + " play. ")
-    asked = [examples + model.tokenize(text)[1:] for text in STARTS]
+    prompts = [examples + model.tokenize(text)[1:] for text in STARTS]
     sampling = Sampling(0.8, 20)
-    wanted = drawn(model, requests(asked, paths=3), sampling)
-    assert drawn(model, requests(asked, paths=3, shared=len(examples)), sampling) == wanted
-    # A prompt that is the prefix and nothing else.
+    expected = sampled(model, requests(prompts, paths=3), sampling)
+    assert sampled(model, requests(prompts, paths=3, shared=len(examples)), sampling) == expected
+    # A prompt that equals the prefix.
     whole = requests([examples], paths=3, shared=len(examples))
-    assert drawn(model, whole, sampling) == drawn(model, requests([examples], paths=3), sampling)
+    assert sampled(model, whole, sampling) == sampled(
+        model, requests([examples], paths=3), sampling
+    )
 
 
-def test_many_together_have_the_distribution_of_one_at_a_time(
-    model: LlamaCpp, stories: Path
-) -> None:
+def test_a_batch_has_the_distribution_of_single_paths(model: LlamaCpp, stories: Path) -> None:
     prompt = model.tokenize(STARTS[2])
     sampling = Sampling(temperature=1.0, max_tokens=3)
     with closing(open_llama_cpp(stories, batch_size=1, context=64)) as single:
-        alone = drawn(single, requests([prompt], paths=300, run_seed=1), sampling)
-    together = drawn(model, requests([prompt], paths=900, run_seed=2), sampling)
+        alone = sampled(single, requests([prompt], paths=300, run_seed=1), sampling)
+    together = sampled(model, requests([prompt], paths=900, run_seed=2), sampling)
     counts = [Counter(path.token_ids[1] for path in paths.values()) for paths in (alone, together)]
     common = [token for token, count in (counts[0] + counts[1]).items() if count >= 20]
     table = [
-        [*(one[token] for token in common), one.total() - sum(one[token] for token in common)]
-        for one in counts
+        [*(count[t] for t in common), count.total() - sum(count[t] for t in common)]
+        for count in counts
     ]
     assert len(common) >= 5
     assert stats.chi2_contingency(table).pvalue > 1e-3
 
 
-def test_prompts_of_many_lengths_are_evaluated_together(model: LlamaCpp) -> None:
+def test_prompts_of_different_lengths_are_evaluated_together(model: LlamaCpp) -> None:
     words = model.tokenize(" ".join(STARTS))
-    asked = [words[: 2 + number] for number in range(40)]
+    prompts = [words[: 2 + number] for number in range(40)]
     sampling = Sampling(0, 5)
-    found = drawn(model, requests(asked, shared=1), sampling)
+    results = sampled(model, requests(prompts, shared=1), sampling)
     for number in (0, 7, 39):
-        assert found[f"q{number}", 0] == Generation(
-            f"q{number}", 0, *_alone(model, asked[number], sampling)
+        assert results[f"q{number}", 0] == Generation(
+            f"q{number}", 0, *_alone(model, prompts[number], sampling)
         )
 
 
 def _alone(
     model: LlamaCpp, prompt: list[int], sampling: Sampling
 ) -> tuple[str, tuple[int, ...], EndReason]:
-    (path,) = drawn(model, requests([prompt]), sampling).values()
+    (path,) = sampled(model, requests([prompt]), sampling).values()
     return path.text, path.token_ids, path.end
 
 
 # How paths end.
 
 
-def test_a_path_ends_at_a_stop_string_and_keeps_what_came_before(model: LlamaCpp) -> None:
-    (prompt,) = prompts(model)[:1]
+def test_a_path_is_cut_before_its_stop_string(model: LlamaCpp) -> None:
+    (prompt,) = start_prompts(model)[:1]
     free = _alone(model, prompt, GREEDY)[0]
     stop = free[20:24]
     text, token_ids, end = _alone(model, prompt, Sampling(0, 40, stop=("zz", stop)))
@@ -190,18 +190,18 @@ def test_a_path_ends_at_a_stop_string_and_keeps_what_came_before(model: LlamaCpp
     assert len(b"".join(pieces[:-1])) < len(text.encode())
 
 
-def test_a_path_ends_at_its_limit(model: LlamaCpp) -> None:
+def test_a_path_ends_at_the_token_limit(model: LlamaCpp) -> None:
     for limit in (1, 2, 7):
-        text, token_ids, end = _alone(model, prompts(model)[0], Sampling(0, limit))
+        text, token_ids, end = _alone(model, start_prompts(model)[0], Sampling(0, limit))
         assert (len(token_ids), end) == (limit, EndReason.LENGTH)
         assert text
 
 
-def test_a_path_ends_at_an_end_token_which_it_keeps(model: LlamaCpp) -> None:
-    found = drawn(model, requests([prompts(model)[2]], paths=32), Sampling(1.5, 200))
-    ended = [path for path in found.values() if path.end is EndReason.END]
+def test_a_path_ends_with_its_end_token(model: LlamaCpp) -> None:
+    results = sampled(model, requests([start_prompts(model)[2]], paths=32), Sampling(1.5, 200))
+    ended = [path for path in results.values() if path.end is EndReason.END]
     assert ended
-    for path in found.values():
+    for path in results.values():
         assert (path.token_ids[-1] in model.vocabulary.end_tokens) is (path.end is EndReason.END)
         assert not model.vocabulary.end_tokens.intersection(path.token_ids[:-1])
     assert all("<s>" not in path.text and "</s>" not in path.text for path in ended)
@@ -211,7 +211,7 @@ def test_a_path_ends_at_an_end_token_which_it_keeps(model: LlamaCpp) -> None:
 
 
 def test_slots_are_refilled_as_paths_end(model: LlamaCpp, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Paths of very unlike lengths: with refilling, steps are nearly as few as can be."""
+    """With refilling, paths of different lengths take nearly the minimum number of steps."""
     steps: list[int] = []
     step = LlamaContext.step
 
@@ -220,29 +220,29 @@ def test_slots_are_refilled_as_paths_end(model: LlamaCpp, monkeypatch: pytest.Mo
         return step(self, tokens, positions)
 
     monkeypatch.setattr(LlamaContext, "step", counted)
-    asked = requests(prompts(model), paths=24)
-    found = drawn(model, asked, Sampling(1.0, 60, stop=(".",)))
-    assert len(found) == 72
-    assert sum(steps) == sum(len(path.token_ids) - 1 for path in _uncut(found, model).values())
+    path_requests = requests(start_prompts(model), paths=24)
+    results = sampled(model, path_requests, Sampling(1.0, 60, stop=(".",)))
+    assert len(results) == 72
+    assert sum(steps) == sum(len(path.token_ids) - 1 for path in _uncut(results, model).values())
     full = [count for count in steps if count == model.batch_size]
     assert len(full) * model.batch_size > 0.7 * sum(steps)
 
 
 def _uncut(
-    found: dict[tuple[str, int], Generation], model: LlamaCpp
+    results: dict[tuple[str, int], Generation], model: LlamaCpp
 ) -> dict[tuple[str, int], Generation]:
     """The paths with the token that completed their stop string, which was sampled too."""
-    uncut = drawn(
+    uncut = sampled(
         model,
         [
             path
-            for path in requests(prompts(model), paths=24)
-            if (path.question, path.index) in found
+            for path in requests(start_prompts(model), paths=24)
+            if (path.question, path.index) in results
         ],
         Sampling(1.0, 60),
     )
     cut = {}
-    for key, path in found.items():
+    for key, path in results.items():
         text, count = b"", 0
         while count < len(uncut[key].token_ids) and b"." not in text:
             text += model.vocabulary.token_bytes[uncut[key].token_ids[count]]
@@ -254,17 +254,17 @@ def _uncut(
 
 
 def test_paths_of_a_settled_question_are_dropped(model: LlamaCpp) -> None:
-    source = Waiting(requests(prompts(model), paths=10))
-    found = []
+    source = Waiting(requests(start_prompts(model), paths=10))
+    results = []
     for path in model.sample(source, Sampling(1.0, 50, stop=(".", "!"))):
-        found.append(path)
+        results.append(path)
         source.settled.add("q0")
-    questions = Counter(path.question for path in found)
+    questions = Counter(path.question for path in results)
     assert questions["q0"] <= 1
     assert (questions["q1"], questions["q2"]) == (10, 10)
 
 
-def test_a_wish_to_end_is_heard_before_any_path_has_ended(tiny: Path) -> None:
+def test_sampling_can_be_stopped_before_any_path_has_ended(tiny: Path) -> None:
     with closing(open_llama_cpp(tiny, batch_size=8, context=256)) as opened:
         source = Wishing(requests([opened.tokenize("one"), opened.tokenize("two")], paths=3))
         with pytest.raises(Wished):
@@ -272,7 +272,7 @@ def test_a_wish_to_end_is_heard_before_any_path_has_ended(tiny: Path) -> None:
 
 
 class Waves:
-    """Gives the next wave only when all paths of the last have come back."""
+    """Gives the next wave only when all paths of the last one have finished."""
 
     def __init__(self, waves: list[list[PathRequest]]) -> None:
         self.waves = waves
@@ -291,50 +291,50 @@ class Waves:
 
 
 def test_the_source_is_asked_again_after_each_path(model: LlamaCpp) -> None:
-    asked = requests(prompts(model), paths=4)
-    source = Waves([asked[:2], asked[2:3], asked[3:]])
-    found = []
+    path_requests = requests(start_prompts(model), paths=4)
+    source = Waves([path_requests[:2], path_requests[2:3], path_requests[3:]])
+    results = []
     for path in model.sample(source, Sampling(1.0, 12, stop=("e",))):
-        found.append(path)
+        results.append(path)
         source.out -= 1
-    assert {(path.question, path.index): path for path in found} == drawn(
-        model, requests(prompts(model), paths=4), Sampling(1.0, 12, stop=("e",))
+    assert {(path.question, path.index): path for path in results} == sampled(
+        model, requests(start_prompts(model), paths=4), Sampling(1.0, 12, stop=("e",))
     )
 
 
-def test_a_caller_may_stop_listening_and_sample_again(model: LlamaCpp) -> None:
-    asked = requests(prompts(model), paths=8)
-    wanted = drawn(model, asked, GREEDY)
-    paths = model.sample(Waiting(asked), GREEDY)
+def test_sampling_again_after_an_abandoned_sampling(model: LlamaCpp) -> None:
+    path_requests = requests(start_prompts(model), paths=8)
+    expected = sampled(model, path_requests, GREEDY)
+    paths = model.sample(Waiting(path_requests), GREEDY)
     next(iter(paths))
     paths.close()  # type: ignore[attr-defined]  # a generator
-    assert drawn(model, asked, GREEDY) == wanted
+    assert sampled(model, path_requests, GREEDY) == expected
 
 
-def test_an_empty_source_is_done_at_once(model: LlamaCpp) -> None:
-    assert drawn(model, [], GREEDY) == {}
+def test_an_empty_source_gives_no_paths(model: LlamaCpp) -> None:
+    assert sampled(model, [], GREEDY) == {}
 
 
-# Room.
+# Capacity.
 
 
-def test_a_path_that_cannot_fit_is_refused_with_the_numbers(model: LlamaCpp) -> None:
+def test_a_prompt_too_long_for_the_context_is_refused_with_the_numbers(model: LlamaCpp) -> None:
     prompt = model.tokenize("a") * 100
     with pytest.raises(BadInput, match=r"q0 has 200 tokens.* 57, more than the 256"):
-        drawn(model, requests([prompt]), Sampling(0, 57))
-    assert len(drawn(model, requests([prompt]), Sampling(0, 56))) == 1
+        sampled(model, requests([prompt]), Sampling(0, 57))
+    assert len(sampled(model, requests([prompt]), Sampling(0, 56))) == 1
 
 
-def test_the_context_is_never_longer_than_the_model_s_own(stories: Path) -> None:
+def test_the_context_is_at_most_as_long_as_the_model_allows(stories: Path) -> None:
     with closing(open_llama_cpp(stories, batch_size=1, context=10_000)) as opened:
         assert opened.context_length == 512
 
 
-def test_paths_that_find_no_room_wait_and_come_out_the_same(
+def test_paths_that_lose_their_slot_start_again_with_equal_tokens(
     model: LlamaCpp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked, sampling = requests(prompts(model), paths=5), Sampling(1.0, 20)
-    wanted = drawn(model, asked, sampling)
+    path_requests, sampling = requests(start_prompts(model), paths=5), Sampling(1.0, 20)
+    expected = sampled(model, path_requests, sampling)
     step = LlamaContext.step
 
     def narrow(self: LlamaContext, tokens: Any, positions: Any) -> Any:
@@ -343,10 +343,10 @@ def test_paths_that_find_no_room_wait_and_come_out_the_same(
         return step(self, tokens, positions)
 
     monkeypatch.setattr(LlamaContext, "step", narrow)
-    assert drawn(model, asked, sampling) == wanted
+    assert sampled(model, path_requests, sampling) == expected
 
 
-def test_too_little_memory_is_told_with_the_numbers(
+def test_too_little_memory_is_reported_with_the_numbers(
     stories: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def free(size: int) -> Any:
@@ -363,7 +363,7 @@ def test_too_little_memory_is_told_with_the_numbers(
 # Files.
 
 
-def test_a_file_that_is_no_model_is_refused(tiny: Path, stories: Path, tmp_path: Path) -> None:
+def test_a_file_of_the_wrong_kind_is_refused(tiny: Path, stories: Path, tmp_path: Path) -> None:
     adapter = write_adapter(tiny.parent, tmp_path / "adapter", target_modules=["q_proj"])
     convert_adapter(adapter, tiny.parent, tmp_path / "adapter.gguf", gguf=tiny)
     with pytest.raises(BadInput, match="is an adapter"):
@@ -386,7 +386,7 @@ def test_an_unknown_architecture_is_refused_with_the_reason(tmp_path: Path) -> N
         open_llama_cpp(tmp_path / "odd.gguf")
 
 
-def test_nothing_native_reaches_the_screen(tiny: Path) -> None:
+def test_nothing_is_printed(tiny: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from engine.inference.llama.backend import *\n"
         "import logging; logging.disable()\n"
@@ -402,7 +402,7 @@ def test_nothing_native_reaches_the_screen(tiny: Path) -> None:
 # Chats.
 
 
-def test_a_chat_is_written_by_the_model_s_template(tiny: Path) -> None:
+def test_a_chat_is_rendered_with_the_template_of_the_model(tiny: Path) -> None:
     with closing(open_llama_cpp(tiny, batch_size=1)) as opened:
         words = opened.vocabulary
         chat = [ChatMessage("user", "1 + 1?"), ChatMessage("assistant", "It is")]
@@ -413,7 +413,7 @@ def test_a_chat_is_written_by_the_model_s_template(tiny: Path) -> None:
         )
 
 
-def test_a_question_cannot_end_its_own_turn(tiny: Path) -> None:
+def test_a_question_cannot_end_its_own_message(tiny: Path) -> None:
     with closing(open_llama_cpp(tiny, batch_size=1)) as opened:
         words = opened.vocabulary
         (end,) = words.tokenize("<|end|>", special=True)
@@ -429,7 +429,7 @@ def test_a_model_without_a_template_cannot_chat(model: LlamaCpp) -> None:
         model.tokenize_chat([ChatMessage("user", "hello")])
 
 
-def test_a_template_runs_in_a_sandbox() -> None:
+def test_a_template_is_rendered_in_a_sandbox() -> None:
     from engine.inference.chat_template import render_chat
 
     chat = [ChatMessage("user", "hello")]
@@ -442,33 +442,33 @@ def test_a_template_runs_in_a_sandbox() -> None:
             render_chat(template, chat, "", "", [])
 
 
-# The config to compute.
+# The context config.
 
 
 @pytest.mark.parametrize("unified", [False, True])
-def test_both_layouts_draw_the_same_paths(model: LlamaCpp, stories: Path, unified: bool) -> None:
-    asked, sampling = prompts(model), Sampling(0.8, 25)
-    wanted = drawn(model, requests(asked, paths=5, shared=1), sampling)
-    lengths = SequenceLengths(max(map(len, asked)), 25, shared=1)
+def test_both_layouts_sample_equal_paths(model: LlamaCpp, stories: Path, unified: bool) -> None:
+    prompts, sampling = start_prompts(model), Sampling(0.8, 25)
+    expected = sampled(model, requests(prompts, paths=5, shared=1), sampling)
+    lengths = SequenceLengths(max(map(len, prompts)), 25, shared=1)
     config = ContextConfig(7, unified, False, 1)
     with closing(open_llama_cpp(stories, lengths=lengths, config=config)) as other:
         assert other.details == config.as_json()
-        assert drawn(other, requests(asked, paths=5, shared=1), sampling) == wanted
-        # Again, with what the last call left behind.
-        assert drawn(other, requests(asked, paths=5, shared=1), sampling) == wanted
+        assert sampled(other, requests(prompts, paths=5, shared=1), sampling) == expected
+        # Again, with the sequences left by the last call.
+        assert sampled(other, requests(prompts, paths=5, shared=1), sampling) == expected
 
 
-def test_the_fastest_way_is_taken_and_told(stories: Path, model: LlamaCpp) -> None:
+def test_the_fastest_config_is_used_and_stored(stories: Path, model: LlamaCpp) -> None:
     lengths = SequenceLengths(60, 20, shared=30)
     with closing(open_llama_cpp(stories, lengths=lengths)) as first:
         rates = first.details["measured"]
         assert isinstance(rates, dict)
         assert all(rate > 0 for rate in rates.values())
         config = ContextConfig.from_json(first.details)
-        # Another config counts only when it gains: more than chance.
+        # Another config replaces it only if it is faster by more than noise.
         assert rates[str(config)] * 1.05 >= max(rates.values())
-        asked, sampling = requests(prompts(model), paths=2), Sampling(0.8, 10)
-        assert drawn(first, asked, sampling) == drawn(model, asked, sampling)
+        path_requests, sampling = requests(start_prompts(model), paths=2), Sampling(0.8, 10)
+        assert sampled(first, path_requests, sampling) == sampled(model, path_requests, sampling)
     with closing(open_llama_cpp(stories, lengths=lengths, config=config)) as again:
         assert again.details == config.as_json()
 
@@ -483,7 +483,7 @@ def test_both_layouts_can_be_measured(stories: Path) -> None:
             assert tokens_per_second(context) > 0
 
 
-def test_flash_attention_is_not_taken_where_it_would_round(stories: Path) -> None:
+def test_flash_attention_is_not_used_for_float32_models(stories: Path) -> None:
     with closing(
         LlamaContext(stories, None, threads=1, batch_size=3, lengths=SequenceLengths(40, 20))
     ) as exact:
@@ -491,8 +491,8 @@ def test_flash_attention_is_not_taken_where_it_would_round(stories: Path) -> Non
         assert not exact.fits(ContextConfig(3, False, True, 1))
 
 
-def test_prompts_are_counted_without_the_weights(stories: Path, model: LlamaCpp) -> None:
-    asked = [Prompt(text, PromptStyle.BASE, 0) for text in STARTS]
-    lengths = measure_prompts(stories, [asked], 20)
-    assert lengths.prompt == max(map(len, prompts(model)))
+def test_prompts_are_measured_without_the_weights(stories: Path, model: LlamaCpp) -> None:
+    prompts = [Prompt(text, PromptStyle.BASE, 0) for text in STARTS]
+    lengths = measure_prompts(stories, [prompts], 20)
+    assert lengths.prompt == max(map(len, start_prompts(model)))
     assert lengths.total == lengths.prompt + 20

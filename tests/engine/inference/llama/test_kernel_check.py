@@ -1,4 +1,4 @@
-"""Kernels of llama.cpp that the machine refuses are found out before they end a process."""
+"""llama.cpp kernels that do not run on this machine are detected before they kill a process."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(autouse=True)
-def _not_tried_yet() -> Iterator[None]:
+def _forget_trial() -> Iterator[None]:
     kernel_check.kernels_run.cache_clear()
     yield
     kernel_check.kernels_run.cache_clear()
 
 
-def ends_with(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
-    """Let the trial be a program that does this."""
+def replace_trial(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
+    """Run this program instead of the trial."""
     run = subprocess.run
     monkeypatch.setattr(kernel_check, "_reports_amx", lambda: True)
 
@@ -40,16 +40,16 @@ def ends_with(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
 
 
 def test_a_processor_without_amx_needs_no_trial(monkeypatch: pytest.MonkeyPatch) -> None:
-    ends_with(monkeypatch, "raise SystemExit(1)")
+    replace_trial(monkeypatch, "raise SystemExit(1)")
     monkeypatch.setattr(kernel_check, "_reports_amx", lambda: False)
     assert kernel_check.kernels_run()
     assert kernel_check.model_params().use_extra_bufts
 
 
-def test_kernels_whose_trial_is_killed_are_left_out_and_the_log_says_why(
+def test_kernels_whose_trial_is_killed_are_not_used_and_the_reason_is_logged(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    ends_with(monkeypatch, f"import os; os.kill(os.getpid(), {int(signal.SIGILL)})")
+    replace_trial(monkeypatch, f"import os; os.kill(os.getpid(), {int(signal.SIGILL)})")
     with caplog.at_level(logging.WARNING):
         assert not kernel_check.model_params().use_extra_bufts
     assert "do not run on this machine (the trial ended with SIGILL)" in caplog.text
@@ -57,11 +57,11 @@ def test_kernels_whose_trial_is_killed_are_left_out_and_the_log_says_why(
     assert len(caplog.records) == 1  # tried once
 
 
-def test_a_trial_that_hangs_or_cannot_start_counts_as_failed_and_the_log_says_so(
+def test_a_trial_that_hangs_or_cannot_start_has_failed_and_the_reason_is_logged(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(kernel_check, "TIMEOUT", 0.0)
-    ends_with(monkeypatch, "input()")
+    replace_trial(monkeypatch, "input()")
     with caplog.at_level(logging.WARNING):
         assert not kernel_check.kernels_run()
         assert "the trial did not end within 0 seconds" in caplog.text
@@ -71,19 +71,19 @@ def test_a_trial_that_hangs_or_cannot_start_counts_as_failed_and_the_log_says_so
     assert "the trial could not be started" in caplog.text
 
 
-def test_kernels_whose_trial_ends_well_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    ends_with(monkeypatch, "pass")
+def test_kernels_whose_trial_succeeds_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    replace_trial(monkeypatch, "pass")
     assert kernel_check.model_params().use_extra_bufts
 
 
 @pytest.mark.parametrize("kind", ["Q8_0", "Q4_0"])
-def test_a_quantized_model_is_sampled_whatever_the_machine_refuses(
-    tmp_path: Path, kind: str
-) -> None:
+def test_a_quantized_model_can_be_sampled_on_any_machine(tmp_path: Path, kind: str) -> None:
     from engine.inference.llama.backend import open_llama_cpp
 
     gguf = tmp_path / "model.gguf"
     quantize(kernel_check.MODEL, gguf, kind)
     with closing(open_llama_cpp(gguf, batch_size=8, context=128)) as opened:
-        asked = requests([opened.tokenize("Q: 1 + 1?"), opened.tokenize("Q: 2 + 3?")], paths=4)
-        assert len(list(opened.sample(Waiting(asked), Sampling(1.0, 12)))) == 8
+        path_requests = requests(
+            [opened.tokenize("Q: 1 + 1?"), opened.tokenize("Q: 2 + 3?")], paths=4
+        )
+        assert len(list(opened.sample(Waiting(path_requests), Sampling(1.0, 12)))) == 8

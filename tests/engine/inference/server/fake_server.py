@@ -1,7 +1,7 @@
-"""A server of this test's own, which does what servers do, and fails as it is told.
+"""A fake HTTP server on the loopback interface, with configurable features and faults.
 
-It speaks HTTP on the loopback. Requests that the backend names (it names waves, not probes) take
-the next fault from the list, in the order in which they come.
+Each request that the backend names (it names requests for paths, not probes) takes the next fault
+from the list, in order of arrival.
 """
 
 from __future__ import annotations
@@ -22,49 +22,49 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 
-WAVES = {
+REQUEST_NAMES = {
     request_id(question, first): f"{question}-{first}"
     for question in "abcdefgh"
     for first in range(32)
 }
-"""Names of the waves that tests ask for, so that they can be read."""
+"""Readable names for the request ids that tests use."""
 
 
 def counting(body: Json, number: int) -> Json:
-    """A path that says which one it is."""
+    """A choice whose answer is its number."""
     return {"text": f" The answer is {number}.", "finish_reason": "stop"}
 
 
 @dataclass
 class Fake:
-    """What the server is like, and what it was asked."""
+    """The features and faults of a server, and the requests it received."""
 
     served: str = "pebble"
     most: int = 8
-    """Choices of one request; 1 ignores `n`."""
+    """Most choices of one request."""
     refuses_more: bool = True
-    """Whether more are refused, as llama-server does, or cut in silence."""
+    """Whether a larger `n` is refused, as by llama-server, or silently reduced."""
     least_top_k: int = -1
     unknown_fields: frozenset[str] = frozenset()
-    """Fields that are refused."""
+    """Fields whose presence is refused."""
     token_ids: bool = False
     gives_token_ids: bool = False
     context: int | None = None
     completions: bool = True
     key: str = ""
     loads_adapters: str = ""
-    """Path at which adapters are loaded; empty for nowhere."""
+    """Path that loads adapters; empty for none."""
     write: Callable[[Json, int], Json] = counting
-    """One choice from the request and a number that is never used twice, but by equal seeds."""
+    """Makes a choice from the request body and a number, unique except for equal seeds."""
     faults: deque[str] = field(default_factory=deque)
     """`drop`, `half`, `empty`, `short`, `long`, or a status."""
     holds: Callable[[str], bool] = lambda _: False
-    """Whether a wave waits for `release`, by its name."""
-    waves: list[tuple[str, Json]] = field(default_factory=list)
-    """Name (question and first index) and body of every request that was named."""
+    """Whether a request, by its name, waits for `release`."""
+    requests: list[tuple[str, Json]] = field(default_factory=list)
+    """Name (question and first index) and body of every named request."""
     adapters: list[str] = field(default_factory=list)
     release: threading.Event = field(default_factory=threading.Event)
-    """Lets go what was held."""
+    """Releases the requests held."""
     url: str = ""
     written: int = 1_000
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -77,7 +77,7 @@ class Fake:
     def refusal(  # noqa: PLR0911 - a return for each reason
         self, path: str, body: Json
     ) -> tuple[int, str] | None:
-        """Status and reason."""
+        """Status and reason; None to accept the request."""
         if path == "completions" and not self.completions:
             return 404, "Not Found"
         adapters = [*self.adapters, *(f"{self.served}:{name}" for name in self.adapters)]
@@ -96,14 +96,14 @@ class Fake:
 
 @contextmanager
 def serving(fake: Fake) -> Iterator[Fake]:
-    """Run it on a free port."""
+    """Run a fake server on a free port."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         wbufsize = -1  # headers and body in one packet
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
         def do_GET(self) -> None:
             self.answer_models()
@@ -112,7 +112,7 @@ def serving(fake: Fake) -> Iterator[Fake]:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             path = self.path.removeprefix("/v1/")
             if fake.key and self.headers.get("Authorization") != f"Bearer {fake.key}":
-                self.say(401, {"error": {"message": "no key"}})
+                self.respond(401, {"error": {"message": "no key"}})
             elif path.endswith("load_lora_adapter"):
                 self.load(self.path, body)
             else:
@@ -123,21 +123,21 @@ def serving(fake: Fake) -> Iterator[Fake]:
             models = [{"id": name, "owned_by": maker} for name in (fake.served, *fake.adapters)]
             if fake.context:
                 models[0]["max_model_len"] = fake.context  # type: ignore[assignment]
-            self.say(200, {"data": models})
+            self.respond(200, {"data": models})
 
         def load(self, path: str, body: Json) -> None:
             if path != fake.loads_adapters:
-                self.say(404, {"detail": "Not Found"})
+                self.respond(404, {"detail": "Not Found"})
                 return
             fake.adapters.append(body["lora_name"])
-            self.say_bytes(200, b"Success: LoRA adapter added.")
+            self.respond_bytes(200, b"Success: LoRA adapter added.")
 
         def write_paths(self, path: str, body: Json) -> None:
             fault = ""
             if name := self.headers.get("X-Request-Id"):
                 with fake.lock:
-                    name = WAVES.get(name, name)
-                    fake.waves.append((name, body))
+                    name = REQUEST_NAMES.get(name, name)
+                    fake.requests.append((name, body))
                     fault = fake.faults.popleft() if fake.faults else ""
                     fault = "hold" if fake.holds(name) else fault
             if fault == "drop":
@@ -147,24 +147,24 @@ def serving(fake: Fake) -> Iterator[Fake]:
             if fault == "hold":
                 fake.release.wait(60)
             if fault.isdigit():
-                self.say(int(fault), {"error": {"message": "busy or broken"}})
+                self.respond(int(fault), {"error": {"message": "busy or broken"}})
                 return
             if refusal := fake.refusal(path, body):
-                self.say(refusal[0], {"error": {"message": refusal[1]}})
+                self.respond(refusal[0], {"error": {"message": refusal[1]}})
                 return
             count = min(body.get("n", 1), fake.most)
             count += {"short": -1, "long": 3, "empty": -count}.get(fault, 0)
             made = [fake.write(body, fake.number(body)) | {"index": i} for i in range(count)]
             if path == "chat/completions":
-                made = [one | {"message": {"content": one.pop("text")}} for one in made]
-            # The last one first: an index is not a place.
+                made = [choice | {"message": {"content": choice.pop("text")}} for choice in made]
+            # In reverse: the index of a choice need not be its position.
             data = json.dumps({"choices": made[::-1]}).encode()
-            self.say_bytes(200, data, len(data) // 2 if fault == "half" else None)
+            self.respond_bytes(200, data, len(data) // 2 if fault == "half" else None)
 
-        def say(self, status: int, said: Json) -> None:
-            self.say_bytes(status, json.dumps(said).encode())
+        def respond(self, status: int, value: Json) -> None:
+            self.respond_bytes(status, json.dumps(value).encode())
 
-        def say_bytes(self, status: int, data: bytes, cut: int | None = None) -> None:
+        def respond_bytes(self, status: int, data: bytes, cut: int | None = None) -> None:
             self.send_response(status)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
@@ -178,7 +178,7 @@ def serving(fake: Fake) -> Iterator[Fake]:
         daemon_threads = True
 
         def handle_error(self, *_: object) -> None:
-            """A client that went away is what these tests are about."""
+            """Ignore clients that disconnect."""
 
     server = Quiet(("127.0.0.1", 0), Handler)
     fake.url = f"http://127.0.0.1:{server.server_address[1]}/v1"

@@ -1,4 +1,4 @@
-"""Servers of other projects, run on the loopback with an embedded model."""
+"""Servers of other projects, running on the loopback interface with an embedded model."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ GGUF = PEBBLE / "pebble-m.gguf"
 
 @contextmanager
 def running(command: Sequence[str], cache: Path) -> Iterator[str]:
-    """Run a server on a free port until the test ends, and give its base URL."""
+    """Run a server on a free port until the end of the block; yields its base URL."""
     process = subprocess.Popen(
         command,
         stdout=subprocess.DEVNULL,
@@ -34,18 +34,18 @@ def running(command: Sequence[str], cache: Path) -> Iterator[str]:
         env=os.environ | {"HF_HOME": str(cache), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
     )
     assert process.stderr is not None
-    said = []
+    lines = []
     for line in process.stderr:
-        said.append(line)
-        if found := re.search(r"running on (http://\S+?:\d+)", line):
+        lines.append(line)
+        if match := re.search(r"running on (http://\S+?:\d+)", line):
             break
     else:
-        pytest.fail(f"the server ended: {''.join(said[-20:])}")
-    # What it says from now on is read, so that it never waits for room in the pipe.
+        pytest.fail(f"the server ended: {''.join(lines[-20:])}")
+    # Keep reading its output, so that it never blocks on a full pipe.
     reader = threading.Thread(target=process.stderr.read)
     reader.start()
     try:
-        yield f"{found[1]}/v1"
+        yield f"{match[1]}/v1"
     finally:
         process.terminate()
         process.wait(30)
@@ -55,7 +55,7 @@ def running(command: Sequence[str], cache: Path) -> Iterator[str]:
 
 @contextmanager
 def llama_cpp_server(cache: Path, alias: str = "pebble-m") -> Iterator[str]:
-    """One request at a time, ignores `n`, takes text only."""
+    """Handles one request at a time, ignores `n`, accepts text only."""
     if not (find_spec("uvicorn") and find_spec("starlette_context")):
         pytest.skip("llama-cpp-python's server is not installed: llama-cpp-python[server]")
     options = ["--model", str(GGUF), "--model_alias", alias, "--n_ctx", "1024", "--n_threads", "1"]
@@ -66,7 +66,7 @@ def llama_cpp_server(cache: Path, alias: str = "pebble-m") -> Iterator[str]:
 
 @contextmanager
 def transformers_serve(cache: Path) -> Iterator[str]:
-    """Takes text only, one path a request, and samples greedily unless told otherwise."""
+    """Accepts text only, one path per request, and samples greedily by default."""
     if not (find_spec("uvicorn") and find_spec("openai")):
         pytest.skip("transformers serve is not installed: transformers[serving]")
     serve = [str(Path(sys.executable).with_name("transformers")), "serve", str(PEBBLE)]

@@ -1,4 +1,4 @@
-"""Sampling from servers: honest ones, ones that know little, and ones that fail."""
+"""Sampling from servers: with many features, with few, and failing ones."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SAMPLING = Sampling(temperature=0.7, max_tokens=40, stop=("\nQ:",))
 
 
 class Waits:
-    """Stands in for the clock: nobody sleeps, and the waits are kept."""
+    """Records the waits instead of sleeping."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
@@ -40,7 +40,7 @@ class Waits:
 
 @contextmanager
 def opened(*fakes: Fake, waits: Waits | None = None, **options: Any) -> Iterator[Servers]:
-    """A backend on servers that run meanwhile."""
+    """A backend on fake servers, which run until the end of the block."""
     with ExitStack() as stack:
         addresses = [stack.enter_context(serving(fake)).url for fake in fakes]
         backend = open_servers(addresses, wait=waits or Waits(), **options)
@@ -50,7 +50,7 @@ def opened(*fakes: Fake, waits: Waits | None = None, **options: Any) -> Iterator
             backend.close()
 
 
-def asked(backend: Servers, *questions: str, paths: int) -> list[PathRequest]:
+def path_requests(backend: Servers, *questions: str, paths: int) -> list[PathRequest]:
     return [
         PathRequest(
             question,
@@ -64,20 +64,20 @@ def asked(backend: Servers, *questions: str, paths: int) -> list[PathRequest]:
     ]
 
 
-def drawn(
+def sampled(
     backend: Servers, paths: list[PathRequest], sampling: Sampling = SAMPLING
 ) -> list[Generation]:
     return list(backend.sample(Waiting(paths), sampling))
 
 
-def places(found: list[Generation]) -> Counter[tuple[str, int]]:
-    return Counter((one.question, one.index) for one in found)
+def path_counts(results: list[Generation]) -> Counter[tuple[str, int]]:
+    return Counter((path.question, path.index) for path in results)
 
 
-# What a probe finds.
+# The probe.
 
 
-def test_a_probe_finds_what_a_server_does() -> None:
+def test_a_probe_finds_the_capabilities_of_a_server() -> None:
     fake = Fake(context=4096, token_ids=True)
     with opened(fake) as backend:
         (capabilities,) = backend.capabilities
@@ -102,12 +102,12 @@ def test_a_probe_finds_what_a_server_does() -> None:
         (Fake(most=1, refuses_more=False), 1),
     ],
 )
-def test_a_wave_is_what_the_server_gives_for_one_request(fake: Fake, choices: int) -> None:
+def test_a_request_asks_for_as_many_choices_as_the_server_returns(fake: Fake, choices: int) -> None:
     with opened(fake) as backend:
         assert backend.capabilities[0].max_choices == choices
-        found = drawn(backend, asked(backend, "a", paths=8))
-    assert places(found) == {("a", index): 1 for index in range(8)}
-    assert len(fake.waves) == 8 // choices
+        results = sampled(backend, path_requests(backend, "a", paths=8))
+    assert path_counts(results) == {("a", index): 1 for index in range(8)}
+    assert len(fake.requests) == 8 // choices
 
 
 @pytest.mark.parametrize(
@@ -122,29 +122,27 @@ def test_a_wave_is_what_the_server_gives_for_one_request(fake: Fake, choices: in
         ),
     ],
 )
-def test_a_server_is_told_to_sample_by_temperature_alone_in_its_own_words(
-    fake: Fake, dialect: Dialect
-) -> None:
+def test_truncation_is_disabled_in_the_dialect_of_the_server(fake: Fake, dialect: Dialect) -> None:
     with opened(fake) as backend:
         assert backend.capabilities[0].dialect is dialect
-        drawn(backend, asked(backend, "a", paths=1))
-    ((_, body),) = fake.waves
+        sampled(backend, path_requests(backend, "a", paths=1))
+    ((_, body),) = fake.requests
     assert (body["temperature"], body["top_p"], body["max_tokens"]) == (0.7, 1.0, 40)
     assert sampling_fields(SAMPLING, dialect).items() <= body.items()
 
 
-def test_a_greedy_path_is_asked_for_without_sampling() -> None:
-    said = sampling_fields(Sampling(0.0, 5), Dialect.GENERATION_CONFIG)["generation_config"]
-    assert '"do_sample": false' in said
+def test_a_greedy_path_is_requested_without_sampling() -> None:
+    fields = sampling_fields(Sampling(0.0, 5), Dialect.GENERATION_CONFIG)
+    assert '"do_sample": false' in fields["generation_config"]
 
 
-def test_a_server_that_always_writes_the_same_is_refused() -> None:
+def test_a_server_that_does_not_sample_is_refused() -> None:
     same = Fake(write=lambda *_: {"text": " The answer is 4.", "finish_reason": "stop"})
     with pytest.raises(BadInput, match="does not sample"), opened(same):
         pass
 
 
-def test_a_server_of_several_models_must_be_told_which() -> None:
+def test_the_model_of_a_server_with_several_must_be_named() -> None:
     several = Fake(adapters=["other"])
     with pytest.raises(BadInput, match=r"pebble, other.*#NAME"), opened(several):
         pass
@@ -154,7 +152,7 @@ def test_a_server_of_several_models_must_be_told_which() -> None:
         backend.close()
 
 
-def test_another_model_than_was_brought_along_is_refused() -> None:
+def test_another_model_than_the_one_added_is_refused() -> None:
     with serving(Fake()) as fake:
         identity = probe_address(fake.url).identity
     with opened(Fake(), identity=identity) as backend:
@@ -168,11 +166,11 @@ def test_a_key_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> No
         pass
     monkeypatch.setenv(API_KEY, "sesame")
     with opened(Fake(key="sesame")) as backend:
-        assert len(drawn(backend, asked(backend, "a", paths=3))) == 3
+        assert len(sampled(backend, path_requests(backend, "a", paths=3))) == 3
 
 
 @pytest.mark.parametrize("text", ["http://", "ftp://a/v1", "localhost:8000", "http://a:b/v1"])
-def test_what_is_no_address_is_refused(text: str) -> None:
+def test_an_invalid_address_is_refused(text: str) -> None:
     with pytest.raises(BadInput, match="http://host:port/v1"):
         split_address(text)
 
@@ -180,7 +178,7 @@ def test_what_is_no_address_is_refused(text: str) -> None:
 # Sampling.
 
 
-def test_every_path_comes_once_and_says_how_it_ended() -> None:
+def test_every_path_is_returned_once_with_its_end_reason() -> None:
     def write(body: dict[str, Any], number: int) -> dict[str, Any]:
         return (
             {"text": " The answer is 1.\nQ: And?", "finish_reason": "stop"},
@@ -190,38 +188,38 @@ def test_every_path_comes_once_and_says_how_it_ended() -> None:
         )[number % 4]
 
     with opened(Fake(write=write)) as backend:
-        found = drawn(backend, asked(backend, "a", "b", paths=20))
-    assert places(found) == {(q, index): 1 for q in "ab" for index in range(20)}
-    assert {one.end for one in found} == {EndReason.END, EndReason.STOP, EndReason.LENGTH}
-    assert not any("\nQ:" in one.text for one in found)
-    assert all(one.token_ids == () for one in found)
+        results = sampled(backend, path_requests(backend, "a", "b", paths=20))
+    assert path_counts(results) == {(q, index): 1 for q in "ab" for index in range(20)}
+    assert {path.end for path in results} == {EndReason.END, EndReason.STOP, EndReason.LENGTH}
+    assert not any("\nQ:" in path.text for path in results)
+    assert all(path.token_ids == () for path in results)
 
 
-def test_the_text_that_is_asked_is_the_text_of_the_prompt() -> None:
+def test_the_request_contains_the_text_of_the_prompt() -> None:
     fake = Fake()
     with opened(fake) as backend:
         prompt = tuple(backend.tokenize("Q: Wie viele Äpfel? 🍎\nA:"))
-        drawn(backend, [PathRequest("a", 0, prompt, 0, 1)])
-    assert fake.waves[0][1]["prompt"] == "Q: Wie viele Äpfel? 🍎\nA:"
+        sampled(backend, [PathRequest("a", 0, prompt, 0, 1)])
+    assert fake.requests[0][1]["prompt"] == "Q: Wie viele Äpfel? 🍎\nA:"
 
 
-def test_a_chat_is_filled_by_the_server_and_a_begun_turn_is_continued() -> None:
+def test_a_chat_is_rendered_by_the_server_and_an_unfinished_message_is_continued() -> None:
     fake = Fake(completions=False)
-    begun = [ChatMessage("user", "How many?"), ChatMessage("assistant", "Let's think.")]
+    unfinished = [ChatMessage("user", "How many?"), ChatMessage("assistant", "Let's think.")]
     with opened(fake) as backend:
-        prompt = tuple(backend.tokenize_chat(begun))
-        (path,) = drawn(backend, [PathRequest("a", 0, prompt, 0, 1)])
+        prompt = tuple(backend.tokenize_chat(unfinished))
+        (path,) = sampled(backend, [PathRequest("a", 0, prompt, 0, 1)])
         with pytest.raises(BadInput, match=r"sample\.style to chat"):
-            drawn(backend, asked(backend, "a", paths=1))
+            sampled(backend, path_requests(backend, "a", paths=1))
     assert path.text.startswith(" The answer is")
-    body = fake.waves[0][1]
+    body = fake.requests[0][1]
     assert [turn["content"] for turn in body["messages"]] == ["How many?", "Let's think."]
     assert body["continue_final_message"]
     with opened(Fake(least_top_k=0)) as backend, pytest.raises(BadInput, match="zero-shot-cot"):
-        drawn(backend, [PathRequest("a", 0, tuple(backend.tokenize_chat(begun)), 0, 1)])
+        sampled(backend, [PathRequest("a", 0, tuple(backend.tokenize_chat(unfinished)), 0, 1)])
 
 
-def test_thoughts_that_a_server_takes_apart_are_put_back() -> None:
+def test_reasoning_returned_separately_is_put_before_the_text() -> None:
     def write(_: dict[str, Any], number: int) -> dict[str, Any]:
         return {
             "message": {"content": f"It is {number}.", "reasoning_content": "Hm."},
@@ -230,57 +228,59 @@ def test_thoughts_that_a_server_takes_apart_are_put_back() -> None:
         }
 
     with opened(Fake(write=write)) as backend:
-        (path,) = drawn(backend, asked(backend, "a", paths=1))
+        (path,) = sampled(backend, path_requests(backend, "a", paths=1))
     assert path.text.startswith("<think>Hm.</think>It is ")
 
 
-def test_a_path_alone_in_its_request_has_its_own_seed() -> None:
+def test_a_request_for_a_single_path_has_a_seed() -> None:
     alone, many = Fake(most=1), Fake(most=8)
     with opened(alone) as backend:
-        first = drawn(backend, asked(backend, "a", paths=5))
-        again = drawn(backend, asked(backend, "a", paths=5))
-    assert {one.index: one.text for one in first} == {one.index: one.text for one in again}
+        first = sampled(backend, path_requests(backend, "a", paths=5))
+        again = sampled(backend, path_requests(backend, "a", paths=5))
+    assert {path.index: path.text for path in first} == {path.index: path.text for path in again}
     with opened(many) as backend:
-        drawn(backend, asked(backend, "a", paths=5))
-    assert not any("seed" in body for _, body in many.waves)
+        sampled(backend, path_requests(backend, "a", paths=5))
+    assert not any("seed" in body for _, body in many.requests)
 
 
-def test_paths_are_numbered_by_the_index_of_the_choice_not_by_its_place() -> None:
+def test_paths_are_ordered_by_the_index_of_the_choice() -> None:
     with opened(Fake()) as backend:
-        found = drawn(backend, asked(backend, "a", paths=8))
-    numbers = [int(one.text[15:-1]) for one in sorted(found, key=lambda one: one.index)]
+        results = sampled(backend, path_requests(backend, "a", paths=8))
+    numbers = [int(path.text[15:-1]) for path in sorted(results, key=lambda path: path.index)]
     assert numbers == sorted(numbers)
 
 
-def test_a_question_stays_at_one_server_and_both_are_used() -> None:
+def test_a_question_stays_on_one_server_and_all_servers_are_used() -> None:
     fakes = [Fake(most=2), Fake(most=2)]
     with opened(*fakes) as backend:
-        found = drawn(backend, asked(backend, *"abcdefgh", paths=8))
-    assert len(found) == 64
-    of_each = [{name.rpartition("-")[0] for name, _ in fake.waves} for fake in fakes]
+        results = sampled(backend, path_requests(backend, *"abcdefgh", paths=8))
+    assert len(results) == 64
+    of_each = [{name.rpartition("-")[0] for name, _ in fake.requests} for fake in fakes]
     assert of_each[0] | of_each[1] == set("abcdefgh")
     assert not of_each[0] & of_each[1]
     assert len(of_each[0]) == len(of_each[1])
 
 
-def test_no_more_than_so_many_paths_are_in_flight() -> None:
+def test_the_number_of_paths_in_flight_is_limited() -> None:
     fake = Fake(holds={"b-0"}.__contains__)
     with opened(fake, batch_size=16) as backend:
-        source = Waiting(asked(backend, *"abcdef", paths=8))
+        source = Waiting(path_requests(backend, *"abcdef", paths=8))
         running = backend.sample(source, SAMPLING)
         next(running)
-        # Two waves of 8 were begun; the next one is when the first is given on.
+        # Two requests of 8 were started; the third starts when the first response is passed on.
         assert len(source.given) <= 17
         for _ in range(39):
             next(running)
         fake.release.set()
-        assert {one.question for one in running} == {"b"}
+        assert {path.question for path in running} == {"b"}
 
 
-def test_paths_of_a_settled_question_are_given_up() -> None:
+def test_paths_of_a_settled_question_are_canceled() -> None:
     fake = Fake(most=1, holds={"a-1"}.__contains__)
     with opened(fake, batch_size=2) as backend:
-        source = Waiting(asked(backend, "a", paths=2) + asked(backend, "b", paths=3))
+        source = Waiting(
+            path_requests(backend, "a", paths=2) + path_requests(backend, "b", paths=3)
+        )
         seen = []
         for path in backend.sample(source, SAMPLING):
             seen.append(path.question)
@@ -288,82 +288,82 @@ def test_paths_of_a_settled_question_are_given_up() -> None:
     assert Counter(seen) == {"a": 1, "b": 3}
 
 
-def test_a_prompt_that_the_server_refuses_is_named() -> None:
+def test_the_question_of_a_refused_prompt_is_named() -> None:
     fake = Fake(faults=deque(["400"]))
     with opened(fake) as backend, pytest.raises(BadInput, match=r"refuses.*question a.*busy or"):
-        drawn(backend, asked(backend, "a", paths=2))
+        sampled(backend, path_requests(backend, "a", paths=2))
 
 
-# Failing.
+# Failures.
 
 
 @pytest.mark.parametrize("fault", ["drop", "half", "429", "500", "503", "empty"])
-def test_a_lost_wave_is_asked_for_again_and_no_path_comes_twice(fault: str) -> None:
+def test_a_failed_request_is_sent_again_and_no_path_is_returned_twice(fault: str) -> None:
     waits = Waits()
     fake = Fake(faults=deque([fault, "", fault, fault]))
     with opened(fake, waits=waits) as backend:
-        found = drawn(backend, asked(backend, "a", "b", paths=16))
-    assert places(found) == {(q, index): 1 for q in "ab" for index in range(16)}
-    names = Counter(name for name, _ in fake.waves)
+        results = sampled(backend, path_requests(backend, "a", "b", paths=16))
+    assert path_counts(results) == {(q, index): 1 for q in "ab" for index in range(16)}
+    names = Counter(name for name, _ in fake.requests)
     assert set(names) == {"a-0", "a-8", "b-0", "b-8"}
     assert names.total() == 7
     assert len(waits.seconds) == 3
-    assert all(0 <= one <= 2 for one in waits.seconds)
+    assert all(0 <= seconds <= 2 for seconds in waits.seconds)
 
 
 @pytest.mark.parametrize("fault", ["short", "long"])
-def test_a_wrong_number_of_choices_is_put_right(fault: str) -> None:
+def test_a_wrong_number_of_choices_is_corrected(fault: str) -> None:
     fake = Fake(faults=deque([fault, fault]))
     with opened(fake) as backend:
-        found = drawn(backend, asked(backend, "a", paths=8))
-    assert places(found) == {("a", index): 1 for index in range(8)}
+        results = sampled(backend, path_requests(backend, "a", paths=8))
+    assert path_counts(results) == {("a", index): 1 for index in range(8)}
 
 
-def test_waits_grow_and_are_drawn_at_random() -> None:
+def test_waits_grow_and_are_random() -> None:
     waits = Waits()
     fake = Fake(faults=deque(["500"] * 9))
     with opened(fake, waits=waits) as backend:
-        drawn(backend, asked(backend, "a", paths=1))
+        sampled(backend, path_requests(backend, "a", paths=1))
     bounds = [0.5, 1, 2, 4, 8, 16, 30, 30, 30]
-    assert all(0 <= one <= most for one, most in zip(waits.seconds, bounds, strict=True))
+    assert all(0 <= seconds <= most for seconds, most in zip(waits.seconds, bounds, strict=True))
     assert len(set(waits.seconds)) == 9
 
 
-def test_a_server_that_stays_silent_is_left_out_and_the_others_go_on() -> None:
+def test_a_failing_server_is_dropped_and_the_others_continue() -> None:
     broken, whole = Fake(faults=deque(["drop"] * 1000)), Fake()
     with opened(broken, whole) as backend:
-        found = drawn(backend, asked(backend, *"abcd", paths=16))
-        assert places(found) == {(q, index): 1 for q in "abcd" for index in range(16)}
-    assert broken.waves
+        results = sampled(backend, path_requests(backend, *"abcd", paths=16))
+        assert path_counts(results) == {(q, index): 1 for q in "abcd" for index in range(16)}
+    assert broken.requests
 
 
-def test_when_no_server_is_left_the_work_fails_in_one_sentence() -> None:
+def test_sampling_fails_when_no_server_is_left() -> None:
     with (
         opened(Fake(faults=deque(["503"] * 1000))) as backend,
         pytest.raises(WorkFailed, match=r"answers 503.*no other server is left.*the same command"),
     ):
-        drawn(backend, asked(backend, "a", paths=2))
+        sampled(backend, path_requests(backend, "a", paths=2))
 
 
-def test_servers_that_are_gone_stay_gone() -> None:
+def test_a_dropped_server_is_not_used_again() -> None:
     with opened(Fake(faults=deque(["503"] * 10))) as backend:
         for _ in range(2):
             with pytest.raises(WorkFailed, match="answers 503"):
-                drawn(backend, asked(backend, "a", paths=2))
+                sampled(backend, path_requests(backend, "a", paths=2))
 
 
-def test_what_came_before_a_failure_is_given_on() -> None:
+def test_paths_finished_before_a_failure_are_returned() -> None:
     fake = Fake(most=1, faults=deque(["", "", *["500"] * 1000]))
-    found: list[Generation] = []
+    results: list[Generation] = []
     with opened(fake) as backend:
-        running = backend.sample(Waiting(asked(backend, "a", paths=6)), SAMPLING)
-        found += [next(running), next(running)]
+        running = backend.sample(Waiting(path_requests(backend, "a", paths=6)), SAMPLING)
+        results += [next(running), next(running)]
         with pytest.raises(WorkFailed):
             next(running)
-    assert len(found) == 2
+    assert len(results) == 2
 
 
-def test_a_server_that_is_not_there_at_first_is_waited_for_and_then_left_out() -> None:
+def test_a_server_that_does_not_start_is_dropped_after_some_attempts() -> None:
     waits = Waits()
     with serving(Fake()) as gone:
         dead = gone.url
@@ -376,20 +376,20 @@ def test_a_server_that_is_not_there_at_first_is_waited_for_and_then_left_out() -
         open_servers([dead], wait=waits)
 
 
-def test_leaving_off_in_the_middle_closes_what_is_under_way() -> None:
+def test_abandoning_a_sampling_closes_its_requests() -> None:
     fake = Fake(most=1, holds={"a-1", "a-2"}.__contains__)
     with opened(fake) as backend:
-        running = backend.sample(Waiting(asked(backend, "a", paths=3)), SAMPLING)
+        running = backend.sample(Waiting(path_requests(backend, "a", paths=3)), SAMPLING)
         next(running)
         running.close()  # type: ignore[attr-defined]  # it is a generator
-    assert len(fake.waves) >= 1
+    assert len(fake.requests) >= 1
 
 
 # Token ids and adapters.
 
 
 def spelling(text: str) -> Any:
-    """A server that has the tiny tokenizer and writes this."""
+    """The `write` of a server with the tiny tokenizer, whose paths all have this text."""
     ids = tiny_tokenizer()(text).input_ids
 
     def write(body: dict[str, Any], number: int) -> dict[str, Any]:
@@ -403,7 +403,7 @@ def spelling(text: str) -> Any:
     return write
 
 
-def test_where_the_tokenizer_lies_here_ids_are_sent_and_ids_come_back(tmp_path: Path) -> None:
+def test_with_a_local_tokenizer_token_ids_are_sent_and_returned(tmp_path: Path) -> None:
     folder = tiny_model(tmp_path / "m")
     tokenizer = tiny_tokenizer()
     text = " The answer is 4.\nQ: And then?"
@@ -411,26 +411,26 @@ def test_where_the_tokenizer_lies_here_ids_are_sent_and_ids_come_back(tmp_path: 
     with opened(fake, folder=folder) as backend:
         prompt = "Q: a?\nA:"
         assert backend.tokenize(prompt) == tokenizer(prompt).input_ids
-        (path,) = drawn(backend, asked(backend, "a", paths=1))
-    assert fake.waves[0][1]["prompt"] == tokenizer(prompt).input_ids
+        (path,) = sampled(backend, path_requests(backend, "a", paths=1))
+    assert fake.requests[0][1]["prompt"] == tokenizer(prompt).input_ids
     assert (path.text, path.end) == (" The answer is 4.", EndReason.STOP)
     whole = tokenizer(text).input_ids
     assert path.token_ids == tuple(whole[: len(path.token_ids)])
     assert tokenizer.decode(path.token_ids).startswith(path.text)
 
 
-def test_a_server_that_takes_no_ids_is_sent_text(tmp_path: Path) -> None:
+def test_text_is_sent_to_a_server_that_accepts_no_token_ids(tmp_path: Path) -> None:
     fake = Fake()
     with opened(fake, folder=tiny_model(tmp_path / "m")) as backend:
-        drawn(backend, asked(backend, "a", paths=1))
-    assert fake.waves[0][1]["prompt"] == "Q: a?\nA:"
+        sampled(backend, path_requests(backend, "a", paths=1))
+    assert fake.requests[0][1]["prompt"] == "Q: a?\nA:"
 
 
-def test_a_prompt_longer_than_the_context_is_refused_by_its_number(tmp_path: Path) -> None:
+def test_a_prompt_too_long_for_the_context_is_refused_with_the_numbers(tmp_path: Path) -> None:
     fake = Fake(token_ids=True, context=42)
     folder = tiny_model(tmp_path / "m")
     with opened(fake, folder=folder) as backend, pytest.raises(BadInput, match=r"tokens.*40.*42"):
-        drawn(backend, asked(backend, "a", paths=1))
+        sampled(backend, path_requests(backend, "a", paths=1))
 
 
 @pytest.mark.parametrize(
@@ -438,7 +438,7 @@ def test_a_prompt_longer_than_the_context_is_refused_by_its_number(tmp_path: Pat
     [("/v1/load_lora_adapter", "lmsi-1"), ("/load_lora_adapter", "pebble:lmsi-1")],
     ids=["vLLM", "SGLang"],
 )
-def test_an_adapter_is_loaded_once_under_its_own_name_and_asked_for_by_it(
+def test_an_adapter_is_loaded_once_and_requested_by_name(
     tmp_path: Path, place: str, named: str
 ) -> None:
     fake = Fake(loads_adapters=place)
@@ -446,13 +446,13 @@ def test_an_adapter_is_loaded_once_under_its_own_name_and_asked_for_by_it(
         for _ in range(2):
             address = f"{fake.url}#pebble"
             backend = open_servers([address], adapter=("lmsi-1", tmp_path), wait=Waits())
-            drawn(backend, asked(backend, "a", paths=1))
+            sampled(backend, path_requests(backend, "a", paths=1))
             backend.close()
     assert fake.adapters == ["lmsi-1"]
-    assert {body["model"] for _, body in fake.waves} == {named}
+    assert {body["model"] for _, body in fake.requests} == {named}
 
 
-def test_a_server_that_cannot_load_an_adapter_says_so(tmp_path: Path) -> None:
+def test_a_server_that_cannot_load_an_adapter_is_refused(tmp_path: Path) -> None:
     with (
         pytest.raises(BadInput, match=r"cannot load the adapter.*model\.engine=auto"),
         opened(Fake(), adapter=("lmsi-1", tmp_path)),

@@ -1,4 +1,4 @@
-"""The servers that people have, with an embedded model: what they do is found and made use of."""
+"""Real servers with an embedded model: their features are found and used."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from engine.inference.backend import Backend, Generation
 
-ASKED = [drawn.text for drawn in world.draw(Split.EVAL, 4, 77)]
+QUESTIONS = [question.text for question in world.draw(Split.EVAL, 4, 77)]
 GREEDY = Sampling(temperature=0.0, max_tokens=96, stop=("\nQ:",))
 SAMPLED = Sampling(temperature=0.7, max_tokens=96, stop=("\nQ:",))
 
@@ -36,21 +36,21 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
-def drawn(
+def sampled(
     backend: Backend, sampling: Sampling, paths: int = 1
 ) -> dict[tuple[str, int], Generation]:
     requests = [
         PathRequest(
             text, index, tuple(backend.tokenize(f"Q: {text}\nA:")), 0, path_seed(3, text, index)
         )
-        for text in ASKED
+        for text in QUESTIONS
         for index in range(paths)
     ]
-    found = backend.sample(Waiting(requests), sampling)
-    return {(one.question, one.index): one for one in found}
+    results = backend.sample(Waiting(requests), sampling)
+    return {(path.question, path.index): path for path in results}
 
 
-def test_llama_cpp_server_is_asked_path_by_path_in_its_own_words(llama: str) -> None:
+def test_llama_cpp_server_is_probed(llama: str) -> None:
     with closing(open_servers([llama])) as backend:
         (capabilities,) = backend.capabilities
     assert capabilities.served == "pebble-m"
@@ -62,29 +62,29 @@ def test_llama_cpp_server_is_asked_path_by_path_in_its_own_words(llama: str) -> 
     assert not capabilities.token_ids
 
 
-def test_llama_cpp_server_says_greedily_what_our_own_engine_says(llama: str) -> None:
+def test_greedy_paths_of_llama_cpp_server_equal_those_of_the_local_engine(llama: str) -> None:
     with closing(open_servers([llama])) as servers:
-        there = drawn(servers, GREEDY)
+        there = sampled(servers, GREEDY)
     with closing(open_llama_cpp(GGUF, threads=1, batch_size=8, context=512)) as own:
-        here = drawn(own, GREEDY)
-    assert {key: one.text for key, one in there.items()} == {
-        key: one.text for key, one in here.items()
+        here = sampled(own, GREEDY)
+    assert {key: path.text for key, path in there.items()} == {
+        key: path.text for key, path in here.items()
     }
-    assert {one.end for one in there.values()} <= {EndReason.END, EndReason.STOP}
+    assert {path.end for path in there.values()} <= {EndReason.END, EndReason.STOP}
 
 
-def test_paths_from_llama_cpp_server_differ_and_come_again_by_their_seeds(llama: str) -> None:
+def test_paths_of_llama_cpp_server_differ_and_are_reproducible(llama: str) -> None:
     with closing(open_servers([llama, llama])) as backend:
-        first = drawn(backend, SAMPLED, paths=6)
-        again = drawn(backend, SAMPLED, paths=6)
-    assert len(first) == 6 * len(ASKED)
-    assert {key: one.text for key, one in first.items()} == {
-        key: one.text for key, one in again.items()
+        first = sampled(backend, SAMPLED, paths=6)
+        again = sampled(backend, SAMPLED, paths=6)
+    assert len(first) == 6 * len(QUESTIONS)
+    assert {key: path.text for key, path in first.items()} == {
+        key: path.text for key, path in again.items()
     }
-    assert len({one.text for one in first.values()}) > len(ASKED)
+    assert len({path.text for path in first.values()}) > len(QUESTIONS)
 
 
-def test_transformers_serve_is_made_to_sample_and_to_stop(
+def test_transformers_serve_samples_and_stops(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     with (
@@ -93,12 +93,12 @@ def test_transformers_serve_is_made_to_sample_and_to_stop(
     ):
         (capabilities,) = backend.capabilities
         assert (capabilities.max_choices, capabilities.dialect) == (1, Dialect.GENERATION_CONFIG)
-        greedy = drawn(backend, GREEDY)
-        sampled = drawn(backend, SAMPLED, paths=4)
-    assert len({one.text for one in sampled.values()}) > len(ASKED)
-    assert not any("\nQ:" in one.text for one in sampled.values())
+        greedy = sampled(backend, GREEDY)
+        paths = sampled(backend, SAMPLED, paths=4)
+    assert len({path.text for path in paths.values()}) > len(QUESTIONS)
+    assert not any("\nQ:" in path.text for path in paths.values())
     with closing(open_llama_cpp(GGUF, threads=1, batch_size=8, context=512)) as own:
-        here = drawn(own, GREEDY)
-    assert {key: one.text for key, one in greedy.items()} == {
-        key: one.text for key, one in here.items()
+        here = sampled(own, GREEDY)
+    assert {key: path.text for key, path in greedy.items()} == {
+        key: path.text for key, path in here.items()
     }
