@@ -11,16 +11,17 @@ The names under `[keys]` are those that the help screen shows beside each key.
 
 from __future__ import annotations
 
-import os
 import tomllib
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+import platformdirs
 
 from store.errors import BadInput
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 DEFAULT_THEME = "lmsi-dark"
 
@@ -40,9 +41,8 @@ class Config:
 
 
 def config_path() -> Path:
-    """Where the configuration lies, by the XDG rules."""
-    home = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
-    return Path(home) / "lmsi-tui" / "config.toml"
+    """The configuration file: in the platform's folder, `$XDG_CONFIG_HOME/lmsi-tui` on Linux."""
+    return platformdirs.user_config_path("lmsi-tui") / "config.toml"
 
 
 def read_config() -> Config:
