@@ -1,4 +1,4 @@
-"""Write what was learnt where other programs can read it."""
+"""Export an adapter or a training set for use in other programs."""
 
 from __future__ import annotations
 
@@ -25,11 +25,14 @@ def export(
     """Write an adapter or a training set.
 
     Args:
-        project: where it comes from.
+        project: to export from.
         conn: its store.
         params: `what` (`adapter` or `training-set`), `model` (a name, or None for the newest
             trained one that no round left out) and `out` (a folder, or None for `exports/` of the
             project).
+
+    Returns:
+        `written`: the file or folder.
 
     Raises:
         BadInput: there is nothing to export.
@@ -40,46 +43,50 @@ def export(
     try:
         out.mkdir(parents=True, exist_ok=True)
         if params["what"] == "adapter":
-            written = _adapter(project, _trained(conn, str(name) if name else None), out)
+            written = _export_adapter(
+                project, _trained_model(conn, str(name) if name else None), out
+            )
         else:
-            written = _training_set(conn, out)
+            written = _export_training_set(conn, out)
     except OSError as error:
-        raise WorkFailed(f"The export to {out} could not be written: {error.strerror}.") from None
+        raise WorkFailed(f"Cannot write the export to {out}: {error.strerror}.") from None
     return {"written": project.stored(written)}
 
 
-def _trained(conn: sqlite3.Connection, name: str | None) -> Model:
-    """The model of this name, or the newest that has weights of its own.
+def _trained_model(conn: sqlite3.Connection, name: str | None) -> Model:
+    """The model with this name, or the newest one with weights of its own.
 
-    One that a round rejected or left undecided is not taken over unless it is named.
+    A model that a round rejected or left undecided is exported only if it is named.
     """
-    known = models.all_of(conn)
+    every_model = models.all_of(conn)
     if name is not None:
-        found = [model for model in known if model.name == name]
-        if not found:
+        candidates = [model for model in every_model if model.name == name]
+        if not candidates:
             raise BadInput(
-                f"There is no model named {name!r}; there are: "
-                f"{', '.join(model.name for model in known)}."
+                f"No model is named {name!r}; the project has: "
+                f"{', '.join(model.name for model in every_model)}."
             )
     else:
-        held = rounds.of_models(conn)
-        trained = [model for model in known if model.training_set]
+        outcomes = rounds.of_models(conn)
+        trained = [model for model in every_model if model.training_set]
         if not trained:
-            raise BadInput("Nothing was trained yet: `lmsi-tui finetune` makes an adapter.")
-        found = [one for one in trained if held.get(one.id, Outcome.ACCEPT) is Outcome.ACCEPT]
-        if not found:
+            raise BadInput("No model has been trained yet: run `lmsi-tui finetune` first.")
+        candidates = [
+            model for model in trained if outcomes.get(model.id, Outcome.ACCEPT) is Outcome.ACCEPT
+        ]
+        if not candidates:
             raise BadInput(
-                f"No round was accepted, so nothing is exported unasked: name a model with "
-                f"--model ({', '.join(one.name for one in trained)}), or accept a round with "
+                f"No round was accepted, so there is no model to export: name a model with "
+                f"--model ({', '.join(model.name for model in trained)}), or accept a round with "
                 "`lmsi-tui round --accept NUMBER`."
             )
-    return max(found, key=lambda model: model.created_at)
+    return max(candidates, key=lambda model: model.created_at)
 
 
-def _adapter(project: Project, model: Model, out: Path) -> Path:
-    """Copy what training made: an adapter's folder, or the whole weights of a full fine-tuning."""
+def _export_adapter(project: Project, model: Model, out: Path) -> Path:
+    """Copy what training wrote: an adapter's folder, or the weights of a full fine-tuning."""
     if model.training_set is None:
-        raise BadInput(f"{model.name} was brought along, not trained here: name a trained model.")
+        raise BadInput(f"{model.name} was imported, not trained here: name a trained model.")
     target = out / model.name.replace("/", "-")
     shutil.copytree(project.inside(model.adapter or model.location), target, dirs_exist_ok=True)
     gguf = model.adapter_gguf if model.adapter else model.gguf
@@ -88,12 +95,12 @@ def _adapter(project: Project, model: Model, out: Path) -> Path:
     return target
 
 
-def _training_set(conn: sqlite3.Connection, out: Path) -> Path:
-    """The newest training set as JSON lines: prompt, completion, weight, and where it came from."""
+def _export_training_set(conn: sqlite3.Connection, out: Path) -> Path:
+    """Write the newest training set as JSON lines: prompt, completion, weight, and their source."""
     sets = examples.sets(conn)
     if not sets:
-        raise BadInput("There is no training set yet: `lmsi-tui curate` makes one.")
-    frozen = max(sets, key=lambda one: one.created_at)
+        raise BadInput("There is no training set yet: run `lmsi-tui curate` first.")
+    frozen = max(sets, key=lambda candidate: candidate.created_at)
     run = paths.run_by_id(conn, frozen.run_id)
     target = out / f"training-set-{frozen.key[:12]}.jsonl"
     temporary = target.with_suffix(".new")

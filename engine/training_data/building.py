@@ -1,6 +1,6 @@
-"""The training set that a store and some settings give: the same rows, the same set, the same key.
+"""Build the training set of a run: the same rows and settings give the same set and key.
 
-The stage that freezes one and the check that builds it again go through the same two functions.
+The stage that freezes a set and the check that rebuilds it call the same two functions.
 """
 
 from __future__ import annotations
@@ -29,42 +29,46 @@ if TYPE_CHECKING:
 def select(
     conn: sqlite3.Connection,
     run: Run,
-    counted: Mapping[int, Vote],
-    leaked: AbstractSet[int],
+    votes_by_id: Mapping[int, Vote],
+    contaminated: AbstractSet[int],
     *,
     until: float | None = None,
 ) -> tuple[list[KeptQuestion], bool]:
-    """The questions and paths that votes and reviews keep, in the order of the pool.
-
-    Beside them, whether a person took out a question that the vote keeps: what is left then rests
-    on that decision too, and the set is not label-free.
+    """Select the questions and paths that votes and reviews keep, in the order of the pool.
 
     Args:
         conn: a connection that cannot read known answers.
-        run: over the pool; its threshold and cap decide.
-        counted: its votes by question id; questions without one are left out.
-        leaked: ids of pool questions that are nearly evaluation questions.
-        until: reviews after this time are not looked at; None takes all.
+        run: over the pool; its threshold and cap apply.
+        votes_by_id: its votes by question id; questions without one are left out.
+        contaminated: ids of pool questions that nearly repeat evaluation questions; left out.
+        until: ignore reviews after this time; None takes all.
+
+    Returns:
+        The kept questions, and whether a review excluded a question that the vote keeps: the set
+        then depends on a review, so it is not label-free.
 
     Raises:
-        BadInput: the threshold is no share.
+        BadInput: the threshold is not a number in [0, 1].
     """
     pool = [
         question
         for question in questions.by_split(conn, Split.POOL)
-        if question.id in counted and question.id not in leaked
+        if question.id in votes_by_id and question.id not in contaminated
     ]
-    drawn = {question.id: paths.for_question(conn, run.id, question.id) for question in pool}
-    held = active_reviews(conn, run.id, until=until)
+    pairs_by_id = {question.id: paths.for_question(conn, run.id, question.id) for question in pool}
+    run_reviews = active_reviews(conn, run.id, until=until)
 
-    def choose(decided: Sequence[Review]) -> list[KeptQuestion]:
+    def kept_with(reviews: Sequence[Review]) -> list[KeptQuestion]:
         return selection.select_questions(
-            pool, counted, drawn, decided, threshold=run.threshold, cap=run.cap
+            pool, votes_by_id, pairs_by_id, reviews, threshold=run.threshold, cap=run.cap
         )
 
-    kept = choose(held)
-    by_vote = {one.question.id for one in choose([])} if held else set()
-    return kept, bool(by_vote - {one.question.id for one in kept})
+    kept = kept_with(run_reviews)
+    if not run_reviews:
+        return kept, False
+    kept_ids = {kept_question.question.id for kept_question in kept}
+    is_excluded = any(other.question.id not in kept_ids for other in kept_with([]))
+    return kept, is_excluded
 
 
 def build(
@@ -77,13 +81,13 @@ def build(
     *,
     excluded: bool,
 ) -> tuple[TrainingSet, list[Example]]:
-    """What was kept in the asked formats, under the hash of its content.
+    """Write the kept questions in the formats of the settings, as a set named by its content.
 
-    `excluded` says that a person took questions out, as `select` found.
+    `excluded` says whether a review excluded questions, as `select` returns it.
     """
-    tasks = {one.question.task for one in kept}
+    tasks = {kept_question.question.task for kept_question in kept}
     exemplars = {task: exemplars_for(project, settings.sample, task) for task in tasks}
-    built = selection.build_examples(
+    examples = selection.build_examples(
         kept,
         lambda question, prompt_format: render(
             question, prompt_format, run.prompt_style, exemplars[question.task]
@@ -94,5 +98,7 @@ def build(
         validation_share=settings.curate.validation_share,
         m=run.m,
     )
-    frozen = selection.training_set(built, kept, run, settings.curate, tokenizer_sha256, created_at)
-    return replace(frozen, label_free=frozen.label_free and not excluded), built
+    frozen = selection.training_set(
+        examples, kept, run, settings.curate, tokenizer_sha256, created_at
+    )
+    return replace(frozen, label_free=frozen.label_free and not excluded), examples

@@ -1,7 +1,7 @@
-"""Why a line is in a training set, what came of it, and whether the set can be built again.
+"""Where a training example or a model came from, what depends on it, and rebuilding a set.
 
-Everything is read from the store. Forward from a question stand the sets that hold it and the
-models that were trained on them: what falls if the question is rejected.
+Everything is read from the store. Forward, a question leads to the sets that hold it and to the
+models trained on them: what is affected if the question is rejected.
 """
 
 from __future__ import annotations
@@ -34,46 +34,47 @@ if TYPE_CHECKING:
         Vote,
     )
 
-_SHORTEST = 6
-"""Characters of a key that name a set."""
+MIN_KEY_LENGTH = 6
+"""Characters of a key that are enough to name a set."""
 
 
 @dataclass(frozen=True, slots=True)
 class DependentSet:
-    """One training set that holds a question, and what was trained on it."""
+    """A training set that holds a question, and the models trained on it."""
 
     set_key: str
     examples: int
-    """Lines of the question in the set."""
+    """Number of examples of the question in the set."""
     models: tuple[str, ...]
-    """Names of the models trained on the set: they have learnt the question."""
+    """Names of the models trained on the set."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExampleProvenance:
-    """A training line, back to where it came from and forward to what it made."""
+    """A training example, with everything it came from and the sets that share its question."""
 
     example: Example
     frozen: TrainingSet
     question: Question
     path: ReasoningPath | None
-    """The path that is the completion; None for a direct answer, which stands for all of them."""
+    """The path that is the completion; None for a direct answer, which stands for every path."""
     reading: Reading | None
     vote: Vote | None
     """As it is counted now."""
     reviews: tuple[Review, ...]
-    """Every decision on the question in this run, undos included, oldest first."""
+    """Every review of the question in this run, undos included, oldest first."""
     run: Run
     engines: str
-    """That drew the paths of the run, with their versions, the last one first."""
+    """Engines that sampled the run, with their versions, the last one first."""
     sampler: Model
-    """The model that wrote the paths."""
+    """The model that sampled the path."""
     falls: tuple[DependentSet, ...]
+    """What depends on the question."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelProvenance:
-    """A model, back to the set and the models behind it."""
+    """A model, with its training set and the models it came from."""
 
     model: Model
     base: Model | None
@@ -83,42 +84,43 @@ class ModelProvenance:
     """As of `ExampleProvenance`; empty without a run."""
     sampler: Model | None
     label_free: bool | None
-    """Whether no example rests on a person's decision; None without a training set."""
+    """Whether no example depends on a review; None without a training set."""
     audits: int
-    """Standing audits of the run."""
+    """Number of active audits in the run."""
     triage: int
-    """Standing triage decisions of the run."""
+    """Number of active triage decisions in the run."""
     siblings: tuple[str, ...]
-    """Other models trained on the same set."""
+    """Names of other models trained on the same set."""
 
 
 @dataclass(frozen=True, slots=True)
 class RebuiltSet:
-    """A training set built again from votes, reviews, paths and prompts."""
+    """A training set that was rebuilt from votes, reviews, paths and prompts."""
 
     stored: str
+    """Key of the stored set."""
     key: str | None
-    """Hash of what comes out now; None when nothing is kept any more."""
+    """Key of the rebuilt set; None if no question is kept any more."""
 
     @property
     def same(self) -> bool:
-        """Byte for byte."""
+        """Whether both sets are the same, byte for byte."""
         return self.stored == self.key
 
 
 def of_example(conn: sqlite3.Connection, example: Example) -> ExampleProvenance:
-    """Where a training line came from."""
+    """Trace a training example to its source."""
     frozen = examples.get_set(conn, example.set_key)
     assert frozen is not None
     run = paths.run_by_id(conn, frozen.run_id)
-    drawn = paths.for_question(conn, run.id, example.question_id)
-    found = next((pair for pair in drawn if pair[0].id == example.path_id), None)
+    pairs = paths.for_question(conn, run.id, example.question_id)
+    path, reading = next((pair for pair in pairs if pair[0].id == example.path_id), (None, None))
     return ExampleProvenance(
         example=example,
         frozen=frozen,
         question=questions.by_ids(conn, [example.question_id])[example.question_id],
-        path=found[0] if found else None,
-        reading=found[1] if found else None,
+        path=path,
+        reading=reading,
         vote=votes.get(conn, run.id, example.question_id),
         reviews=tuple(reviews.history(conn, run.id, example.question_id)),
         run=run,
@@ -129,10 +131,10 @@ def of_example(conn: sqlite3.Connection, example: Example) -> ExampleProvenance:
 
 
 def of_model(conn: sqlite3.Connection, model: Model) -> ModelProvenance:
-    """What a model was made of."""
+    """Trace a model to its training set and the models it came from."""
     frozen = examples.get_set(conn, model.training_set) if model.training_set else None
     run = paths.run_by_id(conn, frozen.run_id) if frozen else None
-    held: Sequence[Review] = active_reviews(conn, run.id) if run else ()
+    run_reviews: Sequence[Review] = active_reviews(conn, run.id) if run else ()
     return ModelProvenance(
         model=model,
         base=models.by_id(conn, model.base_id) if model.base_id is not None else None,
@@ -141,42 +143,46 @@ def of_model(conn: sqlite3.Connection, model: Model) -> ModelProvenance:
         engines=inference_sessions.engines_of(conn, run) if run else "",
         sampler=models.by_id(conn, run.model_id) if run else None,
         label_free=frozen.label_free if frozen else None,
-        audits=sum(one.queue is Queue.AUDIT for one in held),
-        triage=sum(one.queue is Queue.TRIAGE for one in held),
+        audits=sum(review.queue is Queue.AUDIT for review in run_reviews),
+        triage=sum(review.queue is Queue.TRIAGE for review in run_reviews),
         siblings=tuple(
-            one.name
-            for one in models.all_of(conn)
-            if frozen and one.training_set == frozen.key and one.id != model.id
+            other.name
+            for other in models.all_of(conn)
+            if frozen and other.training_set == frozen.key and other.id != model.id
         ),
     )
 
 
 def dependents_of(conn: sqlite3.Connection, question_id: int) -> list[DependentSet]:
-    """What a question is part of, in the order in which the sets were chosen."""
+    """The sets that hold a question, in the order in which they were frozen."""
     counts = examples.of_question(conn, question_id)
-    known = models.all_of(conn)
+    every_model = models.all_of(conn)
     return [
         DependentSet(
-            one.key,
-            counts[one.key],
-            tuple(model.name for model in known if model.training_set == one.key),
+            frozen.key,
+            counts[frozen.key],
+            tuple(model.name for model in every_model if model.training_set == frozen.key),
         )
-        for one in examples.sets(conn)
-        if one.key in counts
+        for frozen in examples.sets(conn)
+        if frozen.key in counts
     ]
 
 
 def find(conn: sqlite3.Connection, target: str) -> Example | Model | TrainingSet | Question:
-    """What a person means: `SET:POSITION` or a row number (an example), a model's name, a training
-    set's key or its beginning, a question's key.
+    """Find what a target names.
+
+    Args:
+        conn: the project's store.
+        target: `SET:POSITION` or a row number (an example), a model's name, a training set's key
+            or the beginning of one, or a pool question's key.
 
     Raises:
-        BadInput: nothing is called that, or more than one set.
+        BadInput: it names nothing, or more than one set.
     """
     model = models.by_name(conn, target)
     if model is not None:
         return model
-    name, colon, place = target.partition(":")
+    prefix, colon, position = target.partition(":")
     if not colon and target.isdecimal():
         example = examples.example_by_id(conn, int(target)) if len(target) < 16 else None
         if example is not None:
@@ -184,35 +190,36 @@ def find(conn: sqlite3.Connection, target: str) -> Example | Model | TrainingSet
     question = questions.by_key(conn, Split.POOL, target)
     if question is not None:
         return question
-    sets = [one for one in examples.sets(conn) if one.key.startswith(name)]
-    if len(name) < _SHORTEST or not sets:
+    sets = [frozen for frozen in examples.sets(conn) if frozen.key.startswith(prefix)]
+    if len(prefix) < MIN_KEY_LENGTH or not sets:
         raise BadInput(
-            f"Nothing is called {target!r}: give a model's name, a training set's key, "
-            "SET:POSITION for one of its lines, or a pool question's key; `lmsi-tui status` lists "
-            "models and sets."
+            f"Nothing is named {target!r}: give a model's name, a training set's key, "
+            "SET:POSITION for one of its examples, or a pool question's key; `lmsi-tui status` "
+            "lists models and sets."
         )
     if len(sets) > 1:
-        raise BadInput(f"{len(sets)} training sets begin with {name}: give more of the key.")
+        raise BadInput(f"{len(sets)} training sets begin with {prefix}: give more of the key.")
     if not colon:
         return sets[0]
     members = examples.examples(conn, sets[0].key)
-    if not place.isdecimal() or int(place) >= len(members):
+    if not position.isdecimal() or int(position) >= len(members):
         raise BadInput(
-            f"Training set {sets[0].key[:12]} has lines 0 to {len(members) - 1}, not {place!r}."
+            f"Training set {sets[0].key[:12]} has examples 0 to {len(members) - 1}, not "
+            f"{position!r}."
         )
-    return members[int(place)]
+    return members[int(position)]
 
 
 def rebuild(project: Project, conn: sqlite3.Connection, frozen: TrainingSet) -> RebuiltSet:
-    """Build a set again as its stage did: from paths, votes, the reviews of its time, and prompts.
+    """Rebuild a set from paths, votes, the reviews of its time, and prompts.
 
-    Sets that are older than the fields for m and for the share held out are built with those of
-    the run and of the project's present settings.
+    Sets from before m and the validation share were stored are rebuilt with those of the run and
+    of the project's current settings.
 
     Args:
-        project: whose settings and worked examples are used.
+        project: its settings and worked examples are used.
         conn: a connection that cannot read known answers.
-        frozen: the set to build again.
+        frozen: the set to rebuild.
     """
     run = paths.run_by_id(conn, frozen.run_id)
     run = replace(run, threshold=frozen.threshold, cap=frozen.cap, m=frozen.m or run.m)
@@ -228,12 +235,22 @@ def rebuild(project: Project, conn: sqlite3.Connection, frozen: TrainingSet) -> 
         ),
     )
     pool = questions.by_split(conn, Split.POOL)
-    counted = {one.question_id: one for one in scheduler.recounted(conn, run, pool) if one.drawn}
-    leaked = {one.pool.id for one in contamination.of_store(conn).found}
-    kept, excluded = building.select(conn, run, counted, leaked, until=frozen.created_at)
+    votes_by_id = {
+        vote.question_id: vote for vote in scheduler.recounted(conn, run, pool) if vote.drawn
+    }
+    contaminated = {leak.pool.id for leak in contamination.of_store(conn).found}
+    kept, is_excluded = building.select(
+        conn, run, votes_by_id, contaminated, until=frozen.created_at
+    )
     if not kept:
         return RebuiltSet(frozen.key, None)
-    built, _ = building.build(
-        project, settings, run, kept, frozen.tokenizer_sha256, frozen.created_at, excluded=excluded
+    rebuilt, _ = building.build(
+        project,
+        settings,
+        run,
+        kept,
+        frozen.tokenizer_sha256,
+        frozen.created_at,
+        excluded=is_excluded,
     )
-    return RebuiltSet(frozen.key, built.key)
+    return RebuiltSet(frozen.key, rebuilt.key)

@@ -1,8 +1,8 @@
-"""From votes and reviews to a frozen training set.
+"""Select questions and paths from votes and reviews, and write them as training examples.
 
-A vote keeps the paths that reached its winner; a person's decision overrides the vote; each kept
-path becomes the four formats of the paper. All of it is a pure function of what is stored, so the
-same votes and reviews always give the same set, under the same key.
+A vote keeps the paths of its winner, a review overrides the vote, and each kept path is written in
+the four formats of the paper. Everything here is a pure function of stored data: the same votes and
+reviews always give the same set, with the same key.
 """
 
 from __future__ import annotations
@@ -14,14 +14,7 @@ from typing import TYPE_CHECKING
 from engine.answers.extraction import equal
 from engine.review.decisions import found_wrong, ruling_of
 from engine.voting.majority import merge_equal, reaches_threshold
-from store.enums import (
-    AnswerType,
-    EndReason,
-    PromptFormat,
-    PromptStyle,
-    Verdict,
-    Weighting,
-)
+from store.enums import AnswerType, EndReason, PromptFormat, PromptStyle, Verdict, Weighting
 from store.records import (
     Example,
     Question,
@@ -39,6 +32,7 @@ if TYPE_CHECKING:
 
     from engine.project.settings import CurateSettings
     from engine.prompting.templates import Prompt
+    from engine.review.decisions import Ruling
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +43,12 @@ class KeptQuestion:
     answer: str
     """Canonical answer that is taught."""
     paths: tuple[ReasoningPath, ...]
-    """Whole paths that reached it, in index order; empty for a typed answer that no path has."""
+    """Complete paths with that answer, in index order; empty for a typed answer that no path
+    gave."""
     votes: int
-    """Paths that gave the answer, 1 to m; m where a person decided."""
+    """Number of paths with the answer, 1 to m; m if a review decided."""
     reviewed: bool
-    """Whether the answer or its paths rest on a person's decision."""
+    """Whether the answer or the choice of paths depends on a review."""
 
 
 def select_questions(
@@ -65,74 +60,84 @@ def select_questions(
     threshold: str,
     cap: int,
 ) -> list[KeptQuestion]:
-    """Choose the questions to train on, and the paths of each.
+    """Select the questions to train on, and the paths of each.
 
-    A question is kept when its winner has at least ⌈threshold·m⌉ of the m paths (and at least
-    one) and no other answer can reach it. Where the vote stopped before that was certain (early
-    stop `fast`, or another threshold since), the vote's own decision stands, unless the share
-    drawn so far is under the threshold.
+    A question is kept if its winner has at least ⌈threshold·m⌉ of the m paths (and at least one)
+    and no other answer can overtake it. If the vote stopped before that was certain (early stop
+    `fast`, or a threshold that was changed since), its own decision applies, unless the share of
+    the winner so far is below the threshold.
 
-    A person's decision comes before the vote: `ANSWER` and `MAJORITY` keep the paths of that
-    answer at any agreement, `TYPED` keeps the paths that have the typed answer, if any, `NONE`
-    excludes the question, `SKIP` leaves it to the vote, `SAME` counts two answers as one. An audit
-    never keeps anything: it excludes a question whose winner it found wrong.
+    A review overrides the vote: `ANSWER` and `MAJORITY` keep the paths of that answer at any
+    agreement, `TYPED` keeps the paths with the typed answer, if any, `NONE` excludes the question,
+    `SKIP` leaves it to the vote, and `SAME` merges two answers. An audit never adds a question: it
+    excludes a question whose winner it found wrong.
 
     Args:
         questions: of the pool, each with a vote.
         votes_by_id: the vote of each question, by question id.
-        pairs_by_id: its stored paths with their readings, by question id.
-        active_reviews: of the run, without what was undone, oldest first.
+        pairs_by_id: its stored paths with their extracted answers, by question id.
+        active_reviews: of the run, without those that were undone, oldest first.
         threshold: exact decimal or fraction in [0, 1].
-        cap: most paths of a question, in index order; 0 is no limit.
+        cap: maximum number of paths per question, in index order; 0 is no limit.
 
     Returns:
         In the order of `questions`.
 
     Raises:
-        BadInput: the threshold is no share.
+        BadInput: the threshold is not a number in [0, 1].
     """
     reviews_by_id: defaultdict[int, list[Review]] = defaultdict(list)
     for review in active_reviews:
         reviews_by_id[review.question_id].append(review)
-    chosen = []
+    selected = []
     for question in questions:
         vote = votes_by_id[question.id]
-        counted = _counted(question, vote, pairs_by_id[question.id])
-        judged = _judge(question, vote, reviews_by_id[question.id], threshold)
-        if judged is not None:
-            answer, groups, count, reviewed = judged
-            paths = [
-                path
-                for path, found in counted
-                if found in groups and path.end is not EndReason.LENGTH
-            ]
-            kept = tuple(paths[:cap] if cap else paths)
-            chosen.append(KeptQuestion(question, answer, kept, count, reviewed))
-    return chosen
+        answers = _answers_as_counted(question, vote, pairs_by_id[question.id])
+        choice = _choose_answer(question, vote, reviews_by_id[question.id], threshold)
+        if choice is None:
+            continue
+        paths = [
+            path
+            for path, answer in answers
+            if answer in choice.answers and path.end is not EndReason.LENGTH
+        ]
+        kept = tuple(paths[:cap] if cap else paths)
+        selected.append(
+            KeptQuestion(question, choice.answer, kept, choice.votes, choice.is_reviewed)
+        )
+    return selected
 
 
-def _counted(
+def _answers_as_counted(
     question: Question, vote: Vote, pairs: Sequence[tuple[ReasoningPath, Reading]]
 ) -> list[tuple[ReasoningPath, str | None]]:
-    """The paths that the vote counted, in index order, each with the answer it counted as."""
-    used = sorted(
+    """The paths of a vote in index order, each with the answer that it was counted as."""
+    counted = sorted(
         (pair for pair in pairs if pair[0].index < vote.drawn), key=lambda pair: pair[0].index
     )
-    found = [reading.answer for _, reading in used]
+    answers = [reading.answer for _, reading in counted]
     if question.answer_type is AnswerType.MATH:
-        # The vote counts equal formulas that are written differently as the first of them.
-        found = list(merge_equal(AnswerType.MATH, found))
-    return [(path, answer) for (path, _), answer in zip(used, found, strict=True)]
+        # The vote counts equal formulas with different spellings as the first of them.
+        answers = list(merge_equal(AnswerType.MATH, answers))
+    return [(path, answer) for (path, _), answer in zip(counted, answers, strict=True)]
 
 
-def _judge(
-    question: Question,
-    vote: Vote,
-    reviews: Sequence[Review],
-    threshold: str,
-) -> tuple[str, frozenset[str], int, bool] | None:
-    """The answer to teach, the paths' answers that count as it, how many paths count for
-    it, and whether a person had a part in it; None when the question is left out."""
+@dataclass(frozen=True, slots=True)
+class _AnswerChoice:
+    """How a vote and its reviews decide a question."""
+
+    answer: str
+    """To be taught."""
+    answers: frozenset[str]
+    """Answers of the tally that count as it."""
+    votes: int
+    is_reviewed: bool
+
+
+def _choose_answer(
+    question: Question, vote: Vote, reviews: Sequence[Review], threshold: str
+) -> _AnswerChoice | None:
+    """The answer to teach; None if the question is left out."""
     ruling = ruling_of(reviews)
     counts: defaultdict[str, int] = defaultdict(int)
     for answer, count in vote.tally:
@@ -141,8 +146,10 @@ def _judge(
     top, second = [*ranked, 0, 0][:2]
     winner = max(counts, key=lambda answer: counts[answer]) if top > second else None
 
-    def group(answer: str) -> frozenset[str]:
-        return frozenset(one for one, _ in vote.tally if ruling.representative(one) == answer)
+    def merged_with(representative: str) -> frozenset[str]:
+        return frozenset(
+            answer for answer, _ in vote.tally if ruling.representative(answer) == representative
+        )
 
     if any(found_wrong(question, audit, winner, ruling) for audit in ruling.audits):
         return None
@@ -150,19 +157,26 @@ def _judge(
     if decision is None:
         if winner is None or not reaches_threshold(vote, top, second, threshold):
             return None
-        return winner, group(winner), top, len(group(winner)) > 1
+        answers = merged_with(winner)
+        return _AnswerChoice(winner, answers, top, is_reviewed=len(answers) > 1)
+    reviewed = _reviewed_answer(decision, ruling, winner)
+    if reviewed is None:
+        return None
+    answers = merged_with(reviewed)
+    if decision.verdict is Verdict.TYPED and not answers:
+        answers = frozenset(
+            other for other, _ in vote.tally if equal(question.answer_type, other, reviewed)
+        )
+    return _AnswerChoice(reviewed, answers, vote.m, is_reviewed=True)
+
+
+def _reviewed_answer(decision: Review, ruling: Ruling, winner: str | None) -> str | None:
     if decision.verdict is Verdict.NONE:
         return None
     if decision.verdict is Verdict.MAJORITY:
-        return None if winner is None else (winner, group(winner), vote.m, True)
+        return winner
     assert decision.answer is not None
-    answer = ruling.representative(decision.answer)
-    groups = group(answer)
-    if decision.verdict is Verdict.TYPED and not groups:
-        groups = frozenset(
-            found for found, _ in vote.tally if equal(question.answer_type, found, answer)
-        )
-    return answer, groups, vote.m, True
+    return ruling.representative(decision.answer)
 
 
 def build_examples(
@@ -175,48 +189,53 @@ def build_examples(
     validation_share: float,
     m: int,
 ) -> list[Example]:
-    """Write each kept path in the asked formats (Huang et al. 2022, Table 2).
+    """Write each kept path in the given formats (Huang et al. 2022, Table 2).
 
-    Formats that reason have a row for each path, with the tokens that were sampled. The direct
+    Formats with reasoning have a row for each path, with the tokens that were sampled. Direct
     formats do not depend on the path: their k equal rows are one row with the weight of all, which
-    has the same gradient when a step's loss is divided by its weighted tokens.
+    has the same gradient, since a step's loss is divided by its weighted tokens.
 
     Args:
-        kept: what `select_questions` returned.
+        kept: as `select_questions` returns them.
         prompt_of: renders a question in a format.
         answer_sentence: the sentence that states an answer.
         formats: in the order of the rows of each question.
-        weighting: what a path counts; the weights of a question's paths in one format sum to
-            their number, to 1, or to the agreement.
-        validation_share: share of the questions held out, in [0, 0.5]. Which ones is decided by
-            the question's key alone, so a question stays on its side from set to set. Nothing is
-            held out where that would leave nothing to learn.
+        weighting: decides the weight of a path; the weights of a question's paths in one format
+            sum to their number, to 1, or to the agreement.
+        validation_share: share of the questions held out, in [0, 0.5]. Only the key of a question
+            decides whether it is held out, so this is the same in every set. Nothing is held out
+            if nothing would be left to train on.
         m: paths per question of the run, ≥ 1.
 
     Returns:
-        Examples in the order of questions, formats and paths; `id` 0 and `set_key` empty until
+        Examples in the order of questions, formats and paths; `id` is 0 and `set_key` empty until
         they are stored.
     """
-    held = {one.question.id for one in kept if _held_out(one.question.key, validation_share)}
-    if len(held) == len(kept):
-        held = set()
+    held_out = {
+        kept_question.question.id
+        for kept_question in kept
+        if _is_held_out(kept_question.question.key, validation_share)
+    }
+    if len(held_out) == len(kept):
+        held_out = set()
     rows: list[Example] = []
-    for one in kept:
-        copies = max(1, len(one.paths))
+    for kept_question in kept:
+        question = kept_question.question
+        copies = max(1, len(kept_question.paths))
         total = {
             Weighting.PER_PATH: float(copies),
             Weighting.PER_QUESTION: 1.0,
-            Weighting.BY_AGREEMENT: one.votes / m,
+            Weighting.BY_AGREEMENT: kept_question.votes / m,
         }[weighting]
         for prompt_format in formats:
-            prompt = prompt_of(one.question, prompt_format)
+            prompt = prompt_of(question, prompt_format)
             if prompt_format.reasons:
                 completions: list[tuple[int | None, str, tuple[int, ...]]] = [
-                    (path.id, path.text, path.token_ids) for path in one.paths
+                    (path.id, path.text, path.token_ids) for path in kept_question.paths
                 ]
             else:
-                sentence = answer_sentence(one.question.answer_type, one.answer)
-                # A chat's turn begins with its first word; plain text goes on after "A:".
+                sentence = answer_sentence(question.answer_type, kept_question.answer)
+                # A chat message begins with its first word; plain text continues after "A:".
                 text = sentence.strip() if prompt.style is PromptStyle.CHAT else sentence
                 completions = [(None, text, ())]
             for path_id, text, token_ids in completions:
@@ -225,7 +244,7 @@ def build_examples(
                         id=0,
                         set_key="",
                         position=len(rows),
-                        question_id=one.question.id,
+                        question_id=question.id,
                         path_id=path_id,
                         prompt_format=prompt_format,
                         prompt=prompt.text,
@@ -233,42 +252,42 @@ def build_examples(
                         completion=text,
                         token_ids=token_ids,
                         weight=total / len(completions),
-                        validation=one.question.id in held,
+                        validation=question.id in held_out,
                     )
                 )
     return rows
 
 
-def _held_out(question_key: str, share: float) -> bool:
-    place = int(content_hash(["validation", question_key])[:16], 16) / 16**16
-    return place < share
+def _is_held_out(question_key: str, share: float) -> bool:
+    fraction = int(content_hash(["validation", question_key])[:16], 16) / 16**16
+    return fraction < share
 
 
 def training_set(
-    built: Sequence[Example],
+    examples: Sequence[Example],
     kept: Sequence[KeptQuestion],
     run: Run,
     settings: CurateSettings,
     tokenizer_sha256: str,
     created_at: float,
 ) -> TrainingSet:
-    """Name the examples by their content and by the settings that chose them.
+    """Describe a set, named by a hash of its examples and of the settings that selected them.
 
-    The key holds no row number and no time, so the same content has the same key everywhere.
+    The key depends on no row number and no time, so the same content has the same key everywhere.
     """
     content = [
         [
-            one.prompt_format,
-            one.prompt,
-            one.shared,
-            one.completion,
-            list(one.token_ids),
-            one.weight,
-            one.validation,
+            example.prompt_format,
+            example.prompt,
+            example.shared,
+            example.completion,
+            list(example.token_ids),
+            example.weight,
+            example.validation,
         ]
-        for one in built
+        for example in examples
     ]
-    chosen_by = [
+    selected_by = [
         run.key,
         run.m,
         run.threshold,
@@ -278,18 +297,21 @@ def training_set(
         settings.validation_share,
         tokenizer_sha256,
     ]
-    learnt = {one.question_id for one in built}
+    question_ids = {example.question_id for example in examples}
     return TrainingSet(
-        key=content_hash([chosen_by, content]),
+        key=content_hash([selected_by, content]),
         run_id=run.id,
         threshold=run.threshold,
         cap=run.cap,
         formats=tuple(settings.formats),
         weighting=settings.weighting,
-        label_free=not any(one.reviewed and one.question.id in learnt for one in kept),
+        label_free=not any(
+            kept_question.reviewed and kept_question.question.id in question_ids
+            for kept_question in kept
+        ),
         tokenizer_sha256=tokenizer_sha256,
-        questions=len(learnt),
-        examples=len(built),
+        questions=len(question_ids),
+        examples=len(examples),
         created_at=created_at,
         m=run.m,
         validation_share=settings.validation_share,

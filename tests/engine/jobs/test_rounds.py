@@ -175,8 +175,8 @@ def test_a_rejected_model_stays_and_is_used_by_nothing_that_comes_after(collapse
     assert found.in_use is not None
     assert found.in_use.name == "scripted/lmsi-2"
     assert "scripted/lmsi-3" in [one.name for one in found.models]
-    assert export._trained(conn, None).name == "scripted/lmsi-2"
-    assert export._trained(conn, "scripted/lmsi-3").name == "scripted/lmsi-3"
+    assert export._trained_model(conn, None).name == "scripted/lmsi-2"
+    assert export._trained_model(conn, "scripted/lmsi-3").name == "scripted/lmsi-3"
     measured = evaluate.run(claimed(conn, collapse.project, JobKind.EVALUATE))["evaluations"]
     assert isinstance(measured, list)
     names = {one["model"] for one in measured}
@@ -254,7 +254,7 @@ def test_an_undecided_round_stops_and_takes_nothing_over(open_: Story) -> None:
     assert judged.detectable is None, "so few could not have shown any gain"
     assert model_tree.read(open_.conn).in_use is None
     with pytest.raises(BadInput, match="round --accept"):
-        export._trained(open_.conn, None)
+        export._trained_model(open_.conn, None)
 
 
 def test_a_person_accepts_an_undecided_round_by_a_later_row(open_: Story) -> None:
@@ -263,7 +263,7 @@ def test_a_person_accepts_an_undecided_round_by_a_later_row(open_: Story) -> Non
     (one,) = acceptance.round_results(open_.conn)
     assert (one.verdict, one.by_user) == (Outcome.ACCEPT, True)
     assert one.test.outcome is Outcome.UNDECIDED, "what the guard said stays"
-    assert export._trained(open_.conn, None).name == "scripted/lmsi-1"
+    assert export._trained_model(open_.conn, None).name == "scripted/lmsi-1"
     open_.go()
     assert acceptance.round_results(open_.conn)[1].sampled == "scripted/lmsi-1"
     rows.decide(open_.conn, RoundDecision(0, 1, Outcome.REJECT, time.time()))

@@ -152,7 +152,7 @@ def test_another_tokenizer_is_refused_in_a_sentence(
 def test_a_teacher_model_is_not_its_own_teacher() -> None:
     from engine.project.settings import Settings
 
-    with pytest.raises(BadInput, match=r"belongs under \[distill\]"):
+    with pytest.raises(BadInput, match=r"finetune\.top_k_logits .*\[distill\]"):
         changed(Settings(), {"finetune": {"top_k_logits": 4}})
 
 

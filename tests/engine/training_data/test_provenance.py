@@ -210,11 +210,11 @@ def test_a_model_leads_back_to_its_set_and_its_sampler(story: Story) -> None:
 @pytest.mark.parametrize(
     ("target", "words"),
     [
-        ("nobody", "Nothing is called 'nobody'"),
-        ("ab", "Nothing is called 'ab'"),
-        ("999999", "Nothing is called"),
-        ("{set}:9999", "has lines 0 to"),
-        ("{set}:x", "has lines 0 to"),
+        ("nobody", "'nobody'"),
+        ("ab", "'ab'"),
+        ("999999", "'999999'"),
+        ("{set}:9999", "has examples 0 to"),
+        ("{set}:x", "has examples 0 to"),
     ],
 )
 def test_a_name_for_nothing_is_refused(story: Story, target: str, words: str) -> None:

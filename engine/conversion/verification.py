@@ -1,0 +1,120 @@
+"""Compare a GGUF file with the Hugging Face folder of the same model: token ids, then logits."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+from engine.models.gguf_tokenizer import load_tokenizer
+from store.errors import WorkFailed
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+TOLERANCE = 0.02
+"""Largest accepted error of the logits, as a share of their spread (both root mean square)."""
+ADAPTER_TOLERANCE = 0.05
+"""Largest accepted error with an adapter, as a share of what the adapter changes in the logits."""
+
+_PROBES = (
+    "Once upon a time, there was a little girl named Lily. She had 17 red apples and gave 5 away.",
+    "Q: Tom has 12 pens and buys 3 boxes of 10. How many pens?\nA: 3 * 10 = 30. 12 + 30 = 42.\n\n",
+    "  Two spaces, a tab\tand\r\nline ends;   don't we'll I'M 3.14159 1000000 (a+b)^2 = a² + 2ab",
+    "Ünïcödé cafe\u0301 naïve 東京 привет שלום 👩‍🚀 ½ \u00a0x\u200bz — “quotes” … \n \n\n   end ",
+)
+"""Texts that a converted model must tokenize, and continue, as the original does."""
+
+
+def verify(
+    folder: Path,
+    gguf: Path,
+    *,
+    adapter: Path | None = None,
+    adapter_gguf: Path | None = None,
+    tolerance: float = TOLERANCE,
+) -> None:
+    """Check that a GGUF file and a Hugging Face folder hold the same model.
+
+    After each probe text, the error of the logits may be `tolerance` of their spread; with an
+    adapter, also at most `ADAPTER_TOLERANCE` of what the adapter changes.
+
+    Args:
+        folder: the Hugging Face folder of the base.
+        gguf: the base as GGUF.
+        adapter: a peft adapter of the base.
+        adapter_gguf: the adapter as GGUF.
+        tolerance: largest accepted error of the logits.
+
+    Raises:
+        WorkFailed: they differ.
+    """
+    import numpy as np
+
+    from engine.inference.llama.backend import open_llama_cpp
+
+    tokenizer = load_tokenizer(folder)
+    names = "".join(token.content for token in tokenizer.get_added_tokens_decoder().values())
+    tokenizer.encode_special_tokens = True  # names of special tokens in a text are text
+    probes = [tokenizer.encode(text).ids for text in _PROBES]
+    with closing(open_llama_cpp(gguf, adapter=adapter_gguf, batch_size=1, context=512)) as model:
+        for text in (*_PROBES, f"a{names} b", ""):
+            if model.tokenize(text) != tokenizer.encode(text).ids:
+                raise WorkFailed(
+                    f"llama.cpp tokenizes {text[:40]!r} differently from {folder}: use this model "
+                    "with the transformers engine."
+                )
+        probes = [ids[: model.context_length] for ids in probes]
+        actual = np.stack([model.logits(ids) for ids in probes])
+    base_logits, expected = _torch_logits(folder, adapter, probes)
+    actual = actual[:, : expected.shape[1]]
+    error = _spread(actual - expected)
+    if not (error <= tolerance * _spread(expected)).all():
+        raise WorkFailed(
+            f"The logits of the GGUF file differ from those of {adapter or folder} by "
+            f"{(error / _spread(expected)).max():.1%} of their spread (at most {tolerance:.0%} is "
+            "allowed): "
+            "use this model with the transformers engine."
+        )
+    # An adapter that changes less than rounding errors do cannot be told apart from none.
+    effect = np.maximum(_spread(expected - base_logits), 1e-3 * _spread(expected))
+    if adapter is not None and not (error <= ADAPTER_TOLERANCE * effect).all():
+        raise WorkFailed(
+            f"The GGUF adapter changes the logits differently from {adapter} "
+            f"(error {(error / effect).max():.1%} of the change, {ADAPTER_TOLERANCE:.0%} is "
+            "allowed): use this model with the transformers engine."
+        )
+
+
+def _torch_logits(
+    folder: Path, adapter: Path | None, probes: list[list[int]]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Logits [probes, vocabulary] in float32, without and with the adapter."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model: Any = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, local_files_only=True
+    ).eval()
+
+    @torch.inference_mode()
+    def last_logits() -> NDArray[np.float32]:
+        rows = [model(torch.tensor([ids]), use_cache=False).logits[0, -1] for ids in probes]
+        stacked: NDArray[np.float32] = torch.stack(rows).numpy()
+        return stacked
+
+    base_logits = last_logits()
+    if adapter is None:
+        return base_logits, base_logits
+    from peft import PeftModel
+
+    model = PeftModel.from_pretrained(model, adapter).eval()
+    return base_logits, last_logits()
+
+
+def _spread(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Standard deviation of each row: adding a constant to all logits of a row has no effect."""
+    spread: NDArray[np.float32] = logits.std(axis=1)
+    return spread
