@@ -10,7 +10,7 @@ from enum import StrEnum
 
 
 class Split(StrEnum):
-    """What a question is for. Only `POOL` questions can become training data."""
+    """What a question is used for. Only `POOL` questions can become training data."""
 
     POOL = "pool"
     EVAL = "eval"
@@ -18,7 +18,7 @@ class Split(StrEnum):
 
 
 class AnswerType(StrEnum):
-    """What kind of answer a question has; decides its reader, canonical form and equality."""
+    """The kind of a question's answer; it decides reader, canonical form and equality."""
 
     NUMBER = "number"
     CHOICE = "choice"
@@ -29,7 +29,7 @@ class AnswerType(StrEnum):
 
 
 class PromptFormat(StrEnum):
-    """The four ways of asking (Huang et al. 2022, Table 2), in the paper's order."""
+    """The four prompt formats (Huang et al. 2022, Table 2), in the paper's order."""
 
     FEW_SHOT_COT = "few-shot-cot"
     FEW_SHOT_DIRECT = "few-shot-direct"
@@ -43,26 +43,26 @@ class PromptFormat(StrEnum):
 
     @property
     def few_shot(self) -> bool:
-        """Whether worked examples stand before the question."""
+        """Whether worked examples precede the question."""
         return self in (PromptFormat.FEW_SHOT_COT, PromptFormat.FEW_SHOT_DIRECT)
 
 
 class PromptStyle(StrEnum):
-    """`BASE` continues plain text; `CHAT` fills the model's own chat template."""
+    """`BASE` is plain text to continue; `CHAT` uses the model's chat template."""
 
     BASE = "base"
     CHAT = "chat"
 
 
 class EndReason(StrEnum):
-    """Why a path ended. Only `END` and `STOP` are whole; `LENGTH` was cut and abstains."""
+    """Why a path ended. `END` and `STOP` are complete; `LENGTH` is truncated and abstains."""
 
     END = "end"
     """The model wrote an end-of-generation token."""
     STOP = "stop"
-    """A stop string appeared, such as the next question of a few-shot run."""
+    """A stop string was generated, such as the next question of a few-shot prompt."""
     LENGTH = "length"
-    """The token limit came first."""
+    """The token limit was reached."""
 
 
 class Abstention(StrEnum):
@@ -74,7 +74,7 @@ class Abstention(StrEnum):
 
 
 class EarlyStop(StrEnum):
-    """When to stop drawing paths for a question; `EXACT` keeps every decision of the full m."""
+    """When to stop sampling a question. `EXACT` never changes the decision of the full m paths."""
 
     OFF = "off"
     EXACT = "exact"
@@ -82,7 +82,7 @@ class EarlyStop(StrEnum):
 
 
 class Decision(StrEnum):
-    """What a vote means for training at a threshold."""
+    """What a vote means for training, at a threshold."""
 
     KEEP = "keep"
     REJECT = "reject"
@@ -90,39 +90,39 @@ class Decision(StrEnum):
 
 
 class Weighting(StrEnum):
-    """How much each kept path counts in the loss."""
+    """The weight of each kept path in the loss."""
 
     PER_PATH = "per-path"
-    """The paper: every kept path counts once, so easy questions count more."""
+    """As in the paper: 1 for each path, so easy questions weigh more."""
     PER_QUESTION = "per-question"
-    """Every kept question counts once, shared among its paths."""
+    """1 for each question, shared among its paths."""
     BY_AGREEMENT = "by-agreement"
-    """Every kept question counts its agreement, shared among its paths."""
+    """The agreement of the question, shared among its paths."""
 
 
 class Verdict(StrEnum):
-    """What a person decided about a question."""
+    """A reviewer's decision about a question."""
 
     ANSWER = "answer"
-    """This answer, which paths gave, is right."""
+    """This answer, given by some path, is right."""
     MAJORITY = "majority"
     TYPED = "typed"
     NONE = "none"
     SKIP = "skip"
     SAME = "same"
-    """Two answers of this question are the same answer."""
+    """Two answers of this question are equivalent."""
     UNDO = "undo"
 
 
 class Queue(StrEnum):
-    """Why a question was shown: doubtful (biased sample) or drawn at random (unbiased)."""
+    """Why a question was shown: it was doubtful (a biased sample), or sampled at random."""
 
     TRIAGE = "triage"
     AUDIT = "audit"
 
 
 class Stage(StrEnum):
-    """Where a model stands in the method."""
+    """How a model was made."""
 
     BASE = "base"
     LMSI = "lmsi"
@@ -131,32 +131,32 @@ class Stage(StrEnum):
 
 
 class Outcome(StrEnum):
-    """What becomes of a round."""
+    """The decision about a round."""
 
     ACCEPT = "accept"
-    """Surely better on the frozen set, and not surely worse out of domain."""
+    """Significantly better on the evaluation set, and not significantly worse out of domain."""
     REJECT = "reject"
-    """Surely worse on one of the two: back to the round before."""
+    """Significantly worse on one of them: the model in use stays as it was."""
     UNDECIDED = "undecided"
-    """Neither is shown at this number of questions; it is not a reason to go on."""
+    """Neither is significant with this number of questions; the rounds stop."""
 
     @property
     def word(self) -> str:
-        """What the round is called then."""
+        """As an adjective: accepted, rejected or undecided."""
         return {Outcome.ACCEPT: "accepted", Outcome.REJECT: "rejected"}.get(self, "undecided")
 
 
 class Method(StrEnum):
-    """How a model is asked when it is measured."""
+    """How a model's answers are obtained for an evaluation."""
 
     DIRECT = "direct"
-    """Greedy, the answer without reasoning."""
+    """Greedy decoding, the answer without reasoning."""
     COT = "cot"
-    """Greedy chain of thought."""
+    """Greedy decoding, chain of thought."""
     SINGLE = "single"
-    """One chain of thought at the sampling temperature."""
+    """One sampled chain of thought."""
     SC = "sc"
-    """Self-consistency: the majority of k paths."""
+    """Self-consistency: the majority vote of k sampled paths."""
 
 
 class JobKind(StrEnum):
@@ -175,8 +175,8 @@ class JobKind(StrEnum):
 class JobState(StrEnum):
     """A job's life: queued → running → done | failed | paused | cancelled.
 
-    `PAUSING` and `CANCELLING` are wishes that the worker answers at the next safe point. A running
-    job whose worker died becomes `QUEUED` again.
+    `PAUSING` and `CANCELLING` are requests that the worker follows at the next safe point. A
+    running job whose worker died becomes `QUEUED` again.
     """
 
     QUEUED = "queued"

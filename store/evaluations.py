@@ -1,4 +1,4 @@
-"""What was measured, question by question, so that two models can be compared in pairs."""
+"""Evaluations with the result of each question, so that two models can be compared in pairs."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _COLUMNS = "id, model_id, split, method, k, run_id, n, correct, low, high, absta
 
 @dataclass(frozen=True, slots=True)
 class Flip:
-    """A question that one evaluation has right and another one wrong."""
+    """A question that one evaluation has right and the other one wrong."""
 
     question_id: int
     before: str | None
-    """Canonical answer; `None` where there was none."""
+    """Canonical answer; `None` without one."""
     after: str | None
     won: bool
     """Wrong before and right after; otherwise the reverse."""
@@ -34,9 +34,7 @@ def put(
     evaluation: Evaluation,
     rows: Sequence[tuple[int, str | None, bool]],
 ) -> Evaluation:
-    """Store a measurement, in place of an older one of the same run, method and k.
-
-    So repeated jobs do not pile up, and a run that has grown is measured anew.
+    """Store an evaluation; it replaces an older one of the same run, method and k.
 
     Args:
         conn: the project's store.
@@ -97,7 +95,7 @@ def newest(conn: sqlite3.Connection) -> dict[tuple[int, Split, Method], Evaluati
 
 
 def answers(conn: sqlite3.Connection, id_: int) -> dict[int, bool]:
-    """Whether each question (by id) of an evaluation was answered right."""
+    """Whether each question of an evaluation was answered correctly, by question id."""
     rows = conn.execute(
         'SELECT question_id, "right" FROM evaluation_answer WHERE evaluation_id = ?', [id_]
     )
@@ -112,13 +110,13 @@ def by_id(conn: sqlite3.Connection, id_: int) -> Evaluation:
     """
     for row in conn.execute(f"SELECT {_COLUMNS} FROM evaluation WHERE id = ?", [id_]):
         return _evaluation(row)
-    raise BadInput(f"There is no evaluation {id_}: `lmsi-tui report` shows what was measured.")
+    raise BadInput(f"There is no evaluation {id_}: `lmsi-tui report` lists them.")
 
 
 def flips(conn: sqlite3.Connection, before_id: int, after_id: int) -> list[Flip]:
-    """The questions that two evaluations answered differently well, lost ones first.
+    """The questions that only one of two evaluations has right, lost ones first.
 
-    Only questions that both hold are compared, as in the paired test.
+    Only questions in both are compared, as in the paired test.
     """
     rows = conn.execute(
         'SELECT question_id, a.answer, b.answer, b."right" FROM evaluation_answer a'
@@ -131,7 +129,7 @@ def flips(conn: sqlite3.Connection, before_id: int, after_id: int) -> list[Flip]
 
 
 def newest_at(conn: sqlite3.Connection) -> tuple[int, float]:
-    """(how many, when the last was measured): changes whenever something was measured."""
+    """(count, time of the newest): changes whenever something is measured."""
     ((count, at),) = conn.execute("SELECT count(*), coalesce(max(created_at), 0) FROM evaluation")
     return count, at
 

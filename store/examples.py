@@ -1,4 +1,4 @@
-"""Training sets, frozen under the hash of their content."""
+"""Training sets, frozen under the hash of their content; their examples and token counts."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ class FormatCounts:
     prompt_format: PromptFormat
     examples: int
     validation: int
-    """Of these held out."""
+    """Number of these that are held out."""
     weight: float
     """Sum of their weights."""
     encoded: int
-    """Examples whose tokens are counted; the counts below are about these."""
+    """Examples whose tokens are counted; the fields below are about these."""
     prompt_tokens: int
     completion_tokens: int
     longest: int
-    """Most tokens of one example, prompt and completion together."""
+    """Tokens of the longest example, prompt and completion together."""
     too_long: int
-    """Examples with more tokens than the limit that was asked about."""
+    """Examples with more tokens than the limit."""
 
 
 def freeze(
@@ -54,8 +54,8 @@ def freeze(
 ) -> TrainingSet:
     """Store a training set with its examples.
 
-    A set of the same key is not stored again; its `created_at` becomes the later one, so that the
-    last of `sets` is the one that was chosen last.
+    A set of the same key is not stored again; its `created_at` is updated, so that the last of
+    `sets` is the one that was chosen last.
 
     Args:
         conn: the project's store.
@@ -63,10 +63,9 @@ def freeze(
         members: its examples; their `id` and `set_key` are ignored.
     """
     with transaction(conn):
-        known = get_set(conn, frozen.key)
-        if known is not None:
+        if get_set(conn, frozen.key) is not None:
             conn.execute(
-                # The key holds m and the share, so an older row learns them here.
+                # The key covers m and the share, so they can be added to an older row.
                 "UPDATE training_set SET created_at = max(created_at, ?),"
                 " m = coalesce(m, ?), validation_share = coalesce(validation_share, ?)"
                 " WHERE key = ?",
@@ -96,18 +95,18 @@ def freeze(
                 [
                     (
                         frozen.key,
-                        one.position,
-                        one.question_id,
-                        one.path_id,
-                        one.prompt_format,
-                        one.prompt,
-                        one.shared,
-                        one.completion,
-                        pack_tokens(one.token_ids),
-                        one.weight,
-                        one.validation,
+                        example.position,
+                        example.question_id,
+                        example.path_id,
+                        example.prompt_format,
+                        example.prompt,
+                        example.shared,
+                        example.completion,
+                        pack_tokens(example.token_ids),
+                        example.weight,
+                        example.validation,
                     )
-                    for one in members
+                    for example in members
                 ],
             )
         stored = get_set(conn, frozen.key)
@@ -116,13 +115,13 @@ def freeze(
 
 
 def sets(conn: sqlite3.Connection) -> list[TrainingSet]:
-    """Every training set; the one that was chosen last comes last."""
+    """Every training set, oldest first by when it was last chosen."""
     rows = conn.execute(f"SELECT {_SET} FROM training_set ORDER BY created_at, rowid")
     return [_set(row) for row in rows]
 
 
 def get_set(conn: sqlite3.Connection, key: str) -> TrainingSet | None:
-    """The training set of that key, if it was frozen."""
+    """The training set of this key, if any."""
     for row in conn.execute(f"SELECT {_SET} FROM training_set WHERE key = ?", [key]):
         return _set(row)
     return None
@@ -137,14 +136,14 @@ def examples(conn: sqlite3.Connection, key: str) -> list[Example]:
 
 
 def example_by_id(conn: sqlite3.Connection, id_: int) -> Example | None:
-    """The example of that row number."""
+    """The example of this row number, if any."""
     for row in conn.execute(f"SELECT {_EXAMPLE} FROM example WHERE id = ?", [id_]):
         return _example(row)
     return None
 
 
 def of_question(conn: sqlite3.Connection, question_id: int) -> dict[str, int]:
-    """How many examples of a question each training set has, by its key; none are left out."""
+    """Number of examples of a question by set key; sets without any are left out."""
     rows = conn.execute(
         "SELECT set_key, count(*) FROM example WHERE question_id = ? GROUP BY set_key",
         [question_id],
@@ -153,7 +152,7 @@ def of_question(conn: sqlite3.Connection, question_id: int) -> dict[str, int]:
 
 
 def at(conn: sqlite3.Connection, key: str, positions: Iterable[int]) -> dict[int, Example]:
-    """The examples at these places of a training set; unknown places are left out."""
+    """The examples at these positions of a training set; unknown positions are left out."""
     rows = conn.execute(
         f"SELECT {_EXAMPLE} FROM example"
         " WHERE set_key = ? AND position IN (SELECT value FROM json_each(?))",
@@ -171,14 +170,14 @@ def positions(
     longer_than: int | None = None,
     tokenizer_sha256: str = "",
 ) -> array[int]:
-    """Places of the examples that fit every condition, in the set's order.
+    """Positions of the examples that meet every condition, in order.
 
     Args:
         conn: the project's store.
         key: of the set.
-        prompt_format: of this format only.
-        validation: only those held out, or only those learnt from.
-        longer_than: only those with more tokens than this, prompt and completion together.
+        prompt_format: only examples of this format.
+        validation: only examples that are held out (or not).
+        longer_than: only examples with more tokens, prompt and completion together.
         tokenizer_sha256: of the tokenizer that counts them.
     """
     where, values = ["set_key = ?"], [key]
@@ -202,13 +201,13 @@ def positions(
 def format_counts(
     conn: sqlite3.Connection, key: str, tokenizer_sha256: str, limit: int | None
 ) -> list[FormatCounts]:
-    """What a training set holds of each format, in the order in which the formats come in it.
+    """Counts of a training set for each prompt format, in order of first appearance.
 
     Args:
         conn: the project's store.
         key: of the set.
         tokenizer_sha256: of the tokenizer that counts.
-        limit: most tokens that a model takes; None when it is not known, and then none is too long.
+        limit: context length of a model; None if unknown, and then nothing is too long.
     """
     rows = conn.execute(
         "SELECT prompt_format, count(*), sum(validation), sum(weight), count(prompt_tokens),"
@@ -228,18 +227,18 @@ def format_counts(
 
 @dataclass(frozen=True, slots=True)
 class SetSize:
-    """How much there is to learn from in a training set."""
+    """The size of a training set."""
 
     tokens: int
-    """Of completions; where they were not sampled here, a quarter of their characters."""
+    """Of completions; for imported paths, a quarter of their characters."""
     weight: float
     """Sum over the examples that are not held out."""
     longest: int
-    """Characters of the longest prompt with its completion."""
+    """Characters of the longest example, prompt and completion together."""
 
 
 def set_size(conn: sqlite3.Connection, key: str) -> SetSize:
-    """How much there is to learn from; a scan of the set, for a thread."""
+    """The size of a training set. It scans the set: call it in a thread."""
     ((tokens, weight, longest),) = conn.execute(
         "SELECT total(iif(length(token_ids), length(token_ids) / 4, length(completion) / 4 + 1)),"
         " total(weight), coalesce(max(length(prompt) + length(completion)), 0)"
@@ -250,7 +249,7 @@ def set_size(conn: sqlite3.Connection, key: str) -> SetSize:
 
 
 def has_tokens(conn: sqlite3.Connection, key: str) -> bool:
-    """Whether the token ids of any path in the set are known."""
+    """Whether any path in the set has its token ids."""
     rows = conn.execute(
         "SELECT 1 FROM example WHERE set_key = ? AND path_id IS NOT NULL AND length(token_ids) > 0"
         " LIMIT 1",
@@ -260,40 +259,40 @@ def has_tokens(conn: sqlite3.Connection, key: str) -> bool:
 
 
 def put_encodings(conn: sqlite3.Connection, encodings: Iterable[Encoding]) -> None:
-    """Store what examples are as tokens; those that are there stay as they are."""
+    """Store encodings; those that are stored stay as they are."""
     with transaction(conn):
         conn.executemany(
             f"INSERT INTO encoding ({_ENCODING}) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
             (
                 (
-                    one.set_key,
-                    one.tokenizer_sha256,
-                    one.position,
-                    one.prompt_tokens,
-                    one.completion_tokens,
-                    None if one.pieces is None else _packed(one.pieces),
+                    encoding.set_key,
+                    encoding.tokenizer_sha256,
+                    encoding.position,
+                    encoding.prompt_tokens,
+                    encoding.completion_tokens,
+                    None if encoding.pieces is None else _packed(encoding.pieces),
                 )
-                for one in encodings
+                for encoding in encodings
             ),
         )
 
 
 def encodings(
-    conn: sqlite3.Connection, key: str, tokenizer_sha256: str, places: Iterable[int]
+    conn: sqlite3.Connection, key: str, tokenizer_sha256: str, positions: Iterable[int]
 ) -> dict[int, Encoding]:
-    """What the examples at these places are as tokens; those not counted are left out."""
+    """The encodings of the examples at these positions; uncounted ones are left out."""
     rows = conn.execute(
         f"SELECT {_ENCODING} FROM encoding WHERE set_key = ? AND tokenizer_sha256 = ?"
         " AND position IN (SELECT value FROM json_each(?))",
-        [key, tokenizer_sha256, json.dumps(list(places))],
+        [key, tokenizer_sha256, json.dumps(list(positions))],
     )
     return {encoding.position: encoding for encoding in map(_encoding, rows)}
 
 
 def encoded_up_to(conn: sqlite3.Connection, key: str, tokenizer_sha256: str) -> int:
-    """The place after the last one whose tokens are counted; 0 when none is.
+    """The position after the last counted example; 0 without any.
 
-    Examples are counted in their order, so this is where a counting that was ended goes on.
+    Examples are counted in order, so this is where an interrupted count continues.
     """
     rows = conn.execute(
         "SELECT position + 1 FROM encoding WHERE set_key = ? AND tokenizer_sha256 = ?"
@@ -320,7 +319,7 @@ def _set(row: tuple[Any, ...]) -> TrainingSet:
         run_id,
         threshold,
         cap,
-        tuple(PromptFormat(one) for one in json.loads(formats)),
+        tuple(map(PromptFormat, json.loads(formats))),
         Weighting(weighting),
         bool(label_free),
         *rest,

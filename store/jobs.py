@@ -1,4 +1,4 @@
-"""Jobs: asked for on one side, done on the other, and their numbers for the charts."""
+"""The queue of jobs, their states and their metrics."""
 
 from __future__ import annotations
 
@@ -25,12 +25,11 @@ _COLUMNS = (
 def enqueue(
     conn: sqlite3.Connection, kind: JobKind, params: Mapping[str, object]
 ) -> tuple[Job, bool]:
-    """Ask for a piece of work.
+    """Queue a job, or attach to the same job if it is unfinished.
 
     Returns:
-        The job, and whether the same work was asked for before and is not finished. A paused job
-        is queued again, and a pause that was only wished for is taken back. One that is being
-        cancelled is not attached to: the work starts anew after it.
+        The job, and whether it existed. A paused job is queued again, and a requested pause is
+        withdrawn. A job that is being cancelled is not attached to: a new one is queued.
     """
     key = content_hash([kind, params])
     with transaction(conn):
@@ -56,14 +55,14 @@ def enqueue(
 
 
 def claim(conn: sqlite3.Connection, pid: int, started_ticks: int) -> Job | None:
-    """Take the oldest queued job for a worker, or None; two workers never get the same one.
+    """Take the oldest queued job, or None; two workers never get the same one.
 
-    `started_at` is the time of the last claim; what the job has done before is kept.
+    `started_at` is the time of the last claim; earlier progress is kept.
 
     Args:
         conn: the project's store.
         pid: the worker's process.
-        started_ticks: when that process started, as the kernel tells it.
+        started_ticks: start time of that process.
     """
     now = time.time()
     with transaction(conn):
@@ -78,11 +77,11 @@ def claim(conn: sqlite3.Connection, pid: int, started_ticks: int) -> Job | None:
 
 
 def progress(conn: sqlite3.Connection, id_: int, done: int, total: int, message: str) -> None:
-    """Write how far a running job is."""
+    """Write the progress of a running job."""
     with transaction(conn):
         conn.execute(
             "UPDATE job SET done = ?, total = ?, message = ?, heartbeat_at = ? WHERE id = ?",
-            [done, total, _whole(message), time.time(), id_],
+            [done, total, _storable(message), time.time(), id_],
         )
 
 
@@ -104,7 +103,7 @@ def heartbeat(conn: sqlite3.Connection, id_: int) -> None:
 
 
 def metrics_add(conn: sqlite3.Connection, id_: int, step: int, values: Mapping[str, float]) -> None:
-    """Add one number for each name at a step; infinities and NaN are kept as NaN."""
+    """Add one number for each name at a step; infinities are stored as NaN."""
     now = time.time()
     with transaction(conn):
         conn.executemany(
@@ -117,9 +116,9 @@ def metrics_add(conn: sqlite3.Connection, id_: int, step: int, values: Mapping[s
 
 
 def metrics(conn: sqlite3.Connection, id_: int) -> list[Metric]:
-    """The numbers of a job in the order in which they were added.
+    """The metrics of a job in the order in which they were added.
 
-    Steps may begin again: a job that went on after a pause counts its sitting.
+    Steps may start again: after a pause, sampling counts anew.
     """
     rows = conn.execute(
         "SELECT job_id, step, name, value, created_at FROM metric WHERE job_id = ? ORDER BY id",
@@ -132,9 +131,9 @@ def metrics(conn: sqlite3.Connection, id_: int) -> list[Metric]:
 
 
 def metrics_after(conn: sqlite3.Connection, id_: int, after: int = 0) -> tuple[list[Metric], int]:
-    """The numbers of a job that were added after a row, and the row to ask from next time.
+    """The metrics of a job that were added after a row, and the row to pass next time.
 
-    So a chart that is drawn twice a second reads every number once.
+    A chart that is refreshed often reads each number once this way.
     """
     found = conn.execute(
         "SELECT id, job_id, step, name, value, created_at FROM metric"
@@ -149,7 +148,7 @@ def metrics_after(conn: sqlite3.Connection, id_: int, after: int = 0) -> tuple[l
 
 
 def newest_metric(conn: sqlite3.Connection, id_: int, name: str) -> Metric | None:
-    """The number of that name that a job added last; looked for from its end."""
+    """The last metric of that name that a job added."""
     for job_id, step, found, value, created_at in conn.execute(
         "SELECT job_id, step, name, value, created_at FROM metric"
         " WHERE job_id = ? AND name = ? ORDER BY id DESC LIMIT 1",
@@ -160,9 +159,9 @@ def newest_metric(conn: sqlite3.Connection, id_: int, name: str) -> Metric | Non
 
 
 def request(conn: sqlite3.Connection, id_: int, state: JobState) -> None:
-    """Ask a job to pause or to be cancelled; one that no worker has obeys at once.
+    """Request that a job is paused or cancelled; without a worker, that happens at once.
 
-    A finished job stays as it is, and a cancellation is not turned into a pause.
+    A finished job stays as it is, and a cancellation does not become a pause.
 
     Args:
         conn: the project's store.
@@ -186,11 +185,11 @@ def request(conn: sqlite3.Connection, id_: int, state: JobState) -> None:
                 [time.time(), id_],
             )
         else:
-            raise ValueError(f"a person can wish for pausing or cancelling, not for {state}")
+            raise ValueError(f"pausing or cancelling can be requested, not {state}")
 
 
 def state(conn: sqlite3.Connection, id_: int) -> JobState:
-    """The state of a job, as the worker asks for it several times a second."""
+    """The state of a job."""
     for (found,) in conn.execute("SELECT state FROM job WHERE id = ?", [id_]):
         return JobState(found)
     raise _unknown(id_)
@@ -210,14 +209,14 @@ def finish(
         conn.execute(
             "UPDATE job SET state = ?, message = ?, error = ?, result = ?, finished_at = ?"
             " WHERE id = ?",
-            [state, _whole(message), error and _whole(error), json.dumps(result), ended, id_],
+            [state, _storable(message), error and _storable(error), json.dumps(result), ended, id_],
         )
 
 
 def requeue_lost(conn: sqlite3.Connection, is_alive: Callable[[int, int], bool]) -> list[int]:
-    """Give back the jobs of workers that died, and return their ids.
+    """Release the jobs of workers that died, and return their ids.
 
-    A running one is queued again; a wish that the dead worker did not answer is fulfilled.
+    A running job is queued again; a requested pause or cancellation is carried out.
 
     Args:
         conn: the project's store.
@@ -259,7 +258,7 @@ def all_of(conn: sqlite3.Connection) -> list[Job]:
 
 
 def unfinished(conn: sqlite3.Connection) -> list[Job]:
-    """Jobs that a worker has or should take, oldest first; paused ones wait for a person."""
+    """Jobs that a worker has or should take, oldest first; without the paused ones."""
     rows = conn.execute(
         f"SELECT {_COLUMNS} FROM job"
         " WHERE state IN ('queued', 'running', 'pausing', 'cancelling') ORDER BY id"
@@ -267,8 +266,8 @@ def unfinished(conn: sqlite3.Connection) -> list[Job]:
     return [_job(row) for row in rows]
 
 
-def _whole(text: str) -> str:
-    """Text that can be stored: file names that are not UTF-8 bring half characters."""
+def _storable(text: str) -> str:
+    """Text without lone surrogates, which come from file names that are not UTF-8."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 

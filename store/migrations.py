@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 
 def migrate(conn: sqlite3.Connection) -> None:
-    """Apply the migrations that this database lacks, all of them or none."""
-    # Half a second to import: only who makes or updates a database pays it.
+    """Apply the missing migrations, all or none."""
+    # It takes half a second to import, and only new or old databases need it.
     from sqlite_utils import Database, Migrations  # noqa: PLC0415
 
     migrations = Migrations("lmsi")
     for step in STEPS:
         migrations()(step)
-    # One write lock around looking and applying; sqlite-utils nests its own as savepoints.
+    # One write lock around checking and applying; sqlite-utils nests its own as savepoints.
     with transaction(conn):
         migrations.apply(Database(conn))
         conn.execute(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -41,13 +41,13 @@ def m001_initial(db: Database) -> None:
 
 
 def m002_queue_and_encoding(db: Database) -> None:
-    """Version 2: the review queue in its order, and what a training set is as tokens."""
+    """Version 2: an index for the review queue, and token counts of training sets."""
     for statement in _QUEUE_AND_ENCODING.strip().split("\n\n"):
         db.execute(statement)
 
 
 def m003_engines_and_rounds(db: Database) -> None:
-    """Version 3: engines that were chosen, readers' rules, rounds, a teacher's likely tokens."""
+    """Version 3: inference sessions, custom rules, rounds, and top-k teacher logits."""
     for statement in _ENGINES_AND_ROUNDS.strip().split("\n\n"):
         db.execute(statement)
 
@@ -318,9 +318,9 @@ CREATE TABLE metric (
 CREATE INDEX metric_job ON metric (job_id)
 """
 
-# The counts of the two leading answers, so that a hundred thousand votes can be put in order, or
-# counted for a histogram, from an index alone. What can be asked about examples without reading
-# their long prompts is an index, too.
+# The counts of the two leading answers, so that a hundred thousand votes can be sorted or counted
+# for a histogram from an index alone. The other index covers what queries need of examples, so that
+# they need not read the long prompts.
 _QUEUE_AND_ENCODING = """
 ALTER TABLE vote ADD COLUMN first INTEGER
     GENERATED ALWAYS AS (coalesce(json_extract(tally, '$[0][1]'), 0)) VIRTUAL

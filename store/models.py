@@ -1,4 +1,4 @@
-"""Models that can be sampled: those brought along and those that were trained."""
+"""Models: those that were added, and those that were trained."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _COLUMNS = (
 
 
 def add(conn: sqlite3.Connection, model: Model) -> Model:
-    """Store a model; the same name with the same content gives the stored one back.
+    """Store a model; the same name with the same weights returns the stored one.
 
     Raises:
         BadInput: the name belongs to other weights.
     """
     with transaction(conn):
-        known = by_name(conn, model.name)
-        if known is None:
+        stored = by_name(conn, model.name)
+        if stored is None:
             cursor = conn.execute(
                 f"INSERT INTO model ({_COLUMNS}) VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [
@@ -46,12 +46,11 @@ def add(conn: sqlite3.Connection, model: Model) -> Model:
             )
             assert cursor.lastrowid is not None
             return by_id(conn, cursor.lastrowid)
-    if (known.sha256, known.tokenizer_sha256) != (model.sha256, model.tokenizer_sha256):
+    if (stored.sha256, stored.tokenizer_sha256) != (model.sha256, model.tokenizer_sha256):
         raise BadInput(
-            f"There is a model named {model.name!r} already, with other weights: "
-            "give this one another name."
+            f"There is already a model named {model.name!r} with other weights: use another name."
         )
-    return known
+    return stored
 
 
 def by_name(conn: sqlite3.Connection, name: str) -> Model | None:

@@ -1,4 +1,4 @@
-"""Where a training example came from: its question, its path, the vote and the people behind it."""
+"""The source of a training example: its question, path, vote and reviews."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What an example rests on. Nothing of it names a known answer: pool questions have none."""
+    """What an example depends on. It holds no known answer: pool questions have none."""
 
     question: Question
     run_id: int
     path_index: int | None
     """Of the path that is the completion; `None` for direct answers."""
     vote: Vote | None
-    """As it is counted now; `None` where the run was not voted on."""
+    """As it is stored now; `None` without one."""
     reviews: tuple[Review, ...]
-    """What people said about the question in this run, undos included, oldest first."""
+    """Reviews of the question in this run, undos included, oldest first."""
 
 
 def of_example(conn: sqlite3.Connection, example: Example, run_id: int) -> Origin:
-    """Where an example of a set comes from.
+    """The source of an example of a set.
 
     Args:
         conn: the project's store.

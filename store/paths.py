@@ -1,7 +1,7 @@
-"""Runs, and the paths that they drew, each with what a reader took from it.
+"""Runs, and their paths with the answers extracted from them.
 
-A path is written once, when it is finished, and never changes. What is read out of it can be read
-again: `replace_readings`.
+A path is written once, when it is finished, and never changes. Its answer can be extracted again:
+`replace_readings`.
 """
 
 from __future__ import annotations
@@ -37,20 +37,20 @@ _RUN = (
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What a run has drawn."""
+    """What a run has sampled."""
 
     paths: int
     tokens: int
-    """Sampled tokens of these paths; imported paths have none."""
+    """Sampled tokens; imported paths have none."""
     ended: int
-    """Paths that ended by themselves (`END` or `STOP`); the others were cut."""
+    """Complete paths (`END` or `STOP`); the others were truncated."""
     abstained: int
-    """Paths without an answer, cut ones included."""
+    """Paths without an answer, truncated ones included."""
 
 
 @dataclass(frozen=True, slots=True)
 class FinishedPath:
-    """A path that was finished lately, as far as a line of the screen needs it."""
+    """A finished path, abridged for a line of the screen."""
 
     path_id: int
     question: str
@@ -58,11 +58,11 @@ class FinishedPath:
     text: str
     """End of the path's text."""
     answer: str | None
-    """As the path wrote it; None when it abstained."""
+    """As it appears in the path; None if it abstained."""
 
 
-LATELY = 4096
-"""Rows that are searched for the last paths of a run: those of another run may follow them."""
+RECENT_ROWS = 4096
+"""Rows that are searched for the newest paths of a run; rows of another run may follow them."""
 
 
 def pack_tokens(token_ids: Sequence[int]) -> bytes:
@@ -79,10 +79,10 @@ def unpack_tokens(packed: bytes) -> tuple[int, ...]:
 
 
 def open_run(conn: sqlite3.Connection, run: Run) -> Run:
-    """The stored run of this key, made if there is none.
+    """The stored run of this key; it is created if there is none.
 
-    What does not change the distribution of a path (m, early stop, epsilon, threshold, cap) is set
-    to what is asked now; the rest stays as it was stored first, engine and time included.
+    The settings that do not change the distribution of a path (m, early stop, epsilon, threshold,
+    cap) are updated; the rest stays as it was stored first, engine and time included.
     """
     with transaction(conn):
         rows = conn.execute(
@@ -133,7 +133,7 @@ def runs(conn: sqlite3.Connection) -> list[Run]:
 
 
 def run_by_key(conn: sqlite3.Connection, key: str) -> Run | None:
-    """The run of those settings, if it was begun."""
+    """The run of this key, if any."""
     for row in conn.execute(f"SELECT {_RUN} FROM run WHERE key = ?", [key]):
         return _run(row)
     return None
@@ -148,13 +148,13 @@ def add(
     paths: Sequence[ReasoningPath],
     readings: Sequence[Reading],
 ) -> int:
-    """Store finished paths with their readings, and say how many were new.
+    """Store finished paths with their readings; return how many were new.
 
     Args:
         conn: the project's store.
-        run_id: the run that drew them.
-        paths: their `id` and `run_id` are ignored. One that is there (same question, same index)
-            stays as it was, and so does its reading.
+        run_id: the run that sampled them.
+        paths: their `id` and `run_id` are ignored. A path that is stored (same question and index)
+            stays as it is, and so does its reading.
         readings: one for each path, in the same order; their `path_id` is ignored.
     """
     added = 0
@@ -191,19 +191,19 @@ def add(
 
 
 def replace_readings(conn: sqlite3.Connection, readings: Sequence[Reading]) -> None:
-    """Store what a reader takes from paths now; the paths themselves stay."""
+    """Replace the readings of paths; the paths themselves stay."""
     with transaction(conn):
         conn.executemany(
             "UPDATE reading SET reader = ?, answer = ?, shown = ?, abstention = ?"
             " WHERE path_id = ?",
-            [(one.reader, one.answer, one.shown, one.abstention, one.path_id) for one in readings],
+            [(new.reader, new.answer, new.shown, new.abstention, new.path_id) for new in readings],
         )
 
 
 def outdated_questions(
     conn: sqlite3.Connection, run_id: int, readers: Mapping[AnswerType, str]
 ) -> set[int]:
-    """The questions of a run with a path that another reader has read than its type's here."""
+    """Ids of the questions of a run with a path that was read by another reader than these."""
     rows = conn.execute(
         "SELECT DISTINCT question_id FROM path JOIN reading ON path_id = path.id"
         " JOIN question ON question.id = question_id"
@@ -217,9 +217,9 @@ def outdated_questions(
 def texts_by_question(
     conn: sqlite3.Connection, run_id: int, question_ids: Iterable[int]
 ) -> dict[int, list[tuple[int, str, EndReason, Reading]]]:
-    """The stored paths as (index, text, end, reading) in index order, by question.
+    """The stored paths as (index, text, end, reading) in index order, by question id.
 
-    Without their tokens, which are most of a path: for reading many of them again.
+    Without the tokens, which are most of a path: for extracting the answers of many paths.
     """
     rows = conn.execute(
         'SELECT question_id, "index", text, "end", id, reader, answer, shown, abstention'
@@ -228,16 +228,18 @@ def texts_by_question(
         ' ORDER BY question_id, "index"',
         [run_id, json.dumps(list(question_ids))],
     )
-    found: dict[int, list[tuple[int, str, EndReason, Reading]]] = {}
+    by_question: dict[int, list[tuple[int, str, EndReason, Reading]]] = {}
     for question_id, index, text, end, *reading in rows:
-        found.setdefault(question_id, []).append((index, text, EndReason(end), _reading(*reading)))
-    return found
+        by_question.setdefault(question_id, []).append(
+            (index, text, EndReason(end), _reading(*reading))
+        )
+    return by_question
 
 
 def for_question(
     conn: sqlite3.Connection, run_id: int, question_id: int
 ) -> list[tuple[ReasoningPath, Reading]]:
-    """The stored paths of a question in index order; indices may be missing."""
+    """The stored paths of a question in index order, with gaps where paths are missing."""
     rows = conn.execute(
         'SELECT id, run_id, question_id, "index", text, token_ids, "end", finished_at,'
         " reader, answer, shown, abstention"
@@ -251,21 +253,21 @@ def for_question(
 def answers_by_question(
     conn: sqlite3.Connection, run_id: int, question_ids: Iterable[int]
 ) -> dict[int, dict[int, str | None]]:
-    """What the stored paths answered: question id → index → answer, None for an abstention.
+    """The answers of the stored paths: question id → index → answer, None for an abstention.
 
     Questions without paths are left out.
     """
-    # One parameter however many questions: SQLite limits how many a statement may have.
+    # A JSON array is one parameter; SQLite limits the number of parameters.
     rows = conn.execute(
         'SELECT question_id, "index", answer FROM path JOIN reading ON path_id = id'
         " WHERE run_id = ? AND question_id IN (SELECT value FROM json_each(?))"
         ' ORDER BY question_id, "index"',
         [run_id, json.dumps(list(question_ids))],
     )
-    found: dict[int, dict[int, str | None]] = {}
+    by_question: dict[int, dict[int, str | None]] = {}
     for question_id, index, answer in rows:
-        found.setdefault(question_id, {})[index] = answer
-    return found
+        by_question.setdefault(question_id, {})[index] = answer
+    return by_question
 
 
 def stored(conn: sqlite3.Connection, run_id: int, question_ids: Iterable[int], m: int) -> int:
@@ -281,12 +283,12 @@ def stored(conn: sqlite3.Connection, run_id: int, question_ids: Iterable[int], m
 def latest(
     conn: sqlite3.Connection, run_id: int, n: int, *, length: int = 400
 ) -> list[FinishedPath]:
-    """The paths of a run that were stored last, newest first.
+    """The newest paths of a run, newest first.
 
     Args:
         conn: the project's store.
         run_id: the run.
-        n: at most so many; fewer when another run has drawn many since.
+        n: maximum number of paths; fewer are found if another run has sampled many since.
         length: characters of the texts.
     """
     rows = conn.execute(
@@ -294,21 +296,21 @@ def latest(
         " iif(answer IS NULL, NULL, shown)"
         " FROM path JOIN question ON question.id = path.question_id"
         " JOIN reading ON reading.path_id = path.id"
-        " WHERE path.id > (SELECT max(id) FROM path) - :lately AND +run_id = :run"
+        " WHERE path.id > (SELECT max(id) FROM path) - :recent AND +run_id = :run"
         " ORDER BY path.id DESC LIMIT :n",
-        {"run": run_id, "n": n, "length": length, "lately": LATELY},
+        {"run": run_id, "n": n, "length": length, "recent": RECENT_ROWS},
     )
     return [FinishedPath(*row) for row in rows]
 
 
 def counts(conn: sqlite3.Connection, run_id: int) -> Counts:
-    """What a run has drawn so far; read from an index, so the screen may ask often."""
+    """What a run has sampled so far; read from an index, so the screen may call it often."""
     ((paths, tokens, ended),) = conn.execute(
         "SELECT count(*), coalesce(sum(tokens), 0), count(*) FILTER (WHERE \"end\" <> 'length')"
         " FROM path INDEXED BY path_counts WHERE run_id = ?",
         [run_id],
     )
-    # CROSS JOIN keeps the order of the tables: the few that abstained first.
+    # CROSS JOIN fixes the join order: the few abstentions first.
     ((abstained,),) = conn.execute(
         "SELECT count(*) FROM reading CROSS JOIN path ON id = path_id"
         " WHERE answer IS NULL AND run_id = ?",
@@ -318,9 +320,9 @@ def counts(conn: sqlite3.Connection, run_id: int) -> Counts:
 
 
 def pace(conn: sqlite3.Connection, run_id: int) -> tuple[int, float]:
-    """(tokens, seconds) of a run's paths after its first one; two sessions are joined.
+    """(tokens, seconds) of a run's paths after the first one, over all sessions.
 
-    A minute without a finished path is a pause and not counted.
+    A minute without a finished path is a pause and is not counted.
     """
     ((tokens, seconds),) = conn.execute(
         "SELECT coalesce(sum(tokens), 0), coalesce(sum(gap), 0.0) FROM ("

@@ -1,4 +1,4 @@
-"""Questions, and the answers that are known of those that measure."""
+"""Questions, and the known answers of evaluation questions."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ _COLUMNS = "id, key, split, source, position, task, answer_type, text, options, 
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """What became of the questions of an import."""
+    """The result of an import."""
 
     added: int
     known: int
-    """In this split already (or twice in the same import)."""
+    """Stored in this split before (or twice in the same import)."""
     elsewhere: int
-    """Left out because another split has them: what is trained on must not be measured on."""
+    """Left out because another split has them: training and evaluation must not share questions."""
 
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """Number of questions of one set and task in one split."""
+    """Number of questions of a source and task in a split."""
 
     split: Split
     source: str
@@ -42,17 +42,17 @@ class Count:
 def add(
     conn: sqlite3.Connection, questions: Sequence[Question], gold: Mapping[str, Sequence[str]]
 ) -> Added:
-    """Store questions that are not there yet.
+    """Store the questions that are not stored yet.
 
     Args:
         conn: the project's store.
         questions: their `id` is ignored.
         gold: known answers (canonical forms, at least one) by `Question.key`. Those of pool
-            questions are not stored. A question without any takes them later; a question that has
-            some keeps them.
+            questions are not stored. A stored question without known answers gets them; one with
+            known answers keeps its own.
 
     Raises:
-        BadInput: a text holds half a character (a lone surrogate), which no file can hold.
+        BadInput: a text has a lone surrogate, which UTF-8 cannot encode.
     """
     with transaction(conn):
         splits: dict[str, str] = dict(
@@ -92,8 +92,8 @@ def add(
             )
         except UnicodeEncodeError as error:
             raise BadInput(
-                f"A question holds half a character (U+{ord(error.object[error.start]):04X}): "
-                "mend that text in the file."
+                f"A question has a lone surrogate (U+{ord(error.object[error.start]):04X}): "
+                "fix that text in the file."
             ) from None
         conn.executemany(
             "INSERT INTO gold (question_id, answers)"
@@ -111,7 +111,7 @@ def add(
 def by_split(
     conn: sqlite3.Connection, split: Split, *, source: str | None = None, limit: int | None = None
 ) -> list[Question]:
-    """The questions of a split, of one imported set if `source` says so, in order of import."""
+    """The questions of a split, or of one `source` in it, in order of import."""
     rows = conn.execute(
         f"SELECT {_COLUMNS} FROM question WHERE split = ? AND (? IS NULL OR source = ?)"
         " ORDER BY id LIMIT ?",
@@ -121,12 +121,12 @@ def by_split(
 
 
 def keys(conn: sqlite3.Connection, split: Split) -> dict[int, str]:
-    """The keys of a split's questions by row number: less to read than the questions."""
+    """The keys of a split's questions by id; faster than reading the questions."""
     return dict(conn.execute("SELECT id, key FROM question WHERE split = ?", [split]))
 
 
 def by_key(conn: sqlite3.Connection, split: Split, key: str) -> Question | None:
-    """The question of that content, if the split has it."""
+    """The question of this key, if the split has it."""
     for row in conn.execute(
         f"SELECT {_COLUMNS} FROM question WHERE key = ? AND split = ?", [key, split]
     ):
@@ -135,7 +135,7 @@ def by_key(conn: sqlite3.Connection, split: Split, key: str) -> Question | None:
 
 
 def by_ids(conn: sqlite3.Connection, ids: Iterable[int]) -> dict[int, Question]:
-    """The questions of these row numbers; unknown numbers are left out."""
+    """The questions of these ids; unknown ids are left out."""
     rows = conn.execute(
         f"SELECT {_COLUMNS} FROM question WHERE id IN (SELECT value FROM json_each(?))",
         [json.dumps(list(ids))],
@@ -144,7 +144,7 @@ def by_ids(conn: sqlite3.Connection, ids: Iterable[int]) -> dict[int, Question]:
 
 
 def counts(conn: sqlite3.Connection) -> list[Count]:
-    """How many questions each split, set and task has, in order of import."""
+    """Number of questions of each split, source and task, in order of import."""
     rows = conn.execute(
         "SELECT split, source, task, count(*) FROM question"
         " GROUP BY split, source, task ORDER BY min(id)"
@@ -153,13 +153,13 @@ def counts(conn: sqlite3.Connection) -> list[Count]:
 
 
 def tasks(conn: sqlite3.Connection, split: Split) -> list[str]:
-    """The tasks that the questions of a split belong to, by name."""
+    """The tasks of a split's questions, sorted by name."""
     rows = conn.execute("SELECT DISTINCT task FROM question WHERE split = ? ORDER BY task", [split])
     return [task for (task,) in rows]
 
 
 def gold_for(conn: sqlite3.Connection, split: Split) -> dict[int, tuple[str, ...]]:
-    """The known answers of a split by question id; those without any are left out.
+    """The known answers of a split by question id; questions without any are left out.
 
     Raises:
         sqlite3.DatabaseError: on a training connection, always.

@@ -1,8 +1,8 @@
-"""The questions that a person looks at, as row numbers in an order.
+"""The review queue: ids of questions, in the order of review.
 
-A queue is found by one query over an index of counts (`vote_counts`), so that a hundred thousand
-votes are put in order in a fraction of a second; what is on the screen is then read a page at a
-time. Triage is a chosen, biased queue; the audit is a random sample of what the vote accepted.
+One query over an index of counts (`vote_counts`) sorts a hundred thousand votes in a fraction of a
+second; the screen then reads a page at a time. Triage is a chosen, biased queue; the audit is a
+random sample of what the vote kept.
 """
 
 from __future__ import annotations
@@ -25,32 +25,32 @@ if TYPE_CHECKING:
     from store.records import Review
 
 CHARACTERS_PER_SECOND = 25.0
-"""How fast a person reads: 300 words a minute."""
+"""Reading speed: 300 words per minute."""
 SECONDS_TO_DECIDE = 2.0
-"""What a decision takes beside the reading."""
+"""Time for a decision, without the reading."""
 _SOME_PATHS = 200
-"""Paths whose length stands for that of all."""
+"""Paths that the average length is estimated from."""
 
 
 class Scope(StrEnum):
-    """Which votes are looked at."""
+    """Which votes are in the queue."""
 
     DOUBTFUL = "doubtful"
-    """Settled and not kept: too little agreement, a tie, or no answer at all."""
+    """Settled and not kept: too little agreement, a tie, or no answer."""
     KEPT = "kept"
     ALL = "all"
-    """These, and those that still wait for paths."""
+    """These, and votes that are not settled."""
 
 
 class Sort(StrEnum):
-    """What comes first; where two are alike, the one that was imported first."""
+    """Sort order; ties in order of import."""
 
     MARGIN = "margin"
-    """The smallest lead of the first answer over the second, as a share of m."""
+    """Smallest margin of the first answer over the second, as a share of m, first."""
     GROUP = "group"
-    """The most paths for the leading answer."""
+    """Most paths for the leading answer first."""
     VALUE = "value"
-    """The most expected kept paths for a second of reading; see `order`."""
+    """Most expected kept paths per second of review first; see `order`."""
     IMPORTED = "imported"
 
 
@@ -62,18 +62,18 @@ class QueueFilter:
     low: Fraction = Fraction(0)
     """Least agreement, in [0, 1]."""
     high: Fraction = Fraction(1)
-    """Most agreement, in [0, 1]. A vote that stopped early is in when its share may be."""
+    """Most agreement, in [0, 1]. A vote that stopped early is in if its agreement may be."""
     task: str | None = None
     """Only questions of this task."""
     reviewed: bool | None = None
-    """Only questions that a person has (or has not) decided in triage; None is both."""
+    """Only questions that were (or were not) decided in triage; None is both."""
     words: str = ""
-    """Every one of these must stand in the question or its passage; ASCII case does not matter."""
+    """Words that must all be in the question or its passage; ASCII case does not matter."""
 
 
 @dataclass(frozen=True, slots=True)
 class QueueRow:
-    """A question as one line of a table."""
+    """A question as a row of a table."""
 
     question_id: int
     text: str
@@ -84,7 +84,7 @@ class QueueRow:
     m: int
     decision: Decision
     review: Review | None
-    """The triage decision that stands, a skip included."""
+    """The active triage decision, skips included."""
 
 
 _SCOPES = {
@@ -107,17 +107,16 @@ _SORTS = {
 def order(conn: sqlite3.Connection, run_id: int, chosen: QueueFilter, sort: Sort) -> array[int]:
     """The questions of a queue, in order.
 
-    The value of a decision is the number of kept paths that it is expected to add, for each second
-    that it is expected to take. An answer with c of the n drawn paths is right with a chance of
-    c / n, and then the smaller of c and the run's cap are kept; both leading answers count. The
-    seconds are those of reading the question and one path of each of these answers, of the run's
-    usual length, and of deciding.
+    The value of a decision is its expected number of kept paths per expected second of review. An
+    answer with c of the n sampled paths is right with probability c / n, and then min(c, cap) paths
+    are kept; both leading answers count. The seconds are those of reading the question and one path
+    of average length for each of these answers, and of deciding.
 
     Args:
         conn: the project's store.
-        run_id: whose votes are looked at.
+        run_id: whose votes.
         chosen: which of them.
-        sort: what comes first.
+        sort: the order.
 
     Returns:
         QueueRow numbers of questions, as signed 64-bit integers.
@@ -125,10 +124,10 @@ def order(conn: sqlite3.Connection, run_id: int, chosen: QueueFilter, sort: Sort
     needs_question = sort is Sort.VALUE or chosen.words.split()
     tests = ["run_id = :run"]
     values: dict[str, object] = {"run": run_id}
-    scope = ", ".join(f"'{one}'" for one in _SCOPES[chosen.scope])
+    scope = ", ".join(f"'{decision}'" for decision in _SCOPES[chosen.scope])
     tests.append(f"decision IN ({scope})")
     if chosen.low > 0:
-        # In whole numbers, because shares in floats lie at the borders.
+        # In integers: as floats, shares at the bounds would be inexact.
         tests.append("(first + m - drawn) * :low_of >= :low * m")
         values |= {"low": chosen.low.numerator, "low_of": chosen.low.denominator}
     if chosen.high < 1:
@@ -147,7 +146,7 @@ def order(conn: sqlite3.Connection, run_id: int, chosen: QueueFilter, sort: Sort
         )
         values[f"word{number}"] = f"%{_literal(word)}%"
     if sort is Sort.VALUE:
-        values |= _reading_of(conn, run_id)
+        values |= _value_parameters(conn, run_id)
     source = "vote JOIN question ON question.id = question_id" if needs_question else "vote"
     rows = conn.execute(
         f"SELECT question_id FROM {source} WHERE {' AND '.join(tests)}"
@@ -158,11 +157,11 @@ def order(conn: sqlite3.Connection, run_id: int, chosen: QueueFilter, sort: Sort
 
 
 def audit_order(conn: sqlite3.Connection, run_id: int) -> array[int]:
-    """The accepted questions of a run in a random order that is the same every time.
+    """The kept questions of a run in a random but reproducible order.
 
-    Any first part of it is a simple random sample of them, drawn without putting back. The order
-    is that of a hash of the run's key and the question's, so it depends neither on row numbers nor
-    on what was accepted besides.
+    Every prefix is a simple random sample without replacement. The order is that of a hash of the
+    run's and the question's keys, so it depends neither on row numbers nor on which other questions
+    are kept.
     """
     rows = conn.execute(
         "SELECT question_id, question.key FROM vote JOIN question ON question.id = question_id"
@@ -176,7 +175,7 @@ def audit_order(conn: sqlite3.Connection, run_id: int) -> array[int]:
 
 
 def audit_place(run_key: str, question_key: str) -> bytes:
-    """Where a question stands in the audit of a run: 16 bytes, in whose order they are drawn.
+    """The sort key of a question in the audit of a run, 16 bytes.
 
     The run's key holds its seed, so another seed is another order.
     """
@@ -184,8 +183,8 @@ def audit_place(run_key: str, question_key: str) -> bytes:
 
 
 def size(conn: sqlite3.Connection, run_id: int, scope: Scope) -> int:
-    """How many votes a scope has; read from an index, so the screen may ask often."""
-    scopes = ", ".join(f"'{one}'" for one in _SCOPES[scope])
+    """Number of votes in a scope; read from an index, so the screen may call it often."""
+    scopes = ", ".join(f"'{decision}'" for decision in _SCOPES[scope])
     ((count,),) = conn.execute(
         f"SELECT count(*) FROM vote WHERE run_id = ? AND decision IN ({scopes})", [run_id]
     )
@@ -193,7 +192,7 @@ def size(conn: sqlite3.Connection, run_id: int, scope: Scope) -> int:
 
 
 def open_votes(conn: sqlite3.Connection, run_id: int) -> int:
-    """How many votes still wait for paths."""
+    """Number of votes that are not settled."""
     ((count,),) = conn.execute(
         "SELECT count(*) FROM vote WHERE run_id = ? AND decision = 'open'", [run_id]
     )
@@ -201,16 +200,15 @@ def open_votes(conn: sqlite3.Connection, run_id: int) -> int:
 
 
 def page(conn: sqlite3.Connection, run_id: int, ids: Sequence[int]) -> list[QueueRow]:
-    """The lines of these questions, in the order of `ids`; those without a vote are left out."""
-    asked = json.dumps(list(ids))
+    """The rows of these questions, in the order of `ids`; questions without a vote are left out."""
     rows = conn.execute(
         "SELECT question_id, substr(text, 1, 400), tally, drawn, m, decision"
         " FROM vote JOIN question ON question.id = question_id"
         " WHERE run_id = ? AND question_id IN (SELECT value FROM json_each(?))",
-        [run_id, asked],
+        [run_id, json.dumps(list(ids))],
     )
     decisions = triage_decisions(reviews.active(conn, run_id, ids))
-    found = {
+    by_id = {
         id_: QueueRow(
             id_,
             text,
@@ -222,29 +220,29 @@ def page(conn: sqlite3.Connection, run_id: int, ids: Sequence[int]) -> list[Queu
         )
         for id_, text, tally, drawn, m, decision in rows
     }
-    return [found[id_] for id_ in ids if id_ in found]
+    return [by_id[id_] for id_ in ids if id_ in by_id]
 
 
-def triage_decisions(standing: Iterable[Review]) -> Mapping[int, Review]:
-    """The last triage decision on each question, skips included; equal answers decide nothing."""
+def triage_decisions(active: Iterable[Review]) -> Mapping[int, Review]:
+    """The last triage decision on each question, skips included, equivalences excluded."""
     return {
         review.question_id: review
-        for review in standing
+        for review in active
         if review.queue is Queue.TRIAGE and review.verdict is not Verdict.SAME
     }
 
 
-def decided(standing: Iterable[Review]) -> set[int]:
-    """The questions that a person has decided in triage; a skip decides nothing."""
+def decided(active: Iterable[Review]) -> set[int]:
+    """Ids of the questions that were decided in triage; a skip decides nothing."""
     return {
         id_
-        for id_, review in triage_decisions(standing).items()
+        for id_, review in triage_decisions(active).items()
         if review.verdict is not Verdict.SKIP
     }
 
 
-def _reading_of(conn: sqlite3.Connection, run_id: int) -> dict[str, object]:
-    """What the value of a decision depends on beside the vote and the question."""
+def _value_parameters(conn: sqlite3.Connection, run_id: int) -> dict[str, object]:
+    """Parameters of the value of a decision."""
     ((cap,),) = conn.execute("SELECT iif(cap > 0, cap, m) FROM run WHERE id = ?", [run_id])
     ((path,),) = conn.execute(
         "SELECT coalesce(avg(length(text)), 0)"
@@ -260,5 +258,5 @@ def _reading_of(conn: sqlite3.Connection, run_id: int) -> dict[str, object]:
 
 
 def _literal(word: str) -> str:
-    """A word for LIKE, in which nothing stands for anything else."""
+    """A word for LIKE, without wildcards."""
     return word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

@@ -1,4 +1,4 @@
-"""What people added to the readers. Rows are only added: the newest of a type is in force."""
+"""Custom rules of readers. Rows are only added: the newest of a type is in force."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _COLUMNS = "id, answer_type, rules, created_at"
 
 
 def add(conn: sqlite3.Connection, rules: ReaderRules) -> ReaderRules:
-    """Put rules in force and return them with their row number."""
+    """Store rules, which puts them in force; return them with their row number."""
     with transaction(conn):
         cursor = conn.execute(
             f"INSERT INTO reader_rules ({_COLUMNS}) VALUES (NULL, ?, ?, ?)",

@@ -1,9 +1,9 @@
-"""One frozen dataclass for each thing the program knows; rows map to them one to one.
+"""One frozen dataclass for each table; rows map to them one to one.
 
-Text that a model wrote is stored as it came and is never changed. What is read out of it (the
-answer) lives beside it, in a `Reading`, so that a better reader can read it again. Times are
-seconds since the epoch, UTC. Identifiers named `key` are hashes of content, the same in every
-project; identifiers named `id` are row numbers and mean nothing outside one database.
+Generated text is stored verbatim and never changed. The answer extracted from it is stored beside
+it, in a `Reading`, so that a better reader can extract it again. Times are seconds since the epoch,
+UTC. A `key` is a hash of content, the same in every project; an `id` is a row number and valid in
+one database only.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ def content_hash(value: object) -> str:
 
 
 def question_key(task: str, text: str, options: tuple[str, ...], passage: str) -> str:
-    """Sixteen hex digits that name a question by its content, in every project the same."""
+    """Sixteen hex digits that identify a question by its content, the same in every project."""
     return content_hash([task, text, list(options), passage])[:16]
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question as it was imported, without its answer."""
+    """An imported question, without its answer."""
 
     id: int
     """Row number; 0 before it is stored."""
@@ -56,15 +56,15 @@ class Question:
     source: str
     """Name of the imported set, such as `gsm8k`."""
     position: int
-    """Zero-based place in that set."""
+    """Zero-based position in that set."""
     task: str
-    """Preset that asks it, such as `gsm8k` or `arc-challenge`: its exemplars, fields and limits."""
+    """Task preset, such as `gsm8k` or `arc-challenge`: exemplars, columns and limits."""
     answer_type: AnswerType
     text: str
     options: tuple[str, ...] = ()
-    """Texts of the choices in order; the answer is their letter. Empty unless `CHOICE`."""
+    """Texts of the choices in order; the answer is a letter. Empty unless `CHOICE`."""
     passage: str = ""
-    """What the question is asked about (DROP's paragraph, NLI's premise); may be empty."""
+    """The text that the question is about (DROP's paragraph, NLI's premise); may be empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,44 +73,44 @@ class Gold:
 
     question_id: int
     answers: tuple[str, ...]
-    """Canonical forms that all count as right, at least one."""
+    """Canonical forms, each of which counts as correct; at least one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """Something that can be sampled: a base model, or a base model with an adapter."""
+    """A model that can be sampled: a base model, or a base model with an adapter."""
 
     id: int
     name: str
     """Unique in the project, such as `pebble-l/base`."""
     stage: Stage
     location: str
-    """Folder, GGUF file or server URL of the (base) weights; relative to the project if inside."""
+    """Folder, GGUF file or server URL of the (base) weights; relative if inside the project."""
     gguf: str | None
-    """The same weights as GGUF, where there are both forms."""
+    """The same weights as GGUF, if there are both."""
     adapter: str | None
-    """Folder of the LoRA adapter; `None` when the weights stand alone."""
+    """Folder of the LoRA adapter; `None` without one."""
     adapter_gguf: str | None
     sha256: str
-    """Hash of the weights, and of the adapter where there is one."""
+    """Hash of the weights and of the adapter, if any."""
     tokenizer_sha256: str
-    """Hash of the tokenizer: token ids move between two models only when these are equal."""
+    """Hash of the tokenizer: two models share token ids only if these are equal."""
     base_id: int | None
-    """The model that it was trained from; `None` for one that was brought along."""
+    """The model that it was trained from; `None` if it was not trained here."""
     training_set: str | None
-    """Key of the training set behind it; `None` for one that was brought along."""
+    """Key of the training set; `None` if it was not trained here."""
     parameters: int | None
-    """Number of weights, without the adapter; `None` when it is not known (a server)."""
+    """Number of parameters without the adapter; `None` if unknown (a server)."""
     created_at: float
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One way of sampling one model: everything that a path's distribution depends on."""
+    """One distribution of paths: a model, a prompt and the sampling settings."""
 
     id: int
     key: str
-    """Hash of the settings below: the same settings again continue the same run."""
+    """Hash of what the distribution depends on: the same settings continue the same run."""
     model_id: int
     split: Split
     prompt_format: PromptFormat
@@ -131,11 +131,11 @@ class Run:
     seed: int
     early_stop: EarlyStop
     epsilon: float
-    """Chance of another decision that `FAST` accepts at one look; 0 otherwise."""
+    """Probability of a changed decision that `FAST` accepts at each check; else 0."""
     threshold: str
-    """Share that the decision is about, as an exact decimal or fraction, such as `0.6`."""
+    """Least agreement to keep a question, as an exact decimal or fraction, such as `0.6`."""
     cap: int
-    """Kept paths per question that the decision is about; 0 is no cap."""
+    """Most kept paths per question; 0 is no cap."""
     engine: str
     engine_version: str
     created_at: float
@@ -143,7 +143,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class ReasoningPath:
-    """One sampled chain of thought, as it came."""
+    """One sampled chain of thought, verbatim."""
 
     id: int
     run_id: int
@@ -151,17 +151,17 @@ class ReasoningPath:
     index: int
     """0 ≤ index < m; votes are counted in this order."""
     text: str
-    """What the model wrote, up to the end token or stop string."""
+    """The generated text, up to the end token or stop string."""
     token_ids: tuple[int, ...]
-    """As sampled: the end token included when there was one; with `STOP`, every token that
-    begins before the stop string. Empty for paths sampled elsewhere."""
+    """As sampled, the end token included; with `STOP`, every token that begins before the stop
+    string. Empty for imported paths."""
     end: EndReason
     finished_at: float
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a reader took from a path: an answer, or why there is none."""
+    """The answer that a reader extracted from a path, or why there is none."""
 
     path_id: int
     reader: str
@@ -169,37 +169,37 @@ class Reading:
     answer: str | None
     """Canonical form; `None` when the path abstains."""
     shown: str | None
-    """The answer as the path wrote it."""
+    """The answer as it appears in the path."""
     abstention: Abstention | None
 
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """The count of one question's paths in one run."""
+    """The majority vote on one question in one run."""
 
     run_id: int
     question_id: int
     m: int
-    """Denominator of the agreement, always the run's m."""
+    """Denominator of the agreement: the run's m."""
     drawn: int
-    """Paths counted, in index order; < m when the vote stopped early."""
+    """Paths counted, in index order; < m if sampling stopped early."""
     tally: tuple[tuple[str, int], ...]
-    """(answer, paths), most first, ties in order of first appearance."""
+    """(answer, paths), most first; ties in order of first appearance."""
     abstained: int
     winner: str | None
-    """`None` when there is no answer or a tie for the first place."""
+    """`None` if there is no answer, or a tie for the most paths."""
     decision: Decision
     """At the run's threshold and cap."""
     reader: str
 
     @property
     def top(self) -> int:
-        """Paths of the leading answer; 0 when all abstained."""
+        """Paths of the leading answer; 0 if all abstained."""
         return self.tally[0][1] if self.tally else 0
 
     @property
     def agreement(self) -> float:
-        """Lower bound of the leader's share, in [0, 1]; exact when `drawn == m`."""
+        """Share of the leading answer, in [0, 1]; a lower bound if `drawn < m`."""
         return self.top / self.m
 
     @property
@@ -210,7 +210,7 @@ class Vote:
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """A person's decision. Rows are only ever added: an undo is a later row."""
+    """A reviewer's decision. Rows are only added: an undo is a later row."""
 
     id: int
     question_id: int
@@ -218,22 +218,21 @@ class Review:
     queue: Queue
     verdict: Verdict
     answer: str | None
-    """Canonical answer for `ANSWER`, `TYPED`, `SAME` (and what an audit says); else `None`."""
+    """Canonical answer for `ANSWER`, `TYPED`, `SAME` (and in audits); else `None`."""
     other: str | None
     """The second answer of `SAME`."""
     undoes: int | None
-    """The review that an `UNDO` takes back."""
+    """The review that an `UNDO` reverts."""
     seconds: float
-    """Time from showing the question to the decision."""
+    """From showing the question to the decision."""
     created_at: float
     winner: str | None = None
-    """The vote's leading answer when the decision was made; `None` where two led, where there was
-    none, and in decisions that are older than this field."""
+    """The vote's winner at that time; `None` without one, and in rows older than this column."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingSet:
-    """Examples frozen under the hash of their content and of the settings that chose them."""
+    """Examples, frozen under the hash of their content and of the settings that chose them."""
 
     key: str
     run_id: int
@@ -242,107 +241,107 @@ class TrainingSet:
     formats: tuple[PromptFormat, ...]
     weighting: Weighting
     label_free: bool
-    """False when any example rests on a person's decision, or a person took questions out."""
+    """False if any example depends on a review, or reviews removed questions."""
     tokenizer_sha256: str
     questions: int
     examples: int
     created_at: float
     m: int | None = None
-    """Paths per question of its votes; `None` in sets older than this field."""
+    """Paths per question of its votes; `None` in rows older than this column."""
     validation_share: float | None = None
-    """Share of the questions held out, in [0, 0.5]; `None` in older sets."""
+    """Share of the questions held out, in [0, 0.5]; `None` in rows older than this column."""
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One prompt with the completion that the model is to learn."""
+    """A prompt and the completion to learn."""
 
     id: int
     set_key: str
     position: int
-    """Order within the set, from 0."""
+    """Position in the set, from 0."""
     question_id: int
     path_id: int | None
     """The path that is the completion; `None` for direct answers."""
     prompt_format: PromptFormat
     prompt: str
-    """Text of the whole prompt, as the engine renders it."""
+    """Text of the whole prompt, as rendered."""
     shared: int
-    """Characters at the start of `prompt` that are the few-shot prefix; 0 without one."""
+    """Length in characters of the few-shot prefix of `prompt`; 0 without one."""
     completion: str
-    """Text of the completion without its end."""
+    """Text of the completion without the end token."""
     token_ids: tuple[int, ...]
-    """Completion as it was sampled; empty where it must be tokenised (direct answers, imports)."""
+    """The completion as sampled; empty if it must be tokenized (direct answers, imports)."""
     weight: float
     """≥ 0; a direct answer that stands for k paths has their summed weight."""
     validation: bool
-    """Held out, by question, to choose the checkpoint."""
+    """Whether it is held out (by question) to choose the checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """An example as the tokens of one tokenizer, as a training meets them."""
+    """An example as the tokens that a training sees, for one tokenizer."""
 
     set_key: str
     tokenizer_sha256: str
     position: int
     """Of the example in its set."""
     prompt_tokens: int
-    """≥ 1; these carry no loss."""
+    """≥ 1; tokens without loss."""
     completion_tokens: int
-    """≥ 1, the end token included; these carry the loss."""
+    """≥ 1, the end token included; tokens with loss."""
     pieces: tuple[str, ...] | None
-    """What each token writes, prompt first; a token that ends within a character writes nothing,
-    and the one that completes it writes it. `None` where only the counts are kept."""
+    """The text of each token, prompt first; a character that several tokens encode belongs to the
+    last of them. `None` if only the counts are stored."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """How often a model was right, asked in one way, with its 95 % interval."""
+    """A model's accuracy by one method on one split, with its 95 % interval."""
 
     id: int
     model_id: int
     split: Split
     method: Method
     k: int
-    """Paths per question behind each answer: 1 but for `SC`."""
+    """Paths behind each answer; 1 except for `SC`."""
     run_id: int
     n: int
     correct: int
     low: float
-    """Lower end of the 95 % interval of the accuracy (Wilson), a share."""
+    """Lower end of the 95 % Wilson interval of the accuracy, in [0, 1]."""
     high: float
     abstained: int
-    """Questions without an answer (all paths abstained, or a tie); they count as wrong."""
+    """Questions without an answer (all paths abstained, or a tie); counted as wrong."""
     created_at: float
 
     @property
     def accuracy(self) -> float:
-        """Share of the n questions that were answered right."""
+        """Share of the n questions that were answered correctly, in [0, 1]."""
         return self.correct / self.n
 
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """A model that was trained on the votes of one before, and what the guard said of it."""
+    """A round: one model was sampled, another one trained, and the test decided about it."""
 
     number: int
     """From 1, in the order of the decisions."""
     job_id: int
     sampled_id: int
-    """The model whose paths voted."""
+    """The model that was sampled."""
     trained_id: int
-    """The model that was trained on them, from its base."""
+    """The model that was trained on the votes, from its base."""
     verdict: Outcome
-    """The guard's; what a person decides is a later `RoundDecision`."""
+    """Of the acceptance test; your own decision is a later `RoundDecision`."""
     details: dict[str, object]
-    """Tests, alarms and the sets that were measured, as the engine writes them."""
+    """Tests, alarms and evaluation sets, as JSON."""
     decided_at: float
 
 
 @dataclass(frozen=True, slots=True)
 class RoundDecision:
-    """What a person decided of a round after the guard. Rows are only ever added."""
+    """A user's decision about a round, after the test. Rows are only added."""
 
     id: int
     number: int
@@ -353,43 +352,43 @@ class RoundDecision:
 
 @dataclass(frozen=True, slots=True)
 class ReaderRules:
-    """What a person added to the reader of a type. The newest row of a type is in force."""
+    """Custom rules for the reader of an answer type. The newest row of a type is in force."""
 
     id: int
     answer_type: AnswerType
     rules: dict[str, object]
-    """As the engine writes them; empty brings the built-in reader back."""
+    """As JSON; empty restores the built-in reader."""
     created_at: float
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A piece of work: asked for by the screen or the command line, done by the worker."""
+    """A job: requested by the app or the command line, run by the worker."""
 
     id: int
     kind: JobKind
     params: dict[str, object]
-    """What was asked, as JSON."""
+    """Settings and arguments, as JSON."""
     key: str
-    """Hash of kind and params: asking again for an unfinished job attaches to it."""
+    """Hash of kind and params: the same request attaches to an unfinished job."""
     state: JobState
     done: int
     total: int
-    """Units of work, the same as `done`; 0 when not known yet."""
+    """In the units of `done`; 0 if unknown."""
     message: str
-    """What it is doing now, or how it ended."""
+    """What it is doing, or how it ended; for the user."""
     error: str | None
-    """One sentence for a person; `None` unless `FAILED`."""
+    """One sentence for the user; `None` unless `FAILED`."""
     result: dict[str, object]
     pid: int | None
     started_ticks: int | None
-    """Start time of that process as the kernel tells it: a reused pid is not our worker."""
+    """Start time of the process: it distinguishes the worker from a later process with its pid."""
     created_at: float
     started_at: float | None
     heartbeat_at: float | None
     finished_at: float | None
     phase: Phase | None = None
-    """What it is doing, or did last; `None` before it begins, and in jobs older than this field."""
+    """What it is doing, or did last; `None` before it begins and in rows older than this column."""
     run_id: int | None = None
     """The run that the phase samples or reads; `None` if it has none."""
     model_id: int | None = None
@@ -398,7 +397,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One number of a job at one step, for its chart."""
+    """A number that a job measured at a step, for its chart."""
 
     job_id: int
     step: int

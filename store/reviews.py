@@ -1,4 +1,4 @@
-"""What people decided. Rows are only ever added; an undo is a later row."""
+"""Reviews. Rows are only added; an undo is a later row."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _COLUMNS = (
 
 
 def add(conn: sqlite3.Connection, review: Review) -> Review:
-    """Store a decision and return it with its row number."""
+    """Store a review and return it with its row number."""
     with transaction(conn):
         cursor = conn.execute(
             f"INSERT INTO review ({_COLUMNS}) VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -48,16 +48,20 @@ def active(
     *,
     until: float | None = None,
 ) -> list[Review]:
-    """The decisions of a run that hold, oldest first: without undos and what they took back.
+    """The active reviews of a run, oldest first: without undos and the reviews that they revert.
 
-    Of these questions alone where some are given: an undo is of the question that it undoes. A
-    question may have several: two answers called the same, a decision, a later audit; what they
-    say together is for the curation to know. An undo that was itself undone takes nothing back.
-    With `until`, what held at that time.
+    A question may have several: equivalent answers, a triage decision, a later audit. An undo that
+    was itself undone reverts nothing.
+
+    Args:
+        conn: the project's store.
+        run_id: of the run.
+        question_ids: only reviews of these questions; None is all.
+        until: the reviews that were active at this time; None is now.
     """
     undone: set[int | None] = set()
-    held = []
-    # Newest first, because an undo is always newer than what it takes back.
+    kept = []
+    # Newest first: an undo is newer than the review that it reverts.
     rows = history(conn, run_id) if question_ids is None else _of(conn, run_id, question_ids)
     for review in reversed(rows):
         if review.id in undone or (until is not None and review.created_at > until):
@@ -65,18 +69,18 @@ def active(
         if review.verdict is Verdict.UNDO:
             undone.add(review.undoes)
         else:
-            held.append(review)
-    return held[::-1]
+            kept.append(review)
+    return kept[::-1]
 
 
 def newest(conn: sqlite3.Connection) -> int:
-    """Row number of the last review; 0 when there is none."""
+    """Row number of the newest review; 0 without any."""
     ((id_,),) = conn.execute("SELECT coalesce(max(id), 0) FROM review")
     return int(id_)
 
 
 def history(conn: sqlite3.Connection, run_id: int, question_id: int | None = None) -> list[Review]:
-    """Every row of a run, or of one question in it, undos included, oldest first."""
+    """Every review of a run, or of one question in it, undos included, oldest first."""
     rows = conn.execute(
         f"SELECT {_COLUMNS} FROM review"
         " WHERE run_id = ? AND (? IS NULL OR question_id = ?) ORDER BY id",

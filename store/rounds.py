@@ -1,4 +1,4 @@
-"""Rounds and what was decided of them. Rows are only added: a person decides by a later row."""
+"""Rounds and the decisions about them. Rows are only added; your decision is a later row."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _DECISION = "id, number, verdict, decided_at"
 
 
 def add(conn: sqlite3.Connection, decided: Round) -> None:
-    """Store a round that the guard has decided; its number must be new."""
+    """Store a tested round; its number must be new."""
     with transaction(conn):
         conn.execute(
             f"INSERT INTO round ({_ROUND}) VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -35,7 +35,7 @@ def add(conn: sqlite3.Connection, decided: Round) -> None:
 
 
 def decide(conn: sqlite3.Connection, decision: RoundDecision) -> RoundDecision:
-    """Store what a person decided of a round, and return it with its row number."""
+    """Store a user's decision about a round, and return it with its row number."""
     with transaction(conn):
         cursor = conn.execute(
             f"INSERT INTO round_decision ({_DECISION}) VALUES (NULL, ?, ?, ?)",
@@ -46,50 +46,49 @@ def decide(conn: sqlite3.Connection, decision: RoundDecision) -> RoundDecision:
 
 
 def all_of(conn: sqlite3.Connection) -> list[Round]:
-    """Every round with the guard's verdict, in the order of their numbers."""
+    """Every round with the verdict of its test, by number."""
     return [_round(row) for row in conn.execute(f"SELECT {_ROUND} FROM round ORDER BY number")]
 
 
 def decisions(conn: sqlite3.Connection) -> list[RoundDecision]:
-    """What people decided, oldest first."""
+    """The users' decisions, oldest first."""
     rows = conn.execute(f"SELECT {_DECISION} FROM round_decision ORDER BY id")
     return [RoundDecision(id_, number, Outcome(verdict), at) for id_, number, verdict, at in rows]
 
 
 def verdicts(conn: sqlite3.Connection) -> dict[int, Outcome]:
-    """The verdict that holds of each round, by its number: what a person decided last, else the
-    guard's."""
-    held = {one.number: one.verdict for one in all_of(conn)}
-    return held | {one.number: one.verdict for one in decisions(conn)}
+    """The verdict in force of each round, by number: the user's last decision, else the test's."""
+    tested = {tested.number: tested.verdict for tested in all_of(conn)}
+    return tested | {decision.number: decision.verdict for decision in decisions(conn)}
 
 
 def of_models(conn: sqlite3.Connection) -> dict[int, Outcome]:
-    """The verdict that holds of each trained model, by row number: that of its last round."""
-    held = verdicts(conn)
-    return {one.trained_id: held[one.number] for one in all_of(conn)}
+    """The verdict in force of each trained model, by id: that of its last round."""
+    in_force = verdicts(conn)
+    return {tested.trained_id: in_force[tested.number] for tested in all_of(conn)}
 
 
 def accepted(conn: sqlite3.Connection, base_id: int | None = None) -> int | None:
-    """Row number of the model that was accepted last.
+    """Id of the model that was accepted last.
 
     Args:
         conn: the project's store.
-        base_id: of those that were trained from this model; None for any.
+        base_id: only models that were trained from this one; None is any.
 
     Returns:
-        None where no round was accepted: the base is in use.
+        None if no round was accepted: the base is in use.
     """
-    held = of_models(conn)
+    in_force = of_models(conn)
     rows = conn.execute(
         "SELECT trained_id FROM round JOIN model ON model.id = trained_id"
         " WHERE ? IS NULL OR base_id = ? ORDER BY number DESC",
         [base_id, base_id],
     )
-    return next((int(id_) for (id_,) in rows if held[id_] is Outcome.ACCEPT), None)
+    return next((int(id_) for (id_,) in rows if in_force[id_] is Outcome.ACCEPT), None)
 
 
 def newest(conn: sqlite3.Connection) -> tuple[int, int]:
-    """Number of the last round and row number of the last decision; 0 where there is none."""
+    """Number of the last round and row number of the last decision; 0 without any."""
     ((number, decision),) = conn.execute(
         "SELECT (SELECT coalesce(max(number), 0) FROM round),"
         " (SELECT coalesce(max(id), 0) FROM round_decision)"

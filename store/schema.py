@@ -22,20 +22,20 @@ __all__ = ["SCHEMA_VERSION", "ensure_schema"]
 
 
 def ensure_schema(path: Path) -> None:
-    """Make the database, or bring an older one up to date; a current one is only looked at.
+    """Create the database, or migrate an older one; a current one is not written.
 
-    All or nothing, and safe when several processes do it at once.
+    All or nothing, and safe if several processes do it at once.
 
     Raises:
-        BadInput: the folder is missing or read-only, the file is not a database, belongs to
-            another program, or was made by a newer version of this one.
+        BadInput: the folder is missing or read-only; the file is not a database, belongs to another
+            application, or was written by a newer version of lmsi-tui.
         WorkFailed: the disk is full or broken.
     """
     with explained(path):
         if path.exists() and _is_current(path):
             return
         with opened(path, "rwc") as conn:
-            _keep_a_log(conn)
+            _switch_to_wal(conn)
             migrate(conn)
 
 
@@ -44,15 +44,15 @@ def _is_current(path: Path) -> bool:
         with opened(path, "ro") as conn:
             return schema_version(conn, path) == SCHEMA_VERSION
     except sqlite3.OperationalError as error:
-        # Whoever made the file died before it kept a log. Only a writer can take back what was
-        # begun; SQLite does so at once when one opens the file.
+        # The process that created the file died before it switched to WAL. SQLite rolls back its
+        # transaction when a writer opens the file.
         if error.sqlite_errorcode == sqlite3.SQLITE_READONLY_ROLLBACK:
             return False
         raise
 
 
-def _keep_a_log(conn: sqlite3.Connection) -> None:
-    """Switch to WAL. SQLite does not wait for others here, as it does at every other lock."""
+def _switch_to_wal(conn: sqlite3.Connection) -> None:
+    """Switch to WAL mode. Unlike for other locks, SQLite does not wait here by itself."""
     give_up = time.monotonic() + BUSY_SECONDS
     while True:
         try:

@@ -1,4 +1,4 @@
-"""The count of each question's paths; counted again, it replaces the older count."""
+"""The majority vote on each question; a new count replaces the older one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class VoteGroup:
-    """How many votes of a run came out alike; all that histograms and yields need."""
+    """Number of votes of a run with the same counts: what histograms and threshold curves need."""
 
     decision: Decision
     first: int
@@ -31,15 +31,15 @@ class VoteGroup:
 
 @dataclass(frozen=True, slots=True)
 class QuestionGroup:
-    """How many questions of a split stand alike in a run, for the plan of a sampling."""
+    """Number of questions of a split in the same state: what the plan of a sampling needs."""
 
     first: int
-    """Paths of the leading answer; 0 when nothing was counted."""
+    """Paths of the leading answer; 0 if nothing was counted."""
     second: int
     drawn: int
     """Paths that were counted."""
     stored: int
-    """Paths that are stored, whether they were counted or not."""
+    """Paths that are stored, counted or not."""
     questions: int
 
 
@@ -47,7 +47,7 @@ _COLUMNS = "run_id, question_id, m, drawn, tally, abstained, winner, decision, r
 
 
 def put(conn: sqlite3.Connection, votes: Sequence[Vote]) -> None:
-    """Store votes, each in place of an older one of the same run and question."""
+    """Store votes; each replaces an older one of the same run and question."""
     with transaction(conn):
         conn.executemany(
             f"INSERT INTO vote ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -89,7 +89,7 @@ def get(conn: sqlite3.Connection, run_id: int, question_id: int) -> Vote | None:
 
 
 def groups(conn: sqlite3.Connection, run_id: int) -> list[VoteGroup]:
-    """The votes of a run, those that came out alike together; read from an index alone."""
+    """The votes of a run, grouped by their counts; read from an index alone."""
     rows = conn.execute(
         "SELECT decision, first, second, drawn, m, count(*) FROM vote INDEXED BY vote_counts"
         " WHERE run_id = ? GROUP BY decision, first, second, drawn, m",
@@ -99,9 +99,9 @@ def groups(conn: sqlite3.Connection, run_id: int) -> list[VoteGroup]:
 
 
 def question_groups(conn: sqlite3.Connection, run_id: int, split: Split) -> list[QuestionGroup]:
-    """How the questions of a split stand in a run; a run that is not there (0) has nothing.
+    """The questions of a split, grouped by their state in a run; 0 is a run that has not begun.
 
-    A scan of the run's paths: for a thread.
+    It scans the run's paths: call it in a thread.
     """
     rows = conn.execute(
         "SELECT coalesce(first, 0), coalesce(second, 0), coalesce(drawn, 0), coalesce(stored, 0),"
@@ -118,7 +118,7 @@ def question_groups(conn: sqlite3.Connection, run_id: int, split: Split) -> list
 def count_of(
     conn: sqlite3.Connection, run_id: int, decision: Decision, question_ids: Iterable[int]
 ) -> int:
-    """How many votes on these questions have that decision."""
+    """Number of votes on these questions with that decision."""
     ((count,),) = conn.execute(
         "SELECT count(*) FROM vote WHERE run_id = ? AND decision = ?"
         " AND question_id IN (SELECT value FROM json_each(?))",

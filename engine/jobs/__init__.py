@@ -1,0 +1,1 @@
+"""Jobs: the worker, and what each kind of job does and plans."""

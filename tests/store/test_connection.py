@@ -75,7 +75,7 @@ def test_what_is_not_committed_is_seen_by_nobody_else(seeded: Seeded) -> None:
 
 def test_a_reading_connection_writes_nothing(seeded: Seeded) -> None:
     with (
-        pytest.raises(BadInput, match="yours to read and write"),
+        pytest.raises(BadInput, match="readable and writable"),
         connect(seeded.database, read_only=True) as conn,
     ):
         models.add(conn, a_model("a"))
@@ -96,7 +96,7 @@ def test_a_full_disk_is_one_sentence_and_loses_nothing(seeded: Seeded) -> None:
     (pages,) = conn.execute("PRAGMA page_count").fetchone()
     conn.execute(f"PRAGMA max_page_count = {pages}")
     wide = [a_path(question, index, text="x" * 10_000) for index in range(1, 100)]
-    with pytest.raises(WorkFailed, match=r"disk of .*lmsi\.db is full: nothing that was stored"):
+    with pytest.raises(WorkFailed, match=r"disk of .*lmsi\.db is full: .*nothing stored is lost"):
         paths.add(conn, seeded.run.id, wide, [a_reading()] * len(wide))
     assert not conn.in_transaction
     assert len(paths.for_question(conn, seeded.run.id, question)) == 1
@@ -155,9 +155,9 @@ def test_a_project_on_a_read_only_disk_can_be_read(archived: Path) -> None:
 
 
 def test_a_project_on_a_read_only_disk_says_that_it_cannot_be_written(archived: Path) -> None:
-    with pytest.raises(BadInput, match="yours to read and write"), connect(archived) as conn:
+    with pytest.raises(BadInput, match="readable and writable"), connect(archived) as conn:
         models.add(conn, a_model("a"))
-    with pytest.raises(BadInput, match="yours to read and write"):
+    with pytest.raises(BadInput, match="readable and writable"):
         ensure_schema(archived.with_name("new.db"))
 
 

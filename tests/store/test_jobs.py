@@ -107,8 +107,8 @@ def test_a_wish_is_obeyed_at_once_where_no_worker_is(
     assert (jobs.get(seeded.conn, job.id).finished_at is not None) == ended
 
 
-def test_nothing_else_can_be_wished_for(seeded: Seeded) -> None:
-    with pytest.raises(ValueError, match="not for done"):
+def test_nothing_else_can_be_requested(seeded: Seeded) -> None:
+    with pytest.raises(ValueError, match="not done"):
         jobs.request(seeded.conn, queued(seeded).id, JobState.DONE)
 
 

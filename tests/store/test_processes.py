@@ -29,7 +29,8 @@ import os, sys
 from pathlib import Path
 from store import jobs, paths, votes
 from store.connection import connect, transaction
-from store.records import Decision, EndReason, Reading, Vote
+from store.enums import Decision, EndReason
+from store.records import Reading, Vote
 from store.records import ReasoningPath as Sampled
 from store.schema import ensure_schema
 database = Path(sys.argv[1])
@@ -191,6 +192,6 @@ def test_a_disk_that_takes_no_more_keeps_what_was_committed(seeded: Seeded) -> N
     assert errors == ""
     written, sentence = output.split(maxsplit=1)
     assert int(written) > 10
-    assert "nothing that was stored is lost" in sentence
+    assert "nothing stored is lost" in sentence
     assert paths.counts(seeded.conn, seeded.run.id).paths == int(written)
     check_whole(seeded.database)

@@ -186,9 +186,9 @@ def test_a_newer_database_is_refused_and_left_alone(database: Path) -> None:
     with closing(sqlite3.connect(database)) as conn:
         conn.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
     before = database.read_bytes()
-    with pytest.raises(BadInput, match="newer version of the program"):
+    with pytest.raises(BadInput, match="newer version of lmsi-tui"):
         ensure_schema(database)
-    with pytest.raises(BadInput, match="newer version of the program"), connect(database):
+    with pytest.raises(BadInput, match="newer version of lmsi-tui"), connect(database):
         pass
     assert database.read_bytes() == before
 
@@ -205,7 +205,7 @@ def test_the_database_of_another_program_is_refused_and_left_alone(tmp_path: Pat
     with closing(sqlite3.connect(path)) as conn:
         conn.execute("CREATE TABLE holiday (id)")
     before = path.read_bytes()
-    with pytest.raises(BadInput, match="another program"):
+    with pytest.raises(BadInput, match="another application"):
         ensure_schema(path)
     assert path.read_bytes() == before
 

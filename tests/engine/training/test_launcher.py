@@ -184,7 +184,7 @@ from pathlib import Path
 from dataclasses import replace
 from engine.training.launcher import train
 from store.connection import connect
-from store.records import JobKind
+from store.enums import JobKind
 from tests.engine.training.test_launcher import TWO, training
 from tests.projects import claimed
 from engine.project.folder import open_project
