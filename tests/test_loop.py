@@ -162,7 +162,7 @@ def test_llama_cpp_and_transformers_agree_after_training(
     from engine.project.settings import Engine, ModelSettings
     from engine.prompting.tasks import exemplars_for
     from engine.prompting.templates import render
-    from tests.engine.tiny import Waiting, requests
+    from tests.engine.tiny import ListSource, requests
 
     project, _ = finished
     settings = project.settings.sample
@@ -180,7 +180,7 @@ def test_llama_cpp_and_transformers_agree_after_training(
             for question in measured
         ]
         greedy = Sampling(temperature=0.0, max_tokens=100, stop=("\nQ:",))
-        source = Waiting(requests(prompts, paths=1))
+        source = ListSource(requests(prompts, paths=1))
         texts.append({path.question: path.text for path in backend.sample(source, greedy)})
         backend.close()
     assert texts[0] == texts[1]

@@ -1,7 +1,7 @@
-"""Tiny random models on disk and a source of paths: what tests of the engine share.
+"""Tiny random models on disk and path sources, for tests of the engine.
 
 A tiny model loads and runs in milliseconds, and its logits are far apart, so that its greedy text
-does not hang on the last bit of a float.
+does not depend on the last bit of a float.
 """
 
 from __future__ import annotations
@@ -65,18 +65,18 @@ def tiny_model(
     """Write a random model with its tokenizer as a Hugging Face folder.
 
     Args:
-        folder: made if it is not there.
+        folder: created if necessary.
         family: `llama`, `qwen2`, `qwen3`, or another name of transformers.
         heads: of the queries.
-        key_heads: of keys and values; as many as `heads` for ordinary attention.
+        key_heads: of keys and values; equal to `heads` for ordinary attention.
         layers: of the model.
         width: of the hidden state.
         tied: whether the output matrix is the embedding.
         seed: of the weights.
-        context: most positions.
+        context: maximum context length.
         chat: with a chat template and its token `<|turn|>`.
-        ends: end tokens, beside the tokenizer's own.
-        settings: of the configuration, on top.
+        ends: end tokens in addition to the tokenizer's own.
+        settings: further values of the configuration.
 
     Returns:
         The folder.
@@ -118,7 +118,7 @@ def tiny_model(
 def requests(
     prompts: Iterable[Sequence[int]], *, paths: int = 1, shared: int = 0, run_seed: int = 1
 ) -> list[PathRequest]:
-    """So many paths of each prompt; its question is called `q0`, `q1`..."""
+    """Requests for a number of paths of each prompt; the questions are called `q0`, `q1`, …"""
     return [
         PathRequest(f"q{i}", j, tuple(prompt), shared, path_seed(run_seed, f"q{i}", j))
         for i, prompt in enumerate(prompts)
@@ -126,8 +126,8 @@ def requests(
     ]
 
 
-class Waiting:
-    """A source that gives out a list of paths in its order; questions can be settled by hand."""
+class ListSource:
+    """A source that gives a list of paths in order; tests settle questions with `settled`."""
 
     def __init__(self, paths: Iterable[PathRequest]) -> None:
         self.paths = list(paths)
@@ -144,26 +144,26 @@ class Waiting:
         return None
 
     def is_settled(self, question: str) -> bool:
-        """Whether the test said so."""
+        """Whether the test has settled it."""
         return question in self.settled
 
 
-class Wished(Exception):
-    """What a source raises when somebody wishes the sampling to end."""
+class StopRequested(Exception):
+    """Raised by a source to end the sampling."""
 
 
-class Wishing(Waiting):
-    """A source whose person wishes the sampling to end after so many looks."""
+class StoppingSource(ListSource):
+    """A source that ends the sampling after a number of calls of `is_settled`."""
 
-    looks = 20
+    calls_left = 20
 
     def is_settled(self, question: str) -> bool:
-        """Whether the test said so.
+        """Whether the test has settled it.
 
         Raises:
-            Wished: after the last look.
+            StopRequested: after the last call.
         """
-        self.looks -= 1
-        if self.looks < 0:
-            raise Wished
+        self.calls_left -= 1
+        if self.calls_left < 0:
+            raise StopRequested
         return super().is_settled(question)

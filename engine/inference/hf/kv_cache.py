@@ -23,7 +23,7 @@ LIMITS = CAPACITY_STEP * 2 ** np.arange(24)
 
 
 def padded_capacity(tokens: int) -> int:
-    """The capacity for so many tokens: rounded up to `CAPACITY_STEP`."""
+    """The number of tokens, rounded up to a multiple of `CAPACITY_STEP`."""
     return -(-tokens // CAPACITY_STEP) * CAPACITY_STEP
 
 

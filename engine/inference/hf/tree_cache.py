@@ -57,7 +57,7 @@ class LayerCache:
 
 
 def _enlarged(tensor: Tensor, lanes: int, tokens: int) -> Tensor:
-    """The tensor, copied into a larger one if it does not hold so many lanes and tokens."""
+    """The tensor, copied into a larger one if it has fewer lanes or tokens."""
     if lanes <= tensor.shape[0] and tokens <= tensor.shape[2]:
         return tensor
     lanes = max(tensor.shape[0], -(-lanes // 16) * 16)

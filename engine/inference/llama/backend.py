@@ -65,8 +65,10 @@ def open_llama_cpp(
         BadInput: a file is missing, damaged, or of the wrong kind.
         WorkFailed: the model cannot be loaded, or the memory is too small.
     """
-    wanted = lengths or (SequenceLengths(context // 2, context - context // 2) if context else None)
-    opened = LlamaContext(gguf, adapter, threads=threads, batch_size=batch_size, lengths=wanted)
+    capacity = lengths
+    if capacity is None and context:
+        capacity = SequenceLengths(context // 2, context - context // 2)
+    opened = LlamaContext(gguf, adapter, threads=threads, batch_size=batch_size, lengths=capacity)
     try:
         rates: dict[str, float] = {}
         if config is not None:

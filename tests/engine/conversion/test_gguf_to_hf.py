@@ -23,7 +23,7 @@ from store import models
 from store.connection import connect, transaction
 from store.enums import JobKind
 from store.errors import BadInput
-from tests.engine.tiny import Waiting, requests, tiny_model
+from tests.engine.tiny import ListSource, requests, tiny_model
 from tests.projects import claimed
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def test_a_gguf_alone_is_sampled_trained_and_measured(tmp_path: Path) -> None:
             with closing(loaded.backend) as backend:
                 assert backend.name == Engine.LLAMA_CPP
                 prompts = [backend.tokenize(f"Q: What is {n} and 4?\nA:") for n in range(4)]
-                source = Waiting(requests(prompts))
+                source = ListSource(requests(prompts))
                 greedy = Sampling(temperature=0.0, max_tokens=20, stop=("\n",))
                 texts.append(sorted(one.text for one in backend.sample(source, greedy)))
         assert texts[0] != texts[1]

@@ -16,7 +16,7 @@ from engine.inference.backend import Generation, Sampling
 from engine.inference.hf.backend import Transformers, open_transformers
 from engine.inference.llama.backend import LlamaCpp, open_llama_cpp
 from engine.prompting.messages import ChatMessage
-from tests.engine.tiny import Waiting, requests, tiny_model
+from tests.engine.tiny import ListSource, requests, tiny_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -63,7 +63,9 @@ def stories() -> Iterator[Pair]:
 def sampled(
     backend: Backend, paths: Sequence[PathRequest], sampling: Sampling
 ) -> dict[tuple[str, int], Generation]:
-    return {(path.question, path.index): path for path in backend.sample(Waiting(paths), sampling)}
+    return {
+        (path.question, path.index): path for path in backend.sample(ListSource(paths), sampling)
+    }
 
 
 @pytest.mark.parametrize("text", [*QUESTIONS, "", "a<|end|>b </s> <s>", "  two  spaces\t\n"])

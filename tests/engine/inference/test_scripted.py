@@ -13,7 +13,7 @@ from engine.inference.scripted import END, Scripted, open_scripted
 from engine.prompting.messages import ChatMessage
 from store.enums import EndReason
 from store.errors import BadInput, WorkFailed
-from tests.engine.tiny import Waiting
+from tests.engine.tiny import ListSource
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,7 +52,7 @@ def path_requests(
 def sampled(
     backend: Scripted, paths: list[PathRequest], sampling: Sampling = SAMPLING
 ) -> list[Generation]:
-    return list(backend.sample(Waiting(paths), sampling))
+    return list(backend.sample(ListSource(paths), sampling))
 
 
 def test_answers_are_sampled_by_weight(backend: Scripted) -> None:
@@ -93,7 +93,7 @@ def test_a_path_ends_at_the_token_limit(backend: Scripted) -> None:
 
 
 def test_paths_of_a_settled_question_are_dropped(backend: Scripted) -> None:
-    source = Waiting(
+    source = ListSource(
         [*path_requests(backend, "apples", 6, "a"), *path_requests(backend, "apples", 6, "b")]
     )
     seen = []
@@ -105,7 +105,7 @@ def test_paths_of_a_settled_question_are_dropped(backend: Scripted) -> None:
 
 
 def test_the_source_may_add_paths_during_sampling(backend: Scripted) -> None:
-    source = Waiting(path_requests(backend, "apples", 1))
+    source = ListSource(path_requests(backend, "apples", 1))
     later = path_requests(backend, "apples", 3)[1:]
     seen = []
     for path in backend.sample(source, SAMPLING):
@@ -120,7 +120,7 @@ def test_sampling_fails_after_fail_after_paths(tmp_path: Path) -> None:
     path = tmp_path / "script.json"
     path.write_text(json.dumps({"rules": [rule], "fail_after": 2}))
     backend = open_scripted(path)
-    sampling = backend.sample(Waiting(path_requests(backend, "x", 5)), SAMPLING)
+    sampling = backend.sample(ListSource(path_requests(backend, "x", 5)), SAMPLING)
     next(sampling)
     next(sampling)
     with pytest.raises(WorkFailed, match="after 2 paths"):

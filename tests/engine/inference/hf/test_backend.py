@@ -15,7 +15,7 @@ from engine.inference.backend import Generation, PathRequest, Sampling
 from engine.prompting.messages import ChatMessage
 from store.enums import EndReason
 from store.errors import BadInput
-from tests.engine.tiny import Waiting, Wished, Wishing, requests, tiny_model
+from tests.engine.tiny import ListSource, StoppingSource, StopRequested, requests, tiny_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -91,7 +91,7 @@ def generated(folder: Path, prompt: Sequence[int], max_tokens: int = 20) -> list
 def sampled(
     backend: Transformers, paths: Sequence[PathRequest], sampling: Sampling
 ) -> dict[tuple[str, int], Generation]:
-    results = list(backend.sample(Waiting(paths), sampling))
+    results = list(backend.sample(ListSource(paths), sampling))
     by_path = {(path.question, path.index): path for path in results}
     assert len(by_path) == len(results) == len(paths)
     return by_path
@@ -157,7 +157,7 @@ def test_a_large_batch_is_split_into_two_that_sample_equal_paths(folder: Path) -
 def test_running_batches_are_served_in_a_reproducible_order(backend: Transformers) -> None:
     sampling = Sampling(temperature=1.0, max_tokens=12, stop=("a", "e"))
     path_requests = requests(random_prompts(7), paths=6, shared=30)
-    first, again = (list(backend.sample(Waiting(path_requests), sampling)) for _ in range(2))
+    first, again = (list(backend.sample(ListSource(path_requests), sampling)) for _ in range(2))
     assert first == again
     assert backend.details["streams"] == backend.details["threads"]
 
@@ -185,8 +185,8 @@ def test_few_paths_are_divided_among_running_batches_by_question(folder: Path) -
 
 
 def test_sampling_can_be_stopped_before_any_path_has_ended(backend: Transformers) -> None:
-    source = Wishing(requests(random_prompts(2), paths=4, shared=30))
-    with pytest.raises(Wished):
+    source = StoppingSource(requests(random_prompts(2), paths=4, shared=30))
+    with pytest.raises(StopRequested):
         next(backend.sample(source, Sampling(temperature=1.0, max_tokens=150)))
 
 
@@ -393,7 +393,7 @@ def test_every_end_token_declared_in_the_folder_ends_a_path(tmp_path: Path) -> N
 
 
 def test_paths_of_a_settled_question_are_dropped(backend: Transformers) -> None:
-    source = Waiting(requests(random_prompts(3), paths=5, shared=30))
+    source = ListSource(requests(random_prompts(3), paths=5, shared=30))
     seen = []
     for path in backend.sample(source, Sampling(temperature=1.0, max_tokens=30, stop=("a", "e"))):
         seen.append((path.question, path.index))
@@ -403,7 +403,7 @@ def test_paths_of_a_settled_question_are_dropped(backend: Transformers) -> None:
 
 
 def test_a_source_may_give_more_paths_later(backend: Transformers) -> None:
-    class Waves(Waiting):
+    class Waves(ListSource):
         """Gives the next path only when an earlier one has finished."""
 
         ready = 2
@@ -450,8 +450,8 @@ def test_tasks_with_different_prefixes_can_follow_each_other(
 def test_sampling_again_after_an_abandoned_sampling(backend: Transformers) -> None:
     path_requests = requests(random_prompts(4), paths=2, shared=30)
     whole = sampled(backend, path_requests, GREEDY)
-    next(backend.sample(Waiting(path_requests), GREEDY))
-    assert list(backend.sample(Waiting([]), GREEDY)) == []
+    next(backend.sample(ListSource(path_requests), GREEDY))
+    assert list(backend.sample(ListSource([]), GREEDY)) == []
     assert sampled(backend, path_requests, GREEDY) == whole
 
 
@@ -460,7 +460,7 @@ def test_a_prompt_too_long_for_the_context_is_refused_with_the_numbers(
 ) -> None:
     paths = requests([tuple(range(2, 242))])
     with pytest.raises(BadInput, match=r"q0 has 240 tokens.*20, but .* 256"):
-        list(backend.sample(Waiting(paths), GREEDY))
+        list(backend.sample(ListSource(paths), GREEDY))
 
 
 @pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")

@@ -25,7 +25,7 @@ from engine.prompting.templates import Prompt
 from store.enums import EndReason, PromptStyle
 from store.errors import BadInput, WorkFailed
 from tests.engine.conversion.test_hf_to_gguf import write_adapter
-from tests.engine.tiny import Waiting, Wished, Wishing, requests, tiny_model
+from tests.engine.tiny import ListSource, StoppingSource, StopRequested, requests, tiny_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -70,7 +70,7 @@ def sampled(
     backend: LlamaCpp, prompts: Sequence[PathRequest], sampling: Sampling
 ) -> dict[tuple[str, int], Generation]:
     return {
-        (path.question, path.index): path for path in backend.sample(Waiting(prompts), sampling)
+        (path.question, path.index): path for path in backend.sample(ListSource(prompts), sampling)
     }
 
 
@@ -254,7 +254,7 @@ def _uncut(
 
 
 def test_paths_of_a_settled_question_are_dropped(model: LlamaCpp) -> None:
-    source = Waiting(requests(start_prompts(model), paths=10))
+    source = ListSource(requests(start_prompts(model), paths=10))
     results = []
     for path in model.sample(source, Sampling(1.0, 50, stop=(".", "!"))):
         results.append(path)
@@ -266,8 +266,8 @@ def test_paths_of_a_settled_question_are_dropped(model: LlamaCpp) -> None:
 
 def test_sampling_can_be_stopped_before_any_path_has_ended(tiny: Path) -> None:
     with closing(open_llama_cpp(tiny, batch_size=8, context=256)) as opened:
-        source = Wishing(requests([opened.tokenize("one"), opened.tokenize("two")], paths=3))
-        with pytest.raises(Wished):
+        source = StoppingSource(requests([opened.tokenize("one"), opened.tokenize("two")], paths=3))
+        with pytest.raises(StopRequested):
             next(opened.sample(source, Sampling(1.0, 200)))
 
 
@@ -305,7 +305,7 @@ def test_the_source_is_asked_again_after_each_path(model: LlamaCpp) -> None:
 def test_sampling_again_after_an_abandoned_sampling(model: LlamaCpp) -> None:
     path_requests = requests(start_prompts(model), paths=8)
     expected = sampled(model, path_requests, GREEDY)
-    paths = model.sample(Waiting(path_requests), GREEDY)
+    paths = model.sample(ListSource(path_requests), GREEDY)
     next(iter(paths))
     paths.close()  # type: ignore[attr-defined]  # a generator
     assert sampled(model, path_requests, GREEDY) == expected

@@ -14,7 +14,7 @@ import pytest
 from engine.inference.backend import Sampling
 from engine.inference.llama import kernel_check
 from engine.models.gguf_quantize import quantize
-from tests.engine.tiny import Waiting, requests
+from tests.engine.tiny import ListSource, requests
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,4 +86,4 @@ def test_a_quantized_model_can_be_sampled_on_any_machine(tmp_path: Path, kind: s
         path_requests = requests(
             [opened.tokenize("Q: 1 + 1?"), opened.tokenize("Q: 2 + 3?")], paths=4
         )
-        assert len(list(opened.sample(Waiting(path_requests), Sampling(1.0, 12)))) == 8
+        assert len(list(opened.sample(ListSource(path_requests), Sampling(1.0, 12)))) == 8

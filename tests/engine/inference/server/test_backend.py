@@ -17,7 +17,7 @@ from engine.prompting.messages import ChatMessage
 from store.enums import EndReason
 from store.errors import BadInput, WorkFailed
 from tests.engine.inference.server.fake_server import Fake, serving
-from tests.engine.tiny import Waiting, tiny_model, tiny_tokenizer
+from tests.engine.tiny import ListSource, tiny_model, tiny_tokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,7 +67,7 @@ def path_requests(backend: Servers, *questions: str, paths: int) -> list[PathReq
 def sampled(
     backend: Servers, paths: list[PathRequest], sampling: Sampling = SAMPLING
 ) -> list[Generation]:
-    return list(backend.sample(Waiting(paths), sampling))
+    return list(backend.sample(ListSource(paths), sampling))
 
 
 def path_counts(results: list[Generation]) -> Counter[tuple[str, int]]:
@@ -264,7 +264,7 @@ def test_a_question_stays_on_one_server_and_all_servers_are_used() -> None:
 def test_the_number_of_paths_in_flight_is_limited() -> None:
     fake = Fake(holds={"b-0"}.__contains__)
     with opened(fake, batch_size=16) as backend:
-        source = Waiting(path_requests(backend, *"abcdef", paths=8))
+        source = ListSource(path_requests(backend, *"abcdef", paths=8))
         running = backend.sample(source, SAMPLING)
         next(running)
         # Two requests of 8 were started; the third starts when the first response is passed on.
@@ -278,7 +278,7 @@ def test_the_number_of_paths_in_flight_is_limited() -> None:
 def test_paths_of_a_settled_question_are_canceled() -> None:
     fake = Fake(most=1, holds={"a-1"}.__contains__)
     with opened(fake, batch_size=2) as backend:
-        source = Waiting(
+        source = ListSource(
             path_requests(backend, "a", paths=2) + path_requests(backend, "b", paths=3)
         )
         seen = []
@@ -356,7 +356,7 @@ def test_paths_finished_before_a_failure_are_returned() -> None:
     fake = Fake(most=1, faults=deque(["", "", *["500"] * 1000]))
     results: list[Generation] = []
     with opened(fake) as backend:
-        running = backend.sample(Waiting(path_requests(backend, "a", paths=6)), SAMPLING)
+        running = backend.sample(ListSource(path_requests(backend, "a", paths=6)), SAMPLING)
         results += [next(running), next(running)]
         with pytest.raises(WorkFailed):
             next(running)
@@ -379,7 +379,7 @@ def test_a_server_that_does_not_start_is_dropped_after_some_attempts() -> None:
 def test_abandoning_a_sampling_closes_its_requests() -> None:
     fake = Fake(most=1, holds={"a-1", "a-2"}.__contains__)
     with opened(fake) as backend:
-        running = backend.sample(Waiting(path_requests(backend, "a", paths=3)), SAMPLING)
+        running = backend.sample(ListSource(path_requests(backend, "a", paths=3)), SAMPLING)
         next(running)
         running.close()  # type: ignore[attr-defined]  # it is a generator
     assert len(fake.requests) >= 1

@@ -18,7 +18,7 @@ from tests.engine.inference.server.real_servers import (
     llama_cpp_server,
     transformers_serve,
 )
-from tests.engine.tiny import Waiting
+from tests.engine.tiny import ListSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,7 +46,7 @@ def sampled(
         for text in QUESTIONS
         for index in range(paths)
     ]
-    results = backend.sample(Waiting(requests), sampling)
+    results = backend.sample(ListSource(requests), sampling)
     return {(path.question, path.index): path for path in results}
 
 
