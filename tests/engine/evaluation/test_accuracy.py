@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def work(tmp_path: Path) -> Iterator[Work]:
-    """A project in which the teacher was measured on eight questions."""
+    """A project whose teacher is measured on eight questions."""
     project = scripted_project(tmp_path, pool=1, evaluation=8)
     with connect(project.database) as conn:
         job = claimed(conn, project, JobKind.EVALUATE)
@@ -35,30 +36,32 @@ def work(tmp_path: Path) -> Iterator[Work]:
 
 
 def by_method(conn: sqlite3.Connection) -> dict[Method, Evaluation]:
-    return {one.method: one for one in evaluations.all_of(conn)}
+    return {evaluation.method: evaluation for evaluation in evaluations.all_of(conn)}
 
 
 def sampled_run(conn: sqlite3.Connection) -> Run:
-    return next(one for one in paths.runs(conn) if one.temperature > 0)
+    return next(run for run in paths.runs(conn) if run.temperature > 0)
 
 
 def test_every_method_is_measured_on_every_question(work: Work) -> None:
-    found = by_method(work.conn)
-    assert set(found) == set(Method)
-    assert {one.n for one in found.values()} == {8}
-    assert found[Method.SC].k == 4
-    assert {found[method].k for method in Method if method is not Method.SC} == {1}
+    measured = by_method(work.conn)
+    assert set(measured) == set(Method)
+    assert {evaluation.n for evaluation in measured.values()} == {8}
+    assert measured[Method.SC].k == 4
+    assert {measured[method].k for method in Method if method is not Method.SC} == {1}
 
 
 def test_accuracy_is_the_share_of_right_answers(work: Work) -> None:
-    found = by_method(work.conn)
+    measured = by_method(work.conn)
     gold = questions.gold_for(work.conn, Split.EVAL)
     run = sampled_run(work.conn)
-    answered = paths.answers_by_question(work.conn, run.id, list(gold))
-    right = sum(answered[one][0] in gold[one] for one in gold)
-    assert found[Method.SINGLE].correct == right
+    answers = paths.answers_by_question(work.conn, run.id, list(gold))
+    right = sum(answers[id_][0] in accepted for id_, accepted in gold.items())
+    assert measured[Method.SINGLE].correct == right
     winners = {vote.question_id: vote.winner for vote in votes.for_run(work.conn, run.id)}
-    assert found[Method.SC].correct == sum(winners[one] in gold[one] for one in gold)
+    assert measured[Method.SC].correct == sum(
+        winners[id_] in accepted for id_, accepted in gold.items()
+    )
 
 
 def test_a_tie_has_no_answer_and_counts_as_wrong(work: Work) -> None:
@@ -68,27 +71,27 @@ def test_a_tie_has_no_answer_and_counts_as_wrong(work: Work) -> None:
 
 
 def test_the_single_path_is_the_first_path_of_the_vote(work: Work) -> None:
-    found = by_method(work.conn)
-    assert found[Method.SINGLE].run_id == found[Method.SC].run_id
+    measured = by_method(work.conn)
+    assert measured[Method.SINGLE].run_id == measured[Method.SC].run_id
 
 
-def test_measuring_again_asks_nothing_and_finds_the_same(work: Work) -> None:
+def test_measuring_again_changes_nothing(work: Work) -> None:
     before = by_method(work.conn)
     evaluate.run(work)
     after = by_method(work.conn)
     assert len(evaluations.all_of(work.conn)) == len(before)
-    for method, one in before.items():
-        assert (one.correct, one.n) == (after[method].correct, after[method].n)
+    for method, evaluation in before.items():
+        assert (evaluation.correct, evaluation.n) == (after[method].correct, after[method].n)
 
 
 def test_a_limit_measures_the_first_questions_only(work: Work) -> None:
     teacher = models.by_name(work.conn, TEACHER)
     assert teacher is not None
     run = sampled_run(work.conn)
-    asked = questions.by_split(work.conn, Split.EVAL, limit=3)
-    scored = accuracy.score(work.conn, run, asked, keep=False)
-    assert {one.n for one in scored} == {3}
-    assert {one.n for one in evaluations.all_of(work.conn)} == {8}
+    first = questions.by_split(work.conn, Split.EVAL, limit=3)
+    scored = accuracy.score(work.conn, run, first, keep=False)
+    assert {evaluation.n for evaluation in scored} == {3}
+    assert {evaluation.n for evaluation in evaluations.all_of(work.conn)} == {8}
 
 
 def test_questions_without_known_answers_cannot_measure(tmp_path: Path) -> None:
@@ -117,21 +120,19 @@ def copy_of(model: Model, name: str, stage: Stage, parameters: int) -> Model:
     )
 
 
-def measured(work: Work, name: str, stage: Stage, parameters: int, right: int) -> Model:
-    """Another model with the same paths and the first `right` of eight greedy answers right."""
+def add_measured(work: Work, name: str, stage: Stage, parameters: int, right: int) -> Model:
+    """Add a model with the same paths and the first `right` of eight greedy answers right."""
     teacher = models.by_name(work.conn, TEACHER)
     assert teacher is not None
     with transaction(work.conn):
         model = models.add(work.conn, copy_of(teacher, name, stage, parameters))
     settings = work.settings.sample
-    asked = questions.by_split(work.conn, Split.EVAL)
+    measured = questions.by_split(work.conn, Split.EVAL)
     run = runs.open_run(
-        work, model, Split.EVAL, settings, PromptFormat.FEW_SHOT_COT, [asked[0].task]
+        work, model, Split.EVAL, settings, PromptFormat.FEW_SHOT_COT, [measured[0].task]
     )
     before = by_method(work.conn)[Method.COT]
-    from dataclasses import replace
-
-    rows = [(one.id, None, number < right) for number, one in enumerate(asked)]
+    rows = [(question.id, None, number < right) for number, question in enumerate(measured)]
     evaluations.put(
         work.conn, replace(before, id=0, model_id=model.id, run_id=run.id, correct=right), rows
     )
@@ -140,35 +141,39 @@ def measured(work: Work, name: str, stage: Stage, parameters: int, right: int) -
 
 def test_a_trained_model_is_compared_with_its_own_base_question_by_question(work: Work) -> None:
     first = evaluations.answers(work.conn, by_method(work.conn)[Method.COT].id)
-    measured(work, "scripted/lmsi", Stage.LMSI, 1, 8)
-    (found,) = accuracy.comparisons(work.conn)
-    assert (found.before, found.after) == (TEACHER, "scripted/lmsi")
-    assert (found.result.n, found.result.won, found.result.lost) == (8, 8 - sum(first.values()), 0)
-    assert found.result.gain == pytest.approx(found.result.won / 8)
-    assert found.result.low <= found.result.gain <= found.result.high
+    add_measured(work, "scripted/lmsi", Stage.LMSI, 1, 8)
+    (comparison,) = accuracy.comparisons(work.conn)
+    assert (comparison.before, comparison.after) == (TEACHER, "scripted/lmsi")
+    result = comparison.result
+    assert (result.n, result.won, result.lost) == (8, 8 - sum(first.values()), 0)
+    assert result.gain == pytest.approx(result.won / 8)
+    assert result.low <= result.gain <= result.high
 
 
-def test_the_report_tells_what_the_store_holds(work: Work) -> None:
-    measured(work, "scripted/lmsi", Stage.LMSI, 1, 8)
+def test_the_report_event_holds_what_the_store_holds(work: Work) -> None:
+    add_measured(work, "scripted/lmsi", Stage.LMSI, 1, 8)
     event = summary.as_event(work.conn, 5)
     assert event["event"] == "report"
     assert event["seed"] == 5
-    told = event["evaluations"]
-    assert isinstance(told, list)
-    stored = {(one.model_id, one.method): one for one in evaluations.all_of(work.conn)}
+    reported = event["evaluations"]
+    assert isinstance(reported, list)
+    stored = {
+        (evaluation.model_id, evaluation.method): evaluation
+        for evaluation in evaluations.all_of(work.conn)
+    }
     names = {model.name: model.id for model in models.all_of(work.conn)}
-    assert len(told) == len(stored)
-    for one in told:
-        kept = stored[names[one["model"]], one["method"]]
-        assert (one["accuracy"], one["low"], one["high"], one["n"]) == (
-            kept.accuracy,
-            kept.low,
-            kept.high,
-            kept.n,
+    assert len(reported) == len(stored)
+    for row in reported:
+        evaluation = stored[names[row["model"]], row["method"]]
+        assert (row["accuracy"], row["low"], row["high"], row["n"]) == (
+            evaluation.accuracy,
+            evaluation.low,
+            evaluation.high,
+            evaluation.n,
         )
     compared = event["comparisons"]
     assert isinstance(compared, list)
-    assert [(one["before"], one["after"]) for one in compared] == [(TEACHER, "scripted/lmsi")]
+    assert [(row["before"], row["after"]) for row in compared] == [(TEACHER, "scripted/lmsi")]
 
 
 def test_seconds_and_memory_are_of_the_last_whole_round(work: Work) -> None:

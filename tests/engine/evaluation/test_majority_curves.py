@@ -1,4 +1,4 @@
-"""The curves against counting everything by hand."""
+"""The curves against brute force."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 answers = st.lists(st.sampled_from(["a", "b", "c", None]), min_size=5, max_size=5)
-drawn = st.lists(st.tuples(answers, st.sets(st.sampled_from("abc"))), min_size=1, max_size=4)
+sampled = st.lists(st.tuples(answers, st.sets(st.sampled_from("abc"))), min_size=1, max_size=4)
 
 
-def leads_alone(drawn: tuple[str | None, ...], right: set[str]) -> bool:
-    counts = majority.tally(drawn)
+def leads_alone(answers: tuple[str | None, ...], right: set[str]) -> bool:
+    counts = majority.tally(answers)
     if not counts or (len(counts) > 1 and counts[0][1] == counts[1][1]):
         return False
     return counts[0][0] in right
 
 
-@given(drawn)
-def test_a_majority_of_k_is_the_mean_over_all_ways_to_draw_k(
-    drawn: list[tuple[list[str | None], set[str]]],
+@given(sampled)
+def test_a_majority_of_k_is_the_mean_over_all_subsets_of_k_paths(
+    sampled: list[tuple[list[str | None], set[str]]],
 ) -> None:
     expected = []
     for k in range(1, 6):
         shares = []
-        for found, right in drawn:
-            ways = list(itertools.combinations(found, k))
-            shares.append(sum(leads_alone(way, right) for way in ways) / len(ways))
+        for answers, right in sampled:
+            subsets = list(itertools.combinations(answers, k))
+            shares.append(sum(leads_alone(subset, right) for subset in subsets) / len(subsets))
         expected.append(sum(shares) / len(shares))
-    assert majority_curves.majority_accuracy(drawn) == pytest.approx(expected)
+    assert majority_curves.majority_accuracy(sampled) == pytest.approx(expected)
 
 
 def test_without_questions_there_is_no_curve() -> None:
@@ -53,9 +53,15 @@ def test_without_questions_there_is_no_curve() -> None:
 
 def test_agreement_is_binned_as_exact_fractions() -> None:
     # 0.29 * 100 is 28.999999999999996 in floats.
-    judged = [(29, 100, True), (28, 100, False), (100, 100, True), (0, 8, False), (7, 100, True)]
-    bins = majority_curves.by_agreement(judged, bins=100)
-    assert [(one.low, one.n, one.correct) for one in bins] == [
+    majorities = [
+        (29, 100, True),
+        (28, 100, False),
+        (100, 100, True),
+        (0, 8, False),
+        (7, 100, True),
+    ]
+    bins = majority_curves.by_agreement(majorities, bins=100)
+    assert [(each.low, each.n, each.correct) for each in bins] == [
         (0.0, 1, 0),
         (0.07, 1, 1),
         (0.28, 1, 0),
@@ -66,39 +72,42 @@ def test_agreement_is_binned_as_exact_fractions() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 8), st.just(8), st.booleans()), min_size=1))
-def test_every_question_is_in_the_bin_of_its_agreement(judged: list[tuple[int, int, bool]]) -> None:
-    bins = majority_curves.by_agreement(judged)
-    assert sum(one.n for one in bins) == len(judged)
-    for one in bins:
+def test_every_question_is_in_the_bin_of_its_agreement(
+    majorities: list[tuple[int, int, bool]],
+) -> None:
+    bins = majority_curves.by_agreement(majorities)
+    assert sum(each.n for each in bins) == len(majorities)
+    for each in bins:
         inside = [
             right
-            for top, m, right in judged
-            if one.low <= top / m < one.high or (one.high == 1.0 and top == m)
+            for top, m, right in majorities
+            if each.low <= top / m < each.high or (each.high == 1.0 and top == m)
         ]
-        assert (one.n, one.correct) == (len(inside), sum(inside))
-        assert one.interval == intervals.wilson(one.correct, one.n)
-        assert one.accuracy == one.correct / one.n
+        assert (each.n, each.correct) == (len(inside), sum(inside))
+        assert each.interval == intervals.wilson(each.correct, each.n)
+        assert each.accuracy == each.correct / each.n
 
 
-def test_the_curves_of_an_evaluation_end_where_it_was_measured(tmp_path: Path) -> None:
+def test_the_curve_of_an_evaluation_ends_at_its_accuracy(tmp_path: Path) -> None:
     project = scripted_project(tmp_path / "project", pool=1, evaluation=12)
     with connect(project.database) as conn:
         evaluate.run(claimed(conn, project, JobKind.EVALUATE))
-        measured = {one.method: one for one in evaluations.all_of(conn)}
-        voted = measured[Method.SC]
-        found = majority_curves.read(conn, voted)
-        counted = votes.for_run(conn, voted.run_id)
-        drawn = paths.answers_by_question(conn, voted.run_id, [one.question_id for one in counted])
-    assert found.model == "scripted/base"
-    assert (found.whole, len(found.majority)) == (12, voted.k)
-    assert found.majority[-1] == pytest.approx(voted.accuracy)
-    assert sum(one.n for one in found.bins) == voted.n
-    assert sum(one.correct for one in found.bins) == voted.correct
-    assert found.majority[0] == pytest.approx(
+        (evaluation,) = (
+            evaluation for evaluation in evaluations.all_of(conn) if evaluation.method is Method.SC
+        )
+        curves = majority_curves.read(conn, evaluation)
+        ids = [vote.question_id for vote in votes.for_run(conn, evaluation.run_id)]
+        answers = paths.answers_by_question(conn, evaluation.run_id, ids)
+    assert curves.model == "scripted/base"
+    assert (curves.whole, len(curves.majority)) == (12, evaluation.k)
+    assert curves.majority[-1] == pytest.approx(evaluation.accuracy)
+    assert sum(each.n for each in curves.bins) == evaluation.n
+    assert sum(each.correct for each in curves.bins) == evaluation.correct
+    assert curves.majority[0] == pytest.approx(
         sum(
-            str(at) == answer
-            for at, by_index in enumerate(drawn.values())
+            str(number) == answer
+            for number, by_index in enumerate(answers.values())
             for answer in by_index.values()
         )
-        / (12 * voted.k)
+        / (12 * evaluation.k)
     )

@@ -1,4 +1,4 @@
-"""The lineage: every model once, below what it learnt from."""
+"""The tree of models, and the results overview that it is drawn from."""
 
 from __future__ import annotations
 
@@ -40,15 +40,17 @@ def a_set(key: str) -> TrainingSet:
     )
 
 
-def drawn(models: list[Model], teachers: dict[str, int]) -> list[str]:
-    found = ResultsOverview(tuple(models), {key: a_set(key) for key in teachers}, teachers, (), ())
+def lines(models: list[Model], teachers: dict[str, int]) -> list[str]:
+    overview = ResultsOverview(
+        tuple(models), {key: a_set(key) for key in teachers}, teachers, (), ()
+    )
     return [
         row.prefix + (row.node.name if isinstance(row.node, Model) else row.node.key)
-        for row in tree_rows(found)
+        for row in tree_rows(overview)
     ]
 
 
-def test_students_stand_below_the_set_that_they_learnt_from() -> None:
+def test_students_are_below_the_set_that_they_learned_from() -> None:
     models = [
         a_model(1, "big"),
         a_model(2, "small"),
@@ -58,7 +60,7 @@ def test_students_stand_below_the_set_that_they_learnt_from() -> None:
         a_model(6, "big/lmsi/lmsi", 3, "third"),
         a_model(7, "small/odd", 2, "a set that is gone"),
     ]
-    assert drawn(models, {"first": 1, "second": 1, "third": 3}) == [
+    assert lines(models, {"first": 1, "second": 1, "third": 3}) == [
         "big",
         "├─ first",
         "│  ├─ big/lmsi",
@@ -72,27 +74,29 @@ def test_students_stand_below_the_set_that_they_learnt_from() -> None:
     ]
 
 
-def test_without_models_there_is_no_lineage() -> None:
-    assert drawn([], {}) == []
+def test_without_models_the_tree_is_empty() -> None:
+    assert lines([], {}) == []
 
 
-def test_what_stands_is_the_newest_of_each_way_of_measuring(tmp_path: Path) -> None:
+def test_the_overview_holds_the_newest_evaluation_of_each_method(tmp_path: Path) -> None:
     project = seeded_project(tmp_path / "word-sums")
     with connect(project.database, read_only=True) as conn:
-        found = model_tree.read(conn)
+        overview = model_tree.read(conn)
         stored = evaluations.all_of(conn)
-        for one in found.comparisons:
-            before, after = (evaluations.by_id(conn, id_) for id_ in (one.before_id, one.after_id))
-            assert (found.model(before.model_id).name, before.method) == (one.before, one.method)
-            assert (found.model(after.model_id).name, after.split) == (one.after, one.split)
-            flips = evaluations.flips(conn, one.before_id, one.after_id)
-            assert sum(flip.won for flip in flips) == one.result.won
-            assert sum(not flip.won for flip in flips) == one.result.lost
-    assert set(found.evaluations) == set(stored)
-    assert found.comparisons
-    (tuned,) = (one for one in found.models if one.stage is Stage.LMSI)
-    frozen = found.set_of(tuned)
-    assert frozen is not None
-    assert found.teachers[frozen.key] == tuned.base_id
-    bases = [one for one in found.models if one.stage is Stage.BASE]
-    assert [found.set_of(one) for one in bases] == [None, None]
+        for compared in overview.comparisons:
+            ids = compared.before_id, compared.after_id
+            before, after = (evaluations.by_id(conn, id_) for id_ in ids)
+            assert overview.model(before.model_id).name == compared.before
+            assert overview.model(after.model_id).name == compared.after
+            assert (before.method, after.split) == (compared.method, compared.split)
+            flips = evaluations.flips(conn, *ids)
+            assert sum(flip.won for flip in flips) == compared.result.won
+            assert sum(not flip.won for flip in flips) == compared.result.lost
+    assert set(overview.evaluations) == set(stored)
+    assert overview.comparisons
+    (tuned,) = (model for model in overview.models if model.stage is Stage.LMSI)
+    training_set = overview.set_of(tuned)
+    assert training_set is not None
+    assert overview.teachers[training_set.key] == tuned.base_id
+    bases = [model for model in overview.models if model.stage is Stage.BASE]
+    assert [overview.set_of(base) for base in bases] == [None, None]

@@ -1,4 +1,4 @@
-"""The report as a document: honest sentences, every number with its n, hostile text as data."""
+"""The full report: its sections, its three formats, and hostile text shown as text."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from store import models, paths, questions, reviews
 from store.connection import connect, transaction
 from store.enums import JobKind, Queue, Split, Stage, Verdict
 from store.records import Review, content_hash, question_key
-from tests.engine.evaluation.test_pilot import rule
+from tests.engine.evaluation.scripted import rule, write_script
 from tests.projects import TEACHER, a_question, claimed, command, scripted_project
 
 if TYPE_CHECKING:
@@ -29,16 +29,16 @@ if TYPE_CHECKING:
     from engine.project.folder import Project
 
 SVG = "{http://www.w3.org/2000/svg}"
-HOSTILE = 'Is <script>alert(1)</script> | "a" & `b` **c** \x1b[31m [d](http://e) the\nsame 7?'
+HOSTILE = (
+    'Is <script>alert(1)</script> | "a" & `b` **c** \x1b[31m [d](http://e) {{ 7 * 7 }} the\nsame 7?'
+)
 
 
-def a_successor(project: Project, right: int, n: int) -> None:
-    """A trained model that has the first `right` of n evaluation questions right."""
+def add_trained_model(project: Project, right: int) -> None:
+    """Add a trained model that answers the first `right` evaluation questions right."""
     script = project.folder / "models" / "successor.json"
     rules = [rule(a_question(i, Split.EVAL).text, {str(i): 1.0}) for i in range(right)]
-    script.write_text(
-        json.dumps({"context": 8192, "slots": 8, "rules": [*rules, rule("", {"9999": 1.0})]})
-    )
+    write_script(script, [*rules, rule("", {"9999": 1.0})])
     with connect(project.database) as conn, transaction(conn):
         base = models.by_name(conn, TEACHER)
         assert base is not None
@@ -57,15 +57,15 @@ def a_successor(project: Project, right: int, n: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A project with everything that a report tells, on which nothing was gained."""
+def complete(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project with something for every section of the report, and without a gain."""
     n = 40
-    project = scripted_project(tmp_path_factory.mktemp("told"), pool=40, evaluation=n)
+    project = scripted_project(tmp_path_factory.mktemp("complete"), pool=40, evaluation=n)
     script = json.loads((project.folder / "models" / "script.json").read_text())
     script["rules"].append(rule("same 7", {"7": 9.0, "8": 1.0}))
     (project.folder / "models" / "script.json").write_text(json.dumps(script))
     hostile = a_question(500, text=HOSTILE, key=question_key("number", HOSTILE, (), ""))
-    a_successor(project, 20, n)
+    add_trained_model(project, 20)
     with connect(project.database) as conn:
         with transaction(conn):
             questions.add(conn, [hostile], {})
@@ -78,19 +78,21 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Project:
         ):
             stored = questions.by_key(conn, Split.POOL, question.key)
             assert stored is not None
-            said = Review(0, stored.id, run.id, queue, verdict, None, None, None, 1.0, time.time())
-            reviews.add(conn, said)
+            reviews.add(
+                conn,
+                Review(0, stored.id, run.id, queue, verdict, None, None, None, 1.0, time.time()),
+            )
         curate.run(claimed(conn, project, JobKind.CURATE))
         evaluate.run(claimed(conn, project, JobKind.EVALUATE))
     return project
 
 
-def built(project: Project) -> document.Document:
+def report_of(project: Project) -> document.Document:
     with connect(project.database, read_only=True) as conn:
         return project_report.build(project, conn)
 
 
-# The sentence that matters.
+# The verdict on a gain.
 
 
 def compared(won: int, lost: int, n: int) -> intervals.Paired:
@@ -99,40 +101,39 @@ def compared(won: int, lost: int, n: int) -> intervals.Paired:
     return intervals.paired(before, after)
 
 
-def test_no_gain_is_said_with_what_could_have_been_seen() -> None:
-    said = gains.no_gain(compared(12, 10, 200))
-    assert said is not None
-    assert said.startswith("no gain shown")
-    assert "6.5 points" in said
+def test_a_missing_gain_is_reported_with_the_detectable_gain() -> None:
+    verdict = gains.no_gain(compared(12, 10, 200))
+    assert verdict is not None
+    assert verdict.startswith("no gain shown")
+    assert "6.5 points" in verdict
     assert gains.no_gain(compared(40, 5, 200)) is None
     assert gains.no_gain(compared(5, 40, 200)) == "worse by 17.5 points"
     assert "too few questions" in str(gains.no_gain(compared(1, 0, 3)))
 
 
 @given(st.integers(0, 30), st.integers(0, 30), st.integers(1, 60))
-def test_what_could_have_been_seen_is_more_than_what_was_or_a_gain_is_shown(
+def test_a_gain_is_shown_exactly_if_its_interval_is_above_zero(
     won: int, lost: int, rest: int
 ) -> None:
-    found = compared(won, lost, won + lost + rest)
-    said = gains.no_gain(found)
-    assert (said is None) == (found.low > 0)
-    seen = intervals.detectable_by(found)
-    assert seen is None or 0 < seen <= 1
+    difference = compared(won, lost, won + lost + rest)
+    assert (gains.no_gain(difference) is None) == (difference.low > 0)
+    detectable = intervals.detectable_by(difference)
+    assert detectable is None or 0 < detectable <= 1
 
 
 # The document.
 
 
-def test_the_report_says_that_nothing_was_gained(told: Project) -> None:
-    text = rendering.markdown(built(told))
+def test_the_report_states_that_no_gain_is_shown(complete: Project) -> None:
+    text = rendering.markdown(report_of(complete))
     assert "no gain shown; with this many questions only a gain above" in text
     assert "scripted/lmsi against scripted/base, greedy chain of thought, n = 40" in text
     assert "lost " in text
 
 
-def test_every_part_of_the_story_is_told(told: Project) -> None:
-    found = built(told)
-    titles = [section.title for section in found.sections]
+def test_every_section_is_present(complete: Project) -> None:
+    report = report_of(complete)
+    titles = [section.title for section in report.sections]
     assert titles == [
         "Gains",
         "Acceptance tests",
@@ -146,8 +147,8 @@ def test_every_part_of_the_story_is_told(told: Project) -> None:
         "Versions and hashes",
         "Reproducing these results",
     ]
-    text = rendering.markdown(found)
-    for said in (
+    text = rendering.markdown(report)
+    for fact in (
         "no answer is right | 1",
         "the winner is wrong | 1",
         "human-assisted",
@@ -158,10 +159,10 @@ def test_every_part_of_the_story_is_told(told: Project) -> None:
         "not measured",
         "no audit shows that the answers became better",
     ):
-        assert said in text, said
+        assert fact in text, fact
 
 
-def test_text_of_data_sets_is_shown_and_never_obeyed(told: Project) -> None:
+def test_text_of_data_sets_is_shown_and_never_interpreted(complete: Project) -> None:
     hostile = document.Document(
         HOSTILE,
         (document.Section(HOSTILE, (HOSTILE, document.Table((HOSTILE,), ((HOSTILE,),)))),),
@@ -169,24 +170,25 @@ def test_text_of_data_sets_is_shown_and_never_obeyed(told: Project) -> None:
     page = rendering.html_page(hostile)
     assert "<script" not in page
     assert "&lt;script&gt;" in page
+    assert "{{ 7 * 7 }}" in page
     text = rendering.markdown(hostile)
     assert "<script" not in text
     assert r"\[d\]" in text
     assert all(line.count("|") - line.count(r"\|") in (0, 2) for line in text.splitlines())
-    assert "http" not in rendering.html_page(built(told)).replace(SVG.strip("{}"), "")
+    assert "http" not in rendering.html_page(report_of(complete)).replace(SVG.strip("{}"), "")
 
 
-def test_the_plots_are_well_formed_and_stand_in_the_page(told: Project) -> None:
-    found = built(told)
-    drawn = [
+def test_the_plots_are_well_formed_and_part_of_the_page(complete: Project) -> None:
+    report = report_of(complete)
+    plots = [
         block.svg
-        for section in found.sections
+        for section in report.sections
         for block in section.blocks
         if isinstance(block, document.Plot)
     ]
-    assert len(drawn) >= 4
-    page = rendering.html_page(found)
-    for svg in drawn:
+    assert len(plots) >= 4
+    page = rendering.html_page(report)
+    for svg in plots:
         assert ET.fromstring(svg).tag == f"{SVG}svg"  # noqa: S314 - our own drawing
         assert svg in page
 
@@ -197,10 +199,10 @@ def test_the_plots_are_well_formed_and_stand_in_the_page(told: Project) -> None:
     ),
     st.text(max_size=20),
 )
-def test_a_chart_of_anything_can_be_drawn(
+def test_charts_of_any_values_are_well_formed(
     values: list[tuple[float, float, int]], name: str
 ) -> None:
-    name = "".join(one for one in name if one.isprintable())
+    name = "".join(character for character in name if character.isprintable())
     points = tuple(svg_charts.PlotPoint(x, y, y / 2, (1 + y) / 2, n) for x, y, n in values)
     bars = [svg_charts.IntervalBar(name, x, x - 1, x + 1) for x, _, _ in values]
     columns = [(name, n) for _, _, n in values]
@@ -212,7 +214,7 @@ def test_a_chart_of_anything_can_be_drawn(
         assert ET.fromstring(svg).tag == f"{SVG}svg"  # noqa: S314 - our own drawing
 
 
-def test_the_commands_that_made_it_can_be_typed_again() -> None:
+def test_the_command_of_a_job_can_be_run_again() -> None:
     from store.enums import JobState
     from store.records import Job
 
@@ -229,22 +231,27 @@ def test_the_commands_that_made_it_can_be_typed_again() -> None:
     )
 
 
-def test_the_report_is_written_in_three_forms(told: Project, tmp_path: Path) -> None:
-    for form, begins in (
+def test_the_report_is_written_in_three_formats(complete: Project, tmp_path: Path) -> None:
+    for name, start in (
         ("md", "# LMSI report"),
         ("html", "<!doctype html>"),
         ("json", '{"event"'),
     ):
-        done = command("report", told.folder, "--format", form)
+        done = command("report", complete.folder, "--format", name)
         assert done.returncode == 0, done.stderr
-        assert done.stdout.startswith(begins)
+        assert done.stdout.startswith(start)
         assert "\x1b" not in done.stdout
-        out = tmp_path / f"report.{form}"
-        assert command("report", told.folder, "--format", form, "--out", out).stdout == ""
+        out = tmp_path / f"report.{name}"
+        assert command("report", complete.folder, "--format", name, "--out", out).stdout == ""
         assert out.read_text().strip() == done.stdout.strip()
-    found = json.loads(out.read_text())
-    assert found["evaluations"]
-    assert found["document"]["sections"][0]["title"] == "Gains"
-    refused = command("report", told.folder, "--format", "md", "--out", tmp_path)
+    event = json.loads(out.read_text())
+    assert event["evaluations"]
+    gains_section = event["document"]["sections"][0]
+    assert gains_section["title"] == "Gains"
+    assert list(gains_section["tables"][0][0]) == [
+        *("before", "after", "trained", "on", "asked", "n", "gain in points (95 %)", "p"),
+        *("flips to right / to wrong", "verdict"),
+    ]
+    refused = command("report", complete.folder, "--format", "md", "--out", tmp_path)
     assert refused.returncode == 2
     assert "cannot be written" in refused.stderr
