@@ -19,8 +19,7 @@ from engine.packing.encoding import TopKLogprobs
 from engine.project.settings import TrainSettings
 from engine.sampling import completion, runs
 from engine.training.distillation import why_no_teacher_logits
-from store import models as model_rows
-from store import paths, questions, teacher_logits
+from store import models, paths, questions, teacher_logits
 from store.connection import transaction
 from store.enums import Phase, Split
 from store.errors import BadInput
@@ -62,7 +61,7 @@ def teacher_logprobs(
         BadInput: the teacher's probabilities cannot be used, with what to do.
     """
     run = paths.run_by_id(work.conn, frozen.run_id)
-    teacher = model_rows.by_id(work.conn, run.model_id)
+    teacher = models.by_id(work.conn, run.model_id)
     by_path = {
         example.path_id: example
         for example in examples
@@ -103,7 +102,7 @@ def _prompts(
     current = runs.requested_run(
         work.project,
         work.settings.model,
-        model_rows.by_id(work.conn, run.model_id),
+        models.by_id(work.conn, run.model_id),
         Split.POOL,
         work.settings.sample,
         run.prompt_format,

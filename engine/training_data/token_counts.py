@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 
 from engine.conversion import gguf_to_hf
 from store import examples as example_rows
-from store import models as model_rows
-from store import paths
+from store import models, paths
 from store.connection import transaction
 from store.enums import Phase
 from store.errors import BadInput
@@ -79,8 +78,7 @@ def context_of(project: Project, model: Model) -> int | None:
 def trained_models(conn: sqlite3.Connection, project: Project) -> list[Model]:
     """The models that the settings train: the teacher, then its students."""
     names = (project.settings.model.teacher, *project.settings.model.students)
-    models = (model_rows.by_name(conn, name) for name in names)
-    return [model for model in models if model is not None]
+    return [model for name in names if (model := models.by_name(conn, name)) is not None]
 
 
 def count_tokens(work: Work, frozen: TrainingSet) -> dict[str, object]:
