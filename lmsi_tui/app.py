@@ -1,7 +1,7 @@
-"""The app: which project is open, which screen is shown, and the one clock.
+"""The app: the open project, the current screen, the theme and the keys.
 
-It does no work. A stage is a job, a job is a row, and a worker process does it; the app writes what
-a person wants and shows what the store says.
+The app runs no stage itself. A stage is a job, a job is a row, and a worker process runs it; the
+app writes requests and shows what is in the store.
 """
 
 from __future__ import annotations
@@ -10,14 +10,12 @@ import gc
 import sqlite3
 import sys
 import time
-from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import App, SuspendNotSupported
 from textual.signal import Signal
 
-from engine.jobs.launch import ensure_worker
 from lmsi_tui.formatting.job_results import job_text
 from lmsi_tui.formatting.job_states import title
 from lmsi_tui.formatting.sanitize import plain, printable
@@ -32,15 +30,13 @@ from lmsi_tui.shell.messages import (
     TextCopied,
     TextOpened,
 )
-from lmsi_tui.shell.pager import read_elsewhere
-from lmsi_tui.shell.store_watcher import LOOK_SECONDS, Watch
+from lmsi_tui.shell.pager import open_pager
+from lmsi_tui.shell.project_session import ProjectSession
+from lmsi_tui.shell.store_watcher import POLL_SECONDS
 from lmsi_tui.shell.theme import THEMES
-from lmsi_tui.shell.worker_supervisor import Lives
 from store import jobs
-from store.connection import connect, transaction
 from store.enums import JobState
 from store.errors import BadInput, LmsiError, WorkFailed
-from store.schema import ensure_schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -50,25 +46,25 @@ if TYPE_CHECKING:
     from store.records import Job
 
 KEYS_SECONDS = 0.5
-"""When a person's own keys are looked at, after the start."""
+"""Delay after the start before custom keys are checked."""
 
-HAND_OVER = 0.0005
-"""Seconds for which a reading thread may keep the interpreter once a key waits for it. By default
-it is 5 ms, and every query that a key needs may wait so long again."""
+SWITCH_INTERVAL = 0.0005
+"""Seconds for which a reading thread may keep the interpreter while a key press waits for it. The
+default is 5 ms, and each query that handles the key may wait that long again."""
 
 TRANSITION = 0.001
-"""Seconds for which nothing is painted when the screen changes."""
+"""Seconds for which painting is delayed when the screen changes."""
 
 LONG_JOB = 60.0
-"""Seconds after which the end of a job is told on every screen, and rings."""
+"""Seconds after which the end of a job rings the bell."""
 
 
 class LmsiApp(App[None]):
-    """The terminal app; without a project it begins with the welcome screen."""
+    """The terminal app; without a project, it shows the welcome screen."""
 
     TITLE = "lmsi"
     CSS_PATH = "app.tcss"
-    # A default, so that each dialog's own default comes before it; app.tcss would come before both.
+    # In the defaults, because app.tcss would override the dialogs' own default CSS.
     DEFAULT_CSS = """
     .dialog {
         width: 90%;
@@ -87,7 +83,7 @@ class LmsiApp(App[None]):
     MODES: ClassVar = MODES
 
     project: Project
-    """Set by `open_project`; nothing that needs it is shown before."""
+    """Set by `open_project`; no screen that needs it is shown before."""
     conn: sqlite3.Connection
 
     def __init__(
@@ -98,50 +94,49 @@ class LmsiApp(App[None]):
         now: Callable[[], float] = time.time,
     ) -> None:
         """Args:
-        project: opened at once; None shows the welcome screen.
-        place: the mode to begin in.
-        now: seconds since the epoch, for everything that is shown as a duration.
+        project: the project to open; None shows the welcome screen.
+        place: the first mode.
+        now: gives seconds since the epoch, for all durations shown.
         """
         super().__init__()
         for theme in THEMES:
             self.register_theme(theme)
-        # Before the first style is computed: a theme that comes later computes all of them again.
+        # Before the first style is computed, because a later theme recomputes all styles.
         self.set_reactive(App.theme, DEFAULT_THEME)
         self.stylesheet.set_variables(self.get_css_variables())
         self.now = now
         self.store_changed: Signal[None] = Signal(self, "store-changed")
-        self._wanted, self._place = project, place
-        self._open = ExitStack()
-        self._watch: Watch | None = None
-        self._lives: Lives | None = None
-        self._states: dict[int, JobState] = {}
-        self._given_theme: str | None = None
-        self._complained = ""
+        self._first_project, self._first_place = project, place
+        self.session: ProjectSession | None = None
+        """The open project; None on the welcome screen."""
+        self._configured_theme: str | None = None
+        self._last_failure = ""
         self.internal_error: Exception | None = None
         """The error that ended the app; whoever started the app reports it."""
 
     def on_mount(self) -> None:
-        """Theme and keys, then the project or the welcome screen."""
-        sys.setswitchinterval(HAND_OVER)
+        """Set theme and keys, then open the project or show the welcome screen."""
+        sys.setswitchinterval(SWITCH_INTERVAL)
         self._configure()
-        if self._wanted is None:
+        if self._first_project is None:
             from lmsi_tui.screens.setup.welcome import WelcomeScreen
 
             self.push_screen(WelcomeScreen())
         else:
-            self.open_project(self._wanted, self._place)
-        self.set_interval(LOOK_SECONDS, self._look)
-        # What is there now stays: modules, styles, widgets. Going through all of it was a pause of
-        # 56 ms now and then between a key and what it paints, and is one of 15 ms at most.
+            self.open_project(self._first_project, self._first_place)
+        self.set_interval(POLL_SECONDS, self._poll)
+        # What exists now stays: modules, styles, widgets. Scanning all of it for garbage caused
+        # pauses of 56 ms; without it, they are 15 ms at most.
         self.call_after_refresh(gc.freeze)
 
     def delay_update(self, delay: float = TRANSITION) -> None:
-        """Paint another screen as soon as it is there; Textual would wait for 50 ms."""
+        """Paint a new screen as soon as it is ready; Textual would wait for 50 ms."""
         super().delay_update(min(delay, TRANSITION))
 
     def on_unmount(self) -> None:
-        """Let go of the store."""
-        self._open.close()
+        """Close the store."""
+        if self.session is not None:
+            self.session.close()
 
     def _handle_exception(self, error: Exception) -> None:
         """Keep the error for a report, instead of printing a traceback."""
@@ -156,18 +151,18 @@ class LmsiApp(App[None]):
             config = Config()
             self._warn(str(failure))
         theme = config.theme if config.theme in self.available_themes else DEFAULT_THEME
-        self._given_theme = self.theme = theme
+        self._configured_theme = self.theme = theme
         if config.theme not in self.available_themes:
-            known = ", ".join(theme.name for theme in THEMES)
-            self._warn(f"There is no theme {config.theme!r}; there are {known} and Textual's own.")
+            names = ", ".join(theme.name for theme in THEMES)
+            self._warn(f"There is no theme {config.theme!r}; use {names} or a theme of Textual.")
         if config.keys:
             from lmsi_tui.shell.keys import keymap_of
 
             self.set_keymap(keymap_of(config.keys))
-            # To judge them takes every screen, which the first one need not wait for.
-            self.set_timer(KEYS_SECONDS, partial(self._judge_keys, config.keys))
+            # Checking them imports every screen, and the first screen need not wait for that.
+            self.set_timer(KEYS_SECONDS, partial(self._check_keys, config.keys))
 
-    def _judge_keys(self, keys: Mapping[str, str]) -> None:
+    def _check_keys(self, keys: Mapping[str, str]) -> None:
         from lmsi_tui.shell.keys import wrong_keys
 
         load_all()
@@ -180,24 +175,21 @@ class LmsiApp(App[None]):
     # The project.
 
     def open_project(self, project: Project, place: str = "home") -> None:
-        """Show a project from now on.
+        """Open a project and show it.
 
         Raises:
             BadInput, WorkFailed: its database cannot be used.
         """
-        ensure_schema(project.database)
-        self._open.close()
-        self.project = project
-        self.conn = self._open.enter_context(connect(project.database))
-        self._watch = Watch(self._open.enter_context(connect(project.database, read_only=True)))
-        self._lives = Lives(project)
-        self._states = {job.id: job.state for job in jobs.all_of(self.conn)}
+        session = ProjectSession(project)
+        if self.session is not None:
+            self.session.close()
+        self.session, self.project, self.conn = session, project, session.conn
         self.title = f"lmsi {printable(project.folder.resolve().name)}"
         self._remember(str(project.folder.resolve()))
         self.switch_mode(place)
 
     def save_settings(self, settings: Settings) -> None:
-        """Write changed settings into lmsi.toml, comments kept, and go on with them.
+        """Save changed settings to lmsi.toml, keeping its comments, and use them.
 
         Raises:
             BadInput, WorkFailed: the file cannot be written.
@@ -212,55 +204,39 @@ class LmsiApp(App[None]):
 
     def _remember(self, folder: str) -> None:
         try:
-            known = read_config().recent
+            before = read_config().recent
         except BadInput:
-            return  # a file that a person is mending is left alone
-        recent = [folder, *(one for one in known if one != folder)][:RECENT]
-        if tuple(recent) != known:
+            return  # the user is editing the file
+        recent = [folder, *(other for other in before if other != folder)][:RECENT]
+        if tuple(recent) != before:
             remember(recent=recent)
 
-    # The clock.
+    # Polling the store.
 
-    def _look(self) -> None:
-        if self._watch is None:
+    def _poll(self) -> None:
+        if self.session is None:
             return
         try:
-            if self._watch.has_news():
-                self._tell_ends()
+            if self.session.watcher.has_changed():
+                for job in self.session.changed_jobs():
+                    self._notify_end(job)
                 self.store_changed.publish(None)
-            self._keep_working()
-            self._complained = ""
+            self.session.keep_working()
+            self._last_failure = ""
         except (LmsiError, sqlite3.Error) as failure:
-            if str(failure) != self._complained:  # it looks again in half a second
-                self._complained = str(failure)
-                self._complain(failure)
+            if str(failure) != self._last_failure:  # polled again in half a second
+                self._last_failure = str(failure)
+                self._notify_failure(failure)
 
-    def _complain(self, failure: Exception) -> None:
-        """Tell in one sentence what could not be done; the app goes on."""
-        words = str(failure)
+    def _notify_failure(self, failure: Exception) -> None:
+        """Show what could not be done in one sentence; the app continues."""
+        sentence = str(failure)
         if isinstance(failure, sqlite3.Error):
-            words = f"The project's database cannot be used: {failure}."
-        self.notify(printable(words), severity="error", timeout=12, markup=False)
+            sentence = f"The project's database cannot be used: {failure}."
+        self.notify(printable(sentence), severity="error", timeout=12, markup=False)
 
-    def _keep_working(self) -> None:
-        """Start a worker where a job waits for one: a killed one is followed by another."""
-        if self._lives is not None and (waiting := jobs.unfinished(self.conn)):
-            try:
-                self._lives.keep(waiting[0])
-            except WorkFailed:
-                self._lives = None  # until a person asks for work again
-                raise
-
-    def _tell_ends(self) -> None:
-        """Say on every screen that a long job has ended."""
-        now = {job.id: job for job in jobs.all_of(self.conn)}
-        for job in now.values():
-            before = self._states.get(job.id)
-            if before is not None and before is not job.state:
-                self._tell_end(job)
-        self._states = {id_: job.state for id_, job in now.items()}
-
-    def _tell_end(self, job: Job) -> None:
+    def _notify_end(self, job: Job) -> None:
+        """Show on every screen that a job is done or has failed."""
         if job.state is JobState.FAILED:
             self.notify(
                 printable(job.error or ""),
@@ -270,14 +246,13 @@ class LmsiApp(App[None]):
                 markup=False,
             )
         elif job.state is JobState.DONE:
-            words = f"{title(job.kind)} is done. {job_text(job)}"
-            self.notify(printable(words), markup=False)
+            self.notify(printable(f"{title(job.kind)} is done. {job_text(job)}"), markup=False)
         else:
             return
         if job.finished_at and job.finished_at - job.created_at >= LONG_JOB:
             self.bell()
 
-    # What screens ask for.
+    # Messages from screens.
 
     def on_stage_asked(self, message: StageAsked) -> None:
         """Show the plan of a stage, or start it."""
@@ -289,33 +264,24 @@ class LmsiApp(App[None]):
         self.push_screen(PlanScreen(message.kind))
 
     def on_job_asked(self, message: JobAsked) -> None:
-        """Write the wish for a job as a row, and see to it that somebody does it."""
+        """Enqueue a job and start a worker."""
+        assert self.session is not None
         try:
-            with transaction(self.conn):
-                job, attached = jobs.enqueue(self.conn, message.kind, message.params)
-            self._lives = Lives(self.project)
-            ensure_worker(self.project.folder)
+            job, attached = self.session.enqueue(message.kind, message.params)
         except (LmsiError, sqlite3.Error) as failure:
-            self._complain(failure)
+            self._notify_failure(failure)
             return
-        self._states.setdefault(job.id, job.state)
-        said = "goes on" if attached else "is queued"
-        self.notify(f"Job {job.id} ({job.kind}) {said}.", markup=False)
+        state = "continues" if attached else "is queued"
+        self.notify(f"Job {job.id} ({job.kind}) {state}.", markup=False)
         self.store_changed.publish(None)
 
     def on_job_wished(self, message: JobWished) -> None:
-        """Write the wish to pause, end or go on into the job's row."""
+        """Request that a job pauses, continues or is cancelled."""
+        assert self.session is not None
         try:
-            with transaction(self.conn):
-                if message.state is JobState.QUEUED:
-                    again = jobs.get(self.conn, message.job_id)
-                    jobs.enqueue(self.conn, again.kind, again.params)
-                else:
-                    jobs.request(self.conn, message.job_id, message.state)
-            self._lives = Lives(self.project)
-            ensure_worker(self.project.folder)
+            self.session.request(message.job_id, message.state)
         except (LmsiError, sqlite3.Error) as failure:
-            self._complain(failure)
+            self._notify_failure(failure)
         self.store_changed.publish(None)
 
     def on_place_asked(self, message: PlaceAsked) -> None:
@@ -323,77 +289,77 @@ class LmsiApp(App[None]):
         self.switch_mode(message.mode)
 
     def on_text_copied(self, message: TextCopied) -> None:
-        """Put a text into the clipboard of the terminal."""
+        """Copy a text to the clipboard of the terminal."""
         self.copy_to_clipboard(printable(message.text))
         self.notify(f"Copied {message.what}.", markup=False)
 
     def on_text_opened(self, message: TextOpened) -> None:
-        """Give the terminal to the person's pager or editor until it ends."""
+        """Lend the terminal to the user's pager or editor until it exits."""
         failure: Exception | None = None
         try:
             with self.suspend():
-                # Caught in here: what leaves this block leaves the terminal lent out for ever.
+                # Caught inside: an exception that leaves this block would keep the app suspended.
                 try:
-                    read_elsewhere(printable(message.text))
-                except LmsiError as told:
-                    failure = told
+                    open_pager(printable(message.text))
+                except LmsiError as error:
+                    failure = error
         except SuspendNotSupported:
-            failure = WorkFailed("This terminal cannot be lent to another program.")
+            failure = WorkFailed("This terminal cannot be lent to a pager.")
         if failure is not None:
-            self._complain(failure)
+            self._notify_failure(failure)
         self.refresh()
 
     # Commands of every screen.
 
     def action_help(self) -> None:
-        """Explain the keys of this screen."""
+        """Show the keys of this screen."""
         from lmsi_tui.screens.help import HelpScreen
 
         self.push_screen(HelpScreen(self.screen))
 
     def action_home(self) -> None:
-        """Back to the loop."""
-        if self._watch is not None:
+        """Go to the home screen."""
+        if self.session is not None:
             self.switch_mode("home")
 
     def action_jobs(self) -> None:
-        """All jobs."""
-        if self._watch is not None:
+        """Go to the jobs screen."""
+        if self.session is not None:
             self.switch_mode("jobs")
 
     async def action_quit(self) -> None:
-        """Leave; what runs goes on, and that is said."""
-        running = jobs.unfinished(self.conn) if self._watch is not None else []
+        """Quit; a running job continues, and a message says so."""
+        running = jobs.unfinished(self.conn) if self.session is not None else []
         if not running:
             self.exit()
             return
         job = running[0]
         self.exit(
             message=plain(
-                f"Job {job.id} ({job.kind}) goes on without the app: "
+                f"Job {job.id} ({job.kind}) continues without the app; "
                 f"`lmsi-tui {self.project.folder}` shows it again."
             )
         )
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """What needs a project is not offered without one."""
-        return self._watch is not None or action not in ("home", "jobs", "import")
+        """Hide commands that need a project while none is open."""
+        return self.session is not None or action not in ("home", "jobs", "import")
 
     def action_import(self) -> None:
-        """Bring questions into the project."""
-        if self._watch is not None:
+        """Show the screen that imports questions."""
+        if self.session is not None:
             from lmsi_tui.screens.setup.import_questions import ImportScreen
 
             self.push_screen(ImportScreen())
 
     def action_next_theme(self) -> None:
-        """Change to the other of our own themes."""
+        """Switch to the next theme of lmsi-tui."""
         names = [theme.name for theme in THEMES]
         at = names.index(self.theme) if self.theme in names else -1
         self.theme = names[(at + 1) % len(names)]
 
     def watch_theme(self, theme: str) -> None:
-        """Remember the theme that a person has chosen."""
-        if self._given_theme not in (None, theme):
-            self._given_theme = theme
+        """Save a theme that the user has chosen."""
+        if self._configured_theme not in (None, theme):
+            self._configured_theme = theme
             remember(theme=theme)

@@ -10,7 +10,7 @@ from engine.project.folder import open_project
 from lmsi_tui.cli.open_app import has_terminal, run_app
 from lmsi_tui.cli.options import settings_from
 from lmsi_tui.cli.output import emit, say
-from lmsi_tui.shell.subcommand import PROGRAM
+from lmsi_tui.shell.subcommand import COMMAND
 from store.enums import JobKind
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def demo(args: argparse.Namespace) -> None:
         print(f"Making questions and copying three small models into {args.project} …")
         # In another process: the process of the app never loads what makes a database.
         process = subprocess.run(
-            [*PROGRAM, *args.typed, "--only-make"], stdout=subprocess.DEVNULL, check=False
+            [*COMMAND, *args.typed, "--only-make"], stdout=subprocess.DEVNULL, check=False
         )
         if process.returncode:
             sys.exit(process.returncode)  # it has printed the reason

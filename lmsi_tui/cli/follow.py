@@ -24,7 +24,7 @@ from rich.progress import (
 from engine.jobs.launch import ensure_worker
 from lmsi_tui.cli.output import emit
 from lmsi_tui.formatting.sanitize import printable
-from lmsi_tui.shell.worker_supervisor import Lives
+from lmsi_tui.shell.worker_supervisor import WorkerSupervisor
 from store import jobs
 from store.connection import connect, transaction
 from store.enums import JobKind, JobState
@@ -72,7 +72,7 @@ def start(
 
 def _follow(project: Project, conn: sqlite3.Connection, job_id: int, as_json: bool) -> Job:
     printed_at = 0.0
-    supervisor = Lives(project)
+    supervisor = WorkerSupervisor(project)
     with _bar(as_json) as show:
         try:
             while True:
@@ -83,7 +83,7 @@ def _follow(project: Project, conn: sqlite3.Connection, job_id: int, as_json: bo
                     emit(event("progress", job))
                 if job.state in ENDED:
                     break
-                supervisor.keep(job)
+                supervisor.ensure_running(job)
                 time.sleep(POLL_SECONDS)
         except KeyboardInterrupt:
             job = _pause(project, conn, job_id)
@@ -105,9 +105,9 @@ def _pause(project: Project, conn: sqlite3.Connection, job_id: int) -> Job:
         jobs.request(conn, job_id, JobState.PAUSING)
     print("pausing…", file=sys.stderr)
     try:
-        supervisor = Lives(project)
+        supervisor = WorkerSupervisor(project)
         while (job := jobs.get(conn, job_id)).state not in ENDED:
-            supervisor.keep(job)
+            supervisor.ensure_running(job)
             time.sleep(POLL_SECONDS)
     except KeyboardInterrupt:
         raise Interrupted("The job will pause at its next safe point.") from None

@@ -1,6 +1,6 @@
-"""What the live panes show of a job, read from the store in a thread.
+"""Read what the live panes show of a job; runs in a thread.
 
-A round goes through several phases; its pane is that of its phase.
+A round goes through several phases, and its pane is that of its current phase.
 """
 
 from __future__ import annotations
@@ -42,19 +42,19 @@ STAGES = {
 """The stage that a round is at in each phase."""
 
 POINTS = 400
-"""Points of a curve that reach a pane: more than it has columns."""
+"""Maximum number of points of a curve in a pane: more than it has columns."""
 
 
 def read_home(conn: sqlite3.Connection, project: Project, before: Series) -> Home:
-    """Read it all.
+    """Read everything that the home screen shows.
 
     Args:
-        conn: a connection of the thread that calls.
-        project: the opened one.
-        before: the series of the last reading.
+        conn: a connection of the calling thread.
+        project: the open project.
+        before: the series of the previous reading.
     """
-    known = jobs.all_of(conn)
-    job = current(known)
+    all_jobs = jobs.all_of(conn)
+    job = current(all_jobs)
     doing = doing_of(job) if job is not None else None
     series = grown(before, conn, job) if job is not None else Series()
     pool = read_pool(conn, project)
@@ -62,23 +62,27 @@ def read_home(conn: sqlite3.Connection, project: Project, before: Series) -> Hom
     return Home(
         flow=flow,
         job=job,
-        waiting=sum(one.state is JobState.QUEUED for one in known if one is not job),
+        waiting=sum(
+            waiting_job.state is JobState.QUEUED
+            for waiting_job in all_jobs
+            if waiting_job is not job
+        ),
         doing=doing,
         picture=_picture(conn, project, pool, job, doing, series),
         series=series,
     )
 
 
-def current(known: list[Job]) -> Job | None:
-    """The job that is shown: at work, else next in line, else paused, else the last that ended."""
+def current(all_jobs: list[Job]) -> Job | None:
+    """The job to show: the running one, else the next, else a paused one, else the last ended."""
     for states in (AT_WORK, (JobState.QUEUED,)):
-        for job in known:
+        for job in all_jobs:
             if job.state in states:
                 return job
-    for job in reversed(known):
+    for job in reversed(all_jobs):
         if job.state is JobState.PAUSED:
             return job
-    return max(known, key=lambda job: (job.finished_at or 0.0, job.id), default=None)
+    return max(all_jobs, key=lambda job: (job.finished_at or 0.0, job.id), default=None)
 
 
 def doing_of(job: Job) -> JobKind:
@@ -108,18 +112,18 @@ def _picture(
 def sampling(
     conn: sqlite3.Connection, pool: Pool, job: Job | None, series: Series
 ) -> SamplingSnapshot | None:
-    """The pool's run; None before the first."""
+    """The run over the pool; None before the first run."""
     from engine.voting.threshold_curve import curve, histogram, saved_share
 
-    run, alike = pool.run, pool.alike
+    run, groups = pool.run, pool.groups
     if run is None:
         return None
-    settled = sum(one.votes for one in alike if one.decision is not Decision.OPEN)
-    total = sum(one.count for one in questions.counts(conn) if one.split is Split.POOL)
-    drawn = sum(one.drawn * one.votes for one in alike)
+    settled = sum(group.votes for group in groups if group.decision is not Decision.OPEN)
+    total = sum(group.count for group in questions.counts(conn) if group.split is Split.POOL)
+    sampled = sum(group.drawn * group.votes for group in groups)
     at_work = job is not None and job.state in AT_WORK
     rate = series.last("paths_per_second") if at_work else None
-    each = drawn / settled if settled else float(run.m)
+    paths_per_question = sampled / settled if settled else float(run.m)
     return SamplingSnapshot(
         settled=settled,
         total=total,
@@ -127,11 +131,11 @@ def sampling(
         rule=str(run.early_stop),
         paths_per_second=rate,
         tokens_per_second=series.last("tokens_per_second") if at_work else None,
-        seconds_left=max(0, total - settled) * each / rate if rate else None,
-        saved=saved_share(alike),
+        seconds_left=max(0, total - settled) * paths_per_question / rate if rate else None,
+        saved=saved_share(groups),
         changed=_changed(conn, run),
-        bins=histogram(alike),
-        yields=curve(alike, run.threshold),
+        bins=histogram(groups),
+        yields=curve(groups, run.threshold),
         latest=tuple(paths.latest(conn, run.id, 12)),
     )
 
@@ -144,14 +148,14 @@ def _changed(conn: sqlite3.Connection, run: Run) -> str:
 
 
 def training(project: Project, job: Job, doing: JobKind, series: Series) -> TrainingSnapshot:
-    """A training that runs or has ended."""
+    """A training, running or ended."""
     settings = project.settings.distill if doing is JobKind.DISTILL else project.settings.finetune
     at_work = job.state in AT_WORK
     is_training = at_work and job.phase is Phase.TRAINING and job.total > 0
     pace = series.seconds_per_step
     step, steps = job.done, job.total
     if not steps and (loss := series.points.get("loss")):
-        step = steps = int(loss[-1][0])  # what comes after the last step has no count of its own
+        step = steps = int(loss[-1][0])  # after the last step, the job has no count
     return TrainingSnapshot(
         title=job.message,
         step=step,
@@ -167,98 +171,95 @@ def training(project: Project, job: Job, doing: JobKind, series: Series) -> Trai
 
 
 def _memory(job: Job) -> int | None:
-    """Bytes that the job's worker and its processes hold; None when it does not live any more."""
+    """Resident bytes of the job's worker and its children; None if it is not running."""
     import psutil
 
     if job.pid is None or job.started_ticks is None or not is_alive(job.pid, job.started_ticks):
         return None
     try:
         worker = psutil.Process(job.pid)
-        together = int(worker.memory_info().rss)
-        others = worker.children(recursive=True)  # of a training by several
+        total = int(worker.memory_info().rss)
+        children = worker.children(recursive=True)  # of data-parallel training
     except psutil.Error:
         return None
-    for process in others:
+    for process in children:
         with suppress(psutil.Error):
-            together += process.memory_info().rss
-    return together
+            total += process.memory_info().rss
+    return total
 
 
 def evaluation(conn: sqlite3.Connection, job: Job, series: Series) -> EvaluationSnapshot:
-    """What is being measured, then everything that was."""
+    """The measurement in progress, then all earlier measurements."""
     measuring = job.state in AT_WORK and job.phase is Phase.MEASURING
     rate = series.last("paths_per_second") if measuring else None
-    known = models.all_of(conn)
+    all_models = models.all_of(conn)
     run = paths.run_by_id(conn, job.run_id) if measuring and job.run_id else None
-    running = _so_far(conn, run, known) if run is not None else ()
-    each = run.m if run is not None else 1
+    running = _so_far(conn, run, all_models) if run is not None else ()
+    paths_per_question = run.m if run is not None else 1
     return EvaluationSnapshot(
         done=job.done,
         total=job.total if job.state is not JobState.DONE else 0,
         paths_per_second=rate,
-        seconds_left=(job.total - job.done) * each / rate if rate else None,
-        rows=_rows(conn, known, running),
+        seconds_left=(job.total - job.done) * paths_per_question / rate if rate else None,
+        rows=_rows(conn, all_models, running),
     )
 
 
-def _so_far(conn: sqlite3.Connection, run: Run, known: list[Model]) -> tuple[Accuracy, ...]:
-    """How often the answers that are there are right; empty where that takes a mathematician."""
+def _so_far(conn: sqlite3.Connection, run: Run, all_models: list[Model]) -> tuple[Accuracy, ...]:
+    """Accuracy of the answers so far; empty for math answers: comparing them is too slow here."""
     from engine.answers.custom_rules import gold_for
 
     gold = gold_for(conn, run.split)
-    asked = questions.by_ids(conn, gold)
-    if any(one.answer_type is AnswerType.MATH for one in asked.values()):
+    by_id = questions.by_ids(conn, gold)
+    if any(question.answer_type is AnswerType.MATH for question in by_id.values()):
         return ()
     from engine.answers.extraction import equal
     from engine.evaluation.accuracy import methods_of
     from engine.statistics.intervals import wilson
 
-    name = next(model.name for model in known if model.id == run.model_id)
+    name = next(model.name for model in all_models if model.id == run.model_id)
     answered = paths.answers_by_question(conn, run.id, gold)
-    winners = {one.question_id: one.winner for one in votes.for_run(conn, run.id)}
-    found = []
+    winners = {vote.question_id: vote.winner for vote in votes.for_run(conn, run.id)}
+    rows = []
     for method in methods_of(run):
         answers = {
-            id_: winners[id_] if method is Method.SC else drawn.get(0)
-            for id_, drawn in answered.items()
-            if (id_ in winners if method is Method.SC else 0 in drawn)
+            id_: winners[id_] if method is Method.SC else answers_by_index.get(0)
+            for id_, answers_by_index in answered.items()
+            if (id_ in winners if method is Method.SC else 0 in answers_by_index)
         }
         if not answers:
             continue
-        right = sum(
+        correct = sum(
             answer is not None
-            and any(equal(asked[id_].answer_type, answer, one) for one in gold[id_])
+            and any(equal(by_id[id_].answer_type, answer, known) for known in gold[id_])
             for id_, answer in answers.items()
         )
-        low, high = wilson(right, len(answers))
+        low, high = wilson(correct, len(answers))
         way = _way(run.split, method, run.m)
-        found.append(Accuracy(name, way, len(answers), right, low, high, so_far=True))
-    return tuple(found)
+        rows.append(Accuracy(name, way, len(answers), correct, low, high, so_far=True))
+    return tuple(rows)
 
 
 def _rows(
-    conn: sqlite3.Connection, known: list[Model], running: tuple[Accuracy, ...]
+    conn: sqlite3.Connection, all_models: list[Model], running: tuple[Accuracy, ...]
 ) -> tuple[Accuracy, ...]:
-    """The newest of each model and way, what is being measured in place of what was before."""
-    names = {model.id: model.name for model in known}
+    """The newest accuracy of each model and way, with running measurements in place of old ones."""
+    names = {model.id: model.name for model in all_models}
     newest = evaluations.newest(conn)
-    measured: dict[tuple[str, str], Accuracy] = {}
+    rows: dict[tuple[str, str], Accuracy] = {}
     for split in Split:
         for method in (Method.SC, Method.COT, Method.SINGLE, Method.DIRECT):
-            for model in known:
-                found = newest.get((model.id, split, method))
-                if found is not None:
-                    way = _way(split, method, found.k)
-                    measured[way, names[model.id]] = Accuracy(
-                        names[model.id], way, found.n, found.correct, found.low, found.high
+            for model in all_models:
+                row = newest.get((model.id, split, method))
+                if row is not None:
+                    way = _way(split, method, row.k)
+                    rows[way, names[model.id]] = Accuracy(
+                        names[model.id], way, row.n, row.correct, row.low, row.high
                     )
-    measured |= {(now.way, now.model): now for now in running}
-    ways = list(dict.fromkeys([now.way for now in running] + [way for way, _ in measured]))
+    rows |= {(row.way, row.model): row for row in running}
+    ways = list(dict.fromkeys([row.way for row in running] + [way for way, _ in rows]))
     return tuple(
-        measured[way, model.name]
-        for way in ways
-        for model in known
-        if (way, model.name) in measured
+        rows[way, model.name] for way in ways for model in all_models if (way, model.name) in rows
     )
 
 

@@ -1,6 +1,6 @@
-"""What the home screen shows, at one moment: the loop's stages, and the job that runs.
+"""What the home screen shows at one moment: the stages of the loop, and the current job.
 
-Only records, so that the first picture is painted before what reads them is imported.
+Only records, so that the first frame is painted before the modules that read them are imported.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Sign(StrEnum):
-    """How a stage stands, as one character."""
+    """The status of a stage, as one character."""
 
     DONE = "✓"
     RUNNING = "▶"
@@ -30,7 +30,7 @@ class Sign(StrEnum):
 
 
 class Place(StrEnum):
-    """The stages in the order of the loop."""
+    """The stages, in the order of the loop."""
 
     QUESTIONS = "questions"
     SAMPLE = "sample"
@@ -39,7 +39,7 @@ class Place(StrEnum):
     TRAINING_SET = "training set"
     FINETUNE = "fine-tune"
     EVALUATE = "evaluate"
-    DISTIL = "distil"
+    DISTILL = "distill"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +49,9 @@ class Line:
     place: Place
     sign: Sign
     count: str
-    """Its number, such as `18,214 paths`; empty when there is none yet."""
+    """Its main number, such as `18,214 paths`; empty before there is one."""
     note: str
-    """Its last result, or what it waits for; one short line."""
+    """Its last result, or what it is waiting for, in one short line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,58 +59,58 @@ class Advice:
     """What to do next."""
 
     command: str
-    """Id of the command, such as `home.sample`; empty when there is nothing to press."""
+    """Id of a command, such as `home.sample`; empty if there is none."""
     words: str
-    """What it does, to follow `Press s to `; a whole sentence without a command."""
+    """What the command does, to follow `Press s to `; a full sentence without a command."""
 
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """Everything that the loop's pane and the top bar show."""
+    """What the pane of the loop and the top bar show."""
 
     lines: tuple[Line, ...]
     advice: Advice
     round: int
-    """Which of the pool's runs this is, from 1; 0 before the first."""
+    """Position of the run among the runs over the pool, from 1; 0 before the first run."""
     teacher: str
     engine: str
     guarded: str = ""
-    """What became of the last round and which model is in use; empty before the first."""
+    """Decision about the last round, and the model in use; empty before the first round."""
 
 
 @dataclass(frozen=True, slots=True)
 class SamplingSnapshot:
-    """What is shown of a run; nothing of it lives in the widget."""
+    """What the sampling pane shows of a run."""
 
     settled: int
     total: int
-    """Questions of the run."""
+    """Number of questions of the run."""
     m: int
     rule: str
-    """Early stop: `off`, `exact` or `fast`."""
+    """Early-stop rule: `off`, `exact` or `fast`."""
     paths_per_second: float | None
-    """None when nothing runs or nothing was measured yet."""
+    """None if no job is running or no rate has been measured."""
     tokens_per_second: float | None
     seconds_left: float | None
     saved: float | None
-    """Share of the full votes' paths that early stop did without."""
+    """Share of the paths of full votes that early stop saved."""
     changed: str
-    """How often `fast` changes a decision, in words; empty for the other rules."""
+    """How often `fast` changes a decision, as text; empty for the other rules."""
     bins: tuple[AgreementBin, ...]
     yields: tuple[Yield, ...]
     latest: tuple[FinishedPath, ...] = ()
-    """The paths that were finished last, newest first."""
+    """The paths finished last, newest first."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingSnapshot:
-    """What is shown of a training."""
+    """What the training pane shows of a training."""
 
     title: str
-    """What it does, as the job says it."""
+    """The message of the job."""
     step: int
     steps: int
-    """0 when it is not known yet."""
+    """0 if not known yet."""
     epochs: float
     loss: tuple[tuple[float, float], ...] = ()
     """(step, loss), thinned."""
@@ -119,12 +119,12 @@ class TrainingSnapshot:
     tokens_per_second: float | None = None
     seconds_left: float | None = None
     memory: int | None = None
-    """Bytes that the worker holds; None when it does not run."""
+    """Resident bytes of the worker and its child processes; None if it is not running."""
 
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """How often a model was right, asked in one way."""
+    """Accuracy of a model on one split with one method."""
 
     model: str
     way: str
@@ -134,25 +134,25 @@ class Accuracy:
     low: float
     high: float
     so_far: bool = False
-    """Whether it is still being measured."""
+    """Whether the measurement is still running."""
 
     @property
     def share(self) -> float:
-        """Share of the n questions that were answered right."""
+        """Share of the n questions answered correctly."""
         return self.correct / self.n
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluationSnapshot:
-    """What is shown of a measurement."""
+    """What the evaluation pane shows."""
 
     done: int
     total: int
-    """Questions of the run that is drawn; 0 when everything is measured."""
+    """Number of questions of the current run; 0 when everything is measured."""
     paths_per_second: float | None = None
     seconds_left: float | None = None
     rows: tuple[Accuracy, ...] = ()
-    """Grouped by `way`: the models that were asked in that way, the base first."""
+    """Grouped by `way`, the base model first in each group."""
 
 
 Snapshot = SamplingSnapshot | TrainingSnapshot | EvaluationSnapshot
@@ -161,15 +161,15 @@ Snapshot = SamplingSnapshot | TrainingSnapshot | EvaluationSnapshot
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """Everything that the home screen shows, at one moment."""
+    """Everything that the home screen shows at one moment."""
 
     flow: Flow
     job: Job | None
-    """What runs or waits, or else what ended last."""
+    """The running or waiting job, or else the job that ended last."""
     waiting: int
-    """Jobs that are queued behind it."""
+    """Number of jobs queued behind it."""
     doing: JobKind | None
-    """The piece of work that it is at."""
+    """The stage that the job is at."""
     picture: Snapshot | None
     series: Series = field(default_factory=Series)
-    """Carried from one reading to the next."""
+    """Passed from one reading to the next."""

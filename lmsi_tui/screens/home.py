@@ -53,7 +53,7 @@ ACTIONS = {
     Place.TRAINING_SET: "place('training-set')",
     Place.FINETUNE: "plan('finetune')",
     Place.EVALUATE: "plan('evaluate')",
-    Place.DISTIL: "plan('distill')",
+    Place.DISTILL: "plan('distill')",
 }
 """What `enter` does on a stage."""
 

@@ -1,7 +1,7 @@
-"""Every command of the app, declared once: its key, its words in the footer, its help.
+"""Every command of the app, declared once: its key, its footer title and its help.
 
-From this one table come the bindings of the screens, the command palette, the help screen, and the
-names by which a person binds other keys (`[keys]` in the configuration file).
+The bindings of the screens, the command palette, the help screen and the names for custom keys
+(`[keys]` in the configuration file) all come from these tables.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """Something that a person can do with one key."""
+    """An action with a key."""
 
     id: str
     """Stable name for rebinding, such as `review.majority`."""
     key: str
-    """Key, or keys parted by commas, unless a person binds others."""
+    """Default key, or several separated by commas."""
     action: str
-    """Textual action, such as `majority` for `action_majority` of the screen."""
+    """Textual action, such as `majority` for the screen's `action_majority`."""
     title: str
     """One or two words for the footer."""
     help: str
     """One sentence for the help and the palette."""
     shown: bool = True
-    """Whether it has a place in the footer."""
+    """Whether the footer shows it."""
     display: str | None = None
-    """How the footer writes the key, where one stands for several: `1-9`."""
+    """How the footer shows the keys if not by name, such as `1-9`."""
 
     @property
     def binding(self) -> Binding:
-        """The binding that Textual knows it by."""
+        """The command as a Textual binding."""
         return Binding(
             self.key,
             self.action,
@@ -56,31 +56,35 @@ class Command:
 
 
 APP = (
-    Command("app.help", "question_mark,f1", "help", "help", "What every key of this screen does."),
-    Command("app.home", "escape", "home", "home", "Back to the loop.", shown=False),
-    Command("app.jobs", "j", "jobs", "jobs", "All jobs, their logs, cancel and restart."),
-    Command("app.theme", "ctrl+t", "next_theme", "theme", "Another theme.", shown=False),
-    Command("app.quit", "q", "quit", "quit", "Leave; a job that runs goes on."),
+    Command(
+        "app.help", "question_mark,f1", "help", "help", "Show what every key of this screen does."
+    ),
+    Command("app.home", "escape", "home", "home", "Go back to the loop.", shown=False),
+    Command(
+        "app.jobs", "j", "jobs", "jobs", "Show all jobs and their logs; cancel and restart them."
+    ),
+    Command("app.theme", "ctrl+t", "next_theme", "theme", "Switch to the next theme.", shown=False),
+    Command("app.quit", "q", "quit", "quit", "Quit; a running job continues."),
 )
 """Commands that every screen has."""
 
 SCREENS: dict[str, tuple[Command, ...]] = {}
-"""Commands of each screen, by the screen's name; each screen's module declares its own."""
+"""Commands of each screen, by the screen's name; each screen's module declares its commands."""
 
 
 def declare(screen: str, *commands: Command) -> list[BindingType]:
-    """Declare a screen's commands and give their bindings: `BINDINGS = declare("home", …)`."""
+    """Declare a screen's commands and return their bindings: `BINDINGS = declare("home", …)`."""
     SCREENS[screen] = commands
     return [command.binding for command in commands]
 
 
 def commands_of(screen: str) -> tuple[Command, ...]:
-    """The commands of a screen, its own before those of every screen."""
+    """The commands of a screen, followed by those of every screen."""
     return (*SCREENS.get(screen, ()), *APP)
 
 
 def keys_of(screen: Screen[Any]) -> dict[str, str]:
-    """The keys of each command that works on a screen now, as they are shown, by its id."""
+    """The displayed keys of each command that is active on a screen, by command id."""
     keys: dict[str, list[str]] = {}
     for active in screen.active_bindings.values():
         if active.binding.id:
@@ -90,7 +94,7 @@ def keys_of(screen: Screen[Any]) -> dict[str, str]:
 
 
 class PaletteCommands(Provider):
-    """The commands of the current screen, for the palette."""
+    """The commands of the current screen, for the command palette."""
 
     def _commands(self) -> Iterable[Command]:
         name = str(getattr(self.screen, "NAME", ""))
@@ -100,11 +104,11 @@ class PaletteCommands(Provider):
                 yield command
 
     def _owner(self, command: Command) -> App[object] | Screen[Any]:
-        ours = command in APP or command.action.startswith("app.")
-        return self.app if ours else self.screen
+        of_app = command in APP or command.action.startswith("app.")
+        return self.app if of_app else self.screen
 
     async def discover(self) -> Hits:
-        """Every command, before anything is typed."""
+        """All commands, shown before anything is typed."""
         keys = keys_of(self.screen)
         for command in self._commands():
             yield DiscoveryHit(
@@ -115,15 +119,15 @@ class PaletteCommands(Provider):
             )
 
     async def search(self, query: str) -> Hits:
-        """The commands whose words fit."""
+        """The commands that match the query."""
         matcher = self.matcher(query)
         keys = keys_of(self.screen)
         for command in self._commands():
-            words = f"{command.title}: {command.help}"
-            if (score := matcher.match(words)) > 0:
+            text = f"{command.title}: {command.help}"
+            if (score := matcher.match(text)) > 0:
                 yield Hit(
                     score,
-                    matcher.highlight(words),
+                    matcher.highlight(text),
                     partial(self._run, command),
                     text=command.help,
                     help=keys.get(command.id, command.key),

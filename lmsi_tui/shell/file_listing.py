@@ -1,4 +1,4 @@
-"""Folders as the file picker shows them: what is in one, and which of it can be picked."""
+"""The contents of a folder for the file picker, and which of them can be picked."""
 
 from __future__ import annotations
 
@@ -14,80 +14,80 @@ from store.errors import BadInput
 
 QUESTION_FILES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".txt")
 MOST = 20_000
-"""Entries of a folder that are looked at."""
+"""Maximum number of entries of a folder that are read."""
 
 
-class Wanted(StrEnum):
-    """What a person is looking for."""
+class PickerTarget(StrEnum):
+    """What the user is looking for."""
 
     MODEL = "model"
     QUESTIONS = "questions"
     PROJECT = "project"
 
 
-WORDS = {
-    Wanted.MODEL: "a model: a Hugging Face folder or a .gguf file",
-    Wanted.QUESTIONS: "questions: JSONL, JSON, CSV, TSV, Parquet or text, also as .gz",
-    Wanted.PROJECT: f"a project: a folder with {SETTINGS}",
+TARGET_TEXT = {
+    PickerTarget.MODEL: "a model: a Hugging Face folder or a .gguf file",
+    PickerTarget.QUESTIONS: "questions: JSONL, JSON, CSV, TSV, Parquet or text, also as .gz",
+    PickerTarget.PROJECT: f"a project: a folder with {SETTINGS}",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Something in a folder."""
+    """A file or folder in the picker."""
 
     name: str
     folder: bool
     fits: bool
-    """Whether it is what the person is looking for."""
+    """Whether it can be picked."""
     note: str
-    """What it is, in a word or two."""
+    """Its kind or size, in a word or two."""
 
 
-def entries_of(folder: Path, wanted: Wanted) -> tuple[Entry, ...]:
-    """What can be opened or picked in a folder: folders first, then files, both by name.
+def entries_of(folder: Path, target: PickerTarget) -> tuple[Entry, ...]:
+    """What can be opened or picked in a folder: folders first, then files, each by name.
 
     Names that a terminal cannot show faithfully are left out.
 
     Raises:
         BadInput: the folder cannot be read.
     """
-    found = []
+    entries = []
     try:
         with os.scandir(folder) as scan:
-            for _, one in zip(range(MOST), scan, strict=False):
-                if printable(one.name) == one.name and not {"\n", "\t"} & set(one.name):
-                    entry = _entry(Path(one.path), wanted)
+            for _, file in zip(range(MOST), scan, strict=False):
+                if printable(file.name) == file.name and not {"\n", "\t"} & set(file.name):
+                    entry = _entry(Path(file.path), target)
                     if entry.folder or entry.fits:
-                        found.append(entry)
+                        entries.append(entry)
     except OSError as error:
         raise BadInput(f"{folder} cannot be read: {error.strerror}.") from None
-    return tuple(sorted(found, key=lambda one: (not one.folder, one.name.lower())))
+    return tuple(sorted(entries, key=lambda entry: (not entry.folder, entry.name.lower())))
 
 
-def fits(path: Path, wanted: Wanted) -> bool:
-    """Whether a path is what the person is looking for."""
-    match wanted:
-        case Wanted.PROJECT:
+def fits(path: Path, target: PickerTarget) -> bool:
+    """Whether a path can be picked."""
+    match target:
+        case PickerTarget.PROJECT:
             return (path / SETTINGS).is_file()
-        case Wanted.QUESTIONS:
+        case PickerTarget.QUESTIONS:
             return path.is_file() and _plain_suffix(path) in QUESTION_FILES
-        case Wanted.MODEL:
+        case PickerTarget.MODEL:
             return (path / "config.json").is_file() or (path.suffix == ".gguf" and path.is_file())
 
 
-def _entry(path: Path, wanted: Wanted) -> Entry:
+def _entry(path: Path, target: PickerTarget) -> Entry:
     try:
-        folder, good = path.is_dir(), fits(path, wanted)
+        folder, is_target = path.is_dir(), fits(path, target)
         length = 0 if folder else path.stat().st_size
-    except OSError:  # a dangling link, or a folder that is not ours
+    except OSError:  # a dangling link, or no permission
         return Entry(path.name, False, False, "")
-    if good:
-        words = {Wanted.PROJECT: "project", Wanted.MODEL: "model", Wanted.QUESTIONS: ""}
-        note = words[wanted] if folder else size(length)
+    if is_target:
+        kind = "" if target is PickerTarget.QUESTIONS else str(target)
+        note = kind if folder else size(length)
     else:
         note = ""
-    return Entry(path.name, folder, good, note)
+    return Entry(path.name, folder, is_target, note)
 
 
 def _plain_suffix(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Keys of a person's own: `[keys]` of the configuration, read, checked, and handed to Textual."""
+"""Custom keys: `[keys]` of the configuration, checked and converted for Textual."""
 
 from __future__ import annotations
 
@@ -14,41 +14,42 @@ from lmsi_tui.shell.commands import APP, SCREENS, commands_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-PLAIN = {str(one.value) for one in Keys} | set(KEY_NAME_REPLACEMENTS.values())
-HELD = {"ctrl", "shift", "alt", "super", "meta", "hyper"}
+KEY_NAMES = {str(key.value) for key in Keys} | set(KEY_NAME_REPLACEMENTS.values())
+MODIFIERS = {"ctrl", "shift", "alt", "super", "meta", "hyper"}
 
 
 def keymap_of(keys: Mapping[str, str]) -> dict[str, str]:
-    """The `[keys]` of the configuration as Textual names keys: `?` is `question_mark` there."""
-    return {id_: ",".join(_names(one)) for id_, one in keys.items()}
+    """The `[keys]` of the configuration with Textual's names: `?` becomes `question_mark`."""
+    return {id_: ",".join(_names(text)) for id_, text in keys.items()}
 
 
 def _names(keys: str) -> list[str]:
-    named = []
+    names = []
     for key in keys.split(","):
-        mark = key.strip()
-        named.append(_character_to_key(mark) if len(mark) == 1 else mark.lower())
-    return [name for name in named if name]
+        text = key.strip()
+        names.append(_character_to_key(text) if len(text) == 1 else text.lower())
+    return [name for name in names if name]
 
 
 def wrong_keys(keys: Mapping[str, str]) -> list[str]:
-    """What is wrong with a person's `[keys]`, a sentence each: unknown names, and two commands of
-    a screen on one key. Every screen must be loaded.
+    """The errors in `[keys]`, one sentence each: unknown names, and two commands on one key.
+
+    Every screen must have been imported.
     """
-    known = {one.id for own in (*SCREENS.values(), APP) for one in own}
+    ids = {command.id for commands in (*SCREENS.values(), APP) for command in commands}
     sentences = [
-        f"[keys]: there is no command {id_!r}; the help (?) of each screen shows their names."
+        f"[keys]: there is no command {id_!r}; the help (?) of each screen shows the names."
         for id_ in keys
-        if id_ not in known
+        if id_ not in ids
     ]
     sentences += [
-        f"[keys]: {id_} has no key; the key of a comma is called comma."
+        f"[keys]: {id_} has no key; the comma key is named comma."
         for id_, text in keys.items()
         if not _names(text)
     ]
     for id_, text in keys.items():
         sentences += [
-            f"[keys]: {name!r} is no key ({id_}); write such as a, F, ctrl+t, f5, space or escape."
+            f"[keys]: {name!r} is not a key ({id_}); examples: a, F, ctrl+t, f5, space, escape."
             for name in _names(text)
             if not _is_key(name)
         ]
@@ -61,20 +62,20 @@ def wrong_keys(keys: Mapping[str, str]) -> list[str]:
                 for key in both & set(_names(mapped.get(second.id, second.key))):
                     clashes[key][first.id, second.id] += 1
     for key, pairs in clashes.items():
-        # The app's own commands are on every screen; a clash of theirs is told once.
+        # The app's commands are on every screen: report a clash with them only once.
         (((first_id, second_id), _),) = pairs.most_common(1)
         sentences.append(
-            f"[keys]: {key!r} would be {first_id} and {second_id}; give one of them another key."
+            f"[keys]: {key!r} is bound to both {first_id} and {second_id}; change one of them."
         )
     return sentences
 
 
 def _is_key(name: str) -> bool:
-    *held, last = name.split("+")
-    plain = last in PLAIN or len(last) == 1
-    if not plain:
+    *modifiers, last = name.split("+")
+    is_key = last in KEY_NAMES or len(last) == 1
+    if not is_key:
         try:
-            plain = bool(unicodedata.lookup(last.replace("_", " ")))
+            is_key = bool(unicodedata.lookup(last.replace("_", " ")))
         except KeyError:
-            plain = False
-    return plain and set(held) <= HELD
+            is_key = False
+    return is_key and set(modifiers) <= MODIFIERS

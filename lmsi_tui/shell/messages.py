@@ -1,4 +1,4 @@
-"""What screens say to the app: intents, named as what the person wants."""
+"""Messages from screens to the app: what the user wants."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class StageAsked(Message):
-    """The person wants a stage: its plan first, or at once with the settings last used."""
+    """Run a stage: show its plan first, or start it at once with the last settings."""
 
     kind: JobKind
     at_once: bool = False
@@ -21,7 +21,7 @@ class StageAsked(Message):
 
 @dataclass
 class JobAsked(Message):
-    """The person has seen the plan and wants the job."""
+    """Start a job, after its plan was shown."""
 
     kind: JobKind
     params: dict[str, object]
@@ -29,7 +29,7 @@ class JobAsked(Message):
 
 @dataclass
 class JobWished(Message):
-    """The person wants a job to pause (`PAUSING`), go on (`QUEUED`) or end (`CANCELLING`)."""
+    """Pause (`PAUSING`), continue (`QUEUED`) or cancel (`CANCELLING`) a job."""
 
     job_id: int
     state: JobState
@@ -37,23 +37,23 @@ class JobWished(Message):
 
 @dataclass
 class PlaceAsked(Message):
-    """The person wants to be on another screen."""
+    """Go to another screen."""
 
     mode: str
-    """A key of `LmsiApp.MODES`."""
+    """A key of `MODES`."""
 
 
 @dataclass
 class TextCopied(Message):
-    """The person wants a text in the clipboard (OSC 52), as it was stored but made printable."""
+    """Copy a text to the clipboard (OSC 52), as stored but made printable."""
 
     text: str
     what: str
-    """What it is, for the confirmation, such as `the path`."""
+    """What the text is, for the confirmation, such as `the path`."""
 
 
 @dataclass
 class TextOpened(Message):
-    """The person wants to read a text in `$PAGER`, or in `$EDITOR` where there is no pager."""
+    """Show a text in `$PAGER`, or in `$EDITOR` if no pager is set."""
 
     text: str

@@ -1,7 +1,7 @@
-"""Ask the program's own commands, each in a process of its own.
+"""Run a command of lmsi-tui in a process of its own.
 
-What they load (readers of Parquet, tables of token types, hashes of gigabytes) never gets into the
-app's process, and a large file does not stop its keys.
+So the app's process never loads what the command needs (Parquet readers, tokenizers), and a large
+file does not block the keyboard.
 """
 
 from __future__ import annotations
@@ -14,32 +14,34 @@ from typing import Any
 
 from store.errors import BadInput, WorkFailed
 
-# -P: a folder of the person's that is called `store` or `engine` is not taken for ours.
-PROGRAM = (sys.executable, "-P", "-m", "lmsi_tui")
-"""How this program is started once more."""
+# -P: do not import from a user's folder that happens to be named `store` or `engine`.
+COMMAND = (sys.executable, "-P", "-m", "lmsi_tui")
+"""The command that starts lmsi-tui in another process."""
 
 Event = dict[str, Any]
 
 
-async def ask(command: str, *arguments: str) -> list[Event]:
-    """Run a command with `--json` and give its events; ended with whoever waits for it.
+async def run_command(command: str, *arguments: str) -> list[Event]:
+    """Run a command with `--json` and return its events; cancelling the caller kills it.
 
     Raises:
-        BadInput, WorkFailed: as the command says it.
+        BadInput, WorkFailed: the command failed, with its message.
     """
     process = await asyncio.create_subprocess_exec(
-        *PROGRAM, command, "--json", *arguments, stdin=DEVNULL, stdout=PIPE, stderr=PIPE
+        *COMMAND, command, "--json", *arguments, stdin=DEVNULL, stdout=PIPE, stderr=PIPE
     )
     try:
-        said, complained = await process.communicate()
+        stdout, stderr = await process.communicate()
     except asyncio.CancelledError:
         if process.returncode is None:
             process.kill()
             await process.wait()
         raise
     if process.returncode:
-        lines = complained.decode("utf-8", "replace").strip().splitlines() or ["it said nothing"]
+        lines = stderr.decode("utf-8", "replace").strip().splitlines() or [
+            "the command printed no message"
+        ]
         sentence = lines[-1].removeprefix("lmsi-tui: ").removeprefix("error: ")
         failure = BadInput if process.returncode == BadInput.exit_code else WorkFailed
         raise failure(sentence)
-    return [json.loads(line) for line in said.decode("utf-8", "replace").splitlines()]
+    return [json.loads(line) for line in stdout.decode("utf-8", "replace").splitlines()]

@@ -1,4 +1,4 @@
-"""Two themes of our own, calm enough to read in all day."""
+"""The themes of lmsi-tui, one dark and one light."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DARK = Theme(
         "block-cursor-text-style": "none",
         "border-blurred": "#39414f",
         "border": "#7aa2c8",
-        # Within a text, Textual's own ("auto 60%") comes out as plain white or black.
+        # Within a text, Textual's default ("auto 60%") is rendered as plain white or black.
         "text-muted": "#878b91",
     },
 )

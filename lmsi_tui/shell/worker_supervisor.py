@@ -1,4 +1,4 @@
-"""A worker that dies is followed by another, but not for ever when none gets anything done."""
+"""Restart a crashed worker; give up after repeated crashes without progress."""
 
 from __future__ import annotations
 
@@ -13,37 +13,39 @@ if TYPE_CHECKING:
     from engine.project.folder import Project
     from store.records import Job
 
-LIVES = 5
-"""How often a worker may die in a row without progress before whoever waits gives up."""
+MAX_CRASHES = 5
+"""Crashes in a row without progress after which no worker is started again."""
 
 
-class Lives:
-    """Starts the worker again when it died, but not for ever when it dies without any progress."""
+class WorkerSupervisor:
+    """Keeps a project's worker running while jobs are waiting."""
 
     def __init__(self, project: Project) -> None:
         """Args:
-        project: whose worker it is.
+        project: the project whose worker to keep running.
         """
         self.project = project
-        self.left = LIVES
+        self.attempts_left = MAX_CRASHES
         self.process: subprocess.Popen[bytes] | None = None
-        self.last: tuple[int, str] | None = None
+        self.last_progress: tuple[int, str] | None = None
 
-    def keep(self, job: Job) -> None:
-        """Start a worker when none runs.
+    def ensure_running(self, job: Job) -> None:
+        """Start a worker if none is running.
 
         Raises:
-            WorkFailed: it died again and again and did nothing in between.
+            WorkFailed: the worker crashed repeatedly without progress.
         """
         starting = self.process is not None and self.process.poll() is None
         if starting or worker_runs(self.project.folder):
             return
-        now = (job.done, job.message)
-        self.left = LIVES if now != self.last else self.left - 1
-        self.last = now
-        if self.left == 0:
+        progress = (job.done, job.message)
+        self.attempts_left = (
+            MAX_CRASHES if progress != self.last_progress else self.attempts_left - 1
+        )
+        self.last_progress = progress
+        if self.attempts_left == 0:
             log = self.project.folder / "logs" / "worker.log"
             lines = log.read_text(errors="replace").split("\n") if log.exists() else []
-            said = next((line for line in reversed(lines) if line.strip()), "nothing")
-            raise WorkFailed(f"The worker ends before it can work; the end of {log} is: {said}")
+            last_line = next((line for line in reversed(lines) if line.strip()), "nothing")
+            raise WorkFailed(f"The worker crashes at start; the last line of {log} is: {last_line}")
         self.process = ensure_worker(self.project.folder)

@@ -90,7 +90,7 @@ async def test_a_job_that_failed_tells_why(project: Project, rung: list[str]) ->
 
 async def test_jobs_that_ended_before_are_not_told_again(project: Project) -> None:
     async with driven(project) as pilot:
-        pilot.app._look()  # type: ignore[attr-defined]
+        pilot.app._poll()  # type: ignore[attr-defined]
         await settled(pilot)
         assert notices(pilot) == []
 
@@ -101,20 +101,21 @@ async def test_a_database_in_trouble_is_told_once_and_the_app_goes_on(
     async with driven(project) as pilot:
         app = pilot.app
         assert isinstance(app, LmsiApp)
+        assert app.session is not None
 
         def broken() -> bool:
             raise sqlite3.OperationalError("disk I/O error")
 
         with monkeypatch.context() as trouble:
-            trouble.setattr(app._watch, "has_news", broken)
+            trouble.setattr(app.session.watcher, "has_changed", broken)
             for _ in range(3):
-                app._look()
+                app._poll()
             trouble.setattr(jobs, "enqueue", lambda *_: broken())
             pilot.app.screen.post_message(JobAsked(JobKind.SAMPLE, {"settings": {}}))
             await settled(pilot)
         sentence = "The project's database cannot be used: disk I/O error."
         assert notices(pilot) == [sentence, sentence]
-        app._look()
+        app._poll()
         assert app.is_running
 
 
@@ -130,7 +131,7 @@ async def test_a_terminal_that_cannot_be_lent_is_told(project: Project) -> None:
     async with driven(project) as pilot:
         pilot.app.screen.post_message(TextOpened("a long text"))
         await settled(pilot)
-        assert notices(pilot) == ["This terminal cannot be lent to another program."]
+        assert notices(pilot) == ["This terminal cannot be lent to a pager."]
 
 
 async def test_the_theme_is_remembered(project: Project) -> None:

@@ -14,7 +14,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Footer, Input, Static
 
 from lmsi_tui.formatting.sanitize import content, printable
-from lmsi_tui.shell.subcommand import ask
+from lmsi_tui.shell.subcommand import run_command
 from store.errors import LmsiError
 
 if TYPE_CHECKING:
@@ -134,14 +134,14 @@ class FormScreen(ModalScreen[Answer], Generic[Answer]):
         try:
             await asyncio.sleep(PAUSE_SECONDS)
             self.say("Looking …")
-            self.say(self.told(await ask(arguments[0], self.LOOKS, *arguments[1:])))
+            self.say(self.told(await run_command(arguments[0], self.LOOKS, *arguments[1:])))
         except LmsiError as failure:
             self.say(in_the_form(str(failure)), wrong=True)
 
     @work(exclusive=True, group="ask", exit_on_error=False)
     async def _do(self, arguments: list[str]) -> None:
         try:
-            events = await ask(*arguments)
+            events = await run_command(*arguments)
         except LmsiError as failure:
             self.say(in_the_form(str(failure)), wrong=True)
         else:

@@ -15,7 +15,7 @@ from lmsi_tui.screens.setup.form import FormScreen, folder_of, keys_of
 from lmsi_tui.screens.setup.picker import PickerScreen
 from lmsi_tui.shell.app_interface import lmsi_app
 from lmsi_tui.shell.commands import declare
-from lmsi_tui.shell.file_listing import Wanted
+from lmsi_tui.shell.file_listing import PickerTarget
 from store.enums import Split
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ class ImportScreen(FormScreen[None]):
                 field.focus()
 
         start = folder_of(field.value.strip())
-        self.app.push_screen(PickerScreen(Wanted.QUESTIONS, start), picked)
+        self.app.push_screen(PickerScreen(PickerTarget.QUESTIONS, start), picked)
 
 
 def told(event: Event) -> Content:

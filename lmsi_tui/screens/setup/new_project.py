@@ -14,7 +14,7 @@ from lmsi_tui.formatting.sanitize import content
 from lmsi_tui.screens.setup.form import FormScreen, folder_of, keys_of
 from lmsi_tui.screens.setup.picker import PickerScreen
 from lmsi_tui.shell.commands import declare
-from lmsi_tui.shell.file_listing import Wanted
+from lmsi_tui.shell.file_listing import PickerTarget
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult
@@ -110,7 +110,7 @@ class NewProjectScreen(FormScreen[Path | None]):
             field.focus()
 
         start = folder_of(field.value.rpartition(os.pathsep)[2].strip())
-        self.app.push_screen(PickerScreen(Wanted.MODEL, start), picked)
+        self.app.push_screen(PickerScreen(PickerTarget.MODEL, start), picked)
 
 
 def _facts(event: Event, *, first: bool) -> Content:

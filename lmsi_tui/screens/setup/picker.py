@@ -16,7 +16,7 @@ from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from lmsi_tui.formatting.sanitize import content, printable
-from lmsi_tui.shell.file_listing import WORDS, Entry, Wanted, entries_of, fits
+from lmsi_tui.shell.file_listing import TARGET_TEXT, Entry, PickerTarget, entries_of, fits
 from store.errors import BadInput
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class PickerScreen(ModalScreen[Path | None]):
             self.folder, self.entries, self.complaint = folder, entries, complaint
             super().__init__()
 
-    def __init__(self, wanted: Wanted, start: Path | None = None) -> None:
+    def __init__(self, wanted: PickerTarget, start: Path | None = None) -> None:
         """Args:
         wanted: what can be picked.
         start: the folder to begin in; the current one when None.
@@ -74,7 +74,7 @@ class PickerScreen(ModalScreen[Path | None]):
     def compose(self) -> ComposeResult:
         """The path above what is there."""
         with Vertical(classes="dialog") as dialog:
-            dialog.border_title = WORDS[self._wanted]
+            dialog.border_title = TARGET_TEXT[self._wanted]
             dialog.border_subtitle = "enter open or pick · tab complete · escape close"
             yield Input(_as_folder(self._start), compact=True, select_on_focus=False)
             yield Static(id="complaint", markup=False)

@@ -123,9 +123,9 @@ class WelcomeScreen(LmsiScreen):
     def action_open(self) -> None:
         """Ask for a folder."""
         from lmsi_tui.screens.setup.picker import PickerScreen
-        from lmsi_tui.shell.file_listing import Wanted
+        from lmsi_tui.shell.file_listing import PickerTarget
 
-        self.app.push_screen(PickerScreen(Wanted.PROJECT), self.open)
+        self.app.push_screen(PickerScreen(PickerTarget.PROJECT), self.open)
 
 
 def _line(key: str, name: str, what: str) -> Content:

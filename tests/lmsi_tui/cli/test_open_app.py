@@ -175,7 +175,7 @@ def test_leaving_while_a_job_runs_says_that_it_goes_on(
     terminal.shows("the loop")
     terminal.press("q")
     assert terminal.ends() == 0
-    assert f"Job {job.id} (finetune) goes on without the app" in terminal.text
+    assert f"Job {job.id} (finetune) continues without the app" in terminal.text
     with connect(project.database, read_only=True) as conn:
         assert jobs.get(conn, job.id) == job
 

@@ -150,7 +150,7 @@ MARKS = [
         (JobKind.SAMPLE, Place.SAMPLE),
         (JobKind.CURATE, Place.TRAINING_SET),
         (JobKind.FINETUNE, Place.FINETUNE),
-        (JobKind.DISTILL, Place.DISTIL),
+        (JobKind.DISTILL, Place.DISTILL),
         (JobKind.EVALUATE, Place.EVALUATE),
     ],
 )

@@ -127,7 +127,7 @@ async def test_every_stage_shows_its_count_and_its_last_result(project: Project)
         assert {line.sign for line in shown.values()} == {Sign.DONE, Sign.PARTLY}
         assert shown[Place.REVIEW].sign is Sign.PARTLY
         assert "✓ job 6 · evaluate · done" in said(pilot)
-        assert "Press w to see what it was worth." in said(pilot)
+        assert "Press w to see the results." in said(pilot)
         assert "story ▸ round 1" in top(pilot)
         assert f"{TEACHER}/base · scripted" in top(pilot)
 
@@ -496,7 +496,7 @@ ROUND_AT = [
     (Phase.MEASURING, JobKind.EVALUATE, EvaluationPane, Place.EVALUATE),
     (Phase.TRAINING, JobKind.FINETUNE, TrainingPane, Place.FINETUNE),
     (Phase.CONVERSION, JobKind.FINETUNE, TrainingPane, Place.FINETUNE),
-    (Phase.SCORING, JobKind.DISTILL, TrainingPane, Place.DISTIL),
+    (Phase.SCORING, JobKind.DISTILL, TrainingPane, Place.DISTILL),
 ]
 
 

@@ -38,7 +38,7 @@ def test_keys_that_there_are_raise_no_complaint(key: str) -> None:
     ("keys", "says"),
     [
         ({"app.fly": "z"}, "no command 'app.fly'"),
-        ({"app.jobs": "frog"}, "'frog' is no key"),
+        ({"app.jobs": "frog"}, "'frog' is not a key"),
         ({"app.jobs": ","}, "app.jobs has no key"),
         ({"app.jobs": "q"}, "'q' would be app.jobs and app.quit"),
         ({"jobs.cancel": "p"}, "'p' would be jobs.pause and jobs.cancel"),

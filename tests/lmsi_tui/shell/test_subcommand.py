@@ -19,18 +19,20 @@ if TYPE_CHECKING:
 
 def instead(monkeypatch: pytest.MonkeyPatch, script: str) -> None:
     """Have a script answer in the place of the program."""
-    monkeypatch.setattr(subcommand, "PROGRAM", (sys.executable, "-c", script))
+    monkeypatch.setattr(subcommand, "COMMAND", (sys.executable, "-c", script))
 
 
 async def test_a_command_answers_with_its_events(tmp_path: Path) -> None:
     model = f"--model={MODELS / 'pebble-s'}"
-    (event,) = await subcommand.ask("init", "--preview", model, "--", str(tmp_path / "p"))
+    (event,) = await subcommand.run_command("init", "--preview", model, "--", str(tmp_path / "p"))
     assert event["name"] == "pebble-s/base"
 
 
 async def test_what_a_command_refuses_is_its_sentence(tmp_path: Path) -> None:
     with pytest.raises(BadInput) as failure:
-        await subcommand.ask("init", "--preview", "--model=/nowhere", "--", str(tmp_path / "p"))
+        await subcommand.run_command(
+            *("init", "--preview", "--model=/nowhere", "--", str(tmp_path / "p"))
+        )
     assert str(failure.value).startswith("There is no model at /nowhere")
 
 
@@ -38,7 +40,7 @@ async def test_what_a_command_refuses_is_its_sentence(tmp_path: Path) -> None:
     ("script", "says"),
     [
         ("import sys; sys.exit('lmsi-tui: the disk is full.')", "the disk is full."),
-        ("import os; os.kill(os.getpid(), 9)", "it said nothing"),
+        ("import os; os.kill(os.getpid(), 9)", "the command printed no message"),
     ],
 )
 async def test_a_command_that_fails_is_told(
@@ -46,7 +48,7 @@ async def test_a_command_that_fails_is_told(
 ) -> None:
     instead(monkeypatch, script)
     with pytest.raises(WorkFailed) as failure:
-        await subcommand.ask("init")
+        await subcommand.run_command("init")
     assert str(failure.value) == says
 
 
@@ -60,7 +62,7 @@ async def test_who_stops_waiting_stops_the_command(
         " p.with_suffix('.new').write_text(str(os.getpid()));"
         " p.with_suffix('.new').rename(p); signal.pause()",
     )
-    waiting = asyncio.create_task(subcommand.ask("import"))
+    waiting = asyncio.create_task(subcommand.run_command("import"))
     async with asyncio.timeout(30):
         while not note.exists():
             await asyncio.sleep(0)

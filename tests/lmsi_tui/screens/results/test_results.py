@@ -182,7 +182,7 @@ async def test_what_is_measured_meanwhile_appears(project: Project) -> None:
             rows = [(id_, None, False) for id_ in evaluations.answers(conn, one.id)]
             later = replace(one, created_at=one.created_at + 9999, correct=0, low=0.0, high=0.06)
             evaluations.put(conn, later, rows)
-        pilot.app._look()  # type: ignore[attr-defined]  # the clock, without waiting for it
+        pilot.app._poll()  # type: ignore[attr-defined]  # without waiting for the timer
         await settled(pilot)
         assert "0.0 (0.0–6.0)" in words(pilot, "accuracy")
         assert list_of(pilot, "gains").cursor == cursor

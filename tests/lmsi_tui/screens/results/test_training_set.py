@@ -260,7 +260,7 @@ async def test_a_set_that_is_chosen_meanwhile_appears_and_a_cursor_stays(project
         await press(pilot, "right_square_bracket", "down", "down", "down")
         with connect(project.database) as conn:
             examples.freeze(conn, _later(sets[1]), [])
-        pilot.app._look()  # type: ignore[attr-defined]  # the clock, without waiting for it
+        pilot.app._poll()  # type: ignore[attr-defined]  # without waiting for the timer
         await settled(pilot)
         assert screen_of(pilot).facts.place == 0  # type: ignore[union-attr]
         assert sets[1].key[:10] in words(pilot, "top-bar")

@@ -346,7 +346,7 @@ async def test_the_cursor_stays_on_a_stage_and_enter_chooses_it() -> None:
         stages.lines = LINES
         stages.focus()
         await pilot.press("up", "enter", "down", "down", "enter", *["down"] * 9, "enter")
-        assert chosen == [Place.QUESTIONS, Place.VOTE, Place.DISTIL]
+        assert chosen == [Place.QUESTIONS, Place.VOTE, Place.DISTILL]
         await pilot.click(StageList, offset=(5, 3 * stages._each))
         assert stages.cursor == 3
         assert len(chosen) == 3

@@ -1,0 +1,91 @@
+"""An open project: its connections, its worker, and the states of its jobs."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from engine.jobs.launch import ensure_worker
+from lmsi_tui.shell.store_watcher import StoreWatcher
+from lmsi_tui.shell.worker_supervisor import WorkerSupervisor
+from store import jobs
+from store.connection import connect, transaction
+from store.enums import JobState
+from store.errors import WorkFailed
+from store.schema import ensure_schema
+
+if TYPE_CHECKING:
+    from engine.project.folder import Project
+    from store.enums import JobKind
+    from store.records import Job
+
+
+class ProjectSession:
+    """A project while it is open in the app."""
+
+    def __init__(self, project: Project) -> None:
+        """Args:
+        project: the project to open.
+
+        Raises:
+            BadInput, WorkFailed: its database cannot be used.
+        """
+        ensure_schema(project.database)
+        self._project = project
+        self._open = ExitStack()
+        self.conn = self._open.enter_context(connect(project.database))
+        self.watcher = StoreWatcher(
+            self._open.enter_context(connect(project.database, read_only=True))
+        )
+        self._supervisor: WorkerSupervisor | None = WorkerSupervisor(project)
+        self._states = {job.id: job.state for job in jobs.all_of(self.conn)}
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._open.close()
+
+    def changed_jobs(self) -> list[Job]:
+        """The jobs whose state has changed since the last call."""
+        all_jobs = jobs.all_of(self.conn)
+        changed = [job for job in all_jobs if self._states.get(job.id, job.state) is not job.state]
+        self._states = {job.id: job.state for job in all_jobs}
+        return changed
+
+    def keep_working(self) -> None:
+        """Start a worker if a job is waiting for one.
+
+        Raises:
+            WorkFailed: the worker crashes repeatedly; the next request tries again.
+        """
+        if self._supervisor is not None and (waiting := jobs.unfinished(self.conn)):
+            try:
+                self._supervisor.ensure_running(waiting[0])
+            except WorkFailed:
+                self._supervisor = None
+                raise
+
+    def enqueue(self, kind: JobKind, params: dict[str, object]) -> tuple[Job, bool]:
+        """Enqueue a job and start a worker.
+
+        Returns:
+            The job, and whether it was there already.
+        """
+        with transaction(self.conn):
+            job, attached = jobs.enqueue(self.conn, kind, params)
+        self._start_worker()
+        self._states.setdefault(job.id, job.state)
+        return job, attached
+
+    def request(self, job_id: int, state: JobState) -> None:
+        """Request that a job pauses, continues or is cancelled."""
+        with transaction(self.conn):
+            if state is JobState.QUEUED:
+                job = jobs.get(self.conn, job_id)
+                jobs.enqueue(self.conn, job.kind, job.params)
+            else:
+                jobs.request(self.conn, job_id, state)
+        self._start_worker()
+
+    def _start_worker(self) -> None:
+        self._supervisor = WorkerSupervisor(self._project)
+        ensure_worker(self._project.folder)
