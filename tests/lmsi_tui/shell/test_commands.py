@@ -137,7 +137,7 @@ async def test_the_palette_is_opened_and_finds_a_command_by_its_words(tmp_path: 
         await until(
             pilot,
             lambda: any(
-                "All jobs" in str(one.prompt)
+                "all jobs" in str(one.prompt)
                 for one in options.options  # type: ignore[attr-defined]
             ),
         )
