@@ -1,4 +1,4 @@
-"""What a person sets once for the app, in every project: keys and theme.
+"""The configuration of the app for all projects: keys and theme.
 
     # ~/.config/lmsi-tui/config.toml
     theme = "lmsi-light"
@@ -6,7 +6,7 @@
     [keys]
     "review.majority" = "enter,a"
 
-The names under `[keys]` are those that the help screen shows beside each key.
+The names under `[keys]` are the command names on the help screen.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
 DEFAULT_THEME = "lmsi-dark"
 
 RECENT = 8
-"""Projects that the welcome screen remembers."""
+"""Number of recent projects on the welcome screen."""
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """The configuration file, checked."""
+    """The checked content of the configuration file."""
 
     theme: str = DEFAULT_THEME
     keys: Mapping[str, str] = field(default_factory=dict)
-    """Command id (such as `review.majority`) to keys parted by commas."""
+    """Comma-separated keys by command id, such as `review.majority`."""
     recent: tuple[str, ...] = ()
-    """Folders of the projects that were opened last, newest first."""
+    """Folders of the projects opened last, newest first."""
 
 
 def config_path() -> Path:
@@ -46,10 +46,10 @@ def config_path() -> Path:
 
 
 def read_config() -> Config:
-    """The configuration; what it does not say is as the program ships.
+    """Read the configuration file, with defaults for what it does not set.
 
     Raises:
-        BadInput: it is not valid TOML, or a field is not what it should be.
+        BadInput: it is not valid TOML, or a field has the wrong type.
     """
     path = config_path()
     try:
@@ -59,22 +59,22 @@ def read_config() -> Config:
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"{path} cannot be read: {error}.") from None
     except tomllib.TOMLDecodeError as error:
-        raise BadInput(f"{path} is not valid TOML: {error}; mend that line.") from None
+        raise BadInput(f"{path} is not valid TOML: {error}; fix that line.") from None
     theme, keys = values.get("theme", DEFAULT_THEME), values.get("keys", {})
     recent = values.get("recent", [])
     if not isinstance(theme, str):
         raise BadInput(f"{path}: theme must be the name of a theme.")
-    if not isinstance(keys, dict) or not all(isinstance(one, str) for one in keys.values()):
+    if not isinstance(keys, dict) or not all(isinstance(key, str) for key in keys.values()):
         raise BadInput(f'{path}: [keys] must hold lines such as "review.majority" = "enter,a".')
-    if not isinstance(recent, list) or not all(isinstance(one, str) for one in recent):
+    if not isinstance(recent, list) or not all(isinstance(folder, str) for folder in recent):
         raise BadInput(f"{path}: recent must be a list of folders.")
     return Config(theme, keys, tuple(recent))
 
 
 def remember(**changes: object) -> None:
-    """Write `theme` or `recent` into the configuration, leaving everything else as it is.
+    """Write `theme` or `recent` to the configuration file and keep everything else.
 
-    What cannot be written (a read-only home) is not worth a complaint: it is only remembered.
+    A failure, such as a read-only home, is ignored: the app works without remembering these.
     """
     import tomlkit
 
