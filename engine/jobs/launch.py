@@ -1,6 +1,6 @@
-"""Start the worker of a project, detached, so that it outlives whoever asked for the work.
+"""Start the worker of a project, detached, so that it outlives the app and the command line.
 
-Light on purpose: the app and the command line import it, and neither ever loads a model.
+Both import this module, so it imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LOCK = "worker.lock"
-"""Held by the project's one worker for as long as it lives."""
+"""File that the project's worker keeps locked while it runs."""
 
 
 ENVIRONMENT = {
-    # Threads that wait by spinning starve each other as soon as anything else runs on the machine:
-    # sampling then takes a hundred times as long. Those that sleep at once take long to wake: a
-    # model of small steps then takes twice as long. So they spin for a few microseconds.
+    # Threads that wait by spinning starve each other if anything else runs on the machine: sampling
+    # then takes a hundred times as long. Threads that sleep at once wake up slowly: a small model
+    # then takes twice as long. So they spin for a few microseconds.
     "OMP_WAIT_POLICY": "PASSIVE",
     "GOMP_SPINCOUNT": "1000",
     "TOKENIZERS_PARALLELISM": "false",
     "HF_HUB_OFFLINE": "1",
 }
-"""What a worker's libraries are told, unless the person has told them otherwise."""
+"""Defaults of environment variables for the worker's libraries."""
 
 started: list[subprocess.Popen[bytes]] = []
-"""Workers outlive who starts them; these are held so that Python does not call them forgotten."""
+"""The workers of this process: without a reference, Python warns that they still run."""
 
 
 def worker_runs(folder: Path) -> bool:
-    """Whether the project's worker is alive: the kernel drops its lock when it dies."""
+    """Whether the project's worker is running; the kernel releases its lock when it dies."""
     try:
         with (folder / LOCK).open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -49,10 +49,10 @@ def worker_runs(folder: Path) -> bool:
 
 
 def ensure_worker(folder: Path) -> subprocess.Popen[bytes] | None:
-    """Start a worker when none runs; a second one that starts meanwhile ends by itself.
+    """Start a worker unless one is running; a second one that starts meanwhile ends by itself.
 
     Returns:
-        The process that was started, or None when one runs already.
+        The started process, or None if one was running.
 
     Raises:
         WorkFailed: the log file cannot be opened or the process cannot be started.
@@ -73,15 +73,15 @@ def ensure_worker(folder: Path) -> subprocess.Popen[bytes] | None:
             )
     except OSError as error:
         raise WorkFailed(f"The worker of {folder} cannot be started: {error}.") from None
-    started[:] = [one for one in started if one.poll() is None]
+    started[:] = [worker for worker in started if worker.poll() is None]
     started.append(process)
     return process
 
 
 def process_start(pid: int) -> int | None:
-    """When a process started, in the kernel's ticks; None when there is no such process.
+    """The start time of a process in hundredths of a second; None if there is no such process.
 
-    A number used again by another process has another start, so a pid alone proves nothing.
+    A pid may be reused, but not with the same start time.
     """
     import psutil
 
@@ -93,5 +93,5 @@ def process_start(pid: int) -> int | None:
 
 
 def is_alive(pid: int, started_ticks: int) -> bool:
-    """Whether the process that claimed a job is still that process, and runs."""
+    """Whether the process that claimed a job is still running."""
     return process_start(pid) == started_ticks

@@ -1,7 +1,7 @@
-"""How much memory a stage will want, told from the model's files before anything is loaded.
+"""How much memory a stage will take, estimated from the model's files without loading them.
 
-These are estimates for the processor's memory: weights and optimizer are exact but for rounding,
-what is held while computing is the size of its largest parts.
+The estimates are for CPU memory. Weights and optimizer are exact up to rounding; for activations
+only the largest tensors are counted.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ if TYPE_CHECKING:
     from store.records import Model
 
 CACHE_SHARE = 0.5
-"""Share of the free memory that keys and values take at most; then fewer paths run at a time."""
+"""Largest share of the free memory for the KV cache; beyond it, the batch is smaller."""
 RECOMPUTE_FROM = 100_000_000
-"""Weights from which a training evaluates each layer again (as `engine.training.model`)."""
+"""Parameters from which training uses gradient checkpointing (as `engine.training.model`)."""
 HEAD_BYTES = 64 << 20
 """Logits held at once in a training (as `engine.training.loss`)."""
-HELD_PER_LAYER = 12
-"""Vectors as wide as the hidden state that one layer holds for its gradient, about."""
+VECTORS_PER_LAYER = 12
+"""Approximate number of hidden-state vectors that a layer keeps for the backward pass."""
 PROMPT_TOKENS = 200
 """Approximate tokens of a question without its worked examples."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One thing that takes memory."""
+    """One use of memory."""
 
     name: str
     size: int
@@ -46,19 +46,19 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The sizes of a transformer that memory depends on."""
+    """The dimensions of a transformer that memory depends on."""
 
     layers: int
     hidden: int
     inner: int
-    """Width of the feed-forward layers."""
+    """Dimension of the feed-forward layers."""
     kv: int
-    """Numbers of one key, or one value, of one token in one layer."""
+    """Dimension of the key (or value) of one token in one layer."""
     vocabulary: int
 
 
 def shape_of(folder: Path) -> Shape | None:
-    """The sizes that a Hugging Face folder states; None when it does not."""
+    """The dimensions in a Hugging Face folder's config.json; None if they are missing."""
     try:
         config: Any = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         config = config.get("text_config", config)
@@ -76,7 +76,7 @@ def shape_of(folder: Path) -> Shape | None:
 
 
 def free_memory() -> int:
-    """Bytes that programs can still take without others being swapped out."""
+    """Bytes of memory that are available without swapping."""
     import psutil
 
     return int(psutil.virtual_memory().available)
@@ -90,14 +90,14 @@ def largest(estimates: Iterable[tuple[Part, ...]]) -> tuple[Part, ...]:
 def of_sampling(
     project: Project, model: Model, engine: Engine, batch: int, prompt: int, path: int
 ) -> tuple[Part, ...]:
-    """What a sampling holds.
+    """Memory of sampling.
 
     Args:
         project: the folder that the model's locations are relative to.
         model: to be sampled.
-        engine: that does it.
+        engine: that samples it.
         batch: paths at a time; 0 leaves it to the engine.
-        prompt: tokens of a prompt; llama.cpp keeps them for each path.
+        prompt: tokens of a prompt; llama.cpp stores them for each path.
         path: tokens of the longest path.
     """
     if engine is Engine.SCRIPTED:
@@ -107,13 +107,13 @@ def of_sampling(
     parts = [Part("weights", _weights(file))]
     shape = shape_of(folder)
     if shape is not None:
-        number = 4 if (model.parameters or 0) < 50_000_000 else 2
+        number_size = 4 if (model.parameters or 0) < 50_000_000 else 2
         tokens = path + prompt * (engine is Engine.LLAMA_CPP)
-        one = 2 * shape.layers * shape.kv * tokens * number
+        per_path = 2 * shape.layers * shape.kv * tokens * number_size
         table = LLAMA_CPP if engine is Engine.LLAMA_CPP else TRANSFORMERS
         batch_size = batch or default_batch_size(table, model.parameters or TINY_PARAMETERS)
         most = int(free_memory() * CACHE_SHARE)
-        parts.append(Part("keys and values of the paths", min(batch_size * one, max(most, one))))
+        parts.append(Part("KV cache", min(batch_size * per_path, max(most, per_path))))
         parts.append(Part("logits", batch_size * shape.vocabulary * 4))
     return tuple(parts)
 
@@ -121,45 +121,45 @@ def of_sampling(
 def of_training(
     project: Project, model: Model, settings: TrainSettings, tokens: int
 ) -> tuple[Part, ...]:
-    """What a training holds.
+    """Memory of training.
 
     Args:
         project: the folder that the model's locations are relative to.
         model: to be trained.
         settings: of the training.
-        tokens: of the rows that are computed at once, about.
+        tokens: approximate number of tokens in one forward pass.
     """
     folder = gguf_to_hf.hf_folder(project, model)
     parameters = model.parameters or _weights(folder) // 2
     shape = shape_of(folder)
     if not parameters:
         return ()
-    learnt = parameters
+    trainable = parameters
     if settings.adapts:
-        learnt = settings.rank * _lora_widths(shape) if shape else parameters // 100
+        trainable = settings.rank * _lora_widths(shape) if shape else parameters // 100
     parts = [
         Part("weights", parameters // 2 if settings.method == "qlora" else 4 * parameters),
-        Part("gradients", 4 * learnt),
-        Part("optimizer", 8 * learnt),
+        Part("gradients", 4 * trainable),
+        Part("optimizer", 8 * trainable),
     ]
     if settings.adapts:
-        parts.insert(1, Part("adapter", 4 * learnt))
+        parts.insert(1, Part("adapter", 4 * trainable))
     if shape is not None:
-        kept = 1 if parameters >= RECOMPUTE_FROM else HELD_PER_LAYER
-        held = tokens * shape.hidden * 4 * (shape.layers * kept + HELD_PER_LAYER)
+        per_layer = 1 if parameters >= RECOMPUTE_FROM else VECTORS_PER_LAYER
+        activations = tokens * shape.hidden * 4 * (shape.layers * per_layer + VECTORS_PER_LAYER)
         logits = min(2 * HEAD_BYTES, 2 * tokens * shape.vocabulary * 4)
-        parts.append(Part("what is held for the gradient", held + logits))
+        parts.append(Part("activations", activations + logits))
     return tuple(parts)
 
 
 def _lora_widths(shape: Shape) -> int:
-    """Inputs plus outputs of every linear layer that gets an adapter."""
+    """Sum of the input and output dimensions of all linear layers with an adapter."""
     attention = 2 * (shape.hidden + shape.hidden) + 2 * (shape.hidden + shape.kv)
     return shape.layers * (attention + 3 * (shape.hidden + shape.inner))
 
 
 def _weights(location: Path) -> int:
-    """Bytes of the weights' files; 0 where there are none."""
+    """Bytes of the weight files; 0 without any."""
     if location.is_dir():
         return sum(file.stat().st_size for file in location.glob("*.safetensors"))
     return location.stat().st_size if location.exists() else 0

@@ -245,7 +245,7 @@ def _alarms(work: Work, before: Model, after: Model, *, measured: bool) -> list[
             for model in (before, after)
         )
     else:
-        old, new = (_signs_on_pool(work, model) for model in (before, after))
+        old, new = (_indicators_on_pool(work, model) for model in (before, after))
     if old is None or new is None:
         return []
     first, second = (_audited_precision(work, model) for model in (before, after))
@@ -253,7 +253,7 @@ def _alarms(work: Work, before: Model, after: Model, *, measured: bool) -> list[
     return drift_alarms.alarms(old, new, precision_gain=gain)
 
 
-def _signs_on_pool(work: Work, model: Model) -> DriftIndicators | None:
+def _indicators_on_pool(work: Work, model: Model) -> DriftIndicators | None:
     pool = questions.by_split(work.conn, Split.POOL, limit=ALARM_QUESTIONS)
     pool_run = runs.open_pool_run(work, model)
     with completion.model_loader(work, model, [pool_run], pool) as load:

@@ -1,9 +1,9 @@
-"""The process that does the work: `python -m engine.jobs.worker PROJECT`.
+"""The worker process: `python -m engine.jobs.worker PROJECT`.
 
-It claims one job at a time, does it, and writes everything it learns as rows. There is one worker
-per project, held to that by a file lock which dies with it, so that kill -9 leaves nothing to clean
-up: the next worker finds the job of the dead one, queues it again, and the stage asks the store
-what is missing.
+It claims one job at a time, runs it, and stores its progress and results. A file lock, which the
+kernel releases when the process dies, allows one worker per project. After kill -9 there is nothing
+to clean up: the next worker queues the job of the dead one again, and its stage looks what is
+missing.
 """
 
 from __future__ import annotations
@@ -36,21 +36,22 @@ if TYPE_CHECKING:
     from store.records import Job
 
 IDLE_SECONDS = 2.0
-"""How long a worker without work waits for more before it ends and frees its memory."""
+"""How long an idle worker waits for a job before it ends and frees its memory."""
 
-LOOK_SECONDS = 0.1
+POLL_SECONDS = 0.1
+"""Between two looks at the queue."""
 
 NICENESS = 10
-"""How far the work steps back behind what a person does on the machine, the app included. On a
-machine that does nothing else it costs nothing."""
+"""The worker yields to interactive programs, the app included. On an idle machine this costs
+nothing."""
 
 
 class ShutDown(PauseRequested):
-    """The machine or a person ends the worker (SIGTERM): its job waits for the next one."""
+    """SIGTERM: the job is paused and the worker ends."""
 
 
 def main(folder: Path) -> int:
-    """Do the project's jobs until there are none."""
+    """Run the project's jobs until the queue is empty; return the exit status."""
     signal.signal(signal.SIGTERM, _shut_down)
     os.nice(max(0, NICENESS - os.nice(0)))
     try:
@@ -66,7 +67,7 @@ def main(folder: Path) -> int:
     except ShutDown:
         return 0
     except (LmsiError, OSError, sqlite3.Error) as failure:
-        # Whoever asked for the work reads the last line of this log.
+        # The app and the command line show the last line of this log.
         print(failure, file=sys.stderr, flush=True)
         return 1
     return 0
@@ -77,13 +78,13 @@ def _shut_down(_signal: int, _frame: FrameType | None) -> None:
 
 
 def _work(folder: Path, conn: sqlite3.Connection) -> None:
-    me, started = os.getpid(), process_start(os.getpid())
-    assert started is not None
+    pid, ticks = os.getpid(), process_start(os.getpid())
+    assert ticks is not None
     idle_since = time.monotonic()
     while time.monotonic() - idle_since < IDLE_SECONDS:
-        job = jobs.claim(conn, me, started)
+        job = jobs.claim(conn, pid, ticks)
         if job is None:
-            time.sleep(LOOK_SECONDS)
+            time.sleep(POLL_SECONDS)
             continue
         with _log_of(folder, job):
             do(folder, conn, job)
@@ -91,10 +92,10 @@ def _work(folder: Path, conn: sqlite3.Connection) -> None:
 
 
 def do(folder: Path, conn: sqlite3.Connection, job: Job) -> None:
-    """Run one claimed job to its end and write how it ended.
+    """Run a claimed job and store how it ended.
 
     Raises:
-        ShutDown: after the job was put aside.
+        ShutDown: after the job was paused.
     """
     shut_down = None
     error: str | None = None
@@ -105,7 +106,7 @@ def do(folder: Path, conn: sqlite3.Connection, job: Job) -> None:
         state, message = JobState.DONE, "done"
     except PauseRequested as wish:
         shut_down = wish if isinstance(wish, ShutDown) else None
-        state, message = JobState.PAUSED, "paused; the same command goes on"
+        state, message = JobState.PAUSED, "paused; the same command continues it"
     except CancelRequested:
         state, message = JobState.CANCELLED, "cancelled; what was finished is kept"
     except LmsiError as failure:
@@ -113,14 +114,16 @@ def do(folder: Path, conn: sqlite3.Connection, job: Job) -> None:
         result = {"exit_code": failure.exit_code}
     except MemoryError:
         state, message = JobState.FAILED, "failed"
-        error = "Memory ran out: lower model.batch, or close other programs, and start again."
+        error = (
+            "Out of memory: lower model.batch, or close other programs, and start the job again."
+        )
     except Exception as failure:
-        # The last door: a bug must end the job with a sentence, not the worker without one.
+        # A bug must fail the job with a message, not end the worker.
         traceback.print_exc()
         state, message = JobState.FAILED, "failed"
         error = (
-            f"A fault in the program ended the job ({type(failure).__name__}: {failure}); "
-            f"the details are in logs/job-{job.id}.log."
+            f"Internal error: the job was aborted ({type(failure).__name__}: {failure}); "
+            f"see logs/job-{job.id}.log for the traceback."
         )
     if conn.in_transaction:
         conn.rollback()
@@ -131,7 +134,7 @@ def do(folder: Path, conn: sqlite3.Connection, job: Job) -> None:
 
 @contextmanager
 def _log_of(folder: Path, job: Job) -> Iterator[None]:
-    """Send everything that the job prints, native libraries included, to its own file."""
+    """Redirect the job's output, including that of native libraries, to its log file."""
     path = folder / "logs" / f"job-{job.id}.log"
     path.parent.mkdir(exist_ok=True)
     saved = os.dup(1), os.dup(2)

@@ -196,7 +196,7 @@ def test_a_fine_tuning_is_planned_from_files(tmp_path: Path) -> None:
         }
         assert parts["weights"] == 4 * base.parameters
         assert parts["optimizer"] == 8 * base.parameters
-        assert parts["what is held for the gradient"] > 0
+        assert parts["activations"] > 0
         lora = memory_estimate.of_training(project, base, TrainSettings(rank=8), 1000)
         wide = memory_estimate.of_training(project, base, TrainSettings(rank=16), 1000)
         assert 2 * _size(lora, "adapter") == _size(wide, "adapter")
@@ -205,7 +205,7 @@ def test_a_fine_tuning_is_planned_from_files(tmp_path: Path) -> None:
         assert _size(sampled, "weights") == sum(
             one.stat().st_size for one in (project.folder / "models/pebble-l").glob("*.safetensors")
         )
-        kept = "keys and values of the paths"
+        kept = "KV cache"
         assert _size(sampled, kept) == 64 * 100 * 2 * 4 * 32 * 4
         unshared = memory_estimate.of_sampling(project, base, Engine.LLAMA_CPP, 64, 200, 100)
         assert _size(unshared, kept) == 3 * _size(sampled, kept)

@@ -39,10 +39,10 @@ def job_of(project: Project, number: int) -> Job:
 
 
 def wait_until(process: subprocess.Popen[bytes], holds: Callable[[], bool]) -> None:
-    """Wait for the process to bring something about."""
+    """Wait until the process has done something."""
     until = time.monotonic() + PATIENCE
     while not holds():
-        assert time.monotonic() < until, "it never came to be"
+        assert time.monotonic() < until, "it never happened"
         with suppress(subprocess.TimeoutExpired):
             process.wait(0.02)
 
@@ -59,7 +59,7 @@ def big(tmp_path: Path) -> Project:
     return scripted_project(tmp_path, pool=400, changes={"sample": {"m": 32, "early_stop": "off"}})
 
 
-def test_the_worker_does_the_queued_jobs_in_order_and_ends(tmp_path: Path) -> None:
+def test_the_worker_runs_the_queued_jobs_in_order_and_ends(tmp_path: Path) -> None:
     project = scripted_project(tmp_path)
     numbers = [enqueue(project, kind) for kind in (JobKind.SAMPLE, JobKind.CURATE)]
     assert start(project).wait(PATIENCE) == 0
@@ -85,7 +85,7 @@ def test_a_second_worker_of_the_same_project_ends_at_once(big: Project) -> None:
     first.wait()
 
 
-def test_a_killed_workers_job_goes_on_with_the_next_worker(big: Project) -> None:
+def test_a_killed_workers_job_continues_with_the_next_worker(big: Project) -> None:
     number = enqueue(big, JobKind.SAMPLE)
     first = start(big)
     wait_until(first, lambda: job_of(big, number).done > 20)
@@ -102,7 +102,7 @@ def test_a_killed_workers_job_goes_on_with_the_next_worker(big: Project) -> None
         assert paths.counts(conn, run.id).paths == 400 * 32
 
 
-def test_a_terminated_worker_puts_its_job_aside_and_takes_no_other(big: Project) -> None:
+def test_a_terminated_worker_pauses_its_job_and_takes_no_other(big: Project) -> None:
     number = enqueue(big, JobKind.SAMPLE)
     other = enqueue(big, JobKind.VOTE)
     process = start(big)
@@ -114,15 +114,17 @@ def test_a_terminated_worker_puts_its_job_aside_and_takes_no_other(big: Project)
 
 
 @pytest.mark.parametrize(
-    ("wish", "end"),
+    ("requested", "end"),
     [(JobState.PAUSING, JobState.PAUSED), (JobState.CANCELLING, JobState.CANCELLED)],
 )
-def test_a_wish_is_answered_between_paths(big: Project, wish: JobState, end: JobState) -> None:
+def test_a_pause_or_cancellation_takes_effect_between_paths(
+    big: Project, requested: JobState, end: JobState
+) -> None:
     number = enqueue(big, JobKind.SAMPLE)
     process = start(big)
     wait_until(process, lambda: job_of(big, number).done > 20)
     with connect(big.database) as conn, transaction(conn):
-        jobs.request(conn, number, wish)
+        jobs.request(conn, number, requested)
     assert process.wait(PATIENCE) == 0
     assert job_of(big, number).state is end
 
@@ -137,7 +139,7 @@ def test_what_a_job_prints_is_in_its_own_log(tmp_path: Path) -> None:
     }
 
 
-def test_a_stage_that_cannot_be_done_fails_with_its_sentence(tmp_path: Path) -> None:
+def test_a_stage_that_cannot_run_fails_with_its_message(tmp_path: Path) -> None:
     project = scripted_project(tmp_path, pool=0)
     number = enqueue(project, JobKind.SAMPLE)
     assert start(project).wait(PATIENCE) == 0
@@ -148,7 +150,7 @@ def test_a_stage_that_cannot_be_done_fails_with_its_sentence(tmp_path: Path) -> 
     assert job.result == {"exit_code": 2}
 
 
-def test_a_fault_in_the_program_ends_the_job_and_not_the_worker(
+def test_an_internal_error_fails_the_job_and_not_the_worker(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fault(_work: object) -> dict[str, object]:
@@ -167,7 +169,7 @@ def test_a_fault_in_the_program_ends_the_job_and_not_the_worker(
     assert f"logs/job-{number}.log" in str(ended.error)
 
 
-def test_a_pid_that_is_used_again_is_not_our_worker() -> None:
+def test_a_reused_pid_is_not_the_worker() -> None:
     ticks = process_start(os.getpid())
     assert ticks is not None
     assert is_alive(os.getpid(), ticks)
@@ -177,7 +179,7 @@ def test_a_pid_that_is_used_again_is_not_our_worker() -> None:
     assert process_start(gone.pid) is None
 
 
-def test_a_lock_that_nobody_holds_is_no_worker(tmp_path: Path) -> None:
+def test_an_unheld_lock_is_no_worker(tmp_path: Path) -> None:
     assert not worker_runs(tmp_path)
     (tmp_path / LOCK).touch()
     assert not worker_runs(tmp_path)
