@@ -1,4 +1,4 @@
-"""A model that is a GGUF alone is trained, and its adapter is for the same file."""
+"""A model that is only a GGUF file: it is converted, trained, and its adapter fits the file."""
 
 from __future__ import annotations
 
@@ -62,36 +62,38 @@ def test_a_gguf_alone_is_sampled_trained_and_measured(tmp_path: Path) -> None:
         assert tuned.adapter_gguf is not None
         texts = []
         for model in (base, tuned):
-            asked = project.settings.model
-            loaded = open_fastest(project, model, asked, SequenceLengths(prompt=128, path=128))
+            model_settings = project.settings.model
+            loaded = open_fastest(
+                project, model, model_settings, SequenceLengths(prompt=128, path=128)
+            )
             with closing(loaded.backend) as backend:
                 assert backend.name == Engine.LLAMA_CPP
                 prompts = [backend.tokenize(f"Q: What is {n} and 4?\nA:") for n in range(4)]
                 source = ListSource(requests(prompts))
                 greedy = Sampling(temperature=0.0, max_tokens=20, stop=("\n",))
-                texts.append(sorted(one.text for one in backend.sample(source, greedy)))
+                texts.append(sorted(path.text for path in backend.sample(source, greedy)))
         assert texts[0] != texts[1]
         assert evaluate.measure(work, tuned)
 
 
-def test_what_is_unpacked_is_the_model_that_was_packed(tmp_path: Path) -> None:
+def test_a_converted_gguf_has_the_weights_it_was_written_from(tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM
 
     base = tiny_model(tmp_path / "base")
     convert_base(base, tmp_path / "tiny.gguf")
-    # Beside the file lies a tokenizer that is another model's.
+    # A tokenizer of another model beside the file is ignored.
     shutil.copy(MODELS / "pebble-s" / "tokenizer.json", tmp_path / "tokenizer.json")
     gguf_to_hf.convert_to_hf(tmp_path / "tiny.gguf", tmp_path / "out")
     before, after = (
-        AutoModelForCausalLM.from_pretrained(one, dtype=torch.float32).state_dict()
-        for one in (base, tmp_path / "out")
+        AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).state_dict()
+        for folder in (base, tmp_path / "out")
     )
     assert before.keys() == after.keys()
     assert all(torch.equal(value, after[name]) for name, value in before.items())
     assert not list(tmp_path.glob(".*"))
 
 
-def test_an_architecture_that_cannot_be_trained_is_told_before(
+def test_an_architecture_without_gguf_adapters_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     convert_base(tiny_model(tmp_path / "base"), tmp_path / "tiny.gguf")

@@ -1,4 +1,4 @@
-"""GGUF files: looked into, written, and compared with where they came from."""
+"""GGUF files: read, written, and compared with the models they were converted from."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ PROMPT = "Once upon a time, there was a little girl named Lily. She liked to"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny random Llama with the kind of tokenizer that the demo's models have."""
+    """A tiny random Llama with a tokenizer like those of the demo's models."""
     return tiny_model(tmp_path_factory.mktemp("tiny"), chat=True)
 
 
@@ -81,16 +81,16 @@ def test_a_summary_counts_all_weights(gguf: Path, folder: Path) -> None:
 
 def test_equal_tokenizers_have_equal_hashes(gguf: Path, tmp_path: Path) -> None:
     other = tiny_model(tmp_path / "other", seed=5, width=16, chat=True)
-    plain = tiny_model(tmp_path / "plain")
-    for one in (other, plain):
-        convert_base(one, one / "model.gguf")
+    without = tiny_model(tmp_path / "plain")
+    for model in (other, without):
+        convert_base(model, model / "model.gguf")
     hash_of = read_contents(gguf).tokenizer_sha256
     assert read_contents(other / "model.gguf").tokenizer_sha256 == hash_of
-    assert read_contents(plain / "model.gguf").tokenizer_sha256 != hash_of
+    assert read_contents(without / "model.gguf").tokenizer_sha256 != hash_of
 
 
 @pytest.mark.parametrize(
-    ("damage", "says"),
+    ("damage", "message"),
     [
         (lambda data: data[: len(data) // 2], "cut off"),
         (lambda data: data[:-1], "cut off"),
@@ -100,14 +100,14 @@ def test_equal_tokenizers_have_equal_hashes(gguf: Path, tmp_path: Path) -> None:
         (lambda _: b"", "not a GGUF file"),
     ],
 )
-def test_a_damaged_file_is_named_in_one_sentence(
-    gguf: Path, tmp_path: Path, damage: Callable[[bytes], bytes], says: str
+def test_a_damaged_file_is_named_in_the_message(
+    gguf: Path, tmp_path: Path, damage: Callable[[bytes], bytes], message: str
 ) -> None:
     bad = tmp_path / "bad.gguf"
     bad.write_bytes(damage(gguf.read_bytes()))
-    for look in (read_contents, open_llama_cpp):
-        with pytest.raises(BadInput, match=says) as raised:
-            look(bad)
+    for read in (read_contents, open_llama_cpp):
+        with pytest.raises(BadInput, match=message) as raised:
+            read(bad)
         assert str(bad) in str(raised.value)
 
 
@@ -118,7 +118,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
-def test_no_damage_to_the_head_is_more_than_a_sentence(
+def test_any_damage_to_the_header_is_reported(
     gguf: Path, tmp_path: Path, data: st.DataObject
 ) -> None:
     whole = bytearray(gguf.read_bytes())
@@ -135,14 +135,14 @@ def test_no_damage_to_the_head_is_more_than_a_sentence(
 
 @pytest.fixture(scope="module")
 def readers(gguf: Path, folder: Path) -> Iterator[tuple[Any, LlamaCpp]]:
-    """The tokenizer of the folder, and the model that must read as it does."""
+    """The tokenizer of the folder, and the model that must tokenize as it does."""
     tokenizer = load_tokenizer(folder)
     tokenizer.encode_special_tokens = True
     with closing(open_llama_cpp(gguf, batch_size=1)) as model:
         yield tokenizer, model
 
 
-def test_the_demo_s_tokenizer_comes_through_exactly(readers: tuple[Any, LlamaCpp]) -> None:
+def test_the_demo_s_tokenizer_is_converted_exactly(readers: tuple[Any, LlamaCpp]) -> None:
     tokenizer, model = readers
     end = tokenizer.token_to_id("<|end|>")
     for text in (
@@ -158,7 +158,7 @@ def test_the_demo_s_tokenizer_comes_through_exactly(readers: tuple[Any, LlamaCpp
 
 
 @given(texts=st.lists(st.text(st.characters(codec="utf-8"), max_size=60), max_size=20))
-def test_any_text_is_read_as_the_original_reads_it(
+def test_any_text_is_tokenized_as_by_the_original(
     texts: list[str], readers: tuple[Any, LlamaCpp]
 ) -> None:
     tokenizer, model = readers
@@ -202,7 +202,7 @@ def test_half_precision_is_half_the_size_and_agrees(folder: Path, tmp_path: Path
     assert small < 0.7 * large
 
 
-def test_a_model_in_wrong_order_is_refused_and_leaves_no_file(
+def test_a_model_in_the_wrong_order_is_refused_and_leaves_no_file(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
@@ -213,7 +213,7 @@ def test_a_model_in_wrong_order_is_refused_and_leaves_no_file(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_tokenizer_under_a_wrong_name_is_refused(
+def test_a_tokenizer_with_the_wrong_name_is_refused(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("engine.models.gguf_tokenizer._word_rule", lambda _folder, _told: "gpt-2")
@@ -223,7 +223,7 @@ def test_a_tokenizer_under_a_wrong_name_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "message"),
     [
         ({"architectures": ["GPT2LMHeadModel"]}, "is a GPT2LMHeadModel"),
         ({"hidden_act": "gelu"}, "activation gelu"),
@@ -231,45 +231,45 @@ def test_a_tokenizer_under_a_wrong_name_is_refused(
         ({"vocab_size": 400}, "more tokens than the 400 rows"),
     ],
 )
-def test_what_cannot_be_written_faithfully_is_refused(
-    folder: Path, tmp_path: Path, change: dict[str, Any], says: str
+def test_a_model_that_cannot_be_converted_exactly_is_refused(
+    folder: Path, tmp_path: Path, change: dict[str, Any], message: str
 ) -> None:
     other = tmp_path / "other"
     shutil.copytree(folder, other, ignore=shutil.ignore_patterns("*.gguf"))
     config = json.loads((other / "config.json").read_text())
     (other / "config.json").write_text(json.dumps({**config, **change}))
-    with pytest.raises(BadInput, match=says):
+    with pytest.raises(BadInput, match=message):
         convert_base(other, tmp_path / "model.gguf")
     assert [path.name for path in tmp_path.iterdir()] == ["other"]
 
 
 @pytest.mark.parametrize("name", ["gpt2", "minimind"])
-def test_real_tokenizers_come_through(name: str, tmp_path: Path) -> None:
+def test_real_tokenizers_are_converted_exactly(name: str, tmp_path: Path) -> None:
     tokenizer = SHARED / "tokenizers" / name
     if not tokenizer.exists():
         pytest.skip(f"the tokenizer {name} is not there")
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    read = PreTrainedTokenizerFast(tokenizer_file=str(tokenizer / "tokenizer.json"))
-    read.add_special_tokens({"eos_token": "<|endoftext|>"})
+    reference = PreTrainedTokenizerFast(tokenizer_file=str(tokenizer / "tokenizer.json"))
+    reference.add_special_tokens({"eos_token": "<|endoftext|>"})
     config = LlamaConfig(
-        vocab_size=len(read) + 7,
+        vocab_size=len(reference) + 7,
         hidden_size=16,
         intermediate_size=16,
         num_hidden_layers=1,
         num_attention_heads=2,
         max_position_embeddings=512,
         initializer_range=0.3,
-        eos_token_id=read.eos_token_id,
+        eos_token_id=reference.eos_token_id,
     )
     LlamaForCausalLM(config).save_pretrained(tmp_path)
-    read.save_pretrained(tmp_path)
+    reference.save_pretrained(tmp_path)
     convert_base(tmp_path, tmp_path / "model.gguf")
     lines = (STORIES.parents[1] / "gsm8k" / "test.jsonl").read_text().splitlines()[:100]
     with closing(open_llama_cpp(tmp_path / "model.gguf", batch_size=1)) as model:
         for line in lines:
             text = json.loads(line)["question"]
-            assert model.tokenize(text) == read.backend_tokenizer.encode(text).ids
+            assert model.tokenize(text) == reference.backend_tokenizer.encode(text).ids
 
 
 # Adapters.
@@ -296,7 +296,7 @@ def test_an_adapter_can_be_checked_without_a_gguf_of_the_base(folder: Path, tmp_
     assert (tmp_path / "adapter.gguf").exists()
 
 
-def test_an_adapter_in_wrong_order_is_refused(
+def test_an_adapter_in_the_wrong_order_is_refused(
     folder: Path, gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     adapter = write_adapter(folder, tmp_path / "adapter", target_modules=["q_proj"])
@@ -309,7 +309,7 @@ def test_an_adapter_in_wrong_order_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("lora", "says"),
+    ("lora", "message"),
     [
         ({"use_dora": True}, "uses DoRA"),
         ({"bias": "all"}, "trains biases"),
@@ -317,33 +317,33 @@ def test_an_adapter_in_wrong_order_is_refused(
     ],
 )
 def test_an_adapter_that_is_more_than_low_rank_is_refused(
-    folder: Path, tmp_path: Path, lora: dict[str, Any], says: str
+    folder: Path, tmp_path: Path, lora: dict[str, Any], message: str
 ) -> None:
     adapter = tmp_path / "adapter"
     write_adapter(folder, adapter)
     settings = json.loads((adapter / "adapter_config.json").read_text())
     (adapter / "adapter_config.json").write_text(json.dumps({**settings, **lora}))
-    with pytest.raises(BadInput, match=says):
+    with pytest.raises(BadInput, match=message):
         convert_adapter(adapter, folder, tmp_path / "adapter.gguf")
 
 
-# A really trained model.
+# A trained model.
 
 
 @needs_stories
 def test_our_gguf_has_the_logits_of_the_shipped_one(tmp_path: Path) -> None:
     convert_base(STORIES / "hf", tmp_path / "stories.gguf")
     ids = load_tokenizer(STORIES / "hf").encode(PROMPT).ids
-    found = []
+    computed = []
     for path in (tmp_path / "stories.gguf", STORIES / "stories260K-f32.gguf"):
         with closing(open_llama_cpp(path, batch_size=1)) as model:
-            found.append(model.logits(ids))
-    np.testing.assert_allclose(found[0], found[1], atol=1e-4)
+            computed.append(model.logits(ids))
+    np.testing.assert_allclose(computed[0], computed[1], atol=1e-4)
     assert read_contents(tmp_path / "stories.gguf").parameters == 260_032
 
 
 @needs_stories
-def test_a_gguf_whose_merges_lost_their_order_is_found_out() -> None:
-    """The shipped file gives every token one score, so that "little" is cut in the wrong place."""
+def test_a_gguf_whose_merges_lost_their_order_is_detected() -> None:
+    """The shipped file gives all tokens the same score, so "little" is split in the wrong place."""
     with pytest.raises(WorkFailed, match=r"tokenizes .* differently"):
         verify(STORIES / "hf", STORIES / "stories260K-f32.gguf")

@@ -1,4 +1,4 @@
-"""The divergence from a teacher's likely tokens: a divergence, and the whole one at the end."""
+"""Top-k KL divergence: never negative, and the full divergence when all tokens are kept."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ def test_it_is_never_negative_and_at_most_that_over_the_vocabulary(
     first: int, second: int, k: int, spread: float
 ) -> None:
     teacher, student = logits(first, spread).double(), logits(second, spread).double()
-    found = top_k_kl_divergence(student, *stored(teacher, k))
+    divergence = top_k_kl_divergence(student, *stored(teacher, k))
     logs = teacher.log_softmax(-1)
-    whole = (logs.exp() * (logs - student.log_softmax(-1))).sum(-1)
-    assert (found >= -1e-12).all()
+    full = (logs.exp() * (logs - student.log_softmax(-1))).sum(-1)
+    assert (divergence >= -1e-12).all()
     # Log-probabilities are rounded to 11 bits where they are stored.
-    assert (found <= whole + 2e-3 * (1 + 30 * spread)).all()
+    assert (divergence <= full + 2e-3 * (1 + 30 * spread)).all()
 
 
 @given(st.integers(0, 1000), st.integers(1, SIZE), st.sampled_from([0.1, 2.0, 30.0]))
-def test_it_is_nothing_for_a_student_that_is_the_teacher(seed: int, k: int, spread: float) -> None:
+def test_it_is_zero_for_a_student_that_equals_the_teacher(seed: int, k: int, spread: float) -> None:
     teacher = logits(seed, spread)
     assert top_k_kl_divergence(teacher, *stored(teacher, k)).abs().max() < 1e-4
 
@@ -46,9 +46,9 @@ def test_it_is_nothing_for_a_student_that_is_the_teacher(seed: int, k: int, spre
 def test_with_all_tokens_kept_it_is_that_over_the_vocabulary(first: int, second: int) -> None:
     teacher, student = logits(first, 2.0).double(), logits(second, 2.0).double()
     logs = teacher.log_softmax(-1)
-    whole = (logs.exp() * (logs - student.log_softmax(-1))).sum(-1)
+    full = (logs.exp() * (logs - student.log_softmax(-1))).sum(-1)
     for k in (SIZE - 1, SIZE):
-        assert torch.allclose(top_k_kl_divergence(student, *stored(teacher, k)), whole, atol=5e-3)
+        assert torch.allclose(top_k_kl_divergence(student, *stored(teacher, k)), full, atol=5e-3)
 
 
 def test_its_gradient_moves_the_student_to_the_teacher() -> None:

@@ -1,4 +1,4 @@
-"""Several processes train as one does, tell what went wrong, stop when asked, and leave nobody."""
+"""Several processes: they train as one does, report errors, stop on request, and all end."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ PATIENCE = 120.0
 TWO = replace(SETTINGS, processes=2)
 
 # Two short prompts in each of two formats, of some questions.
-some_encoded = st.lists(
+example_lists = st.lists(
     st.builds(
         EncodedExample,
         question_id=st.integers(0, 4),
@@ -57,27 +57,30 @@ some_encoded = st.lists(
 )
 
 
-@given(some_encoded, st.integers(1, 5))
-def test_the_shares_of_all_are_the_step_in_whole_groups(
-    some: list[EncodedExample], count: int
+@given(example_lists, st.integers(1, 5))
+def test_the_shards_of_all_processes_are_the_step_in_whole_groups(
+    examples: list[EncodedExample], count: int
 ) -> None:
-    shares = [DataParallel(rank, count).shard(some) for rank in range(count)]
-    key = repr
-    assert sorted(map(key, some)) == sorted(key(one) for share in shares for one in share)
+    shards = [DataParallel(rank, count).shard(examples) for rank in range(count)]
+    assert sorted(map(repr, examples)) == sorted(
+        repr(example) for shard in shards for example in shard
+    )
     homes: dict[object, set[int]] = {}
-    for number, share in enumerate(shares):
-        for one in share:
-            homes.setdefault((one.question_id, one.prompt_format, one.prompt), set()).add(number)
+    for number, shard in enumerate(shards):
+        for example in shard:
+            homes.setdefault(
+                (example.question_id, example.prompt_format, example.prompt), set()
+            ).add(number)
     assert all(len(numbers) == 1 for numbers in homes.values())
 
 
 def test_a_step_is_divided_about_evenly() -> None:
-    some = [
+    examples = [
         EncodedExample(number, PromptFormat.FEW_SHOT_COT, (1, 2, 3, number), (4, 5), 1.0)
         for number in range(40)
     ]
-    shares = [DataParallel(rank, 4).shard(some) for rank in range(4)]
-    assert [len(share) for share in shares] == pytest.approx([10] * 4, abs=1)
+    shards = [DataParallel(rank, 4).shard(examples) for rank in range(4)]
+    assert [len(shard) for shard in shards] == pytest.approx([10] * 4, abs=1)
 
 
 def training(folder: Path, settings: TrainSettings, name: str = "two", **changes: Any) -> Training:
@@ -101,31 +104,31 @@ def training(folder: Path, settings: TrainSettings, name: str = "two", **changes
 
 def curve(project: Project, name: str) -> dict[int, float]:
     with connect(project.database, read_only=True) as conn:
-        found = jobs.metrics(conn, jobs.all_of(conn)[-1].id)
-    return {one.step: one.value for one in found if one.name == name}
+        metrics = jobs.metrics(conn, jobs.all_of(conn)[-1].id)
+    return {metric.step: metric.value for metric in metrics if metric.name == name}
 
 
 def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
     curves = {}
-    found = {}
+    results = {}
     for name, settings in (("one", SETTINGS), ("two", TWO)):
         project = scripted_project(tmp_path / name, pool=1, evaluation=1)
         with connect(project.database) as conn:
             work = claimed(conn, project, JobKind.FINETUNE)
-            found[name] = train(work, training(tmp_path, settings, name))
+            results[name] = train(work, training(tmp_path, settings, name))
         curves[name] = curve(project, "val_loss")
     assert list(curves["two"]) == list(range(11))
     assert curves["two"] == pytest.approx(curves["one"], rel=1e-5)
-    assert found["two"].loss == pytest.approx(found["one"].loss, rel=1e-5)
+    assert results["two"].loss == pytest.approx(results["one"].loss, rel=1e-5)
     assert replace(
-        found["two"], seconds=0, loss=0, validation_loss=0, first_validation_loss=0
-    ) == replace(found["one"], seconds=0, loss=0, validation_loss=0, first_validation_loss=0)
+        results["two"], seconds=0, loss=0, validation_loss=0, first_validation_loss=0
+    ) == replace(results["one"], seconds=0, loss=0, validation_loss=0, first_validation_loss=0)
     one, two = weights(tmp_path / "one.out"), weights(tmp_path / "two.out")
     for name, value in one.items():
         assert torch.allclose(value, two[name], rtol=0, atol=1e-5 * float(value.abs().max()))
 
 
-def test_two_processes_with_half_the_weights_each_learn_what_one_does(tmp_path: Path) -> None:
+def test_two_processes_with_sharded_weights_learn_what_one_does(tmp_path: Path) -> None:
     curves = {}
     settings = {"one": SETTINGS, "two": replace(TWO, sharded=True)}
     for name, those in settings.items():
@@ -141,7 +144,7 @@ def test_two_processes_with_half_the_weights_each_learn_what_one_does(tmp_path: 
 
 
 @pytest.mark.slow
-def test_a_pause_is_heard_by_all_and_they_go_on_from_there(tmp_path: Path) -> None:
+def test_a_pause_stops_all_processes_after_a_checkpoint(tmp_path: Path) -> None:
     longer = replace(TWO, epochs=400.0)
     project = scripted_project(tmp_path / "project", pool=1, evaluation=1)
     given = training(tmp_path, longer)
@@ -166,13 +169,13 @@ def test_a_pause_is_heard_by_all_and_they_go_on_from_there(tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-def test_what_a_process_says_reaches_the_person(tmp_path: Path) -> None:
+def test_the_error_of_a_process_is_raised_by_the_worker(tmp_path: Path) -> None:
     project = scripted_project(tmp_path / "project", pool=1, evaluation=1)
-    held = [replace(one, validation=True) for one in some_examples()]
+    held_out = [replace(example, validation=True) for example in some_examples()]
     with connect(project.database) as conn:
         work = claimed(conn, project, JobKind.FINETUNE)
         with pytest.raises(BadInput, match="Nothing is left to train base on"):
-            train(work, training(tmp_path, TWO, examples=held))
+            train(work, training(tmp_path, TWO, examples=held_out))
         with pytest.raises(BadInput, match="accelerate config --config_file"):
             train(work, training(tmp_path, replace(TWO, machines="no.yaml")))
     assert not processes_of(project.folder)
@@ -197,13 +200,13 @@ with connect(project.database) as conn:
 
 
 def processes_of(folder: Path) -> list[psutil.Process]:
-    found = []
+    processes = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
             line = process.cmdline()
             if "engine.training.launcher" in line and str(folder.resolve()) in line:
-                found.append(process)
-    return found
+                processes.append(process)
+    return processes
 
 
 @pytest.mark.slow
@@ -225,17 +228,17 @@ def test_a_killed_worker_leaves_no_process_behind(tmp_path: Path) -> None:
             worker.wait(0.05)
         with connect(project.database, read_only=True) as conn:
             done = sum(job.done for job in jobs.all_of(conn))
-    there = processes_of(project.folder)
-    assert len(there) == 3  # accelerate and two of ours
+    processes = processes_of(project.folder)
+    assert len(processes) == 3  # accelerate and two training processes
     worker.send_signal(signal.SIGKILL)
     worker.wait()
-    _, alive = psutil.wait_procs(there, timeout=30)
+    _, alive = psutil.wait_procs(processes, timeout=30)
     assert alive == []
 
 
 @pytest.fixture
 def group(tmp_path: Path) -> Iterator[None]:
-    """This process as a group of one."""
+    """A process group of this process alone."""
     where = f"file://{tmp_path / 'group'}"
     torch.distributed.init_process_group("gloo", init_method=where, rank=0, world_size=1)
     yield
@@ -243,34 +246,34 @@ def group(tmp_path: Path) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("group")
-def test_layers_with_divided_weights_have_the_same_gradients(
+def test_layers_with_sharded_weights_have_the_same_gradients(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from torch.distributed.tensor import DTensor
 
     monkeypatch.setattr("engine.training.model.RECOMPUTE_FROM", 0)
     tiny_model(tmp_path / "base")
-    some = [
+    examples = [
         EncodedExample(number, PromptFormat.FEW_SHOT_COT, (5, 6, 7, number + 3), (8, 9, 2), 1.0)
         for number in range(4)
     ]
-    found = []
+    computed = []
     for parallel in (DataParallel(), DataParallel(is_sharded=True)):
         model = load_model(tmp_path / "base", SETTINGS, parallel)
         assert model.causal.is_gradient_checkpointing
         assert model.shares_prefixes
         for name, weight in model.causal.model.layers.named_parameters():
             assert isinstance(weight, DTensor) == (parallel.is_sharded and "lora" not in name)
-        loss = passes.accumulate_gradients(model, some)
-        found.append((loss, {name: one.grad for name, one in model.weights.items()}))
-    (loss, whole), (other, divided) = found
-    assert loss == pytest.approx(other, rel=1e-6)
+        loss = passes.accumulate_gradients(model, examples)
+        computed.append((loss, {name: weight.grad for name, weight in model.weights.items()}))
+    (loss, whole), (sharded_loss, sharded) = computed
+    assert loss == pytest.approx(sharded_loss, rel=1e-6)
     assert whole
     for name, gradient in whole.items():
-        torch.testing.assert_close(divided[name], gradient, rtol=1e-5, atol=1e-8)
+        torch.testing.assert_close(sharded[name], gradient, rtol=1e-5, atol=1e-8)
 
 
-def test_weights_are_divided_for_lora_only(tmp_path: Path) -> None:
+def test_weights_are_sharded_for_lora_only(tmp_path: Path) -> None:
     tiny_model(tmp_path / "base")
     with pytest.raises(BadInput, match="set sharded to false"):
         load_model(
@@ -278,6 +281,6 @@ def test_weights_are_divided_for_lora_only(tmp_path: Path) -> None:
         )
 
 
-def test_one_process_sums_nothing() -> None:
+def test_a_single_process_returns_its_own_numbers() -> None:
     assert DataParallel().sum_all(1.5, 2) == [1.5, 2]
     assert SINGLE_PROCESS.shard([]) == []

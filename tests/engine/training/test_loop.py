@@ -1,4 +1,4 @@
-"""Training: it learns, it ends properly, it can be killed, and what it leaves is whole."""
+"""Training: it learns, can be killed and continued, and writes complete files."""
 
 from __future__ import annotations
 
@@ -18,9 +18,8 @@ from safetensors.torch import load_file
 from engine.packing import batches, prefix_tree, tree_attention
 from engine.packing.batches import Batch, padded_batches
 from engine.packing.encoding import encode
-from engine.project.settings import PathChoice, Precision, TooLong, TrainSettings
+from engine.project.settings import Precision, TooLong, TrainSettings
 from engine.training import loss, passes, tensorboard
-from engine.training.distillation import student_examples
 from engine.training.loop import schedule, train
 from engine.training.model import (
     TrainableModel,
@@ -28,9 +27,9 @@ from engine.training.model import (
     end_tokens,
     load_model,
 )
-from store.enums import PromptFormat, PromptStyle, Weighting
+from store.enums import PromptFormat, PromptStyle
 from store.errors import BadInput, WorkFailed
-from store.records import Example, TrainingSet
+from store.records import Example
 from tests.engine.tiny import tiny_model, tiny_tokenizer
 
 if TYPE_CHECKING:
@@ -40,12 +39,12 @@ SETTINGS = TrainSettings(learning_rate=2e-2, epochs=3.0, examples_per_step=6, ra
 
 
 class Stopped(Exception):
-    """What a person's wish to stop looks like here."""
+    """A request to stop."""
 
 
 @dataclass
 class Listener:
-    """Keeps what a training says; stops it, or kills the process, at a step."""
+    """A watcher that keeps all metrics, and stops the training or kills the process at a step."""
 
     stop_at: int | None = None
     kill_at: int | None = None
@@ -73,24 +72,24 @@ class Listener:
 
 
 def some_examples(questions: int = 6, held: int = 1) -> list[Example]:
-    """Two paths and a direct answer for each question, the first `held` of them held out."""
+    """Two paths and a direct answer for each question; the first `held` questions are held out."""
     tokenizer = tiny_tokenizer()
-    found: list[Example] = []
+    examples: list[Example] = []
     shots = "Q: How many legs has a cat?\nA: Four. The answer is 4.\n\n"
     for question in range(questions):
-        asked = f"Q: What is {question} and {question}?\nA:"
+        prompt = f"Q: What is {question} and {question}?\nA:"
         answer = f" The answer is {2 * question}."
         for text in (f" It is {question} twice.{answer}", f" Two times {question}.{answer}"):
             ids = (*tokenizer(text).input_ids, tokenizer.eos_token_id)
-            found.append(
+            examples.append(
                 Example(
                     id=0,
                     set_key="",
-                    position=len(found),
+                    position=len(examples),
                     question_id=question,
-                    path_id=len(found) + 100,
+                    path_id=len(examples) + 100,
                     prompt_format=PromptFormat.FEW_SHOT_COT,
-                    prompt=shots + asked,
+                    prompt=shots + prompt,
                     shared=len(shots),
                     completion=text,
                     token_ids=ids,
@@ -98,29 +97,29 @@ def some_examples(questions: int = 6, held: int = 1) -> list[Example]:
                     validation=question < held,
                 )
             )
-        found.append(
+        examples.append(
             replace(
-                found[-1],
-                position=len(found),
+                examples[-1],
+                position=len(examples),
                 path_id=None,
                 prompt_format=PromptFormat.ZERO_SHOT_DIRECT,
-                prompt=asked,
+                prompt=prompt,
                 shared=0,
                 completion=answer,
                 token_ids=(),
                 weight=2.0,
             )
         )
-    return found
+    return examples
 
 
 def trained(folder: Path, settings: TrainSettings = SETTINGS, **changes: Any) -> Any:
-    """Train the folder's model, made if it is not there, into its `out`."""
+    """Train the model in `folder`, which is created if missing, into its `out`."""
     torch.set_num_threads(1)
     base = folder / "base"
     if not base.exists():
         tiny_model(base)
-    given: dict[str, Any] = {
+    arguments: dict[str, Any] = {
         "out": folder / "out",
         "work": folder / "work",
         "style": PromptStyle.BASE,
@@ -128,8 +127,8 @@ def trained(folder: Path, settings: TrainSettings = SETTINGS, **changes: Any) ->
         "threads": 1,
         "checkpoint_seconds": 0.0,
     }
-    given |= changes
-    return train(base, given.pop("examples", some_examples()), settings, **given)
+    arguments |= changes
+    return train(base, arguments.pop("examples", some_examples()), settings, **arguments)
 
 
 def weights(out: Path) -> dict[str, torch.Tensor]:
@@ -147,20 +146,20 @@ METHODS = [SETTINGS, replace(SETTINGS, method="full", learning_rate=2e-3)]
 
 
 @pytest.mark.parametrize("settings", METHODS, ids=["lora", "full"])
-def test_training_learns_and_says_what_it_did(tmp_path: Path, settings: TrainSettings) -> None:
+def test_training_learns_and_reports_what_it_did(tmp_path: Path, settings: TrainSettings) -> None:
     listener = Listener()
-    found = trained(tmp_path, settings, progress=listener)
-    assert found.steps == len(listener.measured) - 1 == 10  # 5 questions x 4 x 3 epochs, 6 a step
-    assert (found.examples, found.validation_examples, found.left_out) == (15, 3, 0)
-    assert found.shares_prefixes
+    result = trained(tmp_path, settings, progress=listener)
+    assert result.steps == len(listener.measured) - 1 == 10  # 5 questions x 4 x 3 epochs, 6 a step
+    assert (result.examples, result.validation_examples, result.left_out) == (15, 3, 0)
+    assert result.shares_prefixes
     assert listener.begun == [(0, 10)]
     losses = [listener.measured[step]["loss"] for step in range(1, 11)]
     assert losses[-1] < 0.8 * losses[0]
-    assert found.validation_loss < found.first_validation_loss
+    assert result.validation_loss < result.first_validation_loss
     rates = [listener.measured[step]["learning_rate"] for step in range(1, 11)]
     assert max(rates) == pytest.approx(settings.learning_rate)
     assert rates[-1] < rates[0]
-    assert all(one["tokens_per_second"] > 0 for one in list(listener.measured.values())[1:])
+    assert all(values["tokens_per_second"] > 0 for values in list(listener.measured.values())[1:])
     assert not (tmp_path / "work").exists()
 
 
@@ -172,21 +171,25 @@ def test_the_best_weights_are_written_and_load_again(
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
-    # What is held out is nothing like what is learnt, so its loss rises in the end.
-    strange = [
-        replace(one, token_ids=tuple(range(300, 320))) if one.validation else one
-        for one in some_examples()
+    # The held-out examples are unlike the training examples, so their loss rises in the end.
+    examples = [
+        replace(example, token_ids=tuple(range(300, 320))) if example.validation else example
+        for example in some_examples()
     ]
     wild = replace(settings, learning_rate=settings.learning_rate * 5)
     listener = Listener()
-    found = trained(tmp_path, wild, progress=listener, examples=strange)
-    seen = {
-        step: one["val_loss"]
-        for step, one in listener.measured.items()
-        if step and "val_loss" in one
+    result = trained(tmp_path, wild, progress=listener, examples=examples)
+    validation_losses = {
+        step: values["val_loss"]
+        for step, values in listener.measured.items()
+        if step and "val_loss" in values
     }
-    assert found.validation_loss == min(seen.values()) == seen[found.best_step]
-    assert found.best_step < found.steps
+    assert (
+        result.validation_loss
+        == min(validation_losses.values())
+        == validation_losses[result.best_step]
+    )
+    assert result.best_step < result.steps
     ours = load_model(tmp_path / "base", TrainSettings(method="full"))
     if settings.method == "lora":
         causal: Any = PeftModel.from_pretrained(ours.causal, tmp_path / "out").get_base_model()
@@ -194,19 +197,17 @@ def test_the_best_weights_are_written_and_load_again(
         causal = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.float32)
     again = replace(ours, causal=causal)
     held = encode(
-        [one for one in strange if one.validation],
+        [example for example in examples if example.validation],
         ours.tokenizer,
         PromptStyle.BASE,
         end_tokens(ours),
     )
     loss = passes.mean_loss(again, passes.pack_rows(again, held))
-    assert loss == pytest.approx(found.validation_loss, rel=1e-5)
+    assert loss == pytest.approx(result.validation_loss, rel=1e-5)
 
 
 @pytest.mark.parametrize("settings", METHODS, ids=["lora", "full"])
-def test_what_is_written_names_no_path_of_this_machine(
-    tmp_path: Path, settings: TrainSettings
-) -> None:
+def test_written_files_contain_no_local_path(tmp_path: Path, settings: TrainSettings) -> None:
     trained(tmp_path, settings)
     out = tmp_path / "out"
     for path in out.rglob("*.json"):
@@ -238,7 +239,7 @@ trained(Path(sys.argv[1]), METHODS[int(sys.argv[2])], progress=Listener(kill_at=
 @pytest.mark.parametrize(
     "number", [pytest.param(0, id="lora"), pytest.param(1, id="full", marks=pytest.mark.slow)]
 )
-def test_a_killed_training_ends_with_the_weights_of_one_left_alone(
+def test_a_killed_training_ends_with_the_weights_of_an_uninterrupted_one(
     tmp_path: Path, number: int
 ) -> None:
     quiet, killed = tmp_path / "quiet", tmp_path / "killed"
@@ -262,7 +263,7 @@ def test_a_killed_training_ends_with_the_weights_of_one_left_alone(
     assert replace(resumed, seconds=0.0) == replace(undisturbed, seconds=0.0)
 
 
-def test_a_wish_to_stop_leaves_a_checkpoint_of_that_step(tmp_path: Path) -> None:
+def test_a_request_to_stop_leaves_a_checkpoint_of_that_step(tmp_path: Path) -> None:
     trained(tmp_path / "quiet")
     for stop_at in (3, 4, 9):
         with pytest.raises(Stopped):
@@ -275,7 +276,7 @@ def test_a_wish_to_stop_leaves_a_checkpoint_of_that_step(tmp_path: Path) -> None
     assert are_identical(weights(tmp_path / "quiet" / "out"), weights(tmp_path / "stopped" / "out"))
 
 
-def test_a_wish_to_stop_is_felt_between_the_batches_of_a_step(
+def test_a_request_to_stop_takes_effect_between_the_batches_of_a_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # One row for a batch: a step has many, and so has a validation.
@@ -300,23 +301,23 @@ def test_a_wish_to_stop_is_felt_between_the_batches_of_a_step(
     assert len(begun) > 3
 
 
-def test_training_ends_early_when_validations_bring_nothing(tmp_path: Path) -> None:
-    # What is held out is nothing like what is learnt, so its loss only rises.
-    strange = [
-        replace(one, token_ids=tuple(range(300, 320))) if one.validation else one
-        for one in some_examples()
+def test_training_stops_early_when_the_validation_loss_does_not_improve(tmp_path: Path) -> None:
+    # The held-out examples are unlike the training examples, so their loss only rises.
+    examples = [
+        replace(example, token_ids=tuple(range(300, 320))) if example.validation else example
+        for example in some_examples()
     ]
     wild = replace(SETTINGS, learning_rate=0.1)
-    found = trained(tmp_path / "patient", replace(wild, patience=0), examples=strange)
-    assert (found.steps, found.stopped_early) == (10, False)
+    result = trained(tmp_path / "patient", replace(wild, patience=0), examples=examples)
+    assert (result.steps, result.stopped_early) == (10, False)
     listener = Listener(stop_at=2)
     impatient = replace(wild, patience=3)
     with pytest.raises(Stopped):
-        trained(tmp_path / "hasty", impatient, examples=strange, progress=listener)
-    hasty = trained(tmp_path / "hasty", impatient, examples=strange)
+        trained(tmp_path / "hasty", impatient, examples=examples, progress=listener)
+    hasty = trained(tmp_path / "hasty", impatient, examples=examples)
     assert hasty.stopped_early
     assert hasty.steps == hasty.best_step + 3 < 10
-    assert hasty.best_step == found.best_step
+    assert hasty.best_step == result.best_step
     patient_weights = weights(tmp_path / "patient" / "out")
     assert are_identical(patient_weights, weights(tmp_path / "hasty" / "out"))
 
@@ -334,24 +335,24 @@ def gpu_is_full(_model: object, _batch: object) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("fails", [allocate, no_memory, gpu_is_full])
-def test_memory_that_is_too_small_is_told_before_the_first_step(
+def test_insufficient_memory_is_reported_before_the_first_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: Any
 ) -> None:
     tried = passes.try_largest_batch
 
-    def on_a_full_machine(*given: Any) -> int:
+    def with_full_memory(*arguments: Any) -> int:
         with monkeypatch.context() as full:
             full.setattr(passes, "loss_sum", fails)
-            return tried(*given)
+            return tried(*arguments)
 
-    monkeypatch.setattr("engine.training.loop.try_largest_batch", on_a_full_machine)
+    monkeypatch.setattr("engine.training.loop.try_largest_batch", with_full_memory)
     listener = Listener()
     with pytest.raises(WorkFailed, match=r"ran out of memory on a batch of [\d,]+ tokens .* qlora"):
         trained(tmp_path, progress=listener)
     assert listener.measured == {}
 
 
-def test_memory_that_runs_out_in_a_step_leaves_a_checkpoint(
+def test_running_out_of_memory_in_a_step_leaves_a_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loss_sum, listener = loss.loss_sum, Listener()
@@ -362,20 +363,20 @@ def test_memory_that_runs_out_in_a_step_leaves_a_checkpoint(
     with monkeypatch.context() as full:
         full.setattr(passes, "loss_sum", fills)
         with pytest.raises(WorkFailed, match="ran out of memory"):
-            trained(tmp_path / "one", progress=listener, checkpoint_seconds=1e9)
+            trained(tmp_path / "full", progress=listener, checkpoint_seconds=1e9)
     again = Listener()
-    trained(tmp_path / "one", progress=again)
-    trained(tmp_path / "two")
+    trained(tmp_path / "full", progress=again)
+    trained(tmp_path / "quiet")
     assert again.begun == [(4, 10)]
-    assert are_identical(weights(tmp_path / "one" / "out"), weights(tmp_path / "two" / "out"))
+    assert are_identical(weights(tmp_path / "full" / "out"), weights(tmp_path / "quiet" / "out"))
 
 
-def test_trying_the_largest_batch_leaves_everything_as_it_was(tmp_path: Path) -> None:
+def test_trying_the_largest_batch_changes_nothing(tmp_path: Path) -> None:
     model = load_model(tiny_model(tmp_path / "base"), SETTINGS)
-    some = encode(some_examples(), model.tokenizer, PromptStyle.BASE, end_tokens(model))
+    examples = encode(some_examples(), model.tokenizer, PromptStyle.BASE, end_tokens(model))
     before = {name: value.detach().clone() for name, value in model.weights.items()}
     random = torch.get_rng_state()
-    steps = [some[:1], some[:9], some[9:]]
+    steps = [examples[:1], examples[:9], examples[9:]]
     largest = max(
         batch.tokens.numel()
         for step in steps
@@ -387,7 +388,7 @@ def test_trying_the_largest_batch_leaves_everything_as_it_was(tmp_path: Path) ->
     assert torch.equal(random, torch.get_rng_state())
 
 
-def test_bfloat16_learns_as_float32_does_and_goes_on_bit_for_bit(tmp_path: Path) -> None:
+def test_bfloat16_learns_as_float32_does_and_continues_bit_for_bit(tmp_path: Path) -> None:
     half = replace(SETTINGS, precision=Precision.BFLOAT16)
     exact, rounded = Listener(), Listener()
     trained(tmp_path / "exact", progress=exact)
@@ -405,18 +406,18 @@ def test_bfloat16_learns_as_float32_does_and_goes_on_bit_for_bit(tmp_path: Path)
 
 
 def test_metrics_are_written_as_event_files_too(tmp_path: Path) -> None:
-    reading = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    heard = Listener(stop_at=4)
-    with pytest.raises(Stopped), tensorboard.event_files(tmp_path / "events", heard) as watcher:
+    accumulators = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    listener = Listener(stop_at=4)
+    with pytest.raises(Stopped), tensorboard.event_files(tmp_path / "events", listener) as watcher:
         trained(tmp_path, progress=watcher)
     with tensorboard.event_files(tmp_path / "events", Listener()) as watcher:
         trained(tmp_path, progress=watcher)
-    found = reading.EventAccumulator(str(tmp_path / "events"))
-    found.Reload()
-    assert [one.step for one in found.Scalars("loss")] == list(range(1, 11))
-    assert [one.step for one in found.Scalars("val_loss")] == list(range(11))
-    for one in found.Scalars("loss")[:4]:
-        assert one.value == pytest.approx(heard.measured[one.step]["loss"])
+    events = accumulators.EventAccumulator(str(tmp_path / "events"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("loss")] == list(range(1, 11))
+    assert [event.step for event in events.Scalars("val_loss")] == list(range(11))
+    for event in events.Scalars("loss")[:4]:
+        assert event.value == pytest.approx(listener.measured[event.step]["loss"])
 
 
 def test_event_files_without_their_package_are_refused(
@@ -444,11 +445,11 @@ def test_four_bits_are_refused_without_their_package(monkeypatch: pytest.MonkeyP
         _four_bit_options(torch.device("cuda"))
 
 
-def test_settings_without_effect_on_the_result_do_not_name_another_training() -> None:
+def test_settings_without_effect_on_the_weights_do_not_change_the_hash_of_a_training() -> None:
     elsewhere = replace(SETTINGS, processes=2, machines="two.yaml", tensorboard=True)
     assert elsewhere.deciding() == SETTINGS.deciding()
     assert replace(SETTINGS, patience=1).deciding() != SETTINGS.deciding()
-    # What was trained before there were patience and precision had this name.
+    # The hash of trainings from before patience and precision were settings.
     as_before = replace(SETTINGS, patience=0, precision=Precision.AUTO)
     assert list(as_before.deciding()) == [
         *("method", "rank", "alpha", "learning_rate", "epochs", "examples_per_step", "seed"),
@@ -464,7 +465,7 @@ def test_a_checkpoint_of_another_training_is_not_continued(tmp_path: Path) -> No
     assert listener.begun == [(0, 10)]
 
 
-def test_a_finished_training_is_found_again_and_another_one_replaces_it(tmp_path: Path) -> None:
+def test_a_finished_training_is_not_repeated_and_another_one_replaces_it(tmp_path: Path) -> None:
     first = trained(tmp_path)
     listener = Listener()
     assert trained(tmp_path, progress=listener) == first
@@ -474,18 +475,18 @@ def test_a_finished_training_is_found_again_and_another_one_replaces_it(tmp_path
     assert not are_identical(before, weights(tmp_path / "out"))
 
 
-def test_a_model_that_cannot_take_the_mask_trains_rows_alone_and_says_so(
+def test_a_model_that_cannot_be_packed_trains_single_rows_and_warns(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     tiny_model(tmp_path / "base", family="gemma")
     with caplog.at_level("WARNING"):
-        found = trained(tmp_path)
-    assert not found.shares_prefixes
+        result = trained(tmp_path)
+    assert not result.shares_prefixes
     assert "trained in a row of its own" in caplog.text
-    assert found.validation_loss < found.first_validation_loss
+    assert result.validation_loss < result.first_validation_loss
 
 
-def test_a_mask_that_is_not_honoured_is_noticed(
+def test_a_model_that_ignores_the_mask_trains_single_rows_and_warns(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def lower_triangle(batch: Batch, dtype: torch.dtype) -> torch.Tensor:
@@ -499,43 +500,43 @@ def test_a_mask_that_is_not_honoured_is_noticed(
         "block_sparse_mask",
         lambda until, dtype: cut(torch.full_like(until, len(until)), dtype),
     )
-    found = trained(tmp_path)
-    assert not found.shares_prefixes
+    result = trained(tmp_path)
+    assert not result.shares_prefixes
     assert "trained with a dense mask" in caplog.text
     assert "ignores the mask" in caplog.text
 
 
-def test_a_row_alone_has_the_loss_that_transformers_gives_it(tmp_path: Path) -> None:
+def test_a_single_row_has_the_loss_that_transformers_computes(tmp_path: Path) -> None:
     model = load_model(tiny_model(tmp_path / "base"), TrainSettings(method="full"))
-    some = encode(some_examples(2), model.tokenizer, PromptStyle.BASE, end_tokens(model))
+    examples = encode(some_examples(2), model.tokenizer, PromptStyle.BASE, end_tokens(model))
     total = 0.0
-    for one in some:
-        ids = torch.tensor([one.tokens])
+    for example in examples:
+        ids = torch.tensor([example.tokens])
         labels = ids.clone()
-        labels[:, : len(one.prompt)] = -100
+        labels[:, : len(example.prompt)] = -100
         with torch.no_grad():
             mean = model.causal(input_ids=ids, labels=labels).loss.item()
-        total += one.weight * len(one.completion) * mean
-    expected = total / sum(one.weight * len(one.completion) for one in some)
+        total += example.weight * len(example.completion) * mean
+    expected = total / sum(example.weight * len(example.completion) for example in examples)
     for shares in (True, False):
-        chosen = replace(model, shares_prefixes=shares)
-        found = passes.mean_loss(chosen, passes.pack_rows(chosen, some))
-        assert found == pytest.approx(expected, abs=1e-5)
+        tested = replace(model, shares_prefixes=shares)
+        loss = passes.mean_loss(tested, passes.pack_rows(tested, examples))
+        assert loss == pytest.approx(expected, abs=1e-5)
 
 
 def test_one_question_without_validation_is_enough(tmp_path: Path) -> None:
-    found = trained(tmp_path, examples=some_examples(1, held=0))
-    assert found.validation_loss is None
-    assert found.first_validation_loss is None
-    assert found.best_step == found.steps >= 1
+    result = trained(tmp_path, examples=some_examples(1, held=0))
+    assert result.validation_loss is None
+    assert result.first_validation_loss is None
+    assert result.best_step == result.steps >= 1
 
 
-def test_rows_longer_than_the_model_are_left_out_and_counted(
+def test_examples_longer_than_the_context_are_left_out_and_counted(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     tiny_model(tmp_path / "base", context=40)
-    found = trained(tmp_path)
-    assert found.left_out > 0
+    result = trained(tmp_path)
+    assert result.left_out > 0
     assert "left out" in caplog.text
     with pytest.raises(BadInput, match="examples are longer than the 40 tokens of base"):
         trained(tmp_path, replace(SETTINGS, too_long=TooLong.REFUSE), out=tmp_path / "other")
@@ -544,7 +545,7 @@ def test_rows_longer_than_the_model_are_left_out_and_counted(
         trained(tmp_path / "short")
 
 
-def test_a_rate_that_breaks_the_model_ends_in_a_sentence(tmp_path: Path) -> None:
+def test_a_rate_that_breaks_the_model_ends_with_advice(tmp_path: Path) -> None:
     wild = replace(SETTINGS, method="full", learning_rate=1e30)
     with pytest.raises(WorkFailed, match="lower the learning rate"):
         trained(tmp_path, wild)
@@ -561,65 +562,18 @@ def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
         trained(tmp_path)
 
 
-def test_steps_hold_whole_groups_of_the_asked_weight() -> None:
-    some = encode(some_examples(held=0), tiny_tokenizer(), PromptStyle.BASE, {0})
-    steps = schedule(some, replace(SETTINGS, epochs=2.5))
-    assert sum(map(len, steps)) == pytest.approx(2.5 * len(some), abs=2)
+def test_steps_hold_whole_groups_of_the_given_weight() -> None:
+    examples = encode(some_examples(held=0), tiny_tokenizer(), PromptStyle.BASE, {0})
+    steps = schedule(examples, replace(SETTINGS, epochs=2.5))
+    assert sum(map(len, steps)) == pytest.approx(2.5 * len(examples), abs=2)
     for step in steps[:-1]:
-        assert 6 <= sum(some[number].weight for number in step) < 6 + 2
+        assert 6 <= sum(examples[number].weight for number in step) < 6 + 2
         for number in step:
             group = {
                 other
-                for other, one in enumerate(some)
-                if (one.question_id, one.prompt_format)
-                == (some[number].question_id, some[number].prompt_format)
+                for other, example in enumerate(examples)
+                if (example.question_id, example.prompt_format)
+                == (examples[number].question_id, examples[number].prompt_format)
             }
             assert group <= set(step)
-    assert schedule(some, replace(SETTINGS, seed=1)) != schedule(some, SETTINGS)
-
-
-# Students.
-
-
-def frozen(weighting: Weighting = Weighting.PER_PATH) -> TrainingSet:
-    return TrainingSet(
-        key="k",
-        run_id=1,
-        threshold="0.6",
-        cap=8,
-        formats=tuple(PromptFormat),
-        weighting=weighting,
-        label_free=True,
-        tokenizer_sha256="teacher",
-        questions=6,
-        examples=18,
-        created_at=0.0,
-    )
-
-
-def test_a_student_with_another_tokenizer_gets_text_and_its_own_end() -> None:
-    same = student_examples(some_examples(), frozen(), "teacher", SETTINGS)
-    other = student_examples(some_examples(), frozen(), "student", SETTINGS)
-    assert same == some_examples()
-    assert all(one.token_ids == () for one in other)
-    assert [one.completion for one in other] == [one.completion for one in same]
-
-
-def test_a_student_may_learn_from_the_shortest_paths_only() -> None:
-    settings = replace(SETTINGS, paths=PathChoice.SHORTEST, paths_per_question=1)
-    chosen = student_examples(some_examples(), frozen(), "teacher", settings)
-    reasoned = [one for one in chosen if one.path_id is not None]
-    assert all(" Two times" in one.completion for one in reasoned)
-    assert {one.weight for one in chosen} == {1.0}  # the direct rows stand for one path now
-    first = replace(settings, paths=PathChoice.FIRST)
-    chosen = student_examples(some_examples(), frozen(), "teacher", first)
-    assert all(" twice" in one.completion for one in chosen if one.path_id is not None)
-
-
-def test_a_questions_weight_is_shared_among_the_paths_that_are_left() -> None:
-    settings = replace(SETTINGS, paths=PathChoice.FIRST, paths_per_question=1)
-    shared = [
-        replace(one, weight=0.5 if one.path_id is not None else 1.0) for one in some_examples()
-    ]
-    chosen = student_examples(shared, frozen(Weighting.PER_QUESTION), "teacher", settings)
-    assert {one.weight for one in chosen} == {1.0}
+    assert schedule(examples, replace(SETTINGS, seed=1)) != schedule(examples, SETTINGS)

@@ -1,4 +1,4 @@
-"""A teacher is asked once what it thinks likely, and its student learns that without it."""
+"""Teacher logits: scored once, and learned by a student without loading the teacher."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ K = 5
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Work, TrainingSet]]:
-    """A curated set of the real teacher."""
+    """A curated set that a real teacher sampled."""
     project = make_demo(
         tmp_path_factory.mktemp("top") / "demo",
         pool=16,
@@ -64,63 +64,65 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Work, Train
         yield work, examples.sets(conn)[-1]
 
 
-def ask(work: Work, frozen: TrainingSet, k: int = K) -> dict[int, TopKLogprobs]:
+def score(work: Work, frozen: TrainingSet, k: int = K) -> dict[int, TopKLogprobs]:
     student = models.by_name(work.conn, STUDENT)
     assert student is not None
     return teacher_logprobs(work, student, frozen, examples.examples(work.conn, frozen.key), k)
 
 
-def test_it_is_what_the_teacher_thinks_under_the_prompt_it_was_sampled_with(
+def test_they_are_the_teachers_logits_after_the_prompt_of_the_run(
     demo: tuple[Work, TrainingSet],
 ) -> None:
     work, frozen = demo
-    found = ask(work, frozen)
+    scored = score(work, frozen)
     rows = examples.examples(work.conn, frozen.key)
     run = paths.run_by_id(work.conn, frozen.run_id)
-    learnt = {one.path_id for one in rows if one.path_id is not None and not one.validation}
-    assert found.keys() == learnt
+    path_ids = {row.path_id for row in rows if row.path_id is not None and not row.validation}
+    assert scored.keys() == path_ids
     model = load_model(
         work.project.inside(models.by_id(work.conn, run.model_id).location),
         TrainSettings(method="full"),
     )
-    asked = [one for one in rows if one.path_id in found and one.prompt_format is run.prompt_format]
-    some = asked[:: max(1, len(asked) // 6)]
-    coded = encode(some, model.tokenizer, run.prompt_style, end_tokens(model))
-    for example, one in zip(some, coded, strict=True):
+    prompted = [
+        row for row in rows if row.path_id in scored and row.prompt_format is run.prompt_format
+    ]
+    sample = prompted[:: max(1, len(prompted) // 6)]
+    encoded = encode(sample, model.tokenizer, run.prompt_style, end_tokens(model))
+    for example, tokens in zip(sample, encoded, strict=True):
         with torch.no_grad():
-            logits = model.causal(torch.tensor([one.tokens])).logits[0]
-        begin = len(one.prompt) - 1
-        wanted = top_k_logprobs(logits[begin : begin + len(example.token_ids)], K)
+            logits = model.causal(torch.tensor([tokens.tokens])).logits[0]
+        begin = len(tokens.prompt) - 1
+        expected = top_k_logprobs(logits[begin : begin + len(example.token_ids)], K)
         assert example.path_id is not None
-        got = found[example.path_id]
-        assert got.logprobs.shape == (len(example.token_ids), K + 1)
-        assert got.logprobs[:, 0] == pytest.approx(wanted.logprobs[:, 0], abs=5e-3)
-        sure = wanted.logprobs[:, 0] > wanted.logprobs[:, 1] + 0.02
-        assert (got.token_ids[sure, 0] == wanted.token_ids[sure, 0]).all()
+        actual = scored[example.path_id]
+        assert actual.logprobs.shape == (len(example.token_ids), K + 1)
+        assert actual.logprobs[:, 0] == pytest.approx(expected.logprobs[:, 0], abs=5e-3)
+        is_clear = expected.logprobs[:, 0] > expected.logprobs[:, 1] + 0.02
+        assert (actual.token_ids[is_clear, 0] == expected.token_ids[is_clear, 0]).all()
 
 
-def test_only_what_is_missing_is_scored(
+def test_only_missing_paths_are_scored(
     demo: tuple[Work, TrainingSet], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     work, frozen = demo
-    before = ask(work, frozen)
+    before = score(work, frozen)
     lost = min(before)
     with transaction(work.conn):
         work.conn.execute("DELETE FROM teacher_top WHERE path_id = ?", [lost])
     put: list[int] = []
     real = teacher_logits.put
 
-    def noted(conn: sqlite3.Connection, found: Any) -> None:
-        put.extend(one.path_id for one in found)
-        real(conn, found)
+    def noted(conn: sqlite3.Connection, rows: Any) -> None:
+        put.extend(row.path_id for row in rows)
+        real(conn, rows)
 
     monkeypatch.setattr(teacher_logits, "put", noted)
-    after = ask(work, frozen)
+    after = score(work, frozen)
     assert put == [lost]
     assert after[lost].logprobs == pytest.approx(before[lost].logprobs, abs=5e-3)
 
 
-def test_the_student_learns_from_it_and_another_mix_is_another_training(
+def test_the_student_is_trained_on_them_and_another_mix_is_another_training(
     demo: tuple[Work, TrainingSet],
 ) -> None:
     work, _ = demo
@@ -134,19 +136,19 @@ def test_the_student_learns_from_it_and_another_mix_is_another_training(
     assert other["validation_loss"] != first["validation_loss"]
 
 
-def test_another_tokenizer_is_refused_in_a_sentence(
+def test_another_tokenizer_is_refused(
     demo: tuple[Work, TrainingSet],
 ) -> None:
     work, frozen = demo
     student = models.by_name(work.conn, STUDENT)
     assert student is not None
-    stranger = replace(student, tokenizer_sha256="another")
+    other = replace(student, tokenizer_sha256="another")
     rows = examples.examples(work.conn, frozen.key)
     with pytest.raises(BadInput, match=r"has another tokenizer than its teacher pebble-l/base"):
-        teacher_logprobs(work, stranger, frozen, rows, K)
-    bare = [replace(one, token_ids=()) for one in rows]
+        teacher_logprobs(work, other, frozen, rows, K)
+    without_tokens = [replace(row, token_ids=()) for row in rows]
     with pytest.raises(BadInput, match="imported without token ids"):
-        teacher_logprobs(work, student, frozen, bare, K)
+        teacher_logprobs(work, student, frozen, without_tokens, K)
 
 
 def test_a_teacher_model_is_not_its_own_teacher() -> None:
@@ -156,21 +158,21 @@ def test_a_teacher_model_is_not_its_own_teacher() -> None:
         changed(Settings(), {"finetune": {"top_k_logits": 4}})
 
 
-def test_what_is_written_for_other_processes_is_read_again(tmp_path: Path) -> None:
-    told = {
+def test_log_probabilities_are_written_for_other_processes_and_read_again(tmp_path: Path) -> None:
+    top_k_of_path = {
         7: TopKLogprobs(np.array([[1, 2], [3, 4]], np.uint32), np.zeros((2, 3), np.float16)),
         3: TopKLogprobs(np.array([[5, 6]], np.uint32), np.ones((1, 3), np.float16)),
     }
-    for some in (told, {}):
-        write_top_k(tmp_path / "t.npz", some)
-        found = read_top_k(tmp_path / "t.npz")
-        assert list(found) == list(some)
-        for path_id, one in some.items():
-            assert (found[path_id].token_ids == one.token_ids).all()
-            assert (found[path_id].logprobs == one.logprobs).all()
+    for written in (top_k_of_path, {}):
+        write_top_k(tmp_path / "t.npz", written)
+        read = read_top_k(tmp_path / "t.npz")
+        assert list(read) == list(written)
+        for path_id, top_k in written.items():
+            assert (read[path_id].token_ids == top_k.token_ids).all()
+            assert (read[path_id].logprobs == top_k.logprobs).all()
 
 
-# Trees.
+# The loss.
 
 
 @pytest.fixture(scope="module")
@@ -179,11 +181,11 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> TrainableModel:
     return load_model(folder, TrainSettings(method="full"))
 
 
-def taught(
+def distilled(
     prompt: list[int], completion: list[int], weight: float, mix: float, k: int
 ) -> EncodedExample:
     seed = hash((tuple(prompt), tuple(completion), k)) % 2**31
-    told = torch.randn(
+    teacher_logits = torch.randn(
         max(1, len(completion) - 1), 512, generator=torch.Generator().manual_seed(seed)
     )
     return EncodedExample(
@@ -192,7 +194,7 @@ def taught(
         tuple(prompt),
         tuple(completion),
         weight,
-        top_k_logprobs(3 * told, k) if k else None,
+        top_k_logprobs(3 * teacher_logits, k) if k else None,
         mix,
     )
 
@@ -212,43 +214,53 @@ tokens = st.lists(st.integers(1, 3), min_size=1, max_size=6)
     st.sampled_from([1, 4]),
     st.sets(st.integers(0, 11)),
 )
-def test_a_tree_teaches_what_rows_alone_teach(
+def test_packed_rows_distill_as_single_rows_do(
     tiny: TrainableModel,
-    some: list[tuple[list[int], list[int], float, float]],
+    examples: list[tuple[list[int], list[int], float, float]],
     k: int,
-    untaught: set[int],
+    without_teacher: set[int],
 ) -> None:
-    coded = [taught(*one, 0 if n in untaught else k) for n, one in enumerate(some)]
-    alone = replace(tiny, shares_prefixes=False)
-    found = []
-    for one in (tiny, alone):
-        loss = passes.accumulate_gradients(one, coded)
-        grads = {name: value.grad for name, value in one.weights.items()}
-        found.append(
-            (loss, {name: value.clone() for name, value in grads.items() if value is not None})
+    encoded = [
+        distilled(*example, 0 if number in without_teacher else k)
+        for number, example in enumerate(examples)
+    ]
+    unpacked = replace(tiny, shares_prefixes=False)
+    computed = []
+    for model in (tiny, unpacked):
+        loss = passes.accumulate_gradients(model, encoded)
+        weight_gradients = {name: value.grad for name, value in model.weights.items()}
+        computed.append(
+            (
+                loss,
+                {
+                    name: value.clone()
+                    for name, value in weight_gradients.items()
+                    if value is not None
+                },
+            )
         )
-        for value in one.weights.values():
+        for value in model.weights.values():
             value.grad = None
-    (tree, of_tree), (rows, of_rows) = found
-    assert tree == pytest.approx(rows, rel=1e-5, abs=1e-6)
-    length = sum(float(one.square().sum()) for one in of_rows.values()) ** 0.5
-    for name, gradient in of_rows.items():
-        assert (of_tree[name] - gradient).norm() <= 1e-5 * length + 1e-6
+    (packed_loss, packed), (loss, gradients) = computed
+    assert packed_loss == pytest.approx(loss, rel=1e-5, abs=1e-6)
+    length = sum(float(gradient.square().sum()) for gradient in gradients.values()) ** 0.5
+    for name, gradient in gradients.items():
+        assert (packed[name] - gradient).norm() <= 1e-5 * length + 1e-6
 
 
 def test_the_loss_is_the_mix_of_path_loss_and_divergence(tiny: TrainableModel) -> None:
-    one = taught([1, 2], [3, 1, 2], 2.0, 0.25, 4)
-    assert one.teacher is not None
+    example = distilled([1, 2], [3, 1, 2], 2.0, 0.25, 4)
+    assert example.teacher is not None
     with torch.no_grad():
-        logits = tiny.causal(torch.tensor([one.tokens])).logits[0, 1:4]
+        logits = tiny.causal(torch.tensor([example.tokens])).logits[0, 1:4]
         path = torch.nn.functional.cross_entropy(
-            logits, torch.tensor(one.completion), reduction="none"
+            logits, torch.tensor(example.completion), reduction="none"
         )
-        apart = top_k_kl_divergence(
+        divergence = top_k_kl_divergence(
             logits[:2],
-            torch.from_numpy(one.teacher.token_ids.astype(np.int64)),
-            torch.from_numpy(one.teacher.logprobs),
+            torch.from_numpy(example.teacher.token_ids.astype(np.int64)),
+            torch.from_numpy(example.teacher.logprobs),
         )
-        wanted = (0.75 * path[:2] + 0.25 * apart).sum() + path[2]
-        found = passes.mean_loss(tiny, passes.pack_rows(tiny, [one]))
-    assert found == pytest.approx(float(wanted) / 3, rel=1e-5)
+        expected = (0.75 * path[:2] + 0.25 * divergence).sum() + path[2]
+        loss = passes.mean_loss(tiny, passes.pack_rows(tiny, [example]))
+    assert loss == pytest.approx(float(expected) / 3, rel=1e-5)

@@ -1,4 +1,4 @@
-"""Before a training, a person sees the tokens and labels, and what does not fit."""
+"""Dry run: it shows tokens and labels before a training, and lists examples that are too long."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ STUDENT = "tiny/base"
 
 
 @pytest.fixture
-def there(tmp_path: Path) -> Iterator[tuple[Project, sqlite3.Connection]]:
-    """A curated set whose student holds few tokens, so that some examples do not fit."""
+def curated(tmp_path: Path) -> Iterator[tuple[Project, sqlite3.Connection]]:
+    """A curated set, and a student whose context is too short for some examples."""
     from engine.models.identity import base_model
     from engine.project.folder import open_project, save_settings
 
@@ -46,77 +46,81 @@ def there(tmp_path: Path) -> Iterator[tuple[Project, sqlite3.Connection]]:
         yield project, conn
 
 
-def test_examples_are_shown_as_tokens_and_labels_and_what_is_long_is_listed(
-    there: tuple[Project, sqlite3.Connection],
+def test_examples_are_shown_as_tokens_and_labels_and_long_ones_are_listed(
+    curated: tuple[Project, sqlite3.Connection],
 ) -> None:
-    project, conn = there
+    project, conn = curated
     frozen = examples.sets(conn)[-1]
     student = models.by_name(conn, STUDENT)
     assert student is not None
-    found = dry_run(conn, project, frozen, student)
-    assert found.reason is None
-    assert found.context == 64
-    assert len(found.shown) == SHOWN
-    assert len({one.prompt_format for one in found.shown}) == SHOWN
-    rows = {one.position: one for one in examples.examples(conn, frozen.key)}
-    for one in found.shown:
-        assert "".join(one.prompt) == rows[one.position].prompt
-        assert "".join(one.completion) == rows[one.position].completion + "<|end|>"
+    shown = dry_run(conn, project, frozen, student)
+    assert shown.reason is None
+    assert shown.context == 64
+    assert len(shown.shown) == SHOWN
+    assert len({example.prompt_format for example in shown.shown}) == SHOWN
+    rows = {row.position: row for row in examples.examples(conn, frozen.key)}
+    for example in shown.shown:
+        assert "".join(example.prompt) == rows[example.position].prompt
+        assert "".join(example.completion) == rows[example.position].completion + "<|end|>"
     counted = examples.encodings(conn, frozen.key, student.tokenizer_sha256, rows)
-    long = [n for n, one in counted.items() if one.prompt_tokens + one.completion_tokens > 64]
+    long = [
+        position
+        for position, encoding in counted.items()
+        if encoding.prompt_tokens + encoding.completion_tokens > 64
+    ]
     assert 0 < len(long) < len(rows)
-    assert found.too_long == len(long)
-    assert [place for place, _ in found.longest] == sorted(long)[:LISTED]
-    assert all(tokens > 64 for _, tokens in found.longest)
+    assert shown.too_long == len(long)
+    assert [position for position, _ in shown.longest] == sorted(long)[:LISTED]
+    assert all(tokens > 64 for _, tokens in shown.longest)
 
 
-def test_a_person_decides_what_becomes_of_examples_that_do_not_fit(
-    there: tuple[Project, sqlite3.Connection],
+def test_a_setting_decides_whether_long_examples_are_left_out_or_refused(
+    curated: tuple[Project, sqlite3.Connection],
 ) -> None:
-    project, conn = there
-    made = stages.plan(conn, project, JobKind.DISTILL, project.settings)
-    assert made.problem is None
+    project, conn = curated
+    leaving_out = stages.plan(conn, project, JobKind.DISTILL, project.settings)
+    assert leaving_out.problem is None
     refusing = changed(project.settings, {"distill": {"too_long": "refuse"}})
     problem = stages.plan(conn, project, JobKind.DISTILL, refusing).problem
     assert problem is not None
     assert "examples are longer than the 64 tokens of tiny/base: set too_long to" in problem
 
 
-def test_the_plan_says_before_that_a_teacher_cannot_be_learnt_from(
-    there: tuple[Project, sqlite3.Connection],
+def test_the_plan_reports_that_teacher_logits_cannot_be_used(
+    curated: tuple[Project, sqlite3.Connection],
 ) -> None:
-    project, conn = there
+    project, conn = curated
     wished = changed(project.settings, {"distill": {"top_k_logits": 8}})
     problem = stages.plan(conn, project, JobKind.DISTILL, wished).problem
     assert problem is not None
     assert "has another tokenizer than its teacher scripted/base" in problem
 
 
-def test_tokens_that_were_not_counted_are_told_in_a_sentence(
-    there: tuple[Project, sqlite3.Connection],
+def test_missing_token_counts_are_reported(
+    curated: tuple[Project, sqlite3.Connection],
 ) -> None:
-    project, conn = there
+    project, conn = curated
     student = models.by_name(conn, STUDENT)
     assert student is not None
     other = replace(student, tokenizer_sha256="never counted")
-    found = dry_run(conn, project, examples.sets(conn)[-1], other)
-    assert found.reason is not None
-    assert "tokens of tiny/base" in found.reason
-    assert "`lmsi-tui curate`" in found.reason
+    shown = dry_run(conn, project, examples.sets(conn)[-1], other)
+    assert shown.reason is not None
+    assert "tokens of tiny/base" in shown.reason
+    assert "`lmsi-tui curate`" in shown.reason
 
 
 def test_the_command_prints_the_plan_and_starts_nothing(
-    there: tuple[Project, sqlite3.Connection],
+    curated: tuple[Project, sqlite3.Connection],
 ) -> None:
-    project, conn = there
+    project, conn = curated
     before = conn.execute("SELECT count(*) FROM job").fetchone()
     done = command("distill", project.folder, "--plan")
     assert done.returncode == 0, done.stderr
-    for words in ("learns to end with <|end|>", "are left out, none is cut", "  loss     ", "time"):
-        assert words in done.stdout
-    told = json.loads(command("distill", project.folder, "--plan", "--json").stdout)
-    assert told["looked"][0]["too_long"] > 0
-    cannot = command("finetune", project.folder, "--plan")
-    assert cannot.returncode == 2
-    assert "scripted/base" in cannot.stderr
+    for text in ("learns to end with <|end|>", "are left out, none is cut", "  loss     ", "time"):
+        assert text in done.stdout
+    event = json.loads(command("distill", project.folder, "--plan", "--json").stdout)
+    assert event["looked"][0]["too_long"] > 0
+    refused = command("finetune", project.folder, "--plan")
+    assert refused.returncode == 2
+    assert "scripted/base" in refused.stderr
     assert conn.execute("SELECT count(*) FROM job").fetchone() == before

@@ -1,4 +1,4 @@
-"""From a training line to everything behind it, and the set built again, byte for byte."""
+"""Provenance: an example traced to its source, what depends on it, and sets rebuilt exactly."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def decide(
 
 @dataclasses.dataclass
 class Story:
-    """A project that was sampled, reviewed, and curated."""
+    """A project that was sampled, reviewed and curated."""
 
     project: Project
     conn: sqlite3.Connection
@@ -79,7 +79,7 @@ def rebuilt(project: Project, frozen: TrainingSet) -> provenance.RebuiltSet:
         return provenance.rebuild(project, conn, frozen)
 
 
-def test_a_set_built_again_has_the_same_hash(story: Story) -> None:
+def test_a_rebuilt_set_has_the_same_key(story: Story) -> None:
     assert rebuilt(story.project, story.frozen).same
 
 
@@ -94,27 +94,29 @@ def test_a_set_built_again_has_the_same_hash(story: Story) -> None:
         {"curate": {"formats": ["zero-shot-direct", "few-shot-cot"]}},
     ],
 )
-def test_whatever_settings_chose_it(story: Story, changes: dict[str, object]) -> None:
+def test_sets_of_other_settings_are_rebuilt_exactly(
+    story: Story, changes: dict[str, object]
+) -> None:
     frozen = curated(story.project, story.conn, **changes)
     assert frozen.key != story.frozen.key
     assert rebuilt(story.project, frozen).same
     assert rebuilt(story.project, story.frozen).same
 
 
-def test_a_set_from_before_its_m_and_share_were_kept_is_built_with_todays(story: Story) -> None:
+def test_a_set_from_before_m_and_share_were_stored_uses_the_current_ones(story: Story) -> None:
     older = dataclasses.replace(story.frozen, m=None, validation_share=None)
     assert rebuilt(story.project, older).same
 
 
-def test_an_audit_that_found_another_winner_wrong_leaves_nothing_out(story: Story) -> None:
-    said = decide(story.conn, story.pool[6], Verdict.NONE, queue=Queue.AUDIT)
-    left_out = curated(story.project, story.conn)
-    reviews.add(story.conn, dataclasses.replace(said, id=0, verdict=Verdict.UNDO, undoes=said.id))
-    reviews.add(story.conn, dataclasses.replace(said, id=0, winner="another"))
-    assert curated(story.project, story.conn).questions == left_out.questions + 1
+def test_an_audit_of_another_winner_excludes_nothing(story: Story) -> None:
+    audit = decide(story.conn, story.pool[6], Verdict.NONE, queue=Queue.AUDIT)
+    with_exclusion = curated(story.project, story.conn)
+    reviews.add(story.conn, dataclasses.replace(audit, id=0, verdict=Verdict.UNDO, undoes=audit.id))
+    reviews.add(story.conn, dataclasses.replace(audit, id=0, winner="another"))
+    assert curated(story.project, story.conn).questions == with_exclusion.questions + 1
 
 
-def test_what_people_decided_later_does_not_change_it(story: Story) -> None:
+def test_later_reviews_do_not_change_a_rebuilt_set(story: Story) -> None:
     decide(story.conn, story.pool[2], Verdict.NONE)
     decide(story.conn, story.pool[1], Verdict.ANSWER, "1")
     assert rebuilt(story.project, story.frozen).same
@@ -122,12 +124,12 @@ def test_what_people_decided_later_does_not_change_it(story: Story) -> None:
     assert again.key != story.frozen.key
 
 
-def test_a_set_from_which_a_person_took_questions_is_not_label_free(tmp_path: Path) -> None:
+def test_a_set_from_which_a_review_excluded_questions_is_not_label_free(tmp_path: Path) -> None:
     project = scripted_project(tmp_path, pool=20)
     with connect(project.database) as conn:
         sample.run(claimed(conn, project, JobKind.SAMPLE))
         (run,) = paths.runs(conn)
-        accepted = [one for one in votes.for_run(conn, run.id) if accepts(one, "0.6")]
+        accepted = [vote for vote in votes.for_run(conn, run.id) if accepts(vote, "0.6")]
         question = questions.by_ids(conn, [accepted[0].question_id])[accepted[0].question_id]
         decide(conn, question, Verdict.MAJORITY, queue=Queue.AUDIT)
         assert curated(project, conn).label_free
@@ -136,7 +138,7 @@ def test_a_set_from_which_a_person_took_questions_is_not_label_free(tmp_path: Pa
     assert not frozen.label_free
 
 
-def test_another_prompt_is_another_set_and_it_says_so(story: Story) -> None:
+def test_another_prompt_gives_another_set(story: Story) -> None:
     exemplars = story.project.folder / "examples.toml"
     exemplars.write_text(exemplars.read_text().replace("Count:", "Think:"))
     again = rebuilt(story.project, story.frozen)
@@ -144,20 +146,20 @@ def test_another_prompt_is_another_set_and_it_says_so(story: Story) -> None:
     assert again.key is not None
 
 
-def test_a_line_leads_back_to_its_path_vote_and_review(story: Story) -> None:
-    lines = examples.examples(story.conn, story.frozen.key)
-    line = next(one for one in lines if one.question_id == story.pool[4].id and one.path_id)
-    origin = provenance.of_example(story.conn, line)
+def test_an_example_is_traced_to_its_path_vote_and_review(story: Story) -> None:
+    rows = examples.examples(story.conn, story.frozen.key)
+    row = next(row for row in rows if row.question_id == story.pool[4].id and row.path_id)
+    origin = provenance.of_example(story.conn, row)
     assert origin.question == story.pool[4]
     assert origin.path is not None
-    assert origin.path.text == line.completion
+    assert origin.path.text == row.completion
     assert origin.reading is not None
     assert origin.reading.answer == "6"
     assert origin.vote is not None
-    assert [one.verdict for one in origin.reviews] == [Verdict.ANSWER]
+    assert [review.verdict for review in origin.reviews] == [Verdict.ANSWER]
     assert origin.sampler.name == TEACHER
-    assert [one.set_key for one in origin.falls] == [story.frozen.key]
-    direct = next(one for one in lines if one.path_id is None)
+    assert [dependent.set_key for dependent in origin.falls] == [story.frozen.key]
+    direct = next(row for row in rows if row.path_id is None)
     assert provenance.of_example(story.conn, direct).path is None
 
 
@@ -179,36 +181,36 @@ def trained(story: Story, name: str) -> None:
         )
 
 
-def test_a_question_leads_forward_to_the_models_that_learnt_it(story: Story) -> None:
+def test_a_question_leads_to_the_models_trained_on_it(story: Story) -> None:
     trained(story, "scripted/lmsi")
     curated(story.project, story.conn, sample={"threshold": "0.9"})
     (first, *others) = provenance.dependents_of(story.conn, story.pool[4].id)
     assert first.models == ("scripted/lmsi",)
     assert first.examples == sum(
-        one.question_id == story.pool[4].id
-        for one in examples.examples(story.conn, story.frozen.key)
+        row.question_id == story.pool[4].id
+        for row in examples.examples(story.conn, story.frozen.key)
     )
-    assert all(one.models == () for one in others)
+    assert all(other.models == () for other in others)
     assert provenance.dependents_of(story.conn, story.pool[1].id) == []
 
 
-def test_a_model_leads_back_to_its_set_and_its_sampler(story: Story) -> None:
+def test_a_model_is_traced_to_its_set_and_its_sampler(story: Story) -> None:
     trained(story, "scripted/lmsi")
     trained(story, "scripted/lmsi-2")
     model = models.by_name(story.conn, "scripted/lmsi")
     assert model is not None
-    found = provenance.of_model(story.conn, model)
-    assert found.frozen == story.frozen
-    assert found.sampler is not None
-    assert (found.label_free, found.audits, found.triage) == (False, 1, 3)
-    assert found.siblings == ("scripted/lmsi-2",)
+    origin = provenance.of_model(story.conn, model)
+    assert origin.frozen == story.frozen
+    assert origin.sampler is not None
+    assert (origin.label_free, origin.audits, origin.triage) == (False, 1, 3)
+    assert origin.siblings == ("scripted/lmsi-2",)
     base = models.by_name(story.conn, TEACHER)
     assert base is not None
     assert provenance.of_model(story.conn, base).frozen is None
 
 
 @pytest.mark.parametrize(
-    ("target", "words"),
+    ("target", "message"),
     [
         ("nobody", "'nobody'"),
         ("ab", "'ab'"),
@@ -217,41 +219,41 @@ def test_a_model_leads_back_to_its_set_and_its_sampler(story: Story) -> None:
         ("{set}:x", "has examples 0 to"),
     ],
 )
-def test_a_name_for_nothing_is_refused(story: Story, target: str, words: str) -> None:
-    with pytest.raises(BadInput, match=words):
+def test_an_unknown_target_is_refused(story: Story, target: str, message: str) -> None:
+    with pytest.raises(BadInput, match=message):
         provenance.find(story.conn, target.format(set=story.frozen.key))
 
 
-def test_why_is_told_in_words_and_as_json(story: Story, capsys: pytest.CaptureFixture[str]) -> None:
+def test_why_prints_text_and_json(story: Story, capsys: pytest.CaptureFixture[str]) -> None:
     trained(story, "scripted/lmsi")
     folder, key = str(story.project.folder), story.frozen.key[:12]
     inference_sessions.add(story.conn, [story.frozen.run_id], "llama.cpp", "0.3", {})
-    said = {}
+    printed = {}
     for target in (f"{key}:0", "1", key, story.pool[4].key, "scripted/lmsi", TEACHER):
         capsys.readouterr()
         assert typed(["why", target, folder]) == 0
-        said[target] = capsys.readouterr().out
+        printed[target] = capsys.readouterr().out
         assert typed(["why", target, folder, "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["event"] == "why"
-    assert "sampled by   scripted/base" in said[f"{key}:0"]
-    assert "engine llama.cpp 0.3, before that scripted" in said[f"{key}:0"]
-    assert "seed 0" in said[f"{key}:0"]
-    assert "the same hash" in said[key]
-    assert "trained on them: scripted/lmsi" in said[story.pool[4].key]
-    assert "trained from scripted/base" in said["scripted/lmsi"]
-    assert "not trained here" in said[TEACHER]
+    assert "sampled by   scripted/base" in printed[f"{key}:0"]
+    assert "engine llama.cpp 0.3, before that scripted" in printed[f"{key}:0"]
+    assert "seed 0" in printed[f"{key}:0"]
+    assert "the same hash" in printed[key]
+    assert "trained on them: scripted/lmsi" in printed[story.pool[4].key]
+    assert "trained from scripted/base" in printed["scripted/lmsi"]
+    assert "not trained here" in printed[TEACHER]
 
 
 def test_settings_of_the_project_are_read_when_it_is_opened(story: Story) -> None:
     assert rebuilt(open_project(story.project.folder), story.frozen).same
 
 
-def test_the_answer_that_led_is_told_beside_a_decision(
+def test_why_prints_the_leading_answer_with_a_decision(
     story: Story, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = examples.examples(story.conn, story.frozen.key)[0]
-    said = decide(story.conn, story.pool[0], Verdict.MAJORITY)
-    later = dataclasses.replace(said, id=0, winner="4711")
+    review = decide(story.conn, story.pool[0], Verdict.MAJORITY)
+    later = dataclasses.replace(review, id=0, winner="4711")
     number = reviews.add(story.conn, later).id
     assert typed(["why", str(first.id), str(story.project.folder)]) == 0
     assert f"triage: majority when 4711 led (review {number})" in capsys.readouterr().out

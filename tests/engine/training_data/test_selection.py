@@ -1,4 +1,4 @@
-"""What becomes training data: the vote's choice, a person's word, and a key for the content."""
+"""Selection: what votes and reviews keep, how examples are written, and the key of a set."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def review(verdict: Verdict, answer: str | None = None, **changes: Any) -> Revie
     return replace(made, **changes)
 
 
-def chosen(
+def kept_of(
     answers: Sequence[str | None],
     reviews: Sequence[Review] = (),
     *,
@@ -79,28 +79,28 @@ def chosen(
     cap: int = 8,
     rule: EarlyStop = EarlyStop.OFF,
     run_threshold: str | None = None,
-    asked: Question | None = None,
+    of_question: Question | None = None,
 ) -> KeptQuestion | None:
-    """What is kept of one question whose M paths answer so; '-' before an answer: cut off."""
-    asked = asked or question()
-    read = [None if one is None else one.removeprefix("-") for one in answers]
+    """What is kept of a question whose M paths have these answers; a '-' marks a cut-off path."""
+    of_question = of_question or question()
+    extracted = [None if answer is None else answer.removeprefix("-") for answer in answers]
     vote = count_vote(
-        read,
+        extracted,
         run_id=1,
-        question_id=asked.id,
+        question_id=of_question.id,
         m=M,
         rule=rule,
         threshold=run_threshold or threshold,
         cap=cap,
         epsilon=0.01,
-        reader=reader_name(asked.answer_type),
+        reader=reader_name(of_question.answer_type),
     )
     pairs = [
         (
             ReasoningPath(
                 id=100 + index,
                 run_id=1,
-                question_id=asked.id,
+                question_id=of_question.id,
                 index=index,
                 text=f" The answer is {answer}.",
                 token_ids=(index, 0),
@@ -109,10 +109,15 @@ def chosen(
             ),
             Reading(100 + index, "number/1", answer, answer, None),
         )
-        for index, (raw, answer) in enumerate(zip(answers, read, strict=True))
+        for index, (raw, answer) in enumerate(zip(answers, extracted, strict=True))
     ]
     kept = select_questions(
-        [asked], {asked.id: vote}, {asked.id: pairs[::-1]}, reviews, threshold=threshold, cap=cap
+        [of_question],
+        {of_question.id: vote},
+        {of_question.id: pairs[::-1]},
+        reviews,
+        threshold=threshold,
+        cap=cap,
     )
     return kept[0] if kept else None
 
@@ -127,125 +132,125 @@ SPLIT = ["9", "5", "9", "5", "3", None, None, None]
 
 
 def test_the_winners_paths_are_kept_in_index_order_up_to_the_cap() -> None:
-    assert indices(chosen(MAJORITY_9)) == [0, 2, 4, 5, 7]
-    assert indices(chosen(MAJORITY_9, cap=2)) == [0, 2]
-    assert indices(chosen(MAJORITY_9, cap=0)) == [0, 2, 4, 5, 7]
-    kept = chosen(MAJORITY_9)
+    assert indices(kept_of(MAJORITY_9)) == [0, 2, 4, 5, 7]
+    assert indices(kept_of(MAJORITY_9, cap=2)) == [0, 2]
+    assert indices(kept_of(MAJORITY_9, cap=0)) == [0, 2, 4, 5, 7]
+    kept = kept_of(MAJORITY_9)
     assert kept is not None
     assert (kept.answer, kept.votes, kept.reviewed) == ("9", 5, False)
 
 
 def test_the_threshold_is_an_exact_share_of_all_m_paths() -> None:
-    assert chosen(MAJORITY_9, threshold="5/8") is not None
-    assert chosen(MAJORITY_9, threshold="0.626") is None
-    assert chosen(["9", None, None, None, None, None, None, None], threshold="0") is not None
+    assert kept_of(MAJORITY_9, threshold="5/8") is not None
+    assert kept_of(MAJORITY_9, threshold="0.626") is None
+    assert kept_of(["9", None, None, None, None, None, None, None], threshold="0") is not None
     with pytest.raises(BadInput, match="threshold"):
-        chosen(MAJORITY_9, threshold="many", run_threshold="0.5")
+        kept_of(MAJORITY_9, threshold="many", run_threshold="0.5")
 
 
-def test_a_tie_and_silence_keep_nothing() -> None:
-    assert chosen(SPLIT, threshold="0") is None
-    assert chosen([None] * M, threshold="0") is None
+def test_a_tie_and_no_answers_keep_nothing() -> None:
+    assert kept_of(SPLIT, threshold="0") is None
+    assert kept_of([None] * M, threshold="0") is None
 
 
-def test_a_path_that_was_cut_is_not_learnt() -> None:
-    assert indices(chosen(["-9", "9", "9", "9", "9", "5", "5", "5"])) == [1, 2, 3, 4]
+def test_a_cut_off_path_is_not_kept() -> None:
+    assert indices(kept_of(["-9", "9", "9", "9", "9", "5", "5", "5"])) == [1, 2, 3, 4]
 
 
 @given(st.lists(st.sampled_from(["9", "5", "3", None]), min_size=M, max_size=M))
 def test_early_stop_exact_chooses_what_all_paths_choose(answers: list[str | None]) -> None:
-    full = chosen(answers, cap=3)
-    early = chosen(answers, cap=3, rule=EarlyStop.EXACT)
+    full = kept_of(answers, cap=3)
+    early = kept_of(answers, cap=3, rule=EarlyStop.EXACT)
     assert (full is None) == (early is None)
     if full and early:
         assert (early.answer, early.paths) == (full.answer, full.paths)
 
 
 def test_paths_after_the_vote_stopped_are_not_used() -> None:
-    early = chosen(["9"] * M, cap=0, threshold="0.5", rule=EarlyStop.OFF)
+    early = kept_of(["9"] * M, cap=0, threshold="0.5", rule=EarlyStop.OFF)
     assert len(indices(early)) == M
-    stopped = chosen(["9"] * 5 + ["5"] * 3, cap=8, threshold="0.5", rule=EarlyStop.EXACT)
+    stopped = kept_of(["9"] * 5 + ["5"] * 3, cap=8, threshold="0.5", rule=EarlyStop.EXACT)
     assert indices(stopped) == [0, 1, 2, 3, 4]
 
 
-def test_a_threshold_raised_since_drops_a_vote_that_stopped_under_it() -> None:
+def test_a_raised_threshold_drops_a_vote_that_stopped_below_it() -> None:
     answers = ["9", "9", "5", "9", "9", "9", "9", "9"]
     stopped = {"cap": 2, "rule": EarlyStop.EXACT, "run_threshold": "0.5"}
-    assert chosen(answers, threshold="0.5", **stopped) is not None  # type: ignore[arg-type]  # a dict of unlike values
-    assert chosen(answers, threshold="0.9", **stopped) is None  # type: ignore[arg-type]  # the same
+    assert kept_of(answers, threshold="0.5", **stopped) is not None  # type: ignore[arg-type]  # a dict of unlike values
+    assert kept_of(answers, threshold="0.9", **stopped) is None  # type: ignore[arg-type]  # the same
 
 
-def test_a_person_may_choose_an_answer_at_any_agreement() -> None:
-    kept = chosen(SPLIT, [review(Verdict.ANSWER, "3")])
+def test_a_review_keeps_an_answer_at_any_agreement() -> None:
+    kept = kept_of(SPLIT, [review(Verdict.ANSWER, "3")])
     assert indices(kept) == [4]
     assert kept is not None
     assert (kept.answer, kept.votes, kept.reviewed) == ("3", M, True)
 
 
-def test_accepting_the_majority_keeps_it_under_the_threshold() -> None:
-    kept = chosen(MAJORITY_9, [review(Verdict.MAJORITY)], threshold="0.9")
+def test_accepting_the_majority_keeps_it_below_the_threshold() -> None:
+    kept = kept_of(MAJORITY_9, [review(Verdict.MAJORITY)], threshold="0.9")
     assert indices(kept) == [0, 2, 4, 5, 7]
-    assert chosen(SPLIT, [review(Verdict.MAJORITY)]) is None
+    assert kept_of(SPLIT, [review(Verdict.MAJORITY)]) is None
 
 
-def test_a_typed_answer_keeps_the_paths_that_have_it_or_none() -> None:
-    assert indices(chosen(MAJORITY_9, [review(Verdict.TYPED, "5")])) == [1, 6]
-    kept = chosen(MAJORITY_9, [review(Verdict.TYPED, "7")])
+def test_a_typed_answer_keeps_the_paths_with_it_if_any() -> None:
+    assert indices(kept_of(MAJORITY_9, [review(Verdict.TYPED, "5")])) == [1, 6]
+    kept = kept_of(MAJORITY_9, [review(Verdict.TYPED, "7")])
     assert indices(kept) == []
     assert kept is not None
     assert kept.answer == "7"
 
 
-def test_none_is_right_excludes_and_a_skip_leaves_it_to_the_vote() -> None:
-    assert chosen(MAJORITY_9, [review(Verdict.NONE)]) is None
-    skipped = chosen(MAJORITY_9, [review(Verdict.SKIP)])
-    assert skipped == chosen(MAJORITY_9)
-    assert chosen(SPLIT, [review(Verdict.ANSWER, "9"), review(Verdict.SKIP)]) is None
+def test_none_excludes_and_skip_leaves_it_to_the_vote() -> None:
+    assert kept_of(MAJORITY_9, [review(Verdict.NONE)]) is None
+    skipped = kept_of(MAJORITY_9, [review(Verdict.SKIP)])
+    assert skipped == kept_of(MAJORITY_9)
+    assert kept_of(SPLIT, [review(Verdict.ANSWER, "9"), review(Verdict.SKIP)]) is None
 
 
-def test_the_last_decision_stands() -> None:
+def test_the_last_decision_applies() -> None:
     both = [review(Verdict.NONE, id=1), review(Verdict.ANSWER, "5", id=2)]
-    assert indices(chosen(MAJORITY_9, both)) == [1, 6]
-    assert chosen(MAJORITY_9, both[::-1]) is None
+    assert indices(kept_of(MAJORITY_9, both)) == [1, 6]
+    assert kept_of(MAJORITY_9, both[::-1]) is None
 
 
-def test_answers_called_the_same_count_as_one() -> None:
+def test_merged_answers_count_as_one() -> None:
     same = review(Verdict.SAME, "9", other="3")
-    kept = chosen(SPLIT, [same], threshold="3/8")
+    kept = kept_of(SPLIT, [same], threshold="3/8")
     assert indices(kept) == [0, 2, 4]
     assert kept is not None
     assert (kept.answer, kept.votes, kept.reviewed) == ("9", 3, True)
     chain = [same, review(Verdict.SAME, "5", other="9")]
-    assert indices(chosen(SPLIT, chain)) == [0, 1, 2, 3, 4]
-    assert indices(chosen(SPLIT, [*chain, review(Verdict.ANSWER, "3")])) == [0, 1, 2, 3, 4]
+    assert indices(kept_of(SPLIT, chain)) == [0, 1, 2, 3, 4]
+    assert indices(kept_of(SPLIT, [*chain, review(Verdict.ANSWER, "3")])) == [0, 1, 2, 3, 4]
 
 
 def test_merging_losers_leaves_a_winner_label_free() -> None:
-    kept = chosen(
+    kept = kept_of(
         ["9"] * 5 + ["5", "3", None], [review(Verdict.SAME, "5", other="3")], threshold="0.5"
     )
     assert kept is not None
     assert not kept.reviewed
 
 
-def test_an_audit_only_ever_excludes() -> None:
+def test_an_audit_never_adds_a_question() -> None:
     wrong = review(Verdict.NONE, queue=Queue.AUDIT)
     other = review(Verdict.TYPED, "7", queue=Queue.AUDIT)
     right = review(Verdict.TYPED, "9.0", queue=Queue.AUDIT)
-    assert chosen(MAJORITY_9, [wrong]) is None
-    assert chosen(MAJORITY_9, [other]) is None
-    plain = chosen(MAJORITY_9)
-    assert chosen(MAJORITY_9, [review(Verdict.MAJORITY, queue=Queue.AUDIT)]) == plain
-    assert chosen(MAJORITY_9, [replace(right, answer="9")]) == plain
-    assert chosen(SPLIT, [replace(right, answer="9")]) is None
-    settled = chosen(MAJORITY_9, [wrong, review(Verdict.ANSWER, "5")])
+    assert kept_of(MAJORITY_9, [wrong]) is None
+    assert kept_of(MAJORITY_9, [other]) is None
+    by_vote = kept_of(MAJORITY_9)
+    assert kept_of(MAJORITY_9, [review(Verdict.MAJORITY, queue=Queue.AUDIT)]) == by_vote
+    assert kept_of(MAJORITY_9, [replace(right, answer="9")]) == by_vote
+    assert kept_of(SPLIT, [replace(right, answer="9")]) is None
+    settled = kept_of(MAJORITY_9, [wrong, review(Verdict.ANSWER, "5")])
     assert indices(settled) == [1, 6]
 
 
 def test_equal_formulas_are_kept_together() -> None:
-    kept = chosen(
+    kept = kept_of(
         ["1/2", "\\frac{1}{2}", "1/2", "3", "\\frac{1}{2}", None, None, None],
-        asked=question(answer_type=AnswerType.MATH),
+        of_question=question(answer_type=AnswerType.MATH),
     )
     assert indices(kept) == [0, 1, 2, 4]
 
@@ -253,27 +258,29 @@ def test_equal_formulas_are_kept_together() -> None:
 # Examples.
 
 
-def prompt_of(asked: Question, prompt_format: PromptFormat) -> Prompt:
-    return render(asked, prompt_format, PromptStyle.BASE, ())
+def prompt_of(for_question: Question, prompt_format: PromptFormat) -> Prompt:
+    return render(for_question, prompt_format, PromptStyle.BASE, ())
 
 
-def built(kept: Sequence[KeptQuestion], **changes: Any) -> list[Any]:
-    given: dict[str, Any] = {
+def rows_of(kept: Sequence[KeptQuestion], **changes: Any) -> list[Any]:
+    arguments: dict[str, Any] = {
         "formats": tuple(PromptFormat),
         "weighting": Weighting.PER_PATH,
         "validation_share": 0.0,
         "m": M,
     }
-    return build_examples(kept, prompt_of, answer_sentence, **(given | changes))
+    return build_examples(kept, prompt_of, answer_sentence, **(arguments | changes))
 
 
 def kept_questions(count: int) -> list[KeptQuestion]:
-    found = [chosen(MAJORITY_9, asked=question(number), cap=3) for number in range(1, count + 1)]
-    return [one for one in found if one is not None]
+    kept = [
+        kept_of(MAJORITY_9, of_question=question(number), cap=3) for number in range(1, count + 1)
+    ]
+    return [kept_question for kept_question in kept if kept_question is not None]
 
 
 def test_each_kept_path_is_written_in_the_four_formats() -> None:
-    rows = built(kept_questions(1))
+    rows = rows_of(kept_questions(1))
     assert [row.prompt_format for row in rows] == [
         *[PromptFormat.FEW_SHOT_COT] * 3,
         PromptFormat.FEW_SHOT_DIRECT,
@@ -291,26 +298,28 @@ def test_each_kept_path_is_written_in_the_four_formats() -> None:
     ("weighting", "total"),
     [(Weighting.PER_PATH, 3.0), (Weighting.PER_QUESTION, 1.0), (Weighting.BY_AGREEMENT, 5 / M)],
 )
-def test_a_question_weighs_the_same_in_every_format(weighting: Weighting, total: float) -> None:
-    rows = built(kept_questions(1), weighting=weighting)
+def test_a_question_has_the_same_weight_in_every_format(weighting: Weighting, total: float) -> None:
+    rows = rows_of(kept_questions(1), weighting=weighting)
     for prompt_format in PromptFormat:
         weights = [row.weight for row in rows if row.prompt_format is prompt_format]
         assert sum(weights) == pytest.approx(total)
 
 
-def test_a_typed_answer_without_paths_makes_direct_rows_only() -> None:
-    kept = chosen(MAJORITY_9, [review(Verdict.TYPED, "7")])
+def test_a_typed_answer_without_paths_has_direct_rows_only() -> None:
+    kept = kept_of(MAJORITY_9, [review(Verdict.TYPED, "7")])
     assert kept is not None
     for weighting in Weighting:
-        rows = built([kept], weighting=weighting)
+        rows = rows_of([kept], weighting=weighting)
         assert [row.prompt_format.reasons for row in rows] == [False, False]
         assert [row.weight for row in rows] == [1.0, 1.0]
 
 
-def test_a_chats_answer_begins_with_its_first_word() -> None:
+def test_an_answer_in_a_chat_has_no_leading_space() -> None:
     rows = build_examples(
         kept_questions(1),
-        lambda asked, prompt_format: render(asked, prompt_format, PromptStyle.CHAT, ()),
+        lambda for_question, prompt_format: render(
+            for_question, prompt_format, PromptStyle.CHAT, ()
+        ),
         answer_sentence,
         formats=(PromptFormat.ZERO_SHOT_DIRECT,),
         weighting=Weighting.PER_PATH,
@@ -320,19 +329,19 @@ def test_a_chats_answer_begins_with_its_first_word() -> None:
     assert rows[0].completion == "The answer is 9."
 
 
-def test_validation_is_whole_questions_and_stays_as_the_set_grows() -> None:
+def test_whole_questions_are_held_out_and_remain_so_as_the_set_grows() -> None:
     many = kept_questions(200)
-    held = {row.question_id for row in built(many, validation_share=0.2) if row.validation}
-    learnt = {row.question_id for row in built(many, validation_share=0.2) if not row.validation}
-    assert not held & learnt
-    assert 0.1 < len(held) / 200 < 0.3
-    fewer = built(many[:100], validation_share=0.2)
-    assert {row.question_id for row in fewer if row.validation} == {n for n in held if n <= 100}
+    held_out = {row.question_id for row in rows_of(many, validation_share=0.2) if row.validation}
+    trained = {row.question_id for row in rows_of(many, validation_share=0.2) if not row.validation}
+    assert not held_out & trained
+    assert 0.1 < len(held_out) / 200 < 0.3
+    fewer = rows_of(many[:100], validation_share=0.2)
+    assert {row.question_id for row in fewer if row.validation} == {n for n in held_out if n <= 100}
 
 
-def test_not_everything_can_be_held_out() -> None:
-    for one in kept_questions(30):
-        assert not any(row.validation for row in built([one], validation_share=0.5))
+def test_a_single_question_is_not_held_out() -> None:
+    for kept in kept_questions(30):
+        assert not any(row.validation for row in rows_of([kept], validation_share=0.5))
 
 
 # The frozen set.
@@ -364,7 +373,7 @@ RUN = Run(
 
 def test_a_set_is_named_by_its_content() -> None:
     kept = kept_questions(3)
-    rows = built(kept)
+    rows = rows_of(kept)
     first = training_set(rows, kept, RUN, CurateSettings(), "t", created_at=1.0)
     assert (first.questions, first.examples, first.label_free) == (3, 24, True)
     moved = [replace(row, id=7, question_id=row.question_id + 50, set_key="x") for row in rows]
@@ -379,9 +388,9 @@ def test_a_set_is_named_by_its_content() -> None:
         assert changed.key != first.key
 
 
-def test_a_set_that_rests_on_a_persons_word_is_not_label_free() -> None:
-    reviewed = chosen(SPLIT, [review(Verdict.ANSWER, "5")])
+def test_a_set_that_depends_on_a_review_is_not_label_free() -> None:
+    reviewed = kept_of(SPLIT, [review(Verdict.ANSWER, "5")])
     assert reviewed is not None
     kept = [*kept_questions(1), reviewed]
-    found = training_set(built(kept), kept, RUN, CurateSettings(), "t", created_at=0.0)
-    assert not found.label_free
+    frozen = training_set(rows_of(kept), kept, RUN, CurateSettings(), "t", created_at=0.0)
+    assert not frozen.label_free

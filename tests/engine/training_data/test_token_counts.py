@@ -1,4 +1,4 @@
-"""What is shown as tokens is what a training learns from, and it is counted once."""
+"""Token counts: they are the tokens that training sees, and are counted once."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ FOLDERS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("folder", FOLDERS)
 @pytest.mark.parametrize("generation", [True, False])
-def test_a_folder_alone_says_the_same_as_the_loaded_model(
+def test_a_folder_gives_the_same_tokenization_as_the_loaded_model(
     folder: str, generation: bool, tmp_path: Path
 ) -> None:
     base = tiny_model(tmp_path / "base", **FOLDERS[folder])
@@ -56,7 +56,7 @@ def test_a_folder_alone_says_the_same_as_the_loaded_model(
     assert text.tokenizer("a b").input_ids == loaded.tokenizer("a b").input_ids
 
 
-def test_a_folder_that_cannot_be_read_is_told_in_a_sentence(tmp_path: Path) -> None:
+def test_an_unreadable_folder_is_reported(tmp_path: Path) -> None:
     base = tiny_model(tmp_path / "base")
     (base / "tokenizer.json").write_text("{")
     with pytest.raises(BadInput, match=r"tokenizer in .* cannot be loaded"):
@@ -74,7 +74,7 @@ def test_pieces_together_are_the_text(text: str) -> None:
     assert "".join(pieces[:-1]) == unicodedata.normalize("NFC", text)
 
 
-def test_half_a_character_writes_with_the_token_that_completes_it() -> None:
+def test_half_a_character_is_shown_with_the_token_that_completes_it() -> None:
     euro = "€".encode()
     assert list(token_counts.spell([0, 1, 2], [euro[:1], euro[1:], b"x"])) == ["", "€", "x"]
     assert list(token_counts.spell([0, 9], [euro[:1]])) == ["", "��"]
@@ -82,7 +82,7 @@ def test_half_a_character_writes_with_the_token_that_completes_it() -> None:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
-    """A scripted teacher whose student is a real folder with another tokenizer."""
+    """A scripted teacher, and a student that is a real folder with another tokenizer."""
     project = scripted_project(tmp_path / "project", pool=8)
     base = tiny_model(tmp_path / "tiny", context=64)
     with connect(project.database) as conn:
@@ -101,7 +101,7 @@ def curated(conn: sqlite3.Connection, project: Project) -> tuple[dict[str, objec
     return tokens, examples.sets(conn)[-1]
 
 
-def test_a_set_is_counted_as_the_student_will_be_trained_on_it(project: Project) -> None:
+def test_a_set_is_counted_as_the_student_is_trained_on_it(project: Project) -> None:
     with connect(project.database) as conn:
         tokens, frozen = curated(conn, project)
         student = models.by_name(conn, STUDENT)
@@ -109,45 +109,45 @@ def test_a_set_is_counted_as_the_student_will_be_trained_on_it(project: Project)
         assert tokens[STUDENT] == frozen.examples
         assert "cannot be trained" in str(tokens["scripted/base"])
         rows = examples.examples(conn, frozen.key)
-        found = examples.encodings(
+        encodings = examples.encodings(
             conn, frozen.key, student.tokenizer_sha256, range(frozen.examples)
         )
         kinds = examples.format_counts(conn, frozen.key, student.tokenizer_sha256, 64)
     base = project.inside(student.location)
     loaded = load_model(base, TrainSettings(method="full"))
     trained = encode(
-        [replace(one, token_ids=()) for one in rows],
+        [replace(row, token_ids=()) for row in rows],
         loaded.tokenizer,
         PromptStyle.BASE,
         end_tokens(loaded),
     )
-    for row, one in zip(rows, trained, strict=True):
-        shown = found[row.position]
+    for row, example in zip(rows, trained, strict=True):
+        shown = encodings[row.position]
         assert (shown.prompt_tokens, shown.completion_tokens) == (
-            len(one.prompt),
-            len(one.completion),
+            len(example.prompt),
+            len(example.completion),
         )
         assert shown.pieces is not None
         assert "".join(shown.pieces[: shown.prompt_tokens]) == row.prompt
         assert "".join(shown.pieces[shown.prompt_tokens :]) == row.completion + "<|end|>"
     assert token_counts.context_of(project, student) == context_length(loaded) == 64
-    too_long = sum(len(one.tokens) > 64 for one in trained)
+    too_long = sum(len(example.tokens) > 64 for example in trained)
     assert sum(kind.too_long for kind in kinds) == too_long > 0
     assert sum(kind.encoded for kind in kinds) == frozen.examples
 
 
-def test_only_the_first_of_each_format_keep_their_text_and_nothing_is_counted_twice(
+def test_only_the_first_of_each_format_keep_their_text_and_no_token_is_counted_twice(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(token_counts, "SHOWN", 3)
     monkeypatch.setattr(token_counts, "CHUNK", 5)
     counted: list[int] = []
 
-    def counting(some: Any, *rest: Any) -> Any:
-        counted.extend(one.position for one in some)
+    def counting(batch: Any, *arguments: Any) -> Any:
+        counted.extend(example.position for example in batch)
         if len(counted) == 10:
             raise KeyboardInterrupt  # the worker is killed
-        return encode(some, *rest)
+        return encode(batch, *arguments)
 
     monkeypatch.setattr(encoding, "encode", counting)
     with connect(project.database) as conn:
@@ -157,17 +157,19 @@ def test_only_the_first_of_each_format_keep_their_text_and_nothing_is_counted_tw
         curated(conn, project)
         student = models.by_name(conn, STUDENT)
         assert student is not None
-        found = examples.encodings(
+        encodings = examples.encodings(
             conn, frozen.key, student.tokenizer_sha256, range(frozen.examples)
         )
         rows = examples.examples(conn, frozen.key)
     assert counted == [*range(10), *range(5, frozen.examples)]
     for prompt_format in PromptFormat:
-        shown = [found[one.position].pieces for one in rows if one.prompt_format is prompt_format]
+        shown = [
+            encodings[row.position].pieces for row in rows if row.prompt_format is prompt_format
+        ]
         assert [pieces is not None for pieces in shown] == [at < 3 for at in range(len(shown))]
 
 
-def test_the_limit_of_a_model_that_does_not_say_it_is_not_known(project: Project) -> None:
+def test_the_context_of_a_model_without_a_configuration_is_unknown(project: Project) -> None:
     with connect(project.database, read_only=True) as conn:
         teacher, student = token_counts.trained_models(conn, project)
     assert token_counts.context_of(project, teacher) is None
