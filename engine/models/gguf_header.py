@@ -1,4 +1,4 @@
-"""What a GGUF file says about itself, read with every length checked."""
+"""Read the header of a GGUF file, checking every length."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _STRING, _ARRAY = 8, 9
 
 
 class _Header:
-    """The parts of a GGUF file before its weights, read with every length checked."""
+    """The part of a GGUF file before its weights."""
 
     def __init__(self, data: mmap.mmap) -> None:
         self.data, self.at = data, 0
@@ -66,7 +66,7 @@ class _Header:
         return self.data[start : start + size].decode(errors="replace")
 
     def _value(self, kind: int) -> Any:
-        """A scalar or a string; of an array only its length, which is all that is asked of one."""
+        """A scalar or a string; only the length of an array."""
         if kind == _STRING:
             return self._text()
         if kind in _SCALARS:
@@ -82,7 +82,7 @@ class _Header:
         return count
 
     def _tensor(self) -> tuple[str, int, int, int]:
-        """Name, number of weights, type, and offset from the start of the weights."""
+        """Name, number of weights, type, and offset in bytes from the start of the weights."""
         name, dimensions = self._text(), self._number("I")
         count = prod(self._number("Q") for _ in range(min(dimensions, 8)))
         return name, count, self._number("I"), self._number("Q")
@@ -90,30 +90,30 @@ class _Header:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What a GGUF file says about itself."""
+    """Metadata and size of a GGUF file."""
 
     values: dict[str, Any]
-    """Metadata by key; of an array only its length."""
+    """Metadata by key; only the length of an array."""
     tokenizer_sha256: str
     parameters: int
     arrays: frozenset[str] = frozenset()
-    """The keys whose value is an array."""
+    """Keys whose value is an array."""
 
 
 def read_contents(path: Path) -> Contents:
-    """Read the head of a GGUF file and check that all its weights are there.
+    """Read the header of a GGUF file and check that the file is complete.
 
-    The native library aborts the process on some damaged files, so each file passes here first.
+    llama.cpp aborts the process on some damaged files, so every file is checked here first.
 
     Raises:
-        BadInput: the file is missing, is not GGUF, or is cut.
+        BadInput: the file is missing, is not GGUF, or is truncated.
     """
     if not path.is_file():
         raise BadInput(f"There is no GGUF file at {path}: check the path.")
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             header = _Header(data)
-            whole = _end_of_weights(header) <= len(data)
+            complete = _end_of_weights(header) <= len(data)
     except OSError as error:
         raise BadInput(f"{path} cannot be read: {error.strerror}.") from None
     except (ValueError, struct.error, OverflowError, MemoryError, RecursionError) as error:
@@ -121,9 +121,9 @@ def read_contents(path: Path) -> Contents:
             raise BadInput(
                 f"{path} is not a GGUF file: give one that llama.cpp can load."
             ) from None
-        whole = False
-    if not whole:
-        raise BadInput(f"{path} is cut off or damaged: copy or download it again.")
+        complete = False
+    if not complete:
+        raise BadInput(f"{path} is truncated or damaged: copy or download it again.")
     tokenizer = hashlib.sha256()
     for key in sorted(key for key in header.raw if key.startswith("tokenizer.ggml.")):
         tokenizer.update(key.encode() + b"\0" + header.raw[key])
@@ -133,7 +133,7 @@ def read_contents(path: Path) -> Contents:
 
 
 def _end_of_weights(header: _Header) -> int:
-    """The size that the file must have, in bytes."""
+    """The size in bytes that the file must have."""
     from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
     alignment = header.values.get("general.alignment", 32)
@@ -142,8 +142,8 @@ def _end_of_weights(header: _Header) -> int:
     start = -(-header.at // alignment) * alignment
     end = header.at
     for _, count, kind, offset in header.tensors:
-        # A type newer than this package: only where it begins can be checked.
-        known = kind in GGMLQuantizationType.__members__.values()
-        block, size = GGML_QUANT_SIZES[GGMLQuantizationType(kind)] if known else (1, 0)
+        # Of a type that is newer than the gguf package, only the start can be checked.
+        is_known = kind in GGMLQuantizationType.__members__.values()
+        block, size = GGML_QUANT_SIZES[GGMLQuantizationType(kind)] if is_known else (1, 0)
         end = max(end, start + offset + count // block * size)
     return end

@@ -1,7 +1,7 @@
-"""A Hugging Face tokenizer as the metadata of a GGUF file.
+"""Convert tokenizers between Hugging Face folders and the metadata of GGUF files.
 
-Two kinds are written: byte-level BPE whose rule for cutting words is one that llama.cpp has a name
-for, and BPE over characters with byte fallback, which is what SentencePiece files become.
+Two kinds can be written: byte-level BPE with a pre-tokenizer that llama.cpp has a name for, and BPE
+over characters with byte fallback, as converted from SentencePiece files.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
 _CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
 _REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-_WORD_RULES = {  # how text is cut into words before the merges, and llama.cpp's name for it
+_PRE_TOKENIZERS = {  # the pattern that splits text before the merges: llama.cpp's name of it
     _CONTRACTIONS + r"\p{N}" + _REST: "qwen2",
     _CONTRACTIONS + r"\p{N}{1,3}" + _REST: "llama-bpe",
 }
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
-    """The tokenizer of a folder, as transformers sets it up.
+    """The tokenizer of a folder, as transformers configures it.
 
     Raises:
-        BadInput: there is none that needs no Python code of its own.
+        BadInput: there is no tokenizer, or it needs custom Python code.
     """
     tokenizer: Tokenizer = _load(folder).backend_tokenizer
     return tokenizer
@@ -49,10 +49,10 @@ def _load(folder: Path) -> Any:
 
 
 def read_tokenizer(file: Path) -> Any:
-    """The tokenizer of a GGUF file as transformers builds it, with what it cannot know set right.
+    """The tokenizer of a GGUF file as transformers builds it, corrected.
 
-    It does not know how llama.cpp cuts words before the merges, nor that Qwen's text is normalised
-    first, and its classes add special tokens of their own behind the vocabulary.
+    transformers ignores llama.cpp's pre-tokenizer and the normalization of Qwen's text, and its
+    classes append special tokens of their own to the vocabulary.
     """
     from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
@@ -61,13 +61,13 @@ def read_tokenizer(file: Path) -> Any:
 
     built = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name, local_files_only=True)
     values = read_contents(file).values
-    told = json.loads(built.backend_tokenizer.to_str())
-    vocabulary = told["model"]["vocab"]
+    state = json.loads(built.backend_tokenizer.to_str())
+    vocabulary = state["model"]["vocab"]
     if isinstance(vocabulary, dict):  # a GGUF lists its special tokens among the others
-        known = set(vocabulary.values())
-        told["added_tokens"] = [one for one in told["added_tokens"] if one["id"] in known]
-    tokenizer = Tokenizer.from_str(json.dumps(told))
-    for rule, name in _WORD_RULES.items():
+        ids = set(vocabulary.values())
+        state["added_tokens"] = [token for token in state["added_tokens"] if token["id"] in ids]
+    tokenizer = Tokenizer.from_str(json.dumps(state))
+    for rule, name in _PRE_TOKENIZERS.items():
         if name == values.get("tokenizer.ggml.pre"):
             tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
                 [
@@ -98,36 +98,36 @@ def write_tokenizer(writer: GGUFWriter, folder: Path, size: int) -> None:
 
     Args:
         writer: the file, before its header is written.
-        folder: where the tokenizer is.
-        size: rows of the embedding; ids that no token has are filled.
+        folder: of the tokenizer.
+        size: rows of the embedding; unused ids get placeholder tokens.
 
     Raises:
-        BadInput: the tokenizer is of another kind.
+        BadInput: the tokenizer cannot be converted.
     """
     from gguf import TokenType
 
     loaded = _load(folder)
     tokenizer: Tokenizer = loaded.backend_tokenizer
-    told = json.loads(tokenizer.to_str())
-    model = told["model"]
+    state = json.loads(tokenizer.to_str())
+    model = state["model"]
     if model["type"] != "BPE":
         raise BadInput(
-            f"{folder} has a {model['type']} tokenizer, and only BPE is written as GGUF here: "
+            f"{folder} has a {model['type']} tokenizer, and only BPE can be written as GGUF: "
             "convert it with llama.cpp's convert_hf_to_gguf.py."
         )
     tokens = [f"[PAD{number}]" for number in range(size)]
     kinds = [TokenType.UNUSED] * size
-    named = {token["content"]: token["id"] for token in told["added_tokens"]}
+    named = {token["content"]: token["id"] for token in state["added_tokens"]}
     if max([*model["vocab"].values(), *named.values()]) >= size:
         raise BadInput(f"{folder} has more tokens than the {size} rows of its embedding.")
     for text, number in model["vocab"].items():
         byte = model.get("byte_fallback") and len(text) == 6 and text.startswith("<0x")
         tokens[number] = text
         kinds[number] = TokenType.BYTE if byte else TokenType.NORMAL
-    for token in told["added_tokens"]:
+    for token in state["added_tokens"]:
         tokens[token["id"]] = token["content"]
         kinds[token["id"]] = TokenType.CONTROL if token["special"] else TokenType.USER_DEFINED
-    # A merge is a pair, or in older files one text with a space.
+    # A merge is a pair, or a text with a space in older files.
     merges = [pair.split(" ", 1) if isinstance(pair, str) else pair for pair in model["merges"]]
     if model.get("byte_fallback"):
         unknown = model["vocab"].get(model.get("unk_token"))
@@ -137,10 +137,10 @@ def write_tokenizer(writer: GGUFWriter, folder: Path, size: int) -> None:
         writer.add_tokenizer_model("llama")
         writer.add_tokenizer_pre("default")
         writer.add_token_scores(_scores(tokens, merges))
-        writer.add_add_space_prefix(_prepends_space(told))
+        writer.add_add_space_prefix(_prepends_space(state))
     else:
         writer.add_tokenizer_model("gpt2")
-        writer.add_tokenizer_pre(_word_rule(folder, told))
+        writer.add_tokenizer_pre(_pre_tokenizer(folder, state))
         writer.add_token_merges([" ".join(pair) for pair in merges])
     writer.add_token_list(tokens)
     writer.add_token_types(kinds)
@@ -150,50 +150,50 @@ def write_tokenizer(writer: GGUFWriter, folder: Path, size: int) -> None:
 
 
 def _scores(tokens: list[str], merges: list[list[str]]) -> list[float]:
-    """The earlier a token's first merge, the higher its score; others are never merged."""
+    """The earlier a token's first merge, the higher its score; other tokens are never merged."""
     ranks: dict[str, int] = {}
     for rank, pair in enumerate(merges):
         ranks.setdefault("".join(pair), rank)
     return [-float(ranks.get(token, len(merges))) for token in tokens]
 
 
-def _parts(told: dict[str, Any], step: str) -> list[dict[str, Any]]:
-    """The single normalizers or pre-tokenizers of a tokenizer."""
-    whole = told[step]
-    if whole is None:
+def _parts(state: dict[str, Any], step: str) -> list[dict[str, Any]]:
+    """The individual normalizers or pre-tokenizers of a tokenizer."""
+    outer = state[step]
+    if outer is None:
         return []
-    inner: list[dict[str, Any]] = whole.get("normalizers") or whole.get("pretokenizers") or [whole]
+    inner: list[dict[str, Any]] = outer.get("normalizers") or outer.get("pretokenizers") or [outer]
     return inner
 
 
-def _prepends_space(told: dict[str, Any]) -> bool:
-    return any(part["type"] == "Prepend" for part in _parts(told, "normalizer")) or any(
+def _prepends_space(state: dict[str, Any]) -> bool:
+    return any(part["type"] == "Prepend" for part in _parts(state, "normalizer")) or any(
         part["type"] == "Metaspace" and part.get("prepend_scheme") in ("always", "first")
-        for part in _parts(told, "pre_tokenizer")
+        for part in _parts(state, "pre_tokenizer")
     )
 
 
-def _word_rule(folder: Path, told: dict[str, Any]) -> str:
-    parts = _parts(told, "pre_tokenizer")
+def _pre_tokenizer(folder: Path, state: dict[str, Any]) -> str:
+    parts = _parts(state, "pre_tokenizer")
     kinds = [part["type"] for part in parts]
     if kinds == ["ByteLevel"] and parts[0].get("use_regex", True):
         return "gpt-2"
     if kinds == ["Digits", "ByteLevel"] and parts[0].get("individual_digits"):
         return "smollm"
     if kinds == ["Split", "ByteLevel"]:
-        rule = _WORD_RULES.get(parts[0]["pattern"].get("Regex", ""))
+        rule = _PRE_TOKENIZERS.get(parts[0]["pattern"].get("Regex", ""))
         if rule:
             return rule
     raise BadInput(
-        f"{folder} cuts text into words by a rule that is not known here: "
+        f"{folder} has a pre-tokenizer that llama.cpp has no name for: "
         "convert it with llama.cpp's convert_hf_to_gguf.py."
     )
 
 
 def _write_ends(writer: GGUFWriter, folder: Path, loaded: Any) -> None:
-    """The special tokens, and which of them are put around a text."""
+    """The special tokens, and which of them are added around a text."""
     if loaded.eos_token_id is None:
-        raise BadInput(f"{folder} names no end token (eos_token), so no path could end.")
+        raise BadInput(f"{folder} has no end token (eos_token), so no path could end.")
     writer.add_eos_token_id(loaded.eos_token_id)
     if loaded.bos_token_id is not None:
         writer.add_bos_token_id(loaded.bos_token_id)
@@ -203,5 +203,5 @@ def _write_ends(writer: GGUFWriter, folder: Path, loaded: Any) -> None:
     writer.add_add_bos_token(
         loaded.bos_token_id is not None and around[:1] == [loaded.bos_token_id]
     )
-    # One token that is both start and end stands before the text.
+    # A token that is both start and end is added before the text.
     writer.add_add_eos_token(len(around) > 1 and around[-1] == loaded.eos_token_id)

@@ -26,7 +26,7 @@ _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.t
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """What the files of a model say."""
+    """Identity and size of a model's files."""
 
     sha256: str
     tokenizer_sha256: str
@@ -34,10 +34,10 @@ class Weights:
 
 
 def describe(location: Path) -> Weights:
-    """Read hashes and size of a Hugging Face folder or a GGUF file, without loading it.
+    """Hash a Hugging Face folder or a GGUF file and count its weights, without loading it.
 
     Raises:
-        BadInput: it is missing, of another kind, or cut.
+        BadInput: it is missing, truncated, or neither of the two.
     """
     if not location.exists():
         raise BadInput(
@@ -54,7 +54,7 @@ def describe(location: Path) -> Weights:
 
 
 def describe_trained(folder: Path) -> str:
-    """Hash of the weights that a training wrote: an adapter's, or a whole model's."""
+    """Hash of the weights that training wrote: of an adapter, or of a whole model."""
     return content_hash([_file_hash(path) for path in sorted(folder.glob("*.safetensors"))])
 
 
@@ -68,32 +68,34 @@ def tokenizer_of(folder: Path) -> str:
     """Hash of the tokenizer in a Hugging Face folder.
 
     Raises:
-        BadInput: the folder is none, or has no tokenizer.
+        BadInput: it is not a model folder, or has no tokenizer.
     """
     if not folder.is_dir():
-        where = "There is no model at" if not folder.exists() else "There is no model folder at"
-        raise BadInput(f"{where} {folder}: give a Hugging Face folder or a .gguf file.")
+        kind = "model folder" if folder.exists() else "model"
+        raise BadInput(
+            f"There is no {kind} at {folder}: give a Hugging Face folder or a .gguf file."
+        )
     if not (folder / "config.json").exists():
         raise BadInput(f"{folder} has no config.json, so it is not a Hugging Face model folder.")
     if not any(folder.glob("*.safetensors")):
         raise BadInput(f"{folder} has no .safetensors files: save the model in that format first.")
     tokenizers = [folder / name for name in _TOKENIZER_FILES if (folder / name).exists()]
     if not tokenizers:
-        raise BadInput(f"{folder} has no tokenizer (tokenizer.json): copy it beside the weights.")
+        raise BadInput(f"{folder} has no tokenizer (tokenizer.json): copy it into this folder.")
     return content_hash([_file_hash(path) for path in tokenizers])
 
 
 def weights_of(folder: Path) -> int:
-    """Number of weights in a Hugging Face folder, from the headers of its files.
+    """Number of weights in a Hugging Face folder, from the headers of its safetensors files.
 
     Raises:
-        BadInput: a file is cut off.
+        BadInput: a file is truncated.
     """
     return sum(_safetensors_parameters(path) for path in sorted(folder.glob("*.safetensors")))
 
 
 def _safetensors_parameters(path: Path) -> int:
-    """Number of weights, from the header (eight bytes of its length, then JSON)."""
+    """Number of weights, from the header: its length in 8 bytes, then JSON."""
     size = path.stat().st_size
     with path.open("rb") as file:
         start = file.read(8)
@@ -103,10 +105,10 @@ def _safetensors_parameters(path: Path) -> int:
         except ValueError:
             header = None
     if not isinstance(header, dict):
-        raise BadInput(f"{path} is not a whole safetensors file: copy it again.")
+        raise BadInput(f"{path} is not a complete safetensors file: copy it again.")
     tensors = [entry for name, entry in header.items() if name != "__metadata__"]
     if max((entry["data_offsets"][1] for entry in tensors), default=0) + 8 + length > size:
-        raise BadInput(f"{path} is cut off before its end: copy it again.")
+        raise BadInput(f"{path} is truncated: copy it again.")
     return sum(prod(entry["shape"]) for entry in tensors)
 
 
@@ -116,7 +118,7 @@ def _file_hash(path: Path) -> str:
 
 
 def base_model(project: Project, name: str, location: Path, gguf: Path | None = None) -> Model:
-    """The record of a model that a person brings along."""
+    """The record of a model that the user adds to a project."""
     weights = describe(location)
     if gguf is None and location.suffix == ".gguf":
         gguf = location
@@ -138,12 +140,12 @@ def base_model(project: Project, name: str, location: Path, gguf: Path | None = 
 
 
 def recipe(base: Model, set_key: str, stage: Stage, settings: TrainSettings) -> str:
-    """The name of a training: a hash of everything that decides what it makes."""
+    """Identifies a training run: a hash of everything that decides its result."""
     return content_hash([base.sha256, set_key, stage, settings.deciding()])[:16]
 
 
 def is_server(location: str) -> bool:
-    """Whether a model's location is an address."""
+    """Whether a model's location is the address of a server."""
     return location.startswith(("http://", "https://"))
 
 

@@ -1,5 +1,6 @@
-"""What a model is, as far as its files say without being loaded: read in a moment, to be shown
-before a project is made on it.
+"""Architecture, size and tokenizer of a model, from the headers and configuration of its files.
+
+No weights are read, so it is fast enough to show them before a project is created.
 """
 
 from __future__ import annotations
@@ -19,27 +20,27 @@ FOLDER, GGUF = "Hugging Face folder", "GGUF file"
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """What the files of a model say."""
+    """Description of a model, from its files."""
 
     kind: str
     """`FOLDER` or `GGUF`."""
     architecture: str
-    """Such as `llama` or `qwen2`; `unknown` where the files do not say."""
+    """Such as `llama` or `qwen2`; `unknown` if the files do not say."""
     parameters: int | None
     tokenizer: str
-    """Its kind and size in words."""
+    """Kind and size, for the user."""
     tokenizer_sha256: str
     context: int | None
-    """Longest text in tokens; None where the files do not say."""
+    """Context length in tokens; None if the files do not say."""
     trainable: bool
-    """Whether it can be fine-tuned: a GGUF can only be sampled."""
+    """Whether it can be fine-tuned; a GGUF file can only be sampled."""
 
 
 def facts_of(location: Path) -> ModelFacts:
-    """Read what a model's files say; no weights are read, only their headers.
+    """Describe a Hugging Face folder or a GGUF file.
 
     Raises:
-        BadInput: it is missing, of another kind, or cut.
+        BadInput: it is missing, truncated, or neither of the two.
     """
     if location.suffix == ".gguf" and not location.is_dir():
         return _of_gguf(location)
@@ -90,12 +91,12 @@ def _tokenizer(folder: Path, size: int | None) -> str:
 
 def _json(file: Path) -> dict[str, Any]:
     try:
-        read = json.loads(file.read_text(encoding="utf-8"))
+        value = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise BadInput(f"{file} cannot be read as JSON ({error}): copy it again.") from None
-    if not isinstance(read, dict):
+    if not isinstance(value, dict):
         raise BadInput(f"{file} is not a JSON object: copy it again.")
-    return read
+    return value
 
 
 def _whole(value: object) -> int | None:

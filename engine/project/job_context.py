@@ -1,4 +1,4 @@
-"""What a stage is given: its job's settings, and the row in which it says how far it is."""
+"""What a stage of a running job works with: its settings, and the row that shows its progress."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ if TYPE_CHECKING:
     from store.records import Model, Run
 
 LOOK_EVERY = 0.25
-"""Seconds between two looks at the job's row: a pause is felt at once, a path costs nothing."""
+"""Seconds between two checks of the job's row: a pause takes effect quickly."""
 
 METRICS_EVERY = 1.0
-"""Seconds between two rows of the same metrics, enough for a chart."""
+"""Seconds between two rows of the same metrics: enough for a chart."""
 
 
 class PauseRequested(Exception):
-    """The person wants the job to wait; what is committed stays."""
+    """The user paused the job; everything committed is kept."""
 
 
 class CancelRequested(Exception):
-    """The person wants the job to end; what is committed stays."""
+    """The user canceled the job; everything committed is kept."""
 
 
 class Progress:
-    """The running job's own row, as its stages see it."""
+    """The row of the running job, for its stages."""
 
     def __init__(self, conn: sqlite3.Connection, job_id: int) -> None:
         self.conn = conn
@@ -54,7 +54,7 @@ class Progress:
         run: Run | None = None,
         model: Model | None = None,
     ) -> None:
-        """Begin a piece of work, and look whether to stop.
+        """Begin a piece of work, and check for a pause or cancel.
 
         Args:
             title: for the user.
@@ -74,21 +74,21 @@ class Progress:
         self.look()
 
     def advance(self, done: int, total: int) -> None:
-        """Write the count; to be called inside the transaction that stores the results."""
+        """Write the count. Call it inside the transaction that stores the results."""
         jobs.progress(self.conn, self.job_id, done, total, self._title)
 
     def measure(self, step: int, values: Mapping[str, float], *, always: bool = False) -> None:
-        """Store metrics at most once a second; inside or outside a transaction."""
+        """Store metrics, at most once per second; inside or outside a transaction."""
         now = time.monotonic()
         if always or now - self._measured >= METRICS_EVERY:
             self._measured = now
             jobs.metrics_add(self.conn, self.job_id, step, values)
 
     def look(self) -> None:
-        """Raise when the person wants the job paused or cancelled.
+        """Raise if the user paused or canceled the job.
 
         Raises:
-            PauseRequested, CancelRequested: at a point where everything finished is committed.
+            PauseRequested, CancelRequested: everything finished is committed at this point.
         """
         now = time.monotonic()
         if now - self._looked < LOOK_EVERY:
@@ -104,13 +104,13 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A claimed job with everything that its stage needs."""
+    """A claimed job with everything its stage needs."""
 
     project: Project
     conn: sqlite3.Connection
     progress: Progress
     params: Mapping[str, object]
-    """`settings` (sections that differ from lmsi.toml for this job) and the stage's own."""
+    """`settings` (changes of lmsi.toml for this job), and parameters of the stage."""
 
     @property
     def settings(self) -> Settings:

@@ -1,7 +1,4 @@
-"""What each setting means, in the words that stand under it in `engine.project.settings`.
-
-The words are written once, where the setting is declared; whoever shows settings reads them here.
-"""
+"""The help text of each setting: the string under its field in `engine.project.settings`."""
 
 from __future__ import annotations
 
@@ -19,9 +16,9 @@ if TYPE_CHECKING:
 
 @lru_cache(maxsize=1)
 def help_texts() -> Mapping[tuple[str, str], str]:
-    """The text under each field, by section (such as `sample`) and name (such as `m`)."""
+    """The help of each setting, by section (such as `sample`) and name (such as `m`)."""
     classes = {
-        node.name: _under_fields(node)
+        node.name: _texts_under_fields(node)
         for node in ast.parse(inspect.getsource(settings)).body
         if isinstance(node, ast.ClassDef)
     }
@@ -33,8 +30,8 @@ def help_texts() -> Mapping[tuple[str, str], str]:
     }
 
 
-def _under_fields(node: ast.ClassDef) -> dict[str, str]:
-    found = {}
+def _texts_under_fields(node: ast.ClassDef) -> dict[str, str]:
+    texts = {}
     for field, text in zip(node.body, node.body[1:], strict=False):
         if (
             isinstance(field, ast.AnnAssign)
@@ -43,5 +40,5 @@ def _under_fields(node: ast.ClassDef) -> dict[str, str]:
             and isinstance(text.value, ast.Constant)
             and isinstance(text.value.value, str)
         ):
-            found[field.target.id] = inspect.cleandoc(text.value.value).replace("\n", " ")
-    return found
+            texts[field.target.id] = inspect.cleandoc(text.value.value).replace("\n", " ")
+    return texts

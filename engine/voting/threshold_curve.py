@@ -1,7 +1,7 @@
-"""What a run's votes would give at any threshold, and how sure they are.
+"""How many questions a run's votes would keep at other thresholds, and how decided they are.
 
-The share of a question whose vote stopped early lies somewhere in [c1/m, (c1 + r)/m], where r paths
-were not drawn; so everything here is a pair of bounds, equal where all m paths were drawn.
+If a vote stopped early, the leader's share lies in [c1/m, (c1 + r)/m], where r paths were not
+sampled. So every number here is a pair of bounds, which are equal if all m paths were sampled.
 """
 
 from __future__ import annotations
@@ -19,93 +19,90 @@ if TYPE_CHECKING:
     from store.votes import VoteGroup
 
 THRESHOLDS = ("0", "0.2", "0.4", "0.5", "0.6", "0.7", "0.8", "0.9", "1")
-"""What a yield curve shows beside the project's own threshold."""
+"""Thresholds that the curve shows beside the project's own."""
 
 
 @dataclass(frozen=True, slots=True)
 class AgreementBin:
-    """Questions whose leader has this share of the m paths."""
+    """Questions by their leader's share of the m paths."""
 
     low: float
-    """Lower end of the share; the upper end is the next bin's, the last bin holds 1 itself."""
+    """Lower end of the share, up to the lower end of the next bin; the last bin includes 1."""
     exact: int
-    """Questions whose share is known."""
+    """Questions whose exact share is known."""
     at_least: int
     """Questions whose vote stopped early: the share may be larger."""
 
 
 @dataclass(frozen=True, slots=True)
 class Yield:
-    """How many questions a threshold keeps."""
+    """Number of questions that a threshold keeps."""
 
     threshold: str
     low: int
-    """Kept whatever the missing paths would say."""
+    """Kept for any answers of the missing paths."""
     high: int
     """Kept if all missing paths went to the leader."""
     own: bool
-    """Whether it is the threshold at which the votes were decided."""
+    """Whether the votes were decided at this threshold."""
 
 
-def histogram(alike: Sequence[VoteGroup], bins: int = 10) -> tuple[AgreementBin, ...]:
-    """Settled questions by the share of their leader, lowest first."""
+def histogram(groups: Sequence[VoteGroup], bins: int = 10) -> tuple[AgreementBin, ...]:
+    """Decided questions by the share of their leader, lowest share first."""
     exact, at_least = [0] * bins, [0] * bins
-    for one in alike:
-        if one.decision is Decision.OPEN:
+    for group in groups:
+        if group.decision is Decision.OPEN:
             continue
-        place = min(bins - 1, one.first * bins // one.m)
-        (exact if one.drawn == one.m else at_least)[place] += one.votes
+        place = min(bins - 1, group.first * bins // group.m)
+        (exact if group.drawn == group.m else at_least)[place] += group.votes
     return tuple(AgreementBin(i / bins, exact[i], at_least[i]) for i in range(bins))
 
 
-def kept_at(alike: Sequence[VoteGroup], threshold: str) -> tuple[int, int]:
-    """Bounds on how many settled questions a threshold keeps.
+def kept_at(groups: Sequence[VoteGroup], threshold: str) -> tuple[int, int]:
+    """Bounds of the number of decided questions that a threshold keeps.
 
     Raises:
-        BadInput: it is not a share in [0, 1].
+        BadInput: the threshold is not in [0, 1].
     """
     low = high = 0
-    for one in alike:
-        if one.decision is Decision.OPEN:
+    for group in groups:
+        if group.decision is Decision.OPEN:
             continue
-        missing = one.m - one.drawn
-        needed = kept_needed(one.m, threshold)
-        if one.first >= needed and one.first > one.second + missing:
-            low += one.votes
-        tie = missing == 0 and one.first == one.second
-        if one.first + missing >= needed and not tie:
-            high += one.votes
+        missing = group.m - group.drawn
+        needed = kept_needed(group.m, threshold)
+        if group.first >= needed and group.first > group.second + missing:
+            low += group.votes
+        tie = missing == 0 and group.first == group.second
+        if group.first + missing >= needed and not tie:
+            high += group.votes
     return low, high
 
 
 def curve(
-    alike: Sequence[VoteGroup], own: str, thresholds: Sequence[str] = THRESHOLDS
+    groups: Sequence[VoteGroup], own: str, thresholds: Sequence[str] = THRESHOLDS
 ) -> tuple[Yield, ...]:
-    """What each threshold keeps, lowest first; at the run's own, what the votes decided.
+    """What each threshold keeps, lowest first; for the run's own, what the votes decided.
 
     Args:
-        alike: the votes.
+        groups: the votes.
         own: the threshold at which they were decided.
-        thresholds: others to show.
+        thresholds: other thresholds to show.
 
     Raises:
-        BadInput: a threshold is not a share in [0, 1].
+        BadInput: a threshold is not in [0, 1].
     """
-    kept = sum(one.votes for one in alike if one.decision is Decision.KEEP)
-    found = [
-        Yield(one, *kept_at(alike, one), own=False)
-        for one in thresholds
-        if exact_share(one) != exact_share(own)
+    kept = sum(group.votes for group in groups if group.decision is Decision.KEEP)
+    yields = [
+        Yield(threshold, *kept_at(groups, threshold), own=False)
+        for threshold in thresholds
+        if exact_share(threshold) != exact_share(own)
     ]
-    return tuple(
-        sorted(
-            [*found, Yield(own, kept, kept, own=True)], key=lambda one: exact_share(one.threshold)
-        )
-    )
+    yields.append(Yield(own, kept, kept, own=True))
+    return tuple(sorted(yields, key=lambda entry: exact_share(entry.threshold)))
 
 
-def saved_share(alike: Sequence[VoteGroup]) -> float | None:
-    """Share of the full votes' paths that early stop did without; None before any vote stands."""
-    settled = [one for one in alike if one.decision is not Decision.OPEN]
-    full = sum(one.m * one.votes for one in settled)
-    return 1 - sum(one.drawn * one.votes for one in settled) / full if full else None
+def saved_share(groups: Sequence[VoteGroup]) -> float | None:
+    """Share of the paths of full votes that early stop saved; None if no vote is decided."""
+    decided = [group for group in groups if group.decision is not Decision.OPEN]
+    full = sum(group.m * group.votes for group in decided)
+    return 1 - sum(group.drawn * group.votes for group in decided) / full if full else None

@@ -92,10 +92,10 @@ def test_equal_tokenizers_have_equal_hashes(gguf: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda data: data[: len(data) // 2], "cut off"),
-        (lambda data: data[:-1], "cut off"),
-        (lambda data: data[:20], "cut off"),
-        (lambda data: data[:4] + struct.pack("<I", 77) + data[8:], "cut off or damaged"),
+        (lambda data: data[: len(data) // 2], "truncated"),
+        (lambda data: data[:-1], "truncated"),
+        (lambda data: data[:20], "truncated"),
+        (lambda data: data[:4] + struct.pack("<I", 77) + data[8:], "truncated or damaged"),
         (lambda data: b"PK\x03\x04" + data[4:], "not a GGUF file"),
         (lambda _: b"", "not a GGUF file"),
     ],

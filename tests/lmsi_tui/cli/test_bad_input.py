@@ -145,7 +145,7 @@ CASES = (
     Case(
         "GGUF that is none", file("a.gguf", "hello"), "init {t}/n --model {t}/a.gguf", ("a.gguf",)
     ),
-    Case("GGUF cut in half", cut_gguf, "init {t}/n --model {t}/cut.gguf", ("cut.gguf", "cut")),
+    Case("GGUF cut in half", cut_gguf, "init {t}/n --model {t}/cut.gguf", ("cut.gguf", "truncated")),
     Case("folder without config", folder_model(), "init {t}/n --model {t}/m", ("config.json",)),
     Case(
         "folder without weights",
@@ -153,7 +153,12 @@ CASES = (
         "init {t}/n --model {t}/m",
         ("safetensors",),
     ),
-    Case("weights cut off", cut_weights, "init {t}/n --model {t}/m", ("model.safetensors", "cut")),
+    Case(
+        "weights cut off",
+        cut_weights,
+        "init {t}/n --model {t}/m",
+        ("model.safetensors", "truncated"),
+    ),
     Case(
         "a server that is not there",
         nothing,
