@@ -1,8 +1,8 @@
-"""Read the answer of a path, as a person would.
+"""Extract the answer of a path.
 
-A reader looks for the answer statement of the path itself: the last one before the model rambles on
-with a question of its own, outside `<think>`. Each answer type has a reader with a version: raise
-it whenever what it reads changes, so that stored paths are read again (`docs/readers.md`).
+A reader looks for the path's answer statement: the last one, outside `<think>`, before the model
+continues with another question. Each answer type has a reader with a version: raise it whenever its
+results change, so that the answers of stored paths are extracted again (`docs/readers.md`).
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engine.answers import normalization as forms
-from engine.answers import numbers as numerals
+from engine.answers import normalization, numbers
 from store.enums import Abstention, AnswerType, EndReason
 
 if TYPE_CHECKING:
@@ -29,16 +28,16 @@ _VERSIONS = {
 }
 
 _SEARCHED = 20_000
-"""Characters at the end of a path that are searched; an answer statement stands at the end."""
+"""Characters at the end of a path that are searched: an answer statement comes last."""
 _STATED = 600
-"""Characters of one answer statement."""
+"""Maximum length of an answer statement, in characters."""
 _TRIED = 20
-"""Statements that are tried, from the last one: a path has one or two."""
+"""Maximum number of statements that are tried, from the last: most paths have one or two."""
 
 
 @dataclass(frozen=True, slots=True)
 class Extraction:
-    """What a path says; exactly one of `answer` and `abstention` is None."""
+    """The answer of a path; exactly one of `answer` and `abstention` is None."""
 
     answer: str | None
     """Canonical form."""
@@ -55,59 +54,58 @@ def reader_name(answer_type: AnswerType) -> str:
 def extract(
     answer_type: AnswerType, text: str, *, options: Sequence[str] = (), end: EndReason
 ) -> Extraction:
-    """The answer that a path states.
+    """Extract the answer that a path states.
 
     Args:
         answer_type: decides the reader.
-        text: the path as the model wrote it; of any length and content.
+        text: the path as generated, of any length and content.
         options: texts of the choices, for `CHOICE` (and for letters in `NLI`).
-        end: a path that was cut abstains, whatever it says.
+        end: a truncated path abstains, whatever it states.
     """
     if end is EndReason.LENGTH:
         return Extraction(None, None, Abstention.TRUNCATED)
     own = own_words(text)
     if not own.strip():
-        thought = bool(text.strip())
-        return Extraction(None, None, Abstention.NO_ANSWER if thought else Abstention.EMPTY)
-    found = _stated(answer_type, own, options) or _concluded(answer_type, own, options)
-    if found is None:
+        only_thinks = bool(text.strip())
+        return Extraction(None, None, Abstention.NO_ANSWER if only_thinks else Abstention.EMPTY)
+    stated = _stated(answer_type, own, options) or _concluded(answer_type, own, options)
+    if stated is None:
         return Extraction(None, None, Abstention.NO_ANSWER)
-    answer, shown = found
+    answer, shown = stated
     return Extraction(answer, shown, None)
 
 
 def canonical(answer_type: AnswerType, text: str, options: Sequence[str] = ()) -> str | None:
-    """The canonical form of an answer that stands alone; None when it is not of the type."""
+    """The canonical form of a bare answer; None if it is not of the type."""
     match answer_type:
         case AnswerType.NUMBER:
-            return numerals.number(text)
+            return numbers.number(text)
         case AnswerType.CHOICE:
-            return forms.choice(text, options)
+            return normalization.choice(text, options)
         case AnswerType.YES_NO:
-            return forms.yes_no(text)
+            return normalization.yes_no(text)
         case AnswerType.NLI:
-            return forms.inference(text, options)
+            return normalization.inference(text, options)
         case AnswerType.SPAN:
-            return forms.span(text)
+            return normalization.span(text)
         case AnswerType.MATH:
-            return forms.math_text(text)
+            return normalization.math_text(text)
 
 
 def equal(answer_type: AnswerType, a: str, b: str) -> bool:
     """Whether two canonical answers are the same answer.
 
-    Numbers are compared exactly. `MATH` asks math-verify, in a process of its own and for a limited
-    time, unless the forms are equal or both plain numbers.
+    Numbers are compared exactly. `MATH` uses math-verify, in a separate process and for a limited
+    time, unless the forms are equal or both are plain numbers.
     """
     if a == b:
         return True
     if answer_type is AnswerType.SPAN:
-        return forms.spans_equal(a, b)
+        return normalization.spans_equal(a, b)
     if answer_type is not AnswerType.MATH:
         return False
-    numbers = [_PLAIN.fullmatch(one) for one in (a, b)]
-    if all(numbers):
-        return False  # one form for each plain number, so these differ
+    if _PLAIN.fullmatch(a) and _PLAIN.fullmatch(b):
+        return False  # a plain number has only one form, so these differ
     from engine.answers.math_equality import math_equal
 
     return math_equal(a, b)
@@ -123,12 +121,12 @@ _STARTS_ANEW = re.compile(
     r"|\n[ \t]*\*{0,2}Q\d{0,4}\*{0,2}[:.]\*{0,2}(?:\s|$)"
     r"|\n[ \t]*(?:#{1,4} ?|\*\*)?(?:Human|User)(?:\*\*)?:"
 )
-"""What only begins a new turn or a new question."""
+"""Begins a new turn or a new question."""
 _MAY_START_ANEW = re.compile(
     r"\n[ \t]*(?:#{1,4} ?|\*\*)?(?:Question|Problem|Exercise|Example|Instruction|Passage"
     r"|Premise|Input|Context|Assistant)\b ?#?\d{0,4}\*{0,2}[:.\n]"
 )
-"""What begins a new question once the answer is given, and may be part of it before."""
+"""Begins a new question after the answer, but may be part of the reasoning before it."""
 _ANNOTATION = re.compile(r"<<[^<>\n]{0,200}>>")
 _CHECKS_ITSELF = re.compile(
     r"\W*(?:wait|but|however|hmm|hold on|actually|let me|let's|let us|check|verif"
@@ -139,15 +137,15 @@ _CHECKS_ITSELF = re.compile(
 
 
 def own_words(text: str) -> str:
-    """The end of the path's answer to its own question: outside `<think>`, before it rambles on."""
+    """The end of the path's own text: outside `<think>`, before another question begins."""
     if "</think>" in text:
         text = text[text.rfind("</think>") + len("</think>") :]
     elif "<think>" in text:
         text = text[: text.find("<think>")]
-    for found in _STARTS_ANEW.finditer(text):
-        # A special token may open a path; a new question never does.
-        if text[: found.start()].strip() or found[0].startswith("\n"):
-            text = text[: found.start()]
+    for match in _STARTS_ANEW.finditer(text):
+        # A path may start with a special token, but not with a new question.
+        if text[: match.start()].strip() or match[0].startswith("\n"):
+            text = text[: match.start()]
             break
     own = _ANNOTATION.sub("", text[-_SEARCHED:])
     first = _STATEMENT.search(own)
@@ -202,31 +200,31 @@ _LETTER_ALONE = re.compile(r"\W*[A-Za-z]\W*$|\([A-Za-z]\)")
 
 
 def _stated(answer_type: AnswerType, own: str, options: Sequence[str]) -> tuple[str, str] | None:
-    """The last statement that can be read.
+    """The last answer statement of the type, as (answer, shown).
 
-    A last statement that says that there is no answer is believed; one that is not of the type
-    (`The answer is found by adding …`) is passed over.
+    A statement that there is no answer ends the search; a statement of another type (`The answer is
+    found by adding …`) is skipped.
     """
-    places = [(found.start(), found.end(), found) for found in _STATEMENT.finditer(own)]
+    places = [(match.start(), match.end(), match) for match in _STATEMENT.finditer(own)]
     if answer_type is AnswerType.CHOICE:
-        places += [(found.start(), found.end(), found) for found in _LETTER_STATEMENT.finditer(own)]
+        places += [(match.start(), match.end(), match) for match in _LETTER_STATEMENT.finditer(own)]
         places.sort(key=lambda place: place[:2])
     places = places[: _rambling_from(own, [place[:2] for place in places])]
-    for start, end, found in reversed(places[-_TRIED:]):
+    for start, end, match in reversed(places[-_TRIED:]):
         before = own[max(0, start - 60) : start]
-        if found[0][0].isalpha() and _HYPOTHETICAL.search(before):
+        if match[0][0].isalpha() and _HYPOTHETICAL.search(before):
             continue
-        if found.re is _LETTER_STATEMENT:
-            stated = str(found[1] or found[2])
-        elif found["box"]:
+        if match.re is _LETTER_STATEMENT:
+            stated = str(match[1] or match[2])
+        elif match["box"]:
             stated = _braced(own, end)
         else:
             stated = _statement_text(answer_type, own, end)
         answer = _answer_in(answer_type, stated, options)
         if answer_type is AnswerType.CHOICE:
-            if found[0].strip(" \t\n*") == "A:" and not _LETTER_ALONE.match(stated):
+            if match[0].strip(" \t\n*") == "A:" and not _LETTER_ALONE.match(stated):
                 continue  # the first of the options, listed again
-            if _OR_BEFORE.search(before) or forms.names_no_choice(stated, options):
+            if _OR_BEFORE.search(before) or normalization.names_no_choice(stated, options):
                 return None
         if answer is not None:
             return answer, _shown(stated)
@@ -236,27 +234,27 @@ def _stated(answer_type: AnswerType, own: str, options: Sequence[str]) -> tuple[
 
 
 def _rambling_from(own: str, places: Sequence[tuple[int, int]]) -> int:
-    """How many statements are the path's own.
+    """The number of statements that answer the path's own question.
 
-    After a statement, a blank line and a paragraph that asks something (and is not the model
-    checking itself), the next statement answers another question.
+    After a statement, a blank line and a paragraph with a question (unless the model checks
+    itself), the next statement answers another question.
     """
     for number, ((_, end), (start, _)) in enumerate(itertools.pairwise(places), 1):
         gap = own[end:start]
         if "?" not in gap:
             continue
         paragraphs = gap.split("\n\n")[1:]
-        if any("?" in one and not _CHECKS_ITSELF.match(one) for one in paragraphs):
+        if any("?" in text and not _CHECKS_ITSELF.match(text) for text in paragraphs):
             return number
     return len(places)
 
 
 def _statement_text(answer_type: AnswerType, own: str, start: int) -> str:
-    """From a statement's verb to the end of its line (the next one, if nothing follows on it)."""
+    """The rest of a statement's line after the verb, or the next line if it is empty."""
     text = own[start : start + _STATED].lstrip(" \t:*")
     if text.startswith("\n"):
         text = text.lstrip("\n \t")
-        # A block of LaTeX or code is set off by lines of its own.
+        # A block of LaTeX starts on a line of its own.
         if answer_type is AnswerType.MATH and text.startswith(("\\[", "$$")):
             close = text.find("\\]" if text.startswith("\\[") else "$$", 2)
             return text[2:close] if close > 0 else text.split("\n", 1)[0]
@@ -264,7 +262,7 @@ def _statement_text(answer_type: AnswerType, own: str, start: int) -> str:
 
 
 def _braced(own: str, start: int) -> str:
-    """What stands in the braces that open just before `start`; empty when they never close."""
+    """The content of the braces that open just before `start`; empty if they never close."""
     depth = 1
     for place in range(start, min(len(own), start + 2 * _STATED)):
         if own[place] in "{}" and own[place - 1] != "\\":
@@ -293,36 +291,38 @@ def _answer_in(answer_type: AnswerType, stated: str, options: Sequence[str]) -> 
     match answer_type:
         case AnswerType.NUMBER:
             sentence = _first_sentence(stated)
-            return numerals.number(sentence) or numerals.number_in(sentence)
+            return numbers.number(sentence) or numbers.number_in(sentence)
         case AnswerType.CHOICE:
             sentence = _first_sentence(stated)
             whole = quoted[1] if quoted and len(quoted[1]) > 1 else ""
             return (
-                forms.choice(sentence, options)
-                or forms.choice(stated, options)
-                or (forms.choice(whole, options) if whole else None)
+                normalization.choice(sentence, options)
+                or normalization.choice(stated, options)
+                or (normalization.choice(whole, options) if whole else None)
             )
         case AnswerType.MATH:
             fenced = _DOLLARS.match(stated)
             if fenced:
-                return forms.math_text(fenced[1] or fenced[2] or fenced[3])
+                return normalization.math_text(fenced[1] or fenced[2] or fenced[3])
             sentence = _first_sentence(stated)
             inside = _DOLLARS.search(sentence)
-            return forms.math_text(inside[1] or inside[2] or inside[3] if inside else sentence)
+            return normalization.math_text(
+                inside[1] or inside[2] or inside[3] if inside else sentence
+            )
         case AnswerType.SPAN:
-            return forms.span(_first_sentence(_SMALL_WORDS.sub("", stated, count=1)))
+            return normalization.span(_first_sentence(_SMALL_WORDS.sub("", stated, count=1)))
         case _:
             return canonical(answer_type, stated, options)
 
 
 def _first_sentence(text: str) -> str:
-    """Up to the full stop that ends a sentence, not one within a number or after an initial."""
-    found = _SENTENCE_END.search(text)
-    return text[: found.start()] if found else text
+    """The first sentence; periods in numbers and after initials do not end it."""
+    end = _SENTENCE_END.search(text)
+    return text[: end.start()] if end else text
 
 
 def _shown(stated: str) -> str:
-    """The statement for a person: its first sentence, without the marks around it."""
+    """The statement as shown to users: its first sentence, without surrounding marks."""
     return _first_sentence(stated.strip()).strip(" \t\"'`*()[]<>")[:200] or stated.strip()[:200]
 
 
@@ -339,7 +339,7 @@ _BOLD = re.compile(r"\*\*([^*\n]{1,120})\*\*")
 
 
 def _concluded(answer_type: AnswerType, own: str, options: Sequence[str]) -> tuple[str, str] | None:  # noqa: PLR0911 - a case for each answer type
-    """The answer of a path that never says `the answer is`: alone, or in a closing sentence."""
+    """The answer of a path without an answer statement: a bare answer, or a closing sentence."""
     own = own.strip()
     if _STATEMENT.search(own[-_STATED:]) and answer_type is not AnswerType.SPAN:
         tail_says_none = _last_says_none(own)
@@ -348,68 +348,70 @@ def _concluded(answer_type: AnswerType, own: str, options: Sequence[str]) -> tup
     alone = own if len(own) <= 200 and "\n" not in own else ""
     last = own.rsplit("\n", 1)[-1].strip()[-_STATED:]
     if answer_type is AnswerType.CHOICE and len(_OPTION_LINE.findall(own)) > 1:
-        return None  # a list of the options ends with an option
+        return None  # the end of a list of the options
     closing = _last_sentence(last)
-    # A statement that could not be read is not read as something else.
-    alone, last, closing = ("" if _STATEMENT.search(one) else one for one in (alone, last, closing))
+    # An answer statement that is not of the type is not read in another way.
+    alone, last, closing = (
+        "" if _STATEMENT.search(text) else text for text in (alone, last, closing)
+    )
     match answer_type:
         case AnswerType.NUMBER:
             return _concluded_number(alone, last, closing)
         case AnswerType.CHOICE:
-            for one in (alone, last):
-                letter = forms.choice(one, options) if _is_short(one) else None
+            for text in (alone, last):
+                letter = normalization.choice(text, options) if _is_short(text) else None
                 if letter:
-                    return letter, _shown(one)
+                    return letter, _shown(text)
         case AnswerType.YES_NO | AnswerType.NLI:
             opening = _first_sentence(own[:_STATED])
-            for one in (alone, closing, opening if len(opening.split()) <= 8 else ""):
-                answer = canonical(answer_type, _CONCLUDES.sub("", one, count=1), options)
+            for text in (alone, closing, opening if len(opening.split()) <= 8 else ""):
+                answer = canonical(answer_type, _CONCLUDES.sub("", text, count=1), options)
                 if answer:
-                    return answer, _shown(one)
+                    return answer, _shown(text)
         case AnswerType.SPAN:
-            answer = forms.span(alone) if _is_short(alone) else None
+            answer = normalization.span(alone) if _is_short(alone) else None
             return (answer, _shown(alone)) if answer else None
         case AnswerType.MATH:
             fenced = list(_DOLLARS.finditer(closing))
-            stated = next((one for one in fenced[-1].groups() if one), "") if fenced else ""
+            stated = next((group for group in fenced[-1].groups() if group), "") if fenced else ""
             stated = stated.rsplit("=", 1)[-1] if stated else (alone if len(alone) <= 60 else "")
-            answer = forms.math_text(stated) if stated else None
+            answer = normalization.math_text(stated) if stated else None
             return (answer, _shown(stated)) if answer else None
     return None
 
 
 def _last_says_none(own: str) -> bool:
-    """Whether the last statement says that there is no answer."""
+    """Whether the last statement is that there is no answer."""
     *_, last = _STATEMENT.finditer(own[-_STATED:])
     return _GIVES_NONE.match(own[-_STATED:][last.end() :].lstrip(" \"'(:*")) is not None
 
 
 def _concluded_number(alone: str, last: str, closing: str) -> tuple[str, str] | None:
-    """A number alone, in bold, after the last equals sign, or the only one of a whole sentence."""
-    for one in (alone, last):
-        answer = numerals.number(one) if one else None
+    """A bare number, one in bold or after the last equals sign, or the only one in a sentence."""
+    for text in (alone, last):
+        answer = numbers.number(text) if text else None
         if answer:
-            return answer, _shown(one)
-    whole = last.endswith((".", "!", "**", "$", "\\)", "\\]"))
+            return answer, _shown(text)
+    is_sentence = last.endswith((".", "!", "**", "$", "\\)", "\\]"))
     bold = _BOLD.findall(closing)
     candidates = bold[-1:]
     value = _VALUE_AT_END.search(closing.rstrip(" ."))
     if value:
         candidates.append(value[1])
-    elif whole and len(set(re.findall(r"\d[\d,.]*\d|\d", closing))) <= 1:
+    elif is_sentence and len(set(re.findall(r"\d[\d,.]*\d|\d", closing))) <= 1:
         candidates.append(closing)
-    for one in candidates:
-        answer = numerals.number(one) or (
-            numerals.number_in(one) if one is closing or one in bold else None
+    for text in candidates:
+        answer = numbers.number(text) or (
+            numbers.number_in(text) if text is closing or text in bold else None
         )
         if answer:
-            return answer, _shown(one)
+            return answer, _shown(text)
     return None
 
 
 def _last_sentence(line: str) -> str:
     """The last sentence of a line."""
-    ends = [found.end() for found in _SENTENCE_END.finditer(line.rstrip())]
+    ends = [match.end() for match in _SENTENCE_END.finditer(line.rstrip())]
     starts = [end for end in ends if end < len(line.rstrip())]
     return line[starts[-1] if starts else 0 :].strip()
 

@@ -184,7 +184,12 @@ def _answer(
     if reading.reader == custom_rules.reader_name(question.answer_type):
         built_in = Extraction(reading.answer, reading.shown, reading.abstention)
     return custom_rules.extract(
-        question.answer_type, text, options=question.options, end=end, rules=rules, known=built_in
+        question.answer_type,
+        text,
+        options=question.options,
+        end=end,
+        rules=rules,
+        built_in=built_in,
     ).answer
 
 

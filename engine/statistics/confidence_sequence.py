@@ -1,16 +1,18 @@
-"""What audits prove of a precision: a test martingale, its interval, and certified thresholds.
+"""Confidence sequence of label precision from a blind audit, and certified thresholds.
 
-Within a stratum of N questions, K of them wrong, n audited and x found wrong have the probability
+In a stratum of N questions, K of them wrong, the audit of n questions with x wrong has the
+probability
 
     L(K) = K(K-1)...(K-x+1) · (N-K)...(N-K-(n-x)+1) / N(N-1)...(N-n+1)
 
-in the order in which they came. A bet Q, fixed before, is another probability of the same sequence,
-so that Q / L is a test martingale when K is true (Waudby-Smith and Ramdas 2020, "Confidence
-sequences for sampling without replacement": with the Beta-binomial prior, Q is the prior-posterior
-ratio's numerator). Strata multiply, and a total of W wrong is as likely as its likeliest division
-among them (union over the nuisance, Spertus and Stark 2022). L is log-concave in K, so the
-likeliest division of every W is found by sorting increments: no search, and no scipy, so the app
-computes it while it draws. The interval holds at every moment at once (Ville's inequality).
+in the order of the audit. A bet Q, fixed in advance, is another probability of the same sequence,
+so Q / L is a test martingale if K is true (Waudby-Smith and Ramdas 2020, "Confidence sequences for
+sampling without replacement": with the Beta-binomial prior, Q is the numerator of the
+prior-posterior ratio). Likelihoods of strata multiply, and a total of W wrong questions has the
+likelihood of its most likely division among the strata (union over the nuisance parameter, Spertus
+and Stark 2022). L is log-concave in K, so sorting increments gives the most likely division of
+every W, without a search and without scipy, fast enough for the app's screens. The interval is
+valid at all times simultaneously (Ville's inequality).
 """
 
 from __future__ import annotations
@@ -26,38 +28,38 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 CONFIDENCE = Fraction(95, 100)
-"""Of every interval and certificate, unless asked otherwise."""
+"""Default confidence of intervals and certificates."""
 
 TARGET_PRECISION = Fraction(95, 100)
-"""Precision that a threshold is certified for, unless asked otherwise."""
+"""Default precision that a threshold is certified for."""
 
 _WRONG, _RIGHT = 0.5, 10.0
-"""Beta prior of the bet on the share that is wrong: about one in twenty. Whatever it is, the
-interval holds; a bet near the truth makes it short."""
+"""Beta prior of the bet on the share of wrong questions: about one in twenty. The interval is valid
+for any prior, and shorter for a prior near the truth."""
 
 
 @dataclass(frozen=True, slots=True)
 class StratumAudit:
-    """What the audits of one stratum found."""
+    """Counts of the audit of one stratum."""
 
     size: int
     """Accepted questions, ≥ 1."""
     audited: int
-    """Judged right or wrong, 0 ≤ audited ≤ size."""
+    """Judged as correct or wrong, 0 ≤ audited ≤ size."""
     wrong: int
-    """Of the audited, those whose winner is wrong."""
+    """Audited questions whose winner is wrong."""
     skipped: int = 0
-    """Shown and left open: as if wrong at the interval's lower end, as if right at its upper."""
+    """Shown but not judged: wrong for the interval's lower end, correct for its upper end."""
 
     def __post_init__(self) -> None:
         seen = self.audited + self.skipped
         if not (0 <= self.wrong <= self.audited and self.skipped >= 0 and seen <= self.size):
-            raise ValueError(f"{self} cannot be: wrong ≤ audited ≤ size")
+            raise ValueError(f"{self} is invalid: wrong ≤ audited ≤ size")
 
 
 @dataclass(frozen=True, slots=True)
 class PrecisionEstimate:
-    """The share of the accepted questions whose winner is right, before any is taken out."""
+    """The share of accepted questions whose winner is correct, including those found wrong."""
 
     size: int
     """Accepted questions."""
@@ -65,16 +67,16 @@ class PrecisionEstimate:
     wrong: int
     skipped: int
     estimate: float | None
-    """Weighted over the strata, a share; None before the first audit."""
+    """Share, weighted over the strata; None before the first audit."""
     low: float
-    """Lower end of the interval, a share; it holds at every moment of the audit at once."""
+    """Lower end of the interval, a share; valid at all times of the audit simultaneously."""
     high: float
 
     @property
     def expected_wrong(self) -> tuple[float, float, float] | None:
-        """Wrong labels among the accepted questions: expected, fewest, most.
+        """Wrong labels among the accepted questions: expected, minimum, maximum.
 
-        Those that the audit found are among them, though they are left out of the training.
+        They include those that the audit found, which are left out of training.
         """
         if self.estimate is None:
             return None
@@ -86,62 +88,65 @@ class PrecisionEstimate:
 
     @property
     def expected_left(self) -> tuple[float, float, float] | None:
-        """The same without the wrong ones that were found: what training would still learn."""
+        """The same without those that the audit found: wrong labels left in training."""
         if self.expected_wrong is None:
             return None
-        middle, fewest, most = (max(0.0, one - self.wrong) for one in self.expected_wrong)
-        return middle, fewest, most
+        expected, low, high = (max(0.0, count - self.wrong) for count in self.expected_wrong)
+        return expected, low, high
 
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """Whether one threshold is certified, and what it would take."""
+    """Whether a threshold is certified, and how many audits it still needs."""
 
     threshold: Fraction
     precision: PrecisionEstimate
-    """Of the questions that are accepted at this threshold."""
+    """Precision of the questions that are accepted at this threshold."""
     e_value: float
-    """Evidence against a precision under the asked one, ≥ 0; certified at 1 / (1 - confidence)."""
+    """Evidence against a precision below the target, ≥ 0; passes at 1 / (1 - confidence)."""
     certified: bool
-    """By fixed-sequence testing: this one and every stricter one passed."""
+    """By fixed-sequence testing: this threshold and every stricter one passed."""
     clean_needed: int | None
-    """Audits still to come, all right, until it passes; None where it passed, or where no number of
-    clean audits would do."""
+    """Further audits until it passes, if all are correct; None if it passed, or if no number of
+    correct audits is enough."""
 
 
 def log_bet(counts: Sequence[StratumAudit]) -> float:
-    """log Q: half on strata that share one rate, half on each having its own.
+    """log Q: half on a rate that the strata share, half on a rate of each stratum.
 
-    Both halves are Bernoulli sequences with a Beta-distributed rate, which is what a Beta-binomial
-    number of wrong questions looks like when they are drawn without replacement.
+    Both halves are Bernoulli sequences with a Beta-distributed rate, which is the distribution of
+    draws without replacement from a Beta-binomial number of wrong questions.
     """
-    audited, wrong = sum(one.audited for one in counts), sum(one.wrong for one in counts)
+    audited, wrong = (
+        sum(stratum.audited for stratum in counts),
+        sum(stratum.wrong for stratum in counts),
+    )
     shared = _log_marginal(audited, wrong)
-    apart = math.fsum(_log_marginal(one.audited, one.wrong) for one in counts)
+    apart = math.fsum(_log_marginal(stratum.audited, stratum.wrong) for stratum in counts)
     top = max(shared, apart)
     return top + math.log((math.exp(shared - top) + math.exp(apart - top)) / 2)
 
 
-def log_likeliest(counts: Sequence[StratumAudit]) -> tuple[int, list[float]]:
-    """log L of the likeliest division among the strata, for every total of wrong questions.
+def log_max_likelihood(counts: Sequence[StratumAudit]) -> tuple[int, list[float]]:
+    """log L of the most likely division among the strata, for every total of wrong questions.
 
     Returns:
-        The fewest wrong questions that are possible (those found), and one value for that number,
-        the next, … up to the most that are possible.
+        The smallest possible total (those found wrong), and the values for that total, the next,
+        … up to the largest possible total.
     """
     gains: list[float] = []
     fewest, start = 0, 0.0
-    for one in counts:
-        fewest += one.wrong
-        start += _log_likelihood(one, one.wrong)
-        found_right = one.audited - one.wrong
-        for wrong in range(one.wrong, one.size - found_right):
-            # L(K + 1) / L(K): one wrong question more among the unseen.
+    for stratum in counts:
+        fewest += stratum.wrong
+        start += _log_likelihood(stratum, stratum.wrong)
+        found_correct = stratum.audited - stratum.wrong
+        for wrong in range(stratum.wrong, stratum.size - found_correct):
+            # L(K + 1) / L(K): one more wrong question among those not audited.
             gains.append(
-                math.log((wrong + 1) / (wrong + 1 - one.wrong))
-                + math.log((one.size - wrong - found_right) / (one.size - wrong))
+                math.log((wrong + 1) / (wrong + 1 - stratum.wrong))
+                + math.log((stratum.size - wrong - found_correct) / (stratum.size - wrong))
             )
-    # Each stratum's gains fall as K grows, so taking the largest first keeps them in their order.
+    # The gains of a stratum decrease in K, so sorting all of them keeps each stratum's order.
     gains.sort(reverse=True)
     values = [start]
     for gain in gains:
@@ -152,14 +157,15 @@ def log_likeliest(counts: Sequence[StratumAudit]) -> tuple[int, list[float]]:
 def interval(
     counts: Sequence[StratumAudit], confidence: Fraction = CONFIDENCE
 ) -> tuple[float, float]:
-    """The confidence sequence of the precision at this moment, as shares.
+    """The confidence sequence of the precision after these audits, as shares.
 
     Args:
         counts: of every stratum; at least one question.
-        confidence: that the precision lies in every interval that the audit ever shows, in (0, 1).
+        confidence: probability that every interval during the audit contains the precision, in
+            (0, 1).
 
     Raises:
-        ValueError: there is no question.
+        ValueError: there are no questions.
     """
     return (
         _ends(_skipped_as(counts, wrong=True), confidence)[0],
@@ -168,53 +174,62 @@ def interval(
 
 
 def _ends(counts: Sequence[StratumAudit], confidence: Fraction) -> tuple[float, float]:
-    size = sum(one.size for one in counts)
+    size = sum(stratum.size for stratum in counts)
     if size == 0:
-        raise ValueError("a precision needs at least one accepted question, and there is none")
+        raise ValueError("a precision needs at least one accepted question")
     bet, most_evidence = log_bet(counts), -math.log(1 - confidence)
-    fewest, values = log_likeliest(counts)
-    # Never empty: no bet on the sequence has a higher probability than the likeliest total.
+    fewest, values = log_max_likelihood(counts)
+    # Never empty: no bet on the sequence has a higher probability than the most likely total.
     kept = [fewest + place for place, value in enumerate(values) if bet - value < most_evidence]
     return 1 - kept[-1] / size, 1 - kept[0] / size
 
 
 def e_value(counts: Sequence[StratumAudit], precision: Fraction) -> float:
-    """Evidence that the precision is at least this, ≥ 0: expected to be at most 1 where it is not.
+    """Evidence that the precision is at least `precision`, ≥ 0; on average ≤ 1 if it is not.
 
-    The smallest evidence against any number of wrong questions that is too many (an e-process:
-    the minimum over the null of its test martingales). Skipped questions count as wrong.
+    The smallest evidence against any number of wrong questions that is too large (an e-process: the
+    minimum of the test martingales over the null hypothesis). Skipped questions count as wrong.
     """
     counts = _skipped_as(counts, wrong=True)
-    size = sum(one.size for one in counts)
-    # The fewest that are too many: a precision strictly under the asked one.
+    size = sum(stratum.size for stratum in counts)
+    # The smallest number that gives a precision below the target.
     too_many = math.floor((1 - precision) * size) + 1
-    fewest, values = log_likeliest(counts)
+    fewest, values = log_max_likelihood(counts)
     tail = values[max(0, too_many - fewest) :]
     if not tail:
-        return math.inf  # so many wrong ones are not left
+        return math.inf  # fewer questions are left than would have to be wrong
     return math.exp(min(700.0, log_bet(counts) - max(tail)))
 
 
 def estimate(
     counts: Sequence[StratumAudit], confidence: Fraction = CONFIDENCE
 ) -> PrecisionEstimate:
-    """The precision that the audits of these strata show, each weighted by its size.
+    """The precision over these strata, each weighted by its size.
 
-    A stratum without audits takes the rate of the others: the interval, not the estimate, says how
-    little is known of it.
+    A stratum without audits takes the rate of the others. The interval, not the estimate, shows how
+    uncertain it is.
     """
-    size, audited = sum(one.size for one in counts), sum(one.audited for one in counts)
-    wrong = sum(one.wrong for one in counts)
+    size, audited = (
+        sum(stratum.size for stratum in counts),
+        sum(stratum.audited for stratum in counts),
+    )
+    wrong = sum(stratum.wrong for stratum in counts)
     low, high = interval(counts, confidence)
     share = None
     if audited:
-        shares = [one.wrong / one.audited if one.audited else wrong / audited for one in counts]
-        share = 1 - sum(one.size * rate for one, rate in zip(counts, shares, strict=True)) / size
+        shares = [
+            stratum.wrong / stratum.audited if stratum.audited else wrong / audited
+            for stratum in counts
+        ]
+        share = (
+            1
+            - sum(stratum.size * rate for stratum, rate in zip(counts, shares, strict=True)) / size
+        )
     return PrecisionEstimate(
         size=size,
         audited=audited,
         wrong=wrong,
-        skipped=sum(one.skipped for one in counts),
+        skipped=sum(stratum.skipped for stratum in counts),
         estimate=share,
         low=low,
         high=high,
@@ -229,15 +244,15 @@ def certify(
 ) -> list[Certificate]:
     """Test "precision at least `precision`" for each threshold, from strict to loose.
 
-    Fixed-sequence testing: a threshold is certified when it and all stricter ones passed, so the
-    chance that any certified one is under the asked precision is at most 1 - confidence, with no
-    correction for their number.
+    Fixed-sequence testing: a threshold is certified if it and all stricter ones pass, so the
+    probability that any certified threshold has a lower precision is at most 1 - confidence,
+    without a correction for multiple tests.
 
     Args:
-        thresholds: from strict to loose, one for each stratum; a threshold accepts its own stratum
-            and all before it.
+        thresholds: from strict to loose, one per stratum; a threshold accepts its own stratum and
+            all before it.
         counts: of the strata, in the same order.
-        precision: asked of the accepted questions, in (0, 1).
+        precision: target for the accepted questions, in (0, 1).
         confidence: in (0, 1).
     """
     return list(each_certificate(thresholds, counts, precision, confidence))
@@ -249,7 +264,7 @@ def each_certificate(
     precision: Fraction,
     confidence: Fraction,
 ) -> Iterator[Certificate]:
-    """As `certify`, one by one: what nobody asks for is not worked out."""
+    """Like `certify`, but lazily: a threshold is tested when it is requested."""
     bar = 1 / (1 - confidence)
     passing = True
     for number, threshold in enumerate(thresholds, start=1):
@@ -268,54 +283,59 @@ def each_certificate(
 def _clean_needed(
     counts: Sequence[StratumAudit], number: int, precision: Fraction, bar: Fraction
 ) -> int | None:
-    """Audits to come in the order of the queue, all right, until the first `number` strata pass."""
-    now, asked = list(counts), []
-    while (place := next_stratum(now)) is not None:
-        now[place] = replace(now[place], audited=now[place].audited + 1)
-        asked.append(place)
+    """Further audits, all correct and in queue order, until the first `number` strata pass."""
+    current, order = list(counts), []
+    while (place := next_stratum(current)) is not None:
+        current[place] = replace(current[place], audited=current[place].audited + 1)
+        order.append(place)
 
     def passes(clean: int) -> bool:
-        come = Counter(asked[:clean])
+        added = Counter(order[:clean])
         after = [
-            replace(one, audited=one.audited + come[place]) for place, one in enumerate(counts)
+            replace(stratum, audited=stratum.audited + added[place])
+            for place, stratum in enumerate(counts)
         ]
         return e_value(after[:number], precision) >= bar
 
-    # Another right answer is more evidence, so the first number that does is found by halving.
-    return bisect_left(range(len(asked) + 1), True, key=passes) if passes(len(asked)) else None
+    # Evidence increases with every correct audit, so bisection finds the smallest number.
+    return bisect_left(range(len(order) + 1), True, key=passes) if passes(len(order)) else None
 
 
 def next_stratum(counts: Sequence[StratumAudit]) -> int | None:
-    """Where the next audit is drawn: the stratum furthest behind its share (Webster's rule).
+    """Index of the next stratum to audit: the one furthest behind its share (Webster's rule).
 
-    None when every question was shown. Only the numbers shown so far decide, so the choice is made
-    before the next answer is known, as a test martingale asks.
+    None if every question was shown. The choice depends only on the numbers shown so far, so it is
+    made before the next judgment, as a test martingale requires.
     """
-    shown = [one.audited + one.skipped for one in counts]
-    open_ = [place for place, one in enumerate(counts) if shown[place] < one.size]
+    shown = [stratum.audited + stratum.skipped for stratum in counts]
+    open_ = [place for place, stratum in enumerate(counts) if shown[place] < stratum.size]
     return max(open_, key=lambda place: counts[place].size / (2 * shown[place] + 1), default=None)
 
 
 def _skipped_as(counts: Sequence[StratumAudit], *, wrong: bool) -> list[StratumAudit]:
-    """The counts as if all skipped questions had been judged the same way."""
+    """The counts with all skipped questions judged as wrong, or all as correct."""
     return [
-        StratumAudit(one.size, one.audited + one.skipped, one.wrong + (one.skipped if wrong else 0))
-        for one in counts
+        StratumAudit(
+            stratum.size,
+            stratum.audited + stratum.skipped,
+            stratum.wrong + (stratum.skipped if wrong else 0),
+        )
+        for stratum in counts
     ]
 
 
 def _log_marginal(audited: int, wrong: int) -> float:
-    """log probability of a sequence with so many wrong, under the Beta prior."""
+    """log probability of a sequence with `wrong` of `audited` wrong, under the Beta prior."""
     return _log_beta(_WRONG + wrong, _RIGHT + audited - wrong) - _log_beta(_WRONG, _RIGHT)
 
 
-def _log_likelihood(one: StratumAudit, wrong: int) -> float:
+def _log_likelihood(stratum: StratumAudit, wrong: int) -> float:
     """log L(K) at K = `wrong`."""
-    found_right = one.audited - one.wrong
+    found_correct = stratum.audited - stratum.wrong
     return (
-        _log_falling(wrong, one.wrong)
-        + _log_falling(one.size - wrong, found_right)
-        - _log_falling(one.size, one.audited)
+        _log_falling(wrong, stratum.wrong)
+        + _log_falling(stratum.size - wrong, found_correct)
+        - _log_falling(stratum.size, stratum.audited)
     )
 
 

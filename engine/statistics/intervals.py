@@ -1,7 +1,7 @@
-"""Intervals and tests behind every accuracy on the screen.
+"""Intervals and tests for accuracies.
 
-All but `clopper_pearson` are closed formulas over counts, so that they can be computed while a page
-is drawn.
+All except `clopper_pearson` are closed formulas over counts, fast enough to be computed while a
+screen is drawn.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 Z95 = 1.959963984540054
-"""Normal quantile of 0.975: every interval here is a two-sided 95 % interval."""
+"""Normal quantile of 0.975, for two-sided 95 % intervals."""
 
 _Z_POWER = 0.8416212335729143
-"""Normal quantile of 0.8: the power that `detectable_gain` asks for."""
+"""Normal quantile of 0.8, the power that `detectable_gain` requires."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,16 +28,16 @@ class Paired:
     n: int
     """Questions that both answered."""
     gain: float
-    """Share right after minus share right before, in [-1, 1]."""
+    """Accuracy after minus accuracy before, in [-1, 1]."""
     low: float
     """Lower end of the 95 % interval of the gain, in [-1, 1]."""
     high: float
     p: float
     """Two-sided exact McNemar test of "no difference", in (0, 1]."""
     won: int
-    """Questions right only after."""
+    """Questions that only the second model answered correctly."""
     lost: int
-    """Questions right only before."""
+    """Questions that only the first model answered correctly."""
 
 
 def wilson(correct: int, n: int) -> tuple[float, float]:
@@ -48,42 +48,42 @@ def wilson(correct: int, n: int) -> tuple[float, float]:
         n: trials, at least 1.
 
     Raises:
-        ValueError: there is no trial, or more successes than trials.
+        ValueError: there are no trials, or more successes than trials.
     """
     if n < 1:
-        raise ValueError("an interval needs at least one question, and there is none")
+        raise ValueError("an interval needs at least one question")
     if not 0 <= correct <= n:
-        raise ValueError(f"{correct} right of {n} questions cannot be")
+        raise ValueError(f"{correct} correct of {n} questions is impossible")
     share = correct / n
     middle = (share + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
     half = Z95 * sqrt(share * (1 - share) / n + Z95**2 / (4 * n**2)) / (1 + Z95**2 / n)
-    # At the ends the formula gives 0 and 1 but for rounding.
+    # At the ends the formula gives 0 and 1 except for rounding.
     low = 0.0 if correct == 0 else max(0.0, middle - half)
     high = 1.0 if correct == n else min(1.0, middle + half)
     return low, high
 
 
 def clopper_pearson(correct: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Exact interval of a proportion (Clopper and Pearson 1934), for an n that was fixed before.
+    """Exact interval of a proportion (Clopper and Pearson 1934), for an n fixed in advance.
 
-    It does not hold when you look and go on until it pleases: that takes
-    `engine.statistics.confidence_sequence`.
-    Takes scipy, so it is for the command line and the worker.
+    It is not valid if you look at the result and decide whether to continue; see
+    `engine.statistics.confidence_sequence` for that. It imports scipy, so it is for the command
+    line and the worker.
 
     Args:
         correct: successes, 0 ≤ correct ≤ n.
-        n: trials, at least 1, decided before the first of them.
+        n: trials, at least 1, fixed before the first one.
         confidence: in (0, 1).
 
     Raises:
-        ValueError: there is no trial, or more successes than trials.
+        ValueError: there are no trials, or more successes than trials.
     """
     from scipy.stats import binomtest
 
     if n < 1 or not 0 <= correct <= n:
-        raise ValueError(f"{correct} right of {n} questions cannot be")
-    found = binomtest(correct, n).proportion_ci(confidence_level=confidence, method="exact")
-    return float(found.low), float(found.high)
+        raise ValueError(f"{correct} correct of {n} questions is impossible")
+    exact = binomtest(correct, n).proportion_ci(confidence_level=confidence, method="exact")
+    return float(exact.low), float(exact.high)
 
 
 def paired(before: Sequence[bool], after: Sequence[bool]) -> Paired:
@@ -91,22 +91,22 @@ def paired(before: Sequence[bool], after: Sequence[bool]) -> Paired:
 
     The interval is Newcombe's hybrid score interval for paired proportions (Newcombe 1998,
     "Improved confidence intervals for the difference between binomial proportions based on paired
-    data", method 10): two Wilson intervals joined through the correlation of the pairs. It keeps
-    its coverage where no question changed or where all are right. The p value is McNemar's exact
-    test: the questions that changed are coin tosses when there is no difference.
+    data", method 10): two Wilson intervals, combined through the correlation of the pairs. It keeps
+    its coverage if no question changed or all answers are correct. The p value is from McNemar's
+    exact test: without a difference, the questions that changed are fair coin tosses.
 
     Args:
-        before: right or wrong for each question, of the first model.
-        after: the same questions in the same order, of the second model.
+        before: whether the first model answered each question correctly.
+        after: the same for the second model, in the same order.
 
     Raises:
-        ValueError: no questions, or not the same number of them.
+        ValueError: there are no questions, or the lengths differ.
     """
     if len(before) != len(after):
-        raise ValueError(f"{len(before)} answers before and {len(after)} after are no pairs")
+        raise ValueError(f"{len(before)} answers before and {len(after)} after cannot be paired")
     n = len(before)
     if n == 0:
-        raise ValueError("a comparison needs at least one question, and there is none")
+        raise ValueError("a comparison needs at least one question")
     pairs = Counter(zip(before, after, strict=True))
     won, lost = pairs[False, True], pairs[True, False]
     low, high = _newcombe(pairs[True, True], won, lost, pairs[False, False])
@@ -129,25 +129,25 @@ def mcnemar(won: int, lost: int) -> float:
 
 
 def detectable_gain(n: int, discordant_share: float) -> float | None:
-    """The smallest gain that McNemar's test at 5 % finds four times in five.
+    """The smallest gain detectable with 80 % power at this sample size, by McNemar's test at 5 %.
 
-    Solved for the gain from the sample size formula of Connor 1987 ("Sample size for testing
+    From the sample size formula, solved for the gain, of Connor 1987 ("Sample size for testing
     differences in proportions for the paired-sample design"),
     `n = (z√s + z'√(s - g²))² / g²` with s the discordant share and g the gain.
 
     Args:
         n: questions, at least 1.
-        discordant_share: share of the questions that one model gets right and the other wrong,
+        discordant_share: share of the questions that exactly one of the models answers correctly,
             in (0, 1].
 
     Returns:
-        The gain, a share in (0, discordant_share]; None when n is too small for any.
+        The gain, a share in (0, discordant_share]; None if n is too small for any gain.
 
     Raises:
-        ValueError: an argument is out of its range.
+        ValueError: an argument is out of range.
     """
     if n < 1:
-        raise ValueError("a comparison needs at least one question, and there is none")
+        raise ValueError("a comparison needs at least one question")
     if not 0 < discordant_share <= 1:
         raise ValueError(f"a discordant share of {discordant_share} is not in (0, 1]")
     inner = n + _Z_POWER**2 - Z95**2
@@ -157,30 +157,30 @@ def detectable_gain(n: int, discordant_share: float) -> float | None:
     return gain if gain <= discordant_share else None
 
 
-def detectable_by(found: Paired) -> float | None:
-    """The gain that a comparison of this size shows four times in five, a share.
+def detectable_by(comparison: Paired) -> float | None:
+    """The smallest gain detectable with 80 % power by a comparison of this size, a share.
 
-    At the share of questions that changed; where that few could not show any gain, at the smallest
-    share that could. None when n is too small for any.
+    Computed at the share of questions that changed, or if that is too small to show any gain, at
+    the smallest share that can. None if n is too small for any gain.
     """
-    for changed in range(max(1, found.won + found.lost), found.n + 1):
-        gain = detectable_gain(found.n, changed / found.n)
+    n = comparison.n
+    for changed in range(max(1, comparison.won + comparison.lost), n + 1):
+        gain = detectable_gain(n, changed / n)
         if gain is not None:
             return gain
     return None
 
 
 def questions_needed(gain: float, discordant_share: float) -> int | None:
-    """How many questions show a difference of this size four times in five: `detectable_gain`
-    solved for n (Connor 1987).
+    """The number of questions that detect a gain with 80 % power (Connor 1987).
 
     Args:
-        gain: after minus before, a share in [-1, 1]; its sign does not matter.
-        discordant_share: share of the questions that one model gets right and the other wrong,
+        gain: accuracy after minus before, in [-1, 1]; its sign does not matter.
+        discordant_share: share of the questions that exactly one of the models answers correctly,
             in [|gain|, 1].
 
     Returns:
-        None for no difference, which no number of questions shows.
+        None for a gain of 0, which no number of questions detects.
     """
     if gain == 0:
         return None
@@ -204,7 +204,7 @@ def _newcombe(both: int, won: int, lost: int, neither: int) -> tuple[float, floa
 
 
 def _correlation(both: int, won: int, lost: int, neither: int) -> float:
-    """Phi of the table, its covariance corrected for continuity as method 10 asks."""
+    """Phi of the table, its covariance corrected for continuity as method 10 requires."""
     n = both + won + lost + neither
     margins = (both + won) * (lost + neither) * (both + lost) * (won + neither)
     if margins == 0:

@@ -99,16 +99,16 @@ def test_without_rules_the_built_in_reader_reads(text: str, kind: AnswerType) ->
 def test_rules_that_touch_nothing_change_nothing(text: str) -> None:
     rules = Rules(patterns=("NEVER(SEEN)",), units=("zorkmids",), same=(("-1.75", "-1.25"),))
     plain = extraction.extract(NUMBER, text, end=EndReason.END)
-    known = extract(NUMBER, text, end=EndReason.END, rules=rules, known=plain)
+    known = extract(NUMBER, text, end=EndReason.END, rules=rules, built_in=plain)
     assert extract(NUMBER, text, end=EndReason.END, rules=rules) == known == plain
 
 
 @pytest.mark.parametrize(
     ("pattern", "said"),
     [
-        ("(unclosed", "is no regular expression"),
-        (r"\d+", "does not say which part"),
-        (r"(a)(b)", "does not say which part"),
+        ("(unclosed", "is not a regular expression"),
+        (r"\d+", "does not mark the answer"),
+        (r"(a)(b)", "does not mark the answer"),
         ("x" * 301, "give at most 300"),
         ("(\x1b)", "cannot be shown"),
         (r"((?:a|a)+)+$b", "more than 1 second"),
@@ -122,9 +122,9 @@ def test_a_pattern_that_cannot_be_used_is_refused_in_one_sentence(pattern: str, 
 
 
 def test_letters_cannot_be_made_equal() -> None:
-    with pytest.raises(BadInput, match="another option stands behind a letter"):
+    with pytest.raises(BadInput, match="type choice cannot be made equal"):
         checked(CHOICE, same=[("A", "B")])
-    with pytest.raises(BadInput, match="is no answer of the type number"):
+    with pytest.raises(BadInput, match="is not an answer of the type number"):
         checked(NUMBER, same=[("4", "blue")])
     with pytest.raises(BadInput, match="no letter"):
         checked(NUMBER, units=["12"])

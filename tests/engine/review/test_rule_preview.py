@@ -151,7 +151,7 @@ def test_a_decision_from_before_a_rule_counts_as_the_rule_says(conn: sqlite3.Con
 def test_rules_are_later_rows_and_a_reset_is_one_too(conn: sqlite3.Connection) -> None:
     first = custom_rules.put_in_force(conn, SPAN, SAME)
     assert custom_rules.in_force(conn) == {SPAN: first}
-    with pytest.raises(BadInput, match="in force already"):
+    with pytest.raises(BadInput, match="already in force"):
         custom_rules.put_in_force(conn, SPAN, SAME)
     custom_rules.put_in_force(conn, SPAN, BUILT_IN)
     assert custom_rules.in_force(conn) == {}

@@ -145,7 +145,9 @@ CASES = (
     Case(
         "GGUF that is none", file("a.gguf", "hello"), "init {t}/n --model {t}/a.gguf", ("a.gguf",)
     ),
-    Case("GGUF cut in half", cut_gguf, "init {t}/n --model {t}/cut.gguf", ("cut.gguf", "truncated")),
+    Case(
+        "GGUF cut in half", cut_gguf, "init {t}/n --model {t}/cut.gguf", ("cut.gguf", "truncated")
+    ),
     Case("folder without config", folder_model(), "init {t}/n --model {t}/m", ("config.json",)),
     Case(
         "folder without weights",

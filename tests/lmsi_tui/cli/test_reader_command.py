@@ -96,13 +96,13 @@ def test_what_json_shows_is_taken_again_and_a_reset_takes_it_out(
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (["--pattern", "(open"], "is no regular expression"),
-        (["--pattern", "x"], "does not say which part is the answer"),
-        (["--same", "a", ""], "is no answer"),
+        (["--pattern", "(open"], "is not a regular expression"),
+        (["--pattern", "x"], "does not mark the answer"),
+        (["--same", "a", ""], "is not an answer"),
         (["--accept"], "No rule is given"),
         (["--reset", *SAME], "do not combine them"),
-        (["--rules", "{"], "The rules are not understood"),
-        (["--rules", '{"same": [["a"]]}'], "The rules are not understood"),
+        (["--rules", "{"], "The rules are invalid"),
+        (["--rules", '{"same": [["a"]]}'], "The rules are invalid"),
     ],
 )
 def test_what_cannot_be_used_is_said_in_one_sentence(

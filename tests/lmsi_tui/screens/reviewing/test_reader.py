@@ -85,7 +85,7 @@ async def test_what_is_wrong_is_said_in_one_sentence_and_dropping_writes_nothing
         await pilot.press("u")
         screen = pilot.app.screen
         screen.query_one("#patterns", TextArea).text = "(open"
-        await until(pilot, lambda: "is no regular expression" in says(pilot))
+        await until(pilot, lambda: "is not a regular expression" in says(pilot))
         screen.query_one("#patterns", TextArea).text = ""
         screen.query_one("#same", TextArea).text = "12 13"
         await until(pilot, lambda: "Write two equal answers as A = B" in says(pilot))
