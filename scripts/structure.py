@@ -1,11 +1,13 @@
-"""Print the structure of the packages, measured from their imports.
+"""Print how the packages are structured, measured from their imports.
 
     python -m scripts.structure [--modules] [PACKAGE ...]
 
-For each package: how many modules and rooms there are, the imports between them, how many floors
-the imports make, import cycles, and the largest room and module in lines. A room is a folder
-directly under the package; a module directly under the package is a room of its own. The floors
-are the longest chain of imports once every cycle counts as one.
+A room is a folder directly under a package, or a module directly under it. For the modules and for
+the rooms of each package, this prints how many there are, the imports between them, the depth (the
+length of the longest chain of imports, where a cycle counts as one) and the cycles; then the
+largest room and module in lines, the rooms by level, lowest first, and a longest chain of modules.
+Imports inside functions and under `TYPE_CHECKING` count. Packages are looked up from the current
+directory.
 """
 
 from __future__ import annotations
@@ -19,93 +21,112 @@ from pathlib import Path
 import grimp
 import networkx as nx
 
-
-def imports_of(package: str) -> nx.DiGraph:
-    """The modules of a package, with an edge from each to every module that it imports."""
-    graph = grimp.build_graph(package, cache_dir=None)
-    modules = nx.DiGraph()
-    modules.add_nodes_from(name for name in graph.modules if lines(name))
-    for module in modules:
-        imported = graph.find_modules_directly_imported_by(module)
-        modules.add_edges_from((module, target) for target in imported if target in modules)
-    return modules
+PACKAGES = ("store", "engine", "lmsi_tui")
+SHORT = 20
+"""An `__init__.py` with fewer lines only describes its package, and is left out."""
 
 
-def room_of(module: str) -> str:
-    """The room that a module is in: `engine.answers` for `engine.answers.numbers`."""
-    return ".".join(module.split(".")[:2])
+def modules_of(package: str) -> nx.DiGraph:
+    """The modules of a package, each with its `lines`, and an edge to every module it imports."""
+    imports = grimp.build_graph(package, cache_dir=None)
+    graph = nx.DiGraph()
+    for module in sorted(imports.modules):
+        path = _path_of(module)
+        lines = len(path.read_text(encoding="utf-8").splitlines())
+        if path.name != "__init__.py" or lines >= SHORT:
+            graph.add_node(module, lines=lines)
+    for module in graph:
+        imported = imports.find_modules_directly_imported_by(module)
+        graph.add_edges_from((module, target) for target in imported if target in graph)
+    return graph
+
+
+def _path_of(module: str) -> Path:
+    spec = find_spec(module)
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin)
 
 
 def rooms_of(modules: nx.DiGraph) -> nx.DiGraph:
-    """The rooms of a package, with an edge where a module of one imports a module of another."""
+    """The rooms, each with its `lines`, and an edge where a module imports one of another room."""
+    lines = Counter[str]()
+    for module, count in modules.nodes(data="lines"):
+        lines[room_of(module)] += count
     rooms = nx.DiGraph()
-    rooms.add_nodes_from(room_of(module) for module in modules)
+    for room, count in lines.items():
+        rooms.add_node(room, lines=count)
     rooms.add_edges_from(
-        (room_of(a), room_of(b)) for a, b in modules.edges if room_of(a) != room_of(b)
+        (room_of(module), room_of(target))
+        for module, target in modules.edges
+        if room_of(module) != room_of(target)
     )
     return rooms
 
 
-def floors(graph: nx.DiGraph) -> int:
-    """The number of modules on the longest chain of imports; a cycle counts once."""
-    return int(nx.dag_longest_path_length(nx.condensation(graph))) + 1
+def room_of(module: str) -> str:
+    """The room of a module: `engine.answers` for `engine.answers.numbers`."""
+    return ".".join(module.split(".")[:2])
 
 
 def cycles(graph: nx.DiGraph) -> list[list[str]]:
-    """The groups of modules that import each other, largest first."""
+    """Groups whose members all import each other, directly or not; largest first."""
     groups = (sorted(group) for group in nx.strongly_connected_components(graph) if len(group) > 1)
     return sorted(groups, key=len, reverse=True)
 
 
-def lines(module: str) -> int:
-    """Lines of a module's source; 0 for a package that only has a docstring or nothing."""
-    spec = find_spec(module)
-    assert spec is not None
-    assert spec.origin is not None
-    path = Path(spec.origin)
-    count = len(path.read_text(encoding="utf-8").splitlines())
-    return 0 if path.name == "__init__.py" and count < 20 else count
+def levels(graph: nx.DiGraph) -> list[list[str]]:
+    """The nodes by level: the lowest import nothing, each other level only levels below it.
+
+    The members of a cycle are on one level.
+    """
+    condensed = nx.condensation(graph.reverse())
+    return [
+        sorted(name for group in level for name in condensed.nodes[group]["members"])
+        for level in nx.topological_generations(condensed)
+    ]
 
 
-def report(package: str, show_modules: bool) -> None:
-    """Print one package."""
-    modules = imports_of(package)
+def longest_chain(graph: nx.DiGraph) -> list[str]:
+    """Nodes of a longest chain of imports, one for each level; for a cycle, its first member."""
+    condensed = nx.condensation(graph)
+    chain = nx.dag_longest_path(condensed)
+    return [min(condensed.nodes[group]["members"]) for group in chain]
+
+
+def describe(package: str, *, list_imports: bool) -> list[str]:
+    """The lines to print for a package."""
+    modules = modules_of(package)
     rooms = rooms_of(modules)
-    size = Counter[str]()
-    for module in modules:
-        size[room_of(module)] += lines(module)
-    largest = max(modules, key=lines)
-    room, room_lines = size.most_common(1)[0]
-    for name, graph in (("modules", modules), ("rooms", rooms)):
+    lines = [package]
+    for kind, graph in (("modules", modules), ("rooms", rooms)):
         groups = cycles(graph)
-        print(
-            f"{package}: {len(graph)} {name}, {floors(graph)} floors, "
-            f"{graph.number_of_edges()} imports, "
-            f"{len(groups)} cycles" + "".join(f" of {len(group)}" for group in groups)
+        lines.append(
+            f"  {len(graph)} {kind}, {graph.number_of_edges()} imports, "
+            f"depth {len(levels(graph))}, {len(groups)} cycles"
         )
-        for group in groups:
-            print("  cycle: " + ", ".join(group))
-    print(
-        f"  largest room: {room}, {room_lines} lines; largest module: {largest}, {lines(largest)}"
-    )
-    order = list(nx.topological_generations(nx.condensation(rooms.reverse())))
-    members = nx.condensation(rooms.reverse()).nodes(data="members")
-    for floor, group in enumerate(order, start=1):
-        names = sorted(name for node in group for name in dict(members)[node])
-        print(f"  {floor:2}  " + ", ".join(f"{name} ({size[name]})" for name in names))
-    if show_modules:
-        for a, b in sorted(modules.edges):
-            print(f"  {a} -> {b}")
+        lines += [f"    cycle of {len(group)}: {', '.join(group)}" for group in groups]
+    for kind, graph in (("room", rooms), ("module", modules)):
+        sizes = dict(graph.nodes(data="lines"))
+        largest = max(sizes, key=lambda name: sizes[name])
+        lines.append(f"  largest {kind}: {largest}, {sizes[largest]:,} lines")
+    for number, level in enumerate(levels(rooms), start=1):
+        names = (f"{room} ({rooms.nodes[room]['lines']:,})" for room in level)
+        lines.append(f"  level {number}: {', '.join(names)}")
+    lines.append(f"  longest chain: {' -> '.join(longest_chain(modules))}")
+    if list_imports:
+        lines += [f"  {module} -> {target}" for module, target in sorted(modules.edges)]
+    return lines
 
 
 def main() -> int:
-    """Print the packages that were named, or all three."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    """Print the given packages, by default all of them."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--modules", action="store_true", help="list every import")
-    parser.add_argument("packages", nargs="*", default=["store", "engine", "lmsi_tui"])
+    parser.add_argument("packages", nargs="*", metavar="PACKAGE", default=PACKAGES)
     args = parser.parse_args()
     for package in args.packages:
-        report(package, args.modules)
+        print(*describe(package, list_imports=args.modules), sep="\n")
     return 0
 
 
