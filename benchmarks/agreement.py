@@ -1,4 +1,4 @@
-"""Whether two ways of sampling draw the same answers: a chi-square test over many questions."""
+"""Test whether two samplers have the same distribution of answers: chi-square over questions."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 PEER, CONTROL = "exact peer", "min_p 0.05"
 AGREES, DIFFERS = 0.01, 0.001
-LEAST = 10
-"""Paths of both together that an answer must have; rarer ones count as one answer."""
+MIN_PATHS = 10
+"""Paths of both samplers that an answer must have; rarer answers are pooled."""
 
 Answers = Sequence[tuple[int, str | None]]
 """Question and answer of each path; None is a path without an answer."""
@@ -23,29 +23,29 @@ Answers = Sequence[tuple[int, str | None]]
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """One comparison with the peer."""
+    """A comparison with the peer."""
 
-    what: str
+    title: str
     p: float
-    """Chance of a difference like this between two samples of one distribution, times the number
-    of comparisons (Bonferroni), at most 1."""
+    """p value of the hypothesis of equal distributions, times the number of comparisons
+    (Bonferroni), at most 1."""
     control: bool
-    """Whether the two are known to differ."""
+    """Whether the two are known to differ, so that the test must show it."""
 
     @property
-    def wanted(self) -> str:
-        """In words."""
+    def target(self) -> str:
+        """The required range of p."""
         return f"< {DIFFERS}" if self.control else f"> {AGREES}"
 
     @property
-    def holds(self) -> bool:
-        """Whether it came out as it should."""
+    def passed(self) -> bool:
+        """Whether p is in the required range."""
         return self.p < DIFFERS if self.control else self.p > AGREES
 
     @property
     def verdict(self) -> str:
-        """In a word."""
-        return "met" if self.holds else "MISSED"
+        """`met` or `MISSED`."""
+        return "met" if self.passed else "MISSED"
 
 
 def agreement(title: str, answers: Mapping[str, Answers]) -> list[Agreement]:
@@ -53,26 +53,27 @@ def agreement(title: str, answers: Mapping[str, Answers]) -> list[Agreement]:
     others = [arm for arm in answers if arm != PEER]
     return [
         Agreement(
-            f"{title}: {arm} {'differs from' if arm == CONTROL else 'draws as'} create_completion",
-            min(1.0, chance(answers[PEER], answers[arm]) * len(others)),
+            f"{title}: {arm} {'differs from' if arm == CONTROL else 'matches'} create_completion",
+            min(1.0, p_value(answers[PEER], answers[arm]) * len(others)),
             arm == CONTROL,
         )
         for arm in others
     ]
 
 
-def chance(left: Answers, right: Answers) -> float:
-    """p of the hypothesis that both have the same shares of answers at every question.
+def p_value(left: Answers, right: Answers) -> float:
+    """p value of the hypothesis that both have the same distribution of answers at every question.
 
-    Pearson's chi-square for each question's two rows, summed, as are the degrees of freedom.
+    Pearson's chi-square of each question's table of two rows; statistics and degrees of freedom
+    are summed over questions.
     """
     counts: dict[int, list[Counter[str | None]]] = defaultdict(lambda: [Counter(), Counter()])
-    for side, given in enumerate((left, right)):
-        for question, answer in given:
+    for side, answers in enumerate((left, right)):
+        for question, answer in answers:
             counts[question][side][answer] += 1
     statistic, freedom = 0.0, 0
-    for both in counts.values():
-        columns = _columns(*both)
+    for pair in counts.values():
+        columns = _columns(*pair)
         totals = [sum(column[side] for column in columns) for side in (0, 1)]
         freedom += len(columns) - 1
         for column in columns:
@@ -83,10 +84,10 @@ def chance(left: Answers, right: Answers) -> float:
 
 
 def _columns(left: Counter[str | None], right: Counter[str | None]) -> list[tuple[int, int]]:
-    """Paths of both for each answer; rare answers together."""
+    """Path counts of both for each answer; rare answers are pooled."""
     columns, rare = [], [0, 0]
     for answer in left | right:
-        if left[answer] + right[answer] >= LEAST:
+        if left[answer] + right[answer] >= MIN_PATHS:
             columns.append((left[answer], right[answer]))
         else:
             rare = [rare[0] + left[answer], rare[1] + right[answer]]

@@ -1,14 +1,14 @@
-"""How fast the app is beside a worker at full load, on a project of 1.6 million paths.
+"""Measure the app beside a worker at full load, on a project of 1.6 million paths.
 
-    python -m benchmarks.app                      # makes the project first: some minutes, 2 GB
-    python -m benchmarks.app --questions 5000     # a look
+    python -m benchmarks.app                      # first makes the project: some minutes, 2 GB
+    python -m benchmarks.app --questions 5000     # a quick run
 
-In a real pseudo-terminal, while the project's worker samples with pebble-l on every core:
+In a pseudo-terminal, while the project's worker samples with pebble-l on every core:
 
-* time from process start to the first painted screen, beside an empty Textual app (the peer),
-  started in turn;
-* time from there to an open review queue (`lmsi-tui review`);
-* time from a key to what it paints in review;
+* time from process start to the first painted screen, compared with an empty Textual app; the two
+  start in turns;
+* additional time to an open review queue (`lmsi-tui review`);
+* time from a key press to its effect on the screen in review;
 * memory of the app's process.
 """
 
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 M = 16
 WORK_LEFT = 4000
-"""Questions of the demo's own that the worker still has to sample: its load for the whole time."""
+"""Questions of the demo that the worker still has to sample: its load during the measurement."""
 BATCH = 2000
 EMPTY = """
 from textual.app import App
@@ -60,7 +60,7 @@ class Empty(App):
         yield Static("nothing else")
 Empty().run()
 """
-AIMS = {
+TARGETS = {
     "first paint / empty app": 1.5,
     "queue after paint, s": 0.15,
     "p95, ms": 50,
@@ -69,20 +69,20 @@ AIMS = {
 
 
 def main() -> int:
-    """Make the project where it is not there, then measure."""
+    """Make the project if necessary, then measure."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--questions", type=int, default=100_000)
     parser.add_argument("--starts", type=int, default=15)
     parser.add_argument("--keys", type=int, default=200)
     parser.add_argument("--project", type=Path)
-    parser.add_argument("--idle", action="store_true", help="without the worker's load")
-    asked = parser.parse_args()
-    folder = asked.project or Path(tempfile.gettempdir()) / f"lmsi-bench-{asked.questions}"
-    project = large_project(folder, asked.questions)
-    if not asked.idle:
+    parser.add_argument("--idle", action="store_true", help="without a busy worker")
+    args = parser.parse_args()
+    folder = args.project or Path(tempfile.gettempdir()) / f"lmsi-bench-{args.questions}"
+    project = large_project(folder, args.questions)
+    if not args.idle:
         keep_busy(project)
     try:
-        measure(project, asked.starts, asked.keys)
+        measure(project, args.starts, args.keys)
     finally:
         stop_work(project)
     return 0
@@ -92,10 +92,10 @@ def main() -> int:
 
 
 def large_project(folder: Path, count: int) -> Project:
-    """A demo with `count` more questions of 16 paths each, voted on; made once."""
+    """A demo with `count` additional questions of 16 paths each and their votes; made once."""
     if (folder / "made").exists():
         return open_project(folder)
-    began = time.monotonic()
+    start_time = time.monotonic()
     project = make_demo(folder, pool=WORK_LEFT, evaluation=20)
     project = replace(
         project,
@@ -104,14 +104,16 @@ def large_project(folder: Path, count: int) -> Project:
     (folder / "lmsi.toml").write_text(
         (folder / "lmsi.toml").read_text().replace("m = 32", f"m = {M}")
     )
-    dice = random.Random(0)
+    rng = random.Random(0)
     with connect(project.database) as conn:
         run = _run(project, conn)
         for start in range(0, count, BATCH):
             with transaction(conn):
-                _fill(conn, run, range(start, min(count, start + BATCH)), dice)
+                _fill(conn, run, range(start, min(count, start + BATCH)), rng)
     (folder / "made").touch()
-    print(f"made {count:,} questions x {M} paths in {time.monotonic() - began:.0f} s", flush=True)
+    print(
+        f"made {count:,} questions x {M} paths in {time.monotonic() - start_time:.0f} s", flush=True
+    )
     return project
 
 
@@ -128,28 +130,28 @@ def _run(project: Project, conn: sqlite3.Connection) -> Run:
     return run
 
 
-def _fill(conn: sqlite3.Connection, run: Run, numbers: range, dice: random.Random) -> None:
-    """Questions with their paths, readings and votes; a third of them are doubtful."""
-    asked = [_question(number) for number in numbers]
-    questions.add(conn, asked, {})
+def _fill(conn: sqlite3.Connection, run: Run, numbers: range, rng: random.Random) -> None:
+    """Add questions with their paths, readings and votes; a third of the votes are doubtful."""
+    new_questions = [_question(number) for number in numbers]
+    questions.add(conn, new_questions, {})
     by_key = dict(
         conn.execute("SELECT key, id FROM question WHERE position >= ?", [10_000_000 + numbers[0]])
     )
     reader = extraction.reader_name(AnswerType.NUMBER)
-    counted = []
-    for question in asked:
+    new_votes = []
+    for question in new_questions:
         id_ = by_key[question.key]
-        sure = 0.75 if dice.random() < 2 / 3 else 0.2
-        said = [
+        share = 0.75 if rng.random() < 2 / 3 else 0.2
+        answers = [
             str(18)
-            if dice.random() < sure
-            else str(dice.randint(3, 40))
-            if dice.random() < 0.97
+            if rng.random() < share
+            else str(rng.randint(3, 40))
+            if rng.random() < 0.97
             else None
             for _ in range(M)
         ]
-        for index, answer in enumerate(said):
-            text = _path(dice, answer)
+        for index, answer in enumerate(answers):
+            text = _path(rng, answer)
             cursor = conn.execute(
                 'INSERT INTO path (run_id, question_id, "index", text, token_ids, "end",'
                 " finished_at) VALUES (?, ?, ?, ?, ?, 'end', 1790000000.0)",
@@ -159,9 +161,9 @@ def _fill(conn: sqlite3.Connection, run: Run, numbers: range, dice: random.Rando
                 "INSERT INTO reading VALUES (?, ?, ?, ?, ?)",
                 (cursor.lastrowid, reader, answer, answer, None if answer else "no-answer"),
             )
-        counted.append(
+        new_votes.append(
             majority.count_vote(
-                said,
+                answers,
                 run_id=run.id,
                 question_id=id_,
                 m=M,
@@ -172,7 +174,7 @@ def _fill(conn: sqlite3.Connection, run: Run, numbers: range, dice: random.Rando
                 reader=reader,
             )
         )
-    votes.put(conn, counted)
+    votes.put(conn, new_votes)
 
 
 def _question(number: int) -> Question:
@@ -193,37 +195,35 @@ def _question(number: int) -> Question:
     )
 
 
-def _path(dice: random.Random, answer: str | None) -> str:
+def _path(rng: random.Random, answer: str | None) -> str:
     steps = [
-        f" The parcels weigh {dice.randint(2, 9)} x {dice.randint(3, 40)} kilograms together.",
-        f" With the cart that is {dice.randint(20, 200)} kilograms.",
-        f" The driver adds {dice.randint(50, 90)} kilograms to it.",
+        f" The parcels weigh {rng.randint(2, 9)} x {rng.randint(3, 40)} kilograms together.",
+        f" With the cart that is {rng.randint(20, 200)} kilograms.",
+        f" The driver adds {rng.randint(50, 90)} kilograms to it.",
     ]
-    return "".join(steps[: dice.randint(1, 3)]) + (
-        f" The answer is {answer}." if answer else " ..."
-    )
+    return "".join(steps[: rng.randint(1, 3)]) + (f" The answer is {answer}." if answer else " ...")
 
 
 # The load.
 
 
 def keep_busy(project: Project) -> None:
-    """Let the worker sample, and wait until it does."""
+    """Start a sampling job, and wait until the worker samples."""
     with connect(project.database) as conn:
         with transaction(conn):
             job, _ = jobs.enqueue(conn, JobKind.SAMPLE, {"settings": {}})
         ensure_worker(project.folder)
-        known = len(jobs.metrics(conn, job.id))
-        while len(jobs.metrics(conn, job.id)) < known + 3:
+        before = len(jobs.metrics(conn, job.id))
+        while len(jobs.metrics(conn, job.id)) < before + 3:
             if jobs.get(conn, job.id).state not in (JobState.QUEUED, JobState.RUNNING):
-                raise SystemExit(f"the load ended: {jobs.get(conn, job.id)}")
+                raise SystemExit(f"the job ended: {jobs.get(conn, job.id)}")
             time.sleep(0.5)
-        rates = {one.name: one.value for one in jobs.metrics(conn, job.id)[-4:]}
+        rates = {metric.name: metric.value for metric in jobs.metrics(conn, job.id)[-4:]}
         print(f"the worker samples: {rates['paths_per_second']:.1f} paths/s", flush=True)
 
 
 def stop_work(project: Project) -> None:
-    """Pause the job, so that the next measurement can go on with it."""
+    """Pause the job, so that the next measurement can resume it."""
     with connect(project.database) as conn, transaction(conn):
         for job in jobs.unfinished(conn):
             jobs.request(conn, job.id, JobState.PAUSING)
@@ -233,8 +233,8 @@ def stop_work(project: Project) -> None:
 
 
 def measure(project: Project, starts: int, keys: int) -> None:
-    """Print every figure with what it should be."""
-    # As an installed program is: its modules are not compiled again at every start.
+    """Print every measurement with its target."""
+    # As in an installed package, modules are not compiled again at every start.
     for package in ("store", "engine", "lmsi_tui"):
         compileall.compile_dir(ROOT / package, quiet=1)
     app = [sys.executable, "-m", "lmsi_tui"]
@@ -245,66 +245,69 @@ def measure(project: Project, starts: int, keys: int) -> None:
     }
     times: dict[str, list[float]] = {name: [] for name in arms}
     for _ in range(starts):
-        for name, (command, painted) in arms.items():
+        for name, (command, is_painted) in arms.items():
             terminal = Terminal(command)
-            times[name].append(terminal.until(painted) - terminal.began)
+            times[name].append(terminal.until(is_painted) - terminal.started)
             terminal.close()
-    middle = {name: statistics.median(some) for name, some in times.items()}
-    for name, some in times.items():
+    medians = {name: statistics.median(seconds) for name, seconds in times.items()}
+    for name, seconds in times.items():
         print(
-            f"{name:8} {middle[name]:.3f} s   from {min(some):.3f} to {max(some):.3f}, n {starts}"
+            f"{name:8} {medians[name]:.3f} s   from {min(seconds):.3f} to {max(seconds):.3f}, "
+            f"n {starts}"
         )
     ratios = [home / empty for home, empty in zip(times["home"], times["empty"], strict=True)]
-    say("first paint / empty app", statistics.median(ratios))
-    say("queue after paint, s", middle["review"] - middle["home"])
+    print_result("first paint / empty app", statistics.median(ratios))
+    print_result("queue after paint, s", medians["review"] - medians["home"])
 
     terminal = Terminal([*app, "review", str(project.folder)])
     terminal.until(is_review)
     terminal.drain(2.0)
-    spent = []
+    latencies = []
     for number in range(keys):
         before = position(terminal.text)
         pressed = terminal.press(b" " if number % 4 else b"1")
-        spent.append(1000 * (terminal.until(partial(moved, before)) - pressed))
+        latencies.append(1000 * (terminal.until(partial(moved, before)) - pressed))
         terminal.drain(0.15)
-    spent.sort()
+    latencies.sort()
     memory = psutil.Process(terminal.pid).memory_full_info()
     terminal.close()
     print(
-        f"key to paint: median {statistics.median(spent):.1f} ms, n {keys}, worst {spent[-1]:.1f}"
+        f"key to paint: median {statistics.median(latencies):.1f} ms, n {keys}, "
+        f"worst {latencies[-1]:.1f}"
     )
-    say("p95, ms", spent[int(0.95 * (len(spent) - 1))])
-    say("memory, MB", memory.uss / 1e6)
+    print_result("p95, ms", latencies[int(0.95 * (len(latencies) - 1))])
+    print_result("memory, MB", memory.uss / 1e6)
     print(f"(resident, shared pages included: {memory.rss / 1e6:.0f} MB)")
 
 
-def say(name: str, value: float) -> None:
-    """A figure beside its aim."""
-    aim = AIMS[name]
+def print_result(name: str, value: float) -> None:
+    """Print a measurement and its target."""
+    target = TARGETS[name]
     print(
-        f"{name:26} {value:8.2f}   aim {aim:g}   {'met' if value <= aim else 'MISSED'}", flush=True
+        f"{name:26} {value:8.2f}   target {target:g}   {'met' if value <= target else 'MISSED'}",
+        flush=True,
     )
 
 
 def is_home(text: str) -> bool:
-    """Whether the loop's stages are painted."""
+    """Whether the stages of the home screen are painted."""
     return "Questions" in text and "Distil" in text
 
 
 def position(text: str) -> tuple[str, str]:
-    """Where in the queue the screen is, and the beginning of the question below it."""
-    found = re.search(r"([\d,]+) of ([\d,]+)", text)
+    """The position in the queue, and the first line of the question."""
+    match = re.search(r"([\d,]+) of ([\d,]+)", text)
     lines = text.splitlines()
-    return (found[0] if found else "", lines[1].strip() if len(lines) > 1 else "")
+    return (match[0] if match else "", lines[1].strip() if len(lines) > 1 else "")
 
 
 def is_review(text: str) -> bool:
-    """Whether a doubtful question is painted, with its paths."""
+    """Whether a question is painted with its paths."""
     return all(position(text)) and "path 1 of" in text
 
 
 def moved(before: tuple[str, str], text: str) -> bool:
-    """Whether another question is painted."""
+    """Whether a different question is painted."""
     return is_review(text) and position(text)[1] != before[1]
 
 

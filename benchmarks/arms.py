@@ -1,10 +1,9 @@
-"""The arms of `benchmarks.sampling`: ours beside the peers', each in a process of its own.
+"""The arms of `benchmarks.sampling`, ours and the peers, each in its own process.
 
     python -m benchmarks.arms ARM LOAD.json
 
-The process opens its model, answers with one line of JSON, and then draws what each line on its
-standard input orders. So models are loaded before anything is timed, and the peak of its memory is
-the arm's own.
+The process opens its model, replies with one line of JSON, and then samples what each line on its
+standard input orders. So models are loaded before anything is timed, and peak memory is per arm.
 """
 
 from __future__ import annotations
@@ -22,7 +21,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.peers import THREADS, Arm, Drawn, Order, bare, batched, completions, generate
+from benchmarks.peers import (
+    THREADS,
+    Arm,
+    SampledPath,
+    SampleOrder,
+    bare,
+    batched,
+    completions,
+    generate,
+)
 from benchmarks.shapes import load_of
 from engine.answers import extraction
 from engine.inference.backend import PathRequest, Sampling, path_seed
@@ -41,20 +49,20 @@ if TYPE_CHECKING:
     from engine.inference.backend import Backend, Generation
 
 M, THRESHOLD, CAP = 32, "0.3", 8
-"""The demo's own settings."""
+"""The settings of the demo."""
 
 
 class Paths:
-    """A source that gives out the paths of an order, question by question."""
+    """A source of the paths of an order, question by question."""
 
-    def __init__(self, load: Load, order: Order) -> None:
+    def __init__(self, load: Load, order: SampleOrder) -> None:
         self.waiting = deque(
             (question, index) for question in order.questions for index in range(order.paths)
         )
         self._load, self._seed = load, order.seed
 
     def next_path(self) -> PathRequest | None:
-        """The next path, if there is one."""
+        """The next path; None after the last."""
         if not self.waiting:
             return None
         question, index = self.waiting.popleft()
@@ -63,46 +71,46 @@ class Paths:
         return PathRequest(key, index, prompt, len(self._load.prefix), seed)
 
     def is_settled(self, question: str) -> bool:
-        """Never: every path is wanted."""
+        """Never: every path is sampled."""
         return False
 
     def take(self, path: Generation) -> None:
-        """Nothing hangs on what was drawn."""
+        """The paths have no influence."""
 
 
 class Voted(Paths):
-    """A source that gives out the paths that votes need, as the stage does."""
+    """A source of the paths that votes need, as in the sampling stage."""
 
-    def __init__(self, load: Load, order: Order) -> None:
+    def __init__(self, load: Load, order: SampleOrder) -> None:
         super().__init__(load, order._replace(paths=0))
-        self._begun: dict[str, dict[int, str | None]] = {}
-        self._asked: dict[str, int] = {}
+        self._answers: dict[str, dict[int, str | None]] = {}
+        self._missing: dict[str, int] = {}
         self._pending = deque(order.questions)
 
     def next_path(self) -> PathRequest | None:
-        """The next path that some vote needs."""
+        """The next path that a vote needs."""
         while not self.waiting and self._pending:
             key = str(self._pending.popleft())
-            self._begun[key] = {}
-            self._ask(key)
+            self._answers[key] = {}
+            self._request(key)
         return super().next_path()
 
     def is_settled(self, question: str) -> bool:
-        """Whether the vote of this question stands."""
-        return question not in self._begun
+        """Whether the vote of this question is decided."""
+        return question not in self._answers
 
     def take(self, path: Generation) -> None:
-        """Count a path; after the last one of a wave the vote stands or asks for another wave."""
+        """Count a path; after the last of a wave, the vote is decided or requests another wave."""
         read = extraction.extract(AnswerType.NUMBER, path.text, end=path.end)
-        self._begun[path.question][path.index] = read.answer
-        self._asked[path.question] -= 1
-        if not self._asked[path.question]:
-            self._ask(path.question)
+        self._answers[path.question][path.index] = read.answer
+        self._missing[path.question] -= 1
+        if not self._missing[path.question]:
+            self._request(path.question)
 
-    def _ask(self, key: str) -> None:
-        given = [self._begun[key][index] for index in range(len(self._begun[key]))]
+    def _request(self, key: str) -> None:
+        answers = [self._answers[key][index] for index in range(len(self._answers[key]))]
         vote = majority.count_vote(
-            given,
+            answers,
             run_id=0,
             question_id=0,
             m=M,
@@ -113,9 +121,9 @@ class Voted(Paths):
             reader="",
         )
         if vote.decision is not Decision.OPEN:
-            del self._begun[key]
+            del self._answers[key]
             return
-        wanted = majority.paths_to_request(
+        requested = majority.paths_to_request(
             vote.top,
             vote.second,
             vote.drawn,
@@ -124,26 +132,26 @@ class Voted(Paths):
             threshold=THRESHOLD,
             cap=CAP,
         )
-        more = max(1, wanted)
-        self._asked[key] = more
-        wave = range(len(given), len(given) + more)
+        more = max(1, requested)
+        self._missing[key] = more
+        wave = range(len(answers), len(answers) + more)
         self.waiting.extendleft((int(key), index) for index in reversed(wave))
 
 
 def ours(backend: Backend, load: Load, source: type[Paths] = Paths) -> Arm:
-    """One of this program's engines."""
+    """One of lmsi-tui's engines."""
     sampling = Sampling(load.temperature, load.max_tokens, stop=load.stop)
 
-    def draw(order: Order) -> Iterator[Drawn]:
-        work = source(load, order)
-        for path in backend.sample(work, sampling):
-            work.take(path)
-            yield Drawn(int(path.question), len(path.token_ids), path.text)
+    def sample(order: SampleOrder) -> Iterator[SampledPath]:
+        paths = source(load, order)
+        for path in backend.sample(paths, sampling):
+            paths.take(path)
+            yield SampledPath(int(path.question), len(path.token_ids), path.text)
 
-    width = getattr(backend, "batch_size", "?")
-    details = getattr(backend, "details", {"width": width})
-    told = ", ".join(f"{name} {value}" for name, value in details.items() if _is_short(value))
-    return Arm(f"{backend.name}: {told}", draw)
+    batch_size = getattr(backend, "batch_size", "?")
+    details = getattr(backend, "details", {"batch size": batch_size})
+    settings = ", ".join(f"{name} {value}" for name, value in details.items() if _is_short(value))
+    return Arm(f"{backend.name}: {settings}", sample)
 
 
 def _is_short(value: object) -> bool:
@@ -151,7 +159,7 @@ def _is_short(value: object) -> bool:
 
 
 def ours_llama(load: Load, batch_size: int | None = None, source: type[Paths] = Paths) -> Arm:
-    """Ours over llama.cpp."""
+    """lmsi-tui's llama.cpp engine."""
     from engine.inference.llama.backend import open_llama_cpp
 
     backend = open_llama_cpp(Path(load.gguf), batch_size=batch_size, lengths=_lengths(load))
@@ -164,23 +172,23 @@ def ours_transformers(
     source: type[Paths] = Paths,
     *,
     torch_sampler: bool = False,
-    streams: int | None = None,
+    running_batches: int | None = None,
 ) -> Arm:
-    """Ours over transformers, with prompts kept once.
+    """lmsi-tui's transformers engine, with shared prompts.
 
     Args:
         load: the model.
-        batch_size: paths at a time, if not the engine's own choice.
-        source: where the paths come from.
-        torch_sampler: draw by softmax and multinomial over the vocabulary instead of our sampler.
-        streams: most of them side by side, if not the engine's own choice.
+        batch_size: paths at a time; by default the engine decides.
+        source: of the paths.
+        torch_sampler: sample by softmax and multinomial over the vocabulary instead of our sampler.
+        running_batches: maximum number side by side; by default the engine decides.
     """
     from engine.inference.hf import backend, running_batch
 
     if torch_sampler:
         vars(running_batch)["sample_tokens"] = _multinomial
-    if streams:
-        vars(backend)["MAX_RUNNING_BATCHES"] = streams
+    if running_batches:
+        vars(backend)["MAX_RUNNING_BATCHES"] = running_batches
     model = backend.open_transformers(Path(load.folder), threads=THREADS, batch_size=batch_size)
     return ours(model, load, source)
 
@@ -191,13 +199,13 @@ def _multinomial(
     import torch
 
     del uniforms
-    chances = torch.softmax(logits.float() / sampling.temperature, dim=-1)
-    chosen: NDArray[np.int64] = torch.multinomial(chances, 1)[:, 0].numpy()
-    return chosen
+    probabilities = torch.softmax(logits.float() / sampling.temperature, dim=-1)
+    tokens: NDArray[np.int64] = torch.multinomial(probabilities, 1)[:, 0].numpy()
+    return tokens
 
 
 def chosen(load: Load) -> Arm:
-    """The engine that the program takes for a model that is there in both forms."""
+    """The engine that lmsi-tui selects for a model that is available in both formats."""
     from engine.inference.engine_selection import open_fastest
     from engine.models.identity import base_model
     from engine.project.folder import create_project
@@ -233,9 +241,9 @@ ARMS: dict[str, Callable[[Load], Arm]] = {
     "cache copied": partial(generate, shared=True, dtype="bfloat16"),
     "ours, torch sampler": partial(ours_transformers, batch_size=32, torch_sampler=True),
     "ours t, 32 wide": partial(ours_transformers, batch_size=32),
-    "ours t, one stream": partial(ours_transformers, streams=1),
+    "ours t, one stream": partial(ours_transformers, running_batches=1),
     "ours t, exact": partial(ours_transformers, source=Voted),
-    # Agreement of what is drawn.
+    # Tests of agreement.
     "exact peer": partial(completions, exact=True),
     "exact generate": partial(generate, dtype="float32"),
     "min_p 0.05": partial(completions, exact=True, min_p=0.05),
@@ -243,36 +251,38 @@ ARMS: dict[str, Callable[[Load], Arm]] = {
 
 
 def peak() -> int:
-    """Most memory that this process has had, in bytes."""
+    """Peak memory of this process, in bytes."""
     status = Path("/proc/self/status")
     if status.exists():
-        found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
-        if found:
-            return int(found[1]) * 1024
+        match = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
+        if match:
+            return int(match[1]) * 1024
     import resource
 
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else most * 1024
+    peak_size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak_size if sys.platform == "darwin" else peak_size * 1024
 
 
 def serve(name: str, load: Load, reply: Callable[[dict[str, Any]], None]) -> None:
-    """Open an arm and draw what is ordered, line by line."""
+    """Open an arm and sample each order that arrives."""
     arm = ARMS[name](load)
     reply({"settings": arm.settings})
     for line in sys.stdin:
-        told = json.loads(line)
-        read = told.pop("read")
-        order = Order(**told)
+        fields = json.loads(line)
+        read = fields.pop("read")
+        order = SampleOrder(**fields)
         start = time.perf_counter()
-        drawn = list(arm.draw(order))
+        sampled = list(arm.sample(order))
         seconds = time.perf_counter() - start
         reply(
             {
                 "seconds": seconds,
-                "paths": len(drawn),
-                "tokens": sum(one.tokens for one in drawn),
+                "paths": len(sampled),
+                "tokens": sum(path.tokens for path in sampled),
                 "peak": peak(),
-                "answers": [[one.question, _answer(one.text)] for one in drawn] if read else [],
+                "answers": [[path.question, _answer(path.text)] for path in sampled]
+                if read
+                else [],
             }
         )
 
@@ -284,14 +294,14 @@ def _answer(text: str) -> str | None:
 
 
 def main() -> None:
-    """Be one arm: what it prints but its replies goes to standard error."""
+    """Run one arm. All output except replies goes to standard error."""
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    if hasattr(os, "sched_setaffinity"):  # two cores for every arm, whatever it would take
+    if hasattr(os, "sched_setaffinity"):  # two cores for every arm
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
 
-    def reply(told: dict[str, Any]) -> None:
-        print(json.dumps(told), file=replies, flush=True)
+    def reply(message: dict[str, Any]) -> None:
+        print(json.dumps(message), file=replies, flush=True)
 
     with contextlib.suppress(KeyboardInterrupt):
         serve(sys.argv[1], load_of(Path(sys.argv[2])), reply)

@@ -1,10 +1,10 @@
-"""How near the shared-prefix engine comes to the machine's matrix rate, and where the rest goes.
+"""Compare the shared-prefix engine with the machine's matrix rate, and profile the rest.
 
-    python -m benchmarks.limit LOAD.json     # as `benchmarks.sampling` starts it
+    python -m benchmarks.limit LOAD.json     # started by `benchmarks.sampling`
 
 A token costs two operations for each weight and four for each cell, head and dimension that it
-attends to. What of the machine's own rate of bfloat16 products that makes is the share that is
-printed; a second, profiled run, of one stream, says which part of the time the rest is.
+attends to. The printed share is the rate of these operations over the machine's rate of bfloat16
+products. A second, profiled run with one running batch shows where the time goes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from benchmarks.arms import Paths, ours
-from benchmarks.peers import THREADS, Order
+from benchmarks.peers import THREADS, SampleOrder
 from benchmarks.shapes import load_of
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ PRODUCTS = ("mm", "bmm", "addmm", "baddbmm", "linear", "mkldnn", "matmul")
 QUESTIONS = 16
 
 
-class AtOnce:
-    """In place of a pool of threads: a profile tells only of the thread that it is taken in."""
+class InlineExecutor:
+    """Replaces the thread pool, because a profile covers only its own thread."""
 
     def __init__(self, *_: object) -> None: ...
 
@@ -40,10 +40,10 @@ class AtOnce:
 
     def __exit__(self, *_: object) -> None: ...
 
-    def submit(self, work: Callable[..., Any], *given: Any) -> Future[Any]:
-        """Do it before the call returns."""
+    def submit(self, work: Callable[..., Any], *args: Any) -> Future[Any]:
+        """Run the work before returning."""
         done: Future[Any] = Future()
-        done.set_result(work(*given))
+        done.set_result(work(*args))
         return done
 
 
@@ -64,7 +64,7 @@ def matrix_rate() -> float:
 
 
 def operations(load: Load) -> float:
-    """Of a token in the middle of its path, products alone."""
+    """Operations in matrix products for a token in the middle of its path."""
     from transformers import AutoConfig
 
     from engine.models.identity import weights_of
@@ -78,34 +78,34 @@ def operations(load: Load) -> float:
 
 
 def measure(load: Load) -> dict[str, Any]:
-    """Rates, and shares of the time by kind of work."""
+    """Measure the rates, and the share of time by kind of operation."""
     import torch
 
     from engine.inference.hf import backend, running_batch
     from engine.inference.hf.token_sampler import sample_tokens
 
-    spent = {"sampler": 0.0}
+    seconds_in = {"sampler": 0.0}
 
-    def timed(*given: Any) -> Any:
+    def timed(*args: Any) -> Any:
         start = time.perf_counter()
-        chosen = sample_tokens(*given)
-        spent["sampler"] += time.perf_counter() - start
-        return chosen
+        tokens = sample_tokens(*args)
+        seconds_in["sampler"] += time.perf_counter() - start
+        return tokens
 
     vars(running_batch)["sample_tokens"] = timed
     arm = ours(backend.open_transformers(Path(load.folder), threads=THREADS), load, Paths)
-    order = Order(list(range(QUESTIONS)), 32, 0, 0)
+    order = SampleOrder(list(range(QUESTIONS)), 32, 0, 0)
     rate = matrix_rate()
-    list(arm.draw(order._replace(paths=1)))
+    list(arm.sample(order._replace(paths=1)))
     start = time.perf_counter()
-    tokens = sum(one.tokens for one in arm.draw(order))
+    tokens = sum(path.tokens for path in arm.sample(order))
     speed = tokens / (time.perf_counter() - start)
-    spent["sampler"] = 0.0
-    vars(backend).update(MAX_RUNNING_BATCHES=1, ThreadPoolExecutor=AtOnce)
+    seconds_in["sampler"] = 0.0
+    vars(backend).update(MAX_RUNNING_BATCHES=1, ThreadPoolExecutor=InlineExecutor)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
         start = time.perf_counter()
-        list(arm.draw(order))
-        whole = time.perf_counter() - start
+        list(arm.sample(order))
+        total = time.perf_counter() - start
     products = others = 0.0
     for row in profile.key_averages():
         seconds = row.self_cpu_time_total / 1e6
@@ -115,9 +115,9 @@ def measure(load: Load) -> dict[str, Any]:
         else:
             others += seconds
     shares = {
-        "matrix products": products / whole,
-        "other operations of torch": (others - spent["sampler"]) / whole,
-        "sampler": spent["sampler"] / whole,
+        "matrix products": products / total,
+        "other torch operations": (others - seconds_in["sampler"]) / total,
+        "sampler": seconds_in["sampler"] / total,
     }
     shares["Python and the rest"] = max(0.0, 1 - sum(shares.values()))
     return {

@@ -1,7 +1,7 @@
-"""What people would otherwise sample with, and the limit of llama.cpp itself.
+"""The usual ways to sample, and the limit of llama.cpp itself.
 
-Each arm is opened with a `Load` and gives a function that draws paths of questions; a path is its
-question's number, its token count and its text. Every peer samples at temperature alone.
+Each arm is opened with a `Load` and has a function that samples paths of questions. Every peer
+samples with temperature and nothing else.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ if TYPE_CHECKING:
 THREADS = 2
 
 
-class Drawn(NamedTuple):
-    """One path."""
+class SampledPath(NamedTuple):
+    """A path: its question's number, its length in tokens, and its text."""
 
     question: int
     tokens: int
     text: str
 
 
-class Order(NamedTuple):
-    """What to draw."""
+class SampleOrder(NamedTuple):
+    """What to sample."""
 
     questions: Sequence[int]
     paths: int
     """Of each question."""
     seed: int
     length: int
-    """Tokens of a path, for the arm that samples nothing."""
+    """Tokens of a path, for the arm that only evaluates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,26 +49,26 @@ class Arm:
     """An opened model."""
 
     settings: str
-    """What it is set to, in words."""
-    draw: Callable[[Order], Iterator[Drawn]]
+    """The settings as text."""
+    sample: Callable[[SampleOrder], Iterator[SampledPath]]
 
 
-# llama-cpp-python's own way: one path after another.
+# llama-cpp-python: one path after another.
 
 
 def completions(load: Load, *, reset: bool = False, min_p: float = 0.0, exact: bool = False) -> Arm:
-    """`Llama.create_completion` in a loop, at the threads and attention that are fastest here.
+    """`Llama.create_completion` in a loop, with the fastest thread count and attention.
 
     Args:
         load: the model.
-        reset: forget the prompt after each path, as one does who makes a new call each time.
-        min_p: another way of sampling, that a test of agreement must notice.
+        reset: evaluate the prompt again for each path, as separate calls would.
+        min_p: a different distribution, which the test of agreement must detect.
         exact: keys and values in 32 bits.
     """
     from llama_cpp import GGML_TYPE_F32, Llama
     from llama_cpp import llama_cpp as low_level
 
-    # A peer that an illegal instruction ends would tell nothing.
+    # Avoid kernels that this processor cannot run.
     vars(low_level)["llama_model_default_params"] = kernel_check.model_params
     kind = GGML_TYPE_F32 if exact else None
 
@@ -100,8 +100,8 @@ def completions(load: Load, *, reset: bool = False, min_p: float = 0.0, exact: b
         )
 
     def count(model: Any) -> int:
-        told: int = path(model, load.prompt(0), 1, 48)["usage"]["completion_tokens"]
-        return told
+        tokens: int = path(model, load.prompt(0), 1, 48)["usage"]["completion_tokens"]
+        return tokens
 
     speeds: dict[tuple[int, bool], float] = {}
     for threads in range(1, THREADS + 1):
@@ -113,18 +113,18 @@ def completions(load: Load, *, reset: bool = False, min_p: float = 0.0, exact: b
     threads, flash = max(speeds, key=speeds.__getitem__)
     model = opened(threads, flash)
 
-    def draw(order: Order) -> Iterator[Drawn]:
+    def sample(order: SampleOrder) -> Iterator[SampledPath]:
         for question in order.questions:
             for index in range(order.paths):
                 seed = order.seed + 1009 * question + index
-                told = path(model, load.prompt(question), seed, load.max_tokens)
-                text = told["choices"][0]["text"]
-                yield Drawn(question, told["usage"]["completion_tokens"], text)
+                completion = path(model, load.prompt(question), seed, load.max_tokens)
+                text = completion["choices"][0]["text"]
+                yield SampledPath(question, completion["usage"]["completion_tokens"], text)
 
-    return Arm(f"{threads} thread{'s' * (threads > 1)}, flash {'on' if flash else 'off'}", draw)
+    return Arm(f"{threads} thread{'s' * (threads > 1)}, flash {'on' if flash else 'off'}", sample)
 
 
-# transformers' own way: the prompt once for each path, all padded to the slowest.
+# transformers: the prompt once for each path, all padded to the longest.
 
 
 def generate(load: Load, *, together: bool = True, dtype: str = "", shared: bool = False) -> Arm:
@@ -132,8 +132,8 @@ def generate(load: Load, *, together: bool = True, dtype: str = "", shared: bool
 
     Args:
         load: the model.
-        together: the paths of a question in one call; else one call for each path.
-        dtype: of torch; by default what is fastest here, bfloat16 or float32.
+        together: all paths of a question in one call; otherwise one call for each path.
+        dtype: of torch; by default the faster of bfloat16 and float32.
         shared: evaluate the prompt once and give each path a copy of the cache.
     """
     import torch
@@ -172,8 +172,8 @@ def generate(load: Load, *, together: bool = True, dtype: str = "", shared: bool
             pad_token_id=end,
             **settings,
         )
-        drawn = rows[:, len(prompt) :].tolist()
-        return [row[: row.index(end) + 1] if end in row else row for row in drawn]
+        sampled = rows[:, len(prompt) :].tolist()
+        return [row[: row.index(end) + 1] if end in row else row for row in sampled]
 
     def count(model: Any) -> int:
         return sum(map(len, paths(model, load.prompt(0), 4, 16)))
@@ -186,7 +186,7 @@ def generate(load: Load, *, together: bool = True, dtype: str = "", shared: bool
     best = max(speeds, key=speeds.__getitem__)
     model = opened(best)
 
-    def draw(order: Order) -> Iterator[Drawn]:
+    def sample(order: SampleOrder) -> Iterator[SampledPath]:
         torch.manual_seed(order.seed)
         for question in order.questions:
             prompt = load.prompt(question)
@@ -195,19 +195,19 @@ def generate(load: Load, *, together: bool = True, dtype: str = "", shared: bool
                     text = tokenizer.decode(row, skip_special_tokens=True)
                     for stop in load.stop:
                         text = text.partition(stop)[0]
-                    yield Drawn(question, len(row), text)
+                    yield SampledPath(question, len(row), text)
 
-    return Arm(best, draw)
+    return Arm(best, sample)
 
 
 # llama.cpp itself.
 
 
 _callbacks: list[Any] = []
-"""Referenced for as long as llama.cpp may call them."""
+"""Kept alive as long as llama.cpp may call them."""
 
 
-def _hush() -> None:
+def _silence() -> None:
     import llama_cpp as native
 
     if not _callbacks:
@@ -216,12 +216,12 @@ def _hush() -> None:
 
 
 class Bare:
-    """A context of llama.cpp for `width` sequences, each a copy of its question's prompt."""
+    """A llama.cpp context for `batch_size` sequences, each a copy of its question's prompt."""
 
     def __init__(
         self,
         load: Load,
-        width: int,
+        batch_size: int,
         *,
         unified: bool,
         flash: bool,
@@ -230,20 +230,20 @@ class Bare:
     ) -> None:
         import llama_cpp as native
 
-        _hush()
-        self._native, self._load, self.width = native, load, width
+        _silence()
+        self._native, self._load, self.batch_size = native, load, batch_size
         self._model = native.llama_model_load_from_file(
             os.fsencode(load.gguf), kernel_check.model_params()
         )
         settings = native.llama_context_default_params()
         cells = -(-load.context // 256) * 256
-        settings.n_seq_max = width + 2
-        settings.n_ctx = cells * (2 + width)
+        settings.n_seq_max = batch_size + 2
+        settings.n_ctx = cells * (2 + batch_size)
         if unified:
-            own = load.context - len(load.prefix)  # of a question or of a path, at most
-            settings.n_ctx = len(load.prefix) + (width + 2) * own + 256
+            rest = load.context - len(load.prefix)  # of a question or a path, at most
+            settings.n_ctx = len(load.prefix) + (batch_size + 2) * rest + 256
         settings.n_batch, settings.n_ubatch = 2048, 512
-        settings.n_outputs_max = width + 2
+        settings.n_outputs_max = batch_size + 2
         settings.n_threads = settings.n_threads_batch = threads
         settings.kv_unified = unified
         if exact:
@@ -254,43 +254,43 @@ class Bare:
         self.context = native.llama_init_from_model(self._model, settings)
         self._memory = native.llama_get_memory(self.context)
         self._batch = native.llama_batch_init(2048, 0, 1)
-        self.prefix, self.trunk = width, width + 1
+        self.prefix, self.shared_prompt = batch_size, batch_size + 1
         self._evaluate(self.prefix, 0, load.prefix)
         self.settings = (
-            f"{'unified' if unified else 'streams'}, {width} wide, flash "
+            f"{'unified' if unified else 'streams'}, batch size {batch_size}, flash "
             f"{'on' if flash else 'off'}, {threads} thread{'s' * (threads > 1)}"
         )
 
     def branch(self, question: int, rows: range, *, shared: bool = True) -> None:
-        """Give these sequences a question's prompt: evaluated once and copied, or each anew."""
+        """Set these sequences to a question's prompt: evaluated once and copied, or for each."""
         native, load = self._native, self._load
         prompt = load.prompt(question)
-        begins = len(load.prefix) if shared else 0
-        for number in [self.trunk] if shared else rows:
+        start = len(load.prefix) if shared else 0
+        for number in [self.shared_prompt] if shared else rows:
             native.llama_memory_seq_rm(self._memory, number, -1, -1)
             if shared:
                 native.llama_memory_seq_cp(self._memory, self.prefix, number, -1, -1)
-            self._evaluate(number, begins, prompt[begins:])
+            self._evaluate(number, start, prompt[start:])
         if shared:
             for row in rows:
                 native.llama_memory_seq_rm(self._memory, row, -1, -1)
-                native.llama_memory_seq_cp(self._memory, self.trunk, row, -1, -1)
+                native.llama_memory_seq_cp(self._memory, self.shared_prompt, row, -1, -1)
 
     def grow(self, rows: range, start: int, stop: int) -> None:
-        """Give these sequences tokens at the places from `start` to `stop`."""
+        """Append tokens to these sequences, at the positions from `start` to `stop`."""
         for row in rows:
             self._evaluate(row, start, [5] * (stop - start))
 
     def fill(self, lengths: Sequence[int]) -> None:
-        """Make the batch of one step: a token for each sequence, its logits wanted."""
+        """Set up the batch of one step: a token for each sequence, with logits."""
         count = len(lengths)
         fields, shape = self._batch, (count,)
         self._batch.n_tokens = count
         self.tokens = np.ctypeslib.as_array(fields.token, shape=shape)
-        self.places = np.ctypeslib.as_array(fields.pos, shape=shape)
+        self.positions = np.ctypeslib.as_array(fields.pos, shape=shape)
         np.ctypeslib.as_array(fields.logits, shape=shape)[:] = 1
         self.tokens[:] = np.arange(count) + 5
-        self.places[:] = lengths
+        self.positions[:] = lengths
         for row in range(count):
             fields.n_seq_id[row], fields.seq_id[row][0] = 1, row
 
@@ -298,7 +298,7 @@ class Bare:
         """Evaluate the batch."""
         code = self._native.llama_decode(self.context, self._batch)
         if code:
-            raise RuntimeError(f"llama_decode gave {code}")
+            raise RuntimeError(f"llama_decode returned {code}")
 
     def close(self) -> None:
         """Free the model."""
@@ -306,42 +306,42 @@ class Bare:
         self._native.llama_free(self.context)
         self._native.llama_model_free(self._model)
 
-    def _evaluate(self, number: int, begins: int, tokens: Sequence[int]) -> None:
+    def _evaluate(self, number: int, position: int, tokens: Sequence[int]) -> None:
         for start in range(0, len(tokens), 2048):
             part = tokens[start : start + 2048]
             self._batch.n_tokens = len(part)
             for at, token in enumerate(part):
                 self._batch.token[at] = token
-                self._batch.pos[at] = begins + start + at
+                self._batch.pos[at] = position + start + at
                 self._batch.n_seq_id[at], self._batch.seq_id[at][0] = 1, number
                 self._batch.logits[at] = start + at == len(tokens) - 1
             self.step()
 
 
 def bare(load: Load, *, exact: bool = False) -> Arm:
-    """`llama_decode` of the same batches and nothing else, at its best width and layout.
+    """Only `llama_decode` of the same batches, at its best batch size and layout.
 
-    The ids of the tokens are always the same: nothing is sampled, and no logits are read.
+    The token ids are constant: nothing is sampled, and no logits are read.
 
     Args:
         load: the model.
-        exact: keys and values in 32 bits, as our engine keeps those of a model in 32 bits. The
-            fused attention is not tried, since it rounds to 16.
+        exact: keys and values in 32 bits, as our engine keeps them for a model in 32 bits. Flash
+            attention is not tried, because it rounds to 16 bits.
     """
     best, speed = None, 0.0
-    for width in (32, 64, 128) if load.ends else (32, 64):
+    for batch_size in (32, 64, 128) if load.ends else (32, 64):
         for unified in (False, True):
             for flash in (False,) if exact else (False, True):
                 for threads in (1, THREADS) if load.ends else (THREADS,):
                     candidate = Bare(
-                        load, width, unified=unified, flash=flash, threads=threads, exact=exact
+                        load, batch_size, unified=unified, flash=flash, threads=threads, exact=exact
                     )
-                    candidate.branch(0, range(width))
-                    # In the middle of the paths: one buffer is fastest while they are short, and
-                    # slows down with every token. Copies of prompts are made at the first step.
-                    place = len(load.prompt(0)) + load.max_tokens // 2
-                    candidate.grow(range(width), len(load.prompt(0)), place)
-                    candidate.fill([place] * width)
+                    candidate.branch(0, range(batch_size))
+                    # Measure in the middle of the paths: a unified cache is fastest while they are
+                    # short, and slows down with every token. The first step copies the prompts.
+                    middle = len(load.prompt(0)) + load.max_tokens // 2
+                    candidate.grow(range(batch_size), len(load.prompt(0)), middle)
+                    candidate.fill([middle] * batch_size)
                     _steps(candidate, 2)
                     rate = max(_rate(partial(_steps, candidate, 4)) for _ in range(3))
                     if rate > speed:
@@ -357,14 +357,14 @@ def bare(load: Load, *, exact: bool = False) -> Arm:
 def _steps(context: Bare, count: int) -> int:
     for _ in range(count):
         context.step()
-        context.places += 1
-    return count * context.width
+        context.positions += 1
+    return count * context.batch_size
 
 
-def _bare_paths(context: Bare, load: Load, order: Order) -> Iterator[Drawn]:
+def _bare_paths(context: Bare, load: Load, order: SampleOrder) -> Iterator[SampledPath]:
     pending = [question for question in order.questions for _ in range(order.paths)]
-    for start in range(0, len(pending), context.width):
-        wave = pending[start : start + context.width]
+    for start in range(0, len(pending), context.batch_size):
+        wave = pending[start : start + context.batch_size]
         for question in dict.fromkeys(wave):
             first = wave.index(question)
             context.branch(question, range(first, first + wave.count(question)))
@@ -372,37 +372,39 @@ def _bare_paths(context: Bare, load: Load, order: Order) -> Iterator[Drawn]:
         # The prompt's logits give the first token of a path, so its last token is not evaluated.
         for _ in range(order.length - 1):
             context.step()
-            context.places += 1
+            context.positions += 1
         for question in wave:
-            yield Drawn(question, order.length, "")
+            yield SampledPath(question, order.length, "")
 
 
 def batched(load: Load, *, shared: bool) -> Arm:
-    """A batch of 32 whose tokens llama.cpp's own sampler draws: what one would write first.
+    """A batch of 32 with llama.cpp's own sampler: the straightforward implementation.
 
     Args:
         load: the model.
-        shared: evaluate the prompt once; else once for each path.
+        shared: evaluate the prompt once; otherwise once for each path.
     """
     import llama_cpp as native
 
     context = Bare(load, 32, unified=False, flash=False, threads=1 if load.ends else THREADS)
     vocabulary = native.llama_model_get_vocab(context._model)
 
-    def draw(order: Order) -> Iterator[Drawn]:
+    def sample(order: SampleOrder) -> Iterator[SampledPath]:
         chain = native.llama_sampler_chain_init(native.llama_sampler_chain_default_params())
         native.llama_sampler_chain_add(chain, native.llama_sampler_init_temp(load.temperature))
         native.llama_sampler_chain_add(chain, native.llama_sampler_init_dist(order.seed % 2**31))
         for question in order.questions:
             rows = range(order.paths)
             context.branch(question, rows, shared=shared)
-            newest = [5] * order.paths  # stands for the first token, which is drawn from the prompt
+            newest = (
+                [5] * order.paths
+            )  # in place of the first token, which is sampled from the prompt's logits
             lengths = [1] * order.paths
             running = list(rows)
             context.fill([len(load.prompt(question))] * order.paths)
             while running:
                 context.step()
-                context.places += 1
+                context.positions += 1
                 for row in running:
                     newest[row] = native.llama_sampler_sample(chain, context.context, row)
                 context.tokens[:] = newest
@@ -412,10 +414,10 @@ def batched(load: Load, *, shared: bool) -> Arm:
                     if ended or lengths[row] == load.max_tokens:
                         running.remove(row)
             for row in rows:
-                yield Drawn(question, lengths[row], "")
+                yield SampledPath(question, lengths[row], "")
         native.llama_sampler_free(chain)
 
-    return Arm("32 wide, streams", draw)
+    return Arm("batch size 32, streams", sample)
 
 
 def _rate(work: Callable[[], int]) -> float:

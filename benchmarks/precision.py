@@ -1,9 +1,9 @@
-"""Does bfloat16 pay on this processor? Steps of one LoRA training in both, in turns.
+"""Compare bfloat16 with float32 on this processor: steps of one LoRA training, in turns.
 
     python -m benchmarks.precision                  # SmolLM2-135M's shape, random weights
     python -m benchmarks.precision --steps 8 --threads 2
 
-Prints the median seconds of a step and the largest difference of the loss.
+Prints the median seconds per step and the largest relative difference of the loss.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ SHAPE: dict[str, Any] = {
 }
 
 
-def questions(count: int, seed: int) -> list[EncodedExample]:
+def training_examples(count: int, seed: int) -> list[EncodedExample]:
     """Examples of an 800-token prefix, a question of 60 tokens and two paths of 120 each."""
     rng = np.random.default_rng(seed)
 
-    def some(number: int) -> tuple[int, ...]:
+    def tokens(number: int) -> tuple[int, ...]:
         return tuple(rng.integers(0, 2000, number).tolist())
 
-    prefix = some(800)
-    asked = [prefix + some(60) for _ in range(count)]
+    prefix = tokens(800)
+    prompts = [prefix + tokens(60) for _ in range(count)]
     return [
-        EncodedExample(number, PromptFormat.FEW_SHOT_COT, prompt, some(120), 1.0)
-        for number, prompt in enumerate(asked)
+        EncodedExample(number, PromptFormat.FEW_SHOT_COT, prompt, tokens(120), 1.0)
+        for number, prompt in enumerate(prompts)
         for _ in range(2)
     ]
 
@@ -58,36 +58,37 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--threads", type=int, default=2)
-    given = parser.parse_args()
-    torch.set_num_threads(given.threads)
-    learners, optimizers = {}, {}
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    models, optimizers = {}, {}
     with tempfile.TemporaryDirectory() as folder:
         base = tiny_model(Path(folder) / "base", **SHAPE)
         for kind in (Precision.FLOAT32, Precision.BFLOAT16):
-            learners[kind] = one = load_model(base, TrainSettings(precision=kind))
-            optimizers[kind] = torch.optim.AdamW(one.weights.values(), lr=2e-3, weight_decay=0.0)
-    seconds: dict[Precision, list[float]] = {kind: [] for kind in learners}
-    losses: dict[Precision, list[float]] = {kind: [] for kind in learners}
-    for step in range(given.steps):
-        some = questions(2, step)
-        for kind, one in learners.items():
-            began = time.perf_counter()
-            losses[kind].append(accumulate_gradients(one, some))
+            model = load_model(base, TrainSettings(precision=kind))
+            models[kind] = model
+            optimizers[kind] = torch.optim.AdamW(model.weights.values(), lr=2e-3, weight_decay=0.0)
+    seconds: dict[Precision, list[float]] = {kind: [] for kind in models}
+    losses: dict[Precision, list[float]] = {kind: [] for kind in models}
+    for step in range(args.steps):
+        batch = training_examples(2, step)
+        for kind, model in models.items():
+            start = time.perf_counter()
+            losses[kind].append(accumulate_gradients(model, batch))
             optimizers[kind].step()
             optimizers[kind].zero_grad()
-            seconds[kind].append(time.perf_counter() - began)
+            seconds[kind].append(time.perf_counter() - start)
     flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    found = [name for name in ("amx_bf16", "avx512_bf16") if name in flags]
-    print(f"{given.steps} steps, {given.threads} threads, {' '.join(found) or 'no bf16 units'}")
-    for kind, taken in seconds.items():
+    units = [name for name in ("amx_bf16", "avx512_bf16") if name in flags]
+    print(f"{args.steps} steps, {args.threads} threads, {' '.join(units) or 'no bf16 units'}")
+    for kind, times in seconds.items():
         first, last = losses[kind][0], losses[kind][-1]
-        print(f"{kind}: {statistics.median(taken):.2f} s a step, loss {first:.4f} to {last:.4f}")
+        print(f"{kind}: {statistics.median(times):.2f} s per step, loss {first:.4f} to {last:.4f}")
     full, half = losses[Precision.FLOAT32], losses[Precision.BFLOAT16]
-    differs = max(abs(one / other - 1) for one, other in zip(half, full, strict=True))
-    faster = statistics.median(seconds[Precision.FLOAT32]) / statistics.median(
+    difference = max(abs(a / b - 1) for a, b in zip(half, full, strict=True))
+    speedup = statistics.median(seconds[Precision.FLOAT32]) / statistics.median(
         seconds[Precision.BFLOAT16]
     )
-    print(f"bfloat16 is {faster:.2f} times as fast; losses differ by at most {differs:.2e}")
+    print(f"bfloat16 is {speedup:.2f} times as fast; losses differ by at most {difference:.2e}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How long a trial of other rules takes on many stored paths: `python -m benchmarks.readers`."""
+"""Time a preview of changed reader rules on many stored paths: `python -m benchmarks.readers`."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ NUMBER = AnswerType.NUMBER
 
 
 def main() -> None:
-    """Fill a store, try four kinds of rules, print the seconds of each."""
+    """Fill a store, preview several kinds of rules, and print the seconds of each."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--paths", type=int, default=100_000)
-    asked = parser.parse_args()
+    args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         database = Path(folder) / "lmsi.db"
         ensure_schema(database)
         with connect(database) as conn:
             with transaction(conn):
                 run = paths.open_run(conn, a_run(models.add(conn, a_model("base")).id, m=M))
-                questions.add(conn, [a_question(n) for n in range(asked.paths // M)], {})
+                questions.add(conn, [a_question(n) for n in range(args.paths // M)], {})
             _fill(conn, run)
             for name, rules in (
                 ("no rules", BUILT_IN),
@@ -50,35 +50,38 @@ def main() -> None:
                 ("a pattern that every path has", checked(NUMBER, patterns=[r"answer is (\d+)"])),
                 ("a unit that every path has", checked(NUMBER, units=["pieces"])),
             ):
-                began = time.perf_counter()
-                found = preview(conn, run, NUMBER, rules)
-                seconds = time.perf_counter() - began
+                start = time.perf_counter()
+                result = preview(conn, run, NUMBER, rules)
+                seconds = time.perf_counter() - start
                 print(
-                    f"{name:<30} {found.paths:>9,} paths {seconds:7.2f} s "
-                    f"{len(found.winners):>7,} winners changed"
+                    f"{name:<30} {result.paths:>9,} paths {seconds:7.2f} s "
+                    f"{len(result.winners):>7,} winners changed"
                 )
 
 
 def _fill(conn: sqlite3.Connection, run: Run) -> None:
     """Eight paths of about 600 characters for each question, and their votes."""
-    draw = random.Random(1)
+    rng = random.Random(1)
     reader = custom_rules.reader_name(NUMBER)
-    asked = questions.by_split(conn, Split.POOL)
+    pool = questions.by_split(conn, Split.POOL)
     with transaction(conn):
-        for question in asked:
+        for question in pool:
             texts = []
             for _ in range(M):
-                told = [(draw.randint(2, 9), draw.randint(10, 99)) for _ in range(9)]
-                words = "".join(STEP.format(a=a, b=b, c=a * b) for a, b in told)
-                texts.append(f"{words}The answer is {draw.choice((12, 12, 12, 1200, 7))} pieces.")
-            read = [extraction.extract(NUMBER, one, end=EndReason.END) for one in texts]
+                factors = [(rng.randint(2, 9), rng.randint(10, 99)) for _ in range(9)]
+                steps = "".join(STEP.format(a=a, b=b, c=a * b) for a, b in factors)
+                texts.append(f"{steps}The answer is {rng.choice((12, 12, 12, 1200, 7))} pieces.")
+            extractions = [extraction.extract(NUMBER, text, end=EndReason.END) for text in texts]
             paths.add(
                 conn,
                 run.id,
-                [a_path(question.id, index, text=one) for index, one in enumerate(texts)],
-                [Reading(0, reader, one.answer, one.shown, one.abstention) for one in read],
+                [a_path(question.id, index, text=text) for index, text in enumerate(texts)],
+                [
+                    Reading(0, reader, read.answer, read.shown, read.abstention)
+                    for read in extractions
+                ],
             )
-    scheduler.unsettled(conn, run, asked)
+    scheduler.unsettled(conn, run, pool)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,17 @@
-"""How fast paths are sampled, beside what people would otherwise use, in one run.
+"""Compare the speed of sampling with the usual alternatives, in one run.
 
-    python -m benchmarks.sampling --quick          # a look, some minutes
+    python -m benchmarks.sampling --quick          # a few minutes
     python -m benchmarks.sampling                  # all parts
     python -m benchmarks.sampling --only 135m-q8_0 --only quality
-    python -m benchmarks.sampling --report         # print again what was measured
+    python -m benchmarks.sampling --report         # print the stored measurements
 
-Every arm is a process of its own with two cores, the same model, the same prompts as token ids,
-temperature 0.7 alone and the same limits; models are loaded, and their fastest settings found,
-before the first round. The arms take turns in every round. Models with SmolLM2's shapes have random
-weights, which never end a path, so all paths have `--tokens` tokens; the embedded family ends its
-own. Each part stores what it has measured in `--folder`, so that parts can be run one by one; the
-report is printed from all of them and ends with code 1 when a target is missed.
+Every arm is a separate process with two cores, the same model, the same prompts as token ids,
+temperature 0.7 without other truncation, and the same limits. Models are loaded and their fastest
+settings determined before the first round, and the arms take turns in every round. Models with
+SmolLM2's shapes have random weights, which never end a path, so all their paths have `--tokens`
+tokens; paths of the embedded family end by themselves. Each part stores its measurements in
+`--folder`, so that parts can be run separately. The report covers all stored parts; the exit code
+is 1 if a target is missed.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.agreement import CONTROL, PEER, Agreement, agreement
-from benchmarks.peers import THREADS, Order
+from benchmarks.peers import THREADS, SampleOrder
 from benchmarks.shapes import embedded_load, random_load
 from engine.jobs.launch import ENVIRONMENT
 
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 M = 32
 LOOP, GENERATE, BARE = "create_completion", "generate", "bare llama_decode"
 EXACT = "bare in float32"
-"""The same with keys and values as precise as ours are for a model in float32."""
+"""Bare with keys and values in float32, as our engine keeps them for a float32 model."""
 LLAMA, TORCH, CHOSEN = "ours, llama.cpp", "ours, transformers", "chosen"
 ARMS = (LOOP, GENERATE, BARE, LLAMA, TORCH, CHOSEN)
 LADDERS = {
@@ -68,16 +69,16 @@ LADDERS = {
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Arms on one model."""
+    """A measurement: arms on one model."""
 
     model: str
     arms: tuple[str, ...]
     rounds: int
     questions: int
-    """Of our arms in a round, 32 paths each: so many that their last paths, which run in an ever
-    narrower batch, weigh as little as in a real run. The slower peers get less to do."""
-    times: int = 1
-    """What the slower ones get is so many times `LIGHT`: paths of tiny models take milliseconds."""
+    """Of our arms in a round, 32 paths each: enough that the last paths, which run in a shrinking
+    batch, have as little weight as in a real run. The slower peers get fewer."""
+    factor: int = 1
+    """Multiplies the counts in `LIGHT`, because paths of tiny models take milliseconds."""
 
 
 PARTS = {
@@ -97,7 +98,7 @@ PARTS = {
     ),
 }
 QUICK = ("pebble-l", "135m-q8_0", "quality")
-LIGHT = {  # (questions, paths) that an arm draws in a round, where it is slower than ours
+LIGHT = {  # (questions, paths) per round of arms that are slower than ours
     LOOP: (1, 8),
     GENERATE: (1, M),
     BARE: (4, M),
@@ -113,18 +114,20 @@ LIGHT = {  # (questions, paths) that an arm draws in a round, where it is slower
     "ours, torch sampler": (2, M),
 }
 CONTROLLED = 1.3
-"""Temperature at which min-p 0.05 changes answers: at 0.7 it takes hardly a token away from the
-embedded family, so that no test could notice."""
+"""Temperature at which min-p 0.05 changes answers. At 0.7 it removes hardly any token of the
+embedded family, so no test could detect it."""
 
 
-class Worker:
+class ArmProcess:
     """An arm in its own process."""
 
     def __init__(self, arm: str, load: Path) -> None:
         environment = os.environ | {"OMP_NUM_THREADS": str(THREADS), "TOKENIZERS_PARALLELISM": "0"}
-        if arm.startswith(("ours", CHOSEN)):  # as the program's worker runs; peers as they are
+        if arm.startswith(
+            ("ours", CHOSEN)
+        ):  # the environment of lmsi-tui's worker; peers keep theirs
             environment = ENVIRONMENT | environment
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.arms", arm, str(load)],
             stdin=subprocess.PIPE,
@@ -134,33 +137,33 @@ class Worker:
             env=environment,
         )
         self._arm = arm
-        self.settings: str = self._answer()["settings"]
+        self.settings: str = self._reply()["settings"]
 
-    def draw(self, order: Order, *, read: bool = False) -> dict[str, Any]:
-        """Let it draw; seconds, paths, tokens, peak of memory in bytes and, if asked, answers."""
+    def sample(self, order: SampleOrder, *, read: bool = False) -> dict[str, Any]:
+        """Sample; returns seconds, paths, tokens, peak memory in bytes, and answers if `read`."""
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(order._asdict() | {"read": read}) + "\n")
         self._process.stdin.flush()
-        return self._answer()
+        return self._reply()
 
     def close(self) -> None:
-        """Let it end."""
+        """End the process."""
         self._process.communicate()
         self._log.close()
 
-    def _answer(self) -> dict[str, Any]:
+    def _reply(self) -> dict[str, Any]:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
             self._log.seek(0)
-            told = self._log.read().decode(errors="replace")[-2000:]
-            raise SystemExit(f"the arm {self._arm!r} has ended:\n{told}")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
+            log = self._log.read().decode(errors="replace")[-2000:]
+            raise SystemExit(f"the arm {self._arm!r} has ended:\n{log}")
+        reply: dict[str, Any] = json.loads(line)
+        return reply
 
 
 def load_for(folder: Path, model: str, tokens: int) -> Load:
-    """The model of a part, made if it is not there."""
+    """The model of a part; made on first use."""
     if model.startswith("pebble"):
         return embedded_load(model)
     shape, _, kind = model.partition("-")
@@ -170,62 +173,64 @@ def load_for(folder: Path, model: str, tokens: int) -> Load:
 def measure(
     folder: Path, name: str, part: Part, tokens: int, rounds: int, *, quick: bool
 ) -> dict[str, Any]:
-    """Run a part; what each arm drew in each round."""
+    """Run a part; returns the samples of each arm in each round."""
     load = load_for(folder, part.model, tokens)
-    written = folder / f"{name}.load.json"
-    load.save(written)
+    load_file = folder / f"{name}.load.json"
+    load.save(load_file)
     rounds = rounds or (1 if quick else part.rounds)
     questions = max(2, part.questions // 2) if quick else part.questions
-    workers = {}
+    processes = {}
     for arm in dict.fromkeys(part.arms):
-        workers[arm] = Worker(arm, written)
-        say(f"{name}: {arm} is open ({workers[arm].settings})")
+        processes[arm] = ArmProcess(arm, load_file)
+        log(f"{name}: {arm} is open ({processes[arm].settings})")
     lengths = max(2, load.max_tokens)
-    if load.ends:  # the arm that samples nothing draws paths as long as the others are on average
-        told = next(workers[arm] for arm in (TORCH, LLAMA) if arm in workers).draw(
-            Order(list(range(8)), M, 99, 0)
+    if load.ends:  # the arm that only evaluates uses the average path length of the others
+        sampled = next(processes[arm] for arm in (TORCH, LLAMA) if arm in processes).sample(
+            SampleOrder(list(range(8)), M, 99, 0)
         )
-        lengths = round(told["tokens"] / told["paths"])
-    for worker in workers.values():  # the first call of each is not timed
-        worker.draw(Order([0], 2, 1, 4))
-    drawn: dict[str, list[dict[str, Any]]] = {arm: [] for arm in workers}
+        lengths = round(sampled["tokens"] / sampled["paths"])
+    for process in processes.values():  # the first call of each is not timed
+        process.sample(SampleOrder([0], 2, 1, 4))
+    samples: dict[str, list[dict[str, Any]]] = {arm: [] for arm in processes}
     for number in range(rounds):
-        turn = list(workers)
-        for arm in turn[number % len(turn) :] + turn[: number % len(turn)]:
+        arms = list(processes)
+        for arm in arms[number % len(arms) :] + arms[: number % len(arms)]:
             count, paths = LIGHT.get(arm, (questions, M))
             if arm in LIGHT:
-                count *= min(part.times, 2) if quick else part.times
+                count *= min(part.factor, 2) if quick else part.factor
             start = number * questions
-            told = workers[arm].draw(
-                Order(list(range(start, start + count)), paths, number, lengths)
+            sampled = processes[arm].sample(
+                SampleOrder(list(range(start, start + count)), paths, number, lengths)
             )
-            told["full"] = count * paths
-            drawn[arm].append(told)
-            speed = told["tokens"] / told["seconds"]
-            say(f"{name}: round {number + 1}, {arm}: {speed:,.0f} tokens/s")
-    for worker in workers.values():
-        worker.close()
+            sampled["full"] = count * paths
+            samples[arm].append(sampled)
+            speed = sampled["tokens"] / sampled["seconds"]
+            log(f"{name}: round {number + 1}, {arm}: {speed:,.0f} tokens/s")
+    for process in processes.values():
+        process.close()
     return {
         "part": asdict(part),
         "tokens": lengths,
         "machine": machine(),
-        "settings": {arm: worker.settings for arm, worker in workers.items()},
-        "drawn": drawn,
+        "settings": {arm: process.settings for arm, process in processes.items()},
+        "samples": samples,
     }
 
 
 def machine() -> str:
-    """This machine in words."""
+    """This machine and the versions of the packages, as text."""
     flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    found = [word for word in ("avx512_bf16", "amx_bf16", "avx512f", "avx2") if word in flags][:2]
+    features = [name for name in ("avx512_bf16", "amx_bf16", "avx512f", "avx2") if name in flags][
+        :2
+    ]
     packages = ", ".join(
         f"{name} {version(name)}" for name in ("torch", "transformers", "llama-cpp-python")
     )
-    return f"{THREADS} cores of {platform.machine()} ({', '.join(found) or 'plain'}); {packages}"
+    return f"{THREADS} cores of {platform.machine()} ({', '.join(features) or 'plain'}); {packages}"
 
 
-def say(line: str) -> None:
-    """Progress, beside what is printed."""
+def log(line: str) -> None:
+    """Print progress to standard error."""
     print(line, file=sys.stderr, flush=True)
 
 
@@ -233,173 +238,179 @@ def say(line: str) -> None:
 
 
 class Speeds:
-    """What a part has measured."""
+    """The speeds of the arms of a part."""
 
-    def __init__(self, told: dict[str, Any]) -> None:
-        self.told = told
-        self.drawn: dict[str, list[dict[str, Any]]] = told["drawn"]
+    def __init__(self, stored: dict[str, Any]) -> None:
+        self.samples: dict[str, list[dict[str, Any]]] = stored["samples"]
 
     def tokens(self, arm: str) -> list[float]:
         """Tokens per second of each round."""
-        return [one["tokens"] / one["seconds"] for one in self.drawn[arm]]
+        return [sampled["tokens"] / sampled["seconds"] for sampled in self.samples[arm]]
 
     def paths(self, arm: str) -> list[float]:
-        """Paths of full votes per second: with early stop, those that were saved count too."""
-        return [one["full"] / one["seconds"] for one in self.drawn[arm]]
+        """Paths of full votes per second: paths saved by an early stop count, too."""
+        return [sampled["full"] / sampled["seconds"] for sampled in self.samples[arm]]
 
     def ratio(self, arm: str, peer: str) -> float:
-        """Medians of paths per second."""
+        """Ratio of the median paths per second."""
         return median(self.paths(arm)) / median(self.paths(peer))
 
 
-def print_part(name: str, told: dict[str, Any]) -> None:
-    """One table."""
-    speeds = Speeds(told)
+def print_part(name: str, stored: dict[str, Any]) -> None:
+    """Print the table of a part."""
+    speeds = Speeds(stored)
     print(
-        f"\n{name}: {told['tokens']} tokens a path, {len(next(iter(speeds.drawn.values())))} rounds"
+        f"\n{name}: {stored['tokens']} tokens per path, "
+        f"{len(next(iter(speeds.samples.values())))} rounds"
     )
-    print(f"{told['machine']}\n")
-    print(f"| arm | paths/s | tokens/s (range) | {CHOSEN} is | peak GiB | set to |")
+    print(f"{stored['machine']}\n")
+    print(f"| arm | paths/s | tokens/s (range) | {CHOSEN} is | peak GiB | settings |")
     print("|---|---:|---:|---:|---:|---|")
-    best = CHOSEN if CHOSEN in speeds.drawn else LLAMA
-    for arm in speeds.drawn:
+    best = CHOSEN if CHOSEN in speeds.samples else LLAMA
+    for arm in speeds.samples:
         tokens = speeds.tokens(arm)
-        memory = max(one["peak"] for one in speeds.drawn[arm]) / 2**30
+        memory = max(sampled["peak"] for sampled in speeds.samples[arm]) / 2**30
         print(
             f"| {arm} | {median(speeds.paths(arm)):.2f} | {median(tokens):,.0f} "
             f"({min(tokens):,.0f}–{max(tokens):,.0f}) | {speeds.ratio(best, arm):.2f}× "
-            f"| {memory:.2f} | {told['settings'][arm]} |"
+            f"| {memory:.2f} | {stored['settings'][arm]} |"
         )
 
 
-def print_ladder(name: str, told: dict[str, Any]) -> None:
-    """Each step's gain."""
-    speeds = Speeds(told)
+def print_ladder(name: str, stored: dict[str, Any]) -> None:
+    """Print the gain of each step."""
+    speeds = Speeds(stored)
     for engine, steps in LADDERS.items():
-        print(f"\n{name}, {engine}:\n\n| step | paths/s | gain | in all |\n|---|---:|---:|---:|")
-        first = before = None
+        print(f"\n{name}, {engine}:\n\n| step | paths/s | gain | total |\n|---|---:|---:|---:|")
+        first = previous = None
         for step, arm in steps.items():
-            if arm not in speeds.drawn:
+            if arm not in speeds.samples:
                 continue
             now = median(speeds.paths(arm))
-            first, before = first or now, before or now
-            print(f"| {step} | {now:.2f} | {now / before:.2f}× | {now / first:.1f}× |")
-            before = now
+            first, previous = first or now, previous or now
+            print(f"| {step} | {now:.2f} | {now / previous:.2f}× | {now / first:.1f}× |")
+            previous = now
 
 
 def targets(results: dict[str, dict[str, Any]]) -> list[tuple[str, float, float]]:
-    """(what, measured, wanted) of every target that the stored parts can tell of."""
+    """(title, measured ratio, minimum) of every target that the stored parts cover."""
     rows = []
-    for name, told in results.items():
+    for name, stored in results.items():
         if not name.startswith(("pebble", "135m", "360m")):
             continue
-        speeds = Speeds(told)
-        for ours, peer, wanted in (
+        speeds = Speeds(stored)
+        for ours, peer, minimum in (
             (CHOSEN, LOOP, 8 if name.startswith("pebble") else 6 if name == "135m-q8_0" else 0),
             (CHOSEN, GENERATE, 8),
             (LLAMA, BARE, 0.9),
             (LLAMA, EXACT, 0.9),
             (TORCH, BARE, 1.5),
         ):
-            if wanted and ours in speeds.drawn and peer in speeds.drawn:
-                rows.append((f"{name}: {ours} over {peer}", speeds.ratio(ours, peer), wanted))
+            if minimum and ours in speeds.samples and peer in speeds.samples:
+                rows.append((f"{name}: {ours} over {peer}", speeds.ratio(ours, peer), minimum))
     return rows
 
 
 def report(folder: Path) -> int:
-    """Print every stored part and the targets; how many are missed."""
+    """Print every stored part and the targets; returns the number of missed targets."""
     stored = {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
     results = {name: stored[name] for name in PARTS if name in stored}
-    for name, told in results.items():
-        (print_ladder if name.startswith("ladder") else print_part)(name, told)
+    for name, part in results.items():
+        (print_ladder if name.startswith("ladder") else print_part)(name, part)
     if "limit" in stored:
         print_limit(stored["limit"])
     missed = 0
-    print("\n| target | measured | wanted | |\n|---|---:|---:|---|")
-    for what, measured, wanted in targets(results):
-        missed += measured < wanted
-        verdict = "met" if measured >= wanted else "MISSED"
-        print(f"| {what} | {measured:.2f}× | ≥ {wanted}× | {verdict} |")
+    print("\n| target | measured | required | |\n|---|---:|---:|---|")
+    for title, ratio, minimum in targets(results):
+        missed += ratio < minimum
+        verdict = "met" if ratio >= minimum else "MISSED"
+        print(f"| {title} | {ratio:.2f}× | ≥ {minimum}× | {verdict} |")
     if "quality" in stored:
-        for one in (Agreement(**told) for told in stored["quality"]["agreements"]):
-            missed += not one.holds
-            print(f"| {one.what} | p = {one.p:.2g} | {one.wanted} | {one.verdict} |")
+        for test in (Agreement(**fields) for fields in stored["quality"]["agreements"]):
+            missed += not test.passed
+            print(f"| {test.title} | p = {test.p:.2g} | {test.target} | {test.verdict} |")
     return missed
 
 
 def quality(folder: Path, *, quick: bool) -> dict[str, Any]:
-    """Whether the arms draw the same answers, and whether the test would notice if not."""
-    found = []
+    """Test that the arms have the same distribution of answers, with a control that must differ."""
+    tests = []
     for temperature in (0.7, CONTROLLED):
         load = replace(embedded_load("pebble-l"), temperature=temperature)
-        written = folder / "quality.load.json"
-        load.save(written)
+        load_file = folder / "quality.load.json"
+        load.save(load_file)
         questions, paths = list(range(12 if quick else 24)), 64 if quick else 128
         answers = {}
         for number, arm in enumerate((PEER, "exact generate", LLAMA, TORCH, CONTROL)):
             if arm == CONTROL and temperature != CONTROLLED:
                 continue
-            worker = Worker(arm, written)
-            # Of its own seed each: the same draws twice would agree too well.
-            told = worker.draw(Order(questions, paths, 7 + 10_000_000 * number, 0), read=True)
-            worker.close()
-            answers[arm] = told["answers"]
-            say(f"quality at {temperature}: {arm}: {told['seconds']:.0f} s")
-        found += agreement(f"quality at {temperature}", answers)
-    return {"agreements": [asdict(one) for one in found]}
+            process = ArmProcess(arm, load_file)
+            # Different seeds: the same random numbers would make the arms agree too well.
+            sampled = process.sample(
+                SampleOrder(questions, paths, 7 + 10_000_000 * number, 0), read=True
+            )
+            process.close()
+            answers[arm] = sampled["answers"]
+            log(f"quality at {temperature}: {arm}: {sampled['seconds']:.0f} s")
+        tests += agreement(f"quality at {temperature}", answers)
+    return {"agreements": [asdict(test) for test in tests]}
 
 
 def limit(folder: Path, tokens: int) -> dict[str, Any]:
-    """What share of the machine's matrix rate the shared-prefix engine reaches, and the rest."""
-    written = folder / "limit.load.json"
-    load_for(folder, "135m-q8_0", tokens).save(written)
-    say("limit: profiling")
-    told = subprocess.run(
-        [sys.executable, "-m", "benchmarks.limit", str(written)],
+    """The share of the machine's matrix rate that the shared-prefix engine reaches."""
+    load_file = folder / "limit.load.json"
+    load_for(folder, "135m-q8_0", tokens).save(load_file)
+    log("limit: profiling")
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.limit", str(load_file)],
         env=os.environ | {"OMP_NUM_THREADS": str(THREADS)},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         check=True,
     )
-    found: dict[str, Any] = json.loads(told.stdout)
-    return found
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
 
 
-def print_limit(told: dict[str, Any]) -> None:
-    """The share, then where the time goes."""
+def print_limit(result: dict[str, Any]) -> None:
+    """Print the share, then the profile."""
     print(
-        f"\nlimit, 135m in bfloat16: {told['tokens_per_second']:,.0f} tokens/s are "
-        f"{told['share']:.0%} of the {told['matrix_rate'] / 1e9:,.0f} G operations/s that the "
-        "machine's matrix products reach\n\n| part of the time | share |\n|---|---:|"
+        f"\nlimit, 135m in bfloat16: {result['tokens_per_second']:,.0f} tokens/s are "
+        f"{result['share']:.0%} of the machine's {result['matrix_rate'] / 1e9:,.0f} G "
+        "operations/s in matrix products\n\n| part of the time | share |\n|---|---:|"
     )
-    for part, share in told["profile"].items():
+    for part, share in result["profile"].items():
         print(f"| {part} | {share:.0%} |")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure what is asked and print all that is known."""
+    """Measure the chosen parts and print the report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     names = (*PARTS, "limit", "quality")
-    parser.add_argument("--only", action="append", choices=names, help="a part; more than once")
+    parser.add_argument("--only", action="append", choices=names, help="a part; repeatable")
     parser.add_argument("--quick", action="store_true", help="three parts, small")
     parser.add_argument("--report", action="store_true", help="measure nothing")
-    parser.add_argument("--tokens", type=int, help="of a path of random weights (128; quick 32)")
-    parser.add_argument("--rounds", type=int, default=0, help="of each part (1 to 3; quick 1)")
+    parser.add_argument(
+        "--tokens", type=int, help="path length for random weights (default: 128; quick: 32)"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=0, help="rounds per part (default: 1 to 3; quick: 1)"
+    )
     default = Path(tempfile.gettempdir()) / "lmsi-sampling"
-    parser.add_argument("--folder", type=Path, default=default, help="of models and results")
-    asked = parser.parse_args(arguments)
-    asked.folder.mkdir(parents=True, exist_ok=True)
-    results = asked.folder / ("quick" if asked.quick else "full")
+    parser.add_argument("--folder", type=Path, default=default, help="for models and results")
+    args = parser.parse_args(arguments)
+    args.folder.mkdir(parents=True, exist_ok=True)
+    results = args.folder / ("quick" if args.quick else "full")
     results.mkdir(exist_ok=True)
-    tokens = asked.tokens or (32 if asked.quick else 128)
-    for name in () if asked.report else asked.only or (QUICK if asked.quick else names):
+    tokens = args.tokens or (32 if args.quick else 128)
+    for name in () if args.report else args.only or (QUICK if args.quick else names):
         if name == "quality":
-            told = quality(asked.folder, quick=asked.quick)
+            result = quality(args.folder, quick=args.quick)
         elif name == "limit":
-            told = limit(asked.folder, tokens)
+            result = limit(args.folder, tokens)
         else:
-            told = measure(asked.folder, name, PARTS[name], tokens, asked.rounds, quick=asked.quick)
-        (results / f"{name}.json").write_text(json.dumps(told))
+            result = measure(args.folder, name, PARTS[name], tokens, args.rounds, quick=args.quick)
+        (results / f"{name}.json").write_text(json.dumps(result))
     return 1 if report(results) else 0
 
 

@@ -1,7 +1,8 @@
-"""What `benchmarks.sampling` samples: models made on the spot, and their prompts as token ids.
+"""The models of `benchmarks.sampling`, and their prompts as token ids.
 
-The shapes are SmolLM2's with random weights and a tokenizer of the same size that is made up; how
-fast a model is does not depend on what its weights say. The embedded family is what it is.
+Models with SmolLM2's shapes are generated with random weights and a synthetic tokenizer of the same
+size, because speed does not depend on the values of the weights. The embedded family is used as it
+is.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 VOCABULARY = 49_152
 END = "<|end|>"
-SHAPES = {  # hidden size, inner size, layers, heads, heads of keys and values
+SHAPES = {  # hidden size, intermediate size, layers, attention heads, key-value heads
     "135m": (576, 1536, 30, 9, 3),
     "360m": (960, 2560, 32, 15, 5),
 }
@@ -40,7 +41,7 @@ class Load:
     """Token ids of the prompts, after the prefix."""
     max_tokens: int
     ends: bool
-    """Whether paths end by themselves. Random weights draw the end token once in 49,152."""
+    """Whether paths end by themselves. Random weights sample the end token once in 49,152."""
     stop: tuple[str, ...] = ()
     temperature: float = 0.7
 
@@ -50,21 +51,21 @@ class Load:
         return len(self.prefix) + max(map(len, self.questions)) + self.max_tokens
 
     def prompt(self, question: int) -> tuple[int, ...]:
-        """Token ids of a whole prompt; there is no end of questions, they begin again."""
+        """Token ids of a whole prompt; question numbers wrap around."""
         return self.prefix + self.questions[question % len(self.questions)]
 
     def save(self, path: Path) -> None:
-        """Write it for a process to read."""
+        """Write it to a file for another process."""
         path.write_text(json.dumps(asdict(self)))
 
 
 def load_of(path: Path) -> Load:
-    """Read what `Load.save` has written."""
-    told = json.loads(path.read_text())
+    """Read a file that `Load.save` wrote."""
+    fields = json.loads(path.read_text())
     for name in ("prefix", "stop"):
-        told[name] = tuple(told[name])
-    told["questions"] = tuple(tuple(one) for one in told["questions"])
-    return Load(**told)
+        fields[name] = tuple(fields[name])
+    fields["questions"] = tuple(tuple(ids) for ids in fields["questions"])
+    return Load(**fields)
 
 
 def random_load(folder: Path, shape: str, kind: str, tokens: int) -> Load:
@@ -75,17 +76,17 @@ def random_load(folder: Path, shape: str, kind: str, tokens: int) -> Load:
     gguf = folder / f"{shape}-{kind}.gguf"
     if not gguf.exists():
         _write_gguf(base, folder / f"{shape}-f16.gguf", gguf, kind)
-    draw = random.Random(0)
+    rng = random.Random(0)
 
     def ids(count: int) -> tuple[int, ...]:
-        return tuple(draw.randrange(3, VOCABULARY) for _ in range(count))
+        return tuple(rng.randrange(3, VOCABULARY) for _ in range(count))
 
     questions = tuple(ids(QUESTION) for _ in range(64))
     return Load(str(base), str(gguf), ids(PREFIX), questions, tokens, ends=False)
 
 
 def embedded_load(name: str, count: int = 512) -> Load:
-    """A model of the embedded family with the demo's own questions and worked examples."""
+    """A model of the embedded family with the demo's questions and worked examples."""
     from engine.demo import world
     from engine.demo.project import MODELS, TASK
     from engine.inference.hf.loading import PromptTokenizer, load_tokenizer
@@ -97,7 +98,7 @@ def embedded_load(name: str, count: int = 512) -> Load:
     folder = MODELS / name
     tokenize = PromptTokenizer(load_tokenizer(folder)).tokenize
     prompts = []
-    for position, drawn in enumerate(world.draw(Split.POOL, count, 0)):
+    for position, pebble in enumerate(world.draw(Split.POOL, count, 0)):
         question = Question(
             id=0,
             key=str(position),
@@ -106,14 +107,14 @@ def embedded_load(name: str, count: int = 512) -> Load:
             position=position,
             task=TASK,
             answer_type=AnswerType.NUMBER,
-            text=drawn.text,
+            text=pebble.text,
         )
         text = render(
             question, PromptFormat.FEW_SHOT_COT, PromptStyle.BASE, exemplars_of(TASK)
         ).text
         prompts.append(tuple(tokenize(text)))
-    same = takewhile(lambda ids: len(set(ids)) == 1, zip(*prompts, strict=False))
-    prefix = tuple(ids[0] for ids in same)
+    common = takewhile(lambda ids: len(set(ids)) == 1, zip(*prompts, strict=False))
+    prefix = tuple(ids[0] for ids in common)
     return Load(
         str(folder),
         str(folder / f"{name}.gguf"),
@@ -128,7 +129,7 @@ def embedded_load(name: str, count: int = 512) -> Load:
 def _write_model(
     folder: Path, hidden: int, inner: int, layers: int, heads: int, key_heads: int
 ) -> None:
-    """A random Llama of this shape in bfloat16, tied as SmolLM2 is."""
+    """Write a random Llama of this shape in bfloat16, with tied embeddings like SmolLM2."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -153,7 +154,7 @@ def _write_model(
 
 
 def _tokenizer() -> Any:
-    """A byte-level BPE of 49,152 tokens whose merges are made up: all pairs, then triples."""
+    """A byte-level BPE of 49,152 tokens with synthetic merges: all pairs, then triples."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -184,7 +185,7 @@ def _pairs(letters: list[str]) -> Iterator[tuple[str, str]]:
 
 
 def _write_gguf(base: Path, half: Path, gguf: Path, kind: str) -> None:
-    """The model in 16 bits, then quantised by llama.cpp itself."""
+    """Convert the model to 16 bits, then quantize it with llama.cpp."""
     from engine.conversion.hf_to_gguf import convert_base
     from engine.models.gguf_quantize import quantize
 

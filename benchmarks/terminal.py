@@ -1,4 +1,4 @@
-"""A real terminal around a program: keys go in, and what stands on the screen can be asked."""
+"""Run a program in a pseudo-terminal: send keys, and read its screen."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 PATIENCE = 60.0
-"""Seconds after which what was waited for is taken not to come."""
+"""Seconds to wait for the screen to change before giving up."""
 
 
 class Terminal:
-    """A program in a pseudo-terminal, its output kept as a screen of characters."""
+    """A program in a pseudo-terminal whose output is kept as a screen of characters."""
 
     def __init__(self, command: Sequence[str], columns: int = 120, rows: int = 36) -> None:
         """Start the program.
@@ -34,30 +34,33 @@ class Terminal:
         """
         self.screen = pyte.Screen(columns, rows)
         self._stream = pyte.ByteStream(self.screen)
-        self.began = time.perf_counter()
+        self.started = time.perf_counter()
         self.pid, self._file = pty.fork()
         if self.pid == 0:
             os.environ.update(TERM="xterm-256color", COLORTERM="truecolor")
             os.environ.pop("NO_COLOR", None)
-            os.execvp(command[0], list(command))  # noqa: S606 - what the caller names
+            os.execvp(command[0], list(command))  # noqa: S606 - the caller's command
         fcntl.ioctl(self._file, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     @property
     def text(self) -> str:
-        """What stands on the screen."""
+        """The text on the screen."""
         return "\n".join(self.screen.display)
 
     def press(self, keys: bytes) -> float:
-        """Send keys, and say when."""
-        at = time.perf_counter()
+        """Send keys; returns the time, from `time.perf_counter`."""
+        sent = time.perf_counter()
         os.write(self._file, keys)
-        return at
+        return sent
 
-    def until(self, holds: Callable[[str], bool]) -> float:
-        """Read until the screen's text is so, and say when the bytes arrived that made it so.
+    def until(self, condition: Callable[[str], bool]) -> float:
+        """Read until the screen's text meets a condition.
+
+        Returns:
+            The time at which the bytes arrived that met it, from `time.perf_counter`.
 
         Raises:
-            TimeoutError: it did not come about.
+            TimeoutError: the program ended, or `PATIENCE` ran out.
         """
         end = time.perf_counter() + PATIENCE
         while (left := end - time.perf_counter()) > 0:
@@ -65,26 +68,26 @@ class Terminal:
             if not ready:
                 continue
             try:
-                some = os.read(self._file, 1 << 16)
+                output = os.read(self._file, 1 << 16)
             except OSError:
-                some = b""
+                output = b""
             arrived = time.perf_counter()
-            if not some:
+            if not output:
                 raise TimeoutError(f"the program ended; its last screen:\n{self.text}")
-            self._stream.feed(some)
-            if holds(self.text):
+            self._stream.feed(output)
+            if condition(self.text):
                 return arrived
-        raise TimeoutError(f"it did not come; the screen:\n{self.text}")
+        raise TimeoutError(f"no such screen within {PATIENCE:.0f} s; the screen:\n{self.text}")
 
     def drain(self, seconds: float) -> None:
-        """Read whatever comes within a time, so that the next key meets a quiet screen."""
+        """Read all output for a time, so that the next key finds the program idle."""
         end = time.perf_counter() + seconds
         while (left := end - time.perf_counter()) > 0:
             if select.select([self._file], [], [], left)[0]:
                 self._stream.feed(os.read(self._file, 1 << 16))
 
     def close(self) -> None:
-        """End the program."""
+        """Kill the program."""
         os.kill(self.pid, signal.SIGKILL)
         os.waitpid(self.pid, 0)
         os.close(self._file)

@@ -1,7 +1,7 @@
-"""Write the tables of keys in docs/app.md from the app's own table of commands.
+"""Write the key tables in docs/app.md from the app's table of commands.
 
 make screenshots                            # writes them, too
-python -m screenshots.make_keys --check     # are they current? (a test asks, too)
+python -m screenshots.make_keys --check     # exit 1 if they are out of date (a test runs it)
 """
 
 from __future__ import annotations
@@ -19,44 +19,44 @@ TABLE = re.compile(r"(<!-- keys: ([a-z -]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 SHOWN = {"question_mark": "?", "slash": "/", "full_stop": ".", "comma": ",", "minus": "-"}
 
 
-def written(page: str) -> str:
-    """The page with its tables as the program has them now."""
+def updated(page: str) -> str:
+    """The page with its tables generated from the current commands."""
     load_all()
-    return TABLE.sub(lambda found: found[1] + _table(found[2].split()) + found[3], page)
+    return TABLE.sub(lambda match: match[1] + _table(match[2].split()) + match[3], page)
 
 
-def told(page: str) -> set[str]:
-    """The screens whose keys the page tells."""
-    return {name for found in TABLE.finditer(page) for name in found[2].split()}
+def documented_screens(page: str) -> set[str]:
+    """The screens whose keys are on the page."""
+    return {name for match in TABLE.finditer(page) for name in match[2].split()}
 
 
 def _table(screens: list[str]) -> str:
     lines = ["| key | does | name |", "|---|---|---|"]
-    before = ""
+    previous = ""
     for screen in screens:
-        for one in APP if screen == "app" else SCREENS[screen]:
-            # Keys that do the same, such as the nine digits, are told once.
-            if one.help != before:
-                lines.append(f"| {_keys(one)} | {one.help} | `{one.id}` |")
-            before = one.help
+        for command in APP if screen == "app" else SCREENS[screen]:
+            # Keys with the same effect, such as the nine digits, have one row.
+            if command.help != previous:
+                lines.append(f"| {_keys(command)} | {command.help} | `{command.id}` |")
+            previous = command.help
     return "\n".join(lines) + "\n"
 
 
 def _keys(command: Command) -> str:
     if command.display:
         return f"`{command.display}`"
-    names = (one.strip() for one in command.key.split(","))
-    return " ".join(f"`{SHOWN.get(one, one)}`" for one in names)
+    names = (name.strip() for name in command.key.split(","))
+    return " ".join(f"`{SHOWN.get(name, name)}`" for name in names)
 
 
 def main() -> int:
-    """Write the page, or say that it is not current."""
+    """Write the page, or check it."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--check", action="store_true", help="write nothing")
-    asked = parser.parse_args()
+    args = parser.parse_args()
     page = PAGE.read_text(encoding="utf-8")
-    current = written(page)
-    if asked.check:
+    current = updated(page)
+    if args.check:
         return int(current != page)
     PAGE.write_text(current, encoding="utf-8")
     return 0

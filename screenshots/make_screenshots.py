@@ -1,10 +1,10 @@
-"""Draw the pictures in this folder from the real app.
+"""Take the screenshots in this folder from the real app.
 
-    make screenshots                                  # draw them again
-    python -m screenshots.make_screenshots --check    # are they what the app shows? (a test asks)
+    make screenshots                                 # take all of them
+    python -m screenshots.make_screenshots --check   # exit 1 if any is out of date (a test runs it)
 
-The app is driven over the scripted story of `tests/seed.py`, so that a picture changes only when
-the program does. The screens are real; the numbers on them are a script's and claim nothing.
+The app runs on the scripted project of `tests/seed.py`, so a screenshot changes only when the app
+does. The screens are real; their numbers come from a script and measure nothing.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ LARGE, MIDDLE, SMALL = (200, 50), (120, 36), (80, 24)
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """One screen of the app, and how to get to what it shows."""
+class Screenshot:
+    """A screen of the app, and how to reach it."""
 
     name: str
     place: str
@@ -44,38 +44,38 @@ class Picture:
     size: tuple[int, int] = MIDDLE
     theme: str = "lmsi-dark"
     before: Callable[[Project], None] | None = None
-    """Prepares the story, such as a job that runs."""
+    """Prepares the project, for example with a running job."""
 
 
-PICTURES = (
-    Picture("home", "home", before=while_sampling),
-    Picture("home-light", "home", before=while_sampling, theme="lmsi-light"),
-    Picture("home-small", "home", before=while_sampling, size=SMALL),
-    Picture("home-large", "home", before=while_training, size=LARGE),
-    Picture("training", "home", before=while_training),
-    Picture("plan", "home", ("s",)),
-    Picture("review", "review", ("n",) * 6),
-    Picture("review-light", "review", theme="lmsi-light"),
-    Picture("review-small", "review", size=SMALL),
-    Picture("queue", "review", ("l",)),
-    Picture("audit", "review", ("b",)),
-    Picture("training-set", "training-set", ("b",)),
-    Picture("results", "results"),
-    Picture("results-large", "results", size=LARGE),
-    Picture("curves", "results", ("c",)),
-    Picture("flips", "results", ("f",)),
-    Picture("jobs", "jobs"),
-    Picture("help", "review", ("question_mark",)),
-    Picture("welcome", ""),
+SCREENSHOTS = (
+    Screenshot("home", "home", before=while_sampling),
+    Screenshot("home-light", "home", before=while_sampling, theme="lmsi-light"),
+    Screenshot("home-small", "home", before=while_sampling, size=SMALL),
+    Screenshot("home-large", "home", before=while_training, size=LARGE),
+    Screenshot("training", "home", before=while_training),
+    Screenshot("plan", "home", ("s",)),
+    Screenshot("review", "review", ("n",) * 6),
+    Screenshot("review-light", "review", theme="lmsi-light"),
+    Screenshot("review-small", "review", size=SMALL),
+    Screenshot("queue", "review", ("l",)),
+    Screenshot("audit", "review", ("b",)),
+    Screenshot("training-set", "training-set", ("b",)),
+    Screenshot("results", "results"),
+    Screenshot("results-large", "results", size=LARGE),
+    Screenshot("curves", "results", ("c",)),
+    Screenshot("flips", "results", ("f",)),
+    Screenshot("jobs", "jobs"),
+    Screenshot("help", "review", ("question_mark",)),
+    Screenshot("welcome", ""),
 )
 
 
-async def draw(picture: Picture, folder: Path) -> str:
-    """The picture as SVG, the same each time.
+async def take(screenshot: Screenshot, folder: Path) -> str:
+    """The screenshot as SVG, the same each time.
 
     Args:
-        picture: what to show.
-        folder: empty; the story is told in it.
+        screenshot: what to show.
+        folder: an empty folder for the project.
     """
     with ExitStack() as stack:
         stack.enter_context(
@@ -87,51 +87,51 @@ async def draw(picture: Picture, folder: Path) -> str:
         shown = Path("~/.config/lmsi-tui/config.toml")
         stack.enter_context(mock.patch("lmsi_tui.screens.help.config_path", return_value=shown))
         project = None
-        if picture.place:
+        if screenshot.place:
             project = seeded_project(folder / "word-sums")
             stack.enter_context(at_work(project))
-            if picture.before:
-                picture.before(project)
-        app = LmsiApp(project, place=picture.place or "home", now=lambda: NOW)
-        async with app.run_test(size=picture.size) as pilot:
-            app.theme = picture.theme
+            if screenshot.before:
+                screenshot.before(project)
+        app = LmsiApp(project, place=screenshot.place or "home", now=lambda: NOW)
+        async with app.run_test(size=screenshot.size) as pilot:
+            app.theme = screenshot.theme
             await settled(pilot)
-            for key in picture.keys:
+            for key in screenshot.keys:
                 await pilot.press(key)
                 await settled(pilot)
-            return _alone(app.export_screenshot(title="lmsi-tui"))
+            return _without_fonts(app.export_screenshot(title="lmsi-tui"))
 
 
-def _alone(svg: str) -> str:
-    """The picture without fonts from elsewhere: it looks the same without a network."""
+def _without_fonts(svg: str) -> str:
+    """The SVG without web fonts, so that it looks the same without a network."""
     return re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
 
 
-async def drawn(pictures: Sequence[Picture]) -> dict[str, str]:
-    """Every picture by its name."""
-    found = {}
-    for picture in pictures:
-        with tempfile.TemporaryDirectory(prefix="lmsi-picture-") as folder:
-            found[picture.name] = await draw(picture, Path(folder))
-    return found
+async def take_all(screenshots: Sequence[Screenshot]) -> dict[str, str]:
+    """Every screenshot as SVG, by name."""
+    svgs = {}
+    for screenshot in screenshots:
+        with tempfile.TemporaryDirectory(prefix="lmsi-screenshot-") as folder:
+            svgs[screenshot.name] = await take(screenshot, Path(folder))
+    return svgs
 
 
 def main() -> int:
-    """Draw every picture, or say which are not what the app shows."""
+    """Take the screenshots, or check them."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("names", nargs="*", help="only these")
     parser.add_argument("--check", action="store_true", help="write nothing")
-    asked = parser.parse_args()
-    wanted = [one for one in PICTURES if not asked.names or one.name in asked.names]
+    args = parser.parse_args()
+    selected = [each for each in SCREENSHOTS if not args.names or each.name in args.names]
     stale = []
-    for name, svg in asyncio.run(drawn(wanted)).items():
+    for name, svg in asyncio.run(take_all(selected)).items():
         target = HERE / f"{name}.svg"
         if not target.exists() or target.read_text(encoding="utf-8") != svg:
             stale.append(name)
-            if not asked.check:
+            if not args.check:
                 target.write_text(svg, encoding="utf-8")
-    print(f"{'stale' if asked.check else 'drew'}: {', '.join(stale) or 'nothing'}")
-    return 1 if asked.check and stale else 0
+    print(f"{'stale' if args.check else 'wrote'}: {', '.join(stale) or 'nothing'}")
+    return 1 if args.check and stale else 0
 
 
 if __name__ == "__main__":

@@ -24,13 +24,13 @@ HEADING = re.compile(r"^#{1,6} +(.+?) *$", re.MULTILINE)
 
 def test_the_tables_of_keys_are_current() -> None:
     page = make_keys.PAGE.read_text(encoding="utf-8")
-    assert make_keys.written(page) == page, "run: make screenshots"
+    assert make_keys.updated(page) == page, "run: make screenshots"
 
 
 def test_the_page_has_the_keys_of_every_screen() -> None:
     page = make_keys.PAGE.read_text(encoding="utf-8")
-    make_keys.written(page)
-    assert make_keys.told(page) == {*SCREENS, "app"}
+    make_keys.updated(page)
+    assert make_keys.documented_screens(page) == {*SCREENS, "app"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
