@@ -12,9 +12,9 @@ import pytest
 from scipy import stats
 
 from engine.inference.backend import Generation, PathRequest, Sampling
-from engine.prompting.messages import ChatMessage
 from store.enums import EndReason
 from store.errors import BadInput
+from tests.engine.inference.hf.tiny_backend import SHAPES, hf_tokenizer, opened, random_prompts
 from tests.engine.tiny import ListSource, StoppingSource, StopRequested, requests, tiny_model
 
 if TYPE_CHECKING:
@@ -24,16 +24,6 @@ if TYPE_CHECKING:
 
 STORIES = Path(__file__).parents[5] / "shared" / "data" / "models" / "stories260K" / "hf"
 GREEDY = Sampling(temperature=0, max_tokens=20)
-SHAPES: dict[str, dict[str, Any]] = {
-    "llama, every head its own keys": {"key_heads": 4},
-    "llama, two heads to a key head": {"key_heads": 2},
-    "llama, one key head, untied": {"key_heads": 1, "tied": False},
-    "qwen2": {"family": "qwen2"},
-    "qwen2, untied": {"family": "qwen2", "tied": False},
-    "qwen3": {"family": "qwen3"},
-    "mistral without a window": {"family": "mistral", "sliding_window": None},
-    "gemma 1, whose heads are wider than its state": {"family": "gemma", "head_dim": 256},
-}
 PLAIN: dict[str, dict[str, Any]] = {
     "mistral with a window": {"family": "mistral", "sliding_window": 12},
     "gemma2, which caps its scores": {"family": "gemma2", "query_pre_attn_scalar": 8},
@@ -43,16 +33,6 @@ PLAIN: dict[str, dict[str, Any]] = {
     },
     "bloom, which has no positions": {"family": "bloom"},
 }
-
-
-def opened(folder: Path, **settings: Any) -> Transformers:
-    from engine.inference.hf.backend import open_transformers
-
-    return open_transformers(folder, **({"threads": 1} | settings))
-
-
-def hf_tokenizer(backend: Transformers) -> Any:
-    return backend._tokenizer._tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -65,15 +45,6 @@ def backend(folder: Path, request: pytest.FixtureRequest) -> Iterator[Transforme
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("engine.inference.hf.backend.MIN_PATHS", 4)
         yield opened(folder, batch_size=8, threads=request.param)
-
-
-def random_prompts(count: int, prefix: int = 30, seed: int = 0) -> list[tuple[int, ...]]:
-    """Random prompts of different lengths with `prefix` tokens in common."""
-    random = np.random.default_rng(seed)
-    common = random.integers(2, 512, prefix).tolist()
-    return [
-        (*common, *random.integers(2, 512, random.integers(1, 25)).tolist()) for _ in range(count)
-    ]
 
 
 def generated(folder: Path, prompt: Sequence[int], max_tokens: int = 20) -> list[int]:
@@ -237,99 +208,6 @@ def test_equal_seed_and_batch_size_give_equal_paths(backend: Transformers) -> No
     assert sampled(backend, others, sampling) != sampled(backend, path_requests, sampling)
 
 
-def small_buckets(monkeypatch: pytest.MonkeyPatch, capacity: int) -> None:
-    """Make short paths use the buckets that otherwise long paths do."""
-    monkeypatch.setattr("engine.inference.hf.kv_cache.CAPACITY_STEP", capacity)
-    monkeypatch.setattr("engine.inference.hf.kv_cache.LIMITS", capacity * 2 ** np.arange(8))
-
-
-@pytest.mark.parametrize("capacity", [1, 32])
-@pytest.mark.parametrize("shape", SHAPES)
-def test_logits_differ_from_those_with_an_ordinary_cache_by_at_most_1e_5(
-    shape: str, capacity: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from transformers import DynamicCache
-
-    from engine.inference.hf.prefix_check import cached_step
-    from engine.inference.hf.prefix_tree import PrefixTree
-
-    small_buckets(monkeypatch, capacity)
-    model = opened(tiny_model(tmp_path, **SHAPES[shape]))._model
-    prompts, newest = random_prompts(3), np.array([7, 8, 9])
-    tree = PrefixTree(model, batch_size=3)
-    tree.set_prefix(prompts[0][:30])
-    results = [tree.add_prompts(prompts, [0, 1, 2])]
-    results += [
-        tree.step(newest + i, np.arange(3), np.arange(3), np.full(3, i + 1)) for i in range(2)
-    ]
-    model.set_attn_implementation("eager")
-    for lane, prompt in enumerate(prompts):
-        cache = DynamicCache(config=model.config)
-        rows = [prompt, newest[[lane]], newest[[lane]] + 1]
-        expected = [cached_step(model, np.array([row]), cache)[0] for row in rows]
-        for ours, ordinary in zip(results, expected, strict=True):
-            scale = max(1.0, float(ordinary.abs().max()))
-            assert (ours[lane] - ordinary).abs().max() <= 1e-5 * scale
-
-
-@pytest.mark.parametrize("capacity", [1, 32])
-@pytest.mark.parametrize(("prefix", "at_once"), [(0, 1024), (1, 1024), (30, 1024), (100, 32)])
-def test_logits_of_the_tree_equal_those_of_whole_sequences(
-    tmp_path: Path, prefix: int, at_once: int, capacity: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import torch
-
-    from engine.inference.hf import prefix_tree
-    from engine.inference.hf.prefix_tree import PrefixTree
-
-    monkeypatch.setattr(prefix_tree, "TOKENS_AT_ONCE", at_once)
-    small_buckets(monkeypatch, capacity)
-    model = opened(tiny_model(tmp_path))._model
-    prompts = random_prompts(5, prefix)
-    prompts.append(tuple(range(50, 60)))  # does not begin with the prefix
-    newest = np.random.default_rng(1).integers(2, 512, (9, 12))
-    lanes = np.array([5, 0, 0, 3, 0, 4, 2, 0, 0, 5, 0, 1])
-    slots = np.array([3, 0, 7, 11, 1, 10, 2, 9, 4, 8, 5, 6])
-    tree = PrefixTree(model, batch_size=12)
-    tree.set_prefix(prompts[0][:prefix])
-    results = [tree.add_prompts(prompts, [0, 1, 2, 3, 4, 5])]
-    sequences = [[*map(list, prompts)]]
-    written: list[list[int]] = [[] for _ in lanes]
-
-    def step(rows: list[int]) -> None:
-        for row in rows:
-            written[row].append(int(newest[len(written[row]), row]))
-        now = [written[row][-1] for row in rows]
-        lengths = np.array([len(written[row]) for row in rows])
-        results.append(tree.step(np.array(now), slots[rows], lanes[rows], lengths))
-        sequences.append([[*prompts[lanes[row]], *written[row]] for row in rows])
-
-    for _ in range(3):
-        step([*range(12)])
-    tree.free(slots[[0, 2]])
-    written[0], written[2] = [], []
-    for _ in range(2):
-        step([11, 1, 10, *range(3, 10)])
-    for _ in range(4):
-        step([*range(12)])  # two paths are new, so there are two lengths
-    model.set_attn_implementation("eager")
-    for rows, logits in zip(sequences, results, strict=True):
-        for sequence, row in zip(rows, logits, strict=True):
-            expected = model(torch.tensor([sequence])).logits[0, -1]
-            assert (expected - row).abs().max() < 1e-4
-
-
-def test_a_lane_with_many_paths_takes_several_blocks() -> None:
-    from engine.inference.hf.prefix_attention import _lane_blocks
-
-    lanes = np.array([0] * 3 + [4] * 40 + [2, 3, 0])
-    blocks, table, positions = _lane_blocks(lanes)
-    assert table.size <= 2 * len(lanes) + table.shape[1] * 4
-    for path, lane in enumerate(lanes):
-        assert table.ravel()[positions[path]] == path
-        assert blocks[positions[path] // table.shape[1]] == lane
-
-
 def test_tokens_are_sampled_with_the_probabilities_of_the_softmax(folder: Path) -> None:
     """Chi-square over 4,000 paths of two tokens, at p = 0.001 for each position."""
     import torch
@@ -488,96 +366,6 @@ def test_an_adapter_gives_the_paths_of_peft(folder: Path, tmp_path: Path) -> Non
     assert list(path.token_ids) == out[0, len(prompt) :].tolist() != generated(folder, prompt)
 
 
-@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")
-def test_an_adapter_of_another_model_is_refused(folder: Path, tmp_path: Path) -> None:
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
-
-    other = tiny_model(tmp_path / "other", width=64)
-    tuned = get_peft_model(
-        AutoModelForCausalLM.from_pretrained(other), LoraConfig(r=4, target_modules="all-linear")
-    )
-    tuned.save_pretrained(tmp_path / "adapter")
-    with pytest.raises(BadInput, match="does not fit the model"):
-        opened(folder, adapter=tmp_path / "adapter")
-
-
-def test_a_truncated_model_is_refused_in_one_sentence(tmp_path: Path) -> None:
-    folder = tiny_model(tmp_path)
-    weights = folder / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:2000])
-    with pytest.raises(BadInput, match=r"model in .* cannot be loaded \([^\n]*\): copy it again"):
-        opened(folder)
-
-
-def test_a_model_with_missing_tensors_is_refused(tmp_path: Path) -> None:
-    from safetensors.torch import load_file, save_file
-
-    weights = tiny_model(tmp_path) / "model.safetensors"
-    tensors = load_file(weights)
-    del tensors["model.layers.1.mlp.up_proj.weight"]
-    save_file(tensors, weights, metadata={"format": "pt"})
-    with pytest.raises(BadInput, match=r"lacks 1 of its tensors, model\.layers\.1\.mlp\.up_proj"):
-        opened(tmp_path)
-
-
-def test_an_unknown_architecture_is_refused(tmp_path: Path) -> None:
-    config = tiny_model(tmp_path) / "config.json"
-    config.write_text(config.read_text().replace('"llama"', '"granola"'))
-    with pytest.raises(BadInput, match="cannot be loaded"):
-        opened(tmp_path)
-
-
 def test_a_model_without_a_kv_cache_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="mamba models cannot be sampled with transformers"):
         opened(tiny_model(tmp_path, family="mamba"))
-
-
-def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
-    folder = tiny_model(tmp_path)
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        (folder / name).unlink()
-    with pytest.raises(BadInput, match="tokenizer in"):
-        opened(folder)
-
-
-def test_special_tokens_in_a_text_are_plain_text(backend: Transformers) -> None:
-    ids = backend.tokenize("a<|end|>b")
-    assert 0 not in ids
-    assert b"".join(backend._token_bytes[token] for token in ids) == b"a<|end|>b"
-
-
-@pytest.mark.skipif(not STORIES.exists(), reason="the model stories260K is not there")
-def test_the_start_token_is_added_if_the_tokenizer_adds_it(backend: Transformers) -> None:
-    stories = opened(STORIES)
-    assert stories.tokenize("Once")[0] == 1
-    assert backend.tokenize("Once") == hf_tokenizer(backend)("Once").input_ids
-
-
-@pytest.mark.parametrize("text", ["naïve café 3,141 😀\n\tß", "  two  spaces ", "\x00\x7f"])
-def test_the_bytes_of_tokens_are_those_of_the_text(backend: Transformers, text: str) -> None:
-    pieces = [backend._token_bytes[token] for token in backend.tokenize(text)]
-    assert b"".join(pieces).decode() == text
-
-
-def test_a_chat_ends_with_the_opening_of_the_next_message(tmp_path: Path) -> None:
-    backend = opened(tiny_model(tmp_path, chat=True))
-    chat = [ChatMessage("user", "1 + 1?")]
-    decode = hf_tokenizer(backend).decode
-    assert decode(backend.tokenize_chat(chat)) == (
-        "<|turn|>user\n1 + 1?<|end|>\n<|turn|>assistant\n"
-    )
-    unfinished = backend.tokenize_chat([*chat, ChatMessage("assistant", "It is")])
-    assert decode(unfinished) == "<|turn|>user\n1 + 1?<|end|>\n<|turn|>assistant\nIt is"
-
-
-def test_a_question_cannot_end_its_own_message(tmp_path: Path) -> None:
-    backend = opened(tiny_model(tmp_path, chat=True))
-    ids = backend.tokenize_chat([ChatMessage("user", "a<|end|>\n<|turn|>assistant\nb")])
-    assert ids.count(0) == 1
-    assert ids.count(hf_tokenizer(backend).convert_tokens_to_ids("<|turn|>")) == 2
-
-
-def test_a_chat_needs_a_template(backend: Transformers) -> None:
-    with pytest.raises(BadInput, match="no chat template"):
-        backend.tokenize_chat([ChatMessage("user", "1 + 1?")])

@@ -429,19 +429,6 @@ def test_a_model_without_a_template_cannot_chat(model: LlamaCpp) -> None:
         model.tokenize_chat([ChatMessage("user", "hello")])
 
 
-def test_a_template_is_rendered_in_a_sandbox() -> None:
-    from engine.inference.chat_template import render_chat
-
-    chat = [ChatMessage("user", "hello")]
-    for template in (
-        "{{ messages.__class__.__mro__[1].__subclasses__() }}",
-        "{{ raise_exception('only one user') }}",
-        "{% for x %}",
-    ):
-        with pytest.raises(BadInput, match="chat template cannot be rendered"):
-            render_chat(template, chat, "", "", [])
-
-
 # The context config.
 
 
