@@ -1,4 +1,4 @@
-"""Which questions an audit shows, and what it makes of a person's judgements."""
+"""Which questions an audit shows, and how it counts the judgments."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ def a_vote(question: Question, top: int, m: int = 10, drawn: int = 10, other: in
 
 
 def pool(sizes: dict[int, int]) -> tuple[list[Question], dict[int, Vote]]:
-    """Questions whose winner `7` has so many paths of ten."""
+    """`sizes[top]` questions each, whose winner `7` has `top` of ten paths."""
     tops = [top for top, size in sizes.items() for _ in range(size)]
-    asked = [replace(a_question(i), id=i + 1) for i in range(len(tops))]
-    return asked, {one.id: a_vote(one, top) for one, top in zip(asked, tops, strict=True)}
+    questions = [replace(a_question(i), id=i + 1) for i in range(len(tops))]
+    return questions, {q.id: a_vote(q, top) for q, top in zip(questions, tops, strict=True)}
 
 
-class Judge:
-    """Writes audit rows as the review screen does."""
+class Reviewer:
+    """Adds reviews as the review screen does."""
 
     def __init__(self) -> None:
         self.rows: list[Review] = []
 
-    def says(
+    def decide(
         self,
         question: Question,
         verdict: Verdict,
@@ -53,114 +53,124 @@ class Judge:
 
 
 def audited(
-    asked: Sequence[Question],
+    questions: Sequence[Question],
     votes: dict[int, Vote],
     rows: Sequence[Review],
     run_key: str = "a run",
 ) -> audit.Audit:
-    return audit.of_run(asked, votes, rows, threshold="0.6", run_key=run_key)
+    return audit.of_run(questions, votes, rows, threshold="0.6", run_key=run_key)
 
 
-def test_accepted_questions_are_drawn_in_strata_whatever_their_order_in_the_file() -> None:
-    asked, votes = pool({10: 60, 8: 50, 6: 40, 5: 30})
-    found = audited(asked, votes, [])
-    assert [(one.threshold, len(one.questions)) for one in found.strata] == [
+def test_strata_do_not_depend_on_the_order_in_the_file() -> None:
+    questions, votes = pool({10: 60, 8: 50, 6: 40, 5: 30})
+    result = audited(questions, votes, [])
+    assert [(stratum.threshold, len(stratum.questions)) for stratum in result.strata] == [
         (Fraction(1), 60),
         (Fraction(8, 10), 50),
         (Fraction(6, 10), 40),
     ]
-    again = audited(asked[::-1], votes, [])
-    assert [one.questions for one in again.strata] == [one.questions for one in found.strata]
+    again = audited(questions[::-1], votes, [])
+    assert [stratum.questions for stratum in again.strata] == [
+        stratum.questions for stratum in result.strata
+    ]
     assert (
-        audited(asked, votes, [], run_key="another run").strata[0].questions
-        != found.strata[0].questions
+        audited(questions, votes, [], run_key="another run").strata[0].questions
+        != result.strata[0].questions
     )
-    ids = [one.id for one in found.strata[0].questions]
+    ids = [question.id for question in result.strata[0].questions]
     assert ids != sorted(ids)
 
 
 def test_small_strata_join_the_next_looser_one() -> None:
-    asked, votes = pool({10: 10, 9: 25, 7: 5})
-    found = audited(asked, votes, [])
-    assert [(one.threshold, len(one.questions)) for one in found.strata] == [(Fraction(6, 10), 40)]
+    questions, votes = pool({10: 10, 9: 25, 7: 5})
+    result = audited(questions, votes, [])
+    assert [(stratum.threshold, len(stratum.questions)) for stratum in result.strata] == [
+        (Fraction(6, 10), 40)
+    ]
     assert audited([], {}, []).strata == ()
     assert audited([], {}, []).precision is None
 
 
-def test_a_vote_that_stopped_early_stands_where_it_is_certain() -> None:
-    asked, votes = pool({10: 30, 6: 30})
-    votes |= {one.id: a_vote(one, top=7, drawn=7) for one in asked[:30]}
-    found = audited(asked, votes, [])
-    assert [(one.threshold, len(one.questions)) for one in found.strata] == [
+def test_a_vote_that_stopped_early_is_in_the_stratum_it_is_certain_of() -> None:
+    questions, votes = pool({10: 30, 6: 30})
+    votes |= {question.id: a_vote(question, top=7, drawn=7) for question in questions[:30]}
+    result = audited(questions, votes, [])
+    assert [(stratum.threshold, len(stratum.questions)) for stratum in result.strata] == [
         (Fraction(7, 10), 30),
         (Fraction(6, 10), 30),
     ]
 
 
-def test_the_next_question_comes_from_the_stratum_that_is_furthest_behind() -> None:
-    asked, votes = pool({10: 300, 6: 100})
-    coming = audited(asked, votes, []).upcoming(40)
-    assert len(set(coming)) == 40
-    assert sum(votes[one.id].top == 10 for one in coming) == 30
+def test_the_next_question_comes_from_the_stratum_furthest_behind() -> None:
+    questions, votes = pool({10: 300, 6: 100})
+    upcoming = audited(questions, votes, []).upcoming(40)
+    assert len(set(upcoming)) == 40
+    assert sum(votes[question.id].top == 10 for question in upcoming) == 30
 
 
-def test_right_wrong_and_typed_answers_are_told_apart() -> None:
-    asked, votes = pool({10: 40})
-    order = audited(asked, votes, []).strata[0].questions
-    judge = Judge()
-    judge.says(order[0], Verdict.ANSWER, "7")
-    judge.says(order[1], Verdict.TYPED, "9")
-    judge.says(order[2], Verdict.NONE)
-    judge.says(order[3], Verdict.MAJORITY)
-    judge.says(order[4], Verdict.SAME, "7", other="7.0")
-    judge.says(order[4], Verdict.TYPED, "7.0")
-    judge.says(order[5], Verdict.SKIP)
-    found = audited(asked, votes, judge.rows)
-    assert found.counts == (StratumAudit(40, 5, 2, 1),)
-    assert [found.judged[one.id] for one in order[:5]] == [True, False, False, True, True]
+def test_right_wrong_and_typed_answers_are_distinguished() -> None:
+    questions, votes = pool({10: 40})
+    order = audited(questions, votes, []).strata[0].questions
+    reviewer = Reviewer()
+    reviewer.decide(order[0], Verdict.ANSWER, "7")
+    reviewer.decide(order[1], Verdict.TYPED, "9")
+    reviewer.decide(order[2], Verdict.NONE)
+    reviewer.decide(order[3], Verdict.MAJORITY)
+    reviewer.decide(order[4], Verdict.SAME, "7", other="7.0")
+    reviewer.decide(order[4], Verdict.TYPED, "7.0")
+    reviewer.decide(order[5], Verdict.SKIP)
+    result = audited(questions, votes, reviewer.rows)
+    assert result.counts == (StratumAudit(40, 5, 2, 1),)
+    assert [result.judged[question.id] for question in order[:5]] == [
+        True,
+        False,
+        False,
+        True,
+        True,
+    ]
 
 
 def test_triage_never_enters_the_estimate() -> None:
-    asked, votes = pool({10: 40, 7: 40})
-    before = audited(asked, votes, [])
-    judge = Judge()
-    for one in asked:
-        judge.says(one, Verdict.NONE, queue=Queue.TRIAGE)
-        judge.says(one, Verdict.SAME, "7", queue=Queue.TRIAGE, other="9")
-    assert audited(asked, votes, judge.rows) == before
+    questions, votes = pool({10: 40, 7: 40})
+    before = audited(questions, votes, [])
+    reviewer = Reviewer()
+    for question in questions:
+        reviewer.decide(question, Verdict.NONE, queue=Queue.TRIAGE)
+        reviewer.decide(question, Verdict.SAME, "7", queue=Queue.TRIAGE, other="9")
+    assert audited(questions, votes, reviewer.rows) == before
 
 
-def test_an_audit_out_of_turn_waits_until_its_turn_has_come() -> None:
-    asked, votes = pool({10: 40})
-    order = audited(asked, votes, []).strata[0].questions
-    judge = Judge()
-    judge.says(order[0], Verdict.MAJORITY)
-    judge.says(order[2], Verdict.NONE)
-    found = audited(asked, votes, judge.rows)
-    assert found.counts == (StratumAudit(40, 1, 0),)
-    assert found.upcoming(1) == [order[1]]
-    assert found.upcoming(2) == [order[1], order[3]]
-    judge.says(order[1], Verdict.MAJORITY)
-    assert audited(asked, votes, judge.rows).counts == (StratumAudit(40, 3, 1),)
+def test_an_audit_out_of_turn_counts_only_in_its_turn() -> None:
+    questions, votes = pool({10: 40})
+    order = audited(questions, votes, []).strata[0].questions
+    reviewer = Reviewer()
+    reviewer.decide(order[0], Verdict.MAJORITY)
+    reviewer.decide(order[2], Verdict.NONE)
+    result = audited(questions, votes, reviewer.rows)
+    assert result.counts == (StratumAudit(40, 1, 0),)
+    assert result.upcoming(1) == [order[1]]
+    assert result.upcoming(2) == [order[1], order[3]]
+    reviewer.decide(order[1], Verdict.MAJORITY)
+    assert audited(questions, votes, reviewer.rows).counts == (StratumAudit(40, 3, 1),)
 
 
-def test_some_questions_come_again_unannounced_and_show_how_steady_the_reviewer_is() -> None:
-    asked, votes = pool({10: 300})
-    judge = Judge()
+def test_repeated_questions_measure_the_reviewers_consistency() -> None:
+    questions, votes = pool({10: 300})
+    reviewer = Reviewer()
     shown: list[int] = []
-    while len(judge.rows) < 200:
-        one = audited(asked, votes, judge.rows).upcoming(1)[0]
-        # Of two minds: right at first sight, wrong when it comes again.
-        judge.says(one, Verdict.NONE if one.id in shown else Verdict.MAJORITY)
-        shown.append(one.id)
+    while len(reviewer.rows) < 200:
+        question = audited(questions, votes, reviewer.rows).upcoming(1)[0]
+        # An inconsistent reviewer: right the first time, wrong the second.
+        reviewer.decide(question, Verdict.NONE if question.id in shown else Verdict.MAJORITY)
+        shown.append(question.id)
     again = [place for place, id_ in enumerate(shown) if id_ in shown[:place]]
     assert 2 <= len(again) <= 25
     for place in again:
         assert place - shown.index(shown[place]) >= audit.REPEAT_AFTER
-    found = audited(asked, votes, judge.rows)
-    assert (found.consistency.repeated, found.consistency.same) == (len(again), 0)
-    # The estimate rests on the first judgement.
-    assert found.counts[0].wrong == 0
+    result = audited(questions, votes, reviewer.rows)
+    assert (result.consistency.repeated, result.consistency.same) == (len(again), 0)
+    # The estimate uses the first judgment.
+    assert result.counts[0].wrong == 0
 
 
 @pytest.mark.parametrize(
@@ -172,21 +182,21 @@ def test_some_questions_come_again_unannounced_and_show_how_steady_the_reviewer_
         (Verdict.TYPED, "9", True),
     ],
 )
-def test_an_audit_of_another_winner_counts_only_where_it_names_the_answer(
+def test_an_audit_of_another_winner_counts_only_if_it_names_the_answer(
     verdict: Verdict, answer: str | None, judged: bool | None
 ) -> None:
-    asked, votes = pool({10: 5})
-    judge = Judge()
-    first = audited(asked, votes, []).strata[0].questions[0]
-    judge.says(first, verdict, answer)
+    questions, votes = pool({10: 5})
+    reviewer = Reviewer()
+    first = audited(questions, votes, []).strata[0].questions[0]
+    reviewer.decide(first, verdict, answer)
     old = votes[first.id]
-    said = [replace(one, winner=old.winner) for one in judge.rows]
-    before = audited(asked, votes, said)
+    recorded = [replace(review, winner=old.winner) for review in reviewer.rows]
+    before = audited(questions, votes, recorded)
     assert before.judged[first.id] is (verdict is Verdict.MAJORITY or answer == old.winner)
     votes[first.id] = replace(old, winner="9", tally=(("9", old.drawn),))
-    after = audited(asked, votes, said)
+    after = audited(questions, votes, recorded)
     assert after.judged.get(first.id) is judged
-    assert (first in after.upcoming(1)) is (judged is None), "it is asked again"
+    assert (first in after.upcoming(1)) is (judged is None), "it is questions again"
     assert (before.outdated, after.outdated) == (0, int(judged is None))
     # Where nobody knows which answer led then, the audit is taken at its word.
-    assert first.id in audited(asked, votes, judge.rows).judged
+    assert first.id in audited(questions, votes, reviewer.rows).judged

@@ -1,4 +1,4 @@
-"""A question for review has the groups that the curation would make of the same reviews."""
+"""A question under review has the groups that the training-set selection would use."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def conn(tmp_path: Path) -> Iterator[Connection]:
         yield opened
 
 
-def asked(
-    conn: Connection, found: list[str | None], kind: AnswerType = AnswerType.NUMBER, m: int = 8
+def add_question(
+    conn: Connection, answers: list[str | None], kind: AnswerType = AnswerType.NUMBER, m: int = 8
 ) -> Question:
-    """A question whose paths gave these answers; None was cut off."""
+    """Add a question whose paths gave these answers; None was truncated."""
     from store import models
 
     with transaction(conn):
@@ -52,17 +52,20 @@ def asked(
             a_path(question.id, index, text=f"Path {index} says {answer}.")
             if answer is not None
             else a_path(question.id, index, text="On and on", end=EndReason.LENGTH)
-            for index, answer in enumerate(found)
+            for index, answer in enumerate(answers)
         ]
         reader = extraction.reader_name(kind)
         paths.add(
             conn,
             run.id,
             drawn,
-            [Reading(0, reader, one, one, None if one else Abstention.TRUNCATED) for one in found],
+            [
+                Reading(0, reader, answer, answer, None if answer else Abstention.TRUNCATED)
+                for answer in answers
+            ],
         )
         vote = count_vote(
-            found,
+            answers,
             run_id=run.id,
             question_id=question.id,
             m=m,
@@ -82,7 +85,7 @@ def review(conn: Connection, question: Question, verdict: Verdict, **changes: ob
 
 
 def test_paths_are_grouped_by_answer_in_the_order_of_the_vote(conn: Connection) -> None:
-    question = asked(conn, ["7", "8", None, "8", "9", "7", None, "8"])
+    question = add_question(conn, ["7", "8", None, "8", "9", "7", None, "8"])
     opened = open_question(conn, RUN, question.id)
     assert opened is not None
     assert [(group.answer, group.count) for group in opened.groups] == [
@@ -102,14 +105,14 @@ def test_paths_are_grouped_by_answer_in_the_order_of_the_vote(conn: Connection) 
 
 
 def test_a_tie_has_no_winner(conn: Connection) -> None:
-    question = asked(conn, ["7", "8", "8", "7"])
+    question = add_question(conn, ["7", "8", "8", "7"])
     opened = open_question(conn, RUN, question.id)
     assert opened is not None
     assert opened.winner is None
 
 
-def test_answers_that_are_the_same_are_one_group(conn: Connection) -> None:
-    question = asked(conn, ["7", "8", "8", "9", "7", "9", "9"])
+def test_merged_answers_form_one_group(conn: Connection) -> None:
+    question = add_question(conn, ["7", "8", "8", "9", "7", "9", "9"])
     review(conn, question, Verdict.SAME, answer="7", other="8")
     opened = open_question(conn, RUN, question.id)
     assert opened is not None
@@ -121,8 +124,8 @@ def test_answers_that_are_the_same_are_one_group(conn: Connection) -> None:
     assert opened.place_of("8") == 0
 
 
-def test_paths_after_the_vote_was_settled_are_not_shown(conn: Connection) -> None:
-    question = asked(conn, ["7", "7", "7", "7"])
+def test_paths_beyond_the_settled_vote_are_not_shown(conn: Connection) -> None:
+    question = add_question(conn, ["7", "7", "7", "7"])
     vote = votes.get(conn, RUN, question.id)
     assert vote is not None
     votes.put(conn, [replace(vote, drawn=2, tally=(("7", 2),))])
@@ -132,12 +135,12 @@ def test_paths_after_the_vote_was_settled_are_not_shown(conn: Connection) -> Non
 
 
 def test_a_question_without_a_vote_cannot_be_opened(conn: Connection) -> None:
-    question = asked(conn, ["7"])
+    question = add_question(conn, ["7"])
     assert open_question(conn, RUN, question.id + 1) is None
     assert open_question(conn, RUN + 1, question.id) is None
 
 
-def test_formulas_written_differently_are_compared_only_when_asked(
+def test_formulas_written_differently_are_compared_only_on_request(
     conn: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compared = []
@@ -147,7 +150,7 @@ def test_formulas_written_differently_are_compared_only_when_asked(
         return {a, b} == {"x+1", "1+x"}
 
     monkeypatch.setattr("engine.answers.math_equality.math_equal", math_equal)
-    question = asked(conn, ["x+1", "1+x", "x", "x+1"], AnswerType.MATH)
+    question = add_question(conn, ["x+1", "1+x", "x", "x+1"], AnswerType.MATH)
     compared.clear()
     opened = open_question(conn, RUN, question.id)
     assert opened is not None
@@ -170,16 +173,16 @@ def test_formulas_written_differently_are_compared_only_when_asked(
         (Verdict.SKIP, None, None),
     ],
 )
-def test_an_audit_is_right_when_it_says_what_the_vote_says(
+def test_an_audit_is_right_when_it_agrees_with_the_vote(
     verdict: Verdict, answer: str | None, right: bool | None, conn: Connection
 ) -> None:
-    question = asked(conn, ["7", "7", "7", "8"])
+    question = add_question(conn, ["7", "7", "7", "8"])
     review(conn, question, verdict, answer=answer, queue=Queue.AUDIT)
     assert audited(conn, RUN, reviews.active(conn, RUN)) == {question.id: right}
 
 
-def test_triage_is_no_audit(conn: Connection) -> None:
-    question = asked(conn, ["7"])
+def test_triage_does_not_count_as_audit(conn: Connection) -> None:
+    question = add_question(conn, ["7"])
     review(conn, question, Verdict.ANSWER, answer="7")
     assert audited(conn, RUN, reviews.active(conn, RUN)) == {}
 
@@ -200,15 +203,15 @@ def test_triage_is_no_audit(conn: Connection) -> None:
         (AnswerType.SPAN, "The Moon", "moon"),
     ],
 )
-def test_what_is_typed_is_read_by_the_reader_of_its_type(
+def test_a_typed_answer_is_read_by_the_reader_of_its_type(
     kind: AnswerType, typed: str, expected: str | None
 ) -> None:
     question = a_question(1, answer_type=kind, options=("the moon", "the sun"))
     assert read_typed(question, typed) == expected
 
 
-def test_a_question_offers_the_answers_that_it_allows(conn: Connection) -> None:
-    question = asked(conn, ["A", "B"], AnswerType.CHOICE)
+def test_a_question_offers_its_possible_answers(conn: Connection) -> None:
+    question = add_question(conn, ["A", "B"], AnswerType.CHOICE)
     opened = open_question(conn, RUN, question.id)
     assert opened is not None
     assert opened.choices == ("A", "B")

@@ -1,4 +1,4 @@
-"""What other rules would do to stored paths, and doing it."""
+"""A preview of custom rules predicts what they change once they are in force."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ NUMBER, SPAN = AnswerType.NUMBER, AnswerType.SPAN
 
 @pytest.fixture
 def sampled(tmp_path: Path) -> Project:
-    """Three spans: one split over two spellings, one whose winner is another name, one sure."""
+    """Three spans: a tie of two spellings, a winner that two spellings outvote, a sure one."""
     doubts = [
         Doubt(("nyc", "nyc", "nyc", "big apple", "big apple", "big apple", "x", "y"), kind=SPAN),
         Doubt(("x", "x", "x", "nyc", "nyc", "big apple", "big apple", None), kind=SPAN),
@@ -78,77 +78,82 @@ def decide(conn: sqlite3.Connection, number: int, verdict: Verdict, **changes: o
 SAME = checked(SPAN, same=[("nyc", "big apple")])
 
 
-def test_a_trial_says_which_winners_change_and_writes_nothing(conn: sqlite3.Connection) -> None:
+def test_a_preview_lists_the_changed_winners_and_writes_nothing(conn: sqlite3.Connection) -> None:
     before = list(conn.iterdump())
-    found = preview(conn, the_run(conn), SPAN, SAME)
-    assert [(one.before, one.after) for one in found.changed] == [(None, "nyc"), ("x", "nyc")]
-    assert (found.questions, found.paths, found.answers_changed) == (3, 24, 5)
-    assert (found.abstained_before, found.abstained_after) == (1, 1)
+    result = preview(conn, the_run(conn), SPAN, SAME)
+    assert [(change.before, change.after) for change in result.changed] == [
+        (None, "nyc"),
+        ("x", "nyc"),
+    ]
+    assert (result.questions, result.paths, result.answers_changed) == (3, 24, 5)
+    assert (result.abstained_before, result.abstained_after) == (1, 1)
     assert list(conn.iterdump()) == before
 
 
-def test_the_trial_of_no_rules_changes_nothing(conn: sqlite3.Connection) -> None:
-    found = preview(conn, the_run(conn), SPAN, BUILT_IN)
-    assert (found.changed, found.answers_changed) == ((), 0)
-    assert found.kept_before == found.kept_after
+def test_a_preview_without_rules_changes_nothing(conn: sqlite3.Connection) -> None:
+    result = preview(conn, the_run(conn), SPAN, BUILT_IN)
+    assert (result.changed, result.answers_changed) == ((), 0)
+    assert result.kept_before == result.kept_after
 
 
-def test_a_decision_is_lost_when_its_winner_is_another_one(conn: sqlite3.Connection) -> None:
+def test_a_review_is_lost_when_its_winner_no_longer_leads(conn: sqlite3.Connection) -> None:
     audit = decide(conn, 1, Verdict.MAJORITY, winner="x")
     decide(conn, 1, Verdict.ANSWER, answer="big apple")
     decide(conn, 2, Verdict.MAJORITY, winner="sure")
-    found = preview(conn, the_run(conn), SPAN, SAME)
-    assert [one.id for one in found.lost] == [audit.id]
-    assert found.lost_audits == 1
+    result = preview(conn, the_run(conn), SPAN, SAME)
+    assert [review.id for review in result.lost] == [audit.id]
+    assert result.lost_audits == 1
 
 
-def test_a_decision_under_the_rules_in_force_is_not_lost_by_a_reset(
+def test_a_review_made_under_the_rules_in_force_survives_a_reset(
     conn: sqlite3.Connection,
 ) -> None:
     decide(conn, 0, Verdict.ANSWER, answer="big apple")
     run = the_run(conn)
     rules = custom_rules.put_in_force(conn, SPAN, SAME)
-    asked = pool(conn)
     name = custom_rules.reader_name(SPAN, rules)
     conn.execute(
         "UPDATE reading SET reader = ?, answer = 'nyc' WHERE answer IN ('nyc', 'big apple')", [name]
     )
-    scheduler.unsettled(conn, run, asked)
-    found = preview(conn, run, SPAN, BUILT_IN)
-    assert [(one.before, one.after) for one in found.changed] == [("nyc", None), ("nyc", "x")]
-    assert found.lost == ()
+    scheduler.unsettled(conn, run, pool(conn))
+    result = preview(conn, run, SPAN, BUILT_IN)
+    assert [(change.before, change.after) for change in result.changed] == [
+        ("nyc", None),
+        ("nyc", "x"),
+    ]
+    assert result.lost == ()
 
 
-def test_a_trial_can_be_left_between_two_chunks(conn: sqlite3.Connection) -> None:
-    class LeftError(Exception):
+def test_a_preview_can_be_cancelled_between_two_chunks(conn: sqlite3.Connection) -> None:
+    class CancelledError(Exception):
         pass
 
-    def look(done: int, total: int) -> None:
+    def report(done: int, total: int) -> None:
         assert 0 <= done <= total == 3
-        raise LeftError
+        raise CancelledError
 
-    with pytest.raises(LeftError):
-        preview(conn, the_run(conn), SPAN, SAME, report=look)
+    with pytest.raises(CancelledError):
+        preview(conn, the_run(conn), SPAN, SAME, report=report)
 
 
-def test_what_review_calls_the_same_is_a_candidate_until_a_rule_says_so(
+def test_answers_merged_in_review_are_candidates_until_a_rule_merges_them(
     conn: sqlite3.Connection,
 ) -> None:
     decide(conn, 0, Verdict.SAME, answer="nyc", other="big apple", queue=Queue.TRIAGE)
-    (one,) = rule_preview.merge_candidates(conn, the_run(conn))
-    assert (one.kept, one.merged, one.questions) == ("nyc", "big apple", 1)
+    (candidate,) = rule_preview.merge_candidates(conn, the_run(conn))
+    assert (candidate.kept, candidate.merged, candidate.questions) == ("nyc", "big apple", 1)
     custom_rules.put_in_force(conn, SPAN, SAME)
     assert rule_preview.merge_candidates(conn, the_run(conn)) == []
 
 
-def test_a_decision_from_before_a_rule_counts_as_the_rule_says(conn: sqlite3.Connection) -> None:
+def test_a_rule_applies_to_earlier_reviews(conn: sqlite3.Connection) -> None:
     decide(conn, 1, Verdict.ANSWER, answer="big apple")
     custom_rules.put_in_force(conn, SPAN, SAME)
-    (held,) = custom_rules.active_reviews(conn, the_run(conn).id)
-    assert held.answer == "nyc"
+    (review,) = custom_rules.active_reviews(conn, the_run(conn).id)
+    assert review.answer == "nyc"
 
 
-def test_rules_are_later_rows_and_a_reset_is_one_too(conn: sqlite3.Connection) -> None:
+def test_rules_and_resets_are_appended_as_rows(conn: sqlite3.Connection) -> None:
     first = custom_rules.put_in_force(conn, SPAN, SAME)
     assert custom_rules.in_force(conn) == {SPAN: first}
     with pytest.raises(BadInput, match="already in force"):
@@ -172,66 +177,65 @@ def sampled_votes(project: Project, kind: JobKind = JobKind.SAMPLE) -> None:
         conn.commit()
 
 
-def test_the_accepted_trial_is_what_the_vote_job_then_counts(tmp_path: Path) -> None:
+def test_the_vote_job_counts_what_the_preview_predicted(tmp_path: Path) -> None:
     project = scripted_project(tmp_path / "p", changes={"sample": {"early_stop": "off"}})
     sampled_votes(project)
     rules = checked(NUMBER, same=[("5", "1000")])
     with connect(project.database) as conn:
         run = the_run(conn)
-        before = {one.question_id: one.winner for one in votes.for_run(conn, run.id)}
-        found = preview(conn, run, NUMBER, rules)
-        assert found.answers_changed > 0
-        standing = custom_rules.put_in_force(conn, NUMBER, rules)
+        before = {ballot.question_id: ballot.winner for ballot in votes.for_run(conn, run.id)}
+        result = preview(conn, run, NUMBER, rules)
+        assert result.answers_changed > 0
+        in_force = custom_rules.put_in_force(conn, NUMBER, rules)
     sampled_votes(project, JobKind.VOTE)
     with connect(project.database) as conn:
         counted = votes.for_run(conn, run.id)
-        name = custom_rules.reader_name(NUMBER, standing)
-        assert {one.reader for one in counted} == {name}
-        after = {one.question_id: one.winner for one in counted}
-        assert {one.question.id: one.after for one in found.winners} == {
+        name = custom_rules.reader_name(NUMBER, in_force)
+        assert {ballot.reader for ballot in counted} == {name}
+        after = {ballot.question_id: ballot.winner for ballot in counted}
+        assert {change.question.id: change.after for change in result.winners} == {
             id_: winner for id_, winner in after.items() if before[id_] != winner
         }
-        assert sum(one.decision is Decision.KEEP for one in counted) == found.kept_after
+        assert sum(ballot.decision is Decision.KEEP for ballot in counted) == result.kept_after
         again = preview(conn, run, NUMBER, BUILT_IN)
-        assert {one.question.id: one.after for one in again.winners} == {
-            one.question.id: one.before for one in found.winners
+        assert {change.question.id: change.after for change in again.winners} == {
+            change.question.id: change.before for change in result.winners
         }
 
 
-def test_a_question_that_stopped_early_may_be_open_again_and_is_drawn(tmp_path: Path) -> None:
+def test_a_reopened_question_is_sampled_again(tmp_path: Path) -> None:
     project = scripted_project(tmp_path / "p", pool=24)
     sampled_votes(project)
     with connect(project.database) as conn:
         run = the_run(conn)
-        early = [one for one in votes.for_run(conn, run.id) if one.drawn < one.m]
+        early = [ballot for ballot in votes.for_run(conn, run.id) if ballot.drawn < ballot.m]
         assert early
-        leaders = sorted({one.winner for one in early if one.winner not in (None, "1000")})
-        rules = checked(NUMBER, same=[("1000", str(one)) for one in leaders[::2]])
-        found = preview(conn, run, NUMBER, rules)
+        leaders = sorted({ballot.winner for ballot in early if ballot.winner not in (None, "1000")})
+        rules = checked(NUMBER, same=[("1000", str(leader)) for leader in leaders[::2]])
+        result = preview(conn, run, NUMBER, rules)
         custom_rules.put_in_force(conn, NUMBER, rules)
     sampled_votes(project)
     with connect(project.database) as conn:
-        counted = {one.question_id: one for one in votes.for_run(conn, run.id)}
-        assert all(one.decision is not Decision.OPEN for one in counted.values())
-        for one in found.reopened:
-            assert one.more > 0
-        assert {one.reader for one in counted.values()} == {
+        counted = {ballot.question_id: ballot for ballot in votes.for_run(conn, run.id)}
+        assert all(ballot.decision is not Decision.OPEN for ballot in counted.values())
+        assert all(change.more > 0 for change in result.reopened)
+        assert {ballot.reader for ballot in counted.values()} == {
             custom_rules.reader_name(NUMBER, custom_rules.in_force(conn)[NUMBER])
         }
 
 
-def test_known_answers_are_compared_as_the_rules_count_them(tmp_path: Path) -> None:
+def test_rules_apply_to_known_answers_too(tmp_path: Path) -> None:
     project = scripted_project(tmp_path / "p", pool=2, evaluation=4)
     with connect(project.database) as conn:
         work = claimed(conn, project, JobKind.EVALUATE)
         model = models.by_name(conn, TEACHER)
         assert model is not None
-        before = {one.method: one.correct for one in evaluate.measure(work, model)}
+        before = {row.method: row.correct for row in evaluate.measure(work, model)}
         everything = [("1000", str(number)) for number in range(4)]
         custom_rules.put_in_force(conn, NUMBER, checked(NUMBER, same=everything))
         after = evaluate.measure(work, model)
-        assert all(one.correct >= before[one.method] for one in after)
-        winners = [one.winner for one in votes.for_run(conn, after[-1].run_id)]
+        assert all(row.correct >= before[row.method] for row in after)
+        winners = [ballot.winner for ballot in votes.for_run(conn, after[-1].run_id)]
         assert after[-1].correct == winners.count("1000")
         readers = {row[0] for row in conn.execute("SELECT DISTINCT reader FROM reading")}
         assert readers == {custom_rules.reader_name(NUMBER, custom_rules.in_force(conn)[NUMBER])}

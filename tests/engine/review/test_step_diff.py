@@ -1,4 +1,4 @@
-"""Steps put together are the path, and the first difference is where a person would see it."""
+"""The steps join to the path, and the first difference is where a reader would see it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ STEPS = st.lists(
 
 
 @given(PIECES)
-def test_steps_put_together_are_the_text(text: str) -> None:
+def test_the_steps_join_to_the_text(text: str) -> None:
     steps = split_steps(text)
     assert "".join(steps) == text
     assert all(steps)
@@ -41,7 +41,7 @@ def test_steps_put_together_are_the_text(text: str) -> None:
 
 
 @pytest.mark.parametrize("name", NASTY)
-def test_hostile_text_is_kept_whole(name: str) -> None:
+def test_hostile_text_is_preserved(name: str) -> None:
     assert "".join(split_steps(NASTY[name])) == NASTY[name]
 
 
@@ -82,7 +82,7 @@ def test_a_step_is_a_line_or_a_sentence(text: str, expected: list[str]) -> None:
         ("", "Something.", (None, 0)),
     ],
 )
-def test_two_paths_part_where_one_states_what_the_other_never_does(
+def test_two_paths_diverge_where_one_states_a_value_the_other_never_does(
     left: str, right: str, expected: tuple[int | None, int | None]
 ) -> None:
     assert first_difference(split_steps(left), split_steps(right)) == expected

@@ -1,4 +1,4 @@
-"""Replays of stored paths: what is counted, and that nothing is changed."""
+"""Replays of stored paths: what they count, and that they change nothing."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PATHS = st.lists(st.sampled_from(["1", "1", "1", "2", "3", None]), min_size=M, m
 
 
 @given(PATHS, st.sampled_from(["0", "0.28", "0.5", "0.75", "0.9", "1"]), st.integers(1, 8))
-def test_exact_changes_no_decision_and_no_kept_answer(
+def test_exact_changes_neither_decision_nor_kept_answer(
     answers: list[str | None], threshold: str, cap: int
 ) -> None:
     row = early_stop_replay.replay(
@@ -39,7 +39,7 @@ def test_exact_changes_no_decision_and_no_kept_answer(
 
 
 @given(PATHS, st.sampled_from(list(EarlyStop)), st.sampled_from(["0", "0.5", "0.9"]))
-def test_a_replay_draws_at_least_what_the_vote_uses(
+def test_a_replay_samples_at_least_what_the_vote_uses(
     answers: list[str | None], rule: EarlyStop, threshold: str
 ) -> None:
     outcome, drawn = early_stop_replay.decide(
@@ -83,31 +83,31 @@ def test_the_command_prints_every_rule_and_changes_nothing(
     )
     assert command("sample", project.folder).returncode == 0
     before = hashlib.sha256(project.database.read_bytes()).hexdigest()
-    asked = ["vote", str(project.folder), "--replay", "--threshold", "0.5", "--threshold", "3/4"]
-    assert run([*asked, "--json"]) == 0
+    args = ["vote", str(project.folder), "--replay", "--threshold", "0.5", "--threshold", "3/4"]
+    assert run([*args, "--json"]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [(one["threshold"], one["rule"]) for one in lines] == [
+    assert [(line["threshold"], line["rule"]) for line in lines] == [
         (threshold, rule) for threshold in ("0.5", "3/4") for rule in ("off", "exact", "fast")
     ]
-    assert {one["questions"] for one in lines} == {12}
-    assert all(one["changed"] == 0 for one in lines if one["rule"] == "exact")
+    assert {line["questions"] for line in lines} == {12}
+    assert all(line["changed"] == 0 for line in lines if line["rule"] == "exact")
     assert lines[1]["saved"] > 0
-    assert run([*asked, "--rule", "exact", "--m", "4"]) == 0
+    assert run([*args, "--rule", "exact", "--m", "4"]) == 0
     out = capsys.readouterr().out
     assert "12 of 12 sampled questions" in out
     assert "all 4 paths" in out
     assert len(out.splitlines()) == 4
     assert hashlib.sha256(project.database.read_bytes()).hexdigest() == before
-    # What a replay says of the decisions is what a vote over the same paths decides.
+    # A replay counts the same decisions as a vote over the same paths.
     with connect(project.database, read_only=True) as conn:
         pool = questions.by_split(conn, Split.POOL)
         (run_,) = paths.runs(conn)
-        known = paths.answers_by_question(conn, run_.id, [one.id for one in pool])
-        kept = sum(max(Counter(given.values()).values()) >= 8 for given in known.values())
+        answers = paths.answers_by_question(conn, run_.id, [question.id for question in pool])
+        kept = sum(max(Counter(given.values()).values()) >= 8 for given in answers.values())
     assert lines[0]["kept"] in (kept, kept - 1)  # a tie is not kept
 
 
-def test_questions_that_were_stopped_early_are_left_out_and_counted(
+def test_questions_that_stopped_early_are_counted_but_not_replayed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     project = scripted_project(tmp_path / "p", pool=12, changes={"sample": {"m": 16, "cap": 4}})

@@ -37,16 +37,16 @@ def with_settings(project: Project, **sample: object) -> Project:
 
 
 def sampled(project: Project) -> Run:
-    """Sample the pool to its end and give the run."""
+    """Sample the pool to its end; returns the run."""
     with connect(project.database) as conn:
         work = claimed(conn, project, JobKind.SAMPLE)
         sample.run(work)
         jobs.finish(conn, work.progress.job_id, JobState.DONE, "done", None, {})
-        return next(one for one in paths.runs(conn) if one.split is Split.POOL)
+        return next(run for run in paths.runs(conn) if run.split is Split.POOL)
 
 
 def everything(project: Project, run: Run) -> tuple[Stored, Counted]:
-    """Paths and votes by what they are, not by row numbers."""
+    """Paths and votes by content, without row ids."""
     with connect(project.database, read_only=True) as conn:
         pool = questions.by_split(conn, Split.POOL)
         drawn = {
@@ -62,7 +62,7 @@ def everything(project: Project, run: Run) -> tuple[Stored, Counted]:
     return drawn, counted
 
 
-def test_every_vote_stands_when_sampling_ends(tmp_path: Path) -> None:
+def test_every_vote_is_settled_when_sampling_ends(tmp_path: Path) -> None:
     project = scripted_project(tmp_path)
     run = sampled(project)
     _, counted = everything(project, run)
@@ -70,7 +70,7 @@ def test_every_vote_stands_when_sampling_ends(tmp_path: Path) -> None:
     assert Decision.OPEN not in {decision for *_, decision in counted.values()}
 
 
-def test_full_m_draws_every_path_once(tmp_path: Path) -> None:
+def test_without_early_stop_every_path_is_sampled_once(tmp_path: Path) -> None:
     project = scripted_project(tmp_path, changes={"sample": {"m": 8, "early_stop": "off"}})
     run = sampled(project)
     drawn, _ = everything(project, run)
@@ -79,7 +79,7 @@ def test_full_m_draws_every_path_once(tmp_path: Path) -> None:
     assert {index for _, index in drawn} == set(range(8))
 
 
-def test_exact_early_stop_decides_as_the_full_m_and_draws_less(tmp_path: Path) -> None:
+def test_exact_early_stop_decides_like_the_full_m_with_fewer_paths(tmp_path: Path) -> None:
     sample: dict[str, object] = {"m": 16, "cap": 4}
     full = scripted_project(tmp_path / "a", changes={"sample": sample | {"early_stop": "off"}})
     early = scripted_project(tmp_path / "b", changes={"sample": sample})
@@ -94,7 +94,7 @@ def test_exact_early_stop_decides_as_the_full_m_and_draws_less(tmp_path: Path) -
         assert some_votes[key][0] == all_votes[key][0]
 
 
-def test_the_number_of_slots_changes_nothing_that_is_drawn(tmp_path: Path) -> None:
+def test_the_number_of_slots_does_not_change_the_paths(tmp_path: Path) -> None:
     one = scripted_project(tmp_path / "one", slots=1)
     many = scripted_project(tmp_path / "many", slots=64)
     first, votes_of_first = everything(one, sampled(one))
@@ -104,13 +104,13 @@ def test_the_number_of_slots_changes_nothing_that_is_drawn(tmp_path: Path) -> No
     assert {key: first[key] for key in common} == {key: second[key] for key in common}
 
 
-def test_sampling_again_draws_nothing(tmp_path: Path) -> None:
+def test_sampling_again_samples_nothing(tmp_path: Path) -> None:
     project = scripted_project(tmp_path)
     before = everything(project, sampled(project))
     assert everything(project, sampled(project)) == before
 
 
-def test_an_engine_that_fails_leaves_its_finished_paths_and_the_next_try_goes_on(
+def test_after_an_engine_failure_the_next_try_continues_from_the_finished_paths(
     tmp_path: Path,
 ) -> None:
     whole = scripted_project(tmp_path / "whole")
@@ -130,7 +130,7 @@ def test_an_engine_that_fails_leaves_its_finished_paths_and_the_next_try_goes_on
     assert everything(broken, sampled(broken)) == undisturbed
 
 
-def test_a_larger_m_goes_on_with_the_paths_that_are_there(tmp_path: Path) -> None:
+def test_a_larger_m_continues_from_the_stored_paths(tmp_path: Path) -> None:
     project = scripted_project(tmp_path, changes={"sample": {"m": 4, "early_stop": "off"}})
     small = sampled(project)
     before, _ = everything(project, small)
@@ -142,7 +142,7 @@ def test_a_larger_m_goes_on_with_the_paths_that_are_there(tmp_path: Path) -> Non
     assert {drawn for _, _, drawn, _ in counted.values()} == {8}
 
 
-def test_another_threshold_draws_what_it_unsettles(tmp_path: Path) -> None:
+def test_another_threshold_samples_the_questions_it_unsettles(tmp_path: Path) -> None:
     project = scripted_project(tmp_path, changes={"sample": {"m": 16, "threshold": "0.9"}})
     sampled(project)
     run = sampled(with_settings(project, threshold="0.3"))
@@ -156,7 +156,7 @@ def test_another_threshold_draws_what_it_unsettles(tmp_path: Path) -> None:
 
 @dataclass
 class Shuffled:
-    """A backend that gives the paths of a script back in the reverse order of each batch."""
+    """A backend that returns the paths of each batch in reverse order."""
 
     inner: object
     name: str = "scripted"
@@ -206,7 +206,7 @@ def draw_shuffled(conn: sqlite3.Connection, project: Project) -> Run:
     return run
 
 
-def test_a_pause_is_heard_between_paths_and_keeps_them(tmp_path: Path) -> None:
+def test_a_pause_takes_effect_between_paths_and_keeps_them(tmp_path: Path) -> None:
     project = scripted_project(tmp_path)
     with connect(project.database) as conn:
         work = claimed(conn, project, JobKind.SAMPLE)
@@ -216,7 +216,9 @@ def test_a_pause_is_heard_between_paths_and_keeps_them(tmp_path: Path) -> None:
             sample.run(work)
 
 
-def test_fast_leaves_a_few_questions_uncut_and_chooses_them_by_content(tmp_path: Path) -> None:
+def test_fast_samples_its_control_questions_in_full_and_chooses_them_by_content(
+    tmp_path: Path,
+) -> None:
     project = scripted_project(
         tmp_path, pool=300, changes={"sample": {"m": 8, "early_stop": "fast", "epsilon": 0.4}}
     )
@@ -226,26 +228,26 @@ def test_fast_leaves_a_few_questions_uncut_and_chooses_them_by_content(tmp_path:
         controls = {q.id for q in pool if scheduler.rule_of(run, q) != run.early_stop}
         drawn = {vote.question_id: vote.drawn for vote in votes.for_run(conn, run.id)}
     assert 1 <= len(controls) <= 30
-    assert {drawn[one] for one in controls} == {8}
+    assert {drawn[control] for control in controls} == {8}
     assert min(drawn.values()) < 8
-    # The rate is that of a replay over the controls, whose paths are all there.
+    # The rate equals that of a replay over the controls, all of whose paths are stored.
     with connect(project.database, read_only=True) as conn:
         rate = early_stop_replay.change_rate(conn, run)
-        told = early_stop_replay.early_stop(conn, run)
-        known = paths.answers_by_question(conn, run.id, controls)
-        whole = [[given[index] for index in range(8)] for given in known.values()]
+        facts = early_stop_replay.early_stop(conn, run)
+        answers = paths.answers_by_question(conn, run.id, controls)
+        whole = [[by_index[index] for index in range(8)] for by_index in answers.values()]
     by_hand = early_stop_replay.replay(
         whole, m=8, rule=run.early_stop, threshold=run.threshold, cap=run.cap, epsilon=0.4
     )
     assert rate == early_stop_replay.ChangeRate(len(controls), by_hand.changed)
     assert rate.interval is None
     assert rate.words == f"unknown ({len(controls)} of 300 control questions)"
-    assert told["saved_share"] == pytest.approx(1 - sum(drawn.values()) / (300 * 8), abs=1e-4)
-    assert (told["early_stop"], told["epsilon"], told["change_low"]) == ("fast", 0.4, None)
+    assert facts["saved_share"] == pytest.approx(1 - sum(drawn.values()) / (300 * 8), abs=1e-4)
+    assert (facts["early_stop"], facts["epsilon"], facts["change_low"]) == ("fast", 0.4, None)
     with connect(project.database) as conn:
         result = sample.run(claimed(conn, project, JobKind.SAMPLE))
-    assert told.items() <= result.items()
-    assert f"changed is unknown ({len(controls)} of" in sentence(JobKind.SAMPLE, result)
+    assert facts.items() <= result.items()
+    assert rate.words in sentence(JobKind.SAMPLE, result)
 
 
 def test_a_run_of_another_rule_has_no_change_rate(tmp_path: Path) -> None:
