@@ -1,18 +1,18 @@
-"""`lmsi-tui`, and `python -m lmsi_tui`."""
+"""The entry point of `lmsi-tui` and `python -m lmsi_tui`."""
 
 from __future__ import annotations
 
 import gc
 import sys
 
-YOUNG = 50_000
-"""Objects after which the collector looks for garbage. A start makes many and drops none: looking
-every 700, as by default, took a tenth of the time to the first picture."""
+GC_THRESHOLD = 50_000
+"""Allocations between two garbage collections. The start allocates many objects and frees none:
+with the default of 700, collections took a tenth of the time to the first frame."""
 
 
 def main() -> None:
-    """Run the command line and leave with its exit code."""
-    gc.set_threshold(YOUNG)
+    """Run the command line and exit with its code."""
+    gc.set_threshold(GC_THRESHOLD)
     from lmsi_tui.cli.main import run
 
     sys.exit(run(sys.argv[1:]))

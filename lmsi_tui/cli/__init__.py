@@ -1,0 +1,1 @@
+"""The command line: its grammar, its commands and their output."""

@@ -1,0 +1,1 @@
+"""Results, states and numbers as text, and text made safe for the terminal."""

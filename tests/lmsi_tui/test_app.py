@@ -1,4 +1,4 @@
-"""The app around its screens: the clock, what it tells, what it leaves behind."""
+"""The app apart from its screens: polling, notifications, theme, copying."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Iterator[Project]:
-    """The story, with nobody at work but as if there were."""
+    """The seeded project, with a worker that seems to run."""
     project = seeded_project(tmp_path / "story")
     with at_work(project):
         yield project
@@ -42,7 +42,7 @@ def project(tmp_path: Path) -> Iterator[Project]:
 
 @pytest.fixture
 def rung(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """A line for each time that the terminal's bell was rung."""
+    """One entry for each ring of the terminal bell."""
     rings: list[str] = []
     monkeypatch.setattr(LmsiApp, "bell", lambda _app: rings.append("ring"))
     return rings
@@ -59,7 +59,7 @@ def begin(project: Project) -> Job:
         return running(conn, JobKind.FINETUNE)
 
 
-async def test_the_end_of_a_long_job_is_told_on_every_screen_and_rings(
+async def test_the_end_of_a_long_job_is_shown_on_every_screen_and_rings(
     project: Project, rung: list[str]
 ) -> None:
     job = begin(project)
@@ -70,7 +70,7 @@ async def test_the_end_of_a_long_job_is_told_on_every_screen_and_rings(
         assert isinstance(pilot.app.screen, ReviewScreen)
 
 
-async def test_the_end_of_a_short_job_is_told_without_a_bell(
+async def test_the_end_of_a_short_job_is_shown_without_a_bell(
     project: Project, rung: list[str]
 ) -> None:
     job = begin(project)
@@ -80,7 +80,7 @@ async def test_the_end_of_a_short_job_is_told_without_a_bell(
         assert rung == []
 
 
-async def test_a_job_that_failed_tells_why(project: Project, rung: list[str]) -> None:
+async def test_a_failed_job_shows_its_error(project: Project, rung: list[str]) -> None:
     job = begin(project)
     async with driven(project) as pilot:
         end(project, job, JobState.FAILED, lasted=90, error="The disk is full [/] \x1b[2J.")
@@ -88,14 +88,14 @@ async def test_a_job_that_failed_tells_why(project: Project, rung: list[str]) ->
         assert rung == ["ring"]
 
 
-async def test_jobs_that_ended_before_are_not_told_again(project: Project) -> None:
+async def test_jobs_that_ended_before_the_start_are_not_shown(project: Project) -> None:
     async with driven(project) as pilot:
         pilot.app._poll()  # type: ignore[attr-defined]
         await settled(pilot)
         assert notices(pilot) == []
 
 
-async def test_a_database_in_trouble_is_told_once_and_the_app_goes_on(
+async def test_a_database_error_is_shown_once_and_the_app_continues(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with driven(project) as pilot:
@@ -119,7 +119,7 @@ async def test_a_database_in_trouble_is_told_once_and_the_app_goes_on(
         assert app.is_running
 
 
-async def test_text_is_copied_without_its_controls(project: Project) -> None:
+async def test_text_is_copied_without_control_characters(project: Project) -> None:
     async with driven(project) as pilot:
         pilot.app.screen.post_message(TextCopied("a\x1b]52;c;eA==\x07b", "the path"))
         await settled(pilot)
@@ -127,7 +127,7 @@ async def test_text_is_copied_without_its_controls(project: Project) -> None:
         assert "Copied the path." in notices(pilot)
 
 
-async def test_a_terminal_that_cannot_be_lent_is_told(project: Project) -> None:
+async def test_a_terminal_that_cannot_be_suspended_is_reported(project: Project) -> None:
     async with driven(project) as pilot:
         pilot.app.screen.post_message(TextOpened("a long text"))
         await settled(pilot)
@@ -145,7 +145,7 @@ async def test_the_theme_is_remembered(project: Project) -> None:
         assert pilot.app.theme == "lmsi-light"
 
 
-async def test_a_theme_that_there_is_not_is_told(project: Project) -> None:
+async def test_an_unknown_theme_is_reported(project: Project) -> None:
     config_path().parent.mkdir(parents=True)
     config_path().write_text('theme = "neon"\n')
     async with driven(project) as pilot:
@@ -154,7 +154,7 @@ async def test_a_theme_that_there_is_not_is_told(project: Project) -> None:
     assert read_config().theme == "neon", "what a person wrote is left alone"
 
 
-async def test_a_broken_configuration_is_told_and_left_alone(project: Project) -> None:
+async def test_a_broken_configuration_is_reported_and_not_changed(project: Project) -> None:
     config_path().parent.mkdir(parents=True)
     config_path().write_text("theme = \n")
     async with driven(project) as pilot:
@@ -165,7 +165,7 @@ async def test_a_broken_configuration_is_told_and_left_alone(project: Project) -
 
 
 @pytest.mark.parametrize("place", ["home", "review", "training-set", "results", "jobs"])
-async def test_nothing_is_lost_without_colours(
+async def test_nothing_is_lost_without_colors(
     place: str, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
@@ -176,7 +176,7 @@ async def test_nothing_is_lost_without_colours(
         assert pilot.app.is_running
 
 
-async def test_what_a_project_needs_does_nothing_before_there_is_one() -> None:
+async def test_commands_that_need_a_project_do_nothing_without_one() -> None:
     async with driven(None) as pilot:
         pilot.app.action_jobs()  # type: ignore[attr-defined]
         pilot.app.action_home()  # type: ignore[attr-defined]
@@ -193,7 +193,7 @@ async def other_sees_the_job(other: Pilot[None], kind: JobKind, state: JobState)
     await until(other, there)
 
 
-async def test_two_apps_on_one_project_see_what_the_other_does(project: Project) -> None:
+async def test_two_apps_on_one_project_see_each_others_jobs(project: Project) -> None:
     begin(project)
     async with driven(project, "jobs") as watching, driven(project, "jobs") as acting:
         await other_sees_the_job(watching, JobKind.FINETUNE, JobState.RUNNING)
@@ -225,7 +225,7 @@ async def test_two_apps_on_one_project_see_each_others_decisions(project: Projec
         assert seen.desk.opened.reviews[-1].verdict is Verdict.NONE
 
 
-async def test_escape_leads_home_from_every_screen(project: Project) -> None:
+async def test_escape_goes_home_from_every_screen(project: Project) -> None:
     for place in ("review", "training-set", "results", "jobs"):
         async with driven(project, place) as pilot:
             await pilot.press("escape")
@@ -236,7 +236,7 @@ async def test_escape_leads_home_from_every_screen(project: Project) -> None:
             assert isinstance(pilot.app.screen, JobsScreen)
 
 
-async def test_the_first_picture_has_the_colours_of_our_own_theme() -> None:
+async def test_the_first_frame_has_the_colors_of_the_configured_theme() -> None:
     async with driven(None) as pilot:
         first = pilot.app.screen.styles.background
         assert pilot.app.theme == DEFAULT_THEME

@@ -38,19 +38,19 @@ pytestmark = [
 ]
 
 PATIENCE = 600.0
-"""Seconds after which what was waited for is taken not to come; a fine-tune takes minutes."""
+"""Timeout in seconds; a fine-tune takes minutes."""
 SIZES = (
     *("--pool", "120", "--eval", "40"),
     *("--set", "sample.m=16", "--set", "evaluate.k=4", "--set", "sample.threshold=0.6"),
 )
-"""A demo of minutes that leaves enough questions doubtful."""
+"""A demo that takes minutes and leaves enough doubtful questions."""
 SHORT = ("--set", "finetune.epochs=1", "--set", "distill.epochs=1")
 LONG = ("--set", "finetune.epochs=8")
-"""A fine-tune that still runs when the app is opened again."""
+"""A fine-tune long enough to be running when the app is opened again."""
 
 
 class Tmux:
-    """A terminal of 120 by 36 with one program in it, on a server of its own."""
+    """A terminal of 120 by 36 that runs one command, on its own tmux server."""
 
     def __init__(self, folder: Path) -> None:
         self._socket = str(folder / "tmux")
@@ -106,7 +106,7 @@ class Tmux:
 
 
 def until(holds: Callable[[], bool], shown: Callable[[], str] = lambda: "") -> None:
-    """Wait for another process, looking ten times a second."""
+    """Wait for another process, polling ten times a second."""
     end = time.monotonic() + PATIENCE
     look = threading.Event()
     while not holds():
@@ -128,7 +128,7 @@ def start_demo(terminal: Tmux, folder: Path, *settings: str) -> Project:
 
 
 def do_stage(terminal: Tmux, project: Project, key: str, kind: JobKind) -> Job:
-    """Press the stage's key, see its plan, start it, and wait until it is done."""
+    """Press the key of a stage, see its plan, start it, and wait until it is done."""
     known = {job.id for job in all_jobs(project)}
     terminal.press(key)
     terminal.shows("plan", "Enter starts")
@@ -167,7 +167,7 @@ def reviewed(project: Project) -> list[tuple[Queue, Verdict, int, str | None]]:
         ]
 
 
-def test_the_loop_by_key_presses_alone(terminal: Tmux, tmp_path: Path) -> None:
+def test_the_whole_loop_by_key_presses(terminal: Tmux, tmp_path: Path) -> None:
     project = start_demo(terminal, tmp_path / "demo", *SHORT)
     do_stage(terminal, project, "s", JobKind.SAMPLE)
     expected = review_five(terminal, project)
@@ -233,7 +233,7 @@ def review_five(terminal: Tmux, project: Project) -> list[tuple[Queue, Verdict, 
     ]
 
 
-def test_an_app_that_was_killed_finds_its_fine_tune_running(terminal: Tmux, tmp_path: Path) -> None:
+def test_a_restarted_app_shows_the_running_fine_tune(terminal: Tmux, tmp_path: Path) -> None:
     project = start_demo(terminal, tmp_path / "demo", *LONG)
     do_stage(terminal, project, "s", JobKind.SAMPLE)
     do_stage(terminal, project, "c", JobKind.CURATE)

@@ -1,4 +1,4 @@
-"""Hostile text in every place that text can come from, through every screen of the real app."""
+"""Hostile text from every source of text, on every screen of the real app."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ STEPS = {
     "results": ["down", "down", "tab", "down", "enter", "escape"],
     "jobs": ["down", "enter", "escape"],
 }
-"""Keys that open what a screen has; what they do is tested elsewhere."""
+"""Keys that open the parts of each screen; their commands are tested elsewhere."""
 
 
 @pytest.fixture(scope="module")
@@ -123,14 +123,14 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 def shown(app: App[None]) -> str:
-    """Every character of every line that the compositor would send, the screen's layers merged."""
+    """Every character that the compositor would draw, with the layers of the screen merged."""
     lines = app.screen._compositor.render_strips()
     return "".join(segment.text for strip in lines for segment in strip)
 
 
 @pytest.mark.parametrize("size", [(120, 36), (80, 24), (40, 12)], ids=str)
 @pytest.mark.parametrize("place", STEPS)
-async def test_hostile_text_harms_no_screen(
+async def test_hostile_text_is_harmless_on_every_screen(
     place: str, size: tuple[int, int], hostile: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PAGER", "true")
@@ -145,12 +145,12 @@ async def test_hostile_text_harms_no_screen(
 
 
 async def look(pilot: Pilot[None]) -> None:
-    """Nothing on the screen is more than a character."""
+    """No character on the screen controls the terminal."""
     found = FORBIDDEN & set(shown(pilot.app))
     assert found == set(), sorted(map(ascii, found))
 
 
-async def test_brackets_are_shown_as_they_were_written(hostile: Project) -> None:
+async def test_brackets_are_shown_as_written(hostile: Project) -> None:
     with at_work(hostile):
         async with driven(hostile, "review", size=(200, 50)) as pilot:
             seen = ""

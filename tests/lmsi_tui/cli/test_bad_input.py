@@ -1,4 +1,4 @@
-"""Whatever a person can get wrong ends in one sentence and an exit code, and costs nothing."""
+"""Every user error ends in one sentence and an exit code, and changes nothing."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Case:
-    """A mistake: how the ground is laid, what is typed, and what the sentence must name."""
+    """A mistake: its setup, the command line, and what the message must contain."""
 
     name: str
     lay: Callable[[Path], None]
     typed: str
-    """`{p}` is a scripted project, `{t}` the folder around it."""
+    """The command line; `{p}` is a scripted project, `{t}` its parent folder."""
     names: tuple[str, ...]
     code: int = 2
 
 
 def nothing(_folder: Path) -> None:
-    """The mistake is in what is typed."""
+    """No setup: the mistake is in the command line."""
 
 
 def file(name: str, content: str | bytes) -> Callable[[Path], None]:
@@ -50,7 +50,7 @@ def file(name: str, content: str | bytes) -> Callable[[Path], None]:
 
 
 def settings(text: str) -> Callable[[Path], None]:
-    """Put lines in front of a project's settings, or replace them."""
+    """Replace the settings of the project."""
     return file(f"p/{SETTINGS}", text)
 
 
@@ -314,7 +314,7 @@ CASES = (
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_a_mistake_ends_in_one_sentence(
+def test_a_mistake_ends_in_one_sentence_and_an_exit_code(
     case: Case, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     scripted_project(tmp_path / "p", pool=4, evaluation=2)
@@ -345,7 +345,7 @@ def stored(folder: Path) -> tuple[int, int]:
         return len(questions.by_split(conn, Split.POOL)), drawn
 
 
-def test_a_full_disk_costs_nothing_that_is_stored(tmp_path: Path) -> None:
+def test_a_full_disk_loses_no_stored_data(tmp_path: Path) -> None:
     project = scripted_project(tmp_path / "p")
     assert command("sample", project.folder).returncode == 0
     before = stored(project.folder)
@@ -374,7 +374,7 @@ def test_a_full_disk_costs_nothing_that_is_stored(tmp_path: Path) -> None:
     assert stored(project.folder) == before
 
 
-def test_a_base_model_cannot_be_asked_for_chat(tmp_path: Path) -> None:
+def test_chat_style_needs_a_chat_template(tmp_path: Path) -> None:
     from tests.engine.tiny import tiny_model
 
     model = tiny_model(tmp_path / "plain")

@@ -1,4 +1,4 @@
-"""The app in a real terminal: how it begins, what it lends the terminal to, how it ends."""
+"""The app in a real terminal: its start, the pager, and its exit."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ MAIN = (sys.executable, "-m", "lmsi_tui")
 
 
 class Terminal:
-    """A pseudo-terminal with one program in it; everything that it writes is kept."""
+    """A pseudo-terminal that runs one command and keeps its output."""
 
     def __init__(self, *command: str, cwd: Path, **environment: str) -> None:
         self._own, theirs = pty.openpty()
@@ -55,24 +55,24 @@ class Terminal:
 
     @property
     def text(self) -> str:
-        """What was written, without its escapes."""
+        """The output without escape sequences."""
         return ESCAPES.sub(b"", self.wrote).replace(b"\a", b"").decode("utf-8", "replace")
 
     def press(self, keys: str) -> None:
-        """Send keys; what comes back later is waited for from here on."""
+        """Send keys, and forget earlier output."""
         self.wrote = b""
         os.write(self._own, keys.encode())
 
     def shows(self, *words: str) -> None:
-        """Read until all of these were written."""
+        """Read until the output contains all of these."""
         self._until(lambda: all(word in self.text for word in words))
 
     def sends(self, raw: bytes) -> None:
-        """Read until these very bytes were written."""
+        """Read until the output contains these bytes."""
         self._until(lambda: raw in self.wrote)
 
     def ends(self) -> int:
-        """Read to the end of the program, and give its exit code."""
+        """Read until the command exits, and return its exit code."""
         end = time.monotonic() + PATIENCE
         while self._read():
             assert time.monotonic() < end, self.text
@@ -82,18 +82,18 @@ class Terminal:
         end = time.monotonic() + PATIENCE
         while not holds():
             assert time.monotonic() < end, self.text
-            assert self._read(), f"the program ended:\n{self.text}"
+            assert self._read(), f"the command exited:\n{self.text}"
 
     def _read(self) -> bool:
         if select.select([self._own], [], [], 0.2)[0]:
             try:
                 self.wrote += os.read(self._own, 1 << 16)
-            except OSError:  # the other end is closed: the program has ended
+            except OSError:  # the other end is closed: the command has exited
                 return False
         return True
 
     def close(self) -> None:
-        """Make sure that nothing is left."""
+        """Kill the command if it is still running."""
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait()
@@ -115,7 +115,7 @@ def project(tmp_path: Path) -> Iterator[Project]:
         yield project
 
 
-def test_a_bare_name_opens_the_welcome_screen_where_there_is_no_project(
+def test_without_arguments_and_project_the_welcome_screen_opens(
     terminals: list[Terminal], tmp_path: Path
 ) -> None:
     terminals.append(terminal := Terminal(*MAIN, cwd=tmp_path))
@@ -124,7 +124,7 @@ def test_a_bare_name_opens_the_welcome_screen_where_there_is_no_project(
     assert terminal.ends() == 0
 
 
-def test_a_bare_name_opens_the_project_that_one_stands_in(
+def test_without_arguments_the_project_in_the_current_folder_opens(
     terminals: list[Terminal], project: Project
 ) -> None:
     terminals.append(terminal := Terminal(*MAIN, cwd=project.folder))
@@ -158,7 +158,7 @@ def test_the_demo_says_what_it_does_and_opens_the_app(
     assert (tmp_path / "mine" / "lmsi.toml").exists()
 
 
-def test_a_demo_that_cannot_be_made_says_so_once(terminals: list[Terminal], tmp_path: Path) -> None:
+def test_a_demo_that_cannot_be_made_prints_one_error(terminals: list[Terminal], tmp_path: Path) -> None:
     (tmp_path / "letter.txt").touch()
     terminals.append(terminal := Terminal(*MAIN, "demo", ".", cwd=tmp_path))
     assert terminal.ends() == 2
@@ -166,7 +166,7 @@ def test_a_demo_that_cannot_be_made_says_so_once(terminals: list[Terminal], tmp_
     assert "Traceback" not in terminal.text
 
 
-def test_leaving_while_a_job_runs_says_that_it_goes_on(
+def test_quitting_while_a_job_runs_says_that_the_job_continues(
     terminals: list[Terminal], project: Project, tmp_path: Path
 ) -> None:
     with connect(project.database) as conn:
@@ -194,7 +194,7 @@ def test_copied_text_reaches_the_clipboard_of_the_terminal(
     assert terminal.ends() == 0
 
 
-def test_the_pager_gets_the_terminal_and_gives_it_back(
+def test_the_pager_runs_in_the_terminal_and_the_app_returns(
     terminals: list[Terminal], project: Project, tmp_path: Path
 ) -> None:
     (project.folder / "logs" / "job-6.log").write_text("what was \x1b[2J printed\n")
@@ -215,7 +215,7 @@ def test_the_pager_gets_the_terminal_and_gives_it_back(
     assert terminal.ends() == 0
 
 
-def test_a_pager_that_there_is_not_is_told(
+def test_a_missing_pager_is_reported(
     terminals: list[Terminal], project: Project, tmp_path: Path
 ) -> None:
     (project.folder / "logs" / "job-6.log").write_text("printed\n")
@@ -240,7 +240,7 @@ sys.exit(run(sys.argv[1:]))
 """
 
 
-def test_a_fault_of_the_app_is_one_sentence_and_a_log(
+def test_an_internal_error_of_the_app_is_one_sentence_and_a_log(
     terminals: list[Terminal], project: Project, tmp_path: Path
 ) -> None:
     terminals.append(terminal := Terminal(sys.executable, "-c", FAULT, "story", cwd=tmp_path))
@@ -254,7 +254,7 @@ def test_a_fault_of_the_app_is_one_sentence_and_a_log(
     assert "a planted" in log
 
 
-def test_a_fault_shows_where_it_happened_to_who_asks(
+def test_lmsi_debug_shows_the_traceback_of_an_internal_error(
     terminals: list[Terminal], project: Project, tmp_path: Path
 ) -> None:
     terminals.append(
@@ -265,7 +265,7 @@ def test_a_fault_shows_where_it_happened_to_who_asks(
     assert "in compose" in terminal.text
 
 
-def test_a_project_of_a_newer_program_is_refused_in_one_sentence(
+def test_a_project_of_a_newer_version_is_refused_in_one_sentence(
     terminals: list[Terminal], project: Project, tmp_path: Path
 ) -> None:
     with connect(project.database) as conn:
@@ -276,7 +276,7 @@ def test_a_project_of_a_newer_program_is_refused_in_one_sentence(
     assert "newer" in terminal.text.strip().splitlines()[-1]
 
 
-def test_without_colours_the_app_draws_all_the_same(
+def test_the_app_works_without_colors(
     terminals: list[Terminal], project: Project, tmp_path: Path
 ) -> None:
     terminals.append(terminal := Terminal(*MAIN, "story", cwd=tmp_path, NO_COLOR="1"))

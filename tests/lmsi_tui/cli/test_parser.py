@@ -41,7 +41,7 @@ def big(tmp_path: Path) -> Project:
     )
 
 
-def test_a_stage_is_enqueued_followed_and_told_in_words(tmp_path: Path) -> None:
+def test_a_stage_is_enqueued_followed_and_summarized(tmp_path: Path) -> None:
     project = scripted_project(tmp_path)
     done = command("sample", project.folder)
     assert done.returncode == 0, done.stderr
@@ -72,7 +72,7 @@ def test_an_unknown_preset_is_refused_with_the_presets_that_exist(tmp_path: Path
     assert "paper" in refused.stderr
 
 
-def test_json_lines_are_all_that_stands_on_stdout(tmp_path: Path) -> None:
+def test_with_json_stdout_has_only_json_lines(tmp_path: Path) -> None:
     project = scripted_project(tmp_path)
     done = command("sample", project.folder, "--json")
     assert done.returncode == 0, done.stderr
@@ -85,7 +85,7 @@ def test_json_lines_are_all_that_stands_on_stdout(tmp_path: Path) -> None:
     assert result["questions"] == 12
 
 
-def test_the_same_command_again_does_nothing_twice(tmp_path: Path) -> None:
+def test_the_same_command_again_repeats_no_work(tmp_path: Path) -> None:
     project = scripted_project(tmp_path)
     first = lines(command("sample", project.folder, "--json").stdout)[-1]
     second = lines(command("sample", project.folder, "--json").stdout)[-1]
@@ -119,7 +119,7 @@ def test_evaluating_ends_with_the_report_and_status_agrees(tmp_path: Path) -> No
         assert 0 <= one["low"] <= one["accuracy"] <= one["high"] <= 1
 
 
-def test_a_detached_job_is_done_without_the_command(tmp_path: Path) -> None:
+def test_a_detached_job_runs_without_the_command(tmp_path: Path) -> None:
     project = scripted_project(tmp_path)
     assert "is queued" in command("sample", project.folder, "--detach").stdout
     attached = command("sample", project.folder)
@@ -129,8 +129,8 @@ def test_a_detached_job_is_done_without_the_command(tmp_path: Path) -> None:
 
 
 def started(project: Project) -> subprocess.Popen[str]:
-    """The command at work: some paths are stored."""
-    # Tests that a script runs in the background ignore Ctrl-C, and what they start would too.
+    """A running `sample` command that has stored some paths."""
+    # Tests started in the background ignore SIGINT, and their child processes would inherit that.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         [sys.executable, "-m", "lmsi_tui", "sample", str(project.folder)],
@@ -151,7 +151,7 @@ def drawn(project: Project) -> int:
         return sum(paths.counts(conn, run.id).paths for run in paths.runs(conn))
 
 
-def test_ctrl_c_pauses_and_the_same_command_goes_on(big: Project) -> None:
+def test_ctrl_c_pauses_and_the_same_command_continues(big: Project) -> None:
     process = started(big)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=PATIENCE)
@@ -167,7 +167,7 @@ def test_ctrl_c_pauses_and_the_same_command_goes_on(big: Project) -> None:
         assert len(jobs.all_of(conn)) == 1
 
 
-def test_killing_the_command_leaves_the_worker_at_work(big: Project) -> None:
+def test_killing_the_command_does_not_stop_the_worker(big: Project) -> None:
     process = started(big)
     process.kill()
     process.communicate()
@@ -186,7 +186,7 @@ def test_a_job_can_be_paused_and_cancelled_from_another_terminal(big: Project) -
     assert "cancelled" in said
 
 
-def test_jobs_lists_what_ran_and_shows_a_log(tmp_path: Path) -> None:
+def test_jobs_lists_jobs_and_shows_a_log(tmp_path: Path) -> None:
     project = scripted_project(tmp_path)
     assert "No jobs yet" in command("jobs", project.folder).stdout
     command("sample", project.folder)
@@ -220,7 +220,7 @@ def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().out == f"lmsi-tui {metadata.version('lmsi-tui')}\n"
 
 
-def test_the_prompt_is_shown_verbatim(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_prompt_is_printed_verbatim(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     project = scripted_project(tmp_path)
     assert run(["prompt", str(project.folder), "--number", "2"]) == 0
     assert capsys.readouterr().out == (
@@ -232,7 +232,7 @@ def test_the_prompt_is_shown_verbatim(tmp_path: Path, capsys: pytest.CaptureFixt
     assert capsys.readouterr().out.endswith("A: Let's think step by step.\n")
 
 
-def test_a_training_set_can_be_taken_along(tmp_path: Path) -> None:
+def test_a_training_set_is_exported(tmp_path: Path) -> None:
     project = scripted_project(tmp_path)
     for stage in (JobKind.SAMPLE, JobKind.CURATE):
         assert command(stage, project.folder).returncode == 0
@@ -260,7 +260,7 @@ def test_the_doctor_finds_a_model_that_has_changed(tmp_path: Path) -> None:
     assert {check["name"] for check in checks} >= {"torch", "disk", "memory", "project"}
 
 
-def test_output_may_be_cut_off_by_its_reader(tmp_path: Path) -> None:
+def test_a_closed_pipe_is_no_error(tmp_path: Path) -> None:
     project = scripted_project(tmp_path)
     read, write = os.pipe()
     os.close(read)
@@ -281,12 +281,12 @@ def subcommands() -> list[argparse.ArgumentParser]:
     return list(group.choices.values())
 
 
-def test_every_command_names_a_function_that_there_is() -> None:
+def test_every_command_names_an_existing_function() -> None:
     for one in subcommands():
         assert callable(resolve_name(one.get_default("command"))), one.prog
 
 
-def test_a_word_that_is_neither_a_command_nor_a_folder_is_told_as_both(
+def test_an_unknown_command_is_reported_with_the_commands(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -304,7 +304,7 @@ def test_options_without_a_command_are_bad_usage(typed: list[str]) -> None:
     assert ended.value.code == 2
 
 
-def test_a_file_is_no_folder_with_a_project(tmp_path: Path) -> None:
+def test_a_file_is_not_a_project_folder(tmp_path: Path) -> None:
     (tmp_path / "q.jsonl").touch()
     done = command(tmp_path / "q.jsonl")
     assert done.returncode == 2
@@ -324,7 +324,7 @@ def test_a_preview_of_models_writes_nothing(tmp_path: Path) -> None:
     assert not folder.exists()
 
 
-def test_a_preview_of_questions_needs_no_project_and_guesses_the_task(tmp_path: Path) -> None:
+def test_a_preview_of_questions_needs_no_project_and_detects_the_task(tmp_path: Path) -> None:
     file = tmp_path / "sums.jsonl"
     rows = [{"question": f"What is {n} + 1?", "answer": str(n + 1)} for n in range(5)]
     file.write_text("".join(json.dumps(row) + "\n" for row in [*rows, {"question": ""}]))
@@ -339,7 +339,7 @@ def test_a_preview_of_questions_needs_no_project_and_guesses_the_task(tmp_path: 
     assert "What is 0 + 1?" in told
 
 
-def test_an_import_without_a_task_guesses_it_and_says_so(tmp_path: Path) -> None:
+def test_an_import_without_a_task_detects_and_prints_it(tmp_path: Path) -> None:
     project = scripted_project(tmp_path / "p", pool=0)
     file = tmp_path / "sums.jsonl"
     file.write_text('{"question": "What is 1 + 1?", "answer": "2"}\n')
@@ -361,7 +361,7 @@ def test_the_demo_can_be_made_without_running_anything(tmp_path: Path) -> None:
 LAZY = {"rich.progress", "tomlkit", "psutil", "engine.importing.questions", "engine.demo", "numpy"}
 
 
-def test_the_app_opens_without_what_only_other_commands_need(tmp_path: Path) -> None:
+def test_the_app_does_not_import_what_only_other_commands_need(tmp_path: Path) -> None:
     script = (
         "import sys, lmsi_tui.cli.main, lmsi_tui.cli.parser, lmsi_tui.cli.open_app, lmsi_tui.app\n"
         "lmsi_tui.cli.parser.build_parser()\n"
@@ -373,7 +373,7 @@ def test_the_app_opens_without_what_only_other_commands_need(tmp_path: Path) -> 
     assert LAZY & set(ran.stdout.split()) == set()
 
 
-def test_every_setting_is_told_with_its_value_and_meaning(tmp_path: Path) -> None:
+def test_every_setting_is_listed_with_its_value_and_meaning(tmp_path: Path) -> None:
     project = scripted_project(tmp_path)
     told = command("settings", project.folder)
     assert told.returncode == 0, told.stderr
@@ -387,7 +387,7 @@ def test_every_setting_is_told_with_its_value_and_meaning(tmp_path: Path) -> Non
 # Rounds.
 
 
-def test_what_a_round_could_show_is_said_before_anything_runs(
+def test_a_round_prints_its_power_before_anything_runs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     project = scripted_project(tmp_path, evaluation=100)
@@ -402,7 +402,7 @@ def test_what_a_round_could_show_is_said_before_anything_runs(
     assert last_job(project).params["rounds"] == 3
 
 
-def test_a_person_decides_a_round_on_the_command_line(
+def test_a_round_is_decided_on_the_command_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     project = scripted_project(tmp_path)

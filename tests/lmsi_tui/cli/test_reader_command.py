@@ -1,4 +1,4 @@
-"""`lmsi-tui reader`: rules of the readers, their trial, and putting them in force."""
+"""`lmsi-tui reader`: show rules, preview them, and put them in force."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def events(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
-def test_a_trial_is_told_and_nothing_is_written(
+def test_a_preview_is_printed_and_nothing_is_written(
     project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["reader", str(project.folder), *SAME, "--try"]) == 0
@@ -50,14 +50,14 @@ def test_a_trial_is_told_and_nothing_is_written(
     assert rows(project) == []
 
 
-def test_a_trial_is_one_json_object(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_preview_is_one_json_object(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["reader", str(project.folder), *SAME, "--json"]) == 0
     (event,) = events(capsys)
     assert event["winners_changed"] == 1
     assert [(one["before"], one["after"]) for one in event["changed"]] == [(None, "nyc")]
 
 
-def test_accepted_rules_are_a_row_and_a_vote_job(
+def test_accepting_rules_adds_a_row_and_a_vote_job(
     project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["reader", str(project.folder), *SAME, "--accept", "--detach", "--json"]) == 0
@@ -70,7 +70,7 @@ def test_accepted_rules_are_a_row_and_a_vote_job(
     assert "nyc = big apple" in capsys.readouterr().out
 
 
-def test_what_json_shows_is_taken_again_and_a_reset_takes_it_out(
+def test_rules_shown_as_json_can_be_given_again_and_reset(
     project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rules = {
@@ -105,7 +105,7 @@ def test_what_json_shows_is_taken_again_and_a_reset_takes_it_out(
         (["--rules", '{"same": [["a"]]}'], "The rules are invalid"),
     ],
 )
-def test_what_cannot_be_used_is_said_in_one_sentence(
+def test_unusable_rules_are_reported_in_one_sentence(
     project: Project, capsys: pytest.CaptureFixture[str], given: list[str], said: str
 ) -> None:
     assert run(["reader", str(project.folder), *given]) == 2

@@ -1,4 +1,4 @@
-"""A project whose teacher is a server, by the real command line."""
+"""A project whose teacher is on a server, through the real command line."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_a_round_on_a_server_without_a_student_is_refused_before_it_starts(
     assert "--student" in done.stderr.splitlines()[-1]
 
 
-def test_the_teacher_that_lies_here_and_its_adapters_are_sampled_elsewhere(
+def test_a_local_teacher_and_its_adapters_are_sampled_on_a_server(
     tmp_path: Path,
 ) -> None:
     project = tmp_path / "p"
@@ -137,7 +137,7 @@ def test_the_teacher_that_lies_here_and_its_adapters_are_sampled_elsewhere(
 
 
 @pytest.mark.parametrize("engine", [Engine.TRANSFORMERS, Engine.LLAMA_CPP])
-def test_a_server_is_no_file_for_another_engine(tmp_path: Path, engine: Engine) -> None:
+def test_other_engines_refuse_a_server(tmp_path: Path, engine: Engine) -> None:
     with serving(Fake()) as fake:
         assert run(["init", str(tmp_path / "p"), "--model", fake.url]) == 0
     with connect(tmp_path / "p" / "lmsi.db", read_only=True) as conn:
@@ -146,7 +146,7 @@ def test_a_server_is_no_file_for_another_engine(tmp_path: Path, engine: Engine) 
         chosen_engine(model, ModelSettings(engine=engine))
 
 
-def test_a_pause_is_heard_while_a_server_keeps_silent(tmp_path: Path) -> None:
+def test_a_job_pauses_while_a_server_does_not_answer(tmp_path: Path) -> None:
     folder = tmp_path / "p"
     fake = Fake()
     with serving(fake):

@@ -1,4 +1,4 @@
-"""Pilot, audit and calibration as they are typed."""
+"""Pilot, audit, calibration and leaks on the command line."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def judge(project: Project, count: int, verdict: Verdict = Verdict.MAJORITY) -> 
             )
 
 
-def test_a_pilot_measures_what_is_missing_and_gives_a_plain_verdict(tmp_path: Path) -> None:
+def test_a_pilot_measures_only_what_is_missing_and_gives_a_verdict(tmp_path: Path) -> None:
     project = scripted_project(tmp_path, pool=20, evaluation=30)
     text = told(project, "pilot", "--questions", 24)
     assert "n = 24" in text
@@ -76,7 +76,7 @@ def test_a_pilot_measures_what_is_missing_and_gives_a_plain_verdict(tmp_path: Pa
     assert line(again)["n"] == 30, "a look with other settings takes nothing away"
 
 
-def test_an_audit_says_what_is_known_and_what_is_missing(sampled: Project) -> None:
+def test_an_audit_prints_precision_and_the_audits_still_needed(sampled: Project) -> None:
     text = told(sampled, "audit")
     assert "0 of " in text
     assert "not known yet (0.0 to 100.0 %" in text
@@ -93,7 +93,7 @@ def test_an_audit_says_what_is_known_and_what_is_missing(sampled: Project) -> No
     assert found["asked"] == {"precision": 0.5, "confidence": 0.95}
 
 
-def test_an_audit_made_in_the_app_counts_for_the_same_run_everywhere(sampled: Project) -> None:
+def test_an_audit_in_the_app_counts_for_the_same_run_everywhere(sampled: Project) -> None:
     with connect(sampled.database, read_only=True) as conn:
         (first,) = paths.runs(conn)
     told(sampled, "sample", "--set", "sample.temperature=1.0")

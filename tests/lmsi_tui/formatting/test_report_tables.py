@@ -77,7 +77,7 @@ def printed(report: Report, width: int = 140) -> str:
     return out.getvalue()
 
 
-def test_every_accuracy_has_its_interval_and_the_table_its_n() -> None:
+def test_every_accuracy_has_an_interval_and_the_table_has_n() -> None:
     text = printed(a_report(compared(0.17, 0.14, 0.2)))
     assert "1,000 evaluation questions" in text
     assert "45.0 (42.0–48.0)" in text
@@ -87,28 +87,28 @@ def test_every_accuracy_has_its_interval_and_the_table_its_n() -> None:
     assert "+17.0 (+14.0 to +20.0)" in text
 
 
-def test_what_was_not_measured_is_a_dash() -> None:
+def test_missing_measurements_are_dashes() -> None:
     row = next(line for line in printed(a_report()).splitlines() if "m/lmsi" in line)
     assert row.count("–") >= 3
 
 
-def test_a_gain_is_only_called_one_when_its_interval_says_so() -> None:
+def test_a_gain_is_claimed_only_if_its_interval_excludes_zero() -> None:
     assert "is better than m/base by +17.0" in gain_lines(a_report(compared(0.17, 0.14, 0.2)))[0]
     assert "not shown to differ" in gain_lines(a_report(compared(0.01, -0.02, 0.04)))[0]
     assert "is worse than m/base" in gain_lines(a_report(compared(-0.1, -0.12, -0.05)))[0]
 
 
-def test_a_report_of_nothing_says_what_to_do() -> None:
+def test_an_empty_report_says_what_to_do() -> None:
     assert "lmsi-tui evaluate" in printed(Report([], [], [], {}, {}, {}))
 
 
-def test_a_models_name_cannot_paint_the_screen() -> None:
+def test_a_model_name_cannot_style_the_terminal() -> None:
     text = printed(a_report(base="[red]\x1b[31mm/base"))
     assert "\x1b" not in text
     assert "[red]" in text
 
 
-def test_a_narrow_terminal_gets_the_same_numbers_line_by_line() -> None:
+def test_a_narrow_terminal_shows_the_same_numbers_in_lines() -> None:
     text = printed(a_report(compared(0.17, 0.14, 0.2)), width=40)
     assert max(len(line) for line in text.splitlines()) <= 40
     assert "greedy CoT: 45.0 (42.0–48.0)" in text

@@ -15,7 +15,7 @@ BIDI = "\u202e\u2066\u200f\u061c"
 
 
 @given(st.text())
-def test_nothing_that_steers_a_terminal_passes(text: str) -> None:
+def test_no_control_character_passes(text: str) -> None:
     for character in printable(text):
         assert character in "\t\n" or unicodedata.category(character) not in ("Cc", "Cs")
         assert character not in BIDI
@@ -33,12 +33,12 @@ def test_a_snippet_is_one_line_that_fits(text: str, width: int) -> None:
     assert "\n" not in line
 
 
-def test_an_escape_sequence_is_seen_and_not_obeyed() -> None:
+def test_an_escape_sequence_is_shown_not_executed() -> None:
     assert printable("\x1b[2J") == "␛[2J"
     assert "\ufffd" in printable("abc\u202edef")
 
 
-def test_markup_in_model_text_is_text() -> None:
+def test_markup_in_model_text_is_plain_text() -> None:
     out = io.StringIO()
     Console(file=out, width=80, force_terminal=True).print(plain("[red]x[/red] [link=y]"))
     assert "[red]x[/red] [link=y]" in out.getvalue()
@@ -47,7 +47,7 @@ def test_markup_in_model_text_is_text() -> None:
 @pytest.mark.parametrize(
     ("seconds", "shown"), [(7, "0:07"), (750, "12:30"), (7500, "2:05:00"), (59.6, "1:00")]
 )
-def test_durations_read_as_on_a_clock(seconds: float, shown: str) -> None:
+def test_durations_are_formatted_as_on_a_clock(seconds: float, shown: str) -> None:
     assert duration(seconds) == shown
 
 

@@ -1,4 +1,4 @@
-"""What the live panes are given: curves that grow, and the job that is shown."""
+"""Snapshots for the live panes: growing curves, and the job to show."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def told(tmp_path: Path) -> Iterator[tuple[Project, sqlite3.Connection]]:
-    """The story, with its store."""
+    """The seeded project and a connection to its store."""
     project = seeded_project(tmp_path / "story")
     with connect(project.database) as conn:
         yield project, conn
@@ -85,7 +85,7 @@ def measure(conn: sqlite3.Connection, job: Job, step: int, at: float, **values: 
 # Curves.
 
 
-def test_a_curve_grows_by_what_is_new(told: tuple[Project, sqlite3.Connection]) -> None:
+def test_a_curve_is_extended_with_new_metrics(told: tuple[Project, sqlite3.Connection]) -> None:
     _, conn = told
     job = begun(conn)
     measure(conn, job, 1, 10.0, loss=2.0, learning_rate=0.1)
@@ -99,7 +99,7 @@ def test_a_curve_grows_by_what_is_new(told: tuple[Project, sqlite3.Connection]) 
     assert second.last("unknown") is None
 
 
-def test_steps_that_are_done_again_replace_what_was_measured(
+def test_repeated_steps_replace_earlier_metrics(
     told: tuple[Project, sqlite3.Connection],
 ) -> None:
     _, conn = told
@@ -113,7 +113,7 @@ def test_steps_that_are_done_again_replace_what_was_measured(
     assert points["learning_rate"] == ((3.0, 0.1),)
 
 
-def test_the_next_training_of_a_round_begins_anew(
+def test_the_next_training_of_a_round_starts_a_new_curve(
     told: tuple[Project, sqlite3.Connection],
 ) -> None:
     _, conn = told
@@ -141,7 +141,7 @@ def test_another_job_has_another_curve(told: tuple[Project, sqlite3.Connection])
     assert grown(series, conn, other) == Series(other.id)
 
 
-def test_the_pace_is_that_of_this_sitting(told: tuple[Project, sqlite3.Connection]) -> None:
+def test_the_pace_is_measured_since_the_last_claim(told: tuple[Project, sqlite3.Connection]) -> None:
     _, conn = told
     job = replace(begun(conn), started_at=5.0)
     for step in range(1, 5):
@@ -182,7 +182,7 @@ def test_a_long_curve_is_thinned_but_ends_where_it_ends() -> None:
 # Which job.
 
 
-def test_what_is_at_work_comes_before_what_waits_and_what_has_ended() -> None:
+def test_a_running_job_comes_before_waiting_and_ended_jobs() -> None:
     done = a_job(1, JobState.DONE, finished_at=5.0)
     later = a_job(2, JobState.FAILED, finished_at=9.0, error="no")
     paused = a_job(3, JobState.PAUSED)
@@ -210,7 +210,7 @@ DOING = [
 
 
 @pytest.mark.parametrize(("kind", "phase", "state", "stage"), DOING)
-def test_the_phase_of_a_round_tells_its_stage(
+def test_the_phase_of_a_round_gives_its_stage(
     kind: JobKind, phase: Phase | None, state: JobState, stage: JobKind
 ) -> None:
     job = a_job(1, state, kind, message="training sampling measuring", phase=phase)
@@ -240,7 +240,7 @@ def a_home(job: Job | None, waiting: int = 0) -> Home:
 
 
 @pytest.mark.parametrize(("state", "words"), SAID)
-def test_every_state_says_what_to_press(state: JobState, words: str) -> None:
+def test_every_job_state_names_the_keys_to_press(state: JobState, words: str) -> None:
     error = "It broke." if state is JobState.FAILED else None
     said = said_of(a_home(a_job(3, state, error=error)), NOW, lambda command: f"[{command}]")
     assert str(state) in said.state
@@ -250,14 +250,14 @@ def test_every_state_says_what_to_press(state: JobState, words: str) -> None:
     assert said.word == (error or "")
 
 
-def test_a_worker_that_lives_is_not_called_silent() -> None:
+def test_a_worker_with_a_heartbeat_is_not_called_silent() -> None:
     lives = said_of(a_home(a_job(heartbeat_at=NOW - 2)), NOW, str)
     silent = said_of(a_home(a_job(heartbeat_at=NOW - 61)), NOW, str)
     assert lives.next == ""
     assert "silent for 61 seconds" in silent.next
 
 
-def test_memory_is_that_of_the_worker_and_of_its_processes(
+def test_memory_is_that_of_the_worker_and_its_children(
     told: tuple[Project, sqlite3.Connection],
 ) -> None:
     project, _ = told
@@ -289,7 +289,7 @@ def test_before_the_first_job_the_loop_is_explained() -> None:
     assert said.next == "Press home.sample to sample."
 
 
-def test_a_reading_gives_the_same_picture_as_long_as_nothing_changes(
+def test_readings_of_an_unchanged_store_are_equal(
     told: tuple[Project, sqlite3.Connection],
 ) -> None:
     project, conn = told

@@ -1,4 +1,4 @@
-"""Where the loop stands, and what it says to do next."""
+"""The status of the loop, and its advice."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def told(tmp_path: Path) -> Iterator[tuple[Project, sqlite3.Connection]]:
-    """The story, with its store."""
+    """The seeded project and a connection to its store."""
     project = seeded_project(tmp_path / "story")
     with connect(project.database) as conn:
         yield project, conn
@@ -49,7 +49,7 @@ def line(flow: Flow, place: Place) -> Line:
 
 
 def decide(conn: sqlite3.Connection, decision: Decision, verdict: Verdict) -> None:
-    """A triage decision on the last question whose vote came out so."""
+    """A triage decision on the last question whose vote has this decision."""
     (run,) = (one for one in paths.runs(conn) if one.split is Split.POOL)
     vote = [one for one in votes.for_run(conn, run.id) if one.decision is decision][-1]
     review = Review(
@@ -68,7 +68,7 @@ def decide(conn: sqlite3.Connection, decision: Decision, verdict: Verdict) -> No
         reviews.add(conn, review)
 
 
-def test_a_decision_counts_where_the_question_was_doubtful(
+def test_a_decision_counts_only_for_a_doubtful_question(
     told: tuple[Project, sqlite3.Connection],
 ) -> None:
     project, conn = told
@@ -81,7 +81,7 @@ def test_a_decision_counts_where_the_question_was_doubtful(
     assert int(after.split()[0]) == int(before.split()[0]) - 1
 
 
-def test_another_run_of_the_settings_begins_anew(told: tuple[Project, sqlite3.Connection]) -> None:
+def test_settings_of_another_run_start_from_zero(told: tuple[Project, sqlite3.Connection]) -> None:
     project, conn = told
     run = pool_run(conn, project)
     assert run is not None
@@ -91,7 +91,7 @@ def test_another_run_of_the_settings_begins_anew(told: tuple[Project, sqlite3.Co
     assert pool_run(conn, more) == run
 
 
-def test_settings_that_cannot_be_hide_nothing(told: tuple[Project, sqlite3.Connection]) -> None:
+def test_invalid_settings_hide_nothing(told: tuple[Project, sqlite3.Connection]) -> None:
     project, conn = told
     wrong = replace(project, settings=changed(project.settings, {"model": {"engine": "llama.cpp"}}))
     assert pool_run(conn, wrong) is not None
@@ -113,7 +113,7 @@ NEXT = [
 
 
 @pytest.mark.parametrize(("change", "command"), NEXT)
-def test_the_advice_is_the_first_thing_that_is_not_done(
+def test_the_advice_is_the_first_unfinished_stage(
     told: tuple[Project, sqlite3.Connection], change: str, command: str
 ) -> None:
     project, conn = told
@@ -122,7 +122,7 @@ def test_the_advice_is_the_first_thing_that_is_not_done(
     assert flow_of(conn, project).advice.command == command
 
 
-def test_where_no_vote_reached_the_threshold_a_person_can_help(tmp_path: Path) -> None:
+def test_review_is_advised_if_no_vote_reached_the_threshold(tmp_path: Path) -> None:
     from engine.jobs import sample
 
     project = scripted_project(tmp_path / "p", changes={"sample": {"threshold": "1"}})
@@ -154,7 +154,7 @@ MARKS = [
         (JobKind.EVALUATE, Place.EVALUATE),
     ],
 )
-def test_the_stage_that_a_job_is_at_has_the_job_s_sign(
+def test_the_stage_of_a_job_shows_the_status_of_the_job(
     told: tuple[Project, sqlite3.Connection],
     busy: JobKind,
     place: Place,
@@ -171,7 +171,7 @@ def test_the_stage_that_a_job_is_at_has_the_job_s_sign(
     ]
 
 
-def test_a_round_is_counted_by_the_runs_of_the_pool(
+def test_rounds_are_counted_by_the_runs_of_the_pool(
     told: tuple[Project, sqlite3.Connection],
 ) -> None:
     project, conn = told

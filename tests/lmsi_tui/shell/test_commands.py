@@ -1,4 +1,4 @@
-"""The one table of commands: names, keys, actions, palette and help agree."""
+"""The table of commands agrees with the actions, the palette and the help."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(lmsi_tui.screens.__path__[0])
 LEAVING = {"escape", "q", "f1"}
-"""Keys by which a screen that lies over others may mean itself instead of the app."""
+"""Keys that a modal screen may bind although the app binds them."""
 
 modes.load_all()
 
@@ -51,7 +51,7 @@ SCREENS = list(screens())
 ALL = [one for own in (*commands.SCREENS.values(), commands.APP) for one in own]
 
 
-def test_every_screen_that_declares_commands_is_loaded_for_the_table() -> None:
+def test_load_all_imports_every_screen_that_declares_commands() -> None:
     declaring = {
         file.stem
         for file in FOLDER.rglob("*.py")
@@ -73,11 +73,11 @@ def test_every_screen_that_declares_commands_is_loaded_for_the_table() -> None:
     assert loaded == declaring
 
 
-def test_every_command_has_its_own_name() -> None:
+def test_command_ids_are_unique() -> None:
     assert [name for name, times in Counter(one.id for one in ALL).items() if times > 1] == []
 
 
-def test_every_command_says_what_it_does() -> None:
+def test_every_command_has_help_and_a_short_title() -> None:
     for one in ALL:
         assert one.help.endswith("."), one.id
         assert one.title or not one.shown, one.id
@@ -85,7 +85,7 @@ def test_every_command_says_what_it_does() -> None:
 
 
 @pytest.mark.parametrize("screen", sorted(commands.SCREENS))
-def test_no_key_of_a_screen_means_two_things(screen: str) -> None:
+def test_no_key_of_a_screen_has_two_commands(screen: str) -> None:
     owners = Counter(
         key.strip()
         for one in commands.commands_of(screen)
@@ -109,7 +109,7 @@ def test_every_command_of_the_app_has_an_action() -> None:
 
 
 @pytest.mark.parametrize("screen", SCREENS, ids=lambda screen: str(screen.__name__))
-def test_every_screen_explains_itself(screen: type[Screen[Any]]) -> None:
+def test_every_screen_has_help(screen: type[Screen[Any]]) -> None:
     assert len(screen.HELP or "") > 40
 
 
@@ -127,7 +127,7 @@ async def test_the_palette_runs_commands_of_the_app_and_of_the_screen(tmp_path: 
         assert "home.sample" not in names
 
 
-async def test_the_palette_is_opened_and_finds_a_command_by_its_words(tmp_path: Path) -> None:
+async def test_the_palette_finds_a_command_by_its_help(tmp_path: Path) -> None:
     async with driven(scripted_project(tmp_path)) as pilot:
         await pilot.press("ctrl+p")
         palette = pilot.app.screen
@@ -146,7 +146,7 @@ async def test_the_palette_is_opened_and_finds_a_command_by_its_words(tmp_path: 
         await settled(pilot)
 
 
-async def test_the_palette_of_the_welcome_screen_offers_nothing_that_needs_a_project() -> None:
+async def test_the_palette_of_the_welcome_screen_has_no_commands_that_need_a_project() -> None:
     async with driven(None) as pilot:
         assert isinstance(pilot.app.screen, WelcomeScreen)
         names = {one.id for one in commands.PaletteCommands(pilot.app.screen)._commands()}
@@ -154,7 +154,7 @@ async def test_the_palette_of_the_welcome_screen_offers_nothing_that_needs_a_pro
         assert not {"app.jobs", "app.home"} & names
 
 
-async def test_the_help_of_a_screen_tells_each_key_once(tmp_path: Path) -> None:
+async def test_the_help_of_a_screen_lists_each_key_once(tmp_path: Path) -> None:
     async with driven(scripted_project(tmp_path), "jobs") as pilot:
         await pilot.press("question_mark")
         screen = pilot.app.screen

@@ -1,4 +1,4 @@
-"""What a person sets once for the app."""
+"""The configuration file."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def write(text: str) -> None:
     config_path().write_text(text, encoding="utf-8")
 
 
-def test_without_a_file_everything_is_as_the_program_ships() -> None:
+def test_without_a_file_the_defaults_apply() -> None:
     assert read_config() == Config()
 
 
-def test_the_file_says_theme_keys_and_recent_projects() -> None:
+def test_the_file_sets_theme_keys_and_recent_projects() -> None:
     write('theme = "nord"\nrecent = ["/a", "/b"]\n\n[keys]\n"review.majority" = "enter,a"\n')
     assert read_config() == Config("nord", {"review.majority": "enter,a"}, ("/a", "/b"))
 
@@ -37,7 +37,7 @@ def test_the_file_says_theme_keys_and_recent_projects() -> None:
         ('recent = "/a"\n', "recent must be"),
     ],
 )
-def test_what_cannot_be_is_named(text: str, names: str) -> None:
+def test_an_invalid_value_is_named(text: str, names: str) -> None:
     write(text)
     with pytest.raises(BadInput) as failure:
         read_config()
@@ -45,14 +45,14 @@ def test_what_cannot_be_is_named(text: str, names: str) -> None:
     assert str(config_path()) in str(failure.value)
 
 
-def test_a_file_that_is_no_text_is_named() -> None:
+def test_a_file_that_is_not_text_is_named() -> None:
     write("")
     config_path().write_bytes(b"\xff\xfe\x00")
     with pytest.raises(BadInput, match="cannot be read"):
         read_config()
 
 
-def test_remembering_leaves_a_persons_words_alone() -> None:
+def test_remembering_keeps_comments_and_other_settings() -> None:
     write('# my own words\ntheme = "nord" # calm\n\n[keys]\n"app.quit" = "Q"\n')
     remember(recent=["/a"])
     remember(theme="lmsi-light")

@@ -1,4 +1,4 @@
-"""Keys of a person's own."""
+"""Custom keys."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 load_all()
 
 
-def test_keys_are_written_as_a_person_would() -> None:
+def test_keys_can_be_written_as_characters_or_names() -> None:
     assert keymap_of({"a": "?", "b": " F , enter", "c": "ctrl+T", "d": "/"}) == {
         "a": "question_mark",
         "b": "F,enter",
@@ -30,7 +30,7 @@ def test_keys_are_written_as_a_person_would() -> None:
 
 
 @pytest.mark.parametrize("key", ["a", "F", "?", "/", "f5", "ctrl+x", "shift+tab", "space", "comma"])
-def test_keys_that_there_are_raise_no_complaint(key: str) -> None:
+def test_existing_keys_are_accepted(key: str) -> None:
     assert [one for one in wrong_keys({"app.theme": key}) if "not a key" in one] == []
 
 
@@ -44,17 +44,17 @@ def test_keys_that_there_are_raise_no_complaint(key: str) -> None:
         ({"jobs.cancel": "p"}, "'p' is bound to both jobs.pause and jobs.cancel"),
     ],
 )
-def test_what_is_wrong_with_keys_is_told_in_one_sentence(keys: dict[str, str], says: str) -> None:
+def test_each_error_in_keys_is_one_sentence(keys: dict[str, str], says: str) -> None:
     (sentence,) = wrong_keys(keys)
     assert says in sentence
     assert sentence.endswith(".")
 
 
-def test_keys_that_change_places_do_not_clash() -> None:
+def test_swapped_keys_do_not_clash() -> None:
     assert wrong_keys({"jobs.pause": "k", "jobs.cancel": "p"}) == []
 
 
-async def test_another_key_works_and_the_old_one_does_not(tmp_path: Path) -> None:
+async def test_a_custom_key_replaces_the_default_key(tmp_path: Path) -> None:
     config_path().parent.mkdir(parents=True)
     config_path().write_text('[keys]\n"app.jobs" = "J, f6"\n')
     async with driven(scripted_project(tmp_path)) as pilot:
@@ -73,7 +73,7 @@ async def test_another_key_works_and_the_old_one_does_not(tmp_path: Path) -> Non
         assert told["app.jobs"] == "J f6"
 
 
-async def test_wrong_keys_are_told_and_the_app_goes_on(tmp_path: Path) -> None:
+async def test_errors_in_keys_are_shown_and_the_app_continues(tmp_path: Path) -> None:
     config_path().parent.mkdir(parents=True)
     config_path().write_text('[keys]\n"app.fly" = "z"\n"app.jobs" = "q"\n')
     async with driven(scripted_project(tmp_path)) as pilot:

@@ -1,4 +1,4 @@
-"""The program's own commands, asked in a process of their own."""
+"""Commands of lmsi-tui that the app runs in another process."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 
 def instead(monkeypatch: pytest.MonkeyPatch, script: str) -> None:
-    """Have a script answer in the place of the program."""
+    """Run a script instead of lmsi-tui."""
     monkeypatch.setattr(subcommand, "COMMAND", (sys.executable, "-c", script))
 
 
-async def test_a_command_answers_with_its_events(tmp_path: Path) -> None:
+async def test_a_command_returns_its_events(tmp_path: Path) -> None:
     model = f"--model={MODELS / 'pebble-s'}"
     (event,) = await subcommand.run_command("init", "--preview", model, "--", str(tmp_path / "p"))
     assert event["name"] == "pebble-s/base"
 
 
-async def test_what_a_command_refuses_is_its_sentence(tmp_path: Path) -> None:
+async def test_bad_input_is_raised_with_the_message_of_the_command(tmp_path: Path) -> None:
     with pytest.raises(BadInput) as failure:
         await subcommand.run_command(
             *("init", "--preview", "--model=/nowhere", "--", str(tmp_path / "p"))
@@ -43,7 +43,7 @@ async def test_what_a_command_refuses_is_its_sentence(tmp_path: Path) -> None:
         ("import os; os.kill(os.getpid(), 9)", "the command printed no message"),
     ],
 )
-async def test_a_command_that_fails_is_told(
+async def test_a_failed_command_raises_its_message(
     script: str, says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     instead(monkeypatch, script)
@@ -52,7 +52,7 @@ async def test_a_command_that_fails_is_told(
     assert str(failure.value) == says
 
 
-async def test_who_stops_waiting_stops_the_command(
+async def test_cancelling_the_caller_kills_the_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     note = tmp_path / "pid"
