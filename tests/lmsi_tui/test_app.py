@@ -65,7 +65,7 @@ async def test_the_end_of_a_long_job_is_shown_on_every_screen_and_rings(
     job = begin(project)
     async with driven(project, "review") as pilot:
         end(project, job, JobState.DONE, lasted=app_module.LONG_JOB + 1)
-        await until(pilot, lambda: any("done" in one for one in notices(pilot)))
+        await until(pilot, lambda: any("done" in notice for notice in notices(pilot)))
         assert rung == ["ring"]
         assert isinstance(pilot.app.screen, ReviewScreen)
 
@@ -76,7 +76,7 @@ async def test_the_end_of_a_short_job_is_shown_without_a_bell(
     job = begin(project)
     async with driven(project) as pilot:
         end(project, job, JobState.DONE, lasted=1)
-        await until(pilot, lambda: any("done" in one for one in notices(pilot)))
+        await until(pilot, lambda: any("done" in notice for notice in notices(pilot)))
         assert rung == []
 
 
@@ -150,7 +150,7 @@ async def test_an_unknown_theme_is_reported(project: Project) -> None:
     config_path().write_text('theme = "neon"\n')
     async with driven(project) as pilot:
         assert pilot.app.theme == "lmsi-dark"
-        assert any("no theme 'neon'" in one for one in notices(pilot))
+        assert any("no theme 'neon'" in notice for notice in notices(pilot))
     assert read_config().theme == "neon", "what a person wrote is left alone"
 
 
@@ -158,7 +158,7 @@ async def test_a_broken_configuration_is_reported_and_not_changed(project: Proje
     config_path().parent.mkdir(parents=True)
     config_path().write_text("theme = \n")
     async with driven(project) as pilot:
-        assert any("config.toml is not valid TOML" in one for one in notices(pilot))
+        assert any("config.toml is not valid TOML" in notice for notice in notices(pilot))
         await pilot.press("ctrl+t")
         await settled(pilot)
     assert config_path().read_text() == "theme = \n"
@@ -171,7 +171,7 @@ async def test_nothing_is_lost_without_colors(
     monkeypatch.setenv("NO_COLOR", "1")
     async with driven(project, place) as pilot:
         assert pilot.app.no_color
-        assert any(isinstance(one, Monochrome) for one in pilot.app._filters)
+        assert any(isinstance(filter_, Monochrome) for filter_ in pilot.app._filters)
         await settled(pilot)
         assert pilot.app.is_running
 
@@ -221,7 +221,7 @@ async def test_two_apps_on_one_project_see_each_others_decisions(project: Projec
             watching,
             lambda: seen.desk.opened is not None and len(seen.desk.opened.reviews) == before + 1,
         )
-        assert seen.desk.opened.question == question, "what one reads does not run away"
+        assert seen.desk.opened.question == question, "the open question does not change"
         assert seen.desk.opened.reviews[-1].verdict is Verdict.NONE
 
 

@@ -56,7 +56,7 @@ class Tmux:
         self._socket = str(folder / "tmux")
 
     def _do(self, *words: str) -> str:
-        # The terminal has a size of its own; one that is said in words would be believed before it.
+        # The terminal has its own size; a size in the environment would override it.
         environment = {
             name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")
         }
@@ -129,12 +129,12 @@ def start_demo(terminal: Tmux, folder: Path, *settings: str) -> Project:
 
 def do_stage(terminal: Tmux, project: Project, key: str, kind: JobKind) -> Job:
     """Press the key of a stage, see its plan, start it, and wait until it is done."""
-    known = {job.id for job in all_jobs(project)}
+    before = {job.id for job in all_jobs(project)}
     terminal.press(key)
     terminal.shows("plan", "Enter starts")
     terminal.press("Enter")
-    until(lambda: ended(project, known) is not None, lambda: terminal.screen)
-    job = ended(project, known)
+    until(lambda: ended(project, before) is not None, lambda: terminal.screen)
+    job = ended(project, before)
     assert job is not None
     assert (job.kind, job.state) == (kind, JobState.DONE), job.error
     return job
@@ -145,10 +145,10 @@ def all_jobs(project: Project) -> list[Job]:
         return jobs.all_of(conn)
 
 
-def ended(project: Project, known: set[int]) -> Job | None:
+def ended(project: Project, before: set[int]) -> Job | None:
     done = (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
     for job in all_jobs(project):
-        if job.id not in known and job.state in done:
+        if job.id not in before and job.state in done:
             return job
     return None
 
@@ -162,8 +162,8 @@ def pool_run(project: Project) -> Run:
 def reviewed(project: Project) -> list[tuple[Queue, Verdict, int, str | None]]:
     with connect(project.database, read_only=True) as conn:
         return [
-            (one.queue, one.verdict, one.question_id, one.answer)
-            for one in reviews.history(conn, pool_run(project).id)
+            (row.queue, row.verdict, row.question_id, row.answer)
+            for row in reviews.history(conn, pool_run(project).id)
         ]
 
 
@@ -183,8 +183,8 @@ def test_the_whole_loop_by_key_presses(terminal: Tmux, tmp_path: Path) -> None:
     terminal.press("q")
     until(lambda: not terminal.is_running, lambda: terminal.screen)
 
-    asked = [job.kind for job in all_jobs(project)]
-    assert asked == ["sample", "curate", "finetune", "evaluate", "distill", "evaluate"]
+    kinds = [job.kind for job in all_jobs(project)]
+    assert kinds == ["sample", "curate", "finetune", "evaluate", "distill", "evaluate"]
     assert reviewed(project) == expected
 
 
@@ -193,8 +193,8 @@ def review_five(terminal: Tmux, project: Project) -> list[tuple[Queue, Verdict, 
     run = pool_run(project)
     with connect(project.database, read_only=True) as conn:
         doubtful = list(order(conn, run.id, QueueFilter(), Sort.MARGIN))
-        votes_of = {one.question_id: one for one in votes.for_run(conn, run.id)}
-        texts = {one.id: one.text for one in questions.by_split(conn, Split.POOL)}
+        votes_of = {row.question_id: row for row in votes.for_run(conn, run.id)}
+        texts = {row.id: row.text for row in questions.by_split(conn, Split.POOL)}
     assert len(doubtful) >= 6, "the demo leaves some questions doubtful"
     has_majority = [id_ for id_ in doubtful if votes_of[id_].winner is not None]
     accepted = has_majority[0]
@@ -239,7 +239,7 @@ def test_a_restarted_app_shows_the_running_fine_tune(terminal: Tmux, tmp_path: P
     do_stage(terminal, project, "c", JobKind.CURATE)
     terminal.press("F")
     until(
-        lambda: any(one.kind is JobKind.FINETUNE and one.done for one in all_jobs(project)),
+        lambda: any(row.kind is JobKind.FINETUNE and row.done for row in all_jobs(project)),
         lambda: terminal.screen,
     )
 
@@ -254,6 +254,6 @@ def test_a_restarted_app_shows_the_running_fine_tune(terminal: Tmux, tmp_path: P
     terminal.start(sys.executable, "-m", "lmsi_tui", str(project.folder))
     terminal.shows("fine-tune", "running")
     until(lambda: all_jobs(project)[-1].state is JobState.DONE, lambda: terminal.screen)
-    assert len([one for one in all_jobs(project) if one.kind is JobKind.FINETUNE]) == 1
+    assert len([row for row in all_jobs(project) if row.kind is JobKind.FINETUNE]) == 1
     terminal.press("q")
     until(lambda: not terminal.is_running, lambda: terminal.screen)

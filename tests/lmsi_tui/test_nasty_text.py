@@ -55,7 +55,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Project:
         changes={"sample": {"m": 4, "threshold": "0", "max_tokens": 6000}, "evaluate": {"k": 2}},
     )
     texts = [text for text in NASTY.values() if "\ufffe" not in text]
-    asked = [
+    hostile_questions = [
         Question(
             id=0,
             key=question_key("span", f"{split} {text}", (), str(number)),
@@ -97,8 +97,12 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Project:
                 a_model(project, script), name=name, sha256=content_hash(script.read_text())
             )
             models.add(conn, model)
-            gold = {one.key: ("42",) for one in asked if one.split is Split.EVAL}
-            questions.add(conn, asked, gold)
+            gold = {
+                question.key: ("42",)
+                for question in hostile_questions
+                if question.split is Split.EVAL
+            }
+            questions.add(conn, hostile_questions, gold)
         for kind, stage in (
             (JobKind.SAMPLE, sample.run),
             (JobKind.CURATE, curate.run),
@@ -146,8 +150,8 @@ async def test_hostile_text_is_harmless_on_every_screen(
 
 async def look(pilot: Pilot[None]) -> None:
     """No character on the screen controls the terminal."""
-    found = FORBIDDEN & set(shown(pilot.app))
-    assert found == set(), sorted(map(ascii, found))
+    harmful = FORBIDDEN & set(shown(pilot.app))
+    assert harmful == set(), sorted(map(ascii, harmful))
 
 
 async def test_brackets_are_shown_as_written(hostile: Project) -> None:

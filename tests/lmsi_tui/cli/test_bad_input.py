@@ -325,14 +325,14 @@ def test_a_mistake_ends_in_one_sentence_and_an_exit_code(
 
     code = run(case.typed.format(p=tmp_path / "p", t=tmp_path).split())
 
-    out, said = capfd.readouterr()
-    sentence = said.rstrip().splitlines()[-1]
-    assert code == case.code, said
+    stdout, stderr = capfd.readouterr()
+    sentence = stderr.rstrip().splitlines()[-1]
+    assert code == case.code, stderr
     assert sentence.startswith("lmsi-tui: ")
     assert sentence.endswith(".")
     for name in case.names:
         assert name in sentence
-    assert "Traceback" not in out + said
+    assert "Traceback" not in stdout + stderr
 
 
 def test_there_are_at_least_twenty_five_such_cases() -> None:
@@ -341,8 +341,8 @@ def test_there_are_at_least_twenty_five_such_cases() -> None:
 
 def stored(folder: Path) -> tuple[int, int]:
     with connect(folder / "lmsi.db", read_only=True) as conn:
-        drawn = sum(paths.counts(conn, one.id).paths for one in paths.runs(conn))
-        return len(questions.by_split(conn, Split.POOL)), drawn
+        count = sum(paths.counts(conn, run.id).paths for run in paths.runs(conn))
+        return len(questions.by_split(conn, Split.POOL)), count
 
 
 def test_a_full_disk_loses_no_stored_data(tmp_path: Path) -> None:

@@ -104,8 +104,8 @@ class Terminal:
 def terminals() -> Iterator[list[Terminal]]:
     opened: list[Terminal] = []
     yield opened
-    for one in opened:
-        one.close()
+    for terminal in opened:
+        terminal.close()
 
 
 @pytest.fixture
@@ -158,7 +158,9 @@ def test_the_demo_says_what_it_does_and_opens_the_app(
     assert (tmp_path / "mine" / "lmsi.toml").exists()
 
 
-def test_a_demo_that_cannot_be_made_prints_one_error(terminals: list[Terminal], tmp_path: Path) -> None:
+def test_a_demo_that_cannot_be_made_prints_one_error(
+    terminals: list[Terminal], tmp_path: Path
+) -> None:
     (tmp_path / "letter.txt").touch()
     terminals.append(terminal := Terminal(*MAIN, "demo", ".", cwd=tmp_path))
     assert terminal.ends() == 2

@@ -109,14 +109,14 @@ def test_evaluating_ends_with_the_report_and_status_agrees(tmp_path: Path) -> No
     assert status == evaluated | {"event": "status"}
     measured = evaluated["evaluations"]
     assert isinstance(measured, list)
-    assert {(one["method"], one["k"], one["n"]) for one in measured} == {
+    assert {(row["method"], row["k"], row["n"]) for row in measured} == {
         ("direct", 1, 8),
         ("cot", 1, 8),
         ("single", 1, 8),
         ("sc", 4, 8),
     }
-    for one in measured:
-        assert 0 <= one["low"] <= one["accuracy"] <= one["high"] <= 1
+    for row in measured:
+        assert 0 <= row["low"] <= row["accuracy"] <= row["high"] <= 1
 
 
 def test_a_detached_job_runs_without_the_command(tmp_path: Path) -> None:
@@ -154,10 +154,10 @@ def drawn(project: Project) -> int:
 def test_ctrl_c_pauses_and_the_same_command_continues(big: Project) -> None:
     process = started(big)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 130, said
-    assert "same command again" in said
-    assert "Traceback" not in said
+    _, message = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130, message
+    assert "same command again" in message
+    assert "Traceback" not in message
     assert last_job(big).state is JobState.PAUSED
     before = drawn(big)
     assert 0 < before < 400 * 32
@@ -181,9 +181,9 @@ def test_a_job_can_be_paused_and_cancelled_from_another_terminal(big: Project) -
     process = started(big)
     number = last_job(big).id
     assert command("jobs", big.folder, "--cancel", number).returncode == 0
-    _, said = process.communicate(timeout=PATIENCE)
+    _, message = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
-    assert "cancelled" in said
+    assert "cancelled" in message
 
 
 def test_jobs_lists_jobs_and_shows_a_log(tmp_path: Path) -> None:
@@ -276,14 +276,14 @@ def test_a_closed_pipe_is_no_error(tmp_path: Path) -> None:
 
 
 def subcommands() -> list[argparse.ArgumentParser]:
-    (group,) = [one for one in build_parser()._actions if isinstance(one.choices, dict)]
+    (group,) = [action for action in build_parser()._actions if isinstance(action.choices, dict)]
     assert isinstance(group.choices, dict)
     return list(group.choices.values())
 
 
 def test_every_command_names_an_existing_function() -> None:
-    for one in subcommands():
-        assert callable(resolve_name(one.get_default("command"))), one.prog
+    for parser in subcommands():
+        assert callable(resolve_name(parser.get_default("command"))), parser.prog
 
 
 def test_an_unknown_command_is_reported_with_the_commands(
@@ -292,9 +292,9 @@ def test_an_unknown_command_is_reported_with_the_commands(
     with pytest.raises(SystemExit) as ended:
         run([str(tmp_path / "smaple")])
     assert ended.value.code == 2
-    said = capsys.readouterr().err.splitlines()[-1]
-    assert "smaple' is neither a folder with a project nor a command" in said
-    assert "sample" in said
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert "smaple' is neither a folder with a project nor a command" in message
+    assert "sample" in message
 
 
 @pytest.mark.parametrize("typed", [["--"], ["-x"], ["--json"]])
@@ -316,11 +316,11 @@ def test_a_preview_of_models_writes_nothing(tmp_path: Path) -> None:
     models = ["--model", MODELS / "pebble-l", "--student", MODELS / "pebble-m"]
     done = command("init", folder, *models, "--preview", "--json")
     events = lines(done.stdout)
-    assert [one["name"] for one in events] == ["pebble-l/base", "pebble-m/base"]
+    assert [event["name"] for event in events] == ["pebble-l/base", "pebble-m/base"]
     assert events[1]["same_tokenizer"] is True
     assert events[0]["trainable"] is True
-    told = command("init", folder, *models, "--preview").stdout
-    assert "pebble-m/base: Hugging Face folder, llama, 146,880 parameters." in told
+    stdout = command("init", folder, *models, "--preview").stdout
+    assert "pebble-m/base: Hugging Face folder, llama, 146,880 parameters." in stdout
     assert not folder.exists()
 
 
@@ -333,10 +333,10 @@ def test_a_preview_of_questions_needs_no_project_and_detects_the_task(tmp_path: 
     assert event["left_out"] == [[6, "it has no question"]]
     first = event["first"]
     assert isinstance(first, list)
-    assert [one["text"] for one in first] == [row["question"] for row in rows[:3]]
-    told = command("import", file, "--preview", cwd=tmp_path).stdout
-    assert "--task number" in told
-    assert "What is 0 + 1?" in told
+    assert [question["text"] for question in first] == [row["question"] for row in rows[:3]]
+    stdout = command("import", file, "--preview", cwd=tmp_path).stdout
+    assert "--task number" in stdout
+    assert "What is 0 + 1?" in stdout
 
 
 def test_an_import_without_a_task_detects_and_prints_it(tmp_path: Path) -> None:
@@ -347,7 +347,7 @@ def test_an_import_without_a_task_detects_and_prints_it(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "--task number" in done.stdout
     with connect(project.database, read_only=True) as conn:
-        assert [one.task for one in questions.by_split(conn, Split.POOL)] == ["number"]
+        assert [question.task for question in questions.by_split(conn, Split.POOL)] == ["number"]
 
 
 def test_the_demo_can_be_made_without_running_anything(tmp_path: Path) -> None:
@@ -375,10 +375,10 @@ def test_the_app_does_not_import_what_only_other_commands_need(tmp_path: Path) -
 
 def test_every_setting_is_listed_with_its_value_and_meaning(tmp_path: Path) -> None:
     project = scripted_project(tmp_path)
-    told = command("settings", project.folder)
-    assert told.returncode == 0, told.stderr
-    assert '  exemplars = "examples.toml"' in told.stdout
-    assert "Share of the m paths that must agree" in told.stdout
+    listed = command("settings", project.folder)
+    assert listed.returncode == 0, listed.stderr
+    assert '  exemplars = "examples.toml"' in listed.stdout
+    assert "Share of the m paths that must agree" in listed.stdout
     names = [line["name"] for line in lines(command("settings", project.folder, "--json").stdout)]
     assert "sample.m" in names
     assert len(set(names)) == len(names)
@@ -415,6 +415,6 @@ def test_a_round_is_decided_on_the_command_line(
     (event,) = lines(capsys.readouterr().out)
     assert (event["event"], event["verdict"], event["guard"]) == ("round", "reject", "undecided")
     assert run(["report", str(project.folder)]) == 0
-    told = capsys.readouterr().out
-    assert f"Round 1: {TEACHER} rejected (your decision). No significant difference" in told
-    assert "  alarm: Mean path length changed" in told
+    stdout = capsys.readouterr().out
+    assert f"Round 1: {TEACHER} rejected (your decision). No significant difference" in stdout
+    assert "  alarm: Mean path length changed" in stdout

@@ -31,7 +31,7 @@ def project(tmp_path: Path) -> Project:
 
 def rows(project: Project) -> list[dict[str, object]]:
     with connect(project.database, read_only=True) as conn:
-        return [one.rules for one in reader_rules.history(conn)]
+        return [row.rules for row in reader_rules.history(conn)]
 
 
 def events(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
@@ -42,11 +42,11 @@ def test_a_preview_is_printed_and_nothing_is_written(
     project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["reader", str(project.folder), *SAME, "--try"]) == 0
-    told = capsys.readouterr().out
-    assert "3 of 16 paths" in told
-    assert "1 of 2 winners" in told
-    assert "no winner -> nyc" in told
-    assert "Nothing was changed" in told
+    stdout = capsys.readouterr().out
+    assert "3 of 16 paths" in stdout
+    assert "1 of 2 winners" in stdout
+    assert "no winner -> nyc" in stdout
+    assert "Nothing was changed" in stdout
     assert rows(project) == []
 
 
@@ -54,7 +54,7 @@ def test_a_preview_is_one_json_object(project: Project, capsys: pytest.CaptureFi
     assert run(["reader", str(project.folder), *SAME, "--json"]) == 0
     (event,) = events(capsys)
     assert event["winners_changed"] == 1
-    assert [(one["before"], one["after"]) for one in event["changed"]] == [(None, "nyc")]
+    assert [(change["before"], change["after"]) for change in event["changed"]] == [(None, "nyc")]
 
 
 def test_accepting_rules_adds_a_row_and_a_vote_job(
@@ -94,7 +94,7 @@ def test_rules_shown_as_json_can_be_given_again_and_reset(
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "words"),
     [
         (["--pattern", "(open"], "is not a regular expression"),
         (["--pattern", "x"], "does not mark the answer"),
@@ -106,10 +106,10 @@ def test_rules_shown_as_json_can_be_given_again_and_reset(
     ],
 )
 def test_unusable_rules_are_reported_in_one_sentence(
-    project: Project, capsys: pytest.CaptureFixture[str], given: list[str], said: str
+    project: Project, capsys: pytest.CaptureFixture[str], given: list[str], words: str
 ) -> None:
     assert run(["reader", str(project.folder), *given]) == 2
-    told = capsys.readouterr().err
-    assert said in told
-    assert told.count("\n") == 1
+    stderr = capsys.readouterr().err
+    assert words in stderr
+    assert stderr.count("\n") == 1
     assert rows(project) == []

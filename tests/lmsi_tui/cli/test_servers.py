@@ -34,7 +34,7 @@ DRAWN = 10
 def questions_file(folder: Path) -> Path:
     path = folder / "pool.jsonl"
     drawn = world.draw(Split.POOL, DRAWN, 5)
-    path.write_text("".join(json.dumps({"question": one.text}) + "\n" for one in drawn))
+    path.write_text("".join(json.dumps({"question": row.text}) + "\n" for row in drawn))
     return path
 
 
@@ -58,7 +58,7 @@ def test_a_student_learns_from_a_server(tmp_path: Path) -> None:
         do("import", questions_file(tmp_path), "--task", TASK, "--project", project)
         do("sample", project, *drawn)
         looked = do("doctor", project, "--json")
-        checks = {one["name"]: one for one in json.loads(looked)["checks"]}
+        checks = {row["name"]: row for row in json.loads(looked)["checks"]}
         assert checks[f"server {url}"]["ok"]
         assert "one path per request" in checks[f"server {url}"]["says"]
     do("sample", project, *drawn)  # the server has gone, and nothing is missing
@@ -74,8 +74,8 @@ def test_a_student_learns_from_a_server(tmp_path: Path) -> None:
         (frozen,) = examples.sets(conn)
         learnt = examples.examples(conn, frozen.key)
         # The server gave text; the student's own tokenizer makes tokens of it.
-        assert all(one.token_ids == () for one in learnt)
-        assert {one.name for one in models.all_of(conn)} == {
+        assert all(row.token_ids == () for row in learnt)
+        assert {row.name for row in models.all_of(conn)} == {
             *("pebble-m/base", "pebble-s/base", "pebble-s/distilled"),
         }
 

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 
 def line(text: str) -> dict[str, object]:
-    found = json.loads(text.splitlines()[-1])
-    assert isinstance(found, dict)
-    return found
+    event = json.loads(text.splitlines()[-1])
+    assert isinstance(event, dict)
+    return event
 
 
-def told(project: Project, name: str, *options: object) -> str:
+def stdout_of(project: Project, name: str, *options: object) -> str:
     done = command(name, project.folder, *options)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -37,13 +37,13 @@ def told(project: Project, name: str, *options: object) -> str:
 @pytest.fixture
 def sampled(tmp_path: Path) -> Project:
     project = scripted_project(tmp_path, pool=80)
-    told(project, "sample")
+    stdout_of(project, "sample")
     return project
 
 
 def judge(project: Project, count: int, verdict: Verdict = Verdict.MAJORITY) -> None:
     """Audit the next questions as the review screen would."""
-    keys = line(told(project, "audit", "--json"))["next"]
+    keys = line(stdout_of(project, "audit", "--json"))["next"]
     assert isinstance(keys, list)
     for key in keys[:count]:
         with connect(project.database) as conn:
@@ -58,45 +58,47 @@ def judge(project: Project, count: int, verdict: Verdict = Verdict.MAJORITY) -> 
 
 def test_a_pilot_measures_only_what_is_missing_and_gives_a_verdict(tmp_path: Path) -> None:
     project = scripted_project(tmp_path, pool=20, evaluation=30)
-    text = told(project, "pilot", "--questions", 24)
+    text = stdout_of(project, "pilot", "--questions", 24)
     assert "n = 24" in text
     assert "Verdict: " in text
     assert "80 % power" in text
     assert "over the pool (20 questions)" in text
     with connect(project.database, read_only=True) as conn:
         assert len(jobs.all_of(conn)) == 1
-    found = line(told(project, "pilot", "--questions", 20, "--json"))
-    assert found["event"] == "pilot"
-    assert found["n"] == 24
-    assert found["verdict"] in ("no fuel", "fuel present", "cannot tell yet")
+    event = line(stdout_of(project, "pilot", "--questions", 20, "--json"))
+    assert event["event"] == "pilot"
+    assert event["n"] == 24
+    assert event["verdict"] in ("no fuel", "fuel present", "cannot tell yet")
     with connect(project.database, read_only=True) as conn:
         assert len(jobs.all_of(conn)) == 1, "what is measured is not measured again"
-    assert line(told(project, "pilot", "--questions", 30, "--json"))["n"] == 30
-    again = told(project, "pilot", "--questions", 10, "--set", "sample.threshold=0.9", "--json")
+    assert line(stdout_of(project, "pilot", "--questions", 30, "--json"))["n"] == 30
+    again = stdout_of(
+        project, "pilot", "--questions", 10, "--set", "sample.threshold=0.9", "--json"
+    )
     assert line(again)["n"] == 30, "a look with other settings takes nothing away"
 
 
 def test_an_audit_prints_precision_and_the_audits_still_needed(sampled: Project) -> None:
-    text = told(sampled, "audit")
+    text = stdout_of(sampled, "audit")
     assert "0 of " in text
     assert "not known yet (0.0 to 100.0 %" in text
     assert "more audits, all correct" in text
     judge(sampled, 2)
     judge(sampled, 1, Verdict.NONE)
-    text = told(sampled, "audit")
+    text = stdout_of(sampled, "audit")
     assert "3 of " in text
     assert "1 of them wrong" in text
     assert "Expected wrong labels: " in text
-    assert "With n = 3 fixed before" in told(sampled, "audit", "--planned", 3)
-    assert "exactly 5 judged" in told(sampled, "audit", "--planned", 5)
-    found = line(told(sampled, "audit", "--json", "--precision", "0.5"))
-    assert found["asked"] == {"precision": 0.5, "confidence": 0.95}
+    assert "With n = 3 fixed before" in stdout_of(sampled, "audit", "--planned", 3)
+    assert "exactly 5 judged" in stdout_of(sampled, "audit", "--planned", 5)
+    event = line(stdout_of(sampled, "audit", "--json", "--precision", "0.5"))
+    assert event["asked"] == {"precision": 0.5, "confidence": 0.95}
 
 
 def test_an_audit_in_the_app_counts_for_the_same_run_everywhere(sampled: Project) -> None:
     with connect(sampled.database, read_only=True) as conn:
         (first,) = paths.runs(conn)
-    told(sampled, "sample", "--set", "sample.temperature=1.0")
+    stdout_of(sampled, "sample", "--set", "sample.temperature=1.0")
     with connect(sampled.database) as conn:
         queue = read_queue(conn, sampled, Wanted(Queue.AUDIT))
         assert queue is not None
@@ -113,8 +115,8 @@ def test_an_audit_in_the_app_counts_for_the_same_run_everywhere(sampled: Project
                     *(None, None, None, 1.0, 0.0),
                 ),
             )
-    assert "3 of " in told(sampled, "audit")
-    assert "from audit" in told(sampled, "calibration")
+    assert "3 of " in stdout_of(sampled, "audit")
+    assert "from audit" in stdout_of(sampled, "calibration")
 
 
 def test_an_audit_loads_no_scipy_so_that_the_app_can_show_it(sampled: Project) -> None:
@@ -129,18 +131,18 @@ def test_an_audit_loads_no_scipy_so_that_the_app_can_show_it(sampled: Project) -
 def test_calibration_comes_from_known_answers_and_from_the_audit(sampled: Project) -> None:
     assert command("calibration", sampled.folder).returncode == 2
     judge(sampled, 3)
-    assert "from audit" in told(sampled, "calibration")
-    told(sampled, "evaluate")
-    text = told(sampled, "calibration")
+    assert "from audit" in stdout_of(sampled, "calibration")
+    stdout_of(sampled, "evaluate")
+    text = stdout_of(sampled, "calibration")
     assert "from known answers" in text
     assert "without selection bias" in text
     assert "<- current" in text
-    assert line(told(sampled, "calibration", "--json"))["event"] == "calibration"
+    assert line(stdout_of(sampled, "calibration", "--json"))["event"] == "calibration"
 
 
 def test_leaks_are_shown_with_both_questions(tmp_path: Path) -> None:
     project = scripted_project(tmp_path)
-    assert "0 of 12 pool questions nearly match one of 8" in told(project, "leaks")
+    assert "0 of 12 pool questions nearly match one of 8" in stdout_of(project, "leaks")
     copy = {"question": "Which number comes BEFORE 2 in pool?", "answer": "1"}
     (tmp_path / "copy.jsonl").write_text(json.dumps(copy))
     done = command(
@@ -148,11 +150,11 @@ def test_leaks_are_shown_with_both_questions(tmp_path: Path) -> None:
         *("--project", project.folder),
     )
     assert done.returncode == 0, done.stderr
-    text = told(project, "leaks")
+    text = stdout_of(project, "leaks")
     assert "1 of 12 pool questions" in text
     assert "BEFORE 2 in pool" in text
-    found = line(told(project, "leaks", "--json"))["leaks"]
-    assert isinstance(found, list)
-    assert found[0]["overlap"] == 1.0
-    told(project, "sample")
-    assert "1 pool questions nearly match evaluation questions" in told(project, "curate")
+    leaks = line(stdout_of(project, "leaks", "--json"))["leaks"]
+    assert isinstance(leaks, list)
+    assert leaks[0]["overlap"] == 1.0
+    stdout_of(project, "sample")
+    assert "1 pool questions nearly match evaluation questions" in stdout_of(project, "curate")

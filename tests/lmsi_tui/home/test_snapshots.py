@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def told(tmp_path: Path) -> Iterator[tuple[Project, sqlite3.Connection]]:
+def seeded(tmp_path: Path) -> Iterator[tuple[Project, sqlite3.Connection]]:
     """The seeded project and a connection to its store."""
     project = seeded_project(tmp_path / "story")
     with connect(project.database) as conn:
@@ -85,8 +85,8 @@ def measure(conn: sqlite3.Connection, job: Job, step: int, at: float, **values: 
 # Curves.
 
 
-def test_a_curve_is_extended_with_new_metrics(told: tuple[Project, sqlite3.Connection]) -> None:
-    _, conn = told
+def test_a_curve_is_extended_with_new_metrics(seeded: tuple[Project, sqlite3.Connection]) -> None:
+    _, conn = seeded
     job = begun(conn)
     measure(conn, job, 1, 10.0, loss=2.0, learning_rate=0.1)
     first = grown(Series(), conn, job)
@@ -100,9 +100,9 @@ def test_a_curve_is_extended_with_new_metrics(told: tuple[Project, sqlite3.Conne
 
 
 def test_repeated_steps_replace_earlier_metrics(
-    told: tuple[Project, sqlite3.Connection],
+    seeded: tuple[Project, sqlite3.Connection],
 ) -> None:
-    _, conn = told
+    _, conn = seeded
     job = begun(conn)
     for step in (1, 2, 3, 4):
         measure(conn, job, step, 10.0 + step, loss=5.0 - step, val_loss=9.0)
@@ -114,9 +114,9 @@ def test_repeated_steps_replace_earlier_metrics(
 
 
 def test_the_next_training_of_a_round_starts_a_new_curve(
-    told: tuple[Project, sqlite3.Connection],
+    seeded: tuple[Project, sqlite3.Connection],
 ) -> None:
-    _, conn = told
+    _, conn = seeded
     job = begun(conn, JobKind.ROUND)
     measure(conn, job, 18_000, 1.0, paths_per_second=4.0, tokens_per_second=500.0)
     for step in range(1, 6):
@@ -131,8 +131,8 @@ def test_the_next_training_of_a_round_starts_a_new_curve(
     assert second.last("tokens_per_second") == 90.0
 
 
-def test_another_job_has_another_curve(told: tuple[Project, sqlite3.Connection]) -> None:
-    _, conn = told
+def test_another_job_has_another_curve(seeded: tuple[Project, sqlite3.Connection]) -> None:
+    _, conn = seeded
     job = begun(conn)
     measure(conn, job, 1, 10.0, loss=2.0)
     series = grown(Series(), conn, job)
@@ -141,8 +141,10 @@ def test_another_job_has_another_curve(told: tuple[Project, sqlite3.Connection])
     assert grown(series, conn, other) == Series(other.id)
 
 
-def test_the_pace_is_measured_since_the_last_claim(told: tuple[Project, sqlite3.Connection]) -> None:
-    _, conn = told
+def test_the_pace_is_measured_since_the_last_claim(
+    seeded: tuple[Project, sqlite3.Connection],
+) -> None:
+    _, conn = seeded
     job = replace(begun(conn), started_at=5.0)
     for step in range(1, 5):
         measure(conn, job, step, 10.0 + 2 * step, loss=2.0)
@@ -161,9 +163,9 @@ def test_a_curve_read_in_pieces_is_the_curve_read_at_once(steps: list[int], cut:
     from lmsi_tui.home.metric_series import _with
     from store.records import Metric
 
-    found = [Metric(1, step, "loss", float(i), float(i)) for i, step in enumerate(steps)]
-    whole = _with({}, found)
-    assert _with(_with({}, found[:cut]), found[cut:]) == whole
+    metrics = [Metric(1, step, "loss", float(i), float(i)) for i, step in enumerate(steps)]
+    whole = _with({}, metrics)
+    assert _with(_with({}, metrics[:cut]), metrics[cut:]) == whole
     curve = whole["loss"]
     assert [step for step, _ in curve] == sorted({step for step, _ in curve})
     assert curve[-1] == (float(steps[-1]), float(len(steps) - 1))
@@ -173,8 +175,8 @@ def test_a_long_curve_is_thinned_but_ends_where_it_ends() -> None:
     from lmsi_tui.home.metric_series import _with
     from store.records import Metric
 
-    found = [Metric(1, step, "loss", float(step), float(step)) for step in range(3 * MOST)]
-    curve = _with({}, found)["loss"]
+    metrics = [Metric(1, step, "loss", float(step), float(step)) for step in range(3 * MOST)]
+    curve = _with({}, metrics)["loss"]
     assert len(curve) <= 2 * MOST
     assert curve[-1] == (3 * MOST - 1, 3 * MOST - 1)
 
@@ -242,12 +244,12 @@ def a_home(job: Job | None, waiting: int = 0) -> Home:
 @pytest.mark.parametrize(("state", "words"), SAID)
 def test_every_job_state_names_the_keys_to_press(state: JobState, words: str) -> None:
     error = "It broke." if state is JobState.FAILED else None
-    said = said_of(a_home(a_job(3, state, error=error)), NOW, lambda command: f"[{command}]")
-    assert str(state) in said.state
-    assert "job 3 · fine-tune" in said.state
-    assert words in said.next
-    assert said.bad == (state is JobState.FAILED)
-    assert said.word == (error or "")
+    line = said_of(a_home(a_job(3, state, error=error)), NOW, lambda command: f"[{command}]")
+    assert str(state) in line.state
+    assert "job 3 · fine-tune" in line.state
+    assert words in line.next
+    assert line.bad == (state is JobState.FAILED)
+    assert line.word == (error or "")
 
 
 def test_a_worker_with_a_heartbeat_is_not_called_silent() -> None:
@@ -258,9 +260,9 @@ def test_a_worker_with_a_heartbeat_is_not_called_silent() -> None:
 
 
 def test_memory_is_that_of_the_worker_and_its_children(
-    told: tuple[Project, sqlite3.Connection],
+    seeded: tuple[Project, sqlite3.Connection],
 ) -> None:
-    project, _ = told
+    project, _ = seeded
     own = psutil.Process()
     job = a_job(pid=own.pid, started_ticks=process_start(own.pid))
 
@@ -283,16 +285,16 @@ def test_memory_is_that_of_the_worker_and_its_children(
 
 
 def test_before_the_first_job_the_loop_is_explained() -> None:
-    said = said_of(a_home(None), NOW, lambda command: command)
-    assert said.state == "Nothing has run yet"
-    assert "home.go does them all" in said.word
-    assert said.next == "Press home.sample to sample."
+    line = said_of(a_home(None), NOW, lambda command: command)
+    assert line.state == "Nothing has run yet"
+    assert "home.go does them all" in line.word
+    assert line.next == "Press home.sample to sample."
 
 
 def test_readings_of_an_unchanged_store_are_equal(
-    told: tuple[Project, sqlite3.Connection],
+    seeded: tuple[Project, sqlite3.Connection],
 ) -> None:
-    project, conn = told
+    project, conn = seeded
     with transaction(conn):
         job, _ = jobs.enqueue(conn, JobKind.FINETUNE, {"new": True})
         conn.execute("UPDATE job SET state = 'running' WHERE id = ?", [job.id])

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def told(tmp_path: Path) -> Iterator[tuple[Project, sqlite3.Connection]]:
+def seeded(tmp_path: Path) -> Iterator[tuple[Project, sqlite3.Connection]]:
     """The seeded project and a connection to its store."""
     project = seeded_project(tmp_path / "story")
     with connect(project.database) as conn:
@@ -45,13 +45,13 @@ def flow_of(
 
 
 def line(flow: Flow, place: Place) -> Line:
-    return next(one for one in flow.lines if one.place is place)
+    return next(line for line in flow.lines if line.place is place)
 
 
 def decide(conn: sqlite3.Connection, decision: Decision, verdict: Verdict) -> None:
     """A triage decision on the last question whose vote has this decision."""
-    (run,) = (one for one in paths.runs(conn) if one.split is Split.POOL)
-    vote = [one for one in votes.for_run(conn, run.id) if one.decision is decision][-1]
+    (run,) = (run for run in paths.runs(conn) if run.split is Split.POOL)
+    vote = [vote for vote in votes.for_run(conn, run.id) if vote.decision is decision][-1]
     review = Review(
         id=0,
         question_id=vote.question_id,
@@ -69,9 +69,9 @@ def decide(conn: sqlite3.Connection, decision: Decision, verdict: Verdict) -> No
 
 
 def test_a_decision_counts_only_for_a_doubtful_question(
-    told: tuple[Project, sqlite3.Connection],
+    seeded: tuple[Project, sqlite3.Connection],
 ) -> None:
-    project, conn = told
+    project, conn = seeded
     before = line(flow_of(conn, project), Place.REVIEW).count
     decide(conn, Decision.KEEP, Verdict.NONE)
     decide(conn, Decision.REJECT, Verdict.SKIP)
@@ -81,18 +81,20 @@ def test_a_decision_counts_only_for_a_doubtful_question(
     assert int(after.split()[0]) == int(before.split()[0]) - 1
 
 
-def test_settings_of_another_run_start_from_zero(told: tuple[Project, sqlite3.Connection]) -> None:
-    project, conn = told
+def test_settings_of_another_run_start_from_zero(
+    seeded: tuple[Project, sqlite3.Connection],
+) -> None:
+    project, conn = seeded
     run = pool_run(conn, project)
     assert run is not None
     warmer = replace(project, settings=changed(project.settings, {"sample": {"temperature": 1.0}}))
-    assert pool_run(conn, warmer) == run, "until the other one is begun, the newest is shown"
+    assert pool_run(conn, warmer) == run, "the newest run is shown until the other run exists"
     more = replace(project, settings=changed(project.settings, {"sample": {"m": 32}}))
     assert pool_run(conn, more) == run
 
 
-def test_invalid_settings_hide_nothing(told: tuple[Project, sqlite3.Connection]) -> None:
-    project, conn = told
+def test_invalid_settings_hide_nothing(seeded: tuple[Project, sqlite3.Connection]) -> None:
+    project, conn = seeded
     wrong = replace(project, settings=changed(project.settings, {"model": {"engine": "llama.cpp"}}))
     assert pool_run(conn, wrong) is not None
     unknown = replace(project, settings=changed(project.settings, {"model": {"teacher": "nobody"}}))
@@ -114,9 +116,9 @@ NEXT = [
 
 @pytest.mark.parametrize(("change", "command"), NEXT)
 def test_the_advice_is_the_first_unfinished_stage(
-    told: tuple[Project, sqlite3.Connection], change: str, command: str
+    seeded: tuple[Project, sqlite3.Connection], change: str, command: str
 ) -> None:
-    project, conn = told
+    project, conn = seeded
     conn.execute("PRAGMA foreign_keys = OFF")
     conn.execute(change)
     assert flow_of(conn, project).advice.command == command
@@ -155,25 +157,25 @@ MARKS = [
     ],
 )
 def test_the_stage_of_a_job_shows_the_status_of_the_job(
-    told: tuple[Project, sqlite3.Connection],
+    seeded: tuple[Project, sqlite3.Connection],
     busy: JobKind,
     place: Place,
     state: JobState,
     sign: Sign,
 ) -> None:
-    project, conn = told
+    project, conn = seeded
     job = replace(jobs.all_of(conn)[0], state=state)
     plain = flow_of(conn, project)
     marked = flow_of(conn, project, job, busy)
     assert line(marked, place).sign is sign
-    assert [one for one in marked.lines if one.place is not place] == [
-        one for one in plain.lines if one.place is not place
+    assert [line for line in marked.lines if line.place is not place] == [
+        line for line in plain.lines if line.place is not place
     ]
 
 
 def test_rounds_are_counted_by_the_runs_of_the_pool(
-    told: tuple[Project, sqlite3.Connection],
+    seeded: tuple[Project, sqlite3.Connection],
 ) -> None:
-    project, conn = told
+    project, conn = seeded
     assert flow_of(conn, project).round == 1
     assert line(flow_of(conn, project), Place.QUESTIONS).count == str(POOL)

@@ -41,14 +41,14 @@ def screens() -> Iterator[type[Screen[Any]]]:
     """Every screen that declares commands."""
     for file in sorted(FOLDER.rglob("*.py")):
         module = importlib.import_module(module_name(file))
-        for one in vars(module).values():
-            named = getattr(one, "NAME", "") in commands.SCREENS
-            if isinstance(one, type) and named and one.__module__ == module.__name__:
-                yield one
+        for item in vars(module).values():
+            declares = getattr(item, "NAME", "") in commands.SCREENS
+            if isinstance(item, type) and declares and item.__module__ == module.__name__:
+                yield item
 
 
 SCREENS = list(screens())
-ALL = [one for own in (*commands.SCREENS.values(), commands.APP) for one in own]
+ALL = [command for table in (*commands.SCREENS.values(), commands.APP) for command in table]
 
 
 def test_load_all_imports_every_screen_that_declares_commands() -> None:
@@ -74,22 +74,24 @@ def test_load_all_imports_every_screen_that_declares_commands() -> None:
 
 
 def test_command_ids_are_unique() -> None:
-    assert [name for name, times in Counter(one.id for one in ALL).items() if times > 1] == []
+    assert [
+        name for name, times in Counter(command.id for command in ALL).items() if times > 1
+    ] == []
 
 
 def test_every_command_has_help_and_a_short_title() -> None:
-    for one in ALL:
-        assert one.help.endswith("."), one.id
-        assert one.title or not one.shown, one.id
-        assert len(one.title) <= 16, one.id
+    for command in ALL:
+        assert command.help.endswith("."), command.id
+        assert command.title or not command.shown, command.id
+        assert len(command.title) <= 16, command.id
 
 
 @pytest.mark.parametrize("screen", sorted(commands.SCREENS))
 def test_no_key_of_a_screen_has_two_commands(screen: str) -> None:
     owners = Counter(
         key.strip()
-        for one in commands.commands_of(screen)
-        for key in one.key.split(",")
+        for command in commands.commands_of(screen)
+        for key in command.key.split(",")
         if key.strip() not in LEAVING
     )
     assert [key for key, times in owners.items() if times > 1] == []
@@ -97,15 +99,15 @@ def test_no_key_of_a_screen_has_two_commands(screen: str) -> None:
 
 @pytest.mark.parametrize("screen", SCREENS, ids=lambda screen: str(screen.__name__))
 def test_every_command_has_an_action_on_its_screen_or_on_the_app(screen: type[Screen[Any]]) -> None:
-    for one in commands.SCREENS[screen.NAME]:  # type: ignore[attr-defined]
-        action = one.action.partition("(")[0]
+    for command in commands.SCREENS[screen.NAME]:  # type: ignore[attr-defined]
+        action = command.action.partition("(")[0]
         owner = LmsiApp if action.startswith("app.") else screen
-        assert callable(getattr(owner, f"action_{action.removeprefix('app.')}", None)), one.id
+        assert callable(getattr(owner, f"action_{action.removeprefix('app.')}", None)), command.id
 
 
 def test_every_command_of_the_app_has_an_action() -> None:
-    for one in commands.APP:
-        assert callable(getattr(LmsiApp, f"action_{one.action}", None)), one.id
+    for command in commands.APP:
+        assert callable(getattr(LmsiApp, f"action_{command.action}", None)), command.id
 
 
 @pytest.mark.parametrize("screen", SCREENS, ids=lambda screen: str(screen.__name__))
@@ -116,13 +118,13 @@ def test_every_screen_has_help(screen: type[Screen[Any]]) -> None:
 async def test_the_palette_runs_commands_of_the_app_and_of_the_screen(tmp_path: Path) -> None:
     async with driven(scripted_project(tmp_path)) as pilot:
         provider = commands.PaletteCommands(pilot.app.screen)
-        found = {one.id: one for one in provider._commands()}
-        assert {"app.jobs", "home.sample"} <= found.keys()
-        await provider._run(found["app.jobs"])
+        by_id = {command.id: command for command in provider._commands()}
+        assert {"app.jobs", "home.sample"} <= by_id.keys()
+        await provider._run(by_id["app.jobs"])
         await settled(pilot)
         assert isinstance(pilot.app.screen, JobsScreen)
         provider = commands.PaletteCommands(pilot.app.screen)
-        names = {one.id for one in provider._commands()}
+        names = {command.id for command in provider._commands()}
         assert "jobs.cancel" in names
         assert "home.sample" not in names
 
@@ -137,8 +139,8 @@ async def test_the_palette_finds_a_command_by_its_help(tmp_path: Path) -> None:
         await until(
             pilot,
             lambda: any(
-                "all jobs" in str(one.prompt)
-                for one in options.options  # type: ignore[attr-defined]
+                "all jobs" in str(command.prompt)
+                for command in options.options  # type: ignore[attr-defined]
             ),
         )
         await pilot.press("enter")
@@ -149,7 +151,7 @@ async def test_the_palette_finds_a_command_by_its_help(tmp_path: Path) -> None:
 async def test_the_palette_of_the_welcome_screen_has_no_commands_that_need_a_project() -> None:
     async with driven(None) as pilot:
         assert isinstance(pilot.app.screen, WelcomeScreen)
-        names = {one.id for one in commands.PaletteCommands(pilot.app.screen)._commands()}
+        names = {command.id for command in commands.PaletteCommands(pilot.app.screen)._commands()}
         assert {"welcome.demo", "app.quit", "app.theme"} <= names
         assert not {"app.jobs", "app.home"} & names
 
@@ -159,7 +161,7 @@ async def test_the_help_of_a_screen_lists_each_key_once(tmp_path: Path) -> None:
         await pilot.press("question_mark")
         screen = pilot.app.screen
         assert isinstance(screen, HelpScreen)
-        told = [str(cell) for cell in screen._table("jobs").columns[2].cells]
-        assert told == [one.id for one in commands.commands_of("jobs")]
+        listed = [str(cell) for cell in screen._table("jobs").columns[2].cells]
+        assert listed == [command.id for command in commands.commands_of("jobs")]
         await pilot.press("escape")
         assert isinstance(pilot.app.screen, JobsScreen)

@@ -31,7 +31,9 @@ def test_keys_can_be_written_as_characters_or_names() -> None:
 
 @pytest.mark.parametrize("key", ["a", "F", "?", "/", "f5", "ctrl+x", "shift+tab", "space", "comma"])
 def test_existing_keys_are_accepted(key: str) -> None:
-    assert [one for one in wrong_keys({"app.theme": key}) if "not a key" in one] == []
+    assert [
+        sentence for sentence in wrong_keys({"app.theme": key}) if "not a key" in sentence
+    ] == []
 
 
 @pytest.mark.parametrize(
@@ -69,13 +71,16 @@ async def test_a_custom_key_replaces_the_default_key(tmp_path: Path) -> None:
         assert isinstance(pilot.app.screen, HelpScreen)
         table = pilot.app.screen._table("jobs")
         cells = zip(table.columns[2].cells, table.columns[0].cells, strict=True)
-        told = {str(name): str(key) for name, key in cells}
-        assert told["app.jobs"] == "J f6"
+        keys_by_id = {str(name): str(key) for name, key in cells}
+        assert keys_by_id["app.jobs"] == "J f6"
 
 
 async def test_errors_in_keys_are_shown_and_the_app_continues(tmp_path: Path) -> None:
     config_path().parent.mkdir(parents=True)
     config_path().write_text('[keys]\n"app.fly" = "z"\n"app.jobs" = "q"\n')
     async with driven(scripted_project(tmp_path)) as pilot:
-        await until(pilot, lambda: len([one for one in notices(pilot) if "[keys]" in one]) == 2)
+        await until(
+            pilot,
+            lambda: len([sentence for sentence in notices(pilot) if "[keys]" in sentence]) == 2,
+        )
         assert pilot.app.is_running
