@@ -130,8 +130,10 @@ CASES = (
     Case("no terminal", nothing, "", ("terminal", "lmsi-tui demo", "--help")),
     Case("no terminal for a project", nothing, "{p}", ("terminal",)),
     Case("no terminal to review in", nothing, "review {p}", ("terminal",)),
-    Case("a folder that is no project", nothing, "{t}", ("not a project", "lmsi-tui init")),
-    Case("review of nothing", nothing, "review {t}/nowhere", ("nowhere", "lmsi-tui init")),
+    Case("a folder that is not a project", nothing, "{t}", ("not a project", "lmsi-tui init")),
+    Case(
+        "review of a missing project", nothing, "review {t}/nowhere", ("nowhere", "lmsi-tui init")
+    ),
     Case("no such project", nothing, "status {t}/nowhere", ("nowhere", "lmsi-tui init")),
     Case("not a project", nothing, "status {t}", ("not a project", "lmsi-tui init")),
     Case("unknown setting", settings("[sample]\nbeams = 3\n"), "status {p}", ("beams", SETTINGS)),
@@ -141,13 +143,11 @@ CASES = (
     Case("setting out of range", nothing, "sample {p} --set sample.m=0", ("sample.m is 0",)),
     Case("unknown setting typed", nothing, "sample {p} --set sample.mm=3", ("mm",)),
     Case("no such model", nothing, "init {t}/n --model {t}/none", ("none", "no model")),
-    Case("model is a text", file("a.txt", "hello"), "init {t}/n --model {t}/a.txt", ("a.txt",)),
     Case(
-        "GGUF that is none", file("a.gguf", "hello"), "init {t}/n --model {t}/a.gguf", ("a.gguf",)
+        "model is a text file", file("a.txt", "hello"), "init {t}/n --model {t}/a.txt", ("a.txt",)
     ),
-    Case(
-        "GGUF cut in half", cut_gguf, "init {t}/n --model {t}/cut.gguf", ("cut.gguf", "truncated")
-    ),
+    Case("not a GGUF file", file("a.gguf", "hello"), "init {t}/n --model {t}/a.gguf", ("a.gguf",)),
+    Case("truncated GGUF", cut_gguf, "init {t}/n --model {t}/cut.gguf", ("cut.gguf", "truncated")),
     Case("folder without config", folder_model(), "init {t}/n --model {t}/m", ("config.json",)),
     Case(
         "folder without weights",
@@ -156,13 +156,13 @@ CASES = (
         ("safetensors",),
     ),
     Case(
-        "weights cut off",
+        "truncated weights",
         cut_weights,
         "init {t}/n --model {t}/m",
         ("model.safetensors", "truncated"),
     ),
     Case(
-        "a server that is not there",
+        "a server that does not answer",
         nothing,
         "init {t}/n --model http://127.0.0.1:1/v1",
         ("http://127.0.0.1:1/v1", "start it"),
@@ -181,7 +181,7 @@ CASES = (
         ("model.servers is empty",),
     ),
     Case(
-        "a server in the settings that is none",
+        "invalid server in the settings",
         nothing,
         "sample {p} --set model.engine=server --set model.servers=['nowhere']",
         ("'nowhere'", "http://host:port/v1"),
@@ -189,7 +189,7 @@ CASES = (
     Case("already a project", nothing, "init {p} --model {t}", ("already a project",)),
     Case("no such file", nothing, "import {t}/no.jsonl --task number --project {p}", ("no.jsonl",)),
     Case(
-        "no text",
+        "not text",
         file("b.jsonl", b"\x00\xff\xfe\x80" * 50),
         "import {t}/b.jsonl --task number --project {p}",
         ("b.jsonl",),
@@ -225,14 +225,14 @@ CASES = (
         ("poetry", "gsm8k"),
     ),
     Case(
-        "a task that cannot be guessed",
+        "a task that cannot be detected",
         file("q.txt", "Why is the sky blue?\n"),
         "import {t}/q.txt --project {p}",
         ("q.txt", "--task", "gsm8k"),
     ),
-    Case("a preview of no model", nothing, "init {t}/n --model {t}/none --preview", ("none",)),
+    Case("preview of a missing model", nothing, "init {t}/n --model {t}/none --preview", ("none",)),
     Case(
-        "a configuration that is no JSON",
+        "a configuration that is not JSON",
         broken_config,
         "init {t}/n --model {t}/m --preview",
         ("config.json",),
@@ -244,7 +244,7 @@ CASES = (
         ("--field question", "MEANING=COLUMN"),
     ),
     Case(
-        "column that is not there",
+        "missing column",
         file("q.jsonl", NUMBERS),
         "import {t}/q.jsonl --task number --project {p} --field question=prompt",
         ("prompt",),
@@ -257,9 +257,9 @@ CASES = (
     ),
     Case("empty pool", nothing, "sample {t}/empty", ("pool is empty", "lmsi-tui import")),
     Case("nothing to replay", nothing, "vote {p} --replay", ("lmsi-tui sample",)),
-    Case("a replay that is none", nothing, "vote {p} --threshold 0.5", ("--replay",)),
+    Case("replay options without --replay", nothing, "vote {p} --threshold 0.5", ("--replay",)),
     Case(
-        "a replayed threshold that is none",
+        "invalid replay threshold",
         sampled,
         "vote {p} --replay --threshold 1.5",
         ("threshold is 1.5",),
@@ -274,9 +274,9 @@ CASES = (
         "evaluate {t}/empty",
         ("evaluation questions", "--split eval"),
     ),
-    Case("no such model name", nothing, "evaluate {p} --model llama", ("llama", "scripted/base")),
-    Case("a model that is no model", script_only, "finetune {p}", ("script.json", "GGUF file")),
-    Case("the model's file has gone", no_model_file, "sample {p}", ("script.json",)),
+    Case("unknown model name", nothing, "evaluate {p} --model llama", ("llama", "scripted/base")),
+    Case("a model without weights", script_only, "finetune {p}", ("script.json", "Hugging Face")),
+    Case("the model file is missing", no_model_file, "sample {p}", ("script.json",)),
     Case(
         "an engine that cannot read it",
         nothing,
@@ -300,16 +300,21 @@ CASES = (
     Case("no such job", nothing, "jobs {p} --log 99", ("no job 99",)),
     Case("no such format", nothing, "prompt {p} --format poem", ("poem", "few-shot-cot")),
     Case("no such question", nothing, "prompt {p} --number 99", ("99",)),
-    Case("a pilot without answers", nothing, "pilot {t}/empty", ("--split eval",)),
-    Case("an audit of nothing", nothing, "audit {p}", ("lmsi-tui sample",)),
-    Case("too sure", nothing, "audit {p} --precision 1", ("--precision", "0.95")),
-    Case("no share", nothing, "audit {p} --confidence much", ("--confidence", "much")),
-    Case("nothing judged", nothing, "calibration {p}", ("lmsi-tui evaluate",)),
-    Case("why of nothing", nothing, "why nobody {p}", ("nobody", "lmsi-tui status")),
+    Case("pilot without known answers", nothing, "pilot {t}/empty", ("--split eval",)),
+    Case("audit before sampling", nothing, "audit {p}", ("lmsi-tui sample",)),
+    Case("precision of 1", nothing, "audit {p} --precision 1", ("--precision", "0.95")),
+    Case(
+        "confidence is not a share",
+        nothing,
+        "audit {p} --confidence much",
+        ("--confidence", "much"),
+    ),
+    Case("calibration without judgments", nothing, "calibration {p}", ("lmsi-tui evaluate",)),
+    Case("why of an unknown name", nothing, "why nobody {p}", ("nobody", "lmsi-tui status")),
     Case("not a database", no_database, "status {p}", ("lmsi.db",)),
-    Case("a newer program's database", newer_database, "status {p}", ("lmsi.db", "newer")),
-    Case("demo over something else", nothing, "demo {t} --headless", ("not empty",)),
-    Case("demo over an own project", nothing, "demo {p} --headless", ("own",)),
+    Case("database of a newer version", newer_database, "status {p}", ("lmsi.db", "newer")),
+    Case("demo in a folder that is not empty", nothing, "demo {t} --headless", ("not empty",)),
+    Case("demo in another project", nothing, "demo {p} --headless", ("own",)),
 )
 
 
