@@ -114,10 +114,14 @@ class Seeded:
 
 
 def seed(conn: Connection, database: Path) -> Seeded:
-    asked = [a_question(number) for number in range(POOL_SIZE)]
-    asked += [a_question(100 + number, Split.EVAL) for number in range(EVAL_SIZE)]
+    imported = [a_question(number) for number in range(POOL_SIZE)]
+    imported += [a_question(100 + number, Split.EVAL) for number in range(EVAL_SIZE)]
     with transaction(conn):
-        questions.add(conn, asked, {one.key: ("1",) for one in asked if one.split is Split.EVAL})
+        questions.add(
+            conn,
+            imported,
+            {question.key: ("1",) for question in imported if question.split is Split.EVAL},
+        )
         model = models.add(conn, a_model())
         run = paths.open_run(conn, a_run(model.id))
     return Seeded(

@@ -27,7 +27,7 @@ def names(conn: sqlite3.Connection) -> list[str]:
     return [model.name for model in models.all_of(conn)]
 
 
-def test_a_transaction_is_kept_whole(seeded: Seeded) -> None:
+def test_a_transaction_is_committed_whole(seeded: Seeded) -> None:
     with transaction(seeded.conn):
         models.add(seeded.conn, a_model("a"))
         models.add(seeded.conn, a_model("b"))
@@ -65,7 +65,7 @@ def test_a_nested_transaction_joins_the_outer_one(seeded: Seeded) -> None:
     assert names(seeded.conn) == ["small/base"]
 
 
-def test_what_is_not_committed_is_seen_by_nobody_else(seeded: Seeded) -> None:
+def test_uncommitted_rows_are_invisible_to_other_connections(seeded: Seeded) -> None:
     with connect(seeded.database, read_only=True) as reader:
         with transaction(seeded.conn):
             models.add(seeded.conn, a_model("a"))
@@ -82,7 +82,7 @@ def test_a_reading_connection_writes_nothing(seeded: Seeded) -> None:
     assert names(seeded.conn) == ["small/base"]
 
 
-def test_references_to_nothing_are_refused(seeded: Seeded) -> None:
+def test_dangling_references_are_refused(seeded: Seeded) -> None:
     with pytest.raises(sqlite3.IntegrityError, match="FOREIGN KEY"):
         paths.add(seeded.conn, 99, [a_path(1, 0)], [a_reading()])
 
@@ -105,7 +105,7 @@ def test_a_full_disk_is_one_sentence_and_loses_nothing(seeded: Seeded) -> None:
     assert len(paths.for_question(conn, seeded.run.id, question)) == 2
 
 
-def test_a_damaged_database_is_told(seeded: Seeded) -> None:
+def test_a_damaged_database_is_reported(seeded: Seeded) -> None:
     seeded.conn.close()
     content = bytearray(seeded.database.read_bytes())
     content[4096:] = b"\xff" * (len(content) - 4096)
@@ -114,7 +114,7 @@ def test_a_damaged_database_is_told(seeded: Seeded) -> None:
         models.all_of(conn)
 
 
-def test_a_lock_that_is_never_let_go_is_told(
+def test_a_lock_that_is_never_released_is_reported(
     seeded: Seeded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("store.connection.BUSY_SECONDS", 0.01)
@@ -172,7 +172,7 @@ def fill(seeded: Seeded, start: int, size: int) -> None:
         paths.add(seeded.conn, seeded.run.id, [long], [a_reading()])
 
 
-def test_a_long_log_is_copied_into_the_database_and_emptied(seeded: Seeded) -> None:
+def test_a_long_log_is_checkpointed_and_truncated(seeded: Seeded) -> None:
     wal = seeded.database.with_name("lmsi.db-wal")
     fill(seeded, 0, WAL_BYTES // 2)
     assert wal.stat().st_size >= WAL_BYTES // 2
@@ -181,7 +181,7 @@ def test_a_long_log_is_copied_into_the_database_and_emptied(seeded: Seeded) -> N
     assert seeded.database.stat().st_size > WAL_BYTES // 2
 
 
-def test_a_reader_in_the_way_of_the_log_delays_it_and_loses_nothing(seeded: Seeded) -> None:
+def test_a_reader_delays_the_checkpoint_and_loses_nothing(seeded: Seeded) -> None:
     wal = seeded.database.with_name("lmsi.db-wal")
     with connect(seeded.database, read_only=True) as reader:
         reader.execute("BEGIN")
@@ -199,7 +199,7 @@ def test_a_reader_in_the_way_of_the_log_delays_it_and_loses_nothing(seeded: Seed
 # Training never sees the known answers.
 
 
-def test_everything_that_builds_training_data_works_without_gold(seeded: Seeded) -> None:
+def test_training_data_is_built_without_reading_gold(seeded: Seeded) -> None:
     question, run = seeded.pool[0].id, seeded.run.id
     paths.add(seeded.conn, run, [a_path(question, 0)], [a_reading()])
     reviews.add(seeded.conn, a_review(seeded, Verdict.NONE))
@@ -243,7 +243,7 @@ def test_no_statement_of_a_training_connection_reaches_gold(seeded: Seeded, stat
             conn.execute(statement).fetchall()
 
 
-def test_asking_a_training_connection_for_gold_is_refused(seeded: Seeded) -> None:
+def test_a_training_connection_refuses_gold(seeded: Seeded) -> None:
     with (
         connect(seeded.database, training=True, read_only=True) as conn,
         pytest.raises(sqlite3.DatabaseError, match="prohibited"),
@@ -251,7 +251,7 @@ def test_asking_a_training_connection_for_gold_is_refused(seeded: Seeded) -> Non
         questions.gold_for(conn, Split.EVAL)
 
 
-def test_a_view_made_elsewhere_does_not_lead_to_gold(seeded: Seeded) -> None:
+def test_a_view_does_not_expose_gold(seeded: Seeded) -> None:
     with closing(sqlite3.connect(seeded.database)) as other:
         other.execute("CREATE VIEW helpful AS SELECT * FROM gold")
     with (

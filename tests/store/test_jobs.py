@@ -57,7 +57,7 @@ def test_jobs_are_claimed_oldest_first_and_once(seeded: Seeded) -> None:
         (JobState.PAUSED, JobState.QUEUED),
     ],
 )
-def test_asking_again_attaches_to_an_unfinished_job(
+def test_the_same_request_attaches_to_an_unfinished_job(
     seeded: Seeded, before: JobState, after: JobState
 ) -> None:
     job = in_state(seeded, before)
@@ -68,7 +68,7 @@ def test_asking_again_attaches_to_an_unfinished_job(
 @pytest.mark.parametrize(
     "before", [JobState.CANCELLING, JobState.CANCELLED, JobState.DONE, JobState.FAILED]
 )
-def test_asking_again_after_the_end_is_a_new_job(seeded: Seeded, before: JobState) -> None:
+def test_the_same_request_after_the_end_is_a_new_job(seeded: Seeded, before: JobState) -> None:
     job = in_state(seeded, before)
     again, attached = jobs.enqueue(seeded.conn, JobKind.SAMPLE, {"settings": {}})
     assert (attached, again.state) == (False, JobState.QUEUED)
@@ -97,7 +97,7 @@ def test_other_params_are_another_job(seeded: Seeded) -> None:
         (JobState.FAILED, JobState.CANCELLING, JobState.FAILED),
     ],
 )
-def test_a_wish_is_obeyed_at_once_where_no_worker_is(
+def test_a_request_takes_effect_at_once_without_a_worker(
     seeded: Seeded, before: JobState, wished: JobState, after: JobState
 ) -> None:
     job = in_state(seeded, before)
@@ -120,22 +120,22 @@ def test_nothing_else_can_be_requested(seeded: Seeded) -> None:
         (JobState.CANCELLING, JobState.CANCELLED),
     ],
 )
-def test_the_job_of_a_dead_worker_is_given_back(
+def test_the_job_of_a_dead_worker_is_released(
     seeded: Seeded, before: JobState, after: JobState
 ) -> None:
     job = in_state(seeded, before)
-    asked: list[tuple[int, int]] = []
+    checked: list[tuple[int, int]] = []
 
     def is_alive(pid: int, ticks: int) -> bool:
-        asked.append((pid, ticks))
+        checked.append((pid, ticks))
         return False
 
     assert jobs.requeue_lost(seeded.conn, is_alive) == [job.id]
-    assert asked == [ME]
+    assert checked == [ME]
     assert jobs.state(seeded.conn, job.id) is after
 
 
-def test_the_job_of_a_living_worker_stays_its_own(seeded: Seeded) -> None:
+def test_the_job_of_a_living_worker_is_not_released(seeded: Seeded) -> None:
     job = claimed(seeded)
     assert jobs.requeue_lost(seeded.conn, lambda _pid, _ticks: True) == []
     assert jobs.state(seeded.conn, job.id) is JobState.RUNNING
@@ -184,7 +184,7 @@ def test_the_end_of_a_job_is_written_whole(seeded: Seeded) -> None:
     assert ended.finished_at is not None
 
 
-def test_a_file_name_that_is_not_utf_8_does_not_spoil_the_end_of_a_job(seeded: Seeded) -> None:
+def test_a_file_name_that_is_not_utf_8_does_not_break_the_end_of_a_job(seeded: Seeded) -> None:
     job = claimed(seeded)
     name = b"caf\xe9.gguf".decode("utf-8", "surrogateescape")
     result: dict[str, object] = {"out": name}

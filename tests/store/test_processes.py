@@ -106,15 +106,15 @@ def start(script: str, *arguments: object) -> subprocess.Popen[str]:
 def together(script: str, database: Path, count: int) -> list[str]:
     """Run a script in processes that begin at the same moment; what each printed."""
     running = [start(script, database) for _ in range(count)]
-    for one in running:
-        assert one.stdout is not None
-        assert one.stdout.readline() == "ready\n"
-    for one in running:
-        assert one.stdin is not None
-        one.stdin.write("\n")
-        one.stdin.flush()
-    ended = [one.communicate(timeout=60) for one in running]
-    assert [one.returncode for one in running] == [0] * count, ended
+    for process in running:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in running:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    ended = [process.communicate(timeout=60) for process in running]
+    assert [process.returncode for process in running] == [0] * count, ended
     return [output for output, _ in ended]
 
 
@@ -124,7 +124,7 @@ def check_whole(database: Path) -> None:
         assert conn.execute("PRAGMA foreign_key_check").fetchall() == []
 
 
-def test_processes_that_make_the_database_at_once_make_it_once(tmp_path: Path) -> None:
+def test_processes_that_create_the_database_at_once_create_it_once(tmp_path: Path) -> None:
     database = tmp_path / "lmsi.db"
     together(MAKE, database, 3)
     check_whole(database)
@@ -140,35 +140,35 @@ def test_two_processes_that_write_the_same_paths_store_each_once(seeded: Seeded)
 
 
 def test_two_processes_never_claim_the_same_job(seeded: Seeded) -> None:
-    asked = [jobs.enqueue(seeded.conn, JobKind.SAMPLE, {"n": n})[0].id for n in range(200)]
+    queued = [jobs.enqueue(seeded.conn, JobKind.SAMPLE, {"n": n})[0].id for n in range(200)]
     outputs = together(CLAIM, seeded.database, 2)
     claimed = [int(number) for output in outputs for number in output.split()]
-    assert sorted(claimed) == asked
+    assert sorted(claimed) == queued
 
 
 def test_kill_9_in_the_middle_of_writing_loses_nothing_and_tears_nothing(seeded: Seeded) -> None:
     chance = random.Random(0)
-    run, questions = seeded.run.id, [one.id for one in seeded.pool]
+    run, questions = seeded.run.id, [question.id for question in seeded.pool]
     stored = 0
     for _ in range(ROUNDS):
         writer = start(WRITE_UNTIL_KILLED, seeded.database, stored)
         assert writer.stdout is not None
-        told = [writer.stdout.readline() for _ in range(chance.randint(1, 150))]
+        printed = [writer.stdout.readline() for _ in range(chance.randint(1, 150))]
         os.kill(writer.pid, signal.SIGKILL)
         rest, errors = writer.communicate()
         assert (writer.returncode, errors) == (-signal.SIGKILL, "")
-        told += rest.splitlines()
+        printed += rest.splitlines()
         with connect(seeded.database, read_only=True) as conn:
-            found = paths.answers_by_question(conn, run, questions)
+            answers = paths.answers_by_question(conn, run, questions)
             ((drawn,),) = conn.execute("SELECT drawn FROM vote")
         stored = drawn
-        assert stored >= int(told[-1])
-        assert found == {id_: dict.fromkeys(range(stored), "7") for id_ in questions}
+        assert stored >= int(printed[-1])
+        assert answers == {id_: dict.fromkeys(range(stored), "7") for id_ in questions}
     assert seeded.database.stat().st_size > 4 << 20, "the rounds should have met checkpoints"
     check_whole(seeded.database)
 
 
-def test_kill_9_while_the_database_is_made_leaves_one_that_can_be_made(tmp_path: Path) -> None:
+def test_kill_9_during_creation_leaves_a_database_that_can_be_created(tmp_path: Path) -> None:
     for number in range(5):
         database = tmp_path / f"{number}.db"
         maker = start(MAKE, database)
@@ -185,7 +185,7 @@ def test_kill_9_while_the_database_is_made_leaves_one_that_can_be_made(tmp_path:
         check_whole(database)
 
 
-def test_a_disk_that_takes_no_more_keeps_what_was_committed(seeded: Seeded) -> None:
+def test_a_full_disk_keeps_what_was_committed(seeded: Seeded) -> None:
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
     writer = start(WRITE_UNTIL_FULL, seeded.database)
     output, errors = writer.communicate(timeout=60)

@@ -1,4 +1,4 @@
-"""What the tables refuse and what adding twice does."""
+"""What the tables refuse, and what storing twice does."""
 
 from __future__ import annotations
 
@@ -31,10 +31,12 @@ def test_adding_questions_again_adds_nothing(seeded: Seeded) -> None:
 
 
 def test_a_question_is_never_trained_on_and_measured_on(seeded: Seeded) -> None:
-    known = seeded.pool[0]
-    counted = questions.add(seeded.conn, [replace(known, split=Split.EVAL)], {known.key: ("1",)})
+    pool_question = seeded.pool[0]
+    counted = questions.add(
+        seeded.conn, [replace(pool_question, split=Split.EVAL)], {pool_question.key: ("1",)}
+    )
     assert counted == Added(added=0, known=0, elsewhere=1)
-    assert known.id not in questions.gold_for(seeded.conn, Split.EVAL)
+    assert pool_question.id not in questions.gold_for(seeded.conn, Split.EVAL)
     both = [a_question(60, Split.EVAL), a_question(60, Split.POOL)]
     assert questions.add(seeded.conn, both, {}) == Added(added=1, known=0, elsewhere=1)
 
@@ -45,8 +47,8 @@ def test_an_evaluation_question_cannot_become_a_pool_question(seeded: Seeded) ->
 
 
 def test_known_answers_of_pool_questions_are_not_stored(seeded: Seeded) -> None:
-    asked = a_question(70)
-    questions.add(seeded.conn, [asked], {asked.key: ("71",)})
+    question = a_question(70)
+    questions.add(seeded.conn, [question], {question.key: ("71",)})
     assert questions.gold_for(seeded.conn, Split.POOL) == {}
 
 
@@ -65,7 +67,7 @@ def test_gold_may_come_later_but_does_not_change(seeded: Seeded) -> None:
     assert ("81", "81.0") in questions.gold_for(seeded.conn, Split.EVAL).values()
 
 
-def test_half_a_character_is_told_with_its_number(seeded: Seeded) -> None:
+def test_a_lone_surrogate_is_reported_with_its_code_point(seeded: Seeded) -> None:
     with pytest.raises(BadInput, match=r"U\+D83D"):
         questions.add(seeded.conn, [a_question(90, text="\ud83d")], {})
 
@@ -115,7 +117,7 @@ def test_only_pool_questions_become_training_examples(seeded: Seeded) -> None:
     assert examples.sets(seeded.conn) == []
 
 
-def test_a_path_that_is_there_stays_as_it_was(seeded: Seeded) -> None:
+def test_a_stored_path_does_not_change(seeded: Seeded) -> None:
     question, run = seeded.pool[0].id, seeded.run.id
     paths.add(seeded.conn, run, [a_path(question, 1)], [a_reading("7")])
     before = paths.for_question(seeded.conn, run, question)
@@ -127,13 +129,13 @@ def test_a_path_that_is_there_stays_as_it_was(seeded: Seeded) -> None:
 
 
 def test_answers_are_returned_by_index(seeded: Seeded) -> None:
-    first, second, third = (one.id for one in seeded.pool)
+    first, second, third = (question.id for question in seeded.pool)
     run = seeded.run
     silent = a_reading(None, abstention=Abstention.TRUNCATED)
     paths.add(seeded.conn, run.id, [a_path(first, 2, end=EndReason.LENGTH)], [silent])
     paths.add(seeded.conn, run.id, [a_path(second, i) for i in range(run.m)], [a_reading()] * run.m)
-    asked = [first, second, third]
-    assert paths.answers_by_question(seeded.conn, run.id, asked) == {
+    question = [first, second, third]
+    assert paths.answers_by_question(seeded.conn, run.id, question) == {
         first: {2: None},
         second: dict.fromkeys(range(run.m), "7"),
     }
@@ -142,7 +144,7 @@ def test_answers_are_returned_by_index(seeded: Seeded) -> None:
     assert paths.counts(seeded.conn, other.id) == Counts(0, 0, 0, 0)
 
 
-def test_more_questions_than_a_statement_has_parameters_can_be_asked_for(seeded: Seeded) -> None:
+def test_more_questions_than_a_statement_has_parameters_can_be_read(seeded: Seeded) -> None:
     assert paths.answers_by_question(seeded.conn, seeded.run.id, range(300_000)) == {}
 
 
@@ -163,12 +165,12 @@ def test_a_name_belongs_to_one_set_of_weights(seeded: Seeded) -> None:
         models.add(seeded.conn, a_model(tokenizer_sha256="other"))
 
 
-def test_an_undo_takes_back_what_it_names_and_can_be_undone(seeded: Seeded) -> None:
+def test_an_undo_reverts_a_review_and_can_be_undone(seeded: Seeded) -> None:
     def add(verdict: Verdict, **changes: object) -> int:
         return reviews.add(seeded.conn, a_review(seeded, verdict, **changes)).id
 
     def standing() -> list[int]:
-        return [one.id for one in reviews.active(seeded.conn, seeded.run.id)]
+        return [review.id for review in reviews.active(seeded.conn, seeded.run.id)]
 
     other = add(Verdict.NONE, question_id=seeded.pool[1].id)
     same = add(Verdict.SAME, answer="7", other="7.0")
@@ -202,7 +204,7 @@ def test_freezing_a_set_again_makes_it_the_newest_and_stores_nothing_twice(seede
 
 
 def test_measuring_again_replaces_the_same_measurement_only(seeded: Seeded) -> None:
-    first, second = (one.id for one in seeded.measured)
+    first, second = (question.id for question in seeded.measured)
     run = paths.open_run(seeded.conn, a_run(seeded.model.id, "eval run", split=Split.EVAL))
     measured = an_evaluation(seeded.model.id, run.id)
     rows = [(first, "1", True), (second, None, False)]
@@ -227,7 +229,7 @@ def test_a_measurement_without_known_answers_is_refused(seeded: Seeded) -> None:
 
 
 @pytest.mark.parametrize("table", ["round", "round_decision"])
-def test_what_became_of_a_round_is_never_changed_or_deleted(seeded: Seeded, table: str) -> None:
+def test_rounds_and_decisions_are_never_changed_or_deleted(seeded: Seeded, table: str) -> None:
     rounds.add(seeded.conn, a_round(seeded, 1))
     rounds.decide(seeded.conn, RoundDecision(0, 1, Outcome.ACCEPT, 14.5))
     with pytest.raises(sqlite3.IntegrityError, match="later row"):
@@ -236,6 +238,6 @@ def test_what_became_of_a_round_is_never_changed_or_deleted(seeded: Seeded, tabl
         seeded.conn.execute(f"DELETE FROM {table}")
 
 
-def test_a_decision_is_about_a_round_that_is_there(seeded: Seeded) -> None:
+def test_a_decision_needs_an_existing_round(seeded: Seeded) -> None:
     with pytest.raises(sqlite3.IntegrityError):
         rounds.decide(seeded.conn, RoundDecision(0, 7, Outcome.ACCEPT, 14.5))

@@ -35,7 +35,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seeded]:
     ensure_schema(database)
     with connect(database) as conn:
         seeded = seed(conn, database)
-        asked = [
+        imported = [
             a_question(
                 1000 + number,
                 text=f"Parcel {number} weighs 100% of {number % 7}_kg" + " and more" * (number % 5),
@@ -46,12 +46,12 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seeded]:
             for number in range(60)
         ]
         with transaction(conn):
-            questions.add(conn, asked, {})
+            questions.add(conn, imported, {})
         yield replace(seeded, pool=questions.by_split(conn, Split.POOL, source="sums")[3:])
 
 
 def a_vote(seeded: Seeded, question: Question, counts: list[int], drawn: int, m: int) -> Vote:
-    tally = tuple((f"a{place}", one) for place, one in enumerate(sorted(counts, reverse=True)))
+    tally = tuple((f"a{place}", count) for place, count in enumerate(sorted(counts, reverse=True)))
     return Vote(
         run_id=seeded.run.id,
         question_id=question.id,
@@ -102,7 +102,7 @@ SHARES = st.fractions(0, 1, max_denominator=32)
 
 
 def expected(
-    asked: dict[int, Question],
+    by_id: dict[int, Question],
     counted: list[Vote],
     chosen: QueueFilter,
     decided: set[int],
@@ -113,9 +113,9 @@ def expected(
         Scope.KEPT: [Decision.KEEP],
         Scope.ALL: list(Decision),
     }
-    found = []
+    chosen_votes = []
     for vote in counted:
-        question = asked[vote.question_id]
+        question = by_id[vote.question_id]
         lowest = Fraction(vote.top, vote.m)
         highest = Fraction(vote.top + vote.m - vote.drawn, vote.m)
         text = f"{question.text}\n{question.passage}".lower()
@@ -127,8 +127,8 @@ def expected(
             and chosen.reviewed in (None, question.id in decided)
             and all(word.lower() in text for word in chosen.words.split())
         ):
-            found.append(vote)
-    return found
+            chosen_votes.append(vote)
+    return chosen_votes
 
 
 def measure(vote: Vote, sort: Sort) -> Fraction:
@@ -172,20 +172,20 @@ def test_a_queue_is_a_plain_filter_and_sort(
             decide(large, question, Verdict.ANSWER)
     decided = {question.id for question in large.pool[::3]}
     chosen = QueueFilter(scope, shares[0], shares[1], task, reviewed, words)
-    asked = {question.id: question for question in large.pool}
+    by_id = {question.id: question for question in large.pool}
     plain = sorted(
-        expected(asked, counted, chosen, decided),
+        expected(by_id, counted, chosen, decided),
         key=lambda vote: (measure(vote, sort), vote.question_id),
     )
-    found = queue.order(large.conn, large.run.id, chosen, sort)
-    assert found.typecode == "q"
-    assert list(found) == [vote.question_id for vote in plain]
+    ordered = queue.order(large.conn, large.run.id, chosen, sort)
+    assert ordered.typecode == "q"
+    assert list(ordered) == [vote.question_id for vote in plain]
     assert queue.size(large.conn, large.run.id, scope) == len(
-        expected(asked, counted, QueueFilter(scope), decided)
+        expected(by_id, counted, QueueFilter(scope), decided)
     )
 
 
-def test_the_value_of_a_decision_is_what_it_adds_for_a_second_of_reading(large: Seeded) -> None:
+def test_the_value_of_a_decision_is_kept_paths_per_second(large: Seeded) -> None:
     counted = [
         a_vote(large, question, [place % 9 + 1, place % 4], 16, 16)
         if place % 4
@@ -193,24 +193,26 @@ def test_the_value_of_a_decision_is_what_it_adds_for_a_second_of_reading(large: 
         for place, question in enumerate(large.pool)
     ]
     put(large, counted)
-    asked = {question.id: question for question in large.pool}
+    by_id = {question.id: question for question in large.pool}
     assert large.run.cap == CAP
 
     def value(id_: int) -> float:
-        (vote,) = (one for one in counted if one.question_id == id_)
+        (vote,) = (candidate for candidate in counted if candidate.question_id == id_)
         first, second = [*(count for _, count in vote.tally), 0, 0][:2]
-        question = asked[id_]
+        question = by_id[id_]
         gained = (first * min(first, CAP) + second * min(second, CAP)) / vote.drawn
         read = len(question.text) + len(question.passage) + len("[]")
         return gained / (queue.SECONDS_TO_DECIDE + read / queue.CHARACTERS_PER_SECOND)
 
-    found = [value(id_) for id_ in queue.order(large.conn, large.run.id, QueueFilter(), Sort.VALUE)]
-    assert len(found) == len(counted)
-    assert found == sorted(found, reverse=True)
-    assert found[0] > found[-1] == 0.0
+    values = [
+        value(id_) for id_ in queue.order(large.conn, large.run.id, QueueFilter(), Sort.VALUE)
+    ]
+    assert len(values) == len(counted)
+    assert values == sorted(values, reverse=True)
+    assert values[0] > values[-1] == 0.0
 
 
-def test_the_same_share_of_another_m_has_the_same_place(large: Seeded) -> None:
+def test_equal_shares_of_different_m_sort_equally(large: Seeded) -> None:
     first, second, third = large.pool[:3]
     put(
         large,
@@ -220,11 +222,11 @@ def test_the_same_share_of_another_m_has_the_same_place(large: Seeded) -> None:
             a_vote(large, third, [10, 5], 15, 15),
         ],
     )
-    found = queue.order(large.conn, large.run.id, QueueFilter(), Sort.MARGIN)
-    assert list(found) == [second.id, first.id, third.id]
+    ordered = queue.order(large.conn, large.run.id, QueueFilter(), Sort.MARGIN)
+    assert list(ordered) == [second.id, first.id, third.id]
 
 
-def test_a_vote_that_stopped_is_found_at_every_share_that_it_may_have(large: Seeded) -> None:
+def test_a_vote_that_stopped_early_matches_every_agreement_it_may_have(large: Seeded) -> None:
     put(large, [a_vote(large, large.pool[0], [4], 10, 16)])
 
     def found(low: Fraction, high: Fraction) -> bool:
@@ -238,14 +240,14 @@ def test_a_vote_that_stopped_is_found_at_every_share_that_it_may_have(large: See
     assert not found(Fraction(0), Fraction(3, 16))
 
 
-def test_a_skip_and_a_same_answer_decide_nothing(large: Seeded) -> None:
-    one = Seeded(large.conn, large.database, large.model, large.run, large.pool, [])
+def test_a_skip_and_an_equivalence_decide_nothing(large: Seeded) -> None:
+    seeded = Seeded(large.conn, large.database, large.model, large.run, large.pool, [])
     skipped, same, undone = large.pool[1], large.pool[2], large.pool[4]
     put(large, [a_vote(large, question, [1], 4, 4) for question in (skipped, same, undone)])
-    decide(one, skipped, Verdict.SKIP)
-    decide(one, same, Verdict.SAME)
-    slip = decide(one, undone, Verdict.NONE)
-    decide(one, undone, Verdict.UNDO, undoes=slip.id)
+    decide(seeded, skipped, Verdict.SKIP)
+    decide(seeded, same, Verdict.SAME)
+    slip = decide(seeded, undone, Verdict.NONE)
+    decide(seeded, undone, Verdict.UNDO, undoes=slip.id)
     left = QueueFilter(reviewed=False)
     assert list(queue.order(large.conn, large.run.id, left, Sort.IMPORTED)) == [
         skipped.id,
@@ -261,7 +263,7 @@ def test_a_skip_and_a_same_answer_decide_nothing(large: Seeded) -> None:
     ]
 
 
-def test_a_page_says_what_a_line_of_the_table_needs(large: Seeded) -> None:
+def test_a_page_holds_the_rows_of_the_table(large: Seeded) -> None:
     question = large.pool[5]
     put(large, [a_vote(large, question, [3, 2], 6, 16)])
     (row,) = queue.page(large.conn, large.run.id, [question.id])
@@ -273,61 +275,67 @@ def test_a_page_says_what_a_line_of_the_table_needs(large: Seeded) -> None:
 # The audit.
 
 
-def kept(seeded: Seeded, conn: Connection, asked: list[Question]) -> list[int]:
+def kept(seeded: Seeded, conn: Connection, kept_questions: list[Question]) -> list[int]:
     put(
         seeded,
-        [replace(a_vote(seeded, one, [16], 16, 16), decision=Decision.KEEP) for one in asked],
+        [
+            replace(a_vote(seeded, question, [16], 16, 16), decision=Decision.KEEP)
+            for question in kept_questions
+        ],
     )
     return list(queue.audit_order(conn, seeded.run.id))
 
 
-def test_the_audit_is_a_random_order_of_what_was_accepted_that_stays(large: Seeded) -> None:
-    found = kept(large, large.conn, large.pool)
-    assert sorted(found) == [question.id for question in large.pool]
-    assert found != sorted(found)
-    assert found == kept(large, large.conn, large.pool)
+def test_the_audit_is_a_reproducible_random_order_of_the_kept_questions(large: Seeded) -> None:
+    order = kept(large, large.conn, large.pool)
+    assert sorted(order) == [question.id for question in large.pool]
+    assert order != sorted(order)
+    assert order == kept(large, large.conn, large.pool)
     # What else was accepted changes nothing in the order of the others.
     some = large.pool[::2]
     ids = {question.id for question in some}
-    assert kept(large, large.conn, some) == [id_ for id_ in found if id_ in ids]
+    assert kept(large, large.conn, some) == [id_ for id_ in order if id_ in ids]
 
 
 def test_another_run_is_audited_in_another_order(large: Seeded) -> None:
-    found = kept(large, large.conn, large.pool)
+    order = kept(large, large.conn, large.pool)
     with transaction(large.conn):
         other = paths.open_run(large.conn, replace(large.run, key="another", seed=5))
         votes.put(
             large.conn,
-            [replace(one, run_id=other.id) for one in votes.for_run(large.conn, large.run.id)],
+            [replace(vote, run_id=other.id) for vote in votes.for_run(large.conn, large.run.id)],
         )
-    assert list(queue.audit_order(large.conn, other.id)) != found
+    assert list(queue.audit_order(large.conn, other.id)) != order
     large.conn.execute("DELETE FROM vote WHERE run_id = ?", [other.id])
 
 
 def test_every_question_comes_first_in_about_as_many_audits(large: Seeded) -> None:
-    asked = large.pool[:4]
+    few = large.pool[:4]
     first = Counter()  # type: ignore[var-annotated]
     large.conn.execute("SAVEPOINT many")
     for number in range(200):
         large.conn.execute("UPDATE run SET key = ? WHERE id = ?", [f"run {number}", large.run.id])
-        first[kept_in(large, asked)[0]] += 1
+        first[kept_in(large, few)[0]] += 1
     large.conn.execute("ROLLBACK TO many")
     large.conn.execute("RELEASE many")
     # 50 of 200 each; five standard deviations are 31.
-    assert all(abs(first[question.id] - 50) <= 31 for question in asked)
+    assert all(abs(first[question.id] - 50) <= 31 for question in few)
 
 
-def kept_in(seeded: Seeded, asked: list[Question]) -> list[int]:
+def kept_in(seeded: Seeded, kept_questions: list[Question]) -> list[int]:
     """As `kept`, inside a transaction that is open."""
     seeded.conn.execute("DELETE FROM vote")
     votes.put(
         seeded.conn,
-        [replace(a_vote(seeded, one, [16], 16, 16), decision=Decision.KEEP) for one in asked],
+        [
+            replace(a_vote(seeded, question, [16], 16, 16), decision=Decision.KEEP)
+            for question in kept_questions
+        ],
     )
     return list(queue.audit_order(seeded.conn, seeded.run.id))
 
 
-def test_the_standing_reviews_of_some_questions_are_those_of_all(large: Seeded) -> None:
+def test_the_active_reviews_of_some_questions_are_those_of_all(large: Seeded) -> None:
     everything = reviews.active(large.conn, large.run.id)
     ids = {review.question_id for review in everything}
     assert ids

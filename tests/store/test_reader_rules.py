@@ -25,8 +25,8 @@ def conn(tmp_path: Path) -> Iterator[sqlite3.Connection]:
         yield opened
 
 
-def rules(kind: AnswerType, **told: object) -> ReaderRules:
-    return ReaderRules(0, kind, told, 1.5)
+def rules(kind: AnswerType, **fields: object) -> ReaderRules:
+    return ReaderRules(0, kind, fields, 1.5)
 
 
 def test_the_newest_rules_of_each_type_are_in_force(conn: sqlite3.Connection) -> None:
@@ -34,7 +34,7 @@ def test_the_newest_rules_of_each_type_are_in_force(conn: sqlite3.Connection) ->
     spans = reader_rules.add(conn, rules(AnswerType.SPAN, same=[["é", "e"]]))
     reset = reader_rules.add(conn, rules(AnswerType.NUMBER))
     assert reader_rules.in_force(conn) == [reset, spans]
-    assert [one.id for one in reader_rules.history(conn)] == [1, 2, 3]
+    assert [row.id for row in reader_rules.history(conn)] == [1, 2, 3]
 
 
 @pytest.mark.parametrize(

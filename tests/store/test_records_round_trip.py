@@ -35,7 +35,7 @@ NASTY = "\x00 [/red] \x1b[31m \u202e \U0001f9ee\n\t漢字 ' \" \\ {}"
 
 
 def test_a_question_comes_back_as_it_was_added(seeded: Seeded) -> None:
-    asked = a_question(
+    added = a_question(
         50,
         Split.OOD,
         answer_type=AnswerType.CHOICE,
@@ -43,16 +43,16 @@ def test_a_question_comes_back_as_it_was_added(seeded: Seeded) -> None:
         options=("ja", NASTY, ""),
         passage=NASTY,
     )
-    questions.add(seeded.conn, [asked], {})
-    found = questions.by_key(seeded.conn, Split.OOD, asked.key)
-    assert found is not None
-    assert replace(found, id=0) == asked
-    assert questions.by_ids(seeded.conn, [found.id, 10_000]) == {found.id: found}
-    assert questions.by_key(seeded.conn, Split.POOL, asked.key) is None
+    questions.add(seeded.conn, [added], {})
+    stored = questions.by_key(seeded.conn, Split.OOD, added.key)
+    assert stored is not None
+    assert replace(stored, id=0) == added
+    assert questions.by_ids(seeded.conn, [stored.id, 10_000]) == {stored.id: stored}
+    assert questions.by_key(seeded.conn, Split.POOL, added.key) is None
 
 
 def test_gold_comes_back_for_its_split_only(seeded: Seeded) -> None:
-    expected = {one.id: ("1",) for one in seeded.measured}
+    expected = {question.id: ("1",) for question in seeded.measured}
     assert questions.gold_for(seeded.conn, Split.EVAL) == expected
     assert questions.gold_for(seeded.conn, Split.OOD) == {}
 
@@ -142,12 +142,12 @@ def test_a_training_set_comes_back_with_its_examples_in_order(seeded: Seeded) ->
     assert examples.get_set(seeded.conn, frozen.key) == frozen
     assert examples.get_set(seeded.conn, "other") is None
     stored = examples.examples(seeded.conn, frozen.key)
-    assert [replace(one, id=0) for one in stored] == members[::-1]
+    assert [replace(example, id=0) for example in stored] == members[::-1]
 
 
 def test_an_evaluation_comes_back_with_its_answers(seeded: Seeded) -> None:
     run = paths.open_run(seeded.conn, a_run(seeded.model.id, "eval run", split=Split.EVAL))
-    first, second = (one.id for one in seeded.measured)
+    first, second = (question.id for question in seeded.measured)
     measured = an_evaluation(seeded.model.id, run.id)
     stored = evaluations.put(seeded.conn, measured, [(first, "1", True), (second, None, False)])
     assert replace(stored, id=0) == measured
@@ -160,11 +160,11 @@ def test_reviews_come_back_in_order(seeded: Seeded) -> None:
         reviews.add(seeded.conn, a_review(seeded, Verdict.SAME, answer="7", other="7.0")),
         reviews.add(seeded.conn, a_review(seeded, Verdict.NONE, queue=Queue.AUDIT)),
     ]
-    assert [one.id for one in added] == [1, 2]
+    assert [review.id for review in added] == [1, 2]
     assert reviews.history(seeded.conn, seeded.run.id) == added
 
 
-def test_a_job_comes_back_with_what_was_asked(seeded: Seeded) -> None:
+def test_a_job_comes_back_with_its_params(seeded: Seeded) -> None:
     params: dict[str, object] = {"settings": {"sample": {"m": 8, "threshold": "0.6"}}, "x": NASTY}
     job, attached = jobs.enqueue(seeded.conn, JobKind.SAMPLE, params)
     assert not attached
@@ -177,13 +177,17 @@ def test_metrics_come_back_in_order_even_when_they_are_no_numbers(seeded: Seeded
     job, _ = jobs.enqueue(seeded.conn, JobKind.FINETUNE, {})
     jobs.metrics_add(seeded.conn, job.id, 7, {"loss": 1.25, "rate": 1e-4})
     jobs.metrics_add(seeded.conn, job.id, 0, {"loss": math.nan})
-    found = jobs.metrics(seeded.conn, job.id)
-    assert [(one.step, one.name) for one in found] == [(7, "loss"), (7, "rate"), (0, "loss")]
-    assert [one.value for one in found[:2]] == [1.25, 1e-4]
-    assert math.isnan(found[2].value)
+    metrics = jobs.metrics(seeded.conn, job.id)
+    assert [(metric.step, metric.name) for metric in metrics] == [
+        (7, "loss"),
+        (7, "rate"),
+        (0, "loss"),
+    ]
+    assert [metric.value for metric in metrics[:2]] == [1.25, 1e-4]
+    assert math.isnan(metrics[2].value)
 
 
-def test_a_row_that_is_not_there_is_told_by_its_number(seeded: Seeded) -> None:
+def test_a_missing_row_is_reported_by_its_number(seeded: Seeded) -> None:
     with pytest.raises(BadInput, match="no model 99"):
         models.by_id(seeded.conn, 99)
     with pytest.raises(BadInput, match="no run 99"):
@@ -263,10 +267,10 @@ def a_review(seeded: Seeded, verdict: Verdict, **changes: object) -> Review:
     return replace(review, **changes)  # type: ignore[arg-type]
 
 
-def test_opening_a_run_again_takes_the_settings_of_the_decision_and_nothing_else(
+def test_opening_a_run_again_updates_the_settings_of_the_decision_only(
     seeded: Seeded,
 ) -> None:
-    asked = a_run(
+    requested = a_run(
         seeded.model.id,
         m=9,
         early_stop=EarlyStop.FAST,
@@ -276,9 +280,9 @@ def test_opening_a_run_again_takes_the_settings_of_the_decision_and_nothing_else
         engine_version="2",
         created_at=99.0,
     )
-    again = paths.open_run(seeded.conn, asked)
+    again = paths.open_run(seeded.conn, requested)
     assert again == replace(
-        asked, id=seeded.run.id, engine_version="1", created_at=seeded.run.created_at
+        requested, id=seeded.run.id, engine_version="1", created_at=seeded.run.created_at
     )
     assert paths.runs(seeded.conn) == [again]
 
@@ -298,7 +302,7 @@ def a_round(seeded: Seeded, number: int, **changes: object) -> Round:
     return replace(decided, **changes)  # type: ignore[arg-type]
 
 
-def test_a_round_comes_back_and_a_person_decides_by_a_later_row(seeded: Seeded) -> None:
+def test_a_round_comes_back_and_a_user_decides_by_a_later_row(seeded: Seeded) -> None:
     assert rounds.newest(seeded.conn) == (0, 0)
     trained = models.add(seeded.conn, a_model("small/lmsi", base_id=seeded.model.id))
     other = models.add(seeded.conn, a_model("other/base"))
@@ -320,7 +324,7 @@ def test_a_round_comes_back_and_a_person_decides_by_a_later_row(seeded: Seeded) 
     assert rounds.newest(seeded.conn) == (2, says[-1].id)
 
 
-def test_the_last_round_of_a_model_says_what_becomes_of_it(seeded: Seeded) -> None:
+def test_the_verdict_of_a_model_is_that_of_its_last_round(seeded: Seeded) -> None:
     trained = models.add(seeded.conn, a_model("small/lmsi", base_id=seeded.model.id))
     for number, verdict in ((1, Outcome.ACCEPT), (2, Outcome.REJECT)):
         rounds.add(seeded.conn, a_round(seeded, number, trained_id=trained.id, verdict=verdict))
@@ -328,9 +332,9 @@ def test_the_last_round_of_a_model_says_what_becomes_of_it(seeded: Seeded) -> No
     assert rounds.accepted(seeded.conn) is None
 
 
-def test_a_review_says_which_answer_led_and_a_set_how_it_was_voted(seeded: Seeded) -> None:
-    said = reviews.add(seeded.conn, a_review(seeded, Verdict.NONE, winner=NASTY))
-    assert said in reviews.history(seeded.conn, seeded.run.id)
+def test_a_review_holds_the_winner_and_a_set_holds_m(seeded: Seeded) -> None:
+    review = reviews.add(seeded.conn, a_review(seeded, Verdict.NONE, winner=NASTY))
+    assert review in reviews.history(seeded.conn, seeded.run.id)
     frozen = a_set(seeded)
     examples.freeze(seeded.conn, frozen, [])
     newer = replace(frozen, m=32, validation_share=0.05)

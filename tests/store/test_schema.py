@@ -86,7 +86,7 @@ def test_every_released_schema_is_kept() -> None:
 
 
 @pytest.mark.parametrize("version", RELEASED)
-def test_a_released_database_becomes_todays_with_its_rows(version: int, tmp_path: Path) -> None:
+def test_a_released_database_is_migrated_with_its_rows(version: int, tmp_path: Path) -> None:
     old, new = tmp_path / "old.db", tmp_path / "new.db"
     released(version, old)
     ensure_schema(old)
@@ -96,10 +96,10 @@ def test_a_released_database_becomes_todays_with_its_rows(version: int, tmp_path
         assert conn.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         assert conn.execute("PRAGMA foreign_key_check").fetchall() == []
         run = paths.runs(conn)[0]
-        asked = questions.by_split(conn, Split.POOL)
-        assert len(asked) == 3
+        pool = questions.by_split(conn, Split.POOL)
+        assert len(pool) == 3
         assert len(questions.gold_for(conn, Split.EVAL)) == 2
-        assert len(paths.for_question(conn, run.id, asked[0].id)) == 2
+        assert len(paths.for_question(conn, run.id, pool[0].id)) == 2
         assert paths.counts(conn, run.id).tokens == 6
         assert len(votes.for_run(conn, run.id)) == 1
         assert len(reviews.active(conn, run.id)) == 1
@@ -137,7 +137,7 @@ def test_finished_jobs_of_older_versions_keep_their_models(version: int, tmp_pat
         conn.execute(insert, ["finetune", "failed", *failed])
     ensure_schema(path)
     with connect(path) as conn:
-        (model_id,) = (one.id for one in models.all_of(conn))
+        (model_id,) = (model.id for model in models.all_of(conn))
         made = [job for job in jobs.all_of(conn) if job.created_at == 1.0]
         assert [job.model_id for job in made] == [model_id] * 4 + [None] * 4
         assert [job.run_id for job in made] == [1] + [None] * 7
@@ -153,22 +153,22 @@ def test_a_database_is_made_in_wal_mode_and_marked_as_ours(tmp_path: Path) -> No
         assert conn.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
 
 
-def test_a_database_whose_maker_died_in_its_first_commit_is_made_anew(tmp_path: Path) -> None:
-    made, found = tmp_path / "made.db", tmp_path / "found.db"
+def test_a_database_whose_creator_died_in_its_first_commit_is_created_again(tmp_path: Path) -> None:
+    made, copied = tmp_path / "made.db", tmp_path / "found.db"
     with closing(sqlite3.connect(made, isolation_level=None)) as conn:
         conn.execute("PRAGMA cache_size = 1")  # so that much is written before the commit
         conn.execute("BEGIN")
         conn.execute("CREATE TABLE large (text)")
         conn.executemany("INSERT INTO large VALUES (?)", [("x" * 1000,)] * 100)
         for name in ("made.db", "made.db-journal"):
-            copy = tmp_path / name.replace("made", "found")
-            copy.write_bytes((tmp_path / name).read_bytes())
-    with closing(sqlite3.connect(f"{found.as_uri()}?mode=ro", uri=True)) as conn:
+            target = tmp_path / name.replace("made", "found")
+            target.write_bytes((tmp_path / name).read_bytes())
+    with closing(sqlite3.connect(f"{copied.as_uri()}?mode=ro", uri=True)) as conn:
         with pytest.raises(sqlite3.OperationalError) as refused:
             conn.execute("PRAGMA user_version").fetchone()
         assert refused.value.sqlite_errorcode == sqlite3.SQLITE_READONLY_ROLLBACK
-    ensure_schema(found)
-    with connect(found, read_only=True) as conn:
+    ensure_schema(copied)
+    with connect(copied, read_only=True) as conn:
         assert conn.execute(
             "SELECT count(*) FROM sqlite_master WHERE name = 'large'"
         ).fetchone() == (0,)
@@ -182,7 +182,7 @@ def test_a_current_database_is_not_written(tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
-def test_a_newer_database_is_refused_and_left_alone(database: Path) -> None:
+def test_a_newer_database_is_refused_and_not_changed(database: Path) -> None:
     with closing(sqlite3.connect(database)) as conn:
         conn.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
     before = database.read_bytes()
@@ -193,14 +193,14 @@ def test_a_newer_database_is_refused_and_left_alone(database: Path) -> None:
     assert database.read_bytes() == before
 
 
-def test_an_older_database_says_what_brings_it_up_to_date(tmp_path: Path) -> None:
+def test_an_older_database_names_the_command_that_updates_it(tmp_path: Path) -> None:
     path = tmp_path / "lmsi.db"
     path.touch()
     with pytest.raises(BadInput, match="lmsi-tui status"), connect(path):
         pass
 
 
-def test_the_database_of_another_program_is_refused_and_left_alone(tmp_path: Path) -> None:
+def test_the_database_of_another_application_is_refused_and_not_changed(tmp_path: Path) -> None:
     path = tmp_path / "lmsi.db"
     with closing(sqlite3.connect(path)) as conn:
         conn.execute("CREATE TABLE holiday (id)")
@@ -220,7 +220,7 @@ def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
     assert path.read_text().startswith("These are my notes")
 
 
-def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_missing_folder_is_reported(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="cannot be used"):
         ensure_schema(tmp_path / "nowhere" / "lmsi.db")
     with pytest.raises(BadInput, match="no database at"), connect(tmp_path / "lmsi.db"):

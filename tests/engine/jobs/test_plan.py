@@ -1,4 +1,4 @@
-"""The plan of a job, held against what the job then does."""
+"""A plan, compared with what the job then does."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def told(tmp_path: Path) -> Iterator[tuple[Project, sqlite3.Connection]]:
+def story(tmp_path: Path) -> Iterator[tuple[Project, sqlite3.Connection]]:
     """The story, with its store."""
     project = seeded_project(tmp_path / "story")
     with connect(project.database) as conn:
@@ -59,9 +59,9 @@ def drawn_by(conn: sqlite3.Connection, project: Project, kind: JobKind) -> int:
 def test_every_setting_has_a_meaning() -> None:
     settings = Settings()
     for section in dataclasses.fields(settings):
-        for one in dataclasses.fields(getattr(settings, section.name)):
-            text = help_texts()[section.name, one.name]
-            assert text.strip(), (section.name, one.name)
+        for field in dataclasses.fields(getattr(settings, section.name)):
+            text = help_texts()[section.name, field.name]
+            assert text.strip(), (section.name, field.name)
             assert "\n" not in text
 
 
@@ -72,20 +72,20 @@ NEEDS_ANOTHER = {("curate.weighting", "by-agreement"), ("model.engine", "server"
 @pytest.mark.parametrize("kind", list(JobKind))
 def test_the_settings_that_matter_exist_and_can_be_set_to_what_they_are(kind: JobKind) -> None:
     settings = Settings()
-    for one in job_settings.settings_of(settings, kind):
-        value = list(one.value) if isinstance(one.value, tuple) else one.value
-        assert changed(settings, {one.section: {one.name: value}}) == settings
-        for choice in one.choices:
-            wanted = {"true": True, "false": False}.get(choice, choice)
-            if (one.path, choice) not in NEEDS_ANOTHER:
-                changed(settings, {one.section: {one.name: wanted}})
+    for setting in job_settings.settings_of(settings, kind):
+        value = list(setting.value) if isinstance(setting.value, tuple) else setting.value
+        assert changed(settings, {setting.section: {setting.name: value}}) == settings
+        for choice in setting.choices:
+            new_value = {"true": True, "false": False}.get(choice, choice)
+            if (setting.path, choice) not in NEEDS_ANOTHER:
+                changed(settings, {setting.section: {setting.name: new_value}})
 
 
 # Sampling.
 
 
 @pytest.mark.parametrize("rule", ["off", "exact", "fast"])
-def test_a_new_sampling_draws_between_the_least_and_the_most(tmp_path: Path, rule: str) -> None:
+def test_a_new_sampling_stays_within_the_planned_bounds(tmp_path: Path, rule: str) -> None:
     project = scripted_project(tmp_path / "p", changes={"sample": {"early_stop": rule}})
     with connect(project.database) as conn:
         made = planned(conn, project, JobKind.SAMPLE)
@@ -103,7 +103,7 @@ def test_a_new_sampling_draws_between_the_least_and_the_most(tmp_path: Path, rul
 @pytest.mark.parametrize(
     "changes", [{"m": 20}, {"early_stop": "off"}, {"threshold": "0.9"}, {"cap": 0}, {"m": 4}]
 )
-def test_a_sampling_after_a_change_draws_between_the_least_and_the_most(
+def test_a_sampling_after_a_change_stays_within_the_planned_bounds(
     tmp_path: Path, changes: dict[str, object]
 ) -> None:
     project = scripted_project(tmp_path / "p")
@@ -116,17 +116,17 @@ def test_a_sampling_after_a_change_draws_between_the_least_and_the_most(
         assert least <= drawn_by(conn, other, JobKind.SAMPLE) <= most
 
 
-def test_another_temperature_is_another_run(told: tuple[Project, sqlite3.Connection]) -> None:
-    project, conn = told
+def test_another_temperature_is_another_run(story: tuple[Project, sqlite3.Connection]) -> None:
+    project, conn = story
     made = planned(conn, project, JobKind.SAMPLE, sample={"temperature": 1.0, "early_stop": "off"})
     assert made.paths == (POOL * 16, POOL * 16)
     assert not made.reused
 
 
 def test_the_time_comes_from_the_rate_that_was_measured_last(
-    told: tuple[Project, sqlite3.Connection],
+    story: tuple[Project, sqlite3.Connection],
 ) -> None:
-    project, conn = told
+    project, conn = story
     with transaction(conn):
         last = [job for job in jobs.all_of(conn) if job.kind is JobKind.SAMPLE][-1]
         jobs.metrics_add(conn, last.id, 10**6, {"paths_per_second": 2.0})
@@ -139,10 +139,10 @@ def test_the_time_comes_from_the_rate_that_was_measured_last(
     assert planned(conn, project, JobKind.SAMPLE, sample={"early_stop": "off"}).seconds is None
 
 
-def test_a_rate_is_that_of_the_model_and_not_of_one_with_a_similar_name(
-    told: tuple[Project, sqlite3.Connection],
+def test_a_rate_belongs_to_its_model_and_not_to_a_similar_name(
+    story: tuple[Project, sqlite3.Connection],
 ) -> None:
-    project, conn = told
+    project, conn = story
     base = models.by_name(conn, f"{TEACHER}/base")
     assert base is not None
     with transaction(conn):
@@ -168,8 +168,8 @@ def test_a_rate_is_that_of_the_model_and_not_of_one_with_a_similar_name(
 # Training.
 
 
-def test_a_training_set_is_planned_by_its_votes(told: tuple[Project, sqlite3.Connection]) -> None:
-    project, conn = told
+def test_a_training_set_is_planned_by_its_votes(story: tuple[Project, sqlite3.Connection]) -> None:
+    project, conn = story
     kept = {
         threshold: planned(conn, project, JobKind.CURATE, sample={"threshold": threshold}).kept
         for threshold in ("0.3", "0.6", "1")
@@ -203,7 +203,8 @@ def test_a_fine_tuning_is_planned_from_files(tmp_path: Path) -> None:
         assert _size(lora, "optimizer") < parts["optimizer"]
         sampled = memory_estimate.of_sampling(project, base, Engine.TRANSFORMERS, 64, 200, 100)
         assert _size(sampled, "weights") == sum(
-            one.stat().st_size for one in (project.folder / "models/pebble-l").glob("*.safetensors")
+            file.stat().st_size
+            for file in (project.folder / "models/pebble-l").glob("*.safetensors")
         )
         kept = "KV cache"
         assert _size(sampled, kept) == 64 * 100 * 2 * 4 * 32 * 4
@@ -264,13 +265,13 @@ def test_a_training_that_was_done_is_found_again(tmp_path: Path) -> None:
 def test_twice_the_epochs_take_twice_the_steps_and_the_time(tmp_path: Path) -> None:
     project = _trainable(tmp_path)
     with connect(project.database) as conn:
-        one = planned(conn, project, JobKind.FINETUNE, finetune={"epochs": 2})
-        two = planned(conn, project, JobKind.FINETUNE, finetune={"epochs": 4})
-        assert one.steps is not None
-        assert two.steps == pytest.approx(2 * one.steps, abs=1)
-        assert one.seconds is not None
-        assert two.seconds is not None
-        assert two.seconds[0] == pytest.approx(2 * one.seconds[0])
+        two_epochs = planned(conn, project, JobKind.FINETUNE, finetune={"epochs": 2})
+        four_epochs = planned(conn, project, JobKind.FINETUNE, finetune={"epochs": 4})
+        assert two_epochs.steps is not None
+        assert four_epochs.steps == pytest.approx(2 * two_epochs.steps, abs=1)
+        assert two_epochs.seconds is not None
+        assert four_epochs.seconds is not None
+        assert four_epochs.seconds[0] == pytest.approx(2 * two_epochs.seconds[0])
 
 
 def test_a_distillation_is_planned_for_every_student(tmp_path: Path) -> None:
@@ -309,7 +310,7 @@ def _trainable(tmp_path: Path) -> Project:
 # Measuring.
 
 
-def test_a_measurement_draws_exactly_what_was_planned(tmp_path: Path) -> None:
+def test_a_measurement_samples_exactly_what_was_planned(tmp_path: Path) -> None:
     project = scripted_project(tmp_path / "p")
     with connect(project.database) as conn:
         made = planned(conn, project, JobKind.EVALUATE)
@@ -322,18 +323,18 @@ def test_a_measurement_draws_exactly_what_was_planned(tmp_path: Path) -> None:
         assert planned(conn, project, JobKind.EVALUATE, evaluate={"limit": 2}).paths == (0, 0)
 
 
-def test_chosen_models_alone_are_measured(told: tuple[Project, sqlite3.Connection]) -> None:
-    project, conn = told
+def test_chosen_models_alone_are_measured(story: tuple[Project, sqlite3.Connection]) -> None:
+    project, conn = story
     settings = changed(project.settings, {"evaluate": {"seed": 5}})
-    one = stages.plan(conn, project, JobKind.EVALUATE, settings, chosen=[f"{TEACHER}/base"])
+    chosen = stages.plan(conn, project, JobKind.EVALUATE, settings, chosen=[f"{TEACHER}/base"])
     everyone = stages.plan(conn, project, JobKind.EVALUATE, settings)
-    assert one.models == (f"{TEACHER}/base",)
-    assert one.paths is not None
+    assert chosen.models == (f"{TEACHER}/base",)
+    assert chosen.paths is not None
     # The greedy paths have a seed of their own, too.
-    assert everyone.paths == (4 * one.paths[0], 4 * one.paths[1])
+    assert everyone.paths == (4 * chosen.paths[0], 4 * chosen.paths[1])
 
 
-def test_the_whole_loop_is_planned_from_where_it_begins(tmp_path: Path) -> None:
+def test_the_first_round_is_planned(tmp_path: Path) -> None:
     project = make_demo(tmp_path / "demo", pool=5, evaluation=4)
     with connect(project.database) as conn:
         made = planned(conn, project, JobKind.ROUND, evaluate={"ood": False})
@@ -348,7 +349,7 @@ def test_the_whole_loop_is_planned_from_where_it_begins(tmp_path: Path) -> None:
     assert made.seconds is None
 
 
-def test_a_round_without_known_answers_is_planned_and_says_that_nothing_is_tested(
+def test_the_plan_of_a_round_without_known_answers_says_that_nothing_is_tested(
     tmp_path: Path,
 ) -> None:
     project = make_demo(tmp_path / "demo", pool=5, evaluation=4)
@@ -385,10 +386,10 @@ PROBLEMS: list[tuple[JobKind, str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "change", "words"), PROBLEMS, ids=[one[2] for one in PROBLEMS])
-def test_what_keeps_a_job_from_starting_is_one_sentence(
-    tmp_path: Path, kind: JobKind, change: str, words: str
-) -> None:
+@pytest.mark.parametrize(
+    ("kind", "change", "words"), PROBLEMS, ids=[problem[2] for problem in PROBLEMS]
+)
+def test_a_problem_is_one_sentence(tmp_path: Path, kind: JobKind, change: str, words: str) -> None:
     project = scripted_project(tmp_path / "p")
     with connect(project.database) as conn:
         conn.execute("PRAGMA foreign_keys = OFF")
@@ -401,7 +402,7 @@ def test_what_keeps_a_job_from_starting_is_one_sentence(
     assert made.paths is None
 
 
-def test_counting_again_needs_paths(tmp_path: Path) -> None:
+def test_a_vote_needs_paths(tmp_path: Path) -> None:
     project = scripted_project(tmp_path / "p")
     with connect(project.database) as conn:
         made = planned(conn, project, JobKind.VOTE)
@@ -420,16 +421,16 @@ def test_an_engine_that_cannot_read_the_model_is_a_problem(tmp_path: Path) -> No
     assert "no GGUF" in made.problem
 
 
-def test_nothing_is_written_by_looking(told: tuple[Project, sqlite3.Connection]) -> None:
-    project, _ = told
+def test_planning_writes_nothing(story: tuple[Project, sqlite3.Connection]) -> None:
+    project, _ = story
     with connect(project.database, read_only=True) as reader:
         for kind in JobKind:
             stages.plan(reader, project, kind, project.settings)
-        assert len(paths.runs(reader)) == len(paths.runs(told[1]))
+        assert len(paths.runs(reader)) == len(paths.runs(story[1]))
 
 
-def test_a_job_without_a_model_gives_no_rate(told: tuple[Project, sqlite3.Connection]) -> None:
-    project, conn = told
+def test_a_job_without_a_model_gives_no_rate(story: tuple[Project, sqlite3.Connection]) -> None:
+    project, conn = story
     conn.execute("UPDATE job SET model_id = NULL")
     made = planned(conn, project, JobKind.SAMPLE, sample={"early_stop": "off"})
     assert made.problem is None

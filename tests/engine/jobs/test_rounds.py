@@ -56,11 +56,11 @@ def script(like: Like, pool: int) -> str:
     def rule(contains: str, answers: dict[str, float]) -> Json:
         return {"contains": contains, "answers": answers, "texts": [" So. The answer is {answer}."]}
 
-    known = [rule(a_question(i, Split.EVAL).text, {str(i): 1.0}) for i in range(like.right)]
-    known += [rule(a_question(i, Split.OOD).text, {str(i): 1.0}) for i in range(like.elsewhere)]
+    evaluated = [rule(a_question(i, Split.EVAL).text, {str(i): 1.0}) for i in range(like.right)]
+    evaluated += [rule(a_question(i, Split.OOD).text, {str(i): 1.0}) for i in range(like.elsewhere)]
     voted = [rule(a_question(i).text, {str(i): like.agreement, "7777": 1.0}) for i in range(pool)]
     wrong = {str(9000 + i): 1.0 for i in range(like.spread)}
-    rules = [*known, *voted, rule("", wrong)]
+    rules = [*evaluated, *voted, rule("", wrong)]
     return json.dumps({"context": 8192, "slots": 8, "rules": rules})
 
 
@@ -84,14 +84,14 @@ class Story:
         self, work: Work, base: Model, frozen: TrainingSet, _: TrainSettings, stage: Stage
     ) -> Json:
         """What stands for training: the same set again gives the same model."""
-        for known in models.all_of(work.conn):
-            if (known.training_set, known.base_id) == (frozen.key, base.id):
-                return {"model": known.name, "trained_before": True}
+        for model in models.all_of(work.conn):
+            if (model.training_set, model.base_id) == (frozen.key, base.id):
+                return {"model": model.name, "trained_before": True}
         assert base.name == TEACHER, "adapters are never stacked"
         self.trained += 1
         path = self.project.folder / "models" / f"{self.trained}.json"
         path.write_text(script(self.coming[self.trained - 1], 6))
-        model = replace(
+        trained = replace(
             base,
             id=0,
             name=f"scripted/lmsi-{self.trained}",
@@ -103,14 +103,14 @@ class Story:
             created_at=time.time(),
         )
         with transaction(work.conn):
-            models.add(work.conn, model)
-        return {"model": model.name, "trained_before": False}
+            models.add(work.conn, trained)
+        return {"model": trained.name, "trained_before": False}
 
     def verdicts(self) -> list[Outcome]:
         return list(rows.verdicts(self.conn).values())
 
 
-def told(
+def story_of(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     base: Like,
@@ -126,9 +126,13 @@ def told(
     path.write_text(script(base, 6))
     with connect(project.database) as conn:
         if elsewhere:
-            asked = [a_question(i, Split.OOD) for i in range(elsewhere)]
+            imported = [a_question(i, Split.OOD) for i in range(elsewhere)]
             with transaction(conn):
-                questions.add(conn, asked, {one.key: (str(one.position),) for one in asked})
+                questions.add(
+                    conn,
+                    imported,
+                    {question.key: (str(question.position),) for question in imported},
+                )
         story = Story(project, conn, list(coming))
         # Scripts have no weights to train.
         monkeypatch.setattr(lookups, "check_trainable", lambda *_: None)
@@ -142,17 +146,17 @@ COLLAPSE = [Like(55, 20), Like(75, 10), Like(60, 1), Like(30, 1)]
 @pytest.fixture
 def collapse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Story]:
     """Right answers of 100: 40, 55, 75, then 60 while agreement still rises."""
-    yield from told(tmp_path, monkeypatch, Like(40, 40), COLLAPSE)
+    yield from story_of(tmp_path, monkeypatch, Like(40, 40), COLLAPSE)
 
 
 @pytest.fixture
 def open_(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Story]:
     """One more right answer of 20 decides nothing; the model after that is much better."""
     coming = [Like(6, 5), Like(18, 5)]
-    yield from told(tmp_path, monkeypatch, Like(5, 5), coming, evaluation=20)
+    yield from story_of(tmp_path, monkeypatch, Like(5, 5), coming, evaluation=20)
 
 
-def test_the_guard_stops_a_collapse_at_the_right_round(collapse: Story) -> None:
+def test_the_acceptance_test_stops_a_collapse_at_the_right_round(collapse: Story) -> None:
     result = collapse.go(rounds=9)
     assert collapse.verdicts() == [Outcome.ACCEPT, Outcome.ACCEPT, Outcome.REJECT]
     assert collapse.trained == 3, "nothing is trained after the round that was rejected"
@@ -160,28 +164,29 @@ def test_the_guard_stops_a_collapse_at_the_right_round(collapse: Story) -> None:
     assert acceptance.last_accepted(rows.verdicts(collapse.conn)) == 2
     # Each round samples with the last accepted model, and is measured against it.
     before = [TEACHER, "scripted/lmsi-1", "scripted/lmsi-2"]
-    assert [one.sampled for one in decided] == before
-    assert [one.test.before for one in decided] == before
+    assert [decided_round.sampled for decided_round in decided] == before
+    assert [decided_round.test.before for decided_round in decided] == before
     # The collapse is seen without labels, too.
     assert any("no audit shows" in alarm for alarm in decided[-1].test.alarms)
     assert "Worse than scripted/lmsi-2 on 100 evaluation questions" in decided[-1].test.reason
-    assert [one["verdict"] for one in result["rounds"]] == ["accept", "accept", "reject"]  # type: ignore[attr-defined]
+    verdicts = [made["verdict"] for made in result["rounds"]]  # type: ignore[attr-defined]
+    assert verdicts == ["accept", "accept", "reject"]
 
 
-def test_a_rejected_model_stays_and_is_used_by_nothing_that_comes_after(collapse: Story) -> None:
+def test_a_rejected_model_is_stored_but_not_used(collapse: Story) -> None:
     collapse.go(rounds=9)
     conn = collapse.conn
-    found = model_tree.read(conn)
-    assert found.in_use is not None
-    assert found.in_use.name == "scripted/lmsi-2"
-    assert "scripted/lmsi-3" in [one.name for one in found.models]
+    tree = model_tree.read(conn)
+    assert tree.in_use is not None
+    assert tree.in_use.name == "scripted/lmsi-2"
+    assert "scripted/lmsi-3" in [model.name for model in tree.models]
     assert export._trained_model(conn, None).name == "scripted/lmsi-2"
     assert export._trained_model(conn, "scripted/lmsi-3").name == "scripted/lmsi-3"
     measured = evaluate.run(claimed(conn, collapse.project, JobKind.EVALUATE))["evaluations"]
     assert isinstance(measured, list)
-    names = {one["model"] for one in measured}
+    names = {evaluation["model"] for evaluation in measured}
     assert names == {TEACHER, "scripted/lmsi-1", "scripted/lmsi-2"}
-    pairs = {(one.before, one.after) for one in accuracy.comparisons(conn)}
+    pairs = {(comparison.before, comparison.after) for comparison in accuracy.comparisons(conn)}
     assert {("scripted/lmsi-1", "scripted/lmsi-2"), ("scripted/lmsi-2", "scripted/lmsi-3")} < pairs
     # A person who goes on by hand goes on with the votes of the round that began last.
     teacher = models.by_name(conn, TEACHER)
@@ -189,7 +194,7 @@ def test_a_rejected_model_stays_and_is_used_by_nothing_that_comes_after(collapse
     assert runs.sampling_model(conn, teacher).name == "scripted/lmsi-2"
 
 
-def test_what_a_rejected_model_wrote_is_not_learnt_from(collapse: Story) -> None:
+def test_paths_of_a_rejected_model_are_not_trained_on(collapse: Story) -> None:
     collapse.go(rounds=9)
     conn, project = collapse.conn, collapse.project
     rejected, teacher = models.by_name(conn, "scripted/lmsi-3"), models.by_name(conn, TEACHER)
@@ -217,7 +222,7 @@ def test_a_round_that_was_decided_is_not_decided_again(collapse: Story) -> None:
     assert rows.all_of(collapse.conn) == third
 
 
-def test_a_round_that_was_cut_off_goes_on_where_it_stopped(
+def test_an_interrupted_round_continues_where_it_stopped(
     collapse: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Cut(Exception):
@@ -236,17 +241,17 @@ def test_a_round_that_was_cut_off_goes_on_where_it_stopped(
     drawn = {run.key: paths.counts(conn, run.id) for run in paths.runs(conn)}
     rounds.run(work)
     assert {run.key: paths.counts(conn, run.id) for run in paths.runs(conn)} == drawn
-    assert [one.number for one in rows.all_of(conn)] == [1]
+    assert [row.number for row in rows.all_of(conn)] == [1]
     rounds.run(work)
-    assert [one.number for one in rows.all_of(conn)] == [1], "killed after the decision"
+    assert [row.number for row in rows.all_of(conn)] == [1], "killed after the decision"
     assert collapse.trained == 1
 
 
-def test_an_undecided_round_stops_and_takes_nothing_over(open_: Story) -> None:
+def test_an_undecided_round_stops_and_accepts_nothing(open_: Story) -> None:
     open_.go(rounds=5)
     assert open_.verdicts() == [Outcome.UNDECIDED]
-    (one,) = acceptance.round_results(open_.conn)
-    judged = one.test
+    (decided_round,) = acceptance.round_results(open_.conn)
+    judged = decided_round.test
     assert judged.needed is not None
     assert judged.gain is not None
     assert judged.needed > judged.gain.n
@@ -257,12 +262,12 @@ def test_an_undecided_round_stops_and_takes_nothing_over(open_: Story) -> None:
         export._trained_model(open_.conn, None)
 
 
-def test_a_person_accepts_an_undecided_round_by_a_later_row(open_: Story) -> None:
+def test_a_user_accepts_an_undecided_round_by_a_later_row(open_: Story) -> None:
     open_.go()
     rows.decide(open_.conn, RoundDecision(0, 1, Outcome.ACCEPT, time.time()))
-    (one,) = acceptance.round_results(open_.conn)
-    assert (one.verdict, one.by_user) == (Outcome.ACCEPT, True)
-    assert one.test.outcome is Outcome.UNDECIDED, "what the guard said stays"
+    (decided_round,) = acceptance.round_results(open_.conn)
+    assert (decided_round.verdict, decided_round.by_user) == (Outcome.ACCEPT, True)
+    assert decided_round.test.outcome is Outcome.UNDECIDED, "what the guard said stays"
     assert export._trained_model(open_.conn, None).name == "scripted/lmsi-1"
     open_.go()
     assert acceptance.round_results(open_.conn)[1].sampled == "scripted/lmsi-1"
@@ -270,7 +275,7 @@ def test_a_person_accepts_an_undecided_round_by_a_later_row(open_: Story) -> Non
     assert open_.verdicts() == [Outcome.REJECT, Outcome.ACCEPT]
 
 
-def test_rounds_go_on_past_an_undecided_one_when_told_to(open_: Story) -> None:
+def test_rounds_continue_past_an_undecided_one_on_request(open_: Story) -> None:
     open_.go(rounds=2, past_undecided=True)
     first, second = acceptance.round_results(open_.conn)
     assert (first.verdict, second.verdict) == (Outcome.UNDECIDED, Outcome.ACCEPT)
@@ -282,24 +287,24 @@ def test_a_loss_out_of_domain_rejects_a_gain(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base, after = Like(20, 5, elsewhere=50), Like(50, 5, elsewhere=20)
-    for story in told(tmp_path, monkeypatch, base, [after], evaluation=60, elsewhere=60):
+    for story in story_of(tmp_path, monkeypatch, base, [after], evaluation=60, elsewhere=60):
         story.go(rounds=3)
         assert story.verdicts() == [Outcome.REJECT]
-        (one,) = acceptance.round_results(story.conn)
-        assert "on 60 out-of-domain questions" in one.test.reason
+        (decided_round,) = acceptance.round_results(story.conn)
+        assert "on 60 out-of-domain questions" in decided_round.test.reason
 
 
 def test_without_known_answers_only_the_alarms_speak(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base, after = Like(0, 5, agreement=3.0), Like(0, 5, agreement=60.0)
-    for story in told(tmp_path, monkeypatch, base, [after], evaluation=0):
+    for story in story_of(tmp_path, monkeypatch, base, [after], evaluation=0):
         story.go(rounds=3)
         assert story.verdicts() == [Outcome.UNDECIDED]
-        (one,) = acceptance.round_results(story.conn)
-        assert "no evaluation questions with known answers" in one.test.reason
-        assert one.test.gain is None
-        assert any("Agreement rose" in alarm for alarm in one.test.alarms)
+        (decided_round,) = acceptance.round_results(story.conn)
+        assert "no evaluation questions with known answers" in decided_round.test.reason
+        assert decided_round.test.gain is None
+        assert any("Agreement rose" in alarm for alarm in decided_round.test.alarms)
         assert "nothing was tested" in rendering.markdown(
             project_report.build(story.project, story.conn)
         )
@@ -309,7 +314,9 @@ def test_another_evaluation_set_is_noticed_and_decides_the_round_anew(open_: Sto
     open_.go()
     more = [a_question(100 + i, Split.EVAL) for i in range(10)]
     with transaction(open_.conn):
-        questions.add(open_.conn, more, {one.key: (str(one.position),) for one in more})
+        questions.add(
+            open_.conn, more, {question.key: (str(question.position),) for question in more}
+        )
     open_.go()
     first, second = acceptance.round_results(open_.conn)
     assert (first.trained, second.trained) == ("scripted/lmsi-1", "scripted/lmsi-1")
@@ -320,38 +327,39 @@ def test_another_evaluation_set_is_noticed_and_decides_the_round_anew(open_: Sto
 
 
 def test_what_the_test_could_see_is_told_before(collapse: Story) -> None:
-    asked = runs.measured_questions(collapse.conn, collapse.project.settings)
-    before = acceptance.estimate_power(collapse.conn, asked)
+    measured = runs.measured_questions(collapse.conn, collapse.project.settings)
+    before = acceptance.estimate_power(collapse.conn, measured)
     assert not before.measured
     sentence = acceptance.describe_power(before)
     assert all(fact in sentence for fact in ("100 evaluation questions", "20 %", "an assumption"))
     collapse.go()
-    (one,) = acceptance.round_results(collapse.conn)
-    assert one.test.detectable == before.detectable
-    after = acceptance.estimate_power(collapse.conn, asked)
+    (decided_round,) = acceptance.round_results(collapse.conn)
+    assert decided_round.test.detectable == before.detectable
+    after = acceptance.estimate_power(collapse.conn, measured)
     assert after.measured
     assert after.changes == 15 / 100
     assert "no test can accept" in acceptance.describe_power(
         acceptance.estimate_power(collapse.conn, [])
     )
     assert "no gain can be detected" in acceptance.describe_power(
-        acceptance.estimate_power(collapse.conn, asked[:3])
+        acceptance.estimate_power(collapse.conn, measured[:3])
     )
 
 
 def test_the_report_tells_every_round(collapse: Story) -> None:
     collapse.go(rounds=3)
-    found = project_report.build(collapse.project, collapse.conn)
-    section = next(one for one in found.sections if one.title == "Rounds")
+    report = project_report.build(collapse.project, collapse.conn)
+    section = next(section for section in report.sections if section.title == "Rounds")
     text = rendering.markdown(document.Document("", (section,)))
     assert (
         "| 3 | scripted/lmsi-2 | scripted/lmsi-3 | reject | scripted/lmsi-2 | 100 | -15.0" in text
     )
     assert "In use: scripted/lmsi-2." in text
     assert "Round 3, label-free alarms: Agreement rose" in text
-    assert "Acceptance tests" not in [one.title for one in found.sections]
+    assert "Acceptance tests" not in [section.title for section in report.sections]
     event = summary.as_event(collapse.conn, 0)
-    assert [one["verdict"] for one in event["rounds"]] == ["accept", "accept", "reject"]  # type: ignore[attr-defined]
+    verdicts = [made["verdict"] for made in event["rounds"]]  # type: ignore[attr-defined]
+    assert verdicts == ["accept", "accept", "reject"]
     assert json.loads(json.dumps(event)) == event
 
 
@@ -359,15 +367,15 @@ def test_the_report_gives_the_commands_of_rounds_and_decisions_in_their_order(op
     open_.go()
     rows.decide(open_.conn, RoundDecision(0, 1, Outcome.ACCEPT, time.time()))
     open_.go()
-    found = project_report.build(open_.project, open_.conn).sections[-1]
-    code = next(one for one in found.blocks if isinstance(one, document.Code))
+    report = project_report.build(open_.project, open_.conn).sections[-1]
+    code = next(block for block in report.blocks if isinstance(block, document.Code))
     again = ["lmsi-tui round", "lmsi-tui round --accept 1", "lmsi-tui round"]
     assert code.text.splitlines() == again
 
 
 def test_a_judgement_comes_back_from_what_is_stored(collapse: Story) -> None:
     collapse.go(rounds=3)
-    for one in rows.all_of(collapse.conn):
-        judged = acceptance.AcceptanceTest.from_json(one.details)
-        assert json.loads(json.dumps(judged.as_json())) == one.details
-        assert judged.outcome is one.verdict
+    for row in rows.all_of(collapse.conn):
+        judged = acceptance.AcceptanceTest.from_json(row.details)
+        assert json.loads(json.dumps(judged.as_json())) == row.details
+        assert judged.outcome is row.verdict

@@ -63,12 +63,12 @@ def test_the_worker_runs_the_queued_jobs_in_order_and_ends(tmp_path: Path) -> No
     project = scripted_project(tmp_path)
     numbers = [enqueue(project, kind) for kind in (JobKind.SAMPLE, JobKind.CURATE)]
     assert start(project).wait(PATIENCE) == 0
-    found = [job_of(project, number) for number in numbers]
-    assert [job.state for job in found] == [JobState.DONE, JobState.DONE]
-    assert found[0].finished_at is not None
-    assert found[1].started_at is not None
-    assert found[0].finished_at <= found[1].started_at
-    assert found[1].result["questions"] == found[0].result["kept_questions"]
+    ended = [job_of(project, number) for number in numbers]
+    assert [job.state for job in ended] == [JobState.DONE, JobState.DONE]
+    assert ended[0].finished_at is not None
+    assert ended[1].started_at is not None
+    assert ended[0].finished_at <= ended[1].started_at
+    assert ended[1].result["questions"] == ended[0].result["kept_questions"]
     assert not worker_runs(project.folder)
 
 

@@ -1,4 +1,4 @@
-"""What the screens ask about training sets and evaluations, against what was stored."""
+"""Queries of training sets and evaluations, checked against the stored rows."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def an_encoding(key: str, position: int, **changes: object) -> Encoding:
     return replace(encoding, **changes)  # type: ignore[arg-type]
 
 
-def test_examples_are_found_at_their_places(seeded: Seeded) -> None:
+def test_examples_are_read_by_position(seeded: Seeded) -> None:
     frozen, stored = frozen_set(seeded)
     assert examples.at(seeded.conn, frozen.key, [4, 1, 99]) == {1: stored[1], 4: stored[4]}
     assert examples.at(seeded.conn, "other", [1]) == {}
 
 
-def test_places_are_found_by_format_and_by_what_is_held_out(seeded: Seeded) -> None:
+def test_positions_are_filtered_by_format_and_validation(seeded: Seeded) -> None:
     frozen, _ = frozen_set(seeded)
     conn, key = seeded.conn, frozen.key
     assert list(examples.positions(conn, key)) == [0, 1, 2, 3, 4]
@@ -54,20 +54,20 @@ def test_places_are_found_by_format_and_by_what_is_held_out(seeded: Seeded) -> N
     assert list(examples.positions(conn, key, prompt_format=FEW, validation=False)) == [0, 3]
 
 
-def test_places_are_found_by_how_long_the_examples_are(seeded: Seeded) -> None:
+def test_positions_are_filtered_by_length(seeded: Seeded) -> None:
     frozen, _ = frozen_set(seeded)
     conn, key = seeded.conn, frozen.key
     examples.put_encodings(conn, [an_encoding(key, at) for at in range(5)])
 
     def longer_than(limit: int, prompt_format: PromptFormat | None = None) -> list[int]:
-        found = examples.positions(
+        stored = examples.positions(
             conn,
             key,
             prompt_format=prompt_format,
             longer_than=limit,
             tokenizer_sha256="tokenizer",
         )
-        return list(found)
+        return list(stored)
 
     assert longer_than(33) == [3, 4]
     assert longer_than(32) == [2, 3, 4]
@@ -75,7 +75,7 @@ def test_places_are_found_by_how_long_the_examples_are(seeded: Seeded) -> None:
     assert list(examples.positions(conn, key, longer_than=1, tokenizer_sha256="another")) == []
 
 
-def test_the_kinds_of_a_set_are_counted_with_their_tokens(seeded: Seeded) -> None:
+def test_examples_and_tokens_are_counted_by_format(seeded: Seeded) -> None:
     frozen, _ = frozen_set(seeded)
     conn, key = seeded.conn, frozen.key
     examples.put_encodings(conn, [an_encoding(key, at) for at in range(4)])
@@ -94,8 +94,8 @@ def test_tokens_come_back_and_are_stored_once(seeded: Seeded) -> None:
     assert examples.encoded_up_to(conn, key, "tokenizer") == 0
     examples.put_encodings(conn, [first, an_encoding(key, 1)])
     examples.put_encodings(conn, [an_encoding(key, 0, prompt_tokens=99)])
-    found = examples.encodings(conn, key, "tokenizer", [0, 1, 2])
-    assert found == {0: first, 1: an_encoding(key, 1)}
+    stored = examples.encodings(conn, key, "tokenizer", [0, 1, 2])
+    assert stored == {0: first, 1: an_encoding(key, 1)}
     assert examples.encoded_up_to(conn, key, "tokenizer") == 2
     assert examples.encoded_up_to(conn, key, "another") == 0
 
@@ -122,7 +122,7 @@ def test_flips_are_the_questions_that_two_evaluations_judge_differently(seeded: 
         evaluations.by_id(conn, 77)
 
 
-def test_what_was_measured_last_is_noticed(seeded: Seeded) -> None:
+def test_a_new_evaluation_is_noticed(seeded: Seeded) -> None:
     conn = seeded.conn
     assert evaluations.newest_at(conn) == (0, 0)
     run = paths.open_run(conn, a_run(seeded.model.id, "eval run", split=Split.EVAL))
@@ -133,7 +133,7 @@ def test_what_was_measured_last_is_noticed(seeded: Seeded) -> None:
     assert evaluations.newest_at(conn) == (1, 12.5)
 
 
-def test_the_tasks_of_a_split_are_named_once_each(seeded: Seeded) -> None:
+def test_each_task_of_a_split_is_listed_once(seeded: Seeded) -> None:
     added = [
         a_question(number, task=task, source=source, key=f"{task} of {source}")
         for number, (task, source) in enumerate([("drop", "one"), ("drop", "two"), ("aqua", "two")])
