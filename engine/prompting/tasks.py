@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,6 +93,7 @@ def preset(task: str) -> Preset:
         raise BadInput(f"Unknown task {task!r}; the tasks are {', '.join(PRESETS)}.") from None
 
 
+@cache
 def exemplars_of(task: str) -> tuple[Exemplar, ...]:
     """The worked examples of a task, in prompt order.
 

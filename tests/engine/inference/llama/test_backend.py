@@ -389,7 +389,9 @@ def test_an_unknown_architecture_is_refused_with_the_reason(tmp_path: Path) -> N
 def test_nothing_is_printed(tiny: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from engine.inference.llama.backend import *\n"
+        "from engine.inference.llama.library import redirect_log\n"
         "import logging; logging.disable()\n"
+        "assert redirect_log.cache_info().currsize == 0  # importing has no effect\n"
         "model = open_llama_cpp(Path(sys.argv[1]), batch_size=2)\n"
         "model.logits([5, 6]); model.close(); model.close()"
     )
