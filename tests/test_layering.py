@@ -215,7 +215,7 @@ def test_no_thread_touches_a_widget() -> None:
         # A read posts its result and a message that it has ended.
         "screens/screen.py": {"post_message", "ReadDone", "lmsi"},
         # The picker lists a folder; what it lists is set once, before it is shown.
-        "screens/setup/picker.py": {"post_message", "Listed", "_wanted"},
+        "screens/setup/picker.py": {"post_message", "FolderRead", "_target"},
     }
     found = {}
     for path in sorted((ROOT / "lmsi_tui").rglob("*.py")):

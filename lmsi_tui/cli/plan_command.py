@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from engine.jobs.stages import plan
 from engine.training_data.dry_run import LISTED
 from lmsi_tui.cli.output import emit, say
-from lmsi_tui.widgets.plan_summary import facts_of
+from lmsi_tui.widgets.plan_summary import summary_rows
 from store.connection import connect
 from store.errors import BadInput
 
@@ -43,7 +43,7 @@ def print_plan(args: argparse.Namespace, project: Project, kind: JobKind) -> Non
 
 def plan_lines(training_plan: Plan) -> Iterator[str]:
     """The plan as lines, without its problem, which the caller raises."""
-    for name, words, _ in facts_of(training_plan):
+    for name, words, _ in summary_rows(training_plan):
         if name != "cannot start":
             yield f"{name:<14}{words}"
     shown_by: dict[tuple[LabeledExample, ...], str] = {}

@@ -1,0 +1,1 @@
+"""The state of a review session, apart from its screen: queue, open question, decisions, texts."""

@@ -1,4 +1,4 @@
-"""Where a person was in the review of each project, from one start of the app to the next."""
+"""The last position in the review of each project, kept between runs of the app."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from lmsi_tui.reviewing.queue import Wanted
+from lmsi_tui.reviewing.queue import QueueSelection
 from lmsi_tui.shell.config import config_path
 from store.enums import Queue
 from store.queue import QueueFilter, Scope, Sort
@@ -14,71 +14,73 @@ from store.queue import QueueFilter, Scope, Sort
 if TYPE_CHECKING:
     from pathlib import Path
 
-PROJECTS = 32
-"""Projects whose place is remembered."""
+MAX_PROJECTS = 32
+"""Number of projects whose position is kept."""
 
 
-def memory_path() -> Path:
-    """Beside the configuration."""
+def positions_path() -> Path:
+    """The file of saved positions, next to the configuration."""
     return config_path().with_name("review.json")
 
 
-def remember(folder: Path, wanted: Wanted, question_id: int | None) -> None:
-    """Note the queue, the filter, the order and the question; what cannot be written is not."""
-    chosen = wanted.chosen
-    known = _all()
-    known.pop(_name(folder), None)
-    known[_name(folder)] = {
-        "queue": wanted.queue,
-        "scope": chosen.scope,
-        "low": str(chosen.low),
-        "high": str(chosen.high),
-        "task": chosen.task,
-        "reviewed": chosen.reviewed,
-        "words": chosen.words,
-        "sort": wanted.sort,
+def save_position(folder: Path, selection: QueueSelection, question_id: int | None) -> None:
+    """Save the queue, the filter, the order and the question; ignore write errors."""
+    queue_filter = selection.filter
+    positions = _read_all()
+    positions.pop(_key(folder), None)
+    positions[_key(folder)] = {
+        "queue": selection.queue,
+        "scope": queue_filter.scope,
+        "low": str(queue_filter.low),
+        "high": str(queue_filter.high),
+        "task": queue_filter.task,
+        "reviewed": queue_filter.reviewed,
+        "words": queue_filter.words,
+        "sort": selection.sort,
         "question": question_id,
     }
-    path = memory_path()
+    path = positions_path()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(".json.new")
-        temporary.write_text(json.dumps(dict(list(known.items())[-PROJECTS:])), encoding="utf-8")
+        temporary.write_text(
+            json.dumps(dict(list(positions.items())[-MAX_PROJECTS:])), encoding="utf-8"
+        )
         temporary.replace(path)
     except OSError:
         return
 
 
-def recall(folder: Path) -> tuple[Wanted, int | None]:
-    """What was noted last; as usual where nothing was, or it cannot be read."""
-    noted = _all().get(_name(folder))
+def load_position(folder: Path) -> tuple[QueueSelection, int | None]:
+    """(selection, question id) as saved last; the defaults if there is no valid one."""
+    saved = _read_all().get(_key(folder))
     try:
-        if noted is None:
-            return Wanted(), None
-        chosen = QueueFilter(
-            Scope(noted["scope"]),
-            Fraction(noted["low"]),
-            Fraction(noted["high"]),
-            noted["task"],
-            noted["reviewed"],
-            noted["words"],
+        if saved is None:
+            return QueueSelection(), None
+        queue_filter = QueueFilter(
+            Scope(saved["scope"]),
+            Fraction(saved["low"]),
+            Fraction(saved["high"]),
+            saved["task"],
+            saved["reviewed"],
+            saved["words"],
         )
-        question = noted["question"]
+        question = saved["question"]
         return (
-            Wanted(Queue(noted["queue"]), chosen, Sort(noted["sort"])),
+            QueueSelection(Queue(saved["queue"]), queue_filter, Sort(saved["sort"])),
             question if isinstance(question, int) else None,
         )
     except (KeyError, TypeError, ValueError, ZeroDivisionError):
-        return Wanted(), None
+        return QueueSelection(), None
 
 
-def _all() -> dict[str, Any]:
+def _read_all() -> dict[str, Any]:
     try:
-        known = json.loads(memory_path().read_text(encoding="utf-8"))
+        positions = json.loads(positions_path().read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return known if isinstance(known, dict) else {}
+    return positions if isinstance(positions, dict) else {}
 
 
-def _name(folder: Path) -> str:
+def _key(folder: Path) -> str:
     return str(folder.resolve())

@@ -1,4 +1,4 @@
-"""What review says about a question, a decision, and a queue that holds nothing."""
+"""The texts of review: questions, votes, decisions, audits, empty queues."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from textual.content import Content
 from engine.statistics.confidence_sequence import TARGET_PRECISION
 from lmsi_tui.formatting.numbers import percent
 from lmsi_tui.formatting.sanitize import content, printable, snippet
-from store import queue
 from store.enums import Abstention, AnswerType, Decision, Queue, Verdict
-from store.queue import QueueFilter, Scope
+from store.queue import QueueFilter, Scope, triage_decisions
 
 if TYPE_CHECKING:
     from engine.review.question import OpenQuestion
-    from lmsi_tui.reviewing.queue import Known, ReviewQueue, Session
+    from lmsi_tui.reviewing.decision_log import DecisionLog
+    from lmsi_tui.reviewing.queue import AuditSummary, ReviewQueue
     from store.records import Question, Review
 
 ABSTAINED = {
@@ -25,14 +25,14 @@ ABSTAINED = {
 }
 
 NOT_SAMPLED = (
-    "No path is sampled yet, so there is nothing to review.\n\n"
-    "Press escape for the loop, then s to sample."
+    "Nothing to review: no paths have been sampled yet.\n\n"
+    "Press escape for the home screen, then s to sample."
 )
-READING = "Reading the queue…"
+LOADING = "Reading the queue…"
 
 
-def answer_words(question: Question, answer: str) -> str:
-    """An answer as a person reads it: the letter of a choice with its text."""
+def answer_text(question: Question, answer: str) -> str:
+    """An answer for display: the letter of a choice is followed by its text."""
     if question.answer_type is AnswerType.CHOICE and len(answer) == 1:
         place = ord(answer) - ord("A")
         if 0 <= place < len(question.options):
@@ -40,180 +40,186 @@ def answer_words(question: Question, answer: str) -> str:
     return answer
 
 
-def asked_words(opened: OpenQuestion, *, numbered: bool) -> Content:
-    """The question, its options, and the passage below them.
+def question_content(opened: OpenQuestion, *, numbered: bool) -> Content:
+    """The question, its options, and its passage.
 
     Args:
         opened: the question.
-        numbered: options with the keys that pick them, as in an audit.
+        numbered: whether options show the keys that pick them, as in an audit.
     """
     question = opened.question
-    said = Content.styled(printable(question.text).strip() or "(an empty question)", "bold")
+    text = Content.styled(printable(question.text).strip() or "(an empty question)", "bold")
     for place, answer in enumerate(opened.choices):
         if numbered or question.options:
             key = f"{place + 1}  " if numbered and place < 9 else "   "
-            said = said.append(Content.styled(f"\n {key}", "bold $footer-key-foreground"))
-            said = said.append(printable(answer_words(question, answer)))
+            text = text.append(Content.styled(f"\n {key}", "bold $footer-key-foreground"))
+            text = text.append(printable(answer_text(question, answer)))
     if question.passage.strip():
-        said = said.append(
+        text = text.append(
             Content.styled("\n" + printable(question.passage).strip(), "$text-muted")
         )
-    return said
+    return text
 
 
-def standing_words(opened: OpenQuestion, threshold: str) -> Content:
-    """The decision that holds, or why the question is asked."""
-    decision = queue.triage_decisions(opened.reviews).get(opened.question.id)
+def vote_state(opened: OpenQuestion, threshold: str) -> Content:
+    """The active decision, or the state of the vote."""
+    decision = triage_decisions(opened.reviews).get(opened.question.id)
     if decision is not None:
-        return decision_words(opened, decision)
+        return decision_content(opened, decision)
     vote = opened.vote
     if not opened.groups:
-        return Content.styled("no path gives an answer", "$text-muted")
+        return Content.styled("no path has an answer", "$text-muted")
     if vote.decision is Decision.OPEN:
-        return Content.styled(
-            f"still drawing: {vote.drawn} of {vote.m} paths are there", "$text-muted"
-        )
+        return Content.styled(f"still sampling: {vote.drawn} of {vote.m} paths", "$text-muted")
     if opened.winner is None:
         return Content.styled("a tie: no majority", "$warning")
     top = opened.groups[0].count
-    said = f"{top} of {vote.m} agree ({top / vote.m:.2f}); kept from {printable(threshold)}"
+    text = f"{top} of {vote.m} agree ({top / vote.m:.2f}); threshold {printable(threshold)}"
     if any(group.also for group in opened.groups):
-        said += " · some answers are called the same"
-    return Content.styled(said, "$text-muted")
+        text += " · some answers merged"
+    return Content.styled(text, "$text-muted")
 
 
-def decision_words(opened: OpenQuestion, review: Review) -> Content:
-    """What was decided, with a sign."""
+def decision_content(opened: OpenQuestion, review: Review) -> Content:
+    """A decision, with a sign."""
     answer = review.answer
     if review.verdict is Verdict.MAJORITY:
         answer = opened.winner
-    said = snippet(answer_words(opened.question, answer), 48) if answer is not None else ""
-    sign, colour, text = {
-        Verdict.ANSWER: ("✓", "$text-success", f"decided: {said} is right"),
-        Verdict.MAJORITY: ("✓", "$text-success", f"decided: the majority, {said}, is right"),
-        Verdict.TYPED: ("✎", "$text-success", f"decided: {said} is right (typed)"),
-        Verdict.NONE: ("✗", "$text-error", "decided: none is right, the question is left out"),
-        Verdict.SKIP: ("○", "$text-muted", "skipped: it counts as the vote left it"),
+    shown = snippet(answer_text(opened.question, answer), 48) if answer is not None else ""
+    sign, color, text = {
+        Verdict.ANSWER: ("✓", "$text-success", f"decided: {shown} is right"),
+        Verdict.MAJORITY: ("✓", "$text-success", f"decided: the majority answer {shown} is right"),
+        Verdict.TYPED: ("✎", "$text-success", f"decided: {shown} is right (typed)"),
+        Verdict.NONE: ("✗", "$text-error", "decided: no answer is right; question left out"),
+        Verdict.SKIP: ("○", "$text-muted", "skipped: the vote decides"),
     }[review.verdict]
-    return Content.assemble((f"{sign} ", f"bold {colour}"), (text, colour))
+    return Content.assemble((f"{sign} ", f"bold {color}"), (text, color))
 
 
-def judged_words(opened: OpenQuestion, review: Review, right: bool | None) -> Content:
-    """What an audit and the vote say to each other."""
+def judgment_content(opened: OpenQuestion, review: Review, right: bool | None) -> Content:
+    """Compare an audit with the vote.
+
+    Args:
+        opened: the audited question.
+        review: the audit.
+        right: whether the vote agrees with it; None if that cannot be judged.
+    """
     vote = opened.winner
-    voted = "a tie" if vote is None else snippet(answer_words(opened.question, vote), 32)
-    said = snippet(answer_words(opened.question, review.answer or ""), 32)
+    voted = "a tie" if vote is None else snippet(answer_text(opened.question, vote), 32)
+    typed = snippet(answer_text(opened.question, review.answer or ""), 32)
     top = opened.groups[0].count if opened.groups else 0
     share = f"{top} of {opened.vote.m} paths"
-    go_on = (" · space goes on", "$text-muted")
+    hint = (" · space continues", "$text-muted")
     if review.verdict is Verdict.SKIP:
         return Content.assemble(
-            (f"○ not judged; the vote says {voted} ({share})", "$text-muted"), go_on
+            (f"○ not judged; the vote is {voted} ({share})", "$text-muted"), hint
         )
     if right:
         return Content.assemble(
             ("✓ right: ", "bold $text-success"),
-            (f"the vote says {voted} too ({share})", "$text-success"),
-            go_on,
+            (f"the vote is {voted}, too ({share})", "$text-success"),
+            hint,
         )
-    yours = "the question is broken" if review.verdict is Verdict.NONE else said
+    yours = "the question is broken" if review.verdict is Verdict.NONE else typed
     return Content.assemble(
         ("✗ wrong: ", "bold $text-error"),
-        (f"you say {yours}, the vote says {voted} ({share})", "$text-error"),
-        go_on,
+        (f"you say {yours}, the vote is {voted} ({share})", "$text-error"),
+        hint,
     )
 
 
-def audit_words(opened: OpenQuestion) -> Content:
-    """How to judge without the vote."""
-    pick = f"1–{min(9, len(opened.choices))} pick it" if opened.choices else "t type the answer"
+def audit_instructions(opened: OpenQuestion) -> Content:
+    """The keys of a blind audit."""
+    pick = f"1–{min(9, len(opened.choices))} pick it" if opened.choices else "t type it"
     return content(
-        f"What is right? {pick} · x the question is broken · space it cannot be judged\n"
+        f"What is the right answer? {pick} · x broken question · space cannot judge\n"
         "The vote is shown afterwards."
     )
 
 
-def bar_words(session: Session, found: ReviewQueue, place: int | None) -> Content:
-    """Where one is, and how it goes: `review · triage  17 of 46   3 decided  9.4/min`."""
-    if found.wanted.queue is Queue.AUDIT:
-        # No place: it would tell that a question is asked for the second time.
-        agreed, judged = found.agreed
-        parts = [f"{len(found.done):,} of {len(found.ids):,}", f"{agreed} of {judged} agree"]
+def top_bar(decisions: DecisionLog, queue: ReviewQueue, place: int | None) -> Content:
+    """Position and pace: `review · triage  17 of 46   3 decided  9.4/min`."""
+    if queue.selection.queue is Queue.AUDIT:
+        # No position: it would reveal that a question is a repeat.
+        agreed, judged = queue.agreed
+        parts = [f"{len(queue.done):,} of {len(queue.ids):,}", f"{agreed} of {judged} agree"]
     else:
-        count = f"{len(found.ids):,}"
+        count = f"{len(queue.ids):,}"
         parts = [f"{place + 1:,} of {count}" if place is not None else count]
-    if said := session.words(found.left):
-        parts.append(said)
+    if pace := decisions.text(queue.left):
+        parts.append(pace)
     return Content.assemble(
-        "review · ", (found.wanted.queue, "bold $accent"), "  ", "   ".join(parts)
+        "review · ", (queue.selection.queue, "bold $accent"), "  ", "   ".join(parts)
     )
 
 
-def known_words(known: Known | None) -> Content:
-    """What the audits tell so far, in at most three lines; nothing before the first."""
-    if known is None or not known.precision.audited:
+def audit_summary_text(summary: AuditSummary | None) -> Content:
+    """What the audits say so far, in at most three lines; empty before the first."""
+    if summary is None or not summary.precision.audited:
         return content("")
-    one = known.precision
-    assert one.estimate is not None
-    assert one.expected_left is not None
-    left, fewest, most = one.expected_left
-    said = [
-        f"Of {one.size:,} accepted, {percent(one.estimate)} % are right "
-        f"({percent(one.low)} to {percent(one.high)} %, whenever you stop): "
-        f"about {left:,.0f} wrong labels are left ({fewest:,.0f} to {most:,.0f}).",
-        _certified_words(known),
+    precision, consistency = summary.precision, summary.consistency
+    assert precision.estimate is not None
+    assert precision.expected_left is not None
+    wrong, fewest, most = precision.expected_left
+    lines = [
+        f"Of {precision.size:,} accepted labels {percent(precision.estimate)} % are right "
+        f"({percent(precision.low)} to {percent(precision.high)} %, valid whenever you stop): "
+        f"about {wrong:,.0f} wrong labels remain ({fewest:,.0f} to {most:,.0f}).",
+        _certification(summary),
     ]
-    if known.consistency.repeated:
-        said.append(
-            f"Asked twice without a word: {known.consistency.same:,} of "
-            f"{known.consistency.repeated:,} judged the same."
+    if consistency.repeated:
+        lines.append(
+            f"Unannounced repeats: {consistency.same:,} of {consistency.repeated:,} "
+            "judged the same."
         )
-    return Content.styled("\n".join(said), "$text-muted")
+    return Content.styled("\n".join(lines), "$text-muted")
 
 
-def _certified_words(known: Known) -> str:
-    wanted = f"{percent(float(TARGET_PRECISION))} %"
-    if known.certified is None:
-        said = f"No threshold is certified at {wanted} yet"
+def _certification(summary: AuditSummary) -> str:
+    target = f"{percent(float(TARGET_PRECISION))} %"
+    if summary.certified is None:
+        text = f"No threshold is certified at {target} yet"
     else:
-        said = f"Threshold {float(known.certified):.2f} is certified at {wanted}"
-    if known.following is None:
-        return f"{said}, and so is everything that was accepted."
-    if known.clean_needed is None:
-        return f"{said}; clean audits alone cannot certify {float(known.following):.2f}."
-    clean = f"{known.clean_needed:,} clean audit{'s' if known.clean_needed != 1 else ''}"
-    return f"{said}; {clean} more for {float(known.following):.2f}."
+        text = f"Threshold {float(summary.certified):.2f} is certified at {target}"
+    if summary.following is None:
+        return f"{text}, which covers everything that was accepted."
+    following = f"{float(summary.following):.2f}"
+    if summary.clean_needed is None:
+        return f"{text}; correct audits alone cannot certify {following}."
+    audits = "audit" if summary.clean_needed == 1 else "audits"
+    return f"{text}; {summary.clean_needed:,} more correct {audits} certify {following}."
 
 
-def empty_words(found: ReviewQueue) -> str:
-    """Why there is no question, and what to press."""
-    if found.wanted.queue is Queue.AUDIT:
-        if not found.ids:
+def empty_text(queue: ReviewQueue) -> str:
+    """Why there is no question, and which key to press."""
+    if queue.selection.queue is Queue.AUDIT:
+        if not queue.ids:
             return (
-                "The vote has accepted nothing yet, so there is nothing to audit.\n\n"
-                "Press b for triage, or escape for the loop."
+                "Nothing to audit: the vote has not accepted any question yet.\n\n"
+                "Press b for triage, or escape for the home screen."
             )
-        agreed, judged = found.agreed
+        agreed, judged = queue.agreed
         return (
-            f"All {len(found.ids):,} accepted questions are audited: {agreed} of {judged} agree."
-            "\n\nPress b for triage, u to take the last one back, or escape for the loop."
+            f"All {len(queue.ids):,} accepted questions are audited: {agreed} of {judged} agree."
+            "\n\nPress b for triage, u to undo the last audit, or escape for the home screen."
         )
-    usual = found.wanted.chosen == QueueFilter()
-    if not found.ids and not usual:
-        return "No question fits the filter.\n\nPress / to change it."
-    if not found.ids and found.open_votes:
+    is_filtered = queue.selection.filter != QueueFilter()
+    if not queue.ids and is_filtered:
+        return "No question matches the filter.\n\nPress / to change it."
+    if not queue.ids and queue.open_votes:
         return (
-            f"No vote is doubtful yet; {found.open_votes:,} are still open. Each question comes "
-            "here when its vote is settled.\n\nPress b to audit what was accepted, or escape."
+            f"No doubtful votes yet; {queue.open_votes:,} are still open. A question appears here "
+            "when its vote is settled and doubtful.\n\n"
+            "Press b to audit the accepted questions, or escape for the home screen."
         )
-    if not found.ids:
+    if not queue.ids:
         return (
             "No vote is doubtful.\n\n"
-            "Press b to audit what was accepted, or escape and c for the training set."
+            "Press b to audit the accepted questions, or escape, then c for the training set."
         )
-    kind = "doubtful" if found.wanted.chosen.scope is Scope.DOUBTFUL else "found"
+    kind = "doubtful" if queue.selection.filter.scope is Scope.DOUBTFUL else "selected"
     return (
-        f"All {len(found.ids):,} {kind} questions are seen to.\n\n"
-        "Press b to audit what was accepted, p to look back, u to take the last one back, "
-        "or escape and c for the training set."
+        f"All {len(queue.ids):,} {kind} questions are done.\n\n"
+        "Press b to audit the accepted questions, p to look back, u to undo the last decision, "
+        "or escape, then c for the training set."
     )

@@ -1,4 +1,4 @@
-"""Ask before something that cannot be taken back."""
+"""A confirmation dialog for actions that cannot be undone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class ConfirmScreen(ModalScreen[bool]):
-    """A question that is answered with yes or no."""
+    """A question with two buttons; gives True for yes."""
 
     BINDINGS: ClassVar = [
         Binding("y", "answer(True)", "yes"),
@@ -32,8 +32,8 @@ class ConfirmScreen(ModalScreen[bool]):
     def __init__(self, question: str, yes: str, no: str = "No") -> None:
         """Args:
         question: one sentence that says what will happen.
-        yes: what the button that does it says.
-        no: what the other one says; it has the focus.
+        yes: label of the button that confirms.
+        no: label of the button that declines; it has the focus at first.
         """
         super().__init__()
         self._question, self._yes, self._no = question, yes, no
@@ -41,20 +41,20 @@ class ConfirmScreen(ModalScreen[bool]):
     def compose(self) -> ComposeResult:
         """The question and two buttons."""
         with Vertical(classes="dialog") as dialog:
-            dialog.border_title = "sure?"
+            dialog.border_title = "confirm"
             yield Static(content(self._question), markup=False)
             with Horizontal():
                 yield Button(content(f"{self._yes} (y)"), id="yes", variant="warning", compact=True)
                 yield Button(content(f"{self._no} (n)"), id="no", compact=True)
 
     def on_mount(self) -> None:
-        """Nothing happens by leaning on enter."""
+        """Focus the safe choice, so that a stray enter does nothing."""
         self.query_one("#no").focus()
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
-        """A button is an answer."""
+        """Answer with the pressed button."""
         self.dismiss(event.button.id == "yes")
 
     def action_answer(self, yes: bool) -> None:
-        """A key is an answer."""
+        """Answer with a key."""
         self.dismiss(yes)

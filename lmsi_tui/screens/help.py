@@ -1,4 +1,4 @@
-"""What every key of a screen does."""
+"""The help of a screen: its text and its keys."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from textual.screen import Screen
 
 MOUSE = (
-    "The mouse works too: click what you want, turn the wheel, drag to select text "
-    "(shift-drag selects with the terminal's own hands)."
+    "The mouse works, too: click, scroll, drag to select text "
+    "(shift-drag uses the terminal's own selection)."
 )
 
 
 class HelpScreen(ModalScreen[None]):
-    """The help of one screen, drawn from the table of its commands."""
+    """The help of one screen, built from its declared commands."""
 
     BINDINGS: ClassVar = [Binding("escape,question_mark,f1,q,enter", "close", "close")]
     DEFAULT_CSS: ClassVar[str] = """
@@ -37,13 +37,13 @@ class HelpScreen(ModalScreen[None]):
 
     def __init__(self, about: Screen[object]) -> None:
         """Args:
-        about: the screen that is explained.
+        about: the screen to explain.
         """
         super().__init__()
         self._about = about
 
     def compose(self) -> ComposeResult:
-        """The screen's own text, then a line for each command."""
+        """The screen's own text, then one line per command."""
         name = str(getattr(self._about, "NAME", ""))
         with VerticalScroll(classes="dialog") as dialog:
             dialog.border_title = f"help · {name.replace('-', ' ')}" if name else "help"
@@ -54,26 +54,26 @@ class HelpScreen(ModalScreen[None]):
             yield Static(
                 Content.assemble(
                     content(f"\n{MOUSE}\n\n"),
-                    content("Other keys: write the name at the right and a key into [keys] of "),
+                    content("To rebind a key, add the name on the right and a key to [keys] in "),
                     content(str(config_path())).stylize("bold"),
-                    content("; ctrl+p finds every command by its words."),
+                    content(". Ctrl+p searches all commands."),
                 ),
                 classes="muted",
                 markup=False,
             )
 
     def _table(self, name: str) -> Table:
-        """Key, what it does, and the name to bind another key to."""
+        """Key, description and name of each command."""
         keys = keys_of(self._about)
         table = Table.grid(padding=(0, 2), expand=True)
         table.add_column(justify="right", no_wrap=True)
         table.add_column(ratio=1)
         table.add_column(no_wrap=True, justify="right")
-        told = ""
+        previous_help = ""
         for command in commands_of(name):
-            # A row of keys that do the same is told once, and what a form takes away, not at all.
-            if command.id in keys and command.help != told:
-                told = command.help
+            # Commands that share a help text appear once; those that a form overrides do not.
+            if command.id in keys and command.help != previous_help:
+                previous_help = command.help
                 table.add_row(
                     Text(keys[command.id], style="bold"),
                     plain(command.help),
@@ -82,11 +82,11 @@ class HelpScreen(ModalScreen[None]):
         return table
 
     def action_close(self) -> None:
-        """Back to the screen."""
+        """Close the help."""
         self.dismiss()
 
 
 def _paragraphs(text: str) -> str:
-    """A text whose lines are as long as the terminal allows, whatever the source's are."""
+    """Join the source lines of each paragraph, so that the terminal wraps them."""
     parts = inspect.cleandoc(text).split("\n\n")
     return "\n\n".join(" ".join(part.split()) for part in parts)

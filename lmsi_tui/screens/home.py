@@ -1,4 +1,4 @@
-"""The loop and what runs now: the screen that the app begins with."""
+"""The home screen: the stages of the loop, and the current or latest job."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from lmsi_tui.screens.screen import LmsiScreen
 from lmsi_tui.shell.commands import Command, declare
 from lmsi_tui.shell.messages import JobWished, PlaceAsked, StageAsked
 from lmsi_tui.widgets.panes.evaluation_pane import EvaluationPane
-from lmsi_tui.widgets.panes.job_line import JobLine, said_of
+from lmsi_tui.widgets.panes.job_line import JobLine, job_status
 from lmsi_tui.widgets.panes.sampling_pane import SamplingPane
-from lmsi_tui.widgets.panes.snapshot_pane import Picture
+from lmsi_tui.widgets.panes.snapshot_pane import SnapshotPane
 from lmsi_tui.widgets.panes.stage_list import StageList
 from lmsi_tui.widgets.panes.training_pane import TrainingPane
 from store.enums import JobKind, JobState
@@ -42,9 +42,9 @@ if TYPE_CHECKING:
 
 
 PALETTE_WIDTH = 100
-"""Columns from which the footer names the palette; its key works below them, too."""
+"""Terminal width from which the footer lists the command palette."""
 REST = 4.0
-"""A reading is followed by at least so many times its own length without one."""
+"""Wait at least this many times the duration of the last read before the next one."""
 ACTIONS = {
     Place.QUESTIONS: "app.import",
     Place.SAMPLE: "plan('sample')",
@@ -59,16 +59,16 @@ ACTIONS = {
 
 
 class HomeScreen(LmsiScreen):
-    """The stages of the loop at the left, what runs or ran last at the right."""
+    """The stages of the loop on the left, the current or latest job on the right."""
 
     NAME = "home"
     HELP = (
-        "The loop, stage by stage: sample paths for the questions, let them vote, review the "
-        "doubtful ones, freeze a training set, fine-tune, evaluate, distil. Small letters show "
-        "the plan first; F and D start at once with the settings last used."
+        "The loop, stage by stage: sample reasoning paths, let them vote, review the doubtful "
+        "questions, freeze a training set, fine-tune, evaluate, distill. Lower-case keys show the "
+        "plan first; F and D start immediately with the settings last used."
     )
     CSS_PATH = "home.tcss"
-    HORIZONTAL_BREAKPOINTS: ClassVar = [  # type: ignore[misc]  # it is one there, too
+    HORIZONTAL_BREAKPOINTS: ClassVar = [  # type: ignore[misc]  # a class variable in Textual, too
         (0, "-tiny"),
         (72, "-narrow"),
         (100, "-normal"),
@@ -77,43 +77,54 @@ class HomeScreen(LmsiScreen):
     BINDINGS: ClassVar = declare(
         "home",
         Command(
-            "home.sample", "s", "plan('sample')", "sample", "Draw paths until every vote stands."
+            "home.sample",
+            "s",
+            "plan('sample')",
+            "sample",
+            "Sample reasoning paths until every vote is settled.",
         ),
-        Command("home.review", "r", "place('review')", "review", "Decide the doubtful questions."),
-        Command("home.curate", "c", "plan('curate')", "curate", "Freeze the training set."),
-        Command("home.finetune", "f", "plan('finetune')", "fine-tune", "Plan a fine-tuning."),
-        Command("home.distill", "d", "plan('distill')", "distil", "Plan a distillation."),
-        Command("home.evaluate", "e", "plan('evaluate')", "evaluate", "Measure models."),
+        Command("home.review", "r", "place('review')", "review", "Review the doubtful questions."),
         Command(
-            "home.import", "i", "app.import", "import", "Bring questions in from a file.", False
+            "home.curate", "c", "plan('curate')", "curate", "Select and freeze a training set."
         ),
-        Command("home.export", "x", "plan('export')", "export", "Write what was learnt to files."),
+        Command("home.finetune", "f", "plan('finetune')", "fine-tune", "Plan a fine-tuning run."),
+        Command("home.distill", "d", "plan('distill')", "distill", "Plan a distillation run."),
+        Command("home.evaluate", "e", "plan('evaluate')", "evaluate", "Evaluate models."),
+        Command("home.import", "i", "app.import", "import", "Import questions from a file.", False),
+        Command(
+            "home.export", "x", "plan('export')", "export", "Export an adapter or a training set."
+        ),
         Command(
             "home.go",
             "g",
             "plan('round')",
             "go",
-            "The whole loop once, from sampling to measuring.",
+            "Run the whole loop once, from sampling to evaluation.",
         ),
-        Command("home.pause", "p", "pause", "pause", "Let the job wait, or let it go on."),
-        Command("home.stop", "k", "stop", "stop", "End the job; what it finished is kept.", False),
+        Command("home.pause", "p", "pause", "pause", "Pause or resume the job."),
+        Command("home.stop", "k", "stop", "stop", "Stop the job; finished work is kept.", False),
         Command(
-            "home.vote", "v", "plan('vote')", "vote", "Read the paths and count votes again.", False
+            "home.vote",
+            "v",
+            "plan('vote')",
+            "vote",
+            "Extract the answers and count the votes again.",
+            False,
         ),
         Command(
             "home.finetune-now",
             "F",
             "now('finetune')",
             "fine-tune now",
-            "Fine-tune at once, with the settings last used.",
+            "Fine-tune immediately with the settings last used.",
             False,
         ),
         Command(
             "home.distill-now",
             "D",
             "now('distill')",
-            "distil now",
-            "Distil at once, with the settings last used.",
+            "distill now",
+            "Distill immediately with the settings last used.",
             False,
         ),
         Command(
@@ -121,28 +132,30 @@ class HomeScreen(LmsiScreen):
             "t",
             "place('training-set')",
             "training set",
-            "The examples as the model will see them.",
+            "Show the examples as the model sees them.",
             False,
         ),
-        Command("home.results", "w", "place('results')", "worth", "What it was worth.", False),
+        Command(
+            "home.results", "w", "place('results')", "results", "Accuracies, gains, curves.", False
+        ),
         Command(
             "home.reader",
             "u",
             "reader",
-            "reading",
-            "How answers are read: try other rules on the stored paths.",
+            "reader",
+            "Try other answer-extraction rules on the stored paths.",
             False,
         ),
-        Command("home.log", "l,L", "log", "log", "The log of the job.", False),
+        Command("home.log", "l,L", "log", "log", "Show the log of the job.", False),
     )
 
     @dataclass
     class HomeRead(Message):
-        """What the screen shows was read."""
+        """The snapshot of the project was read."""
 
         home: Home
         seconds: float
-        """How long the reading took."""
+        """Duration of the read."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -150,7 +163,7 @@ class HomeScreen(LmsiScreen):
         self._resting = False
 
     def compose(self) -> ComposeResult:
-        """The loop, the live pane, the keys."""
+        """The loop, the live pane, the footer."""
         yield Static(id="top-bar", markup=False)
         with Horizontal(id="panes"):
             with Vertical(id="loop", classes="pane") as loop:
@@ -164,59 +177,59 @@ class HomeScreen(LmsiScreen):
         yield Lazy(Footer(compact=True, show_command_palette=self.app.size.width >= PALETTE_WIDTH))
 
     def on_mount(self) -> None:
-        """Listen, and look now and then whether a worker that is silent has died."""
+        """Check every five seconds whether a silent worker has died."""
         self.query_one(StageList).focus()
-        self.set_interval(5.0, self._look)
+        self.set_interval(5.0, self._reload_if_active)
 
-    def _look(self) -> None:
+    def _reload_if_active(self) -> None:
         job = self.home.job if self.home else None
         if self.is_current and job is not None and job.state in AT_WORK:
             self.reload()
 
     def on_resize(self) -> None:
-        """The palette has no place in the footer of a small terminal; its key works there, too."""
+        """Hide the palette from the footer of a narrow terminal; its key still works."""
         for footer in self.query(Footer):
             footer.show_command_palette = self.size.width >= PALETTE_WIDTH
 
-    # Reading and showing.
+    # Reading and drawing.
 
     def reload(self) -> None:
-        """Read everything in a thread; a long reading is followed by a rest."""
+        """Read everything in a thread; pause after a long read."""
         if self._resting:
             return
         project = self.lmsi.project
-        before = self.home.series if self.home else Series()
+        previous = self.home.series if self.home else Series()
 
-        def ask(conn: sqlite3.Connection) -> Message:
-            from lmsi_tui.home.snapshots import read_home  # the first picture does not wait for it
+        def query(conn: sqlite3.Connection) -> Message:
+            from lmsi_tui.home.snapshots import read_home  # keeps the first paint fast
 
-            began = time.monotonic()
-            home = read_home(conn, project, before)
-            return self.HomeRead(home, time.monotonic() - began)
+            started = time.monotonic()
+            home = read_home(conn, project, previous)
+            return self.HomeRead(home, time.monotonic() - started)
 
-        self.read("home", ask)
+        self.read("home", query)
 
     @on(HomeRead)
     def show(self, message: HomeRead) -> None:
-        """Hand each pane its snapshot; what is the same is not drawn again."""
+        """Give each pane its snapshot; unchanged panes are not redrawn."""
         message.stop()
         home = self.home = message.home
         if message.seconds > 0.05:
             self._resting = True
-            self.set_timer(REST * message.seconds, self._rested)
+            self.set_timer(REST * message.seconds, self._end_rest)
         with self.app.batch_update():
-            self.query_one("#top-bar", Static).update(self._top(home.flow, home))
+            self.query_one("#top-bar", Static).update(self._top_bar(home.flow, home))
             self.query_one(StageList).lines = home.flow.lines
             self.query_one("#loop").border_subtitle = content(snippet(home.flow.guarded, 80))
-            self.query_one(JobLine).said = said_of(home, self.lmsi.now(), self._key)
-            self._show_picture(home)
+            self.query_one(JobLine).status = job_status(home, self.lmsi.now(), self._key)
+            self._show_snapshot(home)
 
-    def _rested(self) -> None:
+    def _end_rest(self) -> None:
         self._resting = False
         if self.is_current:
             self.reload()
 
-    def _show_picture(self, home: Home) -> None:
+    def _show_snapshot(self, home: Home) -> None:
         shown: SamplingPane | TrainingPane | EvaluationPane | None = None
         match home.picture:
             case SamplingSnapshot() as snapshot:
@@ -228,12 +241,12 @@ class HomeScreen(LmsiScreen):
             case EvaluationSnapshot() as snapshot:
                 shown = self.query_one(EvaluationPane)
                 self.query_one(EvaluationPane).snapshot = snapshot
-        for one in self.query(Picture):
-            one.set_class(one is shown, "-shown")
+        for pane in self.query(SnapshotPane):
+            pane.set_class(pane is shown, "-shown")
         live = self.query_one("#live")
         live.border_title = title(home.doing) if home.doing is not None else "welcome"
 
-    def _top(self, flow: Flow, home: Home) -> Content:
+    def _top_bar(self, flow: Flow, home: Home) -> Content:
         name = printable(self.lmsi.project.folder.resolve().name)
         left = Content.assemble(
             (" lmsi  ", "bold $accent"),
@@ -241,9 +254,9 @@ class HomeScreen(LmsiScreen):
             f" ▸ round {flow.round}" if flow.round else "",
         )
         rate = home.series.last("tokens_per_second")
-        at_work = home.job is not None and home.job.state in AT_WORK
+        is_working = home.job is not None and home.job.state in AT_WORK
         parts = [flow.teacher, flow.engine]
-        if at_work and rate is not None:
+        if is_working and rate is not None:
             parts.append(f"{rate:,.0f} tok/s")
         right = " · ".join(snippet(part, 40) for part in parts if part)
         gap = self.size.width - left.cell_length - len(right) - 3
@@ -252,7 +265,7 @@ class HomeScreen(LmsiScreen):
         return Content.assemble(left, " " * gap, (right, "$text-muted"))
 
     def _key(self, command: str) -> str:
-        """The key of a command as the person has bound it."""
+        """The key that is bound to a command."""
         for active in self.active_bindings.values():
             if active.binding.id == command:
                 return self.app.get_key_display(active.binding)
@@ -262,60 +275,60 @@ class HomeScreen(LmsiScreen):
 
     @on(StageList.StageChosen)
     async def open_stage(self, message: StageList.StageChosen) -> None:
-        """Go on with the stage that was chosen."""
+        """Open the chosen stage."""
         message.stop()
         await self.run_action(ACTIONS[message.place])
 
     def action_plan(self, kind: str) -> None:
-        """The plan of a stage, before anything runs."""
+        """Show the plan of a stage."""
         self.post_message(StageAsked(JobKind(kind)))
 
     def action_now(self, kind: str) -> None:
-        """Start a stage with the settings last used."""
+        """Start a stage with the settings last used, without showing its plan."""
         self.post_message(StageAsked(JobKind(kind), at_once=True))
 
     def action_place(self, mode: str) -> None:
-        """To another screen."""
+        """Switch to another screen."""
         self.post_message(PlaceAsked(mode))
 
     def action_pause(self) -> None:
-        """Pause what runs; go on with what is paused, being paused, or has failed."""
+        """Pause an active job; resume one that is paused, pausing or failed."""
         job = self.home.job if self.home else None
         if job is None or job.state in (JobState.DONE, JobState.CANCELLED):
-            self.notify("Nothing runs that could pause.", markup=False)
+            self.notify("There is no job to pause.", markup=False)
         elif job.state in (JobState.QUEUED, JobState.RUNNING):
             self.post_message(JobWished(job.id, JobState.PAUSING))
         elif job.state is not JobState.CANCELLING:
             self.post_message(JobWished(job.id, JobState.QUEUED))
 
     def action_stop(self) -> None:
-        """End the job, after asking once."""
+        """Stop the job, after a confirmation."""
         job = self.home.job if self.home else None
         if job is None or job.state not in GOING_ON:
-            self.notify("Nothing runs that could be ended.", markup=False)
+            self.notify("There is no job to stop.", markup=False)
             return
         if job.state is JobState.CANCELLING:
             return
         from lmsi_tui.screens.confirm import ConfirmScreen
 
-        def answered(yes: bool | None) -> None:
+        def on_answer(yes: bool | None) -> None:
             if yes:
                 self.post_message(JobWished(job.id, JobState.CANCELLING))
 
-        question = f"End job {job.id} ({title(job.kind)})? What it has finished is kept."
-        self.app.push_screen(ConfirmScreen(question, "End the job", "Let it be"), answered)
+        question = f"Stop job {job.id} ({title(job.kind)})? Finished work is kept."
+        self.app.push_screen(ConfirmScreen(question, "Stop the job", "Keep it"), on_answer)
 
     def action_reader(self) -> None:
-        """The rules by which answers are read."""
+        """Open the editor for answer-extraction rules."""
         from lmsi_tui.screens.reviewing.reader import ReaderScreen
 
         self.app.push_screen(ReaderScreen())
 
     def action_log(self) -> None:
-        """The log of the job that is shown."""
+        """Show the log of the job."""
         job = self.home.job if self.home else None
         if job is None:
-            self.notify("There is no job yet, so there is no log.", markup=False)
+            self.notify("There is no job yet.", markup=False)
             return
         from lmsi_tui.screens.log import LogScreen
 

@@ -1,4 +1,4 @@
-"""Everything about one job: what was asked, how it went, what came of it."""
+"""All details of one job: parameters, progress, result."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class JobScreen(ModalScreen[None]):
-    """One job as it was when this was opened."""
+    """One job as it was when the dialog was opened."""
 
     BINDINGS: ClassVar = [
         Binding("escape,q,enter", "close", "close"),
@@ -44,51 +44,51 @@ class JobScreen(ModalScreen[None]):
         self._job, self._now = job, now
 
     def compose(self) -> ComposeResult:
-        """A line for each thing known, then the result as it is stored."""
+        """One line per fact, then the stored result."""
         with VerticalScroll(classes="dialog") as dialog:
             dialog.border_title = f"job {self._job.id} · {title(self._job.kind)}"
             dialog.border_subtitle = "y copy · escape close"
-            for name, words in self._lines():
+            for name, value in self._lines():
                 with Horizontal():
                     yield Static(name, classes="name", markup=False)
-                    yield Static(content(words), markup=False)
+                    yield Static(content(value), markup=False)
 
     def _lines(self) -> list[tuple[str, str]]:
         job = self._job
         lines = [
             ("state", f"{SIGNS[job.state]} {job.state}"),
-            ("asked", _moment(job.created_at)),
-            ("taken up", _moment(job.started_at)),
-            ("ended", _moment(job.finished_at)),
+            ("created", _moment(job.created_at)),
+            ("started", _moment(job.started_at)),
+            ("finished", _moment(job.finished_at)),
             ("took", took(job, self._now)),
             ("done", f"{job.done:,} of {job.total:,}" if job.total else ""),
-            ("says", job_text(job)),
-            *((f"asked {name}", words) for name, words in told(job.params)),
-            *told(job.result),
+            ("message", job_text(job)),
+            *((f"param {name}", value) for name, value in flattened(job.params)),
+            *flattened(job.result),
         ]
-        return [(name, words) for name, words in lines if words]
+        return [(name, value) for name, value in lines if value]
 
     def action_close(self) -> None:
-        """Back to the jobs."""
+        """Close the dialog."""
         self.dismiss()
 
     def action_copy(self) -> None:
-        """All of it as text."""
-        text = "\n".join(f"{name}: {words}" for name, words in self._lines())
+        """Copy all lines as text."""
+        text = "\n".join(f"{name}: {value}" for name, value in self._lines())
         self.post_message(TextCopied(text, "the job"))
 
 
-def told(values: dict[str, object], before: str = "") -> list[tuple[str, str]]:
-    """Values within values as lines, each with the names that lead to it."""
+def flattened(values: dict[str, object], prefix: str = "") -> list[tuple[str, str]]:
+    """(path, text) of every leaf of nested values; a path is the keys joined by spaces."""
     lines: list[tuple[str, str]] = []
     for key, value in values.items():
-        name = f"{before}{printable(str(key)).replace('_', ' ')}"
+        name = f"{prefix}{printable(str(key)).replace('_', ' ')}"
         if isinstance(value, dict):
-            lines += told(value, f"{name} ")
-        elif isinstance(value, list) and value and all(isinstance(one, dict) for one in value):
-            for number, one in enumerate(value, start=1):
+            lines += flattened(value, f"{name} ")
+        elif isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+            for number, item in enumerate(value, start=1):
                 lines.append(
-                    (f"{name} {number}", ", ".join(f"{k} {_short(v)}" for k, v in one.items()))
+                    (f"{name} {number}", ", ".join(f"{k} {_short(v)}" for k, v in item.items()))
                 )
         else:
             lines.append((name, _short(value)))

@@ -1,4 +1,4 @@
-"""All jobs: what runs, what ran, what it said, and the keys that pause, end or repeat one."""
+"""All jobs, with keys to pause, cancel and restart them."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ if TYPE_CHECKING:
 
 
 class JobsScreen(LmsiScreen):
-    """The list of jobs, newest first, and the end of the log of the one under the cursor."""
+    """The jobs, newest first, and the tail of the selected job's log."""
 
     NAME = "jobs"
     HELP = (
-        "A job is done by a worker of its own: it goes on when you leave, and it is still here "
-        "when you come back. One that was paused or killed goes on where it was."
+        "Jobs run in a worker process: they continue when you quit the app. A job that was paused "
+        "or killed resumes where it stopped."
     )
     CSS_PATH = "jobs.tcss"
     BINDINGS: ClassVar = declare(
         "jobs",
-        Command("jobs.details", "enter", "details", "details", "Everything about this job."),
-        Command("jobs.pause", "p", "pause", "pause/go on", "Let it wait, or let it go on."),
-        Command("jobs.cancel", "k", "cancel", "cancel", "End it; what it finished is kept."),
-        Command("jobs.restart", "R", "restart", "again", "Ask for the same job once more."),
-        Command("jobs.log", "l", "log", "log", "Its log over the whole screen."),
-        Command("jobs.open", "o", "open", "pager", "Its log in your pager."),
-        Command("jobs.copy", "y", "copy", "copy", "Copy what it says.", shown=False),
+        Command("jobs.details", "enter", "details", "details", "Show all details of the job."),
+        Command("jobs.pause", "p", "pause", "pause", "Pause or resume the job."),
+        Command("jobs.cancel", "k", "cancel", "cancel", "Cancel the job; finished work is kept."),
+        Command("jobs.restart", "R", "restart", "restart", "Start the same job again."),
+        Command("jobs.log", "l", "log", "log", "Show the log full-screen."),
+        Command("jobs.open", "o", "open", "pager", "Open the log in your pager."),
+        Command("jobs.copy", "y", "copy", "copy", "Copy the job's message.", shown=False),
     )
 
     def compose(self) -> ComposeResult:
@@ -56,24 +56,24 @@ class JobsScreen(LmsiScreen):
             yield Static(id="says", markup=False)
             yield LogTail()
         yield Static(
-            "No jobs yet: press escape for the loop, and s there to draw the first paths.",
+            "No jobs yet. Press escape for the home screen, then s to sample.",
             classes="empty",
             markup=False,
         )
         yield Footer()
 
     def on_mount(self) -> None:
-        """The keys belong to the list."""
+        """Focus the list."""
         self.query_one(JobTable).focus()
 
     def reload(self) -> None:
-        """Read the jobs, some hundred rows at most, right here."""
-        found = tuple(reversed(jobs.all_of(self.conn)))
-        self.set_class(not found, "-no-jobs")
+        """Read the jobs in the app's thread: a few hundred rows at most."""
+        all_jobs = tuple(reversed(jobs.all_of(self.conn)))
+        self.set_class(not all_jobs, "-no-jobs")
         where = f"{self.app.title} ▸ jobs"
-        counted = " · ".join(_counts(found))
-        self.query_one("#top-bar", Static).update(content(f"{where}   {counted}"))
-        self.query_one(JobTable).show(JobList(found, self.lmsi.now()))
+        counts = " · ".join(_counts(all_jobs))
+        self.query_one("#top-bar", Static).update(content(f"{where}   {counts}"))
+        self.query_one(JobTable).show(JobList(all_jobs, self.lmsi.now()))
 
     @property
     def job(self) -> Job | None:
@@ -82,7 +82,7 @@ class JobsScreen(LmsiScreen):
 
     @on(JobTable.JobSelected)
     def show_selected(self, message: JobTable.JobSelected) -> None:
-        """Show what the job under the cursor says, and its log."""
+        """Show the message and the log of the job under the cursor."""
         message.stop()
         job = message.job
         pane = self.query_one("#selected")
@@ -91,29 +91,29 @@ class JobsScreen(LmsiScreen):
             tail.follow(None)
             return
         pane.border_title = f"job {job.id} · {title(job.kind)} · {job.state}"
-        says = self.query_one("#says", Static)
-        says.set_class(job.state is JobState.FAILED, "bad")
-        says.update(content(job_text(job)))
+        message_line = self.query_one("#says", Static)
+        message_line.set_class(job.state is JobState.FAILED, "bad")
+        message_line.update(content(job_text(job)))
         tail.follow(log_of(self.lmsi.project, job.id))
-        pane.border_subtitle = "its log" if tail.line_count else "its log is empty"
+        pane.border_subtitle = "log" if tail.line_count else "the log is empty"
 
     @on(DataTable.RowSelected)
     def open_details(self, message: DataTable.RowSelected) -> None:
-        """A click on the line under the cursor opens it."""
+        """Open the job when its selected row is clicked."""
         message.stop()
         self.action_details()
 
     # Commands.
 
     def action_details(self) -> None:
-        """Everything about the job."""
+        """Show all details of the job."""
         if self.job is not None:
             from lmsi_tui.screens.job import JobScreen
 
             self.app.push_screen(JobScreen(self.job, self.lmsi.now()))
 
     def action_pause(self) -> None:
-        """Pause what runs or waits, go on with what is paused."""
+        """Pause an active job, resume a paused one."""
         job = self.job
         if job is None:
             return
@@ -122,55 +122,57 @@ class JobsScreen(LmsiScreen):
         elif job.state in (JobState.PAUSING, JobState.PAUSED):
             self.post_message(JobWished(job.id, JobState.QUEUED))
         else:
-            self.notify(f"Job {job.id} has ended; R asks for it again.", markup=False)
+            self.notify(f"Job {job.id} has finished. Press R to run it again.", markup=False)
 
     def action_cancel(self) -> None:
-        """End the job, after asking."""
+        """Cancel the job, after a confirmation."""
         job = self.job
         if job is None:
             return
         if job.state in (JobState.DONE, JobState.FAILED, JobState.CANCELLED):
-            self.notify(f"Job {job.id} has ended already.", markup=False)
+            self.notify(f"Job {job.id} has already finished.", markup=False)
             return
         from lmsi_tui.screens.confirm import ConfirmScreen
 
-        def answered(yes: bool | None) -> None:
+        def on_answer(yes: bool | None) -> None:
             if yes:
                 self.post_message(JobWished(job.id, JobState.CANCELLING))
 
-        question = f"Cancel job {job.id} ({title(job.kind)})? What it has finished is kept."
-        self.app.push_screen(ConfirmScreen(question, "Cancel the job", "Let it be"), answered)
+        question = f"Cancel job {job.id} ({title(job.kind)})? Finished work is kept."
+        self.app.push_screen(ConfirmScreen(question, "Cancel the job", "Keep it"), on_answer)
 
     def action_restart(self) -> None:
-        """Ask for the same work again."""
+        """Start the same job again."""
         job = self.job
         if job is None:
             return
         if job.state in UNFINISHED:
-            self.notify(f"Job {job.id} has not ended; p pauses it, k ends it.", markup=False)
+            self.notify(
+                f"Job {job.id} has not finished. Press p to pause or k to cancel.", markup=False
+            )
         else:
             self.post_message(JobWished(job.id, JobState.QUEUED))
 
     def action_log(self) -> None:
-        """The log over the whole screen."""
+        """Show the log full-screen."""
         if self.job is not None:
             self.app.push_screen(LogScreen(self.job.id))
 
     def action_open(self) -> None:
-        """The log in the person's pager."""
+        """Open the log in the pager."""
         if self.job is not None:
             text = tail_of(log_of(self.lmsi.project, self.job.id), PAGER_BYTES)
-            self.post_message(TextOpened(text or f"Job {self.job.id} has written nothing.\n"))
+            self.post_message(TextOpened(text or f"Job {self.job.id} has no log.\n"))
 
     def action_copy(self) -> None:
-        """What the job says, for the clipboard."""
+        """Copy the job's message."""
         if self.job is not None:
-            self.post_message(TextCopied(job_text(self.job), f"what job {self.job.id} says"))
+            self.post_message(TextCopied(job_text(self.job), f"the message of job {self.job.id}"))
 
 
-def _counts(found: tuple[Job, ...]) -> list[str]:
-    """How many jobs there are, and how many of them are not over."""
-    states = Counter(job.state for job in found)
-    told = (JobState.RUNNING, JobState.QUEUED, JobState.PAUSED)
-    known = [f"{states[state]:,} {state}" for state in told if states[state]]
-    return [f"{len(found):,} {'job' if len(found) == 1 else 'jobs'}", *known]
+def _counts(all_jobs: tuple[Job, ...]) -> list[str]:
+    """The number of jobs, and of those in each unfinished state."""
+    states = Counter(job.state for job in all_jobs)
+    unfinished = (JobState.RUNNING, JobState.QUEUED, JobState.PAUSED)
+    counts = [f"{states[state]:,} {state}" for state in unfinished if states[state]]
+    return [f"{len(all_jobs):,} {'job' if len(all_jobs) == 1 else 'jobs'}", *counts]

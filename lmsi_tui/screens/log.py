@@ -1,4 +1,4 @@
-"""The log of one job, as large as the terminal."""
+"""The log of one job, full-screen."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
     from engine.project.folder import Project
 
 PAGER_BYTES = 4 * 2**20
-"""Most of a log that goes to the pager: its end."""
+"""Size of the tail that is given to the pager."""
 
 
 def log_of(project: Project, job_id: int) -> Path:
-    """Where everything is written that a job and its libraries print."""
+    """The file that holds all output of a job and its libraries."""
     return project.folder / "logs" / f"job-{job_id}.log"
 
 
 class LogScreen(ModalScreen[None]):
-    """The last lines of a job's log, and what is added to it."""
+    """The tail of a job's log, followed as it grows."""
 
     BINDINGS: ClassVar = [
         Binding("escape,q,l", "close", "close"),
-        Binding("o", "open", "open in the pager"),
+        Binding("o", "open", "open in pager"),
     ]
     DEFAULT_CSS: ClassVar[str] = """
     LogScreen .dialog { width: 100%; max-width: 100%; height: 100%; max-height: 100%; padding: 0; }
@@ -49,28 +49,28 @@ class LogScreen(ModalScreen[None]):
         self.job_id = job_id
 
     def compose(self) -> ComposeResult:
-        """The log and the keys."""
+        """The log and the footer."""
         with Vertical(classes="dialog") as dialog:
             dialog.border_title = f"log of job {self.job_id}"
             yield LogTail()
         yield Footer(show_command_palette=False)
 
     def on_mount(self) -> None:
-        """Begin at the end."""
+        """Start at the end of the log."""
         tail = self.query_one(LogTail)
         tail.follow(self._file)
         tail.focus()
         if not tail.line_count:
-            self.query_one(".dialog").border_subtitle = "nothing was written yet"
+            self.query_one(".dialog").border_subtitle = "the log is empty"
 
     @property
     def _file(self) -> Path:
         return log_of(lmsi_app(self).project, self.job_id)
 
     def action_close(self) -> None:
-        """Back to where one was."""
+        """Close the log."""
         self.dismiss()
 
     def action_open(self) -> None:
-        """Read it in the pager."""
+        """Open the tail in the pager."""
         self.post_message(TextOpened(tail_of(self._file, PAGER_BYTES)))

@@ -1,7 +1,4 @@
-"""The screens that a key leads to from anywhere; each is imported when it is first shown.
-
-The app opens faster when it imports only the screen that it begins with.
-"""
+"""The app's modes; each screen is imported when it is first shown, so that the app opens fast."""
 
 from __future__ import annotations
 
@@ -50,12 +47,12 @@ MODES: dict[str, str | Callable[[], Screen[Any]]] = {
     "results": _results,
     "jobs": _jobs,
 }
-"""The app's modes, by the name that `PlaceAsked` gives."""
+"""Screens by the mode name of `PlaceAsked`."""
 
 
 def load_all() -> None:
-    """Import every screen, so that every command is declared; the app does it only when asked."""
-    # Each of these modules declares its commands when it is imported.
+    """Import every screen, so that every command is declared, for the check of `[keys]`."""
+    # Importing a screen module declares its commands.
     from lmsi_tui.screens import home, jobs, plan  # noqa: F401
     from lmsi_tui.screens.results import flips, question_paths, results, training_set  # noqa: F401
     from lmsi_tui.screens.reviewing import reader, review  # noqa: F401

@@ -1,4 +1,4 @@
-"""The plan of a job, before anything runs: what it would do, and the settings it would use."""
+"""The plan of a job before it runs: what it would do, and with which settings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from lmsi_tui.formatting.sanitize import content
 from lmsi_tui.screens.screen import LmsiScreen
 from lmsi_tui.shell.commands import Command, commands_of, declare
 from lmsi_tui.shell.messages import JobAsked
-from lmsi_tui.widgets.plan_summary import PlanFacts
+from lmsi_tui.widgets.plan_summary import PlanSummary
 from lmsi_tui.widgets.setting_row import SettingRow
 from store.enums import JobKind
 from store.errors import BadInput, LmsiError
@@ -36,233 +36,233 @@ if TYPE_CHECKING:
     from engine.project.settings import Settings
 
 ALL = "all"
-OF_THE_JOB = ""
-"""Section of what is asked for this job alone and is not kept in lmsi.toml."""
+PARAMETERS = ""
+"""Section name of the job's own parameters, which are not saved in lmsi.toml."""
 
 
 class PlanScreen(LmsiScreen, ModalScreen[None]):
-    """What a job would do, its settings to change, and one key that starts it."""
+    """The plan of a job, its editable settings, and the key that starts it."""
 
     NAME = "plan"
     HELP = (
-        "What would be done, before anything runs. Settings that you change here are written to "
-        "lmsi.toml when the job starts; escape leaves everything as it is."
+        "What the job would do. Nothing has run yet. Settings that you change here are saved in "
+        "lmsi.toml when the job starts. Escape discards them."
     )
     CSS_PATH = "plan.tcss"
     HORIZONTAL_BREAKPOINTS: ClassVar = [(0, "-narrow"), (90, "-wide")]  # type: ignore[misc]
     BINDINGS: ClassVar = declare(
         "plan",
         Command("plan.start", "enter", "start", "start", "Save the settings and start the job."),
-        Command("plan.close", "escape", "close", "close", "Change nothing."),
-        Command("plan.next", "down", "move(1)", "next", "To the next setting.", shown=False),
-        Command("plan.before", "up", "move(-1)", "before", "To the one before.", shown=False),
+        Command("plan.close", "escape", "close", "close", "Close without changes."),
+        Command("plan.next", "down", "move(1)", "next", "Next setting.", shown=False),
+        Command("plan.before", "up", "move(-1)", "previous", "Previous setting.", shown=False),
     )
 
     @dataclass
-    class Planned(Message):
-        """The plan was made."""
+    class PlanReady(Message):
+        """The plan was computed."""
 
         plan: Plan
         settings: Settings
-        """That it was made for."""
+        """The settings it was computed for."""
 
     def __init__(self, kind: JobKind) -> None:
         """Args:
-        kind: of the job that is planned.
+        kind: kind of the planned job.
         """
         super().__init__()
         self.kind = kind
         self._edits: dict[str, object] = {}
-        """Changed values by path, such as `sample.m`."""
-        self._own: dict[str, str] = {}
-        """What is asked for this job alone."""
-        self._last = ""
-        self._wrong = False
+        """Changed values by setting path, such as `sample.m`."""
+        self._parameters: dict[str, str] = {}
+        """The job's own parameters by name."""
+        self._last_edited = ""
+        self._is_invalid = False
         self._plan: Plan | None = None
 
     @property
-    def _base(self) -> Project:
-        """The project as its file says now: a person may have edited it meanwhile."""
+    def _project(self) -> Project:
+        """The open project; `on_mount` reads its file again, because it may have been edited."""
         return self.lmsi.project
 
     def compose(self) -> ComposeResult:
-        """The facts, the settings, and what to press."""
+        """The plan, the settings, the keys."""
         with Vertical(classes="dialog") as dialog:
             dialog.border_title = f"plan · {title(self.kind)}"
-            yield PlanFacts()
+            yield PlanSummary()
             with VerticalScroll(id="settings", can_focus=False):
-                for setting in settings_of(self._base.settings, self.kind):
+                for setting in settings_of(self._project.settings, self.kind):
                     yield SettingRow(setting)
             yield Static(id="meaning", markup=False)
             yield Static(id="hint", markup=False)
 
     def on_mount(self) -> None:
-        """Read the settings anew, and begin in the first field."""
+        """Read the settings file again."""
         try:
             self.lmsi.project = open_project(self.lmsi.project.folder)
-        except LmsiError as failure:
-            self.tell_failure(failure)
+        except LmsiError as error:
+            self.show_error(error)
 
     def on_resize(self) -> None:
-        """The settings take what facts and keys leave."""
-        around = 9 + self.query_one(PlanFacts).size.height
+        """Give the settings the height that the plan and the keys leave."""
+        around = 9 + self.query_one(PlanSummary).size.height
         self.query_one("#settings").styles.max_height = max(3, self.size.height - around)
 
     # The plan.
 
     def reload(self) -> None:
-        """Make the plan anew with the settings as they stand here."""
+        """Compute the plan again with the edited settings."""
         try:
             settings = self._settings()
         except BadInput:
             return
-        project, kind = self._base, self.kind
-        models = [self._own["models"]] if self._own.get("models", ALL) != ALL else []
+        project, kind = self._project, self.kind
+        models = [self._parameters["models"]] if self._parameters.get("models", ALL) != ALL else []
 
-        def ask(conn: sqlite3.Connection) -> Message:
-            return self.Planned(plan(conn, project, kind, settings, chosen=models), settings)
+        def query(conn: sqlite3.Connection) -> Message:
+            return self.PlanReady(plan(conn, project, kind, settings, chosen=models), settings)
 
-        self.read("plan", ask)
+        self.read("plan", query)
 
-    def _on_news(self, _: object) -> None:
-        """A plan is of the moment in which it was made, but what is missing may come."""
+    def _on_store_changed(self, _: object) -> None:
+        """Replan only while a problem blocks the start: it may have been solved."""
         if self._plan is not None and self._plan.problem is not None:
-            super()._on_news(_)
+            super()._on_store_changed(_)
 
-    @on(Planned)
-    def show(self, message: Planned) -> None:
-        """Show the plan; at first also what is asked for this job alone."""
+    @on(PlanReady)
+    def show(self, message: PlanReady) -> None:
+        """Show the plan; the first time also the fields of the job's own parameters."""
         message.stop()
         is_first = self._plan is None
         self._plan = message.plan
-        self.query_one(PlanFacts).plan = message.plan
+        self.query_one(PlanSummary).plan = message.plan
         if is_first:
-            self._ask_for_this_job(message.plan)
-        self._hint()
+            self._add_parameters(message.plan)
+        self._update_hint()
         self.call_after_refresh(self.on_resize)
 
-    def _ask_for_this_job(self, made: Plan) -> None:
-        rows = [SettingRow(one) for one in own_settings(self.kind, made)]
+    def _add_parameters(self, made: Plan) -> None:
+        rows = [SettingRow(parameter) for parameter in job_parameters(self.kind, made)]
         if rows:
-            self._own = {row.setting.name: str(row.setting.value) for row in rows}
+            self._parameters = {row.setting.name: str(row.setting.value) for row in rows}
             self.query_one("#settings").mount(*rows, before=0)
 
-    def _hint(self) -> None:
+    def _update_hint(self) -> None:
         made = self._plan
-        if self._wrong:
-            words = "Mend the value that is refused; escape leaves everything as it was."
+        if self._is_invalid:
+            hint = "Fix the invalid value. Escape closes without changes."
         elif made is not None and made.problem is not None:
-            words = "Escape closes."
+            hint = "Escape closes."
             if made.first is not None:
-                words = f"Escape closes; {self._key_of(made.first)} on the loop comes first."
+                hint = f"First press {self._key_of(made.first)} on the home screen. Escape closes."
         else:
-            saved = " and saves the settings" if self._edits else ""
-            words = f"Enter starts{saved}; ↑ ↓ go through the settings; escape closes."
-        self.query_one("#hint", Static).update(content(words))
+            saves = " and saves the settings" if self._edits else ""
+            hint = f"Enter starts the job{saves}. ↑ ↓ move between settings. Escape closes."
+        self.query_one("#hint", Static).update(content(hint))
 
     @staticmethod
     def _key_of(kind: JobKind) -> str:
-        """The key that asks for a stage on the loop."""
-        found = [one.key for one in commands_of("home") if one.id == f"home.{kind}"]
-        return found[0] if found else str(kind)
+        """The default key of a stage on the home screen."""
+        keys = [command.key for command in commands_of("home") if command.id == f"home.{kind}"]
+        return keys[0] if keys else str(kind)
 
     # Settings.
 
     @on(SettingRow.Reached)
     def explain(self, message: SettingRow.Reached) -> None:
-        """Show the whole meaning of the setting."""
+        """Show the full description of the focused setting."""
         message.stop()
         self.query_one("#meaning", Static).update(content(message.setting.meaning))
 
     @on(SettingRow.Edited)
     def edit(self, message: SettingRow.Edited) -> None:
-        """Take a changed value, or say under its field why it cannot be."""
+        """Apply an edited value, or show under its field why it is invalid."""
         message.stop()
         section, name = message.path.split(".")
-        if section == OF_THE_JOB:
-            if self._own.get(name) == str(message.value):
+        if section == PARAMETERS:
+            if self._parameters.get(name) == str(message.value):
                 return
-            self._own[name] = str(message.value)
+            self._parameters[name] = str(message.value)
         elif message.differs:
             self._edits[message.path] = message.value
-            self._last = message.path
+            self._last_edited = message.path
         elif self._edits.pop(message.path, None) is None:
-            return  # a field tells of its first value, too
-        wrong = self._complaints()
-        self._wrong = bool(wrong)
+            return  # a field reports its initial value, too
+        errors = self._errors()
+        self._is_invalid = bool(errors)
         for row in self.query(SettingRow):
-            row.complain(wrong.get(row.setting.path, ""))
-        self._hint()
-        if not wrong:
+            row.show_error(errors.get(row.setting.path, ""))
+        self._update_hint()
+        if not errors:
             self.reload()
 
     def _settings(self, only: str | None = None) -> Settings:
-        """The project's settings with what was changed here, or with one of the changes."""
+        """The project's settings with all edits, or with one of them."""
         changes: dict[str, dict[str, object]] = {}
         for path, value in self._edits.items():
             if only in (None, path):
                 section, name = path.split(".")
                 changes.setdefault(section, {})[name] = value
-        return changed(self._base.settings, changes)
+        return changed(self._project.settings, changes)
 
-    def _complaints(self) -> dict[str, str]:
-        """Why the settings cannot be, by the path of the field to blame."""
-        found: dict[str, str] = {}
+    def _errors(self) -> dict[str, str]:
+        """Why the settings are invalid, by the path of the responsible field."""
+        errors: dict[str, str] = {}
         try:
             self._settings()
-        except BadInput as whole:
+        except BadInput as combined:
             for path in self._edits:
                 try:
                     self._settings(path)
-                except BadInput as failure:
-                    found[path] = str(failure)
-            return found or {self._last: str(whole)}
-        return found
+                except BadInput as error:
+                    errors[path] = str(error)
+            return errors or {self._last_edited: str(combined)}
+        return errors
 
     # Commands.
 
     @on(Input.Submitted)
     def start_from_field(self, message: Input.Submitted) -> None:
-        """Enter in a field starts, too."""
+        """Enter in a field starts the job, too."""
         message.stop()
         self.action_start()
 
     def action_start(self) -> None:
-        """Save what was changed, and ask for the job."""
-        if self._wrong or (self._plan is not None and self._plan.problem is not None):
+        """Save the edited settings and request the job."""
+        if self._is_invalid or (self._plan is not None and self._plan.problem is not None):
             self.app.bell()
             return
         if self._edits:
             try:
                 self.lmsi.save_settings(self._settings())
-            except LmsiError as failure:
-                self.tell_failure(failure)
+            except LmsiError as error:
+                self.show_error(error)
                 return
-        params = params_of(self.kind, self._own, self.lmsi.project.folder)
+        params = params_of(self.kind, self._parameters, self.lmsi.project.folder)
         self.post_message(JobAsked(self.kind, params))
         self.dismiss()
 
     def action_close(self) -> None:
-        """Leave everything as it was."""
+        """Close without changes."""
         self.dismiss()
 
     def action_move(self, fields: int) -> None:
-        """To another field."""
-        if RELEVANT[self.kind] or self._own:
+        """Move between the fields."""
+        if RELEVANT[self.kind] or self._parameters:
             (self.focus_next if fields > 0 else self.focus_previous)()
 
 
-def own_settings(kind: JobKind, made: Plan) -> list[Setting]:
-    """What a person chooses for one job, beside the settings of the project."""
+def job_parameters(kind: JobKind, made: Plan) -> list[Setting]:
+    """The parameters of one job, which are no settings of the project."""
     if kind is JobKind.EVALUATE:
-        meaning = "Which model is measured; what was measured already is not drawn again."
-        return [Setting(OF_THE_JOB, "models", ALL, meaning, (ALL, *made.models))]
+        meaning = "Model to evaluate; existing evaluations are reused."
+        return [Setting(PARAMETERS, "models", ALL, meaning, (ALL, *made.models))]
     if kind is JobKind.EXPORT:
-        kinds = tuple(name for name, there in _exports(made) if there) or ("adapter",)
-        what = Setting(OF_THE_JOB, "what", kinds[0], "What is written.", kinds)
+        kinds = tuple(name for name, exists in _exports(made) if exists) or ("adapter",)
+        what = Setting(PARAMETERS, "what", kinds[0], "What to export.", kinds)
         newest = made.models[-1] if made.models else ""
-        model = Setting(OF_THE_JOB, "model", newest, "Of which model.", made.models)
-        out = Setting(OF_THE_JOB, "out", "exports", "Folder; relative ones lie in the project.")
+        model = Setting(PARAMETERS, "model", newest, "Model to export.", made.models)
+        out = Setting(PARAMETERS, "out", "exports", "Folder; relative to the project.")
         return [what, *([model] if made.models else []), out]
     return []
 
@@ -271,17 +271,21 @@ def _exports(made: Plan) -> list[tuple[str, bool]]:
     return [("adapter", bool(made.models)), ("training-set", made.examples is not None)]
 
 
-def params_of(kind: JobKind, own: dict[str, str], folder: Path) -> dict[str, object]:
-    """What the job is asked for.
+def params_of(kind: JobKind, parameters: dict[str, str], folder: Path) -> dict[str, object]:
+    """The `params` of a job request.
 
     Args:
-        kind: of the job.
-        own: what was chosen for it, by name.
-        folder: of the project, that a relative `out` lies in.
+        kind: kind of the job.
+        parameters: chosen values by name.
+        folder: folder of the project; a relative `out` is resolved against it.
     """
     if kind is JobKind.EXPORT:
-        out = str((folder / Path(own["out"]).expanduser()).resolve()) if own["out"] else None
-        return {"what": own["what"], "model": own.get("model"), "out": out}
-    if own.get("models", ALL) != ALL:
-        return {"settings": {}, "models": [own["models"]]}
+        out = (
+            str((folder / Path(parameters["out"]).expanduser()).resolve())
+            if parameters["out"]
+            else None
+        )
+        return {"what": parameters["what"], "model": parameters.get("model"), "out": out}
+    if parameters.get("models", ALL) != ALL:
+        return {"settings": {}, "models": [parameters["models"]]}
     return {"settings": {}}

@@ -1,4 +1,4 @@
-"""What every screen of the app does: read when there is news, and tell of what went wrong."""
+"""The base of the project screens: read the store in threads, reload on changes, show errors."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ if TYPE_CHECKING:
 
 
 class LmsiScreen(Screen[None]):
-    """A screen of an opened project.
+    """A screen of an open project.
 
-    A subclass names itself (`NAME`, the key of its commands), asks for what it shows in `reload`,
-    and shows it when the answer comes as its own message.
+    A subclass sets `NAME` (the key of its commands), starts reads in `reload`, and draws when
+    their results arrive as messages.
     """
 
     NAME: ClassVar[str] = ""
 
     class ReadDone(Message):
-        """A reading in a thread has ended, with or without a message."""
+        """A read in a thread has ended, successfully or not."""
 
         def __init__(self, group: str) -> None:
             """Args:
-            group: of the reading.
+            group: name of the read.
             """
             self.group = group
             super().__init__()
@@ -43,73 +43,73 @@ class LmsiScreen(Screen[None]):
     def __init__(self) -> None:
         super().__init__()
         self._reading: set[str] = set()
-        self._wanted: dict[str, Callable[[sqlite3.Connection], Message]] = {}
+        self._pending: dict[str, Callable[[sqlite3.Connection], Message]] = {}
 
     @property
     def lmsi(self) -> AppInterface:
-        """The app, which holds the project and its connection."""
+        """The app, which holds the open project and its connection."""
         return lmsi_app(self)
 
     @property
     def conn(self) -> sqlite3.Connection:
-        """For reads of single rows and for what a person decides; never for a scan."""
+        """The app's connection: for single rows and for writes of decisions, never for a scan."""
         return self.lmsi.conn
 
     def on_mount(self) -> None:
-        """Listen to the store."""
-        self.lmsi.store_changed.subscribe(self, self._on_news)
+        """Subscribe to changes of the store."""
+        self.lmsi.store_changed.subscribe(self, self._on_store_changed)
 
     def on_screen_resume(self) -> None:
-        """Read what changed while the screen was hidden, once what it knows already is painted."""
+        """Paint the last state, then read what changed while the screen was hidden."""
         self.call_after_refresh(self.reload)
 
-    def _on_news(self, _: object) -> None:
+    def _on_store_changed(self, _: object) -> None:
         if self.is_current:
             self.reload()
 
     def reload(self) -> None:
-        """Ask for what the screen shows; called when it appears and when the store has changed."""
+        """Start the reads of the screen; called when it is shown and when the store changes."""
 
-    def read(self, group: str, ask: Callable[[sqlite3.Connection], Message]) -> None:
-        """Run a reading that may take long in a thread, on a connection of its own.
+    def read(self, group: str, query: Callable[[sqlite3.Connection], Message]) -> None:
+        """Run a query in a thread, on a read-only connection of its own.
 
         Args:
-            group: readings of one group never overlap: while one runs, the newest other waits.
-            ask: reads, and returns the message that is posted to this screen.
+            group: queries of one group never overlap; while one runs, only the newest other waits.
+            query: reads the store and returns the message to post to this screen.
         """
         if group in self._reading:
-            self._wanted[group] = ask
+            self._pending[group] = query
             return
         self._reading.add(group)
-        self._read(group, ask)
+        self._read(group, query)
 
     @work(thread=True, exit_on_error=False, group="read", description="Reading the project")
-    def _read(self, group: str, ask: Callable[[sqlite3.Connection], Message]) -> None:
+    def _read(self, group: str, query: Callable[[sqlite3.Connection], Message]) -> None:
         worker = get_current_worker()
         try:
             with connect(self.lmsi.project.database, read_only=True) as conn:
-                message = ask(conn)
+                message = query(conn)
             if not worker.is_cancelled:
                 self.post_message(message)
         finally:
             self.post_message(self.ReadDone(group))
 
     def on_lmsi_screen_read_done(self, message: ReadDone) -> None:
-        """Begin the reading that was asked for meanwhile."""
+        """Start the query that was requested meanwhile."""
         message.stop()
         self._reading.discard(message.group)
-        waiting = self._wanted.pop(message.group, None)
+        waiting = self._pending.pop(message.group, None)
         if waiting is not None and self.is_attached:
             self.read(message.group, waiting)
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
-        """Tell of any reading that failed: a hidden error looks like an empty screen."""
+        """Report a failed query: without a message it would look like an empty screen."""
         if event.state is WorkerState.ERROR:
-            self.tell_failure(event.worker.error)
+            self.show_error(event.worker.error)
 
-    def tell_failure(self, failure: BaseException | None) -> None:
-        """Show one sentence about what went wrong; the rest goes to the log."""
-        known = isinstance(failure, LmsiError | sqlite3.Error | OSError)
-        words = str(failure) if known else f"{type(failure).__name__}: {failure}"
-        self.log.error(words)
-        self.notify(printable(words), severity="error", timeout=12, markup=False)
+    def show_error(self, error: BaseException | None) -> None:
+        """Show an error as a notification, and log it."""
+        is_expected = isinstance(error, LmsiError | sqlite3.Error | OSError)
+        message = str(error) if is_expected else f"{type(error).__name__}: {error}"
+        self.log.error(message)
+        self.notify(printable(message), severity="error", timeout=12, markup=False)

@@ -1,0 +1,1 @@
+"""The widgets of the screens, and the texts that they show."""

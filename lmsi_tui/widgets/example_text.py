@@ -1,4 +1,4 @@
-"""An example as the model will see it: every character, every token, and which carry the loss."""
+"""A training example as the model sees it: characters, tokens, and which carry the loss."""
 
 from __future__ import annotations
 
@@ -21,57 +21,57 @@ if TYPE_CHECKING:
     from store.records import Encoding, Example
 
 PROMPT, LOSS = "$text-muted", "bold $text-success"
-"""The prompt is dim, what carries the loss is bold: told apart without colour, too."""
+"""Styles of the prompt and of the completion; distinguishable without color, too."""
 END = "⏹"
-"""Stands for the end token where its own name is not known."""
+"""Placeholder for the end token if its text is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """One example with all that is told about it."""
+class ShownExample:
+    """An example with everything that is shown about it."""
 
     example: Example
     encoding: Encoding | None
-    """`None` where its tokens were not counted."""
+    """None if its tokens were not counted."""
     style: PromptStyle
     origin: tuple[str, ...]
-    """Where it came from, short facts."""
+    """Facts about its origin."""
     limits: tuple[tuple[str, int], ...] = ()
-    """(model, most tokens) of each model that would leave it out for its length."""
+    """(model, context length) of each model that would leave it out for its length."""
 
 
 class ExampleText(Vertical):
-    """The text of one example, begun at its own question: worked examples lie above."""
+    """The text of an example, scrolled to its question below the worked examples."""
 
     DEFAULT_CSS = """
     ExampleText { height: 1fr; }
-    ExampleText > #told { height: auto; max-height: 50%; padding-bottom: 1; }
+    ExampleText > #about { height: auto; max-height: 50%; padding-bottom: 1; }
     ExampleText > #whole { height: 1fr; scrollbar-size-vertical: 1; }
     ExampleText #shared, ExampleText #own { height: auto; }
     """
 
-    shown: Shown | None = None
+    shown: ShownExample | None = None
     boundaries = False
 
     def compose(self) -> ComposeResult:
-        """What is told, then the worked examples, then what belongs to this example."""
-        yield Static(id="told", markup=False)
+        """The facts, the worked examples, the example itself."""
+        yield Static(id="about", markup=False)
         with VerticalScroll(id="whole"):
             yield Static(id="shared", markup=False)
             yield Static(id="own", markup=False)
 
-    def show(self, shown: Shown | None, *, boundaries: bool) -> None:
+    def show(self, shown: ShownExample | None, *, boundaries: bool) -> None:
         """Show another example, or none."""
         self.shown, self.boundaries = shown, boundaries
         parts = (Content(""),) * 3
         if shown is not None:
-            parts = (told(shown, boundaries), *drawn(shown, boundaries))
-        for name, part in zip(("told", "shared", "own"), parts, strict=True):
+            parts = (about(shown, boundaries), *example_content(shown, boundaries))
+        for name, part in zip(("about", "shared", "own"), parts, strict=True):
             self.query_one(f"#{name}", Static).update(part)
-        self.call_after_refresh(self._begin)
+        self.call_after_refresh(self._scroll_to_question)
 
-    def _begin(self) -> None:
-        """Go to the top, or to the question where worked examples would hide it."""
+    def _scroll_to_question(self) -> None:
+        """Scroll to the top, or to the question if the worked examples would hide it."""
         own, whole = self.query_one("#own"), self.query_one("#whole")
         above = own.virtual_region.y
         fits = above + own.virtual_region.height <= whole.scrollable_content_region.height
@@ -79,29 +79,30 @@ class ExampleText(Vertical):
 
 
 def origin_facts(origin: Origin, model: str) -> tuple[str, ...]:
-    """Where an example came from, as short facts.
+    """Short facts about the origin of an example.
 
     Args:
-        origin: of the example.
-        model: name of the model that was sampled.
+        origin: the origin.
+        model: name of the sampled model.
     """
     facts = [f"{snippet(origin.question.source, 40)} #{origin.question.position}"]
-    facts.append("the answer alone" if origin.path_index is None else f"path {origin.path_index}")
+    facts.append("answer only" if origin.path_index is None else f"path {origin.path_index}")
     if (vote := origin.vote) is not None:
-        early = f", {vote.drawn} drawn" if vote.drawn < vote.m else ""
-        answer = snippet(vote.winner or "no one answer", 40)
+        early = f", {vote.drawn} sampled" if vote.drawn < vote.m else ""
+        answer = snippet(vote.winner or "no answer", 40)
         facts.append(f"{vote.top} of {vote.m} paths agree on {answer}{early}")
-    undone = {one.undoes for one in origin.reviews if one.verdict is Verdict.UNDO}
+    undone = {review.undoes for review in origin.reviews if review.verdict is Verdict.UNDO}
     reviewed = [
-        f"{one.queue}: {one.verdict}" + (f" {snippet(one.answer, 40)}" if one.answer else "")
-        for one in origin.reviews
-        if one.verdict is not Verdict.UNDO and one.id not in undone
+        f"{review.queue}: {review.verdict}"
+        + (f" {snippet(review.answer, 40)}" if review.answer else "")
+        for review in origin.reviews
+        if review.verdict is not Verdict.UNDO and review.id not in undone
     ]
     return (*facts, *(reviewed or ["not reviewed"]), f"run {origin.run_id} of {snippet(model, 40)}")
 
 
-def told(shown: Shown, boundaries: bool) -> Content:
-    """Its counts, and where it came from."""
+def about(shown: ShownExample, boundaries: bool) -> Content:
+    """The origin and the token counts of an example."""
     example, encoding = shown.example, shown.encoding
     lines = [Content.styled(" · ".join(map(printable, shown.origin)), "$text-muted")]
     if encoding is None:
@@ -113,27 +114,29 @@ def told(shown: Shown, boundaries: bool) -> Content:
         ]
     parts.append(Content(f"   weight {example.weight:g}"))
     if example.validation:
-        parts.append(("   held out: not learnt from, chooses the checkpoint", "$text-warning"))
+        parts.append(("   held out: not trained on; selects the checkpoint", "$text-warning"))
     lines.append(Content.assemble(*parts))
     for model, limit in shown.limits:
-        words = f"left out for {model}: longer than its {limit:,} tokens"
-        lines.append(Content.styled(printable(words), "$text-error"))
+        reason = f"left out for {model}: longer than its {limit:,} tokens"
+        lines.append(Content.styled(printable(reason), "$text-error"))
     if boundaries and (encoding is None or encoding.pieces is None):
-        why = "the first 100 of each format" if encoding else "models that can be trained"
-        lines.append(Content.styled(f"Token boundaries are kept for {why}.", "$text-warning"))
+        which = "the first 100 of each format" if encoding else "models that can be trained"
+        lines.append(
+            Content.styled(f"Token boundaries are stored only for {which}.", "$text-warning")
+        )
     elif boundaries:
         lines.append(Content.styled("Every second token is underlined and shaded.", "$text-muted"))
     return Content("\n").join(lines)
 
 
-def drawn(shown: Shown, boundaries: bool) -> tuple[Content, Content]:
-    """(worked examples, the example itself); worked examples are empty where there are none."""
+def example_content(shown: ShownExample, boundaries: bool) -> tuple[Content, Content]:
+    """(worked examples, the example itself); the first is empty if there are none."""
     example, encoding = shown.example, shown.encoding
     if encoding is None or encoding.pieces is None:
         end = Content.styled(f" {END}", LOSS)
         shared = example.shared if example.prompt[: example.shared].endswith("\n") else 0
         return (
-            # Its last line break is the one between the two widgets.
+            # The last line break is that between the two widgets.
             Content.styled(printable(example.prompt[: max(0, shared - 1)]), PROMPT),
             Content.assemble(
                 (printable(example.prompt[shared:]), PROMPT),
@@ -153,17 +156,17 @@ def drawn(shown: Shown, boundaries: bool) -> tuple[Content, Content]:
     )
 
 
-def plain_text(shown: Shown) -> str:
-    """The whole text, as the model will see it where its tokens are known."""
+def plain_text(shown: ShownExample) -> str:
+    """The whole text; exactly as the model sees it if its tokens are known."""
     pieces = shown.encoding.pieces if shown.encoding else None
     return "".join(pieces) if pieces else shown.example.prompt + shown.example.completion
 
 
 def _pieces_before(prompt: tuple[str, ...], example: Example, style: PromptStyle) -> int:
-    """How many tokens the worked examples are; 0 for a chat, whose template decides."""
+    """Number of tokens of the worked examples; 0 for chats, whose template moves them."""
     if style is PromptStyle.CHAT or not example.shared:
         return 0
-    # A start token may stand before the text, so it is measured from its end.
+    # Count from the end, because a start token may precede the text.
     left = len("".join(prompt)) - (len(example.prompt) - example.shared)
     for number, piece in enumerate(prompt):
         if left <= 0:

@@ -1,4 +1,4 @@
-"""A list of any length, one line for each: lines are read a page at a time, when they are seen."""
+"""A list of any length, which reads its lines page by page when they are drawn."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from textual.events import Click
 
 PAGE = 64
-"""Lines that are read together: a screen's height, one indexed query."""
+"""Lines that are read together, with one query."""
 PAGES = 32
-"""Pages that are kept."""
+"""Number of pages that are cached."""
 
 
 class LineList(ScrollView, can_focus=True):
-    """Lines that a reader gives by their numbers, with a cursor.
+    """Lines that a callback reads by number, with a cursor.
 
-    The reader is called while a line is drawn, so it must be an indexed query.
+    The callback runs while a line is drawn, so it must be fast, such as an indexed query.
     """
 
     DEFAULT_CSS = """
@@ -58,7 +58,7 @@ class LineList(ScrollView, can_focus=True):
     """Number of the line under the cursor, from 0."""
 
     class Moved(Message):
-        """The cursor is on another line, or the lines are others."""
+        """The cursor moved, or the lines have changed."""
 
         def __init__(self, lines: LineList, index: int) -> None:
             """Args:
@@ -75,11 +75,11 @@ class LineList(ScrollView, can_focus=True):
             return self.lines
 
     class Chosen(Moved):
-        """The line under the cursor was chosen with enter or a second click."""
+        """The line under the cursor was chosen with enter or a click."""
 
     def __init__(self, *, empty: str = "", id: str | None = None, classes: str = "") -> None:
         """Args:
-        empty: said when there are no lines.
+        empty: text to show if there are no lines.
         id: of the widget.
         classes: of the widget.
         """
@@ -99,10 +99,10 @@ class LineList(ScrollView, can_focus=True):
         """Show other lines.
 
         Args:
-            count: how many.
-            read: gives the lines of a range of numbers, each without a line break.
-            cursor: the line that is chosen.
-            empty: said when there are no lines; None leaves it.
+            count: number of lines.
+            read: returns the lines of a range of numbers, each without a line break.
+            cursor: number of the line under the cursor.
+            empty: text to show if there are no lines; None keeps the current one.
         """
         self.count = count
         self._empty = self._empty if empty is None else empty
@@ -114,7 +114,7 @@ class LineList(ScrollView, can_focus=True):
         self.refresh()
 
     def line(self, index: int) -> Content:
-        """The line of that number."""
+        """The line with a number."""
         lines = self._page(index // PAGE)
         return lines[index % PAGE] if index % PAGE < len(lines) else Content("")
 
@@ -125,17 +125,17 @@ class LineList(ScrollView, can_focus=True):
         style = self.visual_style
         if self.count == 0:
             wrapped = Content(self._empty).wrap(max(1, width))
-            said = wrapped[y] if y < len(wrapped) else Content("")
+            text = wrapped[y] if y < len(wrapped) else Content("")
             style = self.get_visual_style("line-list--empty")
         elif index >= self.count:
             return Strip.blank(width, style.rich_style)
         else:
-            said = self.line(index)
+            text = self.line(index)
             if index == self.cursor:
                 style = self.get_visual_style("line-list--cursor")
-                # On the cursor's own background no other colour can be relied on.
-                said = said.without_spans if self.has_focus else said
-        line = said.truncate(width, ellipsis=True)
+                # Other colors may be unreadable on the background of the cursor.
+                text = text.without_spans if self.has_focus else text
+        line = text.truncate(width, ellipsis=True)
         strips = Visual.to_strips(self, line, width, 1, style, apply_selection=False)
         strip = strips[0] if strips else Strip.blank(width)
         return strip.extend_cell_length(width, style.rich_style)
@@ -144,25 +144,25 @@ class LineList(ScrollView, can_focus=True):
         """Keep the cursor on a line."""
         return max(0, min(cursor, self.count - 1))
 
-    def watch_cursor(self, before: int, now: int) -> None:
-        """Draw the two lines, keep the cursor in view, and tell."""
-        self.refresh_line(before)
-        self.refresh_line(now)
+    def watch_cursor(self, previous: int, current: int) -> None:
+        """Redraw both lines, scroll the cursor into view, and report the move."""
+        self.refresh_line(previous)
+        self.refresh_line(current)
         self.scroll_to_region(
-            Region(0, now, max(1, self.scrollable_content_region.width), 1),
+            Region(0, current, max(1, self.scrollable_content_region.width), 1),
             animate=False,
             force=True,
             x_axis=False,
         )
         if self.is_mounted and self.count:
-            self.post_message(self.Moved(self, now))
+            self.post_message(self.Moved(self, current))
 
     def action_move(self, lines: int) -> None:
         """Move the cursor."""
         self.cursor += lines
 
     def action_page(self, pages: int) -> None:
-        """Move the cursor by what is seen at once."""
+        """Move the cursor by pages."""
         self.cursor += pages * max(1, self.scrollable_content_region.height - 1)
 
     def action_go(self, index: int) -> None:
@@ -175,7 +175,7 @@ class LineList(ScrollView, can_focus=True):
             self.post_message(self.Chosen(self, self.cursor))
 
     def on_click(self, event: Click) -> None:
-        """Move the cursor to where it was clicked; a click on the cursor chooses."""
+        """Move the cursor to the clicked line; a click on the cursor chooses it."""
         offset = event.get_content_offset(self)
         if offset is None:
             return

@@ -1,4 +1,4 @@
-"""The end of a file that grows, such as a job's log."""
+"""The tail of a growing file, such as a job's log."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from lmsi_tui.formatting.sanitize import printable
 if TYPE_CHECKING:
     from pathlib import Path
 
-LOOK_SECONDS = 1.0
+POLL_SECONDS = 1.0
 
 TAIL_BYTES = 64 * 1024
-"""Most that is read at once: a log may be large, and only its end is of interest."""
+"""Most bytes that are read at once: only the end of a large log is of interest."""
 
-LINES = 200
+MAX_LINES = 200
 
 
 class LogTail(Log):
-    """Shows the last lines of a file and follows it; scrolled up, it stays where it is."""
+    """Shows the last lines of a file and follows it, unless the user has scrolled up."""
 
     DEFAULT_CSS: ClassVar[str] = """
     LogTail {
@@ -36,63 +36,63 @@ class LogTail(Log):
         id: of the widget.
         classes: of the widget.
         """
-        super().__init__(max_lines=LINES, id=id, classes=classes)
+        super().__init__(max_lines=MAX_LINES, id=id, classes=classes)
         self._file: Path | None = None
         self._read_to = 0
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
 
     def on_mount(self) -> None:
-        """Look at the file from time to time."""
-        self.set_interval(LOOK_SECONDS, self.look)
+        """Poll the file."""
+        self.set_interval(POLL_SECONDS, self.poll)
 
     def follow(self, file: Path | None) -> None:
         """Show another file, or none."""
         if file != self._file:
             self._file = file
-            self._begin(0)
-        self.look()
+            self._restart(0)
+        self.poll()
 
-    def look(self) -> None:
-        """Read what was added since the last look; a few kilobytes, so it may be done here."""
+    def poll(self) -> None:
+        """Read what was appended since the last poll; small enough for the app's thread."""
         if self._file is None or not self.screen.is_current:
             return
         try:
             with self._file.open("rb") as file:
                 size = file.seek(0, 2)
                 if size < self._read_to or size - self._read_to > TAIL_BYTES:
-                    self._begin(max(0, size - TAIL_BYTES))
+                    self._restart(max(0, size - TAIL_BYTES))
                 if size == self._read_to:
                     return
                 file.seek(self._read_to)
-                fresh = file.read(size - self._read_to)
+                appended = file.read(size - self._read_to)
         except OSError:
-            return  # a job that has not begun has no log
+            return  # a job that has not started has no log
         if not self.line_count and self._read_to:
-            fresh = fresh[fresh.find(b"\n") + 1 :]
+            appended = appended[appended.find(b"\n") + 1 :]
         self._read_to = size
-        text = self._decoder.decode(fresh).replace("\r\n", "\n").replace("\r", "\n")
+        text = self._decoder.decode(appended).replace("\r\n", "\n").replace("\r", "\n")
         self.write(printable(text), scroll_end=self.is_vertical_scroll_end)
 
-    def _begin(self, at: int) -> None:
+    def _restart(self, at: int) -> None:
         self.clear()
         self._decoder.reset()
         self._read_to = at
 
 
-def tail_of(file: Path, most: int = TAIL_BYTES) -> str:
-    """The end of a file as text, from the beginning of a line on; empty where there is none.
+def tail_of(file: Path, size: int = TAIL_BYTES) -> str:
+    """The end of a file as text, from the start of a line; empty if the file is missing.
 
     Args:
         file: may be large or missing.
-        most: bytes to read.
+        size: maximum number of bytes to read.
     """
     try:
         with file.open("rb") as opened:
-            size = opened.seek(0, 2)
-            opened.seek(max(0, size - most))
-            read = opened.read()
+            length = opened.seek(0, 2)
+            opened.seek(max(0, length - size))
+            data = opened.read()
     except OSError:
         return ""
-    if size > most:
-        read = read[read.find(b"\n") + 1 :]
-    return read.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")
+    if length > size:
+        data = data[data.find(b"\n") + 1 :]
+    return data.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")

@@ -1,4 +1,4 @@
-"""One of a few values, changed in place: a field that cannot hold anything wrong."""
+"""A field for one of a few values, changed in place."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
     from textual.events import Click
 
 
-class Choice(Widget, can_focus=True):
-    """Shows the value between arrows; left, right and space go through the others."""
+class OptionCycler(Widget, can_focus=True):
+    """Shows the value between arrows; left, right and space cycle through the options."""
 
     DEFAULT_CSS = """
-    Choice {
+    OptionCycler {
         width: 1fr;
         height: 1;
         background: $panel;
         text-wrap: nowrap;
         text-overflow: ellipsis;
     }
-    Choice:focus { background: $block-cursor-background; color: $block-cursor-foreground; }
+    OptionCycler:focus { background: $block-cursor-background; color: $block-cursor-foreground; }
     """
     BINDINGS: ClassVar = [
         Binding("right,space", "turn(1)", "next value", show=False),
-        Binding("left", "turn(-1)", "value before", show=False),
+        Binding("left", "turn(-1)", "previous value", show=False),
     ]
 
     value: reactive[str] = reactive("")
@@ -41,36 +41,36 @@ class Choice(Widget, can_focus=True):
     class Changed(Message):
         """Another value was chosen."""
 
-        def __init__(self, choice: Choice, value: str) -> None:
+        def __init__(self, cycler: OptionCycler, value: str) -> None:
             """Args:
-            choice: the field.
-            value: the new one.
+            cycler: the field.
+            value: the new value.
             """
-            self.choice, self.value = choice, value
+            self.cycler, self.value = cycler, value
             super().__init__()
 
         @property
-        def control(self) -> Choice:
+        def control(self) -> OptionCycler:
             """The field."""
-            return self.choice
+            return self.cycler
 
     def __init__(self, values: Sequence[str], value: str, *, id: str | None = None) -> None:
         """Args:
-        values: what there is to choose from.
-        value: chosen at first.
+        values: the options.
+        value: the initial one.
         id: of the widget.
         """
         super().__init__(id=id)
         self.values = tuple(values)
-        self.set_reactive(Choice.value, value)
+        self.set_reactive(OptionCycler.value, value)
 
     def render(self) -> Content:
-        """The value, with arrows when there are others."""
+        """The value, with arrows if there are other options."""
         shown = printable(self.value)
         return Content(f"‹ {shown} ›" if len(self.values) > 1 else f"  {shown}")
 
     def action_turn(self, steps: int) -> None:
-        """Go on by so many values."""
+        """Move forward by `steps` options, cyclically."""
         if not self.values:
             return
         at = self.values.index(self.value) if self.value in self.values else 0
@@ -78,5 +78,5 @@ class Choice(Widget, can_focus=True):
         self.post_message(self.Changed(self, self.value))
 
     def on_click(self, event: Click) -> None:
-        """A click at the left goes back, one elsewhere goes on."""
+        """A click on the left arrow goes back, any other goes forward."""
         self.action_turn(-1 if event.x < 2 else 1)

@@ -1,4 +1,4 @@
-"""The facts of a plan, one under the other."""
+"""A plan as rows of facts."""
 
 from __future__ import annotations
 
@@ -18,40 +18,40 @@ if TYPE_CHECKING:
     from engine.training_data.dry_run import DryRun
 
 MARGIN = 14
-"""Columns of the facts' names."""
+"""Width of the column of names."""
 
 
-class PlanFacts(Widget):
-    """Draws a plan without its settings."""
+class PlanSummary(Widget):
+    """Draw a plan without its settings."""
 
     DEFAULT_CSS = """
-    PlanFacts { height: auto; min-height: 3; }
+    PlanSummary { height: auto; min-height: 3; }
     """
 
     plan: reactive[Plan | None] = reactive(None, layout=True)
 
     def __init__(self, plan: Plan | None = None) -> None:
         """Args:
-        plan: to show at first; None until it was made.
+        plan: the initial plan; None until it was computed.
         """
         super().__init__()
-        self.set_reactive(PlanFacts.plan, plan)
+        self.set_reactive(PlanSummary.plan, plan)
 
     def render(self) -> Content:
-        """A line for each fact that the kind of job has."""
+        """The rows, wrapped to the width."""
         if self.plan is None:
-            return Content.styled("Looking at what is there…", "$text-muted")
+            return Content.styled("Planning…", "$text-muted")
         room = max(20, self.content_size.width - MARGIN)
         lines = []
-        for name, words, style in facts_of(self.plan):
-            for number, line in enumerate(wrap(printable(words), room) or [""]):
+        for name, text, style in summary_rows(self.plan):
+            for number, line in enumerate(wrap(printable(text), room) or [""]):
                 head = Content.styled(f"{'' if number else name:<{MARGIN}}", "$text-muted")
                 lines.append(Content.assemble(head, (line, style)))
         return Content("\n").join(lines)
 
 
-def facts_of(plan: Plan) -> list[tuple[str, str, str]]:
-    """(name, words, style) of everything that is known about the job."""
+def summary_rows(plan: Plan) -> list[tuple[str, str, str]]:
+    """(name, text, style) of each known fact about the job."""
     facts: list[tuple[str, str, str]] = []
     if plan.problem is not None:
         facts.append(("cannot start", plan.problem, "$text-error"))
@@ -63,7 +63,7 @@ def facts_of(plan: Plan) -> list[tuple[str, str, str]]:
         steps = f", about {plan.steps:,} steps" if plan.steps is not None else ""
         facts.append(("examples", f"{plan.examples:,}{steps}", ""))
     if plan.kept is not None:
-        facts.append(("would keep", f"{_between(*plan.kept)} questions by their votes", ""))
+        facts.append(("would keep", f"{_between(*plan.kept)} questions by majority vote", ""))
     if plan.paths is not None:
         facts.append(("paths", _paths(*plan.paths), ""))
     if plan.memory:
@@ -71,9 +71,9 @@ def facts_of(plan: Plan) -> list[tuple[str, str, str]]:
     if plan.problem is None and plan.kind not in (JobKind.CURATE, JobKind.VOTE, JobKind.EXPORT):
         facts.append(("time", _time(plan), ""))
     if plan.could_show:
-        facts.append(("could show", plan.could_show, ""))
-    for one in plan.looked:
-        facts += _looked(one)
+        facts.append(("detectable", plan.could_show, ""))
+    for dry_run in plan.looked:
+        facts += _dry_run_rows(dry_run)
     facts += [
         ("reused" if number == 0 else "", sentence, "")
         for number, sentence in enumerate(plan.reused)
@@ -81,25 +81,25 @@ def facts_of(plan: Plan) -> list[tuple[str, str, str]]:
     return facts
 
 
-def _looked(one: DryRun) -> list[tuple[str, str, str]]:
-    """What was seen of the tokens of one model."""
-    if one.reason is not None:
-        return [("tokens", one.reason, "")]
+def _dry_run_rows(dry_run: DryRun) -> list[tuple[str, str, str]]:
+    """The result of the dry run for one model."""
+    if dry_run.reason is not None:
+        return [("tokens", dry_run.reason, "")]
     facts = []
-    if one.shown:
-        ends = {shown.completion[-1] for shown in one.shown}
-        words = f"{one.model} learns to end with {' or '.join(sorted(ends))}"
-        facts.append(("end", words, ""))
-    if one.too_long:
-        places = ", ".join(f"{place} ({tokens:,} tokens)" for place, tokens in one.longest)
-        words = (
-            f"! {one.too_long:,} examples are longer than the {one.context:,} tokens of "
-            f"{one.model} and are left out, none is cut: {places}"
-            f"{' …' if one.too_long > len(one.longest) else ''}"
+    if dry_run.shown:
+        ends = {shown.completion[-1] for shown in dry_run.shown}
+        text = f"{dry_run.model} learns to end with {' or '.join(sorted(ends))}"
+        facts.append(("end", text, ""))
+    if dry_run.too_long:
+        places = ", ".join(f"{place} ({tokens:,} tokens)" for place, tokens in dry_run.longest)
+        text = (
+            f"! {dry_run.too_long:,} examples exceed the {dry_run.context:,} tokens of "
+            f"{dry_run.model} and are left out, not truncated: {places}"
+            f"{' …' if dry_run.too_long > len(dry_run.longest) else ''}"
         )
-        facts.append(("too long", words, "$text-warning"))
-    elif one.context is not None:
-        facts.append(("too long", f"none for the {one.context:,} tokens of {one.model}", ""))
+        facts.append(("too long", text, "$text-warning"))
+    elif dry_run.context is not None:
+        facts.append(("too long", f"none for {dry_run.model} ({dry_run.context:,} tokens)", ""))
     return facts
 
 
@@ -115,25 +115,25 @@ def _between(low: int, high: int) -> str:
 
 def _paths(least: int, most: int) -> str:
     if most == 0:
-        return "none to draw: everything is stored"
+        return "none to sample: all are stored"
     if least == most:
-        return f"{least:,} to draw"
-    return f"at least {least:,}, at most {most:,} to draw"
+        return f"{least:,} to sample"
+    return f"{least:,} to {most:,} to sample"
 
 
 def _memory(plan: Plan) -> tuple[str, str]:
     parts = ", ".join(f"{part.name} {size(part.size)}" for part in plan.memory)
     free = plan.available or 0
-    words = f"about {size(plan.needs)} of {size(free)} that are free ({parts})"
+    text = f"about {size(plan.needs)} of {size(free)} free ({parts})"
     if plan.needs > free:
-        return f"! {words}: it may not fit", "$text-warning"
-    return words, ""
+        return f"! {text}: it may not fit", "$text-warning"
+    return text, ""
 
 
 def _time(plan: Plan) -> str:
     if plan.seconds is None:
-        return "not known until it was measured once"
+        return "unknown until measured once"
     low, high = (duration(seconds) for seconds in plan.seconds)
     if plan.seconds[1] == 0:
-        return "nothing is to do"
-    return f"about {low}" if low == high else f"about {low} to {high}"
+        return "nothing to do"
+    return f"about {low}" if low == high else f"{low} to {high}"

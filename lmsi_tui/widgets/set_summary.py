@@ -1,4 +1,4 @@
-"""What a training set is, in a few lines: its formats, its tokens, what is cut, who learnt it."""
+"""The summary of a training set: formats, token counts, what is too long, trained models."""
 
 from __future__ import annotations
 
@@ -22,134 +22,139 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """Which part of which set a person looks at."""
+class SetSelection:
+    """Which part of which training set to show."""
 
     key: str = ""
-    """Of the set; empty for the newest."""
+    """Key of the set; empty for the newest."""
     prompt_format: PromptFormat | None = None
     held: bool | None = None
-    """Only those held out, or only those learnt from."""
+    """True for held-out examples only, False for the others only, None for all."""
     cut: bool = False
-    """Only those that are too long for the learner."""
-    learner: str = ""
-    """Name of the model that counts the tokens; empty for the first that can."""
+    """Only examples that are too long for the model."""
+    model: str = ""
+    """Name of the model whose tokenizer counts; empty for the first that can."""
 
 
 @dataclass(frozen=True, slots=True)
-class Learner:
-    """A model that the set may train."""
+class ModelFit:
+    """How the examples of a set fit the context of a model that may be trained on it."""
 
     name: str
     tokenizer_sha256: str
     limit: int | None
-    """Most tokens of an example; None when its folder does not say it."""
+    """Context length in tokens; None if its folder does not state it."""
     too_long: int
-    """Examples with more."""
+    """Number of examples with more tokens."""
     reason: str | None
-    """Why its tokens are not counted; None when they are."""
+    """Why its tokens are not counted; None if they are."""
 
 
 @dataclass(frozen=True, slots=True)
-class SetFacts:
-    """One training set among all, as it is shown."""
+class SetSummary:
+    """The selected training set."""
 
-    wanted: Wanted
+    selection: SetSelection
     sets: tuple[TrainingSet, ...]
-    """Newest first; empty when there is none."""
+    """All sets, newest first."""
     place: int
-    """Of the set that is shown, in `sets`."""
+    """Index of the selected set in `sets`."""
     kinds: tuple[FormatCounts, ...]
-    learners: tuple[Learner, ...]
-    learner: Learner | None
-    """The one that counts the tokens."""
+    fits: tuple[ModelFit, ...]
+    counted_by: ModelFit | None
+    """The model whose tokenizer counts the tokens."""
     trained: tuple[str, ...]
-    """Names of the models that were trained on it."""
+    """Names of the models that were trained on the set."""
     sampled: str
-    """Name of the model whose paths it holds."""
+    """Name of the model whose paths the set holds."""
     style: PromptStyle | None
     places: array[int] | range
-    """Examples that fit what is wanted."""
+    """Positions of the selected examples."""
 
     @property
     def frozen(self) -> TrainingSet | None:
-        """The set that is shown."""
+        """The selected set; None if there are no sets."""
         return self.sets[self.place] if self.sets else None
 
 
-def read_facts(conn: sqlite3.Connection, project: Project, wanted: Wanted) -> SetFacts:
-    """Read what is wanted; reads every place of a set, so it is for a thread."""
+def read_summary(conn: sqlite3.Connection, project: Project, selection: SetSelection) -> SetSummary:
+    """Read the summary; reads all positions of a set, so run it in a thread."""
     sets = tuple(examples.sets(conn)[::-1])
     if not sets:
-        return SetFacts(wanted, (), 0, (), (), None, (), "", None, range(0))
-    place = next((at for at, one in enumerate(sets) if one.key == wanted.key), 0)
+        return SetSummary(selection, (), 0, (), (), None, (), "", None, range(0))
+    place = next((at for at, item in enumerate(sets) if item.key == selection.key), 0)
     frozen = sets[place]
     run = paths.run_by_id(conn, frozen.run_id)
-    learners = tuple(
-        _learner(conn, project, frozen, model)
+    fits = tuple(
+        _model_fit(conn, project, frozen, model)
         for model in token_counts.trained_models(conn, project)
     )
-    counting = [one for one in learners if one.reason is None]
-    named = [one for one in counting if one.name == wanted.learner]
-    learner = next(iter([*named, *counting]), None)
-    tokenizer = learner.tokenizer_sha256 if learner else ""
-    limit = learner.limit if learner else None
-    narrowed = wanted.prompt_format is not None or wanted.held is not None or wanted.cut
+    counted = [fit for fit in fits if fit.reason is None]
+    named = [fit for fit in counted if fit.name == selection.model]
+    counted_by = next(iter([*named, *counted]), None)
+    tokenizer = counted_by.tokenizer_sha256 if counted_by else ""
+    limit = counted_by.limit if counted_by else None
+    is_filtered = selection.prompt_format is not None or selection.held is not None or selection.cut
     places: array[int] | range = range(frozen.examples)
-    if narrowed:
+    if is_filtered:
         places = examples.positions(
             conn,
             frozen.key,
-            prompt_format=wanted.prompt_format,
-            validation=wanted.held,
-            longer_than=(limit or 2**62) if wanted.cut else None,
+            prompt_format=selection.prompt_format,
+            validation=selection.held,
+            longer_than=(limit or 2**62) if selection.cut else None,
             tokenizer_sha256=tokenizer,
         )
-    return SetFacts(
-        wanted=wanted,
+    return SetSummary(
+        selection=selection,
         sets=sets,
         place=place,
         kinds=tuple(examples.format_counts(conn, frozen.key, tokenizer, limit)),
-        learners=learners,
-        learner=learner,
-        trained=tuple(one.name for one in models.all_of(conn) if one.training_set == frozen.key),
+        fits=fits,
+        counted_by=counted_by,
+        trained=tuple(
+            model.name for model in models.all_of(conn) if model.training_set == frozen.key
+        ),
         sampled=models.by_id(conn, run.model_id).name,
         style=run.prompt_style,
         places=places,
     )
 
 
-def _learner(
+def _model_fit(
     conn: sqlite3.Connection, project: Project, frozen: TrainingSet, model: Model
-) -> Learner:
+) -> ModelFit:
     limit = token_counts.context_of(project, model)
     tokenizer, too_long, reason = model.tokenizer_sha256, 0, None
     if not examples.encoded_up_to(conn, frozen.key, tokenizer):
         reason = token_counts.why_not_counted(project, model) or (
-            f"Tokens of {model.name} are not counted yet: curate again to count them."
+            f"Tokens of {model.name} are not counted yet; curate again to count them."
         )
     elif limit is not None:
         too_long = sum(
-            one.too_long for one in examples.format_counts(conn, frozen.key, tokenizer, limit)
+            counts.too_long for counts in examples.format_counts(conn, frozen.key, tokenizer, limit)
         )
-    return Learner(model.name, tokenizer, limit, too_long, reason)
+    return ModelFit(model.name, tokenizer, limit, too_long, reason)
 
 
-def kind_words(frozen: TrainingSet) -> str:
-    """Whether a person had a part in it."""
+def set_kind(frozen: TrainingSet) -> str:
+    """Whether reviews had a part in the set."""
     return "label-free" if frozen.label_free else "human-assisted"
 
 
-def head(facts: SetFacts) -> Content:
-    """One line: which set this is."""
-    frozen = facts.frozen
+def head(summary: SetSummary) -> Content:
+    """The set on one line."""
+    frozen = summary.frozen
     if frozen is None:
         return Content("training set")
+    position = "  "
+    if len(summary.sets) > 1:
+        position = f"  {summary.place + 1} of {len(summary.sets)}, newest first  "
     return Content.assemble(
         ("training set ", "bold $accent"),
         (frozen.key[:10], "bold"),
-        f"  {facts.place + 1} of {len(facts.sets)}, newest first  " if facts.sets[1:] else "  ",
-        (kind_words(frozen), "bold $text-success" if frozen.label_free else "bold $text-warning"),
+        position,
+        (set_kind(frozen), "bold $text-success" if frozen.label_free else "bold $text-warning"),
         f"  {frozen.questions:,} questions · {frozen.examples:,} examples"
         f" · agreement ≥ {printable(frozen.threshold)}"
         f" · {f'at most {frozen.cap} paths' if frozen.cap else 'every path'}"
@@ -157,10 +162,10 @@ def head(facts: SetFacts) -> Content:
     )
 
 
-def table(facts: SetFacts) -> Content:
-    """A row for each format, then what is cut and who was trained."""
+def table(summary: SetSummary) -> Content:
+    """One row per format, then remarks on lengths and trained models."""
     rows = [Content.styled(_row(_TITLES), "$text-muted")]
-    for kind in facts.kinds:
+    for kind in summary.kinds:
         counted = max(1, kind.encoded)
         tokens: tuple[str, ...] = ("–",) * 4
         if kind.encoded:
@@ -177,15 +182,15 @@ def table(facts: SetFacts) -> Content:
             f"{kind.weight:,.5g}",
             *tokens,
         )
-        chosen = kind.prompt_format is facts.wanted.prompt_format
-        rows.append(Content.styled(_row(cells), "bold reverse" if chosen else ""))
-    rows += [Content.styled(printable(line), style) for line, style in _notes(facts)]
+        is_selected = kind.prompt_format is summary.selection.prompt_format
+        rows.append(Content.styled(_row(cells), "bold reverse" if is_selected else ""))
+    rows += [Content.styled(printable(line), style) for line, style in _notes(summary)]
     return Content("\n").join(rows)
 
 
-_TITLES = ("format", "examples", "held out", "weight", "prompt", "loss", "longest", "cut")
-_WIDTHS = (-16, 10, 10, 9, 8, 6, 9, 6)
-"""Columns of each; negative ones are set flush left. Together no wider than 80 columns bear."""
+_TITLES = ("format", "examples", "held out", "weight", "prompt", "loss", "longest", "too long")
+_WIDTHS = (-16, 9, 9, 9, 8, 6, 8, 9)
+"""Column widths; negative ones are left-aligned. Their sum fits a pane of 80 columns."""
 
 
 def _row(cells: tuple[str, ...]) -> str:
@@ -195,40 +200,40 @@ def _row(cells: tuple[str, ...]) -> str:
     )
 
 
-def _notes(facts: SetFacts) -> list[tuple[str, str]]:
+def _notes(summary: SetSummary) -> list[tuple[str, str]]:
     notes = []
-    if facts.learner is not None:
-        loss = sum(kind.completion_tokens for kind in facts.kinds)
+    if summary.counted_by is not None:
+        loss = sum(kind.completion_tokens for kind in summary.kinds)
         notes.append(
             (
-                f"Mean tokens of {facts.learner.name}; {loss:,} tokens carry the loss.",
+                f"Mean tokens of {summary.counted_by.name}; {loss:,} tokens carry the loss.",
                 "$text-muted",
             )
         )
     fitting: dict[int, list[str]] = {}
-    for one in facts.learners:
-        if one.reason is not None:
-            notes.append((one.reason, "$text-muted"))
-        elif one.too_long:
+    for fit in summary.fits:
+        if fit.reason is not None:
+            notes.append((fit.reason, "$text-muted"))
+        elif fit.too_long:
             notes.append(
                 (
-                    f"✗ {one.too_long:,} examples are longer than the {one.limit:,} tokens of "
-                    f"{one.name} and would be left out.",
+                    f"✗ {fit.too_long:,} examples are longer than the {fit.limit:,} tokens of "
+                    f"{fit.name} and would be left out.",
                     "$text-error",
                 )
             )
-        elif one.limit is not None:
-            fitting.setdefault(one.limit, []).append(one.name)
-    for limit, learners in fitting.items():
+        elif fit.limit is not None:
+            fitting.setdefault(fit.limit, []).append(fit.name)
+    for limit, names in fitting.items():
         notes.append(
-            (f"✓ All fit into the {limit:,} tokens of {', '.join(learners)}.", "$text-success")
+            (f"✓ All fit into the {limit:,} tokens of {', '.join(names)}.", "$text-success")
         )
-    names = ", ".join(facts.trained)
+    trained = ", ".join(summary.trained)
     notes.append(
         (
-            f"Paths of {facts.sampled}. Trained on it: {names}."
-            if names
-            else f"Paths of {facts.sampled}. No model was trained on it yet.",
+            f"Paths of {summary.sampled}. Trained on this set: {trained}."
+            if trained
+            else f"Paths of {summary.sampled}. No model was trained on this set yet.",
             "",
         )
     )

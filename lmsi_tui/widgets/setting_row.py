@@ -1,4 +1,4 @@
-"""A setting that can be changed: its name, its value, what it means, and what is wrong with it."""
+"""An editable setting: its name, value, meaning, and a validation error."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from textual.message import Message
 from textual.widgets import Input, Static
 
 from lmsi_tui.formatting.sanitize import content, printable
-from lmsi_tui.widgets.option_cycler import Choice
+from lmsi_tui.widgets.option_cycler import OptionCycler
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class SettingRow(Vertical):
-    """One setting; tells when it is changed and shows the sentence that it is given."""
+    """One setting; posts a message when it is edited and shows the error it is given."""
 
     DEFAULT_CSS: ClassVar[str] = """
     SettingRow { height: auto; }
@@ -29,7 +29,7 @@ class SettingRow(Vertical):
     SettingRow.-changed .name { color: $accent; text-style: bold; }
     SettingRow Input { width: 24; background: $panel; }
     SettingRow Input:focus { background: $block-cursor-blurred-background; }
-    SettingRow Choice { width: 24; }
+    SettingRow OptionCycler { width: 24; }
     SettingRow .meaning {
         width: 1fr; height: 1; padding-left: 2; color: $text-muted;
         text-wrap: nowrap; text-overflow: ellipsis;
@@ -39,70 +39,70 @@ class SettingRow(Vertical):
     """
 
     class Edited(Message):
-        """The value is another one."""
+        """The value was edited."""
 
         def __init__(self, path: str, value: object, differs: bool) -> None:
             """Args:
             path: of the setting, such as `sample.m`.
-            value: as the settings take it; text where it cannot be read as what it should be.
-            differs: from what it was when the row was made.
+            value: the parsed value; the text if it cannot be parsed.
+            differs: whether it differs from the initial value.
             """
             self.path, self.value, self.differs = path, value, differs
             super().__init__()
 
     class Reached(Message):
-        """The person is at this setting now."""
+        """The setting got the focus."""
 
         def __init__(self, setting: Setting) -> None:
             """Args:
-            setting: that has the focus.
+            setting: the setting.
             """
             self.setting = setting
             super().__init__()
 
     def __init__(self, setting: Setting) -> None:
         """Args:
-        setting: as it is now.
+        setting: with its current value.
         """
         super().__init__()
         self.setting = setting
         self._text = shown(setting.value)
         if not setting.choices:
-            self._text = printable(self._text)  # a name from a file; unedited, it stays as it is
+            self._text = printable(self._text)  # shown only; an unedited value is not read back
 
     def compose(self) -> ComposeResult:
-        """Name, field and meaning on one line, the complaint below."""
+        """Name, field and meaning on one line, the error below."""
         with Horizontal():
             yield Static(content(self.setting.label), classes="name", markup=False)
             if self.setting.choices:
-                yield Choice(self.setting.choices, self._text)
+                yield OptionCycler(self.setting.choices, self._text)
             else:
                 yield Input(self._text, compact=True, select_on_focus=False)
             yield Static(content(self.setting.meaning), classes="meaning", markup=False)
         yield Static(classes="wrong", markup=False)
 
     def on_descendant_focus(self) -> None:
-        """Say which setting it is."""
+        """Report the focus."""
         self.post_message(self.Reached(self.setting))
 
     @on(Input.Changed)
-    @on(Choice.Changed)
-    def tell(self, message: Input.Changed | Choice.Changed) -> None:
-        """Say what the setting would be now."""
+    @on(OptionCycler.Changed)
+    def on_edit(self, message: Input.Changed | OptionCycler.Changed) -> None:
+        """Report the edited value."""
         message.stop()
         differs = message.value != self._text
         self.set_class(differs, "-changed")
         value = read_value(message.value, self.setting.value)
         self.post_message(self.Edited(self.setting.path, value, differs))
 
-    def complain(self, sentence: str) -> None:
-        """Show what is wrong with the value; nothing when it is empty."""
+    def show_error(self, sentence: str) -> None:
+        """Show a validation error; an empty text hides it."""
         self.set_class(bool(sentence), "-wrong")
         self.query_one(".wrong", Static).update(content(sentence))
 
 
 def shown(value: Any) -> str:
-    """A value as a person writes it."""
+    """A value as text, in the notation that `read_value` reads."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, tuple):
@@ -110,17 +110,17 @@ def shown(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def read_value(text: str, like: Any) -> object:
-    """What a person wrote, as the kind of value that stands there now; the text if it is not one.
+def read_value(text: str, current: Any) -> object:
+    """Parse text as the type of the current value; return the text if that fails.
 
-    The settings refuse what does not fit, with a sentence that names it.
+    The validation of the settings then reports it.
     """
     text = text.strip()
-    if isinstance(like, bool):
+    if isinstance(current, bool):
         return {"true": True, "false": False}.get(text, text)
-    if isinstance(like, tuple):
+    if isinstance(current, tuple):
         return [part.strip() for part in text.split(",") if part.strip()]
-    if isinstance(like, int | float):
+    if isinstance(current, int | float):
         for kind in (int, float):
             try:
                 return kind(text)

@@ -1,4 +1,4 @@
-"""What tests of review do with its screen, and the questions that they ask."""
+"""Helpers for tests of the review screen, and the questions of their projects."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from engine.project.folder import Project
 
-# The margins grow, so that the queue is in order of import.
+# The margins grow, so that the queue keeps the order of import.
 FOUR = (
     Doubt(("10", "600", "10", "600", "12", None, "10", "600"), "A printer runs. How many pages?"),
     Doubt(("1", "1", "2", "3", "4", "5", None, None), "Second question?"),
@@ -31,7 +31,7 @@ ACCEPTED = (
 
 def review(pilot: Pilot[None]) -> ReviewScreen:
     """The review screen, below whatever dialog is open."""
-    return next(one for one in pilot.app.screen_stack if isinstance(one, ReviewScreen))
+    return next(screen for screen in pilot.app.screen_stack if isinstance(screen, ReviewScreen))
 
 
 def shown(pilot: Pilot[None]) -> str:
@@ -41,40 +41,40 @@ def shown(pilot: Pilot[None]) -> str:
 
 
 def question(pilot: Pilot[None]) -> str:
-    """The text of the question that is open; empty when none is."""
-    opened = review(pilot).desk.opened
+    """The text of the open question; empty if none is open."""
+    opened = review(pilot).session.opened
     return opened.question.text if opened else ""
 
 
-def said(pilot: Pilot[None], id: str) -> str:
-    """The text of a line of the screen."""
+def text_of(pilot: Pilot[None], id: str) -> str:
+    """The text of a static widget of the screen."""
     return str(review(pilot).query_one(f"#{id}", Static).render())
 
 
 def toasts(pilot: Pilot[None]) -> str:
-    """What was told, oldest first."""
-    return " ".join(one.message for one in pilot.app._notifications)
+    """The texts of the notifications, oldest first."""
+    return " ".join(notification.message for notification in pilot.app._notifications)
 
 
-AT_ONCE = {*"123456789anpgx", "space", "tab", "shift+tab", "left", "right", "up", "down"}
-"""Keys that start no reading and open no dialog."""
+SYNCHRONOUS = {*"123456789anpgx", "space", "tab", "shift+tab", "left", "right", "up", "down"}
+"""Keys that start no read and open no dialog."""
 
 
 async def press(pilot: Pilot[None], *keys: str) -> None:
     for key in keys:
         await pilot.press(key)
-        if key not in AT_ONCE:
+        if key not in SYNCHRONOUS:
             await settled(pilot)
     await settled(pilot)
 
 
 async def enter_text(pilot: Pilot[None], text: str) -> None:
-    """Type into the open line, in place of what is there, and press enter."""
+    """Replace the text of the open input and press enter."""
     pilot.app.screen.query_one(Input).value = text
     await pilot.pause()
     await press(pilot, "enter")
 
 
-def of(project: Project, number: int) -> int:
+def id_of(project: Project, number: int) -> int:
     """Row number of a question of `FOUR`."""
-    return next(one.id for one in pool(project) if one.text == FOUR[number].text)
+    return next(item.id for item in pool(project) if item.text == FOUR[number].text)

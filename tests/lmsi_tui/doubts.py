@@ -1,4 +1,4 @@
-"""Projects for review: questions whose paths gave the answers that a test names."""
+"""Projects for tests of review, with the given answers in their paths."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """A question and what its paths answered; None was cut off."""
+    """A question and the answers of its paths; None for a truncated path."""
 
     answers: tuple[str | None, ...]
     text: str = ""
@@ -39,7 +39,7 @@ class Doubt:
 
 
 def doubts_project(folder: Path, doubts: Sequence[Doubt], m: int = 8) -> Project:
-    """A project that was sampled: every path and vote as the doubts say."""
+    """A sampled project with the given questions, paths and votes."""
     settings = replace(Settings(), model=ModelSettings(teacher=TEACHER, engine=Engine.SCRIPTED))
     project = create_project(folder, settings)
     ensure_schema(project.database)
@@ -51,12 +51,12 @@ def doubts_project(folder: Path, doubts: Sequence[Doubt], m: int = 8) -> Project
 
 
 def add_doubts(project: Project, doubts: Sequence[Doubt], run: Run, start: int = 0) -> None:
-    """More questions in the same run, as a worker adds them."""
+    """Add sampled questions to a run, as a worker does."""
     with connect(project.database) as conn, transaction(conn):
-        asked = [_question(start + number, doubt) for number, doubt in enumerate(doubts)]
-        questions.add(conn, asked, {})
+        pool_questions = [_question(start + number, doubt) for number, doubt in enumerate(doubts)]
+        questions.add(conn, pool_questions, {})
         ids = dict(conn.execute("SELECT key, id FROM question"))
-        for question, doubt in zip(asked, doubts, strict=True):
+        for question, doubt in zip(pool_questions, doubts, strict=True):
             _count(conn, run, replace(question, id=ids[question.key]), doubt)
 
 
@@ -78,16 +78,17 @@ def _question(number: int, doubt: Doubt) -> Question:
 
 def _count(conn: Connection, run: Run, question: Question, doubt: Doubt) -> None:
     reader = extraction.reader_name(doubt.kind)
-    drawn = [
+    sampled = [
         a_path(question.id, index, text=f"Step {index} of {answer}. The answer is {answer}.")
         if answer is not None
         else a_path(question.id, index, text="On and on", end=EndReason.LENGTH)
         for index, answer in enumerate(doubt.answers)
     ]
-    found = [
-        Reading(0, reader, one, one, None if one else Abstention.TRUNCATED) for one in doubt.answers
+    readings = [
+        Reading(0, reader, answer, answer, None if answer else Abstention.TRUNCATED)
+        for answer in doubt.answers
     ]
-    paths.add(conn, run.id, drawn, found)
+    paths.add(conn, run.id, sampled, readings)
     vote = count_vote(
         doubt.answers,
         run_id=run.id,
@@ -114,8 +115,8 @@ def written(project: Project) -> list[Review]:
         return reviews.history(conn, _run(conn))
 
 
-def standing(project: Project) -> list[Review]:
-    """The reviews that hold, oldest first."""
+def active(project: Project) -> list[Review]:
+    """The reviews that were not undone, oldest first."""
     with connect(project.database, read_only=True) as conn:
         return reviews.active(conn, _run(conn))
 

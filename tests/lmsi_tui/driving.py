@@ -1,4 +1,4 @@
-"""Drive the real app with a pilot: press keys, wait for what they cause, never for time."""
+"""Drive the app with a pilot: press keys, wait for their effects, never for time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 SIZE = (120, 36)
 PATIENCE = 30.0
-"""Seconds after which what was waited for is taken not to come."""
+"""Seconds to wait for a condition."""
 
 
 @asynccontextmanager
@@ -28,28 +28,28 @@ async def driven(
     place: str = "home",
     *,
     size: tuple[int, int] = SIZE,
-    heard: list[Message] | None = None,
+    messages: list[Message] | None = None,
     now: float | None = None,
 ) -> AsyncIterator[Pilot[None]]:
-    """The app on a project, its first reading done, toasts shown as a person would see them.
+    """Run the app on a project, with its first read done and notifications shown.
 
     Args:
-        project: to open; None for the welcome screen.
-        place: the mode to begin in.
+        project: the project to open; None for the welcome screen.
+        place: the initial mode.
         size: columns and rows.
-        heard: takes every message that the app's widgets get.
-        now: what the app takes for the time, always; None is the real one.
+        messages: collects every message that the app's widgets receive.
+        now: fixed time of the app in seconds since the epoch; None for the real time.
     """
     clock = time.time if now is None else lambda: now
     app = LmsiApp(project, place=place, now=clock)
-    hook = heard.append if heard is not None else None
+    hook = messages.append if messages is not None else None
     async with app.run_test(size=size, notifications=True, message_hook=hook) as pilot:
         await settled(pilot)
         yield pilot
 
 
 async def settled(pilot: Pilot[None]) -> None:
-    """Until no reading runs and no message waits."""
+    """Wait until no read runs and no message is queued."""
     await pilot.app.workers.wait_for_complete()
     await pilot.pause()
     await pilot.app.workers.wait_for_complete()
@@ -57,12 +57,12 @@ async def settled(pilot: Pilot[None]) -> None:
 
 
 async def until(pilot: Pilot[None], holds: Callable[[], bool]) -> None:
-    """Until something holds; fails when it does not come about."""
+    """Wait until a condition holds; fail after `PATIENCE` seconds."""
     async with asyncio.timeout(PATIENCE):
         while not holds():
             await pilot.pause()
 
 
 def notices(pilot: Pilot[None]) -> list[str]:
-    """What the app has told in the corner of the screen."""
-    return [one.message for one in pilot.app._notifications]
+    """The texts of the notifications, oldest first."""
+    return [notification.message for notification in pilot.app._notifications]

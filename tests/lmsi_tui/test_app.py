@@ -210,19 +210,19 @@ async def test_two_apps_on_one_project_see_each_others_decisions(project: Projec
         seen, done = watching.app.screen, acting.app.screen
         assert isinstance(seen, ReviewScreen)
         assert isinstance(done, ReviewScreen)
-        assert seen.desk.opened is not None
-        assert done.desk.opened is not None
-        question = seen.desk.opened.question
-        assert done.desk.opened.question == question
-        before = len(seen.desk.opened.reviews)
+        assert seen.session.opened is not None
+        assert done.session.opened is not None
+        question = seen.session.opened.question
+        assert done.session.opened.question == question
+        before = len(seen.session.opened.reviews)
         await acting.press("x")
         await settled(acting)
         await until(
             watching,
-            lambda: seen.desk.opened is not None and len(seen.desk.opened.reviews) == before + 1,
+            lambda: seen.session.opened is not None and len(seen.session.opened.reviews) == before + 1,
         )
-        assert seen.desk.opened.question == question, "the open question does not change"
-        assert seen.desk.opened.reviews[-1].verdict is Verdict.NONE
+        assert seen.session.opened.question == question, "the open question does not change"
+        assert seen.session.opened.reviews[-1].verdict is Verdict.NONE
 
 
 async def test_escape_goes_home_from_every_screen(project: Project) -> None:

@@ -1,0 +1,1 @@
+"""The screens of training sets, results and flips."""

@@ -1,4 +1,4 @@
-"""All paths of one question, as they came: a list, and the text of one of them."""
+"""The sampled paths of one question: a list, and the text of the selected path."""
 
 from __future__ import annotations
 
@@ -27,32 +27,32 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class SampledQuestion:
     """A question with the paths of one run."""
 
     question: Question
     vote: Vote | None
     pairs: tuple[tuple[ReasoningPath, Reading], ...]
-    """In index order."""
-    at: int
-    """Place in `pairs` of the path that is shown first."""
+    """Paths with their readings, in order of sampling."""
+    selected: int
+    """Index in `pairs` of the path to show first."""
 
 
 def read_question(
     conn: sqlite3.Connection, run_id: int, question_id: int, *, path_id: int | None = None
-) -> Asked:
-    """A question's paths; indexed, so it may be asked while a key is served."""
+) -> SampledQuestion:
+    """Read a question and its paths; indexed reads, fast enough for a key press."""
     pairs = tuple(paths.for_question(conn, run_id, question_id))
-    at = next((at for at, (path, _) in enumerate(pairs) if path.id == path_id), 0)
+    selected = next((at for at, (path, _) in enumerate(pairs) if path.id == path_id), 0)
     question = questions.by_ids(conn, [question_id])[question_id]
-    return Asked(question, votes.get(conn, run_id, question_id), pairs, at)
+    return SampledQuestion(question, votes.get(conn, run_id, question_id), pairs, selected)
 
 
 class QuestionPaths(ModalScreen[None]):
-    """The paths of a question; whoever opens it is there again when it closes."""
+    """A dialog with the paths of a question."""
 
     NAME = "question-paths"
-    HELP = "Every path that was sampled for this question, with the answer that was read from it."
+    HELP = "All paths that were sampled for this question, with their extracted answers."
     DEFAULT_CSS = """
     QuestionPaths {
         & > .dialog { width: 96%; max-width: 140; height: 92%; }
@@ -65,20 +65,20 @@ class QuestionPaths(ModalScreen[None]):
     BINDINGS: ClassVar = declare(
         NAME,
         Command("paths.copy", "y", "copy", "copy", "Copy the path."),
-        Command("paths.open", "o", "open", "open", "Read the path in your pager."),
-        Command("paths.close", "escape,q,p", "close", "close", "Back to where you were."),
+        Command("paths.open", "o", "open", "open", "Open the path in your pager."),
+        Command("paths.close", "escape,q,p", "close", "close", "Close the dialog."),
     )
 
-    def __init__(self, asked: Asked) -> None:
+    def __init__(self, sampled: SampledQuestion) -> None:
         """Args:
-        asked: what is shown.
+        sampled: the question and its paths.
         """
         super().__init__()
-        self.asked = asked
+        self.sampled = sampled
 
     def compose(self) -> ComposeResult:
-        """The question, its paths, one of them."""
-        question = self.asked.question
+        """The question, the list of its paths, the selected path."""
+        question = self.sampled.question
         with Vertical(classes="dialog") as dialog:
             dialog.border_title = content(f"{snippet(question.source, 80)} #{question.position}")
             dialog.border_subtitle = "y copy   o open   escape close"
@@ -86,50 +86,50 @@ class QuestionPaths(ModalScreen[None]):
                 question.answer_type, question.text, question.options, question.passage
             )
             yield Static(content(text), id="question", markup=False)
-            yield LineList(id="paths", empty="No path of this question is stored.")
+            yield LineList(id="paths", empty="No paths are stored for this question.")
             with VerticalScroll(id="path"):
-                yield Static(id="words", markup=False)
+                yield Static(id="text", markup=False)
 
     def on_mount(self) -> None:
-        """Show the path that it was opened on."""
+        """Select the initial path."""
         lines = self.query_one(LineList)
-        lines.show(len(self.asked.pairs), self._lines, cursor=self.asked.at)
+        lines.show(len(self.sampled.pairs), self._lines, cursor=self.sampled.selected)
         lines.focus()
 
     def _lines(self, numbers: range) -> Sequence[Content]:
-        vote = self.asked.vote
-        found = []
+        vote = self.sampled.vote
+        rows = []
         for number in numbers:
-            path, reading = self.asked.pairs[number]
+            path, reading = self.sampled.pairs[number]
             wins = vote is not None and reading.answer is not None and reading.answer == vote.winner
-            said = snippet(reading.answer, 24) if reading.answer is not None else "∅"
-            found.append(
+            answer = snippet(reading.answer, 24) if reading.answer is not None else "∅"
+            rows.append(
                 Content.assemble(
                     (f"{path.index:>4} ", "dim"),
                     ("● " if wins else "  ", "$text-success"),
-                    (f"{said:<24} ", "bold" if wins else ""),
+                    (f"{answer:<24} ", "bold" if wins else ""),
                     (
                         f"{len(path.token_ids):>5,} tokens  " + (reading.abstention or path.end),
                         "$text-muted",
                     ),
                 )
             )
-        return found
+        return rows
 
     def on_line_list_moved(self, message: LineList.Moved) -> None:
         """Show the path under the cursor."""
         message.stop()
-        path, _ = self.asked.pairs[message.index]
-        self.query_one("#words", Static).update(content(path.text.strip()))
+        path, _ = self.sampled.pairs[message.index]
+        self.query_one("#text", Static).update(content(path.text.strip()))
         self.query_one("#path").scroll_home(animate=False)
 
     def on_line_list_chosen(self, message: LineList.Chosen) -> None:
-        """Scroll the text with the keys."""
+        """Focus the text, so that the keys scroll it."""
         message.stop()
         self.query_one("#path").focus()
 
     def _text(self) -> str | None:
-        pairs = self.asked.pairs
+        pairs = self.sampled.pairs
         return pairs[self.query_one(LineList).cursor][0].text if pairs else None
 
     def action_copy(self) -> None:
@@ -138,10 +138,10 @@ class QuestionPaths(ModalScreen[None]):
             self.post_message(TextCopied(text, "the path"))
 
     def action_open(self) -> None:
-        """Read the path elsewhere."""
+        """Open the path in the pager."""
         if (text := self._text()) is not None:
             self.post_message(TextOpened(text))
 
     def action_close(self) -> None:
-        """Close."""
+        """Close the dialog."""
         self.dismiss()

@@ -1,4 +1,4 @@
-"""Type the answer of a question; it is read as if a path had said it."""
+"""The dialog to type an answer; it is normalized like an answer of a path."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from store.records import Question
 
-WANTED = {
+EXPECTED = {
     AnswerType.NUMBER: "a number, such as 12 or 3/4",
     AnswerType.CHOICE: "the letter or the text of an option",
     AnswerType.YES_NO: "yes or no",
@@ -28,15 +28,15 @@ WANTED = {
     AnswerType.SPAN: "words or a number from the passage",
     AnswerType.MATH: "a number or a formula",
 }
-"""What the reader of each type can read."""
+"""Description of a valid answer of each type."""
 
 
 class AnswerInput(ModalScreen[str | None]):
-    """One line to type an answer in; gives its canonical form, or None."""
+    """A one-line input; gives the normalized answer, or None."""
 
     NAME = "answer"
-    BINDINGS: ClassVar = [Binding("escape", "leave", "leave")]
-    # Not DEFAULT_CSS: what all dialogs share, in app.tcss, comes before that.
+    BINDINGS: ClassVar = [Binding("escape", "leave", "cancel")]
+    # Not DEFAULT_CSS: the dialog rules of app.tcss would override it.
     CSS = """
     AnswerInput {
         align: center bottom;
@@ -48,37 +48,37 @@ class AnswerInput(ModalScreen[str | None]):
 
     def __init__(self, question: Question, typed: str = "", rules: Rules = BUILT_IN) -> None:
         """Args:
-        question: its type and its options decide what can be read.
-        typed: what stands there at first.
-        rules: of its type that are in force.
+        question: its type and options decide what is valid.
+        typed: initial text.
+        rules: custom rules in force for its type.
         """
         super().__init__()
         self._question, self._typed, self._rules = question, typed, rules
 
     def compose(self) -> ComposeResult:
-        """The line, and below it how it is read."""
+        """The input, and below it the normalized answer."""
         with Vertical(classes="dialog") as dialog:
             dialog.border_title = "the right answer"
-            dialog.border_subtitle = "enter takes it   escape leaves"
+            dialog.border_subtitle = "enter accept   escape cancel"
             yield Input(self._typed, select_on_focus=False, compact=True)
             yield Static(self._reading(self._typed), id="reading", markup=False)
 
     def _reading(self, typed: str) -> Content:
         if not typed.strip():
-            return Content.styled(f"Type {WANTED[self._question.answer_type]}.", "$text-muted")
+            return Content.styled(f"Type {EXPECTED[self._question.answer_type]}.", "$text-muted")
         answer = read_typed(self._question, typed, self._rules)
         if answer is None:
-            wanted = WANTED[self._question.answer_type]
-            return Content.styled(f"✗ Not an answer: type {wanted}.", "$text-error")
+            expected = EXPECTED[self._question.answer_type]
+            return Content.styled(f"✗ Not an answer: type {expected}.", "$text-error")
         return Content.assemble(("✓ read as ", "$text-success"), (snippet(answer, 60), "bold"))
 
     def on_input_changed(self, event: Input.Changed) -> None:
-        """Say at once how it is read."""
+        """Show how the text is read."""
         event.stop()
         self.query_one("#reading", Static).update(self._reading(event.value))
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Take an answer that can be read; stay with another one."""
+        """Accept a valid answer."""
         event.stop()
         answer = read_typed(self._question, event.value, self._rules)
         if answer is None:
@@ -87,5 +87,5 @@ class AnswerInput(ModalScreen[str | None]):
             self.dismiss(answer)
 
     def action_leave(self) -> None:
-        """Decide nothing."""
+        """Close without an answer."""
         self.dismiss(None)

@@ -1,4 +1,4 @@
-"""The workbench of the readers: other rules, and at once what they would change."""
+"""The editor for custom answer-extraction rules, with a preview of their effect."""
 
 from __future__ import annotations
 
@@ -26,47 +26,49 @@ if TYPE_CHECKING:
     from lmsi_tui.shell.subcommand import Event
 
 SHOWN = 30
-"""Questions of a trial that are listed."""
-BAD_PAIR = "Write two equal answers as A = B, one pair a line."
+"""Number of changed questions that the preview lists."""
+BAD_PAIR = "Write two equal answers as A = B, one pair per line."
 
 
 class ReaderScreen(FormScreen[None]):
-    """Asks for the rules of one reader, shows their trial while one types, puts them in force."""
+    """Edit the rules of one answer type, preview them while you type, put them in force."""
 
     NAME = "reader"
     HELP = (
-        "A pattern is a regular expression; the part in (?P<answer>…) is read as the answer. Those "
-        "under first are tried before the reader, those under else where it finds nothing. Units "
-        "are dropped right before and after a number. Equal answers are written A = B and count "
-        "as A. One a line. All stored paths are read with them at once, and nothing is changed "
-        "until you accept; a vote job then reads and counts every path again."
+        "A pattern is a regular expression; its group (?P<answer>…) is taken as the answer. "
+        "Patterns are tried before the built-in reader, fallbacks if it finds no answer. Units "
+        "next to a number are ignored. Equal answers are written A = B and count as A. Write "
+        "one per line. The preview applies the rules to all stored paths; nothing changes until "
+        "you accept. A vote job then extracts all answers again."
     )
-    TITLE_TEXT = "how answers are read"
+    TITLE_TEXT = "answer-extraction rules"
     DO = "Accept"
-    LOOKS = "--try"
-    SAYS = "what would change"
+    PREVIEW_OPTION = "--try"
+    PREVIEW_TITLE = "what would change"
     DEFAULT_CSS: ClassVar[str] = """
     ReaderScreen TextArea { width: 1fr; height: auto; max-height: 4; }
     """
     BINDINGS: ClassVar = declare(
         NAME,
         Command("reader.do", "ctrl+s", "do", "accept", "Put the rules in force."),
-        Command("reader.reset", "f4", "reset", "built-in", "Take all rules of this type out."),
+        Command("reader.reset", "f4", "reset", "built-in", "Remove all rules of this type."),
         Command(
-            "reader.same", "f2", "same", "same", "Add the next pair that review calls the same."
+            "reader.same", "f2", "same", "same", "Add the next pair that was merged in review."
         ),
-        Command("reader.look", "f3", "look", "look", "Scroll what would change, or write on."),
-        Command("reader.close", "escape", "close", "drop", "Leave the rules as they are."),
-        Command("reader.help", "f1", "app.help", "help", "What the rules mean."),
+        Command(
+            "reader.look", "f3", "look", "preview", "Focus the preview, or go back to the rules."
+        ),
+        Command("reader.close", "escape", "close", "discard", "Close without changes."),
+        Command("reader.help", "f1", "app.help", "help", "Explain the rules."),
     )
 
     def __init__(self) -> None:
         super().__init__()
         self.candidates: list[tuple[str, str]] = []
-        """Pairs that review calls the same and no rule does, as the last trial told them."""
+        """Pairs that were merged in review but that no rule covers, from the last preview."""
 
     def on_mount(self) -> None:
-        """Let the keys scroll what would change: it may be long."""
+        """Make the preview focusable, because it may need scrolling."""
         self.query_one("#understood").can_focus = True
         super().on_mount()
 
@@ -74,17 +76,17 @@ class ReaderScreen(FormScreen[None]):
         """Type, patterns, units, pairs."""
         tasks = questions.tasks(self._lmsi.conn, Split.POOL)
         kind = preset(tasks[0]).answer_type if tasks else AnswerType.NUMBER
-        kinds = [(str(one), str(one)) for one in AnswerType]
+        kinds = [(str(answer_type), str(answer_type)) for answer_type in AnswerType]
         yield self.row(
-            "reader", Select(kinds, value=str(kind), allow_blank=False, compact=True, id="type")
+            "type", Select(kinds, value=str(kind), allow_blank=False, compact=True, id="type")
         )
-        told = self._standing(kind)
-        yield self.row("first", self._lines("patterns", told["patterns"]))
-        yield self.row("else", self._lines("fallbacks", told["fallbacks"]))
-        yield self.row("the same", self._lines("same", told["same"]))
+        rules = self._rules_in_force(kind)
+        yield self.row("patterns", self._lines("patterns", rules["patterns"]))
+        yield self.row("fallbacks", self._lines("fallbacks", rules["fallbacks"]))
+        yield self.row("equal", self._lines("same", rules["same"]))
         yield self.row(
             "units",
-            Input(told["units"], placeholder="km, dollars", compact=True, id="units"),
+            Input(rules["units"], placeholder="km, dollars", compact=True, id="units"),
         )
         yield Static()
 
@@ -96,8 +98,8 @@ class ReaderScreen(FormScreen[None]):
     def _lmsi(self) -> AppInterface:
         return lmsi_app(self)
 
-    def _standing(self, kind: AnswerType) -> dict[str, str]:
-        """The rules in force as the fields hold them."""
+    def _rules_in_force(self, kind: AnswerType) -> dict[str, str]:
+        """The rules in force, as texts for the fields."""
         rules = custom_rules.in_force(self._lmsi.conn)[kind]
         return {
             "patterns": "\n".join(rules.patterns),
@@ -109,21 +111,21 @@ class ReaderScreen(FormScreen[None]):
     def _kind(self) -> AnswerType:
         return AnswerType(str(self.query_one("#type", Select).value))
 
-    def _of(self, name: str) -> list[str]:
+    def _lines_of(self, name: str) -> list[str]:
         text = self.query_one(f"#{name}", TextArea).text
-        return [one.strip() for one in text.splitlines() if one.strip()]
+        return [line.strip() for line in text.splitlines() if line.strip()]
 
     def arguments(self) -> list[str] | None:
         """`lmsi-tui reader --type … --rules …`."""
-        pairs = [[part.strip() for part in one.split(" = ")] for one in self._of("same")]
+        pairs = [[part.strip() for part in line.split(" = ")] for line in self._lines_of("same")]
         if any(len(pair) != 2 or not all(pair) for pair in pairs):
-            self.say(BAD_PAIR, wrong=True)
+            self.show(BAD_PAIR, error=True)
             return None
         units = self.query_one("#units", Input).value.split(",")
         rules = {
-            "patterns": self._of("patterns"),
-            "fallbacks": self._of("fallbacks"),
-            "units": [one.strip() for one in units if one.strip()],
+            "patterns": self._lines_of("patterns"),
+            "fallbacks": self._lines_of("fallbacks"),
+            "units": [unit.strip() for unit in units if unit.strip()],
             "same": pairs,
         }
         return [
@@ -134,52 +136,54 @@ class ReaderScreen(FormScreen[None]):
             str(self._lmsi.project.folder.absolute()),
         ]
 
-    def told(self, events: list[Event]) -> Content:
-        """The trial: sentences, then a line for each question that would change."""
+    def preview_text(self, events: list[Event]) -> Content:
+        """A summary, then one line per question that would change."""
         event = events[-1]
         self.candidates = [
-            (one["stands"], one["joins"])
-            for one in event["candidates"]
-            if one["answer_type"] == event["type"]
+            (pair["stands"], pair["joins"])
+            for pair in event["candidates"]
+            if pair["answer_type"] == event["type"]
         ]
-        return told(event)
+        return preview_text(event)
 
     def done(self, events: list[Event]) -> None:
-        """Tell that they are in force, and close."""
+        """Report success and close."""
         event = events[-1]
-        self.app.notify(f"{event['reader']} is in force; job {event['job']} reads all paths again.")
+        self.app.notify(
+            f"{event['reader']} is in force; job {event['job']} extracts all answers again."
+        )
         self._lmsi.store_changed.publish(None)
         self.dismiss(None)
 
     @on(TextArea.Changed)
-    def _written(self, event: TextArea.Changed) -> None:
+    def _edited(self, event: TextArea.Changed) -> None:
         event.stop()
-        self.look()
+        self.update_preview()
 
     @on(Select.Changed)
-    def _chosen(self, event: Select.Changed) -> None:
-        """Show the rules of another type."""
+    def _type_changed(self, event: Select.Changed) -> None:
+        """Show the rules of the chosen type."""
         event.stop()
-        self._fill(self._standing(self._kind()))
+        self._fill(self._rules_in_force(self._kind()))
 
     def _fill(self, rules: dict[str, str]) -> None:
         for name in ("patterns", "fallbacks", "same"):
             self.query_one(f"#{name}", TextArea).text = rules[name]
         self.query_one("#units", Input).value = rules["units"]
-        self.look()
+        self.update_preview()
 
     def action_do(self) -> None:
-        """Put the rules in force; a job reads the paths again."""
+        """Put the rules in force; a job extracts the answers again."""
         arguments = self.arguments()
         if arguments is not None:
             self._do([arguments[0], "--accept", "--detach", *arguments[1:]])
 
     def action_reset(self) -> None:
-        """Empty every field: the built-in reader."""
+        """Empty all fields: the built-in reader."""
         self._fill(dict.fromkeys(("patterns", "fallbacks", "same", "units"), ""))
 
     def action_look(self) -> None:
-        """Go to what would change, or back to the rules."""
+        """Focus the preview, or go back to the rules."""
         pane = self.query_one("#understood")
         if pane.has_focus:
             self.query_one("#patterns").focus()
@@ -187,8 +191,8 @@ class ReaderScreen(FormScreen[None]):
             pane.focus()
 
     def action_same(self) -> None:
-        """Add the next pair that review calls the same."""
-        written = self._of("same")
+        """Add the next pair that was merged in review."""
+        written = self._lines_of("same")
         new = [f"{a} = {b}" for a, b in self.candidates if f"{a} = {b}" not in written]
         if new:
             self.query_one("#same", TextArea).text = "\n".join([*written, new[0]])
@@ -196,29 +200,29 @@ class ReaderScreen(FormScreen[None]):
             self.app.bell()
 
 
-def told(event: Event) -> Content:
-    """A trial as the command told it, as lines of a table."""
-    lines = [content(one) for one in preview_event_lines(event)]
+def preview_text(event: Event) -> Content:
+    """The event of `lmsi-tui reader --try` as a summary and a table of changed questions."""
+    lines = [content(line) for line in preview_event_lines(event)]
     changed = event["changed"]
-    for one in changed[:SHOWN]:
-        before, after = (winner_text(one[name], 16) for name in ("before", "after"))
-        kept = {(False, True): "kept", (True, False): "left out"}.get(tuple(one["kept"]), "")
-        more = f"+{one['more_paths_at_most']} paths" if one["more_paths_at_most"] else ""
-        lost = f"{len(one['reviews_lost'])} decided" if one["reviews_lost"] else ""
-        words = " ".join(word for word in (kept, more, lost) if word)
+    for question in changed[:SHOWN]:
+        before, after = (winner_text(question[name], 16) for name in ("before", "after"))
+        kept = {(False, True): "kept", (True, False): "left out"}.get(tuple(question["kept"]), "")
+        more = f"+{question['more_paths_at_most']} paths" if question["more_paths_at_most"] else ""
+        lost = f"{len(question['reviews_lost'])} decided" if question["reviews_lost"] else ""
+        effects = " ".join(effect for effect in (kept, more, lost) if effect)
         lines.append(
             Content.assemble(
                 (f"{before:>16} → {after:<16} ", "bold"),
-                (f"{words:<10} ", "$text-warning"),
-                (snippet(one["text"], 60), "$text-muted"),
+                (f"{effects:<10} ", "$text-warning"),
+                (snippet(question["text"], 60), "$text-muted"),
             )
         )
     if len(changed) > SHOWN:
         lines.append(content(f"and {len(changed) - SHOWN:,} more questions"))
     for pair in event["candidates"][:3]:
-        stands, joins = snippet(pair["stands"], 20), snippet(pair["joins"], 20)
+        first, second = snippet(pair["stands"], 20), snippet(pair["joins"], 20)
         lines.append(
-            content(f"review calls {stands} and {joins} the same: f2 adds it").stylize(
+            content(f"merged in review: {first} and {second} (f2 adds the pair)").stylize(
                 "$text-muted"
             )
         )

@@ -1,10 +1,10 @@
-"""The keys of review."""
+"""The commands of the review screen."""
 
 from __future__ import annotations
 
 from lmsi_tui.shell.commands import Command
 
-_ANY = "The answer with this number is right; in an audit, the option."
+_ANY = "The answer with this number is right; in an audit: the option."
 
 
 def _right(key: int) -> str:
@@ -12,25 +12,25 @@ def _right(key: int) -> str:
 
 
 COMMANDS = (
-    Command("review.answer-1", "1", "answer(0)", "is right", _ANY, display="1-9"),
+    Command("review.answer-1", "1", "answer(0)", "right", _ANY, display="1-9"),
     *(
         Command(
             f"review.answer-{key}", str(key), f"answer({key - 1})", "", _right(key), shown=False
         )
         for key in range(2, 10)
     ),
-    Command("review.majority", "a", "majority", "majority", "The majority is right."),
+    Command("review.majority", "a", "majority", "majority", "The majority answer is right."),
     Command("review.none", "x", "none", "none", "No answer is right: leave the question out."),
     Command("review.type", "t", "type", "type", "Type the right answer."),
-    Command("review.same", "m", "same", "same", "Two answers are the same answer."),
-    Command("review.skip", "space", "skip", "skip", "Leave it as the vote left it."),
-    Command("review.undo", "u", "undo", "undo", "Take back the last decision."),
+    Command("review.same", "m", "same", "merge", "Merge two answers that mean the same."),
+    Command("review.skip", "space", "skip", "skip", "Skip: let the vote decide."),
+    Command("review.undo", "u", "undo", "undo", "Undo the last decision."),
     Command(
         "review.this",
         "enter",
         "this",
         "this",
-        "The answer in the chosen pane is right; after an audit: go on.",
+        "The answer in the focused pane is right; after an audit: continue.",
         shown=False,
     ),
     Command("review.path", "tab", "path(1)", "path", "The next path of this answer."),
@@ -39,7 +39,7 @@ COMMANDS = (
         "shift+tab",
         "path(-1)",
         "path back",
-        "The path before it.",
+        "The previous path of this answer.",
         shown=False,
     ),
     Command(
@@ -47,20 +47,27 @@ COMMANDS = (
         "g",
         "group",
         "group",
-        "Another answer's paths in this pane.",
+        "Show another answer's paths in this pane.",
         shown=False,
     ),
-    Command("review.left", "left", "pane('left')", "left", "Choose the left pane.", shown=False),
+    Command("review.left", "left", "pane('left')", "left", "Focus the left pane.", shown=False),
     Command(
-        "review.right", "right", "pane('right')", "right", "Choose the right pane.", shown=False
+        "review.right", "right", "pane('right')", "right", "Focus the right pane.", shown=False
     ),
-    Command("review.next", "n", "go(1)", "next", "The next question, undecided.", shown=False),
-    Command("review.previous", "p", "go(-1)", "back", "The question before.", shown=False),
+    Command(
+        "review.next",
+        "n",
+        "go(1)",
+        "next",
+        "Go to the next question without deciding.",
+        shown=False,
+    ),
+    Command("review.previous", "p", "go(-1)", "back", "Go to the previous question.", shown=False),
     Command("review.find", "slash", "find", "find", "Filter and sort the queue."),
-    Command("review.list", "l", "list", "list", "The queue as a list."),
-    Command("review.audit", "b", "audit", "audit", "Blind audit, and back to triage."),
+    Command("review.list", "l", "list", "list", "Show the queue as a list."),
+    Command("review.audit", "b", "audit", "audit", "Switch between blind audit and triage."),
     Command("review.copy", "y", "copy", "copy", "Copy the path.", shown=False),
     Command(
-        "review.open", "o", "open", "open", "Read question and path in your pager.", shown=False
+        "review.open", "o", "open", "open", "Open question and path in your pager.", shown=False
     ),
 )

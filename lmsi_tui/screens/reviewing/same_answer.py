@@ -1,4 +1,4 @@
-"""Choose two answers that are the same answer."""
+"""The dialog to merge two answers that mean the same."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 class SameAnswer(ModalScreen[tuple[int, int] | None]):
-    """The answers of a question; gives the places of the two that are chosen, or None."""
+    """The answers of a question; gives the indices of the chosen two, or None."""
 
     NAME = "same-answer"
     BINDINGS: ClassVar = [
-        Binding("escape,m,q", "leave", "leave"),
+        Binding("escape,m,q", "leave", "cancel"),
         *(Binding(str(key), f"mark({key - 1})", show=False) for key in range(1, 10)),
     ]
-    # Not DEFAULT_CSS: what all dialogs share, in app.tcss, comes before that.
+    # Not DEFAULT_CSS: the dialog rules of app.tcss would override it.
     CSS = """
     SameAnswer {
         & > .dialog { width: 60; padding: 0 1; }
@@ -35,17 +35,17 @@ class SameAnswer(ModalScreen[tuple[int, int] | None]):
 
     def __init__(self, answers: tuple[tuple[str, int], ...]) -> None:
         """Args:
-        answers: (answer, paths) in the order of their keys, more than two.
+        answers: (answer, number of paths) in the order of their keys; more than two.
         """
         super().__init__()
         self._answers = answers
         self._first: int | None = None
 
     def compose(self) -> ComposeResult:
-        """A line for each answer."""
+        """One row per answer."""
         with Vertical(classes="dialog") as dialog:
-            dialog.border_title = "which two are the same?"
-            dialog.border_subtitle = "two keys, or enter twice   escape leaves"
+            dialog.border_title = "which two mean the same?"
+            dialog.border_subtitle = "press two keys, or enter twice   escape cancel"
             lines = map(self._line, range(len(self._answers)))
             yield OptionList(*map(Option, lines), compact=True, markup=False)
 
@@ -60,22 +60,22 @@ class SameAnswer(ModalScreen[tuple[int, int] | None]):
         )
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        """Mark the line."""
+        """Mark the selected answer."""
         event.stop()
         self.action_mark(event.option_index)
 
     def action_mark(self, place: int) -> None:
-        """Mark an answer; the second one ends it, the same one again unmarks."""
+        """Mark an answer, or unmark it; the second mark closes the dialog."""
         if place >= len(self._answers):
             return
         if self._first is None or self._first == place:
             self._first = None if self._first == place else place
             lines = self.query_one(OptionList)
-            for at in range(len(self._answers)):
-                lines.replace_option_prompt_at_index(at, self._line(at))
+            for index in range(len(self._answers)):
+                lines.replace_option_prompt_at_index(index, self._line(index))
         else:
             self.dismiss((self._first, place))
 
     def action_leave(self) -> None:
-        """Say nothing about them."""
+        """Close without a choice."""
         self.dismiss(None)

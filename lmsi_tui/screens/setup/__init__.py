@@ -1,0 +1,1 @@
+"""The screens that create a project and import questions."""

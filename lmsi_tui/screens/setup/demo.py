@@ -1,4 +1,4 @@
-"""Where the demo's project is to be made."""
+"""The form that creates the demo project."""
 
 from __future__ import annotations
 
@@ -16,49 +16,49 @@ if TYPE_CHECKING:
     from lmsi_tui.shell.subcommand import Event
 
 FOLDER = "lmsi-demo"
-WHAT = (
-    "Three models of 0.03 to 0.5 million parameters that come with the program, 1,000 questions "
-    "without answers to learn from, and 1,250 with answers to measure on. Everything runs here, "
-    "on the processor; s on the next screen draws the first paths."
+DESCRIPTION = (
+    "Three bundled models with 0.03 to 0.5 million parameters, 1,000 questions without answers "
+    "to learn from, and 1,250 questions with answers for evaluation. Everything runs locally on "
+    "the CPU. On the next screen, press s to sample."
 )
 
 
 class DemoScreen(FormScreen[Path | None]):
-    """Asks for a folder and makes the demo's project in it."""
+    """Ask for a folder and create the demo project in it."""
 
     NAME = "demo"
-    HELP = "The demo's project is a folder like any other: delete it when you are done with it."
+    HELP = "The demo project is a normal folder. Delete it when you no longer need it."
     TITLE_TEXT = "try it"
-    DO = "Make it"
+    DO = "Create"
     BINDINGS: ClassVar = declare(
         "demo",
-        Command("demo.do", "ctrl+s", "do", "make it", "Make the project and open it."),
-        Command("demo.close", "escape", "close", "close", "Leave everything as it is."),
+        Command("demo.do", "ctrl+s", "do", "create", "Create the project and open it."),
+        Command("demo.close", "escape", "close", "close", "Close without changes."),
     )
 
     def fields(self) -> ComposeResult:
-        """One folder."""
-        yield Static(WHAT, markup=False)
+        """The folder."""
+        yield Static(DESCRIPTION, markup=False)
         yield Static()
         yield self.row("folder", Input(f"./{FOLDER}", compact=True, id="folder"))
 
     def submitted(self) -> None:
-        """There is only one field."""
+        """Submit: there is only one field."""
         self.action_do()
 
-    def look(self) -> None:
-        """There is nothing to preview but where it will be."""
+    def update_preview(self) -> None:
+        """Show where the project will be created."""
         typed = self.query_one("#folder", Input).value.strip()
-        self.say(f"It will be in {Path(typed).expanduser().absolute()}." if typed else "")
+        self.show(f"Will be created in {Path(typed).expanduser().absolute()}." if typed else "")
 
     def arguments(self) -> list[str] | None:
         """`lmsi-tui demo FOLDER --only-make`."""
         typed = self.query_one("#folder", Input).value.strip()
         if not typed:
-            self.say("Give a folder.", wrong=True)
+            self.show("Enter a folder.", error=True)
             return None
         return ["demo", str(Path(typed).expanduser().absolute()), "--only-make"]
 
     def done(self, events: list[Event]) -> None:
-        """Hand the folder on."""
+        """Return the folder."""
         self.dismiss(Path(events[-1]["project"]))

@@ -1,6 +1,4 @@
-"""What the forms share that ask the program's own commands: a preview while one types, a start,
-and one sentence about what is wrong.
-"""
+"""The base of the forms that run an `lmsi-tui` command: a preview while you type, then the run."""
 
 from __future__ import annotations
 
@@ -26,22 +24,22 @@ if TYPE_CHECKING:
     from lmsi_tui.shell.subcommand import Event
 
 PAUSE_SECONDS = 0.3
-"""How long one stops typing before what was typed is looked at."""
+"""Delay after the last keystroke before the preview runs."""
 
 Answer = TypeVar("Answer")
 
 
 class FormScreen(ModalScreen[Answer], Generic[Answer]):
-    """Fields above, what was understood below, and one thing to do with it."""
+    """Fields above, a preview below, and a button that runs the command."""
 
     NAME: ClassVar[str] = ""
     TITLE_TEXT: ClassVar[str] = ""
     DO: ClassVar[str] = ""
-    """What the button says."""
-    LOOKS: ClassVar[str] = "--preview"
-    """The option with which its command only says what it would do."""
-    SAYS: ClassVar[str] = "understood"
-    """The title of what the command says."""
+    """Label of the button."""
+    PREVIEW_OPTION: ClassVar[str] = "--preview"
+    """The option with which the command only reports what it would do."""
+    PREVIEW_TITLE: ClassVar[str] = "preview"
+    """Title of the preview pane."""
     DEFAULT_CSS: ClassVar[str] = """
     FormScreen .dialog { height: auto; }
     FormScreen .field { height: auto; }
@@ -55,12 +53,12 @@ class FormScreen(ModalScreen[Answer], Generic[Answer]):
     """
 
     def compose(self) -> ComposeResult:
-        """Fields, what was understood, buttons, keys."""
+        """Fields, preview, buttons, footer."""
         with VerticalScroll(classes="dialog", can_focus=False) as dialog:
             dialog.border_title = self.TITLE_TEXT
             yield from self.fields()
             with VerticalScroll(id="understood", classes="pane", can_focus=False) as pane:
-                pane.border_title = self.SAYS
+                pane.border_title = self.PREVIEW_TITLE
                 yield Static(id="says", markup=False)
             with Horizontal(id="buttons"):
                 yield Button(self.DO, id="do", variant="primary", compact=True)
@@ -68,33 +66,33 @@ class FormScreen(ModalScreen[Answer], Generic[Answer]):
         yield Footer(show_command_palette=False)
 
     def fields(self) -> ComposeResult:
-        """The rows that a person fills in."""
+        """The input rows."""
         raise NotImplementedError
 
     def arguments(self) -> list[str] | None:
-        """The command that the fields mean, without `--json`; None while they are not enough."""
+        """The command line for the fields, without `--json`; None while they are incomplete."""
         raise NotImplementedError
 
-    def told(self, events: list[Event]) -> Content:
-        """A preview's events as text."""
+    def preview_text(self, events: list[Event]) -> Content:
+        """The events of a preview as text."""
         raise NotImplementedError
 
     def done(self, events: list[Event]) -> None:
-        """What to do when the command has done it."""
+        """Handle the events of the finished command."""
         raise NotImplementedError
 
     def row(self, label: str, *widgets: Widget) -> Horizontal:
-        """A field with its name."""
+        """A labelled input row."""
         return Horizontal(Static(label, classes="label", markup=False), *widgets, classes="field")
 
     def on_mount(self) -> None:
-        """Look at what stands there already."""
-        self.look()
+        """Preview the initial values."""
+        self.update_preview()
 
     @on(Input.Changed)
     def _typed(self, event: Input.Changed) -> None:
         event.stop()
-        self.look()
+        self.update_preview()
 
     @on(Input.Submitted)
     def _entered(self, event: Input.Submitted) -> None:
@@ -112,17 +110,17 @@ class FormScreen(ModalScreen[Answer], Generic[Answer]):
         self.action_close()
 
     def submitted(self) -> None:
-        """Enter in a field."""
+        """Handle enter in a field."""
         self.focus_next()
 
-    def say(self, text: Content | str, *, wrong: bool = False) -> None:
-        """Show a sentence, or what was understood, in the pane."""
-        says = self.query_one("#says", Static)
-        says.set_class(wrong, "bad")
-        says.update(content(text) if isinstance(text, str) else text)
+    def show(self, text: Content | str, *, error: bool = False) -> None:
+        """Show a text in the preview pane."""
+        pane = self.query_one("#says", Static)
+        pane.set_class(error, "bad")
+        pane.update(content(text) if isinstance(text, str) else text)
 
-    def look(self) -> None:
-        """Say what is understood of what stands in the fields now."""
+    def update_preview(self) -> None:
+        """Preview the current values of the fields."""
         arguments = self.arguments()
         if arguments is None:
             self.workers.cancel_group(self, "ask")
@@ -133,54 +131,58 @@ class FormScreen(ModalScreen[Answer], Generic[Answer]):
     async def _preview(self, arguments: list[str]) -> None:
         try:
             await asyncio.sleep(PAUSE_SECONDS)
-            self.say("Looking …")
-            self.say(self.told(await run_command(arguments[0], self.LOOKS, *arguments[1:])))
-        except LmsiError as failure:
-            self.say(in_the_form(str(failure)), wrong=True)
+            self.show("Reading …")
+            self.show(
+                self.preview_text(
+                    await run_command(arguments[0], self.PREVIEW_OPTION, *arguments[1:])
+                )
+            )
+        except LmsiError as error:
+            self.show(with_field_names(str(error)), error=True)
 
     @work(exclusive=True, group="ask", exit_on_error=False)
     async def _do(self, arguments: list[str]) -> None:
         try:
             events = await run_command(*arguments)
-        except LmsiError as failure:
-            self.say(in_the_form(str(failure)), wrong=True)
+        except LmsiError as error:
+            self.show(with_field_names(str(error)), error=True)
         else:
             self.done(events)
 
     # Commands.
 
     def action_do(self) -> None:
-        """Do it."""
+        """Run the command."""
         arguments = self.arguments()
         if arguments is not None:
-            self.say("Working … (escape stops it)")
+            self.show("Working … (escape cancels)")
             self._do(arguments)
 
     def action_close(self) -> None:
-        """Leave everything as it is."""
+        """Close without changes."""
         self.dismiss(None)
 
 
-def keys_of(form: str, do: str, what: str) -> tuple[Command, ...]:
-    """The commands that every form has."""
+def form_commands(form: str, do: str, what: str) -> tuple[Command, ...]:
+    """The commands that all forms share."""
     from lmsi_tui.shell.commands import Command
 
     return (
-        Command(f"{form}.browse", "ctrl+o", "browse", "browse", "Pick a file or folder."),
+        Command(f"{form}.browse", "ctrl+o", "browse", "browse", "Choose a file or folder."),
         Command(f"{form}.do", "ctrl+s", "do", do, what),
-        Command(f"{form}.close", "escape", "close", "close", "Leave everything as it is."),
-        Command(f"{form}.help", "f1", "app.help", "help", "What this form is for."),
+        Command(f"{form}.close", "escape", "close", "close", "Close without changes."),
+        Command(f"{form}.help", "f1", "app.help", "help", "Explain this form."),
     )
 
 
-def in_the_form(sentence: str) -> str:
-    """A sentence of the command line with the names that the forms have for its options."""
+def with_field_names(sentence: str) -> str:
+    """A message of the command with the form's field names in place of option names."""
     for option, field in (("--field ", "columns "), ("--task", "task"), ("--name", "name")):
         sentence = sentence.replace(option, field)
     return printable(sentence)
 
 
 def folder_of(typed: str) -> Path | None:
-    """Where the picker begins: the folder of what was typed, if that is one."""
+    """The start folder of the picker: the typed folder or its parent, if it exists."""
     path = Path(typed).expanduser() if typed else Path()
-    return next((one for one in (path, path.parent) if one.is_dir()), None)
+    return next((folder for folder in (path, path.parent) if folder.is_dir()), None)

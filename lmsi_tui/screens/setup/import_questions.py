@@ -1,4 +1,4 @@
-"""Questions from a file: for what they are, what was understood of them, how many are left out."""
+"""The form that imports questions from a file, with a preview."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from textual.widgets import Button, Input, Select, Static
 
 from engine.prompting.tasks import PRESETS
 from lmsi_tui.formatting.sanitize import content, snippet
-from lmsi_tui.screens.setup.form import FormScreen, folder_of, keys_of
+from lmsi_tui.screens.setup.form import FormScreen, folder_of, form_commands
 from lmsi_tui.screens.setup.picker import PickerScreen
 from lmsi_tui.shell.app_interface import lmsi_app
 from lmsi_tui.shell.commands import declare
@@ -23,35 +23,35 @@ if TYPE_CHECKING:
 
     from lmsi_tui.shell.subcommand import Event
 
-NOTHING = "Give a file: type its path, or press ctrl+o to look for it."
+NO_FILE = "Enter the path of a file, or press ctrl+o to browse."
 GUESS = ""
 SPLITS = {
-    Split.POOL: "pool: to learn from, answers are not read",
-    Split.EVAL: "eval: to measure on, with known answers",
-    Split.OOD: "ood: to measure on, from another field",
+    Split.POOL: "pool: to learn from; answers are not used",
+    Split.EVAL: "eval: evaluation, with known answers",
+    Split.OOD: "ood: evaluation, out of domain",
 }
-SHOWN_LEFT_OUT = 4
+SHOWN_SKIPPED = 4
 SHOWN_TEXT = 90
 
 
 class ImportScreen(FormScreen[None]):
-    """Asks for a file, previews it, imports it; stays open for the next one."""
+    """Ask for a file, preview it, import it; stay open for the next one."""
 
     NAME = "import"
     HELP = (
-        "The pool is what the model learns from: its answers, if the file has any, are not read. "
-        "Evaluation questions need their answers, and are never trained on. The task decides how "
-        "an answer is read from a path; where the guess is wrong, choose another one. Columns are "
-        "guessed too; write question=COLUMN answer=COLUMN where that fails."
+        "The model learns from the pool; answers in the file are not used for it. Evaluation "
+        "questions need answers and are never trained on. The task decides how an answer is "
+        "extracted from a path; choose another if the guess is wrong. Columns are guessed, too; "
+        "if the guess fails, enter question=COLUMN answer=COLUMN."
     )
     TITLE_TEXT = "import questions"
     DO = "Import"
     BINDINGS: ClassVar = declare(
-        "import", *keys_of("import", "import", "Read the file into the project.")
+        "import", *form_commands("import", "import", "Import the file into the project.")
     )
 
     def fields(self) -> ComposeResult:
-        """File, use, task, columns, limit."""
+        """File, split, task, columns, limit."""
         yield self.row(
             "file",
             Input(
@@ -61,24 +61,24 @@ class ImportScreen(FormScreen[None]):
             ),
             Button("Browse", compact=True, id="browse-file"),
         )
-        splits = [(words, str(split)) for split, words in SPLITS.items()]
+        splits = [(label, str(split)) for split, label in SPLITS.items()]
         yield self.row(
-            "for", Select(splits, value="pool", allow_blank=False, compact=True, id="split")
+            "split", Select(splits, value="pool", allow_blank=False, compact=True, id="split")
         )
-        tasks = [("guess from the file", GUESS), *((name, name) for name in PRESETS)]
+        tasks = [("guessed from the file", GUESS), *((name, name) for name in PRESETS)]
         yield self.row(
             "task", Select(tasks, value=GUESS, allow_blank=False, compact=True, id="task")
         )
         yield self.row(
             "columns",
             Input(
-                placeholder="guessed; else question=COLUMN answer=COLUMN",
+                placeholder="guessed, or question=COLUMN answer=COLUMN",
                 compact=True,
                 id="columns",
             ),
         )
         yield self.row(
-            "at most",
+            "limit",
             Input(placeholder="all", compact=True, id="limit", type="integer", max_length=9),
         )
         yield Static()
@@ -89,70 +89,70 @@ class ImportScreen(FormScreen[None]):
     def arguments(self) -> list[str] | None:
         """`lmsi-tui import FILE --split … --task … --project …`."""
         if not self._value("file"):
-            self.say(NOTHING)
+            self.show(NO_FILE)
             return None
-        found = [
+        args = [
             "import",
             f"--project={lmsi_app(self).project.folder.absolute()}",
             f"--split={self.query_one('#split', Select).value}",
         ]
         task = self.query_one("#task", Select).value
         if task != GUESS:
-            found.append(f"--task={task}")
-        found += [f"--field={one}" for one in self._value("columns").split()]
+            args.append(f"--task={task}")
+        args += [f"--field={field}" for field in self._value("columns").split()]
         if self._value("limit"):
-            found.append(f"--limit={self._value('limit')}")
-        return [*found, "--", str(Path(self._value("file")).expanduser())]
+            args.append(f"--limit={self._value('limit')}")
+        return [*args, "--", str(Path(self._value("file")).expanduser())]
 
-    def told(self, events: list[Event]) -> Content:
-        """What was understood of the file."""
-        return told(events[-1])
+    def preview_text(self, events: list[Event]) -> Content:
+        """What was recognized in the file."""
+        return preview_text(events[-1])
 
     def done(self, events: list[Event]) -> None:
-        """Say what came in, and be ready for another file."""
+        """Report the result and clear the form for another file."""
         event = events[-1]
-        sentences = [f"✓ {event['added']:,} questions are new in {event['split']}."]
+        sentences = [f"✓ {event['added']:,} questions added to {event['split']}."]
         if event["known"]:
-            sentences.append(f"{event['known']:,} were there before.")
+            sentences.append(f"{event['known']:,} were already imported.")
         if event["elsewhere"]:
             sentences.append(
-                f"{event['elsewhere']:,} are in another split of this project and stay there: "
-                "a question that is trained on must not measure."
+                f"{event['elsewhere']:,} are in another split and stay there: questions that are "
+                "trained on must not be used for evaluation."
             )
-        sentences.append("Give another file, or press escape to go on.")
+        sentences.append("Enter another file, or press escape to continue.")
         with self.prevent(Input.Changed):
             self.query_one("#file", Input).value = ""
         self.query_one("#file", Input).focus()
-        self.say(" ".join(sentences))
+        self.show(" ".join(sentences))
         lmsi_app(self).store_changed.publish(None)
 
     @on(Select.Changed)
-    def chosen(self, event: Select.Changed) -> None:
-        """Another use or task is another understanding."""
+    def update_choice(self, event: Select.Changed) -> None:
+        """Preview again with the chosen split or task."""
         event.stop()
-        self.look()
+        self.update_preview()
 
     @on(Button.Pressed, "#browse-file")
     def browse(self, event: Button.Pressed) -> None:
-        """Look for a file."""
+        """Browse for a file."""
         event.stop()
         self.action_browse()
 
     def action_browse(self) -> None:
-        """Look for a file."""
+        """Browse for a file."""
         field = self.query_one("#file", Input)
 
-        def picked(path: Path | None) -> None:
+        def on_pick(path: Path | None) -> None:
             if path is not None:
                 field.value = str(path)
                 field.focus()
 
         start = folder_of(field.value.strip())
-        self.app.push_screen(PickerScreen(PickerTarget.QUESTIONS, start), picked)
+        self.app.push_screen(PickerScreen(PickerTarget.QUESTIONS, start), on_pick)
 
 
-def told(event: Event) -> Content:
-    """How many questions, from which columns, the first three, and what is left out."""
+def preview_text(event: Event) -> Content:
+    """The number of questions, their columns, the first three, and the skipped lines."""
     columns = dict(event["understood"])
     guess = " (guessed)" if event["guessed"] else ""
     repeated = f", {event['duplicates']:,} repeated" if event["duplicates"] else ""
@@ -163,14 +163,14 @@ def told(event: Event) -> Content:
         content(f"task {event['task']}{guess}"),
         content(", ".join(f"{meaning} from {column}" for meaning, column in columns.items())),
     ]
-    for number, one in enumerate(event["first"], start=1):
-        lines.append(content(f" {number}  {snippet(one['text'], SHOWN_TEXT)}"))
-        if one["options"]:
-            options = " · ".join(snippet(option, 24) for option in one["options"])
+    for number, question in enumerate(event["first"], start=1):
+        lines.append(content(f" {number}  {snippet(question['text'], SHOWN_TEXT)}"))
+        if question["options"]:
+            options = " · ".join(snippet(option, 24) for option in question["options"])
             lines.append(content(f"    {snippet(options, SHOWN_TEXT)}").stylize("$text-muted"))
     if event["left_out_count"]:
-        lines.append(content(f"! {event['left_out_count']:,} lines are left out:"))
-        for line, reason in event["left_out"][:SHOWN_LEFT_OUT]:
-            shown = content(f"    line {line}: {snippet(reason, SHOWN_TEXT)}")
-            lines.append(shown.stylize("$text-muted"))
+        lines.append(content(f"! {event['left_out_count']:,} lines skipped:"))
+        for line, reason in event["left_out"][:SHOWN_SKIPPED]:
+            text = content(f"    line {line}: {snippet(reason, SHOWN_TEXT)}")
+            lines.append(text.stylize("$text-muted"))
     return Content("\n").join(lines)

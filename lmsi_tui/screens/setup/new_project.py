@@ -1,4 +1,4 @@
-"""A project on a person's own model: which model, which students, where."""
+"""The form that creates a project for your own models."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from textual.widgets import Button, Input, Static
 
 from lmsi_tui.formatting.numbers import magnitude
 from lmsi_tui.formatting.sanitize import content
-from lmsi_tui.screens.setup.form import FormScreen, folder_of, keys_of
+from lmsi_tui.screens.setup.form import FormScreen, folder_of, form_commands
 from lmsi_tui.screens.setup.picker import PickerScreen
 from lmsi_tui.shell.commands import declare
 from lmsi_tui.shell.file_listing import PickerTarget
@@ -21,23 +21,22 @@ if TYPE_CHECKING:
 
     from lmsi_tui.shell.subcommand import Event
 
-NOTHING = "Give a model: type its path, or press ctrl+o to look for it."
+NO_MODEL = "Enter the path of a model, or press ctrl+o to browse."
 
 
 class NewProjectScreen(FormScreen[Path | None]):
-    """Asks for models and a folder, says what the models are, makes the project."""
+    """Ask for models and a folder, describe the models, create the project."""
 
     NAME = "new-project"
     HELP = (
-        "The model is what becomes better. Students are smaller models that learn from it; leave "
-        "them out if you have none. Only Hugging Face folders can be trained; a GGUF file or a "
-        "server can be sampled and voted on. Nothing is copied: the project remembers where the "
-        "models lie."
+        "The model is the one to improve. Students are smaller models that learn from it; they are "
+        "optional. Only Hugging Face folders can be trained; GGUF files and servers can be "
+        "sampled. Nothing is copied: the project stores the paths of the models."
     )
     TITLE_TEXT = "new project"
-    DO = "Make the project"
+    DO = "Create the project"
     BINDINGS: ClassVar = declare(
-        "new-project", *keys_of("new-project", "make it", "Make the project and open it.")
+        "new-project", *form_commands("new-project", "create", "Create the project and open it.")
     )
 
     def fields(self) -> ComposeResult:
@@ -51,7 +50,9 @@ class NewProjectScreen(FormScreen[Path | None]):
         yield self.row(
             "students",
             Input(
-                placeholder=f"none; several are parted by {os.pathsep}", compact=True, id="students"
+                placeholder=f"optional; separate several with {os.pathsep}",
+                compact=True,
+                id="students",
             ),
             Button("Browse", compact=True, id="browse-students"),
         )
@@ -67,40 +68,42 @@ class NewProjectScreen(FormScreen[Path | None]):
     def arguments(self) -> list[str] | None:
         """`lmsi-tui init FOLDER --model … --student …`."""
         if not self._value("model"):
-            self.say(NOTHING)
+            self.show(NO_MODEL)
             return None
         if not self._value("folder"):
-            self.say("Give a folder for the project.", wrong=True)
+            self.show("Enter a folder for the project.", error=True)
             return None
         folder = str(Path(self._value("folder")).expanduser().absolute())
-        students = [one for one in self._value("students").split(os.pathsep) if one.strip()]
-        named = [f"--student={one.strip()}" for one in students]
-        return ["init", f"--model={self._value('model')}", *named, "--", folder]
+        students = [path.strip() for path in self._value("students").split(os.pathsep)]
+        options = [f"--student={path}" for path in students if path]
+        return ["init", f"--model={self._value('model')}", *options, "--", folder]
 
-    def told(self, events: list[Event]) -> Content:
-        """What each model is."""
-        return Content("\n").join(_facts(event, first=n == 0) for n, event in enumerate(events))
+    def preview_text(self, events: list[Event]) -> Content:
+        """A description of each model."""
+        return Content("\n").join(
+            _model_text(event, is_teacher=number == 0) for number, event in enumerate(events)
+        )
 
     def done(self, events: list[Event]) -> None:
-        """Hand the folder on."""
+        """Return the folder."""
         self.dismiss(Path(events[-1]["project"]))
 
     # Commands.
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
-        """Browse for one of the two."""
+        """Browse for the model or a student."""
         if event.button.id in ("browse-model", "browse-students"):
             event.stop()
             self._browse((event.button.id or "").removeprefix("browse-"))
 
     def action_browse(self) -> None:
-        """Look for a model, or for a student where the cursor is there."""
+        """Browse for a model, or for a student if that field has the focus."""
         self._browse("students" if self._field("students").has_focus else "model")
 
     def _browse(self, name: str) -> None:
         field = self._field(name)
 
-        def picked(path: Path | None) -> None:
+        def on_pick(path: Path | None) -> None:
             if path is None:
                 return
             if name == "students" and field.value.strip():
@@ -110,15 +113,13 @@ class NewProjectScreen(FormScreen[Path | None]):
             field.focus()
 
         start = folder_of(field.value.rpartition(os.pathsep)[2].strip())
-        self.app.push_screen(PickerScreen(PickerTarget.MODEL, start), picked)
+        self.app.push_screen(PickerScreen(PickerTarget.MODEL, start), on_pick)
 
 
-def _facts(event: Event, *, first: bool) -> Content:
-    """A model in three short lines: what it is, its tokens, what can be done with it."""
-    size = (
-        f"{magnitude(event['parameters'])} parameters" if event["parameters"] else "size not known"
-    )
-    context = f"{event['context']:,} tokens" if event["context"] else "not said"
+def _model_text(event: Event, *, is_teacher: bool) -> Content:
+    """A model in three lines: name and size, tokenizer and context, whether it can be trained."""
+    size = f"{magnitude(event['parameters'])} parameters" if event["parameters"] else "unknown size"
+    context = f"{event['context']:,} tokens" if event["context"] else "unknown"
     lines = [
         Content.assemble(
             content(str(event["name"])).stylize("bold"),
@@ -127,11 +128,11 @@ def _facts(event: Event, *, first: bool) -> Content:
         content(f"  tokenizer {event['tokenizer']}; context {context}").stylize("$text-muted"),
     ]
     if not event["trainable"]:
-        words = "  ! can be sampled but not trained: give its Hugging Face folder for that"
-        lines.append(content(words).stylize("$text-warning"))
-    elif not first:
-        same = "has the teacher's tokenizer: learns from its very tokens"
-        other = "has another tokenizer than the teacher: learns from its texts"
+        warning = "  ! can be sampled but not trained; training needs a Hugging Face folder"
+        lines.append(content(warning).stylize("$text-warning"))
+    elif not is_teacher:
+        same = "same tokenizer as the teacher: learns from its tokens"
+        other = "different tokenizer from the teacher: learns from its texts"
         lines.append(content(f"  ✓ {same if event['same_tokenizer'] else other}"))
     else:
         lines.append(content("  ✓ can be trained"))

@@ -1,4 +1,4 @@
-"""Pick a file or folder: type a path or a part of a name, or walk with the arrows."""
+"""A file picker: type a path or part of a name, or use the arrow keys."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from textual.app import ComposeResult
 
 MOST_SHOWN = 300
-"""Entries in the list; a part of a name finds the others."""
+"""Most entries in the list; type part of a name to find the others."""
 
 UP = ".."
 SERVERS = ("http://", "https://")
 
 
 class PickerScreen(ModalScreen[Path | None]):
-    """One folder at a time; the input above the list says which, and filters it."""
+    """Lists one folder; the input above the list selects and filters it."""
 
     BINDINGS: ClassVar = [
         Binding("escape", "cancel", "close"),
@@ -41,57 +41,57 @@ class PickerScreen(ModalScreen[Path | None]):
     DEFAULT_CSS: ClassVar[str] = """
     PickerScreen .dialog { height: 80%; }
     PickerScreen OptionList { height: 1fr; border: none; background: transparent; padding: 0; }
-    PickerScreen #complaint { height: auto; color: $text-error; }
+    PickerScreen #error { height: auto; color: $text-error; }
     """
 
-    class Listed(Message):
-        """A folder was read."""
+    class FolderRead(Message):
+        """A folder was listed."""
 
         def __init__(
-            self, folder: Path, entries: tuple[Entry, ...], complaint: str | None = None
+            self, folder: Path, entries: tuple[Entry, ...], error: str | None = None
         ) -> None:
             """Args:
-            folder: that was read.
-            entries: in it.
-            complaint: why it could not be read.
+            folder: the listed folder.
+            entries: its entries.
+            error: why it could not be listed.
             """
-            self.folder, self.entries, self.complaint = folder, entries, complaint
+            self.folder, self.entries, self.error = folder, entries, error
             super().__init__()
 
-    def __init__(self, wanted: PickerTarget, start: Path | None = None) -> None:
+    def __init__(self, target: PickerTarget, start: Path | None = None) -> None:
         """Args:
-        wanted: what can be picked.
-        start: the folder to begin in; the current one when None.
+        target: what can be picked.
+        start: initial folder; None for the current one.
         """
         super().__init__()
-        self._wanted = wanted
+        self._target = target
         self._start = (start or Path()).expanduser().absolute()
-        self._asked: Path | None = None
+        self._requested: Path | None = None
         self._folder = self._start
         self._entries: tuple[Entry, ...] = ()
         self._shown: list[str] = []
 
     def compose(self) -> ComposeResult:
-        """The path above what is there."""
+        """The path, an error line, the list."""
         with Vertical(classes="dialog") as dialog:
-            dialog.border_title = TARGET_TEXT[self._wanted]
-            dialog.border_subtitle = "enter open or pick · tab complete · escape close"
+            dialog.border_title = TARGET_TEXT[self._target]
+            dialog.border_subtitle = "enter open/select · tab complete · escape close"
             yield Input(_as_folder(self._start), compact=True, select_on_focus=False)
-            yield Static(id="complaint", markup=False)
+            yield Static(id="error", markup=False)
             yield OptionList(markup=False)
 
     def on_mount(self) -> None:
-        """One types; the arrows reach the list."""
+        """Focus the input; its arrow keys move the cursor of the list."""
         self.query_one(OptionList).can_focus = False
         self.query_one(Input).focus()
 
     @on(Input.Changed)
     def _typed(self, event: Input.Changed) -> None:
         event.stop()
-        self._complain("")
+        self._show_error("")
         folder = _folder_of(event.value)
-        if folder != self._asked:
-            self._asked = folder
+        if folder != self._requested:
+            self._requested = folder
             self._list(folder)
         elif folder == self._folder:
             self._show()
@@ -99,31 +99,32 @@ class PickerScreen(ModalScreen[Path | None]):
     @work(thread=True, exclusive=True, group="list", exit_on_error=False)
     def _list(self, folder: Path) -> None:
         try:
-            self.post_message(self.Listed(folder, entries_of(folder, self._wanted)))
-        except BadInput as failure:
-            self.post_message(self.Listed(folder, (), str(failure)))
+            self.post_message(self.FolderRead(folder, entries_of(folder, self._target)))
+        except BadInput as error:
+            self.post_message(self.FolderRead(folder, (), str(error)))
 
-    def on_picker_screen_listed(self, message: Listed) -> None:
-        """Show the folder, if it is still the one that is asked for."""
-        if message.folder == self._asked:
+    def on_picker_screen_folder_read(self, message: FolderRead) -> None:
+        """Show the folder, if it is still the requested one."""
+        if message.folder == self._requested:
             self._folder, self._entries = message.folder, message.entries
-            self._complain(message.complaint or "")
+            self._show_error(message.error or "")
             self._show()
 
     def _show(self) -> None:
         part = self.query_one(Input).value.rpartition("/")[2].lower()
-        found = [one for one in self._entries if part in one.name.lower()]
+        entries = [entry for entry in self._entries if part in entry.name.lower()]
         if not part.startswith("."):
-            found = [one for one in found if not one.name.startswith(".")]
+            entries = [entry for entry in entries if not entry.name.startswith(".")]
         options = self.query_one(OptionList)
-        self._shown = [UP, *(one.name for one in found[:MOST_SHOWN])]
-        options.set_options([Option(_line(None)), *(_option(one) for one in found[:MOST_SHOWN])])
-        options.highlighted = 1 if found and part else 0
-        if not found and not self.query_one("#complaint", Static).content:
-            self._complain("Nothing here that fits; type another path, or go up with enter.")
+        entries = entries[:MOST_SHOWN]
+        self._shown = [UP, *(entry.name for entry in entries)]
+        options.set_options([Option(_line(entry)) for entry in (None, *entries)])
+        options.highlighted = 1 if entries and part else 0
+        if not entries and not self.query_one("#error", Static).content:
+            self._show_error("No matching entries. Type another path, or press enter to go up.")
 
-    def _complain(self, sentence: str) -> None:
-        self.query_one("#complaint", Static).update(content(sentence))
+    def _show_error(self, sentence: str) -> None:
+        self.query_one("#error", Static).update(content(sentence))
 
     @on(OptionList.OptionSelected)
     def _clicked(self, event: OptionList.OptionSelected) -> None:
@@ -135,25 +136,23 @@ class PickerScreen(ModalScreen[Path | None]):
         event.stop()
         typed = event.value.strip()
         if typed.startswith(SERVERS):
-            self._complain(
-                "Servers are not in this version: give a GGUF file or a Hugging Face folder."
-            )
+            self._show_error("Only local files can be picked here; enter a URL in the form.")
             return
         path = Path(typed).expanduser()
-        if typed and not typed.endswith("/") and fits(path, self._wanted):
+        if typed and not typed.endswith("/") and fits(path, self._target):
             self.dismiss(path.absolute())
         elif (place := self.query_one(OptionList).highlighted) is not None:
             self._take(place)
 
     def _take(self, place: int) -> None:
-        """Pick an entry that fits, walk into another one."""
+        """Pick a selectable entry, or open another folder."""
         name = self._shown[place] if place < len(self._shown) else UP
         typed = self.query_one(Input).value.rpartition("/")[2]
         if name == UP and typed and not self._entries_like(typed):
-            self._complain(f"There is nothing called {printable(typed)} in {self._folder}.")
+            self._show_error(f"{printable(typed)} not found in {self._folder}.")
             return
         path = self._folder.parent if name == UP else self._folder / name
-        if name != UP and fits(path, self._wanted):
+        if name != UP and fits(path, self._target):
             self.dismiss(path.absolute())
             return
         field = self.query_one(Input)
@@ -161,16 +160,16 @@ class PickerScreen(ModalScreen[Path | None]):
         field.cursor_position = len(field.value)
 
     def _entries_like(self, part: str) -> bool:
-        return any(part.lower() in one.name.lower() for one in self._entries)
+        return any(part.lower() in entry.name.lower() for entry in self._entries)
 
     # Commands.
 
     def action_cancel(self) -> None:
-        """Pick nothing."""
+        """Close without picking anything."""
         self.dismiss(None)
 
     def action_move(self, by: int) -> None:
-        """Move the cursor of the list while one types."""
+        """Move the cursor of the list."""
         options = self.query_one(OptionList)
         if by > 0:
             options.action_cursor_down()
@@ -178,7 +177,7 @@ class PickerScreen(ModalScreen[Path | None]):
             options.action_cursor_up()
 
     def action_complete(self) -> None:
-        """Type the rest of the name under the cursor."""
+        """Complete the name under the cursor."""
         place = self.query_one(OptionList).highlighted or 0
         if place == 0 or place >= len(self._shown):
             return
@@ -198,12 +197,8 @@ def _folder_of(typed: str) -> Path:
     return Path(os.path.normpath(Path(head + slash or ".").expanduser().absolute()))
 
 
-def _option(entry: Entry) -> Option:
-    return Option(_line(entry))
-
-
 def _line(entry: Entry | None) -> Content:
-    """An entry as a line: a sign for what fits, a slash for a folder."""
+    """An entry as a line, selectable ones marked with ◆, folders with a slash; None is `..`."""
     if entry is None:
         return Content.styled("  ../", "$text-muted")
     name = entry.name + ("/" if entry.folder else "")

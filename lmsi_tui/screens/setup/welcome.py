@@ -1,4 +1,4 @@
-"""The first screen when there is no project: the demo, a project that is there, or a new one."""
+"""The welcome screen without a project: try the demo, create a project, open one."""
 
 from __future__ import annotations
 
@@ -21,33 +21,34 @@ from store.errors import BadInput, LmsiError
 if TYPE_CHECKING:
     from textual.app import ComposeResult
 
-TITLE = "Make a local model better at your questions, without labels."
-WHAT = (
-    "It answers each question many times, lets its answers vote, learns from the answers that "
-    "agree, and hands what it learnt to a smaller model. You watch, and settle what is in doubt."
+TITLE = "Improve a local model on your own questions, without labels."
+DESCRIPTION = (
+    "The model answers each question many times, a majority vote picks the answer, and the model "
+    "is fine-tuned on the paths that agree. A smaller model can learn from it. You review the "
+    "doubtful questions."
 )
 CHOICES = (
-    ("demo", "d", "Try it", "the whole loop on three small models that come along; minutes"),
-    ("new", "n", "New project", "your own model and your own questions"),
-    ("open", "o", "Open a project", f"a folder with {SETTINGS}"),
+    ("demo", "d", "Try it", "run the whole loop on three small bundled models, in minutes"),
+    ("new", "n", "New project", "use your own model and questions"),
+    ("open", "o", "Open a project", f"choose a folder that contains {SETTINGS}"),
 )
-"""Action, key, title, what it is."""
+"""Action, key, title, description."""
 
 
 class WelcomeScreen(LmsiScreen):
-    """Offers what can be done without a project."""
+    """Offer what you can do without a project."""
 
     NAME = "welcome"
     HELP = (
-        "A project is a folder that holds a model's name, questions, and everything that is made "
-        "of them. Try the demo to see the loop, or make a project on your own model."
+        "A project is a folder with settings, questions and everything that is computed from them. "
+        "Try the demo to see the loop, or create a project for your own model."
     )
     CSS_PATH = "welcome.tcss"
     BINDINGS: ClassVar = declare(
         "welcome",
-        Command("welcome.demo", "d", "demo", "try it", "Make the demo's project and open it."),
-        Command("welcome.new", "n", "new", "new project", "A project on your own model."),
-        Command("welcome.open", "o", "open", "open", "Open a project that is there."),
+        Command("welcome.demo", "d", "demo", "try it", "Create the demo project and open it."),
+        Command("welcome.new", "n", "new", "new project", "Create a project for your own model."),
+        Command("welcome.open", "o", "open", "open", "Open an existing project."),
     )
 
     def __init__(self) -> None:
@@ -56,61 +57,62 @@ class WelcomeScreen(LmsiScreen):
             recent = read_config().recent
         except BadInput:
             recent = ()
-        self._recent = [one for one in recent if (Path(one) / SETTINGS).exists()]
+        self._recent = [folder for folder in recent if (Path(folder) / SETTINGS).exists()]
 
     def compose(self) -> ComposeResult:
-        """Two sentences, three choices, and the projects that were open last."""
+        """A short description, three choices, and the recent projects."""
         with Vertical(id="welcome"):
             yield Static("l m s i", id="name", markup=False)
             yield Static(TITLE, id="title", markup=False)
-            yield Static(WHAT, id="what", classes="muted", markup=False)
+            yield Static(DESCRIPTION, id="what", classes="muted", markup=False)
             yield OptionList(*self._options(), markup=False)
         yield Footer()
 
     def _options(self) -> list[Option | None]:
         options: list[Option | None] = [
-            Option(_line(key, name, what), id=action) for action, key, name, what in CHOICES
+            Option(_line(key, title, description), id=action)
+            for action, key, title, description in CHOICES
         ]
         if self._recent:
-            options.append(None)  # a line between
+            options.append(None)  # a separator
         for number, folder in enumerate(self._recent):
             path = Path(folder)
             options.append(Option(_line(" ", path.name, str(path.parent)), id=f"recent-{number}"))
         return options
 
     def on_mount(self) -> None:
-        """The arrows belong to the choices."""
+        """Focus the choices."""
         self.query_one(OptionList).focus()
 
     @on(OptionList.OptionSelected)
     async def choose(self, event: OptionList.OptionSelected) -> None:
-        """Do what was chosen."""
+        """Run the chosen option."""
         event.stop()
-        chosen = event.option.id or ""
-        if chosen.startswith("recent-"):
-            self.open(Path(self._recent[int(chosen.removeprefix("recent-"))]))
+        action = event.option.id or ""
+        if action.startswith("recent-"):
+            self.open(Path(self._recent[int(action.removeprefix("recent-"))]))
         else:
-            await self.run_action(chosen)
+            await self.run_action(action)
 
     def open(self, folder: Path | None) -> None:
-        """Show a project, or say why it cannot be shown."""
+        """Open a project, or show why it cannot be opened."""
         if folder is None:
             return
         try:
             self.lmsi.open_project(open_project(folder))
-        except LmsiError as failure:
-            self.tell_failure(failure)
+        except LmsiError as error:
+            self.show_error(error)
 
     # Commands.
 
     def action_demo(self) -> None:
-        """Ask where, make the demo's project, open it."""
+        """Ask for a folder, create the demo project, open it."""
         from lmsi_tui.screens.setup.demo import DemoScreen
 
         self.app.push_screen(DemoScreen(), self.open)
 
     def action_new(self) -> None:
-        """Ask for a model, make a project, open it, and go on with questions."""
+        """Ask for a model, create a project, open it, then import questions."""
         from lmsi_tui.screens.setup.new_project import NewProjectScreen
 
         self.app.push_screen(NewProjectScreen(), self._open_new)
@@ -121,16 +123,16 @@ class WelcomeScreen(LmsiScreen):
             self.call_after_refresh(self.lmsi.action_import)
 
     def action_open(self) -> None:
-        """Ask for a folder."""
+        """Ask for the folder of a project."""
         from lmsi_tui.screens.setup.picker import PickerScreen
         from lmsi_tui.shell.file_listing import PickerTarget
 
         self.app.push_screen(PickerScreen(PickerTarget.PROJECT), self.open)
 
 
-def _line(key: str, name: str, what: str) -> Content:
+def _line(key: str, title: str, description: str) -> Content:
     return Content.assemble(
         Content.styled(f" {key}  ", "bold $footer-key-foreground"),
-        content(name).stylize("bold"),
-        content(f"\n    {what}").stylize("$text-muted"),
+        content(title).stylize("bold"),
+        content(f"\n    {description}").stylize("$text-muted"),
     )

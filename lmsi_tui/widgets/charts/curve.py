@@ -1,4 +1,4 @@
-"""Several lines in one picture of braille dots, each with a sign of its own."""
+"""Several lines in one chart of braille dots, each with its own marker."""
 
 from __future__ import annotations
 
@@ -13,25 +13,27 @@ if TYPE_CHECKING:
     Line = Sequence[tuple[float, float]]
 
 SIGNS = "●◆▲■○◇△□"
-"""Mark the ends of the lines, so that they are told apart without colour."""
+"""Markers at the ends of the lines, which distinguish them without color."""
 STYLES = ("$primary", "$accent", "$success", "$secondary", "$warning", "$error")
 _DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
 """Bits of a braille cell by column and row."""
 
 
 def sign(number: int) -> tuple[str, str]:
-    """(sign, style) of the line of that number."""
+    """(marker, style) of a line by its number."""
     return SIGNS[number % len(SIGNS)], STYLES[number % len(STYLES)]
 
 
-def curves(lines: Sequence[Line], width: int, height: int, *, low: float | None = None) -> Content:
-    """Draw lines over a common scale of shares, which is written at the left in per cent.
+def curve_chart(
+    lines: Sequence[Line], width: int, height: int, *, low: float | None = None
+) -> Content:
+    """Draw lines of shares over a common scale in percent.
 
     Args:
-        lines: each with rising x; empty ones are left out.
-        width: columns, the scale included.
-        height: rows, the one below the picture included.
-        low: value at the bottom; None for the least that is drawn.
+        lines: points (x, share) with increasing x; empty lines are left out.
+        width: columns, including the scale.
+        height: rows, including the row of x values.
+        low: value at the bottom; None for the minimum of the lines.
     """
     points = [point for line in lines for point in line]
     rows, margin = height - 1, 5
@@ -59,27 +61,27 @@ def curves(lines: Sequence[Line], width: int, height: int, *, low: float | None 
             cells[y // 4][x // 2] = (bits | _DOTS[x % 2][y % 4], style)
         for x, y in (*dots[:1], *dots[-1:]):
             marks[y // 4, x // 2] = (mark, style)
-    drawn = []
+    rendered = []
     for row in range(rows):
         value = top if row == 0 else bottom if row == rows - 1 else None
         label = "" if value is None else f"{100 * value:.0f}"
         parts = [(f"{label:>{margin - 2}} ", "$text-muted"), ("│", "$text-muted")]
         for column, (bits, style) in enumerate(cells[row]):
             parts.append(marks.get((row, column), (chr(0x2800 + bits) if bits else " ", style)))
-        drawn.append(Content.assemble(*parts))
+        rendered.append(Content.assemble(*parts))
     ends = f"{first:g}", f"{last:g}"
     foot = f"{'':{margin}}{ends[0]}{ends[1]:>{max(1, columns - len(ends[0]))}}"
-    drawn.append(Content.styled(foot, "$text-muted"))
-    return Content("\n").join(drawn)
+    rendered.append(Content.styled(foot, "$text-muted"))
+    return Content("\n").join(rendered)
 
 
 def _joined(dots: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Every dot on the straight lines from each place to the next."""
-    found = list(dots[:1])
+    """All dots on the straight lines between consecutive dots."""
+    path = list(dots[:1])
     for (x, y), (to_x, to_y) in pairwise(dots):
         steps = max(abs(to_x - x), abs(to_y - y), 1)
-        found += [
+        path += [
             (round(x + (to_x - x) * step / steps), round(y + (to_y - y) * step / steps))
             for step in range(1, steps + 1)
         ]
-    return found
+    return path

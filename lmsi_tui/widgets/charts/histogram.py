@@ -1,4 +1,4 @@
-"""Bars of counts, one row each; what is only a lower bound is drawn lighter."""
+"""Horizontal bars of counts, with lower bounds in a lighter shade; progress bars."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ FULL, LIGHT = "▇", "▒"
 
 
 @dataclass(frozen=True, slots=True)
-class Bar:
+class HistogramBar:
     """One row of a histogram."""
 
     label: str
     exact: int
     at_least: int = 0
-    """Counted here because it is the lowest that it can be."""
+    """Further items, for which this bar is only a lower bound."""
 
 
 def histogram(
-    bars: Sequence[Bar],
+    bars: Sequence[HistogramBar],
     width: int,
     *,
     style: str = "$primary",
     light_style: str = "$primary 60%",
 ) -> list[Content]:
-    """A line for each bar: its label, the bar, its count.
+    """One line per bar: label, bar, count.
 
     Args:
-        bars: top to bottom.
-        width: columns of the whole.
-        style: of what is exact.
-        light_style: of what is a lower bound.
+        bars: from top to bottom.
+        width: columns of a line.
+        style: style of exact counts.
+        light_style: style of lower bounds.
     """
     if not bars:
         return []
@@ -46,7 +46,7 @@ def histogram(
     lines = []
     for bar in bars:
         total = bar.exact + bar.at_least
-        # What is there at all is seen, however little it is.
+        # A count above zero gets at least one block.
         length = max(round(total / max(1, longest) * room), 1 if total else 0)
         light = round(length * bar.at_least / total) if total else 0
         lines.append(
@@ -61,7 +61,7 @@ def histogram(
 
 
 def progress_bar(done: int, total: int, width: int) -> Content:
-    """A bar of eighths of a column."""
+    """A progress bar in steps of an eighth of a column."""
     share = min(1.0, done / total) if total else 0.0
     eighths = int(share * width * 8)
     full, rest = divmod(eighths, 8)
@@ -73,11 +73,11 @@ def progress_bar(done: int, total: int, width: int) -> Content:
 
 
 def beside(left: Sequence[Content], right: Sequence[Content], at: int) -> list[Content]:
-    """Two blocks side by side, the right one from column `at`."""
+    """Two blocks side by side, the right one starting at column `at`."""
     lines = []
     for number in range(max(len(left), len(right))):
-        one = left[number] if number < len(left) else Content("")
-        other = right[number] if number < len(right) else Content("")
-        gap = " " * max(1, at - one.cell_length)
-        lines.append(Content.assemble(one, gap, other) if other.plain else one)
+        first = left[number] if number < len(left) else Content("")
+        second = right[number] if number < len(right) else Content("")
+        gap = " " * max(1, at - first.cell_length)
+        lines.append(Content.assemble(first, gap, second) if second.plain else first)
     return lines

@@ -1,4 +1,4 @@
-"""An interval as a small bar: where it begins, what was measured, where it ends."""
+"""A confidence interval as a small bar with its estimate."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ BEGIN, END, LINE, POINT, ZERO = "├", "┤", "─", "●", "┊"
 def interval_bar(
     low: float, value: float, high: float, width: int, begin: float, end: float
 ) -> str:
-    """The bar of an interval on a scale.
+    """The bar of an interval on a scale; 0 is marked if the scale contains it.
 
     Args:
         low: lower end of the interval.
-        value: what was measured.
-        high: upper end.
+        value: the estimate.
+        high: upper end of the interval.
         width: columns.
-        begin: value at the left edge; where 0 lies within the scale it is marked.
-        end: value at the right edge.
+        begin: value at the left edge of the scale.
+        end: value at the right edge of the scale.
     """
     if width < 1:
         return ""

@@ -1,7 +1,7 @@
-"""A line of braille dots: small, exact to a quarter of a row, and cheap enough for twice a second.
+"""A small line chart of braille dots, cheap enough to be redrawn twice a second.
 
-The first series is a line; the second is drawn as marks on top of it, so that the two are told
-apart without colour.
+The first series is a line; the second is drawn as markers on top of it, which distinguishes them
+without color.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ def line_chart(
     mark_style: str = "$accent",
     until: float | None = None,
 ) -> list[Content]:
-    """Draw a line, and marks over it, with the values of the top and the bottom at the left.
+    """Draw a line and markers over it, with the maximum and the minimum at the left.
 
     Args:
-        line: points of the line, such as the training loss.
-        marks: few points that stand out, such as the validation loss.
-        width: columns, scale included.
-        height: rows, the one of the steps included.
-        line_style: of the line.
-        mark_style: of the marks.
-        until: step at the right edge; None for the last one.
+        line: points (step, value) of the line, such as the training loss.
+        marks: a few marked points (step, value), such as the validation loss.
+        width: columns, including the scale.
+        height: rows, including the row of steps.
+        line_style: style of the line.
+        mark_style: style of the markers.
+        until: step at the right edge; None for the last step.
 
     Returns:
-        `height` lines of `width` columns at most; empty lines when there is nothing to draw.
+        `height` lines of at most `width` columns; empty lines if there are no finite points.
     """
     points = [point for point in (*line, *marks) if math.isfinite(point[1])]
     rows = height - 1
@@ -61,16 +61,16 @@ def line_chart(
         return min(x, 2 * columns - 1), min(y, 4 * rows - 1)
 
     cells = [[0] * columns for _ in range(rows)]
-    for x, top, bottom in _strokes([place(*one) for one in line if math.isfinite(one[1])]):
+    for x, top, bottom in _strokes([place(*point) for point in line if math.isfinite(point[1])]):
         for y in range(top, bottom + 1):
             cells[y // 4][x // 2] |= _DOTS[x % 2][y % 4]
     marked = set()
-    for one in marks:
-        if math.isfinite(one[1]):
-            x, y = place(*one)
+    for point in marks:
+        if math.isfinite(point[1]):
+            x, y = place(*point)
             marked.add((y // 4, x // 2))
 
-    drawn = []
+    rendered = []
     for row in range(rows):
         label = scale[0] if row == 0 else scale[1] if row == rows - 1 else ""
         parts = [(f"{label:>{margin - 1}} ", "$text-muted")]
@@ -79,15 +79,15 @@ def line_chart(
                 parts.append((MARK, mark_style))
             else:
                 parts.append((chr(0x2800 + bits) if bits else " ", line_style))
-        drawn.append(Content.assemble(*_joined(parts)))
+        rendered.append(Content.assemble(*_joined(parts)))
     foot = f"{'':{margin}}{first:,.0f}"
     end = f"{last:,.0f}"
-    drawn.append(Content.styled(f"{foot}{end:>{max(1, width - len(foot))}}", "$text-muted"))
-    return drawn
+    rendered.append(Content.styled(f"{foot}{end:>{max(1, width - len(foot))}}", "$text-muted"))
+    return rendered
 
 
 def _strokes(places: list[tuple[int, int]]) -> list[tuple[int, int, int]]:
-    """Vertical strokes (x, top, bottom) that join the places into one line."""
+    """Vertical strokes (x, top, bottom) that connect the places."""
     strokes = []
     for number, (x, y) in enumerate(places):
         if number == 0:
@@ -104,7 +104,7 @@ def _strokes(places: list[tuple[int, int]]) -> list[tuple[int, int, int]]:
 
 
 def _joined(parts: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Neighbours of one style as one piece: a line has hundreds of cells."""
+    """Merge neighbors with the same style: a line has hundreds of cells."""
     joined = [parts[0]]
     for text, style in parts[1:]:
         if joined[-1][1] == style:

@@ -1,4 +1,4 @@
-"""The answers of one question on one line: key, bar, paths, answer; and who gave none."""
+"""The vote of one question on one line: key, bar, count and text of each answer."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ if TYPE_CHECKING:
 
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _LONGEST_BAR = 24
-"""Columns of the bar of all m paths, where there is room."""
+"""Most columns of the bar of a unanimous vote."""
 _ANSWER = 28
-"""Columns of one answer."""
+"""Most columns of an answer."""
 _GAP = "   "
 
 
 @dataclass(frozen=True, slots=True)
 class Votes:
-    """What the bar shows."""
+    """The content of a `VoteBar`."""
 
     answers: tuple[tuple[str, int], ...]
-    """(answer, paths), most first."""
+    """(answer, number of paths), most frequent first."""
     m: int
-    """Paths of a full vote, ≥ 1."""
+    """Paths of a full vote, at least 1."""
     abstained: tuple[tuple[str, int], ...] = ()
-    """(reason, paths)."""
-    missing: int = 0
-    """Paths that were not drawn, because the vote was decided without them."""
-    seen: tuple[int, ...] = ()
-    """Places of the answers whose paths are in view."""
+    """(reason, number of paths) of the paths without an answer."""
+    not_sampled: int = 0
+    """Paths that early stopping saved."""
+    visible: tuple[int, ...] = ()
+    """Indices of the answers whose paths are shown."""
     right: int | None = None
-    """Place of the answer that a person called right."""
+    """Index of the answer that was called right."""
 
 
 class VoteBar(Widget):
-    """One line about the vote; a click on an answer asks for its paths."""
+    """The vote on one line; a click on an answer requests its paths."""
 
     DEFAULT_CSS = """
     VoteBar { height: 1; padding: 0 1; }
@@ -50,12 +50,12 @@ class VoteBar(Widget):
 
     votes: reactive[Votes | None] = reactive(None)
 
-    class AnswerAsked(Message):
-        """The person wants to see the paths of an answer."""
+    class AnswerClicked(Message):
+        """An answer was clicked, to show its paths."""
 
         def __init__(self, place: int) -> None:
             """Args:
-            place: of the answer, from 0.
+            place: index of the answer.
             """
             self.place = place
             super().__init__()
@@ -68,7 +68,7 @@ class VoteBar(Widget):
         self._ends: list[tuple[int, int]] = []
 
     def render(self) -> Content:
-        """As many answers as fit, then how many more there are."""
+        """As many answers as fit, then the number of the others."""
         self._ends = []
         votes = self.votes
         if votes is None:
@@ -76,7 +76,7 @@ class VoteBar(Widget):
         width = self.content_size.width
         tail = _tail(votes)
         room = width - (tail.cell_length + len(_GAP) if tail else 0)
-        line, drawn = Content(""), 0
+        line, shown = Content(""), 0
         longest = max(1, min(_LONGEST_BAR, width // 5))
         for place in range(len(votes.answers)):
             part = _answer(votes, place, longest)
@@ -88,39 +88,40 @@ class VoteBar(Widget):
                 line = line.append(_GAP)
             line = line.append(part)
             self._ends.append((line.cell_length, place))
-            drawn += 1
-        if rest := len(votes.answers) - drawn:
+            shown += 1
+        if rest := len(votes.answers) - shown:
             line = line.append(Content.styled(f"{_GAP}+{rest} more", "$text-muted"))
         if not votes.answers:
-            line = Content.styled("no answer in any path", "$text-muted")
+            line = Content.styled("no path has an answer", "$text-muted")
         if tail:
             line = line.append(_GAP).append(tail)
         return line.truncate(max(1, width), ellipsis=True)
 
     def on_click(self, event: Click) -> None:
-        """Ask for the answer that was clicked."""
+        """Report the clicked answer."""
         offset = event.get_content_offset(self)
         if offset is None:
             return
         for end, place in self._ends:
             if offset.x < end:
-                self.post_message(self.AnswerAsked(place))
+                self.post_message(self.AnswerClicked(place))
                 return
 
 
 def _answer(votes: Votes, place: int, longest: int) -> Content:
     answer, count = votes.answers[place]
-    seen, right = place in votes.seen, votes.right == place
+    is_visible, is_right = place in votes.visible, votes.right == place
     key = str(place + 1) if place < 9 else "·"
-    colour = "$success" if right else "$primary" if seen else "$text-muted"
-    said = Content(snippet(answer, _ANSWER) or "(empty)").stylize("bold" if seen or right else "")
+    color = "$success" if is_right else "$primary" if is_visible else "$text-muted"
+    is_bold = is_visible or is_right
+    text = Content(snippet(answer, _ANSWER) or "(empty)").stylize("bold" if is_bold else "")
     return Content.assemble(
-        ("✓" if right else "", "bold $success"),
+        ("✓" if is_right else "", "bold $success"),
         (key, "bold $footer-key-foreground"),
         " ",
-        (bar(count / votes.m, longest), colour),
+        (bar(count / votes.m, longest), color),
         f" {count} ",
-        said,
+        text,
     )
 
 
@@ -130,12 +131,12 @@ def _tail(votes: Votes) -> Content:
         total = sum(count for _, count in votes.abstained)
         reasons = ", ".join(f"{count} {reason}" for reason, count in votes.abstained)
         parts.append(f"∅ {total}: {reasons}" if len(votes.abstained) > 1 else f"∅ {reasons}")
-    if votes.missing:
-        parts.append(f"… {votes.missing} not drawn")
+    if votes.not_sampled:
+        parts.append(f"… {votes.not_sampled} not sampled")
     return Content.styled(_GAP.join(parts), "$text-muted")
 
 
 def bar(share: float, columns: int) -> str:
-    """A bar in eighths of a column, at least one of them for anything above nothing."""
+    """A bar in steps of an eighth of a column; at least one step if `share` is positive."""
     eighths = max(round(share * columns * 8), 1 if share > 0 else 0)
     return "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()

@@ -1,4 +1,4 @@
-"""A measurement as it goes: right so far with its interval, beside the model before."""
+"""A running evaluation: accuracy so far with its interval, next to the other models."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lmsi_tui.formatting.sanitize import snippet
 from lmsi_tui.home.view_model import EvaluationSnapshot
 from lmsi_tui.widgets.charts.histogram import progress_bar
 from lmsi_tui.widgets.panes.facts import in_rows
-from lmsi_tui.widgets.panes.snapshot_pane import Picture
+from lmsi_tui.widgets.panes.snapshot_pane import SnapshotPane
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,47 +19,47 @@ if TYPE_CHECKING:
     from lmsi_tui.home.view_model import Accuracy
 
 
-class EvaluationPane(Picture[EvaluationSnapshot]):
-    """Draws an `EvaluationSnapshot`."""
+class EvaluationPane(SnapshotPane[EvaluationSnapshot]):
+    """Draw an `EvaluationSnapshot`."""
 
     @staticmethod
     def draw(snapshot: EvaluationSnapshot, width: int, height: int) -> Sequence[Content]:
-        """Progress, then each way of asking with its models as intervals on one scale."""
-        one = snapshot
+        """Progress, then the models of each split and method as intervals on one scale."""
         lines: list[Content] = []
-        if one.total:
-            lines.append(_progress(one, width))
-            if one.paths_per_second is not None:
-                lines += in_rows([f"{one.paths_per_second:.1f} paths/s"], width)
+        if snapshot.total:
+            lines.append(_progress(snapshot, width))
+            if snapshot.paths_per_second is not None:
+                lines += in_rows([f"{snapshot.paths_per_second:.1f} paths/s"], width)
             lines.append(Content(""))
-        if not one.rows:
-            lines.append(Content.styled("Nothing was measured yet.", "$text-muted"))
-        names = min(24, max((len(row.model) for row in one.rows), default=0))
-        # One scale for all rows, or what lies below each other could not be compared.
+        if not snapshot.rows:
+            lines.append(Content.styled("No evaluations yet.", "$text-muted"))
+        names = min(24, max((len(row.model) for row in snapshot.rows), default=0))
+        # All rows share one scale, so that they can be compared.
         scale = min(
-            44, width - names - 26 - max((len(_so_far(row)) for row in one.rows), default=0)
+            44, width - names - 26 - max((len(_so_far(row)) for row in snapshot.rows), default=0)
         )
         way = None
-        for row in one.rows:
+        for row in snapshot.rows:
             if row.way != way:
                 way = row.way
                 if lines and lines[-1].plain:
                     lines.append(Content(""))
                 lines.append(Content.styled(f"{way} (n {row.n:,})", "bold $text-muted"))
             lines.append(_row(row, names, scale))
-        if one.rows:
-            lines += [Content(""), Content.styled("in %, with 95 % intervals", "$text-muted")]
+        if snapshot.rows:
+            lines += [Content(""), Content.styled("accuracy in %, 95 % intervals", "$text-muted")]
         return lines
 
 
-def _progress(one: EvaluationSnapshot, width: int) -> Content:
-    counts = f"{one.done:,}/{one.total:,} settled "
-    share = f" {100 * one.done / one.total:.0f} %" if one.total else ""
-    left = f"  ETA {duration(one.seconds_left)}" if one.seconds_left is not None else ""
+def _progress(snapshot: EvaluationSnapshot, width: int) -> Content:
+    done, total, seconds_left = snapshot.done, snapshot.total, snapshot.seconds_left
+    counts = f"{done:,}/{total:,} settled "
+    share = f" {100 * done / total:.0f} %" if total else ""
+    left = f"  ETA {duration(seconds_left)}" if seconds_left is not None else ""
     bar = min(40, width - len(counts) - len(share) - len(left))
     return Content.assemble(
         (counts, "bold"),
-        progress_bar(one.done, one.total, bar) if bar >= 4 else "",
+        progress_bar(done, total, bar) if bar >= 4 else "",
         share,
         (left, "$accent"),
     )
@@ -83,7 +83,7 @@ def _row(row: Accuracy, names: int, scale: int) -> Content:
 
 
 def _interval(row: Accuracy, width: int) -> str:
-    """The interval on a scale from 0 to 100 %, the accuracy marked in it."""
+    """The interval on a scale from 0 to 100 %, with the accuracy marked."""
     low, high = round(row.low * (width - 1)), round(row.high * (width - 1))
     at = round(row.share * (width - 1))
     return "".join(

@@ -1,4 +1,4 @@
-"""Short facts in as few lines as they need."""
+"""Short facts on as few lines as possible."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def in_rows(parts: Sequence[str], width: int, style: str = "$text-muted") -> list[Content]:
-    """The facts, parted by dots, as many on a line as fit."""
+    """The facts, separated by dots, wrapped to the width."""
     rows, text = [], ""
     for part in parts:
         if text and len(text) + 3 + len(part) > width:

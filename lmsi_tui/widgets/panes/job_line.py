@@ -1,4 +1,4 @@
-"""The job that the home screen is about: its state, what it says, and what to press."""
+"""The current or latest job on the home screen: state, message, next step."""
 
 from __future__ import annotations
 
@@ -23,32 +23,32 @@ if TYPE_CHECKING:
     from store.records import Job
 
 WHOLE_LOOP = (
-    "The model answers each question many times and the answers vote. What agrees becomes a "
-    "training set, the model learns from it, and a smaller one learns from the larger. You may "
-    "look at every step on the way; {} does them all, one after the other."
+    "The model answers each question many times, and a majority vote picks the answer. Paths that "
+    "agree become a training set; the model is fine-tuned on it, and a smaller model learns from "
+    "the larger one. Run the stages one by one, or press {} to run them all."
 )
 SILENT_SECONDS = 20.0
-"""Without a sign of life for so long, a worker is told to be silent; it writes four a second."""
+"""Seconds without a heartbeat before the worker is reported as silent; it sends four a second."""
 
 
 @dataclass(frozen=True, slots=True)
-class JobSaid:
-    """Three things in words; each may be empty."""
+class JobStatus:
+    """The texts about a job; each may be empty."""
 
     state: str
     """Sign and state, such as `▶ job 3 · fine-tune · running`."""
     style: str
-    """The theme's colour of it."""
-    word: str
-    """Its error, its result, or what it is doing."""
-    bad: bool
-    """Whether the word tells of a failure."""
+    """Theme color of the state."""
+    message: str
+    """Error, result or current activity."""
+    is_error: bool
+    """Whether `message` is an error."""
     next: str
-    """What to press."""
+    """The key to press next."""
 
 
 class JobLine(Widget):
-    """Draws a `JobSaid`, wrapped to the width of the pane."""
+    """Draw a `JobStatus`, wrapped to the width of the pane."""
 
     DEFAULT_CSS = """
     JobLine {
@@ -58,53 +58,56 @@ class JobLine(Widget):
     }
     """
 
-    said: reactive[JobSaid | None] = reactive(None, layout=True)
+    status: reactive[JobStatus | None] = reactive(None, layout=True)
 
     def render(self) -> VisualType:
-        """State, word, next."""
-        said = self.said
-        if said is None:
+        """State, message, next step."""
+        status = self.status
+        if status is None:
             return Content("")
         parts = [
-            Content.styled(printable(said.state), f"bold {said.style}"),
-            Content.styled(printable(said.word), "$text-error" if said.bad else ""),
-            Content.styled(printable(said.next), "$accent"),
+            Content.styled(printable(status.state), f"bold {status.style}"),
+            Content.styled(printable(status.message), "$text-error" if status.is_error else ""),
+            Content.styled(printable(status.next), "$accent"),
         ]
         return Content("\n").join([part for part in parts if part.plain])
 
 
-def said_of(home: Home, now: float, key: Callable[[str], str]) -> JobSaid:
-    """What is said about the job that is shown.
+def job_status(home: Home, now: float, key: Callable[[str], str]) -> JobStatus:
+    """The texts about the job that is shown.
 
     Args:
-        home: what was read.
+        home: snapshot of the project.
         now: seconds since the epoch.
-        key: gives the key of a command by its id, as the person has bound it.
+        key: returns the key that is bound to a command id.
     """
     job, advice = home.job, home.flow.advice
-    then = f"Press {key(advice.command)} to {advice.words}." if advice.command else advice.words
+    next_step = (
+        f"Press {key(advice.command)} to {advice.words}." if advice.command else advice.words
+    )
     if job is None:
-        word = WHOLE_LOOP.format(key("home.go"))
-        return JobSaid("Nothing has run yet", "$text-muted", word, False, then)
+        message = WHOLE_LOOP.format(key("home.go"))
+        return JobStatus("No jobs yet", "$text-muted", message, False, next_step)
     state = f"{SIGNS[job.state]} job {job.id} · {title(job.kind)} · {job.state}"
     if home.waiting:
         state += f" · {home.waiting} waiting"
-    failed = job.state is JobState.FAILED
-    return JobSaid(state, COLORS[job.state], job_text(job), failed, _next(job, now, key, then))
+    is_error = job.state is JobState.FAILED
+    following = _next(job, now, key, next_step)
+    return JobStatus(state, COLORS[job.state], job_text(job), is_error, following)
 
 
-def _next(job: Job, now: float, key: Callable[[str], str], then: str) -> str:
+def _next(job: Job, now: float, key: Callable[[str], str], next_step: str) -> str:
     pause, stop, log = key("home.pause"), key("home.stop"), key("home.log")
     silent = now - (job.heartbeat_at or job.created_at)
-    words = {
-        JobState.PAUSED: f"Press {pause} to go on, {stop} to end it.",
-        JobState.PAUSING: f"It stops at the next safe point; {pause} takes that back.",
-        JobState.CANCELLING: "It ends at the next safe point; what it finished is kept.",
-        JobState.FAILED: f"Press {pause} to try again, {log} for its log.",
-        JobState.QUEUED: f"It waits for the worker; {log} shows its log.",
+    hints = {
+        JobState.PAUSED: f"Press {pause} to resume, {stop} to stop.",
+        JobState.PAUSING: f"Pausing at the next safe point. Press {pause} to keep running.",
+        JobState.CANCELLING: "Stopping at the next safe point. Finished work is kept.",
+        JobState.FAILED: f"Press {pause} to retry, {log} for the log.",
+        JobState.QUEUED: f"Waiting for the worker. Press {log} for the log.",
         JobState.RUNNING: ""
         if silent <= SILENT_SECONDS
-        else f"The worker has been silent for {silent:,.0f} seconds. If it died, another one takes "
-        f"over where it stopped; {log} shows its log.",
+        else f"No heartbeat from the worker for {silent:,.0f} seconds. If it died, a new worker "
+        f"resumes the job. Press {log} for the log.",
     }
-    return words.get(job.state, then)
+    return hints.get(job.state, next_step)

@@ -1,4 +1,4 @@
-"""A pane that shows one frozen snapshot and is drawn anew only when that is another one."""
+"""A pane that shows a frozen snapshot and is redrawn only if the snapshot changes."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 S = TypeVar("S")
 
 
-class Picture(Widget, Generic[S]):
-    """Draws a snapshot as lines; a subclass says how."""
+class SnapshotPane(Widget, Generic[S]):
+    """Shows a snapshot as lines, which a subclass draws."""
 
     DEFAULT_CSS = """
-    Picture {
+    SnapshotPane {
         height: 1fr;
         text-wrap: nowrap;
         text-overflow: ellipsis;
@@ -32,15 +32,15 @@ class Picture(Widget, Generic[S]):
         self, snapshot: S | None = None, *, id: str | None = None, classes: str | None = None
     ) -> None:
         """Args:
-        snapshot: what to show at first.
+        snapshot: the initial snapshot.
         id: of the widget.
         classes: of the widget.
         """
         super().__init__(id=id, classes=classes)
-        self.set_reactive(Picture.snapshot, snapshot)  # type: ignore[misc]  # a reactive
+        self.set_reactive(SnapshotPane.snapshot, snapshot)  # type: ignore[misc]  # a reactive
 
     def render(self) -> Content:
-        """The snapshot at the size that the widget has."""
+        """The snapshot, drawn at the size of the widget."""
         if self.snapshot is None:
             return Content("")
         width, height = self.content_size
@@ -48,5 +48,5 @@ class Picture(Widget, Generic[S]):
 
     @staticmethod
     def draw(snapshot: S, width: int, height: int) -> Sequence[Content]:
-        """The lines of a snapshot, the most important ones first."""
+        """The lines of a snapshot, the most important first."""
         raise NotImplementedError

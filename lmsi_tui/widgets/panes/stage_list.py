@@ -1,4 +1,4 @@
-"""The loop as its stages, one under the other, with a cursor."""
+"""The stages of the loop as a list with a cursor."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ COLORS = {
 
 
 UNREAD = tuple(Line(place, Sign.EMPTY, "…", "") for place in Place)
-"""What stands there before the store was read: the first picture has the whole loop."""
+"""The stages before the store was read."""
 
 
 class StageList(Widget, can_focus=True):
-    """Draws the stages: sign, name, count, and below each its last result where there is room."""
+    """Draw the stages: sign, name, count, and a note below if the height allows."""
 
     DEFAULT_CSS = """
     StageList {
@@ -50,7 +50,7 @@ class StageList(Widget, can_focus=True):
     cursor: reactive[int] = reactive(0)
 
     class StageChosen(Message):
-        """The person wants to go on with a stage."""
+        """A stage was chosen."""
 
         def __init__(self, place: Place) -> None:
             """Args:
@@ -60,19 +60,19 @@ class StageList(Widget, can_focus=True):
             super().__init__()
 
     def render(self) -> Content:
-        """The stages at the size that the widget has."""
+        """The stages, drawn at the size of the widget."""
         width = self.content_size.width
         rows: list[Content] = []
         for number, line in enumerate(self.lines):
-            rows += self._drawn(line, number == self.cursor and self.has_focus, width)
+            rows += self._stage_rows(line, number == self.cursor and self.has_focus, width)
         return Content("\n").join(rows)
 
     @property
-    def _each(self) -> int:
-        """Rows of one stage: with its note, and with air where there is much room."""
+    def _rows_per_stage(self) -> int:
+        """Rows of a stage: 1, 2 with its note, 3 with an empty row below it."""
         return max(1, min(3, self.content_size.height // max(1, len(self.lines))))
 
-    def _drawn(self, line: Line, is_chosen: bool, width: int) -> list[Content]:
+    def _stage_rows(self, line: Line, is_chosen: bool, width: int) -> list[Content]:
         count = snippet(line.count, max(0, width - 6))
         room = max(1, width - 3 - len(count) - (1 if count else 0))
         name = f"{snippet(str(line.place).capitalize(), room):<{room}}"
@@ -86,13 +86,13 @@ class StageList(Widget, can_focus=True):
         )
         if is_chosen:
             row = row.stylize("on $surface-lighten-1")
-        if self._each == 1:
+        if self._rows_per_stage == 1:
             return [row]
         note = Content.styled(f"   {snippet(line.note, max(1, width - 3))}", "$text-muted")
-        return [row, note] if self._each == 2 else [row, note, Content("")]
+        return [row, note] if self._rows_per_stage == 2 else [row, note, Content("")]
 
     def on_focus(self) -> None:
-        """The cursor is seen only where the keys go."""
+        """Redraw: the cursor is shown only with the focus."""
         self.refresh()
 
     def on_blur(self) -> None:
@@ -108,16 +108,16 @@ class StageList(Widget, can_focus=True):
         self.cursor += stages
 
     def action_choose(self) -> None:
-        """Go on with the stage under the cursor."""
+        """Choose the stage under the cursor."""
         if self.lines:
             self.post_message(self.StageChosen(self.lines[self.cursor].place))
 
     def on_click(self, event: Click) -> None:
-        """The first click moves the cursor, one on the cursor chooses."""
+        """Move the cursor to the clicked stage; a click on the cursor chooses it."""
         offset = event.get_content_offset(self)
         if offset is None or not self.lines:
             return
-        number = offset.y // self._each
+        number = offset.y // self._rows_per_stage
         if number >= len(self.lines):
             return
         if number == self.cursor:

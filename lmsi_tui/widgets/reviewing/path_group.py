@@ -1,4 +1,4 @@
-"""One answer's paths, one at a time, with the step at which it parts from the other answer."""
+"""The paths of one answer, one at a time, with the first step that differs marked."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from textual.app import ComposeResult
 
 _LONGEST = 20_000
-"""Characters of a path that are laid out; the pager has all."""
+"""Most characters of a path that are drawn; the pager shows all."""
 _LABEL = "  ◂ first difference"
-_CUT = "\n… {} more characters: o opens all of them"
+_CUT = "\n… {} more characters (o opens the whole path)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,26 +27,26 @@ class PathShown:
     """One path of a group of paths."""
 
     key: str
-    """The key that calls this answer right; empty where there is none."""
+    """The key that calls this answer right; empty if there is none."""
     answer: str
     count: int
-    """Paths that gave the answer."""
+    """Number of paths with this answer."""
     place: int
-    """Which of the stored ones this is, from 1; 0 where none is stored."""
+    """Number of this path among the stored ones, from 1; 0 if none is stored."""
     of: int
-    """How many are stored."""
+    """Number of stored paths."""
     steps: tuple[str, ...]
-    """The path's text, cut into steps."""
+    """The text of the path, split into steps."""
     marked: int | None = None
-    """The step at which it first differs from the other answer's path."""
+    """Index of the first step that differs from the other answer's path."""
     note: str = ""
-    """What else is to be said of the group, such as `you called 10 and 10.0 the same`."""
+    """A remark about the group, such as `merged answers: 10, 10.0`."""
 
 
 class PathGroup(VerticalScroll, can_focus=True, inherit_bindings=False):
-    """A scrollable path under the answer that it gave."""
+    """A scrollable path under its answer."""
 
-    # Left and right choose between the groups, so a group must not scroll by them.
+    # Left and right switch between the panes, so they must not scroll a pane.
     BINDINGS: ClassVar = [
         Binding("up", "scroll_up", "up", show=False),
         Binding("down", "scroll_down", "down", show=False),
@@ -71,23 +71,23 @@ class PathGroup(VerticalScroll, can_focus=True, inherit_bindings=False):
 
     def __init__(self, path: PathShown | None = None, *, id: str | None = None) -> None:
         """Args:
-        path: shown first.
+        path: initial path.
         id: of the widget.
         """
         super().__init__(id=id, classes="pane")
         self.set_reactive(PathGroup.path, path)
 
     def compose(self) -> ComposeResult:
-        """What comes before the marked step, it, and what follows."""
+        """The steps before the marked one, the marked one, the steps after it, the note."""
         for part in ("before", "marked", "after", "note"):
             yield Static(markup=False, classes=f"path-group--{part}")
 
     def on_mount(self) -> None:
-        """Show what was given before there were any widgets."""
+        """Show the path that was set before mounting."""
         self._show(self.path)
 
     def watch_path(self, path: PathShown | None) -> None:
-        """Show another path, from its beginning."""
+        """Show another path from its start."""
         if self.is_mounted:
             self._show(path)
             self.scroll_home(animate=False)
@@ -113,9 +113,9 @@ class PathGroup(VerticalScroll, can_focus=True, inherit_bindings=False):
 
 
 def _fill(part: Static, steps: tuple[str, ...], label: str = "") -> None:
-    """Put steps into a part of the pane, each on its own line; hide it when there are none."""
+    """Show steps in a part of the pane, one per line; hide the part if there are none."""
     part.display = bool(steps)
     text = "\n".join(filter(None, (step.strip() for step in steps)))
     cut = len(text) - _LONGEST
-    said = content(text[:_LONGEST] + (_CUT.format(cut) if cut > 0 else ""))
-    part.update(said.append(Content.styled(label, "$accent not bold")) if label else said)
+    shown = content(text[:_LONGEST] + (_CUT.format(cut) if cut > 0 else ""))
+    part.update(shown.append(Content.styled(label, "$accent not bold")) if label else shown)

@@ -1,4 +1,4 @@
-"""The review queue as a table: a hundred thousand lines, of which those in view are read."""
+"""The review queue as a table that reads only the visible rows."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ _SIGNS = {
     Verdict.SKIP: ("○", "$text-muted"),
 }
 _BAR, _ANSWER = 8, 14
-"""Columns of the agreement's bar, and of the leading answer."""
+"""Widths of the agreement bar and of the leading answer."""
 
 
 class QuestionTable(LineList):
-    """Questions by their row numbers; the cursor stays on its question when the order changes."""
+    """A list of question ids; the cursor stays on its question when the order changes."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {"line-list--cursor", "line-list--empty"}
 
     class QuestionMoved(Message):
-        """The cursor is on another question."""
+        """The cursor moved to another question."""
 
         def __init__(self, question_id: int) -> None:
             """Args:
-            question_id: of the question under the cursor.
+            question_id: the question under the cursor.
             """
             self.question_id = question_id
             super().__init__()
@@ -70,9 +70,9 @@ class QuestionTable(LineList):
 
         Args:
             ids: the questions in order.
-            rows: gives the lines of some of them; called while the table is drawn.
-            question_id: the one under the cursor; where the queue has lost it, the cursor stays
-                at its line.
+            rows: returns the rows of some of them; called while the table is drawn.
+            question_id: the question under the cursor; if it is not in the queue, the cursor
+                stays on its line.
         """
         cursor = self.cursor
         if question_id is not None and question_id in ids:
@@ -81,47 +81,47 @@ class QuestionTable(LineList):
         self.show(len(ids), self._lines, cursor=cursor)
 
     def move_to(self, question_id: int) -> None:
-        """Put the cursor on a question, if the queue has it."""
+        """Move the cursor to a question, if it is in the queue."""
         if question_id != self.question_id and question_id in self.ids:
             self.cursor = self.ids.index(question_id)
 
     def reread(self) -> None:
-        """Read the lines again, because decisions have changed them."""
+        """Read the rows again after a decision."""
         self.show(len(self.ids), self._lines, cursor=self.cursor)
 
     def _lines(self, places: range) -> list[Content]:
-        asked = self.ids[places.start : places.stop]
-        rows = {row.question_id: row for row in self._rows(asked)}
+        page = self.ids[places.start : places.stop]
+        rows = {row.question_id: row for row in self._rows(page)}
         return [
             table_line(rows[id_]) if id_ in rows else Content.styled("…", "$text-muted")
-            for id_ in asked
+            for id_ in page
         ]
 
     def on_line_list_moved(self, message: LineList.Moved) -> None:
-        """Name the question instead of the line."""
+        """Forward the event with the question instead of the line."""
         message.stop()
         if (id_ := self.question_id) is not None:
             self.post_message(self.QuestionMoved(id_))
 
     def on_line_list_chosen(self, message: LineList.Chosen) -> None:
-        """Name the question instead of the line."""
+        """Forward the event with the question instead of the line."""
         message.stop()
         if (id_ := self.question_id) is not None:
             self.post_message(self.QuestionChosen(id_))
 
 
 def table_line(row: QueueRow) -> Content:
-    """What was decided, how far the paths agree, the leading answer, the question."""
-    sign, colour = ("·", "$text-muted")
+    """A row: decision, agreement, leading answer, question."""
+    sign, color = ("·", "$text-muted")
     if row.review is not None:
-        sign, colour = _SIGNS.get(row.review.verdict, (sign, colour))
+        sign, color = _SIGNS.get(row.review.verdict, (sign, color))
     first, second = [*(count for _, count in row.answers), 0, 0][:2]
     answer = row.answers[0][0] if row.answers else "no answer"
     if first and first == second:
         answer = f"tie {answer} / {row.answers[1][0]}"
     kept = {Decision.KEEP: "kept", Decision.OPEN: "open", Decision.REJECT: ""}[row.decision]
     return Content.assemble(
-        (sign, f"bold {colour}"),
+        (sign, f"bold {color}"),
         (f" {first:>3}/{row.m:<3}", ""),
         (f"{bar(first / row.m, _BAR):<{_BAR}}", "$primary"),
         "  ",
@@ -132,6 +132,6 @@ def table_line(row: QueueRow) -> Content:
 
 
 def _column(text: str, width: int) -> Content:
-    """Text in exactly so many columns; wide characters take two."""
-    said = Content(snippet(text, width)).truncate(width, ellipsis=True)
-    return said.pad_right(width - said.cell_length)
+    """Text padded or truncated to `width` terminal cells."""
+    cell = Content(snippet(text, width)).truncate(width, ellipsis=True)
+    return cell.pad_right(width - cell.cell_length)

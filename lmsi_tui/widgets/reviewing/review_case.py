@@ -1,4 +1,4 @@
-"""One question as it lies before a person: what is asked, the vote, two answers' paths."""
+"""A question under review: its text, the vote, and the paths of two answers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,15 @@ from textual.widgets import Static
 from engine.review.question import Group
 from engine.review.step_diff import first_difference, split_steps
 from lmsi_tui.formatting.sanitize import content, snippet
-from lmsi_tui.reviewing import text as words
+from lmsi_tui.reviewing.text import (
+    ABSTAINED,
+    answer_text,
+    audit_instructions,
+    audit_summary_text,
+    judgment_content,
+    question_content,
+    vote_state,
+)
 from lmsi_tui.widgets.charts.vote_bar import VoteBar, Votes
 from lmsi_tui.widgets.reviewing.path_group import PathGroup, PathShown
 
@@ -21,57 +29,57 @@ if TYPE_CHECKING:
     from textual.content import Content
 
     from engine.review.question import OpenQuestion
-    from lmsi_tui.reviewing.session import Desk
+    from lmsi_tui.reviewing.session import ReviewSession
     from store.records import ReasoningPath
 
 SIDES = ("left", "right")
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
-    """What is shown of a question."""
+class CaseContent:
+    """The content of a `ReviewCase`."""
 
     opened: OpenQuestion
-    said: Content
-    """About the decision, or how to decide."""
+    status: Content
+    """The decision or the state of the vote, or how to decide."""
     blind: bool = False
-    """The question and its options alone: no vote, no path, no answer."""
+    """Whether to show only the question and its options: no vote, no path, no answer."""
     numbered: bool = False
-    """Options with the keys that pick them."""
+    """Whether options show the keys that pick them."""
     right: int | None = None
-    """Place of the answer that a person called right."""
-    known: Content | None = None
-    """What the audits tell so far, in an audit."""
+    """Index of the answer that was called right."""
+    audit: Content | None = None
+    """Summary of the audits; None in triage."""
 
     @property
     def groups(self) -> tuple[Group, ...]:
-        """The answers, and last the paths without one."""
-        silent = self.opened.without
-        lost = (Group("no answer", len(silent), silent),) if silent else ()
-        return (*self.opened.groups, *lost)
+        """The groups of paths by answer, last those without an answer."""
+        without = self.opened.without
+        rest = (Group("no answer", len(without), without),) if without else ()
+        return (*self.opened.groups, *rest)
 
 
 class ReviewCase(Vertical):
-    """The question above, its two leading answers below, side by side where there is room."""
+    """The question above, its two leading answers below, side by side if the width allows."""
 
     DEFAULT_CSS = """
     ReviewCase {
-        & #asked { height: auto; max-height: 40%; padding: 0 1; }
-        & #asked > Static { height: auto; }
+        & #question-pane { height: auto; max-height: 40%; padding: 0 1; }
+        & #question-pane > Static { height: auto; }
         & VoteBar { margin-top: 1; }
-        & #said, & #known { height: auto; padding: 0 1; }
-        & #known { display: none; margin-top: 1; }
-        &.-audit #known { display: block; }
+        & #status, & #audit { height: auto; padding: 0 1; }
+        & #audit { display: none; margin-top: 1; }
+        &.-audit #audit { display: block; }
         & #groups { height: 1fr; layout: horizontal; }
         & PathGroup { width: 1fr; height: 1fr; }
         &.-blind VoteBar { display: none; }
         &.-blind #groups { display: none; }
-        &.-blind #asked { max-height: 70%; }
-        &.-blind #said { margin-top: 1; }
+        &.-blind #question-pane { max-height: 70%; }
+        &.-blind #status { margin-top: 1; }
     }
     """
 
-    case: reactive[Case | None] = reactive(None)
+    case: reactive[CaseContent | None] = reactive(None)
 
     def __init__(self, *, id: str | None = None) -> None:
         """Args:
@@ -79,39 +87,40 @@ class ReviewCase(Vertical):
         """
         super().__init__(id=id)
         self._panes: list[int | None] = [None, None]
-        self._at: dict[int, int] = {}
+        self._path_at: dict[int, int] = {}
+        """Chosen path of each group."""
         self._side = 0
 
     def compose(self) -> ComposeResult:
-        """Question, vote, what is decided, and two groups of paths."""
-        with VerticalScroll(id="asked", can_focus=False):
+        """Question, vote, status, audit summary, and two groups of paths."""
+        with VerticalScroll(id="question-pane", can_focus=False):
             yield Static(id="question", markup=False)
         yield VoteBar()
-        yield Static(id="said", markup=False)
-        yield Static(id="known", markup=False)
+        yield Static(id="status", markup=False)
+        yield Static(id="audit", markup=False)
         with Container(id="groups"):
             for side in SIDES:
                 yield PathGroup(id=side)
 
-    def watch_case(self, before: Case | None, case: Case | None) -> None:
-        """Show another question from its start; the same one where it was read."""
+    def watch_case(self, previous: CaseContent | None, case: CaseContent | None) -> None:
+        """Draw the case; the panes keep their paths if the question is the same."""
         if case is None or not self.is_mounted:
             return
-        same = before is not None and before.opened.question.id == case.opened.question.id
-        if not same or before is None or before.groups != case.groups:
+        is_same = previous is not None and previous.opened.question.id == case.opened.question.id
+        if not is_same or previous is None or previous.groups != case.groups:
             count = len(case.groups)
             self._panes = [0 if count else None, 1 if count > 1 else None]
-            self._at, self._side = {}, 0
+            self._path_at, self._side = {}, 0
         with self.app.batch_update():
             self.set_class(case.blind, "-blind")
-            self.query_one("#said", Static).update(case.said)
-            self.set_class(case.known is not None, "-audit")
-            if case.known is not None:
-                self.query_one("#known", Static).update(case.known)
-            if not same or before is None or before.numbered != case.numbered:
-                asked = words.asked_words(case.opened, numbered=case.numbered)
-                self.query_one("#question", Static).update(asked)
-                self.query_one("#asked").scroll_home(animate=False)
+            self.query_one("#status", Static).update(case.status)
+            self.set_class(case.audit is not None, "-audit")
+            if case.audit is not None:
+                self.query_one("#audit", Static).update(case.audit)
+            if not is_same or previous is None or previous.numbered != case.numbered:
+                text = question_content(case.opened, numbered=case.numbered)
+                self.query_one("#question", Static).update(text)
+                self.query_one("#question-pane").scroll_home(animate=False)
             if case.blind:
                 for side in SIDES:
                     self.query_one(f"#{side}", PathGroup).path = None
@@ -120,20 +129,19 @@ class ReviewCase(Vertical):
                 self._draw()
 
     def _draw(self) -> None:
-        """The bar and both panes."""
+        """Draw the bar and both panes."""
         case = self.case
         if case is None or case.blind:
             return
         opened = case.opened
         self.query_one(VoteBar).votes = Votes(
             answers=tuple(
-                (words.answer_words(opened.question, group.answer), group.count)
-                for group in opened.groups
+                (answer_text(opened.question, group.answer), group.count) for group in opened.groups
             ),
             m=opened.vote.m,
-            abstained=tuple((words.ABSTAINED[reason], count) for reason, count in opened.abstained),
-            missing=opened.vote.m - opened.vote.drawn,
-            seen=tuple(place for place in self._panes if place is not None),
+            abstained=tuple((ABSTAINED[reason], count) for reason, count in opened.abstained),
+            not_sampled=opened.vote.m - opened.vote.drawn,
+            visible=tuple(place for place in self._panes if place is not None),
             right=case.right,
         )
         steps = [split_steps(path.text) if path else () for path in map(self._path, (0, 1))]
@@ -149,36 +157,36 @@ class ReviewCase(Vertical):
         if case is None or place is None:
             return None
         paths = case.groups[place].paths
-        return paths[self._at.get(place, 0) % len(paths)] if paths else None
+        return paths[self._path_at.get(place, 0) % len(paths)] if paths else None
 
     def _shown(self, side: int, steps: tuple[str, ...], marked: int | None) -> PathShown | None:
         case, place = self.case, self._panes[side]
         if case is None or place is None:
             return None
         group = case.groups[place]
-        silent = place == len(case.opened.groups)
+        has_no_answer = place == len(case.opened.groups)
         note = ""
         if group.also:
-            names = ", ".join(snippet(one, 24) for one in (group.answer, *group.also))
-            note = f"called the same: {names}"
+            names = ", ".join(snippet(answer, 24) for answer in (group.answer, *group.also))
+            note = f"merged answers: {names}"
         elif not group.paths:
-            note = "comparing formulas…" if case.opened.unread else "its paths are not stored"
+            note = "comparing formulas…" if case.opened.unread else "the paths are not stored"
         return PathShown(
-            key="∅" if silent else str(place + 1) if place < 9 else "enter",
-            answer=words.answer_words(case.opened.question, group.answer),
+            key="∅" if has_no_answer else str(place + 1) if place < 9 else "enter",
+            answer=answer_text(case.opened.question, group.answer),
             count=group.count,
-            place=self._at.get(place, 0) % len(group.paths) + 1 if group.paths else 0,
+            place=self._path_at.get(place, 0) % len(group.paths) + 1 if group.paths else 0,
             of=len(group.paths),
             steps=steps,
             marked=marked,
             note=note,
         )
 
-    # What a person looks at.
+    # The focused pane.
 
     @property
     def place(self) -> int | None:
-        """Place of the answer in the chosen pane; None without one, or for paths that have none."""
+        """Index of the answer in the focused pane; None if the pane shows no answer."""
         case, place = self.case, self._panes[self._side]
         if case is None or case.blind or place is None or place >= len(case.opened.groups):
             return None
@@ -186,41 +194,41 @@ class ReviewCase(Vertical):
 
     @property
     def path(self) -> ReasoningPath | None:
-        """The path in the chosen pane."""
+        """The path in the focused pane."""
         case = self.case
         return None if case is None or case.blind else self._path(self._side)
 
     def on_descendant_focus(self) -> None:
-        """The pane that has the focus is the chosen one."""
+        """Note which pane has the focus."""
         for side, name in enumerate(SIDES):
             if self.query_one(f"#{name}").has_focus:
                 self._side = side
 
     def choose(self, side: str) -> None:
-        """Choose a pane, if it shows something."""
+        """Focus a pane, if it shows a path."""
         pane = self.query_one(f"#{side}", PathGroup)
         if pane.path is not None:
             pane.focus()
 
     def turn(self, by: int) -> None:
-        """Another path of the answer in the chosen pane."""
+        """Show another path of the answer in the focused pane."""
         place = self._panes[self._side]
         if self.case is not None and not self.case.blind and place is not None:
-            self._at[place] = self._at.get(place, 0) + by
+            self._path_at[place] = self._path_at.get(place, 0) + by
             self._draw()
 
     def next_group(self) -> None:
-        """The next answer in the chosen pane that the other pane does not show."""
+        """Show the next answer that the other pane does not show."""
         if self.case is None or self.case.blind:
             return
-        count, here = len(self.case.groups), self._panes[self._side]
+        count, current = len(self.case.groups), self._panes[self._side]
         other = self._panes[1 - self._side]
-        if here is not None:
-            around = [(here + step) % count for step in range(1, count)]
-            self.show_group(next((place for place in around if place != other), here))
+        if current is not None:
+            others = [(current + step) % count for step in range(1, count)]
+            self.show_group(next((place for place in others if place != other), current))
 
     def show_group(self, place: int) -> None:
-        """Show the paths of an answer in the chosen pane, or choose the pane that shows them."""
+        """Show the paths of an answer in the focused pane, or focus the pane that shows them."""
         if place in self._panes:
             self._side = self._panes.index(place)
             self.choose(SIDES[self._side])
@@ -228,25 +236,27 @@ class ReviewCase(Vertical):
             self._panes[self._side] = place
         self._draw()
 
-    def on_vote_bar_answer_asked(self, message: VoteBar.AnswerAsked) -> None:
-        """Show the paths of the answer that was clicked."""
+    def on_vote_bar_answer_clicked(self, message: VoteBar.AnswerClicked) -> None:
+        """Show the paths of the clicked answer."""
         message.stop()
         self.show_group(message.place)
 
 
-def case_of(desk: Desk) -> Case:
-    """The question on top of the desk: blind where it is an audit that is not judged."""
-    found, opened = desk.queue, desk.opened
-    assert found is not None
+def case_content(session: ReviewSession) -> CaseContent:
+    """The open question of a session; blind if it is an audit that is not judged yet."""
+    queue, opened = session.queue, session.opened
+    assert queue is not None
     assert opened is not None
-    if not desk.auditing:
-        return Case(opened, words.standing_words(opened, found.run.threshold), right=desk.right)
-    audit = desk.audit
-    known = words.known_words(found.known)
+    if not session.auditing:
+        return CaseContent(opened, vote_state(opened, queue.run.threshold), right=session.right)
+    audit = session.audit
+    summary = audit_summary_text(queue.audit)
     if audit is None:
         numbered = bool(opened.choices)
-        return Case(opened, words.audit_words(opened), blind=True, numbered=numbered, known=known)
-    if opened.question.id not in found.judged:
-        return Case(opened, content("comparing the answers…"), known=known)
-    said = words.judged_words(opened, audit, found.judged[opened.question.id])
-    return Case(opened, said, known=known)
+        return CaseContent(
+            opened, audit_instructions(opened), blind=True, numbered=numbered, audit=summary
+        )
+    if opened.question.id not in queue.judged:
+        return CaseContent(opened, content("comparing the answers…"), audit=summary)
+    status = judgment_content(opened, audit, queue.judged[opened.question.id])
+    return CaseContent(opened, status, audit=summary)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lmsi_tui.home.stage_status import read_pool
-from lmsi_tui.reviewing.queue import Wanted, read_queue
+from lmsi_tui.reviewing.queue import QueueSelection, read_queue
 from store import jobs, paths, questions, reviews
 from store.connection import connect
 from store.enums import Queue, Split, Verdict
@@ -100,7 +100,7 @@ def test_an_audit_in_the_app_counts_for_the_same_run_everywhere(sampled: Project
         (first,) = paths.runs(conn)
     stdout_of(sampled, "sample", "--set", "sample.temperature=1.0")
     with connect(sampled.database) as conn:
-        queue = read_queue(conn, sampled, Wanted(Queue.AUDIT))
+        queue = read_queue(conn, sampled, QueueSelection(Queue.AUDIT))
         assert queue is not None
         assert queue.run.key == first.key
         pool = read_pool(conn, sampled)

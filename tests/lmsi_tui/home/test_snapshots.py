@@ -16,7 +16,7 @@ from engine.jobs.launch import process_start
 from lmsi_tui.home.metric_series import MOST, Series, grown
 from lmsi_tui.home.snapshots import STAGES, current, doing_of, read_home, training
 from lmsi_tui.home.view_model import Advice, Flow, Home, TrainingSnapshot
-from lmsi_tui.widgets.panes.job_line import said_of
+from lmsi_tui.widgets.panes.job_line import job_status
 from store import jobs
 from store.connection import connect, transaction
 from store.enums import JobKind, JobState, Phase
@@ -223,16 +223,16 @@ def test_every_phase_has_a_stage() -> None:
     assert set(STAGES) == set(Phase)
 
 
-# What is said.
+# Texts.
 
-SAID = [
-    (JobState.QUEUED, "waits for the worker"),
-    (JobState.PAUSING, "[home.pause] takes that back"),
-    (JobState.PAUSED, "Press [home.pause] to go on, [home.stop] to end it."),
-    (JobState.CANCELLING, "what it finished is kept"),
+NEXT_STEPS = [
+    (JobState.QUEUED, "Waiting for the worker"),
+    (JobState.PAUSING, "Press [home.pause] to keep running"),
+    (JobState.PAUSED, "Press [home.pause] to resume, [home.stop] to stop."),
+    (JobState.CANCELLING, "Finished work is kept"),
     (JobState.CANCELLED, "Press [home.sample] to sample."),
     (JobState.DONE, "Press [home.sample] to sample."),
-    (JobState.FAILED, "Press [home.pause] to try again, [home.log] for its log."),
+    (JobState.FAILED, "Press [home.pause] to retry, [home.log] for the log."),
 ]
 
 
@@ -241,22 +241,22 @@ def a_home(job: Job | None, waiting: int = 0) -> Home:
     return Home(flow, job, waiting, None, None)
 
 
-@pytest.mark.parametrize(("state", "words"), SAID)
+@pytest.mark.parametrize(("state", "words"), NEXT_STEPS)
 def test_every_job_state_names_the_keys_to_press(state: JobState, words: str) -> None:
     error = "It broke." if state is JobState.FAILED else None
-    line = said_of(a_home(a_job(3, state, error=error)), NOW, lambda command: f"[{command}]")
+    line = job_status(a_home(a_job(3, state, error=error)), NOW, lambda command: f"[{command}]")
     assert str(state) in line.state
     assert "job 3 · fine-tune" in line.state
     assert words in line.next
-    assert line.bad == (state is JobState.FAILED)
-    assert line.word == (error or "")
+    assert line.is_error == (state is JobState.FAILED)
+    assert line.message == (error or "")
 
 
 def test_a_worker_with_a_heartbeat_is_not_called_silent() -> None:
-    lives = said_of(a_home(a_job(heartbeat_at=NOW - 2)), NOW, str)
-    silent = said_of(a_home(a_job(heartbeat_at=NOW - 61)), NOW, str)
+    lives = job_status(a_home(a_job(heartbeat_at=NOW - 2)), NOW, str)
+    silent = job_status(a_home(a_job(heartbeat_at=NOW - 61)), NOW, str)
     assert lives.next == ""
-    assert "silent for 61 seconds" in silent.next
+    assert "for 61 seconds" in silent.next
 
 
 def test_memory_is_that_of_the_worker_and_its_children(
@@ -285,9 +285,9 @@ def test_memory_is_that_of_the_worker_and_its_children(
 
 
 def test_before_the_first_job_the_loop_is_explained() -> None:
-    line = said_of(a_home(None), NOW, lambda command: command)
-    assert line.state == "Nothing has run yet"
-    assert "home.go does them all" in line.word
+    line = job_status(a_home(None), NOW, lambda command: command)
+    assert line.state == "No jobs yet"
+    assert "press home.go to run them all" in line.message
     assert line.next == "Press home.sample to sample."
 
 

@@ -7,11 +7,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lmsi_tui.reviewing.queue import Wanted
-from lmsi_tui.reviewing.saved_position import PROJECTS, memory_path, recall, remember
+from lmsi_tui.reviewing.queue import QueueSelection
+from lmsi_tui.reviewing.saved_position import (
+    MAX_PROJECTS,
+    load_position,
+    positions_path,
+    save_position,
+)
 from store.enums import Queue
 from store.queue import QueueFilter, Scope, Sort
-from tests.lmsi_tui.decisions import FOUR, enter_text, press, question, review, said
+from tests.lmsi_tui.decisions import FOUR, enter_text, press, question, review, text_of
 from tests.lmsi_tui.doubts import doubts_project
 from tests.lmsi_tui.driving import driven
 
@@ -22,12 +27,12 @@ CHOSEN = QueueFilter(Scope.ALL, Fraction(1, 3), Fraction(2, 3), "gsm8k", False, 
 
 
 def test_everything_that_was_wanted_is_recalled(tmp_path: Path) -> None:
-    wanted = Wanted(Queue.AUDIT, CHOSEN, Sort.VALUE)
-    remember(tmp_path / "a", wanted, 17)
-    remember(tmp_path / "b", Wanted(), None)
-    assert recall(tmp_path / "a") == (wanted, 17)
-    assert recall(tmp_path / "b") == (Wanted(), None)
-    assert recall(tmp_path / "c") == (Wanted(), None)
+    wanted = QueueSelection(Queue.AUDIT, CHOSEN, Sort.VALUE)
+    save_position(tmp_path / "a", wanted, 17)
+    save_position(tmp_path / "b", QueueSelection(), None)
+    assert load_position(tmp_path / "a") == (wanted, 17)
+    assert load_position(tmp_path / "b") == (QueueSelection(), None)
+    assert load_position(tmp_path / "c") == (QueueSelection(), None)
 
 
 @pytest.mark.parametrize(
@@ -35,18 +40,18 @@ def test_everything_that_was_wanted_is_recalled(tmp_path: Path) -> None:
     ["", "[]", "{", '{"FOLDER": 3}', '{"FOLDER": {"queue": "triage"}}', '{"FOLDER": null}', "\x00"],
 )
 def test_a_broken_note_is_as_if_there_were_none(note: str, tmp_path: Path) -> None:
-    memory_path().parent.mkdir(parents=True, exist_ok=True)
-    memory_path().write_text(note.replace("FOLDER", str(tmp_path.resolve())))
-    assert recall(tmp_path) == (Wanted(), None)
-    remember(tmp_path, Wanted(sort=Sort.GROUP), 1)
-    assert recall(tmp_path) == (Wanted(sort=Sort.GROUP), 1)
+    positions_path().parent.mkdir(parents=True, exist_ok=True)
+    positions_path().write_text(note.replace("FOLDER", str(tmp_path.resolve())))
+    assert load_position(tmp_path) == (QueueSelection(), None)
+    save_position(tmp_path, QueueSelection(sort=Sort.GROUP), 1)
+    assert load_position(tmp_path) == (QueueSelection(sort=Sort.GROUP), 1)
 
 
 def test_the_projects_of_long_ago_are_forgotten(tmp_path: Path) -> None:
-    for number in range(PROJECTS + 3):
-        remember(tmp_path / str(number), Wanted(), number)
-    assert recall(tmp_path / "2") == (Wanted(), None)
-    assert recall(tmp_path / "3") == (Wanted(), 3)
+    for number in range(MAX_PROJECTS + 3):
+        save_position(tmp_path / str(number), QueueSelection(), number)
+    assert load_position(tmp_path / "2") == (QueueSelection(), None)
+    assert load_position(tmp_path / "3") == (QueueSelection(), 3)
 
 
 async def test_the_app_started_again_goes_on_where_it_was(tmp_path: Path) -> None:
@@ -58,8 +63,8 @@ async def test_the_app_started_again_goes_on_where_it_was(tmp_path: Path) -> Non
         assert question(pilot) == FOUR[2].text
     async with driven(project, "review") as pilot:
         assert question(pilot) == FOUR[2].text
-        assert "“question”" in said(pilot, "filter")
-        assert review(pilot).desk.session.last is None
+        assert "“question”" in text_of(pilot, "filter")
+        assert review(pilot).session.decisions.last is None
         await press(pilot, "1", "n", "p")
     # What was decided at the end is not asked again.
     async with driven(project, "review") as pilot:
@@ -71,9 +76,9 @@ async def test_another_project_has_its_own_review(tmp_path: Path) -> None:
     other = doubts_project(tmp_path / "other", FOUR[1:])
     async with driven(project, "review") as pilot:
         await press(pilot, "n")
-        assert "2 of 4" in said(pilot, "where")
+        assert "2 of 4" in text_of(pilot, "where")
         await press(pilot, "j")
         pilot.app.open_project(other, "review")  # type: ignore[attr-defined]
         await press(pilot, "u")
-        assert "1 of 3" in said(pilot, "where")
+        assert "1 of 3" in text_of(pilot, "where")
         assert question(pilot) == FOUR[1].text

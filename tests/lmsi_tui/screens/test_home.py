@@ -1,4 +1,4 @@
-"""The loop on one screen: what every key asks for, and what is said in every state."""
+"""The home screen: what every key requests, and what every state shows."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Iterator[Project]:
-    """The story, with nobody at work but as if there were."""
+    """The seeded project, with a worker that only seems to run."""
     project = seeded_project(tmp_path / "story")
     with at_work(project):
         yield project
@@ -61,13 +61,13 @@ def lines(pilot: Pilot[None]) -> dict[Place, Line]:
     return {line.place: line for line in home(pilot).query_one(StageList).lines}
 
 
-def said(pilot: Pilot[None]) -> str:
-    found = home(pilot).query_one(JobLine).said
-    assert found is not None
-    return "\n".join((found.state, found.word, found.next))
+def job_text(pilot: Pilot[None]) -> str:
+    status = home(pilot).query_one(JobLine).status
+    assert status is not None
+    return "\n".join((status.state, status.message, status.next))
 
 
-def top(pilot: Pilot[None]) -> str:
+def top_bar(pilot: Pilot[None]) -> str:
     return str(home(pilot).query_one("#top-bar", Static).render())
 
 
@@ -85,7 +85,7 @@ def begin(
     phase: Phase | None = None,
     run: Run | None = None,
 ) -> Job:
-    """A job that somebody has claimed."""
+    """A job that a worker has claimed."""
     with connect(project.database) as conn:
         job = running(conn, kind)
         if phase is not None:
@@ -96,20 +96,22 @@ def begin(
         return jobs.get(conn, job.id)
 
 
-def told(messages: list[Message], kind: type[Message]) -> list[Message]:
-    """Each message of a kind once, however many widgets passed it on."""
-    return list({id(one): one for one in messages if isinstance(one, kind)}.values())
+def posted(messages: list[Message], kind: type[Message]) -> list[Message]:
+    """Each message of a kind once, however many widgets it bubbled through."""
+    return list(
+        {id(message): message for message in messages if isinstance(message, kind)}.values()
+    )
 
 
-# What it says.
+# Texts.
 
 
 async def test_every_stage_shows_its_count_and_its_last_result(project: Project) -> None:
     with connect(project.database, read_only=True) as conn:
-        (run,) = (one for one in paths.runs(conn) if one.split is Split.POOL)
-        counted = votes.for_run(conn, run.id)
-        kept = sum(vote.decision is Decision.KEEP for vote in counted)
-        drawn = sum(vote.drawn for vote in counted)
+        (run,) = (run for run in paths.runs(conn) if run.split is Split.POOL)
+        pool_votes = votes.for_run(conn, run.id)
+        kept = sum(vote.decision is Decision.KEEP for vote in pool_votes)
+        drawn = sum(vote.drawn for vote in pool_votes)
     async with driven(project, now=NOW) as pilot:
         shown = lines(pilot)
         assert list(shown) == list(Place)
@@ -126,10 +128,10 @@ async def test_every_stage_shows_its_count_and_its_last_result(project: Project)
         assert shown[Place.EVALUATE].count == "4 of 4 models"
         assert {line.sign for line in shown.values()} == {Sign.DONE, Sign.PARTLY}
         assert shown[Place.REVIEW].sign is Sign.PARTLY
-        assert "✓ job 6 · evaluate · done" in said(pilot)
-        assert "Press w to see the results." in said(pilot)
-        assert "story ▸ round 1" in top(pilot)
-        assert f"{TEACHER}/base · scripted" in top(pilot)
+        assert "✓ job 6 · evaluate · done" in job_text(pilot)
+        assert "Press w to see the results." in job_text(pilot)
+        assert "story ▸ round 1" in top_bar(pilot)
+        assert f"{TEACHER}/base · scripted" in top_bar(pilot)
 
 
 async def test_the_loop_says_what_became_of_the_last_round(project: Project) -> None:
@@ -138,12 +140,12 @@ async def test_the_loop_says_what_became_of_the_last_round(project: Project) -> 
         assert not pilot.app.screen.query_one("#loop").border_subtitle
     add_round(project, **tuned, won=2, lost=1, n=20)
     async with driven(project, now=NOW) as pilot:
-        told = str(pilot.app.screen.query_one("#loop").border_subtitle)
-        assert told == "round 1 undecided · 1 alarm · in use: the base"
+        subtitle = str(pilot.app.screen.query_one("#loop").border_subtitle)
+        assert subtitle == "round 1 undecided · 1 alarm · in use: the base"
     add_round(project, **tuned, won=15, lost=1, n=20)
     async with driven(project, now=NOW) as pilot:
-        told = str(pilot.app.screen.query_one("#loop").border_subtitle)
-        assert told == f"round 2 accepted · 1 alarm · in use: {TEACHER}/lmsi"
+        subtitle = str(pilot.app.screen.query_one("#loop").border_subtitle)
+        assert subtitle == f"round 2 accepted · 1 alarm · in use: {TEACHER}/lmsi"
 
 
 async def test_an_empty_project_says_what_to_press(tmp_path: Path) -> None:
@@ -151,8 +153,8 @@ async def test_an_empty_project_says_what_to_press(tmp_path: Path) -> None:
     ensure_schema(empty.database)
     async with driven(empty) as pilot:
         assert {line.sign for line in lines(pilot).values()} == {Sign.EMPTY}
-        assert "Nothing has run yet" in said(pilot)
-        assert "Press i to import questions" in said(pilot)
+        assert "No jobs yet" in job_text(pilot)
+        assert "Press i to import questions" in job_text(pilot)
         for key in "pkl":
             await pilot.press(key)
         assert len(pilot.app._notifications) == 3
@@ -163,10 +165,10 @@ async def test_the_next_step_follows_from_what_is_there(tmp_path: Path) -> None:
     project = scripted_project(tmp_path / "p")
     with at_work(project):
         async with driven(project) as pilot:
-            assert "Press s to sample 12 questions." in said(pilot)
+            assert "Press s to sample 12 questions." in job_text(pilot)
             with connect(project.database) as conn, transaction(conn):
                 questions.add(conn, [a_question(number) for number in range(13)], {})
-            await until(pilot, lambda: "Press s to sample 13 questions." in said(pilot))
+            await until(pilot, lambda: "Press s to sample 13 questions." in job_text(pilot))
 
 
 async def test_a_later_decision_leaves_the_training_set_behind(project: Project) -> None:
@@ -175,7 +177,7 @@ async def test_a_later_decision_leaves_the_training_set_behind(project: Project)
     async with driven(project) as pilot:
         assert lines(pilot)[Place.TRAINING_SET].sign is Sign.PARTLY
         assert lines(pilot)[Place.TRAINING_SET].note == "older than the last review"
-        assert "Press c to freeze the training set again" in said(pilot)
+        assert "Press c to freeze the training set again" in job_text(pilot)
 
 
 async def test_a_model_of_an_older_set_is_not_called_done(project: Project) -> None:
@@ -183,7 +185,7 @@ async def test_a_model_of_an_older_set_is_not_called_done(project: Project) -> N
         conn.execute("UPDATE model SET training_set = 'older' WHERE training_set IS NOT NULL")
     async with driven(project) as pilot:
         assert lines(pilot)[Place.FINETUNE].note == f"{TEACHER}/lmsi, on an older set"
-        assert "Press f to fine-tune" in said(pilot)
+        assert "Press f to fine-tune" in job_text(pilot)
 
 
 # Keys.
@@ -201,102 +203,107 @@ PLANNED = [
 
 
 @pytest.mark.parametrize(("key", "kind"), PLANNED)
-async def test_a_small_letter_shows_the_plan_and_starts_nothing(
+async def test_a_lower_case_key_shows_the_plan_and_starts_nothing(
     project: Project, key: str, kind: JobKind
 ) -> None:
     before = rows(project)
-    heard: list[Message] = []
-    async with driven(project, heard=heard) as pilot:
+    messages: list[Message] = []
+    async with driven(project, messages=messages) as pilot:
         await pilot.press(key)
         await settled(pilot)
         assert isinstance(pilot.app.screen, PlanScreen)
         assert pilot.app.screen.kind is kind
-        (asked,) = told(heard, StageAsked)
-        assert asked == StageAsked(kind)
+        assert posted(messages, StageAsked) == [StageAsked(kind)]
         await pilot.press("escape")
         assert isinstance(pilot.app.screen, HomeScreen)
     assert rows(project) == before
 
 
 @pytest.mark.parametrize(("key", "kind"), [("F", JobKind.FINETUNE), ("D", JobKind.DISTILL)])
-async def test_a_capital_letter_starts_at_once(project: Project, key: str, kind: JobKind) -> None:
-    heard: list[Message] = []
-    async with driven(project, heard=heard) as pilot:
+async def test_an_upper_case_key_starts_immediately(
+    project: Project, key: str, kind: JobKind
+) -> None:
+    messages: list[Message] = []
+    async with driven(project, messages=messages) as pilot:
         await pilot.press(key)
         await settled(pilot)
         assert isinstance(pilot.app.screen, HomeScreen)
-        assert told(heard, JobAsked) == [JobAsked(kind, {"settings": {}})]
+        assert posted(messages, JobAsked) == [JobAsked(kind, {"settings": {}})]
         job = rows(project)[-1]
         assert (job.kind, job.params, job.state) == (kind, {"settings": {}}, JobState.QUEUED)
-        await until(pilot, lambda: f"job {job.id}" in said(pilot))
-        assert "It waits for the worker" in said(pilot)
+        await until(pilot, lambda: f"job {job.id}" in job_text(pilot))
+        assert "Waiting for the worker" in job_text(pilot)
 
 
 @pytest.mark.parametrize(
     ("key", "mode"), [("r", "review"), ("t", "training-set"), ("w", "results"), ("j", "jobs")]
 )
-async def test_a_letter_goes_to_a_place(project: Project, key: str, mode: str) -> None:
-    heard: list[Message] = []
-    async with driven(project, heard=heard) as pilot:
+async def test_a_key_switches_the_screen(project: Project, key: str, mode: str) -> None:
+    messages: list[Message] = []
+    async with driven(project, messages=messages) as pilot:
         await pilot.press(key)
         await settled(pilot)
         assert pilot.app.current_mode == mode
         if mode != "jobs":
-            assert told(heard, PlaceAsked) == [PlaceAsked(mode)]
+            assert posted(messages, PlaceAsked) == [PlaceAsked(mode)]
         await pilot.press("escape")
         await settled(pilot)
         assert pilot.app.current_mode == "home"
 
 
 async def test_arrows_and_enter_open_a_stage(project: Project) -> None:
-    heard: list[Message] = []
-    async with driven(project, heard=heard) as pilot:
+    messages: list[Message] = []
+    async with driven(project, messages=messages) as pilot:
         await pilot.press("down", "enter")
         await settled(pilot)
-        assert told(heard, StageAsked) == [StageAsked(JobKind.SAMPLE)]
+        assert posted(messages, StageAsked) == [StageAsked(JobKind.SAMPLE)]
         await pilot.press("escape", "down", "down", "enter")
         await settled(pilot)
-        assert told(heard, PlaceAsked) == [PlaceAsked("review")]
+        assert posted(messages, PlaceAsked) == [PlaceAsked("review")]
 
 
-async def test_p_pauses_takes_the_pause_back_and_goes_on(project: Project) -> None:
+async def test_p_pauses_reverts_the_pause_and_resumes(project: Project) -> None:
     job = begin(project, JobKind.SAMPLE, f"sampling {TEACHER}/base", 20, POOL)
-    heard: list[Message] = []
-    async with driven(project, heard=heard, now=NOW) as pilot:
+    messages: list[Message] = []
+    async with driven(project, messages=messages, now=NOW) as pilot:
         await pilot.press("p")
         await settled(pilot)
         assert rows(project)[-1].state is JobState.PAUSING
-        await until(pilot, lambda: "pausing" in said(pilot))
-        assert "p takes that back" in said(pilot)
+        await until(pilot, lambda: "pausing" in job_text(pilot))
+        assert "Press p to keep running" in job_text(pilot)
         await pilot.press("p")
         await settled(pilot)
         assert rows(project)[-1].state is JobState.RUNNING
         with connect(project.database) as conn:
             jobs.finish(conn, job.id, JobState.PAUSED, "paused", None, {})
-        await until(pilot, lambda: "Press p to go on, k to end it." in said(pilot))
+        await until(pilot, lambda: "Press p to resume, k to stop." in job_text(pilot))
         assert lines(pilot)[Place.SAMPLE].sign is Sign.PAUSED
         await pilot.press("p")
         await settled(pilot)
         assert rows(project)[-1].state is JobState.QUEUED
-        wished = [one.state for one in told(heard, JobWished) if isinstance(one, JobWished)]
-        assert wished == [JobState.PAUSING, JobState.QUEUED, JobState.QUEUED]
+        states = [
+            message.state
+            for message in posted(messages, JobWished)
+            if isinstance(message, JobWished)
+        ]
+        assert states == [JobState.PAUSING, JobState.QUEUED, JobState.QUEUED]
 
 
-async def test_a_job_that_waits_can_be_paused_and_ended(project: Project) -> None:
+async def test_a_queued_job_can_be_paused_and_stopped(project: Project) -> None:
     with connect(project.database) as conn, transaction(conn):
         jobs.enqueue(conn, JobKind.FINETUNE, {"settings": {}})
     async with driven(project) as pilot:
         await pilot.press("p")
         await settled(pilot)
         assert rows(project)[-1].state is JobState.PAUSED
-        await until(pilot, lambda: "Press p to go on" in said(pilot))
+        await until(pilot, lambda: "Press p to resume" in job_text(pilot))
         await pilot.press("k", "y")
         await settled(pilot)
         assert rows(project)[-1].state is JobState.CANCELLED
-        await until(pilot, lambda: "cancelled" in said(pilot))
+        await until(pilot, lambda: "cancelled" in job_text(pilot))
 
 
-async def test_k_asks_once_and_then_ends_the_job(project: Project) -> None:
+async def test_k_stops_the_job_after_a_confirmation(project: Project) -> None:
     begin(project, JobKind.FINETUNE, f"training {TEACHER}", 3, 10)
     async with driven(project, now=NOW) as pilot:
         await pilot.press("k")
@@ -306,9 +313,9 @@ async def test_k_asks_once_and_then_ends_the_job(project: Project) -> None:
         await pilot.press("k", "y")
         await settled(pilot)
         assert rows(project)[-1].state is JobState.CANCELLING
-        await until(pilot, lambda: "It ends at the next safe point" in said(pilot))
+        await until(pilot, lambda: "Stopping at the next safe point" in job_text(pilot))
         await pilot.press("k")
-        assert isinstance(pilot.app.screen, HomeScreen), "it is being ended already"
+        assert isinstance(pilot.app.screen, HomeScreen), "it is being stopped already"
 
 
 @pytest.mark.parametrize("key", ["l", "L"])
@@ -320,7 +327,7 @@ async def test_the_log_is_one_key_away(project: Project, key: str) -> None:
         assert pilot.app.screen.job_id == job.id
 
 
-async def test_keys_that_a_person_bound_otherwise_are_the_ones_that_are_told(
+async def test_hints_name_rebound_keys(
     tmp_path: Path,
 ) -> None:
     project = scripted_project(tmp_path / "p")
@@ -328,16 +335,16 @@ async def test_keys_that_a_person_bound_otherwise_are_the_ones_that_are_told(
         pilot.app.set_keymap({"home.sample": "z"})
         home(pilot).reload()
         await settled(pilot)
-        assert "Press z to sample" in said(pilot)
+        assert "Press z to sample" in job_text(pilot)
         await pilot.press("z")
         await settled(pilot)
         assert isinstance(pilot.app.screen, PlanScreen)
 
 
-# What runs.
+# Live panes.
 
 
-async def test_a_sampling_shows_its_pane(project: Project) -> None:
+async def test_a_sampling_job_shows_its_pane(project: Project) -> None:
     job = begin(project, JobKind.SAMPLE, f"sampling {TEACHER}/base", 31, POOL)
     with connect(project.database) as conn, transaction(conn):
         conn.execute("DELETE FROM vote WHERE question_id > 31")
@@ -353,7 +360,7 @@ async def test_a_sampling_shows_its_pane(project: Project) -> None:
         assert pane.snapshot.latest
         assert lines(pilot)[Place.SAMPLE].sign is Sign.RUNNING
         assert lines(pilot)[Place.SAMPLE].note.startswith("31/48 settled")
-        assert "512 tok/s" in top(pilot)
+        assert "512 tok/s" in top_bar(pilot)
         assert not home(pilot).query_one(TrainingPane).display
         with connect(project.database) as conn, transaction(conn):
             jobs.metrics_add(conn, job.id, 400, {"paths_per_second": 8.0})
@@ -414,7 +421,7 @@ async def test_a_measurement_shows_what_is_right_so_far(project: Project) -> Non
         shown = pane.snapshot
         assert shown is not None
         assert (shown.done, shown.total) == (30, 60)
-        assert message in said(pilot)
+        assert message in job_text(pilot)
         running_rows = [row for row in shown.rows if row.so_far]
         assert [row.model for row in running_rows] == [f"{TEACHER}/lmsi"] * 2
         assert {row.n for row in running_rows} == {60}
@@ -448,14 +455,14 @@ async def test_what_is_right_so_far_is_what_the_measurement_says_in_the_end(
     from lmsi_tui.home.snapshots import _so_far
 
     with connect(project.database) as conn:
-        known = models.all_of(conn)
+        all_models = models.all_of(conn)
         for run in paths.runs(conn):
             if run.split is Split.EVAL:
-                asked = questions.by_split(conn, Split.EVAL)
-                final = score(conn, run, asked, keep=False)
-                found = _so_far(conn, run, known)
-                assert [(one.n, one.correct) for one in found] == [
-                    (one.n, one.correct) for one in final
+                eval_questions = questions.by_split(conn, Split.EVAL)
+                final = score(conn, run, eval_questions, keep=False)
+                so_far = _so_far(conn, run, all_models)
+                assert [(row.n, row.correct) for row in so_far] == [
+                    (row.n, row.correct) for row in final
                 ]
 
 
@@ -465,8 +472,8 @@ async def test_a_failed_job_says_why_and_what_to_press(project: Project) -> None
         jobs.finish(conn, job.id, JobState.FAILED, "failed", "Memory [/b] ran out.", {})
         conn.execute("UPDATE job SET finished_at = ? WHERE id = ?", [NOW, job.id])
     async with driven(project, now=NOW) as pilot:
-        assert "Memory [/b] ran out." in said(pilot)
-        assert "Press p to try again, l for its log." in said(pilot)
+        assert "Memory [/b] ran out." in job_text(pilot)
+        assert "Press p to retry, l for the log." in job_text(pilot)
         assert lines(pilot)[Place.FINETUNE].sign is Sign.FAILED
         await pilot.press("p")
         await settled(pilot)
@@ -474,18 +481,18 @@ async def test_a_failed_job_says_why_and_what_to_press(project: Project) -> None
         assert rows(project)[-1].kind is JobKind.FINETUNE
 
 
-async def test_a_silent_worker_is_told(project: Project) -> None:
+async def test_a_silent_worker_is_reported(project: Project) -> None:
     begin(project, JobKind.FINETUNE, f"training {TEACHER}", 3, 10)
     async with driven(project, now=NOW + 90) as pilot:
-        assert "silent for 90 seconds" in said(pilot)
+        assert "for 90 seconds" in job_text(pilot)
 
 
-async def test_jobs_that_wait_are_counted(project: Project) -> None:
+async def test_queued_jobs_are_counted(project: Project) -> None:
     begin(project, JobKind.FINETUNE)
     with connect(project.database) as conn, transaction(conn):
         jobs.enqueue(conn, JobKind.DISTILL, {"settings": {}})
     async with driven(project, now=NOW) as pilot:
-        assert "running · 1 waiting" in said(pilot)
+        assert "running · 1 waiting" in job_text(pilot)
 
 
 ROUND_AT = [
@@ -511,7 +518,7 @@ async def test_a_round_shows_the_work_that_it_is_at(
     job = begin(project, JobKind.ROUND, "at work", 1, 2, phase)
     assert doing_of(job) is kind
     async with driven(project, now=NOW) as pilot:
-        assert [one for one in home(pilot).query("Picture") if one.display] == [
+        assert [pane for pane in home(pilot).query("SnapshotPane") if pane.display] == [
             home(pilot).query_one(pane)
         ]
         assert lines(pilot)[place].sign is Sign.RUNNING
@@ -531,7 +538,7 @@ async def test_a_sampling_from_the_first_key_to_its_end(tmp_path: Path) -> None:
         await until(pilot, lambda: rows(project)[-1].state is JobState.DONE)
         await until(pilot, lambda: lines(pilot)[Place.SAMPLE].sign is Sign.DONE)
         assert lines(pilot)[Place.SAMPLE].note.startswith("12/12 settled")
-        assert "Press c to freeze the training set" in said(pilot)
+        assert "Press c to freeze the training set" in job_text(pilot)
         assert home(pilot).query_one(SamplingPane).display
     (job,) = rows(project)
     assert (job.kind, job.params) == (JobKind.SAMPLE, {"settings": {}})

@@ -1,4 +1,4 @@
-"""All jobs on one screen, with the keys that change them."""
+"""The jobs screen and its keys."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import pytest
 from textual.widgets import Static
 
 from lmsi_tui.screens.confirm import ConfirmScreen
-from lmsi_tui.screens.job import JobScreen, told
+from lmsi_tui.screens.job import JobScreen, flattened
 from lmsi_tui.screens.jobs import JobsScreen
 from lmsi_tui.screens.log import LogScreen
 from lmsi_tui.shell.messages import TextCopied, TextOpened
 from lmsi_tui.widgets.job_table import JobTable
-from lmsi_tui.widgets.log_tail import LINES, TAIL_BYTES, LogTail, tail_of
+from lmsi_tui.widgets.log_tail import MAX_LINES, TAIL_BYTES, LogTail, tail_of
 from store import jobs
 from store.connection import connect, transaction
 from store.enums import JobKind, JobState
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Iterator[Project]:
-    """The story, with nobody at work but as if there were."""
+    """The seeded project, with a worker that only seems to run."""
     project = seeded_project(tmp_path / "story")
     with at_work(project):
         yield project
@@ -60,13 +60,13 @@ def write_log(project: Project, job_id: int, text: str) -> None:
 
 async def test_every_job_has_a_line_the_newest_first(project: Project) -> None:
     async with driven(project, "jobs") as pilot:
-        found = [str(table(pilot).get_cell_at((row, 0))) for row in range(table(pilot).row_count)]  # type: ignore[arg-type]
-        assert found == [str(job.id) for job in reversed(rows(project))]
-        states = {str(line[2]) for line in map(table(pilot).get_row_at, range(len(found)))}
+        ids = [str(table(pilot).get_cell_at((row, 0))) for row in range(table(pilot).row_count)]  # type: ignore[arg-type]
+        assert ids == [str(job.id) for job in reversed(rows(project))]
+        states = {str(line[2]) for line in map(table(pilot).get_row_at, range(len(ids)))}
         assert states == {"✓ done"}
 
 
-async def test_a_job_that_runs_is_paused_and_goes_on_with_one_key(project: Project) -> None:
+async def test_one_key_pauses_and_resumes_a_running_job(project: Project) -> None:
     job = begin(project)
     async with driven(project, "jobs") as pilot:
         await pilot.press("p")
@@ -85,13 +85,13 @@ async def test_cancelling_asks_first(project: Project) -> None:
         assert isinstance(pilot.app.screen, ConfirmScreen)
         await pilot.press("enter")
         await settled(pilot)
-        assert rows(project)[-1].state is JobState.RUNNING, "enter is the harmless answer"
+        assert rows(project)[-1].state is JobState.RUNNING, "enter declines"
         await pilot.press("k", "y")
         await settled(pilot)
         assert rows(project)[-1].state is JobState.CANCELLING
 
 
-async def test_an_ended_job_is_neither_paused_nor_cancelled(project: Project) -> None:
+async def test_a_finished_job_is_neither_paused_nor_cancelled(project: Project) -> None:
     before = rows(project)
     async with driven(project, "jobs") as pilot:
         await pilot.press("p", "k")
@@ -100,21 +100,21 @@ async def test_an_ended_job_is_neither_paused_nor_cancelled(project: Project) ->
     assert rows(project) == before
 
 
-async def test_an_ended_job_is_asked_for_again(project: Project) -> None:
+async def test_a_finished_job_is_restarted(project: Project) -> None:
     before = rows(project)
     async with driven(project, "jobs") as pilot:
         await pilot.press("down", "R")
         await settled(pilot)
         new = rows(project)[len(before) :]
         again = before[-2]
-        assert [(one.kind, one.params, one.state) for one in new] == [
+        assert [(job.kind, job.params, job.state) for job in new] == [
             (again.kind, again.params, JobState.QUEUED)
         ]
         await until(pilot, lambda: table(pilot).row_count == len(before) + 1)
         assert getattr(table(pilot).job, "id", None) == again.id, "the cursor stays on its job"
 
 
-async def test_a_job_that_waits_is_not_asked_for_twice(project: Project) -> None:
+async def test_an_unfinished_job_is_not_restarted(project: Project) -> None:
     begin(project)
     before = rows(project)
     async with driven(project, "jobs") as pilot:
@@ -123,7 +123,7 @@ async def test_a_job_that_waits_is_not_asked_for_twice(project: Project) -> None
     assert rows(project) == before
 
 
-async def test_progress_is_seen_as_it_is_written(project: Project) -> None:
+async def test_progress_is_shown_as_it_is_written(project: Project) -> None:
     job = begin(project)
     async with driven(project, "jobs") as pilot:
         with connect(project.database) as conn, transaction(conn):
@@ -141,7 +141,7 @@ async def test_the_log_of_the_job_under_the_cursor_is_followed(project: Project)
         assert tail.lines[0] == "first line"
         with (project.folder / "logs" / f"job-{newest}.log").open("a") as log:
             log.write("\x1b[2Jsecond \x9b line\r\nhalf")
-        tail.look()
+        tail.poll()
         assert list(tail.lines) == ["first line", "␛[2Jsecond \ufffd line", "half"]
         await pilot.press("down")
         await settled(pilot)
@@ -153,7 +153,7 @@ async def test_only_the_end_of_a_large_log_is_read(project: Project) -> None:
     write_log(project, newest, "".join(f"line {number}\n" for number in range(200_000)))
     async with driven(project, "jobs") as pilot:
         lines = [line for line in pilot.app.screen.query_one(LogTail).lines if line]
-        assert len(lines) <= LINES
+        assert len(lines) <= MAX_LINES
         assert lines[-1] == "line 199999"
 
 
@@ -170,8 +170,8 @@ def test_the_end_of_a_file_begins_with_a_whole_line(tmp_path: Path) -> None:
 async def test_the_log_fills_the_screen_and_opens_in_the_pager(project: Project) -> None:
     newest = rows(project)[-1].id
     write_log(project, newest, "what happened\n")
-    heard: list[Message] = []
-    async with driven(project, "jobs", heard=heard) as pilot:
+    messages: list[Message] = []
+    async with driven(project, "jobs", messages=messages) as pilot:
         await pilot.press("l")
         assert isinstance(pilot.app.screen, LogScreen)
         assert pilot.app.screen.query_one(LogTail).lines[0] == "what happened"
@@ -179,27 +179,27 @@ async def test_the_log_fills_the_screen_and_opens_in_the_pager(project: Project)
         await settled(pilot)
         await pilot.press("escape", "o")
         await settled(pilot)
-    opened = [one.text for one in heard if isinstance(one, TextOpened)]
+    opened = [message.text for message in messages if isinstance(message, TextOpened)]
     assert set(opened) == {"what happened\n"}
 
 
-async def test_enter_tells_everything_about_a_job(project: Project) -> None:
-    heard: list[Message] = []
-    async with driven(project, "jobs", heard=heard) as pilot:
+async def test_enter_shows_all_details_of_a_job(project: Project) -> None:
+    messages: list[Message] = []
+    async with driven(project, "jobs", messages=messages) as pilot:
         await pilot.press("down", "down", "enter")
         await settled(pilot)
         assert isinstance(pilot.app.screen, JobScreen)
-        shown = "\n".join(str(one.render()) for one in pilot.app.screen.query(Static))
+        shown = "\n".join(str(line.render()) for line in pilot.app.screen.query(Static))
         assert "steps in 5:12" in shown
         await pilot.press("y")
         await settled(pilot)
         await pilot.press("escape")
         assert isinstance(pilot.app.screen, JobsScreen)
-    (copied,) = {one.text for one in heard if isinstance(one, TextCopied)}
+    (copied,) = {message.text for message in messages if isinstance(message, TextCopied)}
     assert "state: ✓ done" in copied
 
 
-async def test_a_click_chooses_a_job_and_another_one_opens_it(project: Project) -> None:
+async def test_a_click_selects_a_job_and_a_second_click_opens_it(project: Project) -> None:
     async with driven(project, "jobs") as pilot:
         await pilot.click(JobTable, offset=(10, 3))
         await settled(pilot)
@@ -209,8 +209,8 @@ async def test_a_click_chooses_a_job_and_another_one_opens_it(project: Project) 
         assert isinstance(pilot.app.screen, JobScreen)
 
 
-def test_values_within_values_are_told_in_lines() -> None:
-    assert told({"a_b": {"c": 0.25, "d": [1, 2]}, "e": [{"f": 1}]}) == [
+def test_nested_values_are_flattened() -> None:
+    assert flattened({"a_b": {"c": 0.25, "d": [1, 2]}, "e": [{"f": 1}]}) == [
         ("a b c", "0.25"),
         ("a b d", "[1, 2]"),
         ("e 1", "f 1"),
@@ -221,13 +221,13 @@ async def test_a_project_without_jobs_says_what_to_press(tmp_path: Path) -> None
     async with driven(scripted_project(tmp_path), "jobs") as pilot:
         empty = pilot.app.screen.query_one(".empty", Static)
         assert empty.display
-        assert "press escape" in str(empty.render())
+        assert "Press escape" in str(empty.render())
         await pilot.press("p", "k", "R", "o", "l", "enter", "y")
         await settled(pilot)
         assert isinstance(pilot.app.screen, JobsScreen)
 
 
-async def test_a_failed_job_shows_its_error_whole(project: Project) -> None:
+async def test_a_failed_job_shows_its_whole_error(project: Project) -> None:
     job = begin(project)
     error = "The disk is full: free some space. " * 4
     with connect(project.database) as conn:

@@ -1,4 +1,4 @@
-"""The text of an example: all of it, nothing else, and nothing that harms a terminal."""
+"""The text of an example is shown completely, and without control characters."""
 
 from __future__ import annotations
 
@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lmsi_tui.widgets.example_text import LOSS, PROMPT, Shown, drawn, plain_text, told
+from lmsi_tui.widgets.example_text import (
+    LOSS,
+    PROMPT,
+    ShownExample,
+    about,
+    example_content,
+    plain_text,
+)
 from store.enums import PromptFormat, PromptStyle
 from store.records import Encoding, Example
 from tests.nasty import FORBIDDEN, NASTY
@@ -36,8 +43,8 @@ def coded(prompt: list[str], completion: list[str]) -> Encoding:
     return Encoding("set", "t", 0, len(prompt), len(completion), (*prompt, *completion))
 
 
-def shown(encoding: Encoding | None, style: PromptStyle = PromptStyle.BASE) -> Shown:
-    return Shown(EXAMPLE, encoding, style, ("somewhere",))
+def shown(encoding: Encoding | None, style: PromptStyle = PromptStyle.BASE) -> ShownExample:
+    return ShownExample(EXAMPLE, encoding, style, ("somewhere",))
 
 
 def styled(content: Content, style: str) -> str:
@@ -50,7 +57,7 @@ def styled(content: Content, style: str) -> str:
 
 
 def test_without_tokens_the_completion_is_what_carries_the_loss() -> None:
-    shared, own = drawn(shown(None), boundaries=True)
+    shared, own = example_content(shown(None), boundaries=True)
     assert f"{shared.plain}\n{own.plain}" == f"{SHOTS}{ASKED}{ANSWER} ⏹"
     assert styled(own, LOSS) == f"{ANSWER} ⏹"
     assert styled(own, PROMPT) == ASKED
@@ -62,7 +69,7 @@ def test_tokens_are_parted_where_the_question_begins_and_where_the_loss_does(
 ) -> None:
     encoding = coded([*start, *SHOTS, "Q", ": Two", "?", "\n", "A:"], [" It", ANSWER[3:], "</s>"])
     for boundaries in (False, True):
-        shared, own = drawn(shown(encoding), boundaries)
+        shared, own = example_content(shown(encoding), boundaries)
         both = f"{shared.plain}\n{own.plain}".replace("↵", "")
         assert both == "".join(start) + SHOTS + ASKED + ANSWER + "</s>"
         assert styled(own, LOSS).replace("↵", "") == ANSWER + "</s>"
@@ -74,7 +81,7 @@ def test_tokens_are_parted_where_the_question_begins_and_where_the_loss_does(
 
 def test_a_token_that_spans_the_edge_keeps_the_prompt_in_one() -> None:
     encoding = coded([SHOTS[:-1], "\nQ", ": Two?\nA:"], [ANSWER])
-    shared, own = drawn(shown(encoding), boundaries=False)
+    shared, own = example_content(shown(encoding), boundaries=False)
     assert shared.plain == ""
     assert own.plain == SHOTS + ASKED + ANSWER
 
@@ -82,7 +89,7 @@ def test_a_token_that_spans_the_edge_keeps_the_prompt_in_one() -> None:
 def test_a_chat_is_shown_as_its_template_writes_it() -> None:
     encoding = coded(["<|turn|>", "user\n", "Two?", "<|end|>"], ["2", "<|end|>"])
     one = shown(encoding, PromptStyle.CHAT)
-    shared, own = drawn(one, boundaries=False)
+    shared, own = example_content(one, boundaries=False)
     assert shared.plain == ""
     assert own.plain == plain_text(one) == "<|turn|>user\nTwo?<|end|>2<|end|>"
     assert styled(own, LOSS) == "2<|end|>"
@@ -93,7 +100,7 @@ def test_hostile_text_is_no_more_than_characters(name: str) -> None:
     text = NASTY[name]
     example = replace(EXAMPLE, prompt=text + text, shared=len(text), completion=text)
     for encoding in (None, coded([*text, *text], list(text) or [""])):
-        one = Shown(example, encoding, PromptStyle.BASE, (text,), ((text, 3),))
+        one = ShownExample(example, encoding, PromptStyle.BASE, (text,), ((text, 3),))
         for boundaries in (False, True):
-            for content in (*drawn(one, boundaries), told(one, boundaries)):
+            for content in (*example_content(one, boundaries), about(one, boundaries)):
                 assert not (FORBIDDEN - {"\n", "\t"}) & set(content.plain)

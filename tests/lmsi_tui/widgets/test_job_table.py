@@ -10,7 +10,15 @@ from textual.app import App, ComposeResult
 
 from lmsi_tui.formatting.job_results import job_text
 from lmsi_tui.formatting.job_states import COLORS, SIGNS
-from lmsi_tui.widgets.job_table import MOST, JobList, JobTable, line_of, moment, progress_of, took
+from lmsi_tui.widgets.job_table import (
+    MAX_JOBS,
+    JobList,
+    JobTable,
+    job_row,
+    moment,
+    progress_of,
+    took,
+)
 from store.enums import JobKind, JobState
 from store.records import Job
 from tests.nasty import FORBIDDEN, NASTY
@@ -40,14 +48,14 @@ JOB = Job(
 
 
 def test_a_line_says_what_how_far_and_how_long() -> None:
-    cells = [str(cell) for cell in line_of(JOB, NOW, 40)]
+    cells = [str(cell) for cell in job_row(JOB, NOW, 40)]
     assert cells[:4] == ["7", "fine-tune", "▶ running", "▰▰▰▰▱▱▱▱  50%"]
     assert cells[5:] == ["1:30", "training"]
 
 
 @pytest.mark.parametrize("state", JobState)
 def test_every_state_has_a_sign_a_word_and_a_colour(state: JobState) -> None:
-    cell = str(line_of(replace(JOB, state=state), NOW, 40)[2])
+    cell = str(job_row(replace(JOB, state=state), NOW, 40)[2])
     assert cell == f"{SIGNS[state]} {state}"
     assert state in COLORS
 
@@ -109,10 +117,12 @@ async def test_the_cursor_stays_on_its_job_when_another_one_begins() -> None:
 
 async def test_only_the_newest_jobs_of_very_many_are_shown() -> None:
     async with Alone().run_test() as pilot:
-        table = await shown(pilot, *(replace(JOB, id=number) for number in range(MOST + 50, 0, -1)))
-        assert table.row_count == MOST
+        table = await shown(
+            pilot, *(replace(JOB, id=number) for number in range(MAX_JOBS + 50, 0, -1))
+        )
+        assert table.row_count == MAX_JOBS
         assert table.job is not None
-        assert table.job.id == MOST + 50
+        assert table.job.id == MAX_JOBS + 50
 
 
 async def test_an_empty_list_has_no_job_under_the_cursor() -> None:

@@ -89,8 +89,8 @@ async def test_an_empty_list_says_what_to_press_on_as_many_lines_as_it_takes() -
     async with app.run_test(size=(24, 10)) as pilot:
         lines = app.query_one(LineList)
         await pilot.press("down", "enter", "end")
-        said = " ".join(lines.render_line(y).text.strip() for y in range(4))
-        assert "why there is nothing here" in said
+        text = " ".join(lines.render_line(y).text.strip() for y in range(4))
+        assert "why there is nothing here" in text
         assert app.chosen == app.moved == []
 
 

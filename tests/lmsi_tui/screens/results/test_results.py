@@ -44,12 +44,12 @@ def project(tmp_path: Path) -> Project:
     return seeded_project(tmp_path / "word-sums")
 
 
-def stands(project: Project) -> ResultsOverview:
+def overview_of(project: Project) -> ResultsOverview:
     with connect(project.database, read_only=True) as conn:
         return model_tree.read(conn)
 
 
-def words(pilot: Pilot[None], name: str) -> str:
+def text_of(pilot: Pilot[None], name: str) -> str:
     return str(pilot.app.screen.query_one(f"#{name}", Static).content)
 
 
@@ -65,7 +65,7 @@ async def press(pilot: Pilot[None], *keys: str) -> None:
 
 async def test_models_stand_in_their_lineage_with_set_stage_and_size(project: Project) -> None:
     async with driven(project, PLACE) as pilot:
-        base, frozen, tuned, student, small = words(pilot, "tree").splitlines()
+        base, frozen, tuned, student, small = text_of(pilot, "tree").splitlines()
     assert base.startswith(f"{TEACHER}/base")
     assert base.endswith("base · 1.1B")
     assert frozen.startswith("└─ set ")
@@ -76,9 +76,9 @@ async def test_models_stand_in_their_lineage_with_set_stage_and_size(project: Pr
 
 
 async def test_every_accuracy_is_there_with_its_interval(project: Project) -> None:
-    found = stands(project)
+    found = overview_of(project)
     async with driven(project, PLACE) as pilot:
-        lines = words(pilot, "accuracy").splitlines()
+        lines = text_of(pilot, "accuracy").splitlines()
         shown = [line for line in lines if "(" in line]
     assert len(shown) == len(found.evaluations) == 16
     for one in found.evaluations:
@@ -95,7 +95,7 @@ async def test_every_accuracy_is_there_with_its_interval(project: Project) -> No
 
 
 async def test_comparisons_say_gain_interval_p_and_what_changed(project: Project) -> None:
-    found = stands(project)
+    found = overview_of(project)
     async with driven(project, PLACE) as pilot:
         gains = list_of(pilot, "gains")
         lines = [gains.line(at).plain for at in range(gains.count)]
@@ -121,7 +121,7 @@ def test_a_verdict_is_as_strong_as_its_interval(low: float, high: float, said: s
 
 
 def test_an_adapter_of_a_label_free_set_is_told_apart(project: Project) -> None:
-    found = stands(project)
+    found = overview_of(project)
     free = {key: replace(one, label_free=True) for key, one in found.sets.items()}
     row = results_text.comparison_rows(found)[0]
     assert "human-assisted" in results_text.comparison_line(found, row, 100).plain
@@ -139,12 +139,12 @@ async def test_curves_are_those_of_the_stored_votes(project: Project) -> None:
         for one in expected:
             pane = pilot.app.screen.query_one("#agreement-pane")
             assert one.model in str(pane.border_title)
-            rows = words(pilot, "agreement").splitlines()[1:]
+            rows = text_of(pilot, "agreement").splitlines()[1:]
             assert len(rows) == len(one.bins)
             for line, step in zip(rows, reversed(one.bins), strict=True):
                 assert f"{step.n}{percent(step.accuracy):>8}" in line
             rise = f"{percent(one.majority[0])} → {percent(one.majority[-1])}"
-            assert f"{one.model}  {rise}" in words(pilot, "majority")
+            assert f"{one.model}  {rise}" in text_of(pilot, "majority")
             await press(pilot, "n")
         assert expected[0].model in str(pane.border_title)
         await press(pilot, "c")
@@ -163,11 +163,11 @@ async def test_next_model_turns_to_the_curves_first_and_flips_need_a_comparison(
 
 
 async def test_the_report_is_copied_and_opened(project: Project) -> None:
-    heard: list[Message] = []
-    async with driven(project, PLACE, heard=heard) as pilot:
+    messages: list[Message] = []
+    async with driven(project, PLACE, messages=messages) as pilot:
         await press(pilot, "y", "o")
-    (copied,) = {one.text for one in heard if isinstance(one, TextCopied)}
-    (opened,) = {one.text for one in heard if isinstance(one, TextOpened)}
+    (copied,) = {one.text for one in messages if isinstance(one, TextCopied)}
+    (opened,) = {one.text for one in messages if isinstance(one, TextOpened)}
     assert copied == opened
     assert "Gains" in copied
     assert f"{TEACHER}/lmsi is better than {TEACHER}/base" in copied
@@ -184,7 +184,7 @@ async def test_what_is_measured_meanwhile_appears(project: Project) -> None:
             evaluations.put(conn, later, rows)
         pilot.app._poll()  # type: ignore[attr-defined]  # without waiting for the timer
         await settled(pilot)
-        assert "0.0 (0.0–6.0)" in words(pilot, "accuracy")
+        assert "0.0 (0.0–6.0)" in text_of(pilot, "accuracy")
         assert list_of(pilot, "gains").cursor == cursor
 
 
@@ -192,9 +192,9 @@ async def test_what_is_measured_meanwhile_appears(project: Project) -> None:
 
 
 async def test_flips_open_both_paths_with_the_known_answer(project: Project) -> None:
-    found = stands(project)
-    heard: list[Message] = []
-    async with driven(project, PLACE, heard=heard) as pilot:
+    found = overview_of(project)
+    messages: list[Message] = []
+    async with driven(project, PLACE, messages=messages) as pilot:
         await press(pilot, "enter")
         shown = pilot.app.screen
         assert isinstance(shown, FlipsScreen)
@@ -211,15 +211,15 @@ async def test_flips_open_both_paths_with_the_known_answer(project: Project) -> 
             texts = [paths.for_question(conn, run, question)[0][0].text for run in runs]
         assert list_of(pilot, "flips").count == len(flips)
         await press(pilot, "down")
-        assert words(pilot, "before-path").startswith("✗ wrong")
-        assert words(pilot, "after-path").startswith("✓ right")
-        assert words(pilot, "before-path").endswith(texts[0].strip())
-        assert words(pilot, "after-path").endswith(texts[1].strip())
-        assert "right: " in words(pilot, "question")
+        assert text_of(pilot, "before-path").startswith("✗ wrong")
+        assert text_of(pilot, "after-path").startswith("✓ right")
+        assert text_of(pilot, "before-path").endswith(texts[0].strip())
+        assert text_of(pilot, "after-path").endswith(texts[1].strip())
+        assert "right: " in text_of(pilot, "question")
         await press(pilot, "y", "o", "enter")
-        (copied,) = {one.text for one in heard if isinstance(one, TextCopied)}
+        (copied,) = {one.text for one in messages if isinstance(one, TextCopied)}
         assert all(text in copied for text in texts)
-        assert {one.text for one in heard if isinstance(one, TextOpened)} == {copied}
+        assert {one.text for one in messages if isinstance(one, TextOpened)} == {copied}
         await press(pilot, "escape")
         assert isinstance(pilot.app.screen, ResultsScreen)
 
@@ -255,8 +255,8 @@ async def test_a_vote_is_shown_with_its_count(project: Project) -> None:
         await press(pilot, "down", "enter")
         assert isinstance(pilot.app.screen, FlipsScreen)
         assert pilot.app.screen.comparison.method is Method.SC
-        assert "votes: " in words(pilot, "before-path")
-        assert "×" in words(pilot, "after-path")
+        assert "votes: " in text_of(pilot, "before-path")
+        assert "×" in text_of(pilot, "after-path")
 
 
 # Nothing there, little room, hostile names.
@@ -265,11 +265,11 @@ async def test_a_vote_is_shown_with_its_count(project: Project) -> None:
 async def test_without_measurements_the_screen_says_what_to_press(tmp_path: Path) -> None:
     project = scripted_project(tmp_path / "empty", pool=1, evaluation=1)
     async with driven(project, PLACE) as pilot:
-        assert "Press e on the home screen" in words(pilot, "accuracy")
+        assert "Press e on the home screen" in text_of(pilot, "accuracy")
         gains = list_of(pilot, "gains")
         assert "Press f or d" in " ".join(gains.render_line(y).text.strip() for y in range(3))
         await press(pilot, "down", "enter", "f", "c", "n", "y", "o")
-        assert "Press e on the home screen" in words(pilot, "agreement")
+        assert "Press e on the home screen" in text_of(pilot, "agreement")
         assert isinstance(pilot.app.screen, ResultsScreen)
 
 
@@ -279,12 +279,12 @@ async def test_it_is_drawn_at_every_size(project: Project, size: tuple[int, int]
         await press(pilot, "end", "enter", "down", "escape", "c", "n")
         await pilot.resize_terminal(90, 30)
         await settled(pilot)
-        assert "agreement" in words(pilot, "agreement")
+        assert "agreement" in text_of(pilot, "agreement")
 
 
 @pytest.mark.parametrize("name", NASTY)
 def test_hostile_names_stay_text(project: Project, name: str) -> None:
-    found = stands(project)
+    found = overview_of(project)
     models = tuple(replace(one, name=f"{NASTY[name]} {one.id}") for one in found.models)
     renamed = {one.name: other.name for one, other in zip(found.models, models, strict=True)}
     comparisons = tuple(
@@ -311,7 +311,7 @@ async def test_a_round_is_told_with_its_verdict_reason_and_alarms(project: Proje
     tuned = {"sampled": f"{TEACHER}/base", "trained": f"{TEACHER}/lmsi"}
     add_round(project, **tuned, won=2, lost=1, n=20)
     async with driven(project, PLACE) as pilot:
-        text = words(pilot, "tree")
+        text = text_of(pilot, "tree")
     assert f"round 1  {TEACHER}/lmsi  · undecided" in text
     assert "No significant difference" in text
     assert "questions would confirm it with 80 % power" in text
@@ -324,9 +324,9 @@ async def test_a_person_accepts_the_round_that_was_left_open(project: Project) -
     add_round(project, **tuned, won=2, lost=1, n=20)
     async with driven(project, PLACE) as pilot:
         await press(pilot, "a", "n")
-        assert "· undecided" in words(pilot, "tree")
+        assert "· undecided" in text_of(pilot, "tree")
         await press(pilot, "a", "y")
-        text = words(pilot, "tree")
+        text = text_of(pilot, "tree")
         assert "▲ accepted (your decision)" in text
         assert text.splitlines()[-1] == f"in use  {TEACHER}/lmsi"
         await press(pilot, "a")
@@ -342,7 +342,7 @@ async def test_a_page_tells_how_far_the_numbers_can_be_believed(project: Project
     async with driven(project, PLACE) as pilot:
         await press(pilot, "t")
         assert pilot.app.screen.query_one(ContentSwitcher).current == "trust"
-        shown = words(pilot, "trust-text")
+        shown = text_of(pilot, "trust-text")
         for section in expected:
             assert section.title in shown
             for line in section.lines:
@@ -356,6 +356,6 @@ async def test_a_page_tells_how_far_the_numbers_can_be_believed(project: Project
 async def test_what_is_not_known_yet_says_what_would_tell(tmp_path: Path) -> None:
     async with driven(scripted_project(tmp_path / "new"), PLACE) as pilot:
         await press(pilot, "t")
-        shown = words(pilot, "trust-text")
+        shown = text_of(pilot, "trust-text")
     assert "has not been measured: run `lmsi-tui pilot`." in shown
     assert "Nothing has been sampled yet" in shown

@@ -52,7 +52,7 @@ def lines_of(pilot: Pilot[None]) -> LineList:
     return pilot.app.screen.query_one("#lines", LineList)
 
 
-def words(pilot: Pilot[None], name: str) -> str:
+def text_of(pilot: Pilot[None], name: str) -> str:
     return str(pilot.app.screen.query_one(f"#{name}", Static).content)
 
 
@@ -72,17 +72,17 @@ async def test_the_newest_set_is_shown_with_its_formats_and_who_was_trained_on_i
 ) -> None:
     sets, rows = stored(project)
     async with driven(project, PLACE) as pilot:
-        assert sets[0].key[:10] in words(pilot, "top-bar")
-        assert "human-assisted" in words(pilot, "top-bar")
-        facts = words(pilot, "facts")
+        assert sets[0].key[:10] in text_of(pilot, "top-bar")
+        assert "human-assisted" in text_of(pilot, "top-bar")
+        facts = text_of(pilot, "facts")
         for prompt_format in PromptFormat:
             count = sum(one.prompt_format is prompt_format for one in rows)
             (line,) = (one for one in facts.splitlines() if one.startswith(f"{prompt_format} "))
             assert line.split()[1] == f"{count:,}"
         assert f"{TEACHER}/lmsi, {STUDENT}/distilled" in facts
         assert lines_of(pilot).count == len(rows)
-        assert words(pilot, "own").endswith(rows[0].completion + "<|end|>")
-        assert words(pilot, "shared") + "\n" + words(pilot, "own") == (
+        assert text_of(pilot, "own").endswith(rows[0].completion + "<|end|>")
+        assert text_of(pilot, "shared") + "\n" + text_of(pilot, "own") == (
             rows[0].prompt + rows[0].completion + "<|end|>"
         )
 
@@ -110,7 +110,7 @@ async def test_an_example_says_where_it_came_from(project: Project) -> None:
     (path,) = (path for path, _ in pairs if path.id == rows[at].path_id)
     async with driven(project, PLACE) as pilot:
         await press(pilot, *["down"] * at)
-        told = words(pilot, "told")
+        told = text_of(pilot, "about")
         assert f"path {path.index} " in told
         assert "16 paths agree on" in told
         assert f"of {TEACHER}/base" in told
@@ -124,7 +124,7 @@ async def test_one_key_goes_through_the_formats_and_back_to_all(project: Project
         for prompt_format in PromptFormat:
             await press(pilot, "f")
             expected = [one.position for one in rows if one.prompt_format is prompt_format]
-            facts = screen_of(pilot).facts
+            facts = screen_of(pilot).summary
             assert facts is not None
             assert list(facts.places) == expected
             assert str(prompt_format) in str(lines_of(pilot).border_title)
@@ -141,8 +141,8 @@ async def test_held_out_examples_are_marked_and_found(project: Project) -> None:
         marked = [at for at in range(len(rows)) if "◇" in lines_of(pilot).line(at).plain]
         assert marked == held
         await press(pilot, "v")
-        assert list(screen_of(pilot).facts.places) == held  # type: ignore[union-attr]
-        assert "held out: not learnt from" in words(pilot, "told")
+        assert list(screen_of(pilot).summary.places) == held  # type: ignore[union-attr]
+        assert "held out: not trained on" in text_of(pilot, "about")
         await press(pilot, "v")
         assert lines_of(pilot).count == len(rows) - len(held)
         await press(pilot, "v")
@@ -160,13 +160,13 @@ async def test_what_would_be_cut_is_counted_marked_and_found(
         coded = examples.encodings(conn, sets[0].key, TOKENIZER, range(len(rows)))
     long = [at for at, one in coded.items() if one.prompt_tokens + one.completion_tokens > 100]
     async with driven(project, PLACE) as pilot:
-        facts = words(pilot, "facts")
+        facts = text_of(pilot, "facts")
         assert f"✗ {len(long):,} examples are longer than the 100 tokens of {TEACHER}" in facts
         assert f"✗ {len(rows):,} examples are longer than the 9 tokens of {STUDENT}" in facts
         assert "✗" in lines_of(pilot).line(sorted(long)[0]).plain
         await press(pilot, "x")
-        assert list(screen_of(pilot).facts.places) == sorted(long)  # type: ignore[union-attr]
-        assert f"left out for {TEACHER}/base: longer than its 100 tokens" in words(pilot, "told")
+        assert list(screen_of(pilot).summary.places) == sorted(long)  # type: ignore[union-attr]
+        assert f"left out for {TEACHER}/base: longer than its 100 tokens" in text_of(pilot, "about")
         await press(pilot, "m")
         assert lines_of(pilot).count == len(rows)
         await press(pilot, "x", "m")
@@ -179,19 +179,19 @@ async def test_a_filter_that_nothing_fits_says_what_to_press(project: Project) -
         lines = lines_of(pilot)
         assert lines.count == 0
         assert "Press f, v or x" in lines.render_line(0).text
-        assert words(pilot, "own") == ""
+        assert text_of(pilot, "own") == ""
         await press(pilot, "down", "enter", "y", "p", "b")
         assert isinstance(pilot.app.screen, TrainingSetScreen)
 
 
 async def test_token_boundaries_are_shown_and_hidden(project: Project) -> None:
     async with driven(project, PLACE) as pilot:
-        plain = words(pilot, "own")
+        plain = text_of(pilot, "own")
         assert "underline" not in styles(pilot, "own")
         await press(pilot, "b")
         assert "underline" in styles(pilot, "own")
-        assert "underlined" in words(pilot, "told")
-        assert words(pilot, "own").replace("↵", "") == plain
+        assert "underlined" in text_of(pilot, "about")
+        assert text_of(pilot, "own").replace("↵", "") == plain
         await press(pilot, "b")
         assert "underline" not in styles(pilot, "own")
 
@@ -200,46 +200,46 @@ async def test_older_sets_are_there_and_say_why_they_have_no_tokens(project: Pro
     sets, _ = stored(project)
     async with driven(project, PLACE) as pilot:
         await press(pilot, "right_square_bracket")
-        assert sets[1].key[:10] in words(pilot, "top-bar")
-        assert "label-free" in words(pilot, "top-bar")
-        assert "No model was trained on it yet" in words(pilot, "facts")
-        assert f"{TEACHER}/base cannot be trained" in words(pilot, "facts")
-        assert words(pilot, "own").endswith("⏹")
+        assert sets[1].key[:10] in text_of(pilot, "top-bar")
+        assert "label-free" in text_of(pilot, "top-bar")
+        assert "No model was trained on this set yet" in text_of(pilot, "facts")
+        assert f"{TEACHER}/base cannot be trained" in text_of(pilot, "facts")
+        assert text_of(pilot, "own").endswith("⏹")
         await press(pilot, "b", "m")
-        assert "Token boundaries are kept for" in words(pilot, "told")
+        assert "Token boundaries are stored only for" in text_of(pilot, "about")
         await press(pilot, "right_square_bracket")
-        assert sets[1].key[:10] in words(pilot, "top-bar")
+        assert sets[1].key[:10] in text_of(pilot, "top-bar")
         await press(pilot, "left_square_bracket")
-        assert sets[0].key[:10] in words(pilot, "top-bar")
+        assert sets[0].key[:10] in text_of(pilot, "top-bar")
 
 
 async def test_all_paths_of_the_question_are_one_key_away(project: Project) -> None:
     _, rows = stored(project)
-    heard: list[Message] = []
-    async with driven(project, PLACE, heard=heard) as pilot:
+    messages: list[Message] = []
+    async with driven(project, PLACE, messages=messages) as pilot:
         await press(pilot, "down", "down", "p")
         shown = pilot.app.screen
         assert isinstance(shown, QuestionPaths)
-        path, _ = shown.asked.pairs[shown.asked.at]
+        path, _ = shown.sampled.pairs[shown.sampled.selected]
         assert path.id == rows[2].path_id
-        assert [path.index for path, _ in shown.asked.pairs] == list(range(12))
-        assert words(pilot, "words") == path.text.strip()
+        assert [path.index for path, _ in shown.sampled.pairs] == list(range(12))
+        assert text_of(pilot, "text") == path.text.strip()
         await press(pilot, "home", "y", "o", "enter")
-        first = shown.asked.pairs[0][0].text
-        assert {one.text for one in heard if isinstance(one, TextCopied)} == {first}
-        assert {one.text for one in heard if isinstance(one, TextOpened)} == {first}
+        first = shown.sampled.pairs[0][0].text
+        assert {one.text for one in messages if isinstance(one, TextCopied)} == {first}
+        assert {one.text for one in messages if isinstance(one, TextOpened)} == {first}
         await press(pilot, "escape")
         assert isinstance(pilot.app.screen, TrainingSetScreen)
 
 
 async def test_the_exact_text_is_copied_and_opened(project: Project) -> None:
     _, rows = stored(project)
-    heard: list[Message] = []
+    messages: list[Message] = []
     exact = rows[0].prompt + rows[0].completion + "<|end|>"
-    async with driven(project, PLACE, heard=heard) as pilot:
+    async with driven(project, PLACE, messages=messages) as pilot:
         await press(pilot, "y", "o")
-        assert {one.text for one in heard if isinstance(one, TextCopied)} == {exact}
-        (opened,) = {one.text for one in heard if isinstance(one, TextOpened)}
+        assert {one.text for one in messages if isinstance(one, TextCopied)} == {exact}
+        (opened,) = {one.text for one in messages if isinstance(one, TextOpened)}
         assert exact in opened
 
 
@@ -262,8 +262,8 @@ async def test_a_set_that_is_chosen_meanwhile_appears_and_a_cursor_stays(project
             examples.freeze(conn, _later(sets[1]), [])
         pilot.app._poll()  # type: ignore[attr-defined]  # without waiting for the timer
         await settled(pilot)
-        assert screen_of(pilot).facts.place == 0  # type: ignore[union-attr]
-        assert sets[1].key[:10] in words(pilot, "top-bar")
+        assert screen_of(pilot).summary.place == 0  # type: ignore[union-attr]
+        assert sets[1].key[:10] in text_of(pilot, "top-bar")
 
 
 def _later(frozen: TrainingSet) -> TrainingSet:

@@ -1,4 +1,4 @@
-"""The workbench of the readers."""
+"""The editor for custom answer-extraction rules."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ HOSTILE = "\x1b[31mred [bold]x[/] \u202e" + "long " * 50
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
-    """One question that is split over two numbers, with a decision that they are the same."""
+    """A question whose vote is split over two answers that were merged in review."""
     doubts = [Doubt(("12", "12", "12", "13", "13", "13", "7", None), text=HOSTILE)]
     project = doubts_project(tmp_path / "p", doubts)
     with connect(project.database) as conn:
@@ -41,29 +41,29 @@ def project(tmp_path: Path) -> Project:
     return project
 
 
-def says(pilot: Pilot[None]) -> str:
+def preview(pilot: Pilot[None]) -> str:
     return str(pilot.app.screen.query_one("#says", Static).content)
 
 
 def rows(project: Project) -> list[dict[str, object]]:
     with connect(project.database, read_only=True) as conn:
-        return [one.rules for one in reader_rules.history(conn)]
+        return [row.rules for row in reader_rules.history(conn)]
 
 
 @pytest.mark.parametrize("size", [(40, 14), (80, 24), (120, 36)])
-async def test_rules_are_tried_while_one_writes_and_accepted(
+async def test_rules_are_previewed_while_typing_and_accepted(
     project: Project, size: tuple[int, int]
 ) -> None:
     async with driven(project, size=size) as pilot:
         await pilot.press("u")
         screen = pilot.app.screen
         assert isinstance(screen, ReaderScreen)
-        await until(pilot, lambda: "0 of 8 paths" in says(pilot))
-        assert "review calls 12 and 13 the same" in says(pilot)
+        await until(pilot, lambda: "0 of 8 paths" in preview(pilot))
+        assert "12 and 13 (f2 adds" in preview(pilot)
         await pilot.press("f2")
-        await until(pilot, lambda: "1 of 1 winners would change" in says(pilot))
-        assert "no winner → 12" in says(pilot)
-        assert "\x1b" not in says(pilot)
+        await until(pilot, lambda: "1 of 1 winners would change" in preview(pilot))
+        assert "no winner → 12" in preview(pilot)
+        assert "\x1b" not in preview(pilot)
         assert rows(project) == []
         await pilot.press("f3")
         pane = screen.query_one("#understood")
@@ -71,24 +71,24 @@ async def test_rules_are_tried_while_one_writes_and_accepted(
         await until(pilot, lambda: screen.can_view_partial(pane))
         await pilot.press("f3", "ctrl+s")
         await until(pilot, lambda: pilot.app.screen is not screen)
-        assert any("number/2+1 is in force" in one for one in notices(pilot))
+        assert any("number/2+1 is in force" in notice for notice in notices(pilot))
         await settled(pilot)
     assert rows(project) == [{"same": [["12", "13"]]}]
     with connect(project.database, read_only=True) as conn:
         assert [job.kind for job in jobs.all_of(conn)] == [JobKind.VOTE]
 
 
-async def test_what_is_wrong_is_said_in_one_sentence_and_dropping_writes_nothing(
+async def test_errors_are_reported_and_escape_writes_nothing(
     project: Project,
 ) -> None:
     async with driven(project) as pilot:
         await pilot.press("u")
         screen = pilot.app.screen
         screen.query_one("#patterns", TextArea).text = "(open"
-        await until(pilot, lambda: "is not a regular expression" in says(pilot))
+        await until(pilot, lambda: "is not a regular expression" in preview(pilot))
         screen.query_one("#patterns", TextArea).text = ""
         screen.query_one("#same", TextArea).text = "12 13"
-        await until(pilot, lambda: "Write two equal answers as A = B" in says(pilot))
+        await until(pilot, lambda: "A = B" in preview(pilot))
         await pilot.press("ctrl+s")
         await settled(pilot)
         assert pilot.app.screen is screen
@@ -110,7 +110,7 @@ async def test_the_fields_hold_the_rules_in_force_of_the_chosen_type(project: Pr
         screen = pilot.app.screen
         assert screen.query_one("#same", TextArea).text == ""
         screen.query_one("#type", Select).value = "math"
-        await until(pilot, lambda: "no stored paths of type math" in says(pilot))
+        await until(pilot, lambda: "no stored paths of type math" in preview(pilot))
         assert screen.query_one("#patterns", TextArea).text == "so (.*)"
         assert screen.query_one("#same", TextArea).text == "1 = 2"
         await pilot.press("f4")

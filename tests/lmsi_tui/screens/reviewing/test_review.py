@@ -1,4 +1,4 @@
-"""Review through its keys: what was pressed is what the store holds."""
+"""The review screen: every key stores the decision that it names."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from textual.widgets import Input
 
 from engine.review.decisions import ruling_of
-from lmsi_tui.reviewing.queue import Wanted
+from lmsi_tui.reviewing.queue import QueueSelection
 from lmsi_tui.screens.reviewing.answer_input import AnswerInput
 from lmsi_tui.screens.reviewing.find_panel import FindPanel
 from lmsi_tui.screens.reviewing.same_answer import SameAnswer
@@ -27,15 +27,15 @@ from tests.lmsi_tui.decisions import (
     ACCEPTED,
     FOUR,
     enter_text,
-    of,
+    id_of,
     press,
     question,
     review,
-    said,
     shown,
+    text_of,
     toasts,
 )
-from tests.lmsi_tui.doubts import Doubt, add_doubts, doubts_project, standing, written
+from tests.lmsi_tui.doubts import Doubt, active, add_doubts, doubts_project, written
 from tests.lmsi_tui.driving import driven, settled, until
 from tests.projects import scripted_project
 from tests.seed import at_work, seeded_project
@@ -71,7 +71,7 @@ def project(tmp_path: Path) -> Project:
     ],
     ids=str,
 )
-async def test_a_key_decides_and_the_next_question_is_there(
+async def test_a_key_decides_and_opens_the_next_question(
     keys: list[str], verdict: Verdict, answer: str | None, project: Project
 ) -> None:
     async with driven(project, "review") as pilot:
@@ -79,7 +79,7 @@ async def test_a_key_decides_and_the_next_question_is_there(
         await press(pilot, *keys)
         assert question(pilot) == FOUR[1].text
     (row,) = written(project)
-    assert (row.question_id, row.queue) == (of(project, 0), Queue.TRIAGE)
+    assert (row.question_id, row.queue) == (id_of(project, 0), Queue.TRIAGE)
     assert (row.verdict, row.answer, row.other, row.undoes) == (verdict, answer, None, None)
     assert row.seconds >= 0
 
@@ -88,17 +88,17 @@ async def test_a_majority_is_accepted_and_a_tie_has_none(project: Project) -> No
     async with driven(project, "review") as pilot:
         await press(pilot, "a")
         assert question(pilot) == FOUR[0].text
-        assert "There is no majority" in toasts(pilot)
+        assert "no majority" in toasts(pilot)
         await press(pilot, "n", "a")
         assert question(pilot) == FOUR[2].text
     (row,) = written(project)
-    assert (row.question_id, row.verdict) == (of(project, 1), Verdict.MAJORITY)
+    assert (row.question_id, row.verdict) == (id_of(project, 1), Verdict.MAJORITY)
 
 
 async def test_a_key_without_an_answer_decides_nothing(project: Project) -> None:
     async with driven(project, "review") as pilot:
         await press(pilot, "9")
-        assert "No answer has the key 9" in toasts(pilot)
+        assert "no answer 9" in toasts(pilot)
         assert question(pilot) == FOUR[0].text
     assert written(project) == []
 
@@ -107,11 +107,11 @@ async def test_paths_without_an_answer_cannot_be_called_right(project: Project) 
     async with driven(project, "review") as pilot:
         await press(pilot, "g", "g", "enter")
         assert review(pilot).query_one("#left", PathGroup).path.key == "∅"  # type: ignore[union-attr]
-        assert "give no answer" in toasts(pilot)
+        assert "have no answer" in toasts(pilot)
     assert written(project) == []
 
 
-async def test_a_typed_answer_is_read_and_stored_in_its_form(project: Project) -> None:
+async def test_a_typed_answer_is_stored_normalized(project: Project) -> None:
     async with driven(project, "review") as pilot:
         await press(pilot, "t")
         await enter_text(pilot, " 1,250.0 pages")
@@ -120,7 +120,7 @@ async def test_a_typed_answer_is_read_and_stored_in_its_form(project: Project) -
     assert (row.verdict, row.answer) == (Verdict.TYPED, "1250")
 
 
-async def test_a_typed_answer_that_cannot_be_read_is_refused(project: Project) -> None:
+async def test_an_invalid_typed_answer_is_refused(project: Project) -> None:
     async with driven(project, "review") as pilot:
         await press(pilot, "t")
         await enter_text(pilot, "a great many")
@@ -131,7 +131,7 @@ async def test_a_typed_answer_that_cannot_be_read_is_refused(project: Project) -
     assert written(project) == []
 
 
-async def test_a_typed_answer_that_paths_gave_is_told(project: Project) -> None:
+async def test_a_typed_answer_that_equals_one_of_the_paths_is_reported(project: Project) -> None:
     async with driven(project, "review") as pilot:
         await press(pilot, "t")
         await enter_text(pilot, "600")
@@ -140,20 +140,20 @@ async def test_a_typed_answer_that_paths_gave_is_told(project: Project) -> None:
     assert (row.verdict, row.answer) == (Verdict.TYPED, "600")
 
 
-async def test_two_of_several_answers_are_called_the_same(project: Project) -> None:
+async def test_two_of_several_answers_are_merged(project: Project) -> None:
     async with driven(project, "review") as pilot:
         await press(pilot, "m")
         assert isinstance(pilot.app.screen, SameAnswer)
         await press(pilot, "3", "2")
         assert question(pilot) == FOUR[0].text
-        opened = review(pilot).desk.opened
+        opened = review(pilot).session.opened
         assert opened is not None
-        assert [(one.answer, one.count) for one in opened.groups] == [("600", 4), ("10", 3)]
+        assert [(group.answer, group.count) for group in opened.groups] == [("600", 4), ("10", 3)]
         await press(pilot, "a")
     same, majority = written(project)
     assert (same.verdict, same.answer, same.other) == (Verdict.SAME, "600", "12")
     assert majority.verdict is Verdict.MAJORITY
-    assert ruling_of(standing(project)).representative("12") == "600"
+    assert ruling_of(active(project)).representative("12") == "600"
 
 
 async def test_the_two_are_chosen_with_arrows_and_enter_too(project: Project) -> None:
@@ -163,7 +163,7 @@ async def test_the_two_are_chosen_with_arrows_and_enter_too(project: Project) ->
     assert (row.answer, row.other) == ("600", "12")
 
 
-async def test_two_answers_alone_are_joined_at_once(tmp_path: Path) -> None:
+async def test_the_only_two_answers_are_merged_immediately(tmp_path: Path) -> None:
     project = doubts_project(tmp_path / "two", [Doubt(("0.5", "1", "0.5", "1"))], m=4)
     async with driven(project, "review") as pilot:
         await press(pilot, "m")
@@ -173,12 +173,12 @@ async def test_two_answers_alone_are_joined_at_once(tmp_path: Path) -> None:
     assert (row.verdict, row.answer, row.other) == (Verdict.SAME, "0.5", "1")
 
 
-async def test_every_decision_can_be_made_anew(project: Project) -> None:
+async def test_every_decision_can_be_changed(project: Project) -> None:
     async with driven(project, "review") as pilot:
         await press(pilot, "1", "p", "2")
     first, second = written(project)
     assert first.question_id == second.question_id
-    decision = ruling_of(standing(project)).decision
+    decision = ruling_of(active(project)).decision
     assert decision is not None
     assert decision.answer == "600"
 
@@ -191,7 +191,7 @@ async def test_everything_is_undone_back_through_the_session(project: Project) -
         await press(pilot, "1", "x", "space", "m", "1", "2", "a")
         assert question(pilot) == ""
         made = written(project)
-        assert [one.verdict for one in made] == [
+        assert [row.verdict for row in made] == [
             Verdict.ANSWER,
             Verdict.NONE,
             Verdict.SKIP,
@@ -201,13 +201,13 @@ async def test_everything_is_undone_back_through_the_session(project: Project) -
         for number in (3, 3, 2, 1, 0):
             await press(pilot, "u")
             assert question(pilot) == FOUR[number].text
-        assert standing(project) == []
+        assert active(project) == []
         await press(pilot, "u")
-        assert "Nothing is left to undo" in toasts(pilot)
+        assert "Nothing to undo" in toasts(pilot)
     rows = written(project)
     assert rows[:5] == made
-    assert [one.verdict for one in rows[5:]] == [Verdict.UNDO] * 5
-    assert [one.undoes for one in rows[5:]] == [one.id for one in reversed(made)]
+    assert [row.verdict for row in rows[5:]] == [Verdict.UNDO] * 5
+    assert [row.undoes for row in rows[5:]] == [row.id for row in reversed(made)]
 
 
 async def test_an_undo_goes_back_to_the_other_queue(tmp_path: Path) -> None:
@@ -216,14 +216,14 @@ async def test_an_undo_goes_back_to_the_other_queue(tmp_path: Path) -> None:
         await press(pilot, "1", "b")
         audited = question(pilot)
         await press(pilot, "x", "b", "u")
-        assert review(pilot).desk.auditing
+        assert review(pilot).session.auditing
         assert question(pilot) == audited
         seen = re.search(r"\b23\b", shown(pilot).replace(audited, ""))
         assert seen is None or audited != ACCEPTED[2].text
         await press(pilot, "u")
-        assert not review(pilot).desk.auditing
+        assert not review(pilot).session.auditing
         assert question(pilot) == FOUR[0].text
-    assert standing(project) == []
+    assert active(project) == []
 
 
 async def test_a_question_that_a_filter_hides_comes_back_by_undo(project: Project) -> None:
@@ -233,17 +233,17 @@ async def test_a_question_that_a_filter_hides_comes_back_by_undo(project: Projec
         assert question(pilot) == FOUR[2].text
         await press(pilot, "u")
         assert question(pilot) == FOUR[0].text
-    assert standing(project) == []
+    assert active(project) == []
 
 
-# Moving and looking.
+# Moving.
 
 
 async def test_questions_are_looked_at_without_deciding(project: Project) -> None:
     async with driven(project, "review") as pilot:
         await press(pilot, "n", "n")
         assert question(pilot) == FOUR[2].text
-        assert "3 of 4" in said(pilot, "where")
+        assert "3 of 4" in text_of(pilot, "where")
         await press(pilot, "p")
         assert question(pilot) == FOUR[1].text
         await press(pilot, "p", "p", "p")
@@ -302,39 +302,39 @@ async def test_a_text_is_copied_and_opened(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PAGER", "true")
-    heard: list[Message] = []
-    async with driven(project, "review", heard=heard) as pilot:
+    messages: list[Message] = []
+    async with driven(project, "review", messages=messages) as pilot:
         await press(pilot, "tab", "y", "o")
-    (copied,) = {id(one): one for one in heard if isinstance(one, TextCopied)}.values()
+    (copied,) = {id(one): one for one in messages if isinstance(one, TextCopied)}.values()
     assert (copied.text, copied.what) == ("Step 2 of 10. The answer is 10.", "the path")
-    (opened,) = {id(one): one for one in heard if isinstance(one, TextOpened)}.values()
+    (opened,) = {id(one): one for one in messages if isinstance(one, TextOpened)}.values()
     assert FOUR[0].text in opened.text
     assert opened.text.endswith("Step 2 of 10. The answer is 10.")
 
 
-async def test_the_session_line_tells_position_pace_and_time_left(project: Project) -> None:
+async def test_the_top_bar_shows_position_pace_and_time_left(project: Project) -> None:
     async with driven(project, "review") as pilot:
-        assert "1 of 4" in said(pilot, "where")
+        assert "1 of 4" in text_of(pilot, "where")
         await press(pilot, "1", "space")
-        line = said(pilot, "where")
+        line = text_of(pilot, "where")
         assert "3 of 4" in line
         assert "2 decided" in line
         assert "/min" in line
         assert "left" in line
 
 
-async def test_what_was_decided_is_shown_with_a_sign(project: Project) -> None:
+async def test_a_decision_is_shown_with_a_sign(project: Project) -> None:
     async with driven(project, "review") as pilot:
         await press(pilot, "2", "p")
-        assert "✓ decided: 600 is right" in said(pilot, "said")
+        assert "✓ decided: 600 is right" in text_of(pilot, "status")
         assert "✓2" in shown(pilot)
         await press(pilot, "x", "p")
-        assert "✗ decided: none is right" in said(pilot, "said")
+        assert "✗ decided: no answer is right" in text_of(pilot, "status")
         await press(pilot, "space", "p")
-        assert "○ skipped" in said(pilot, "said")
+        assert "○ skipped" in text_of(pilot, "status")
 
 
-# Finding.
+# Filtering.
 
 
 async def test_the_queue_is_filtered_and_sorted(tmp_path: Path) -> None:
@@ -342,28 +342,28 @@ async def test_the_queue_is_filtered_and_sorted(tmp_path: Path) -> None:
     async with driven(project, "review") as pilot:
         screen = review(pilot)
 
-        async def find(**wanted: str) -> list[int]:
+        async def find(**values: str) -> list[int]:
             await press(pilot, "slash")
-            for name, value in wanted.items():
+            for name, value in values.items():
                 pilot.app.screen.query_one(f"#{name}").value = value  # type: ignore[attr-defined]
             await pilot.pause()
             pilot.app.screen.query_one("#words").focus()
             await press(pilot, "enter")
-            assert screen.desk.queue is not None
-            return list(screen.desk.queue.ids)
+            assert screen.session.queue is not None
+            return list(screen.session.queue.ids)
 
-        ids = [of(project, number) for number in range(4)]
+        ids = [id_of(project, number) for number in range(4)]
         assert await find(words="question", sort=Sort.GROUP) == [ids[3], ids[2], ids[1]]
-        assert said(pilot, "filter") == "“question” · largest group first"
+        assert text_of(pilot, "filter") == "“question” · largest group first"
         assert await find(words="", low="3/8", high="0.4") == [ids[0], ids[2]]
-        assert said(pilot, "filter") == "agreement 0.375 to 0.4 · largest group first"
+        assert text_of(pilot, "filter") == "agreement 0.375 to 0.4 · largest group first"
         await press(pilot, "slash", "ctrl+r")
-        assert screen.wanted == Wanted()
+        assert screen.selection == QueueSelection()
         assert len(await find(scope=Scope.ALL, reviewed="no")) == len(FOUR) + len(ACCEPTED)
-        assert said(pilot, "filter") == "all votes · not reviewed · lowest margin first"
+        assert text_of(pilot, "filter") == "all votes · not reviewed · lowest margin first"
 
 
-async def test_a_share_that_cannot_be_is_refused(project: Project) -> None:
+async def test_an_invalid_share_is_refused(project: Project) -> None:
     async with driven(project, "review") as pilot:
         await press(pilot, "slash")
         for low, high in (("x", "1"), ("0.7", "0.5"), ("0", "2")):
@@ -373,7 +373,7 @@ async def test_a_share_that_cannot_be_is_refused(project: Project) -> None:
             assert isinstance(pilot.app.screen, FindPanel)
             assert "two shares from 0 to 1" in shown(pilot)
         await press(pilot, "escape")
-        assert review(pilot).wanted == Wanted()
+        assert review(pilot).selection == QueueSelection()
 
 
 async def test_position_and_filter_survive_leaving(project: Project) -> None:
@@ -386,7 +386,7 @@ async def test_position_and_filter_survive_leaving(project: Project) -> None:
         pilot.app.switch_mode("review")
         await settled(pilot)
         assert question(pilot) == FOUR[2].text
-        assert "“question”" in said(pilot, "filter")
+        assert "“question”" in text_of(pilot, "filter")
 
 
 async def test_the_list_opens_a_question_and_hides(project: Project) -> None:
@@ -402,7 +402,7 @@ async def test_the_list_opens_a_question_and_hides(project: Project) -> None:
         assert question(pilot) == FOUR[2].text
         await press(pilot, "1")
     (row,) = written(project)
-    assert row.question_id == of(project, 2)
+    assert row.question_id == id_of(project, 2)
 
 
 async def test_beside_the_list_the_question_follows_the_cursor(project: Project) -> None:
@@ -412,7 +412,7 @@ async def test_beside_the_list_the_question_follows_the_cursor(project: Project)
         await press(pilot, "x")
         table = review(pilot).query_one(QuestionTable)
         assert question(pilot) == FOUR[3].text
-        assert table.question_id == of(project, 3)
+        assert table.question_id == id_of(project, 3)
         assert "✗" in table.line(2).plain
         await pilot.click(QuestionTable, offset=(5, 1))
         await settled(pilot)
@@ -423,18 +423,20 @@ async def test_five_thousand_questions_are_scrolled(tmp_path: Path) -> None:
     many = [Doubt(("1", "2"), f"Number {number}?") for number in range(5000)]
     project = doubts_project(tmp_path / "many", many, m=2)
     async with driven(project, "review", size=(200, 50)) as pilot:
-        assert "1 of 5,000" in said(pilot, "where")
+        assert "1 of 5,000" in text_of(pilot, "where")
         await press(pilot, "l", "end")
         assert question(pilot) == "Number 4999?"
-        assert "5,000 of 5,000" in said(pilot, "where")
+        assert "5,000 of 5,000" in text_of(pilot, "where")
         await press(pilot, "pageup", "home", "down")
         assert question(pilot) == "Number 1?"
 
 
-# Others.
+# Other processes.
 
 
-async def test_what_another_app_has_decided_is_shown_and_passed_over(project: Project) -> None:
+async def test_a_decision_of_another_process_is_shown_and_its_question_skipped(
+    project: Project,
+) -> None:
     async with driven(project, "review") as pilot:
         with connect(project.database) as conn, transaction(conn):
             run = paths.runs(conn)[0]
@@ -443,7 +445,7 @@ async def test_what_another_app_has_decided_is_shown_and_passed_over(project: Pr
                     conn,
                     Review(
                         id=0,
-                        question_id=of(project, number),
+                        question_id=id_of(project, number),
                         run_id=run.id,
                         queue=Queue.TRIAGE,
                         verdict=Verdict.ANSWER,
@@ -454,43 +456,43 @@ async def test_what_another_app_has_decided_is_shown_and_passed_over(project: Pr
                         created_at=1.0,
                     ),
                 )
-        # Before the clock looks, a key meets the other's decision and does not write over it.
+        # A key press before the next poll must not overwrite the other decision.
         review(pilot).action_answer(1)
         await settled(pilot)
-        assert "Another app has just decided" in toasts(pilot)
+        assert "Another process has changed this question" in toasts(pilot)
         assert question(pilot) == FOUR[0].text
-        assert "✓ decided: 10 is right" in said(pilot, "said")
+        assert "✓ decided: 10 is right" in text_of(pilot, "status")
         assert len(written(project)) == 2
         await press(pilot, "2")
         assert question(pilot) == FOUR[2].text
-    assert [one.answer for one in written(project)] == ["10", "1", "600"]
+    assert [row.answer for row in written(project)] == ["10", "1", "600"]
 
 
-async def test_the_clock_shows_what_another_app_has_decided(project: Project) -> None:
+async def test_polling_shows_a_decision_of_another_process(project: Project) -> None:
     async with driven(project, "review") as pilot:
         async with driven(project, "review") as other:
             await press(other, "2")
-        await until(pilot, lambda: "✓ decided: 600 is right" in said(pilot, "said"))
+        await until(pilot, lambda: "✓ decided: 600 is right" in text_of(pilot, "status"))
         assert question(pilot) == FOUR[0].text
 
 
-async def test_a_queue_that_grows_is_put_in_order_again(
+async def test_a_growing_queue_is_read_again(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lmsi_tui.screens.reviewing.queue_screen.ORDER_AGAIN", 0.0)
+    monkeypatch.setattr("lmsi_tui.screens.reviewing.queue_screen.REREAD_SECONDS", 0.0)
     async with driven(project, "review") as pilot:
         await press(pilot, "n")
         with connect(project.database, read_only=True) as conn:
             run = paths.runs(conn)[0]
         add_doubts(project, [Doubt(("3", "4") * 4, "A new tie?")], run, start=4)
-        await until(pilot, lambda: "of 5" in said(pilot, "where"))
+        await until(pilot, lambda: "of 5" in text_of(pilot, "where"))
         assert question(pilot) == FOUR[1].text
 
 
-# Nothing to do.
+# Empty queues.
 
 
-async def test_an_empty_place_says_what_to_press(tmp_path: Path) -> None:
+async def test_an_empty_queue_says_what_to_press(tmp_path: Path) -> None:
     unsampled = scripted_project(tmp_path / "unsampled")
     with at_work(unsampled):
         async with driven(unsampled, "review") as pilot:
@@ -506,21 +508,21 @@ async def test_an_empty_place_says_what_to_press(tmp_path: Path) -> None:
     assert written(accepted) == []
 
 
-async def test_when_all_is_decided_it_says_so_and_one_can_look_back(project: Project) -> None:
+async def test_a_finished_queue_says_so_and_lets_you_look_back(project: Project) -> None:
     async with driven(project, "review") as pilot:
         await press(pilot, "1", "1", "1", "1")
-        assert "All 4 doubtful questions are seen to." in shown(pilot)
+        assert "All 4 doubtful questions are done." in shown(pilot)
         await press(pilot, "p")
         assert question(pilot) == FOUR[3].text
     async with driven(project, "review") as pilot:
-        assert "All 4 doubtful questions are seen to." in shown(pilot)
+        assert "All 4 doubtful questions are done." in shown(pilot)
 
 
-async def test_a_filter_that_finds_nothing_says_how_to_change_it(project: Project) -> None:
+async def test_a_filter_without_matches_says_how_to_change_it(project: Project) -> None:
     async with driven(project, "review") as pilot:
         await press(pilot, "slash")
         await enter_text(pilot, "zebra")
-        assert "No question fits the filter." in shown(pilot)
+        assert "No question matches the filter." in shown(pilot)
         assert "Press / to change it." in shown(pilot)
 
 
@@ -571,11 +573,11 @@ async def test_an_audit_of_a_formula_is_compared_too(formulas: Project) -> None:
     async with driven(formulas, "review") as pilot:
         await press(pilot, "b", "t")
         await enter_text(pilot, "1+x")
-        assert "✓ right: the vote says x+1 too" in said(pilot, "said")
-        assert "1 of 1 agree" in said(pilot, "where")
+        assert "✓ right: the vote is x+1, too" in text_of(pilot, "status")
+        assert "1 of 1 agree" in text_of(pilot, "where")
 
 
-async def test_a_full_disk_is_told_and_the_question_stays(
+async def test_a_full_disk_is_reported_and_the_question_stays(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(*_: object) -> None:
@@ -592,10 +594,10 @@ async def test_a_full_disk_is_told_and_the_question_stays(
         monkeypatch.undo()
         await press(pilot, "u")
         assert question(pilot) == FOUR[0].text
-    assert standing(project) == []
+    assert active(project) == []
 
 
-async def test_time_spent_elsewhere_is_not_time_of_the_question(project: Project) -> None:
+async def test_time_on_other_screens_does_not_count_for_the_question(project: Project) -> None:
     async with driven(project, "review") as pilot:
         clock = [1000.0]
         pilot.app.now = lambda: clock[0]  # type: ignore[attr-defined]
@@ -611,7 +613,7 @@ async def test_time_spent_elsewhere_is_not_time_of_the_question(project: Project
         await enter_text(pilot, "12")
         clock[0] += 6
         await press(pilot, "x")
-    assert [one.seconds for one in written(project)] == [7.0, 6.0]
+    assert [row.seconds for row in written(project)] == [7.0, 6.0]
 
 
 async def test_a_dialog_does_not_read_the_queue_again(
@@ -620,7 +622,7 @@ async def test_a_dialog_does_not_read_the_queue_again(
     async with driven(project, "review") as pilot:
         read: list[object] = []
         monkeypatch.setattr(
-            "lmsi_tui.screens.reviewing.queue_screen.read_queue", lambda *asked: read.append(asked)
+            "lmsi_tui.screens.reviewing.queue_screen.read_queue", lambda *args: read.append(args)
         )
         await press(pilot, "t", "escape", "m", "escape", "question_mark", "escape")
         assert question(pilot) == FOUR[0].text

@@ -1,4 +1,4 @@
-"""The audit in review through its keys: blind, and then told what it has shown."""
+"""The audit on the review screen: blind before the judgment, summarized after it."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from tests.lmsi_tui.decisions import (
     press,
     question,
     review,
-    said,
     shown,
+    text_of,
     toasts,
 )
-from tests.lmsi_tui.doubts import Doubt, doubts_project, standing, written
+from tests.lmsi_tui.doubts import Doubt, active, doubts_project, written
 from tests.lmsi_tui.driving import driven
 
 if TYPE_CHECKING:
@@ -44,8 +44,8 @@ def accepted(tmp_path: Path) -> Project:
 
 
 def vote_of(pilot: Pilot[None]) -> str:
-    """What the vote says about the open question."""
-    opened = review(pilot).desk.opened
+    """The winner of the open question's vote."""
+    opened = review(pilot).session.opened
     assert opened is not None
     assert opened.winner is not None
     return opened.winner
@@ -63,13 +63,13 @@ async def test_an_audit_shows_nothing_of_the_vote_before_it_is_judged(accepted: 
             await press(pilot, key)
             assert hidden not in shown(pilot)
             assert "Step" not in shown(pilot)
-        heard = cast("Static", review(pilot).query_one("#said")).render()
-        assert hidden not in str(heard)
+        status = cast("Static", review(pilot).query_one("#status")).render()
+        assert hidden not in str(status)
         await press(pilot, "t")
         await enter_text(pilot, hidden)
-        assert f"✓ right: the vote says {hidden} too" in said(pilot, "said")
+        assert f"✓ right: the vote is {hidden}, too" in text_of(pilot, "status")
         assert "Step" in shown(pilot)
-        assert "1 of 1 agree" in said(pilot, "where")
+        assert "1 of 1 agree" in text_of(pilot, "where")
     (row,) = written(accepted)
     assert (row.queue, row.verdict, row.answer) == (Queue.AUDIT, Verdict.TYPED, hidden)
 
@@ -81,19 +81,19 @@ async def test_an_audit_that_differs_says_so_and_goes_on(accepted: Project) -> N
         assert pilot.app.screen.query_one(Input).value == "1"
         await enter_text(pilot, "100")
         first = question(pilot)
-        assert "✗ wrong: you say 100, the vote says" in said(pilot, "said")
-        assert "0 of 1 agree" in said(pilot, "where")
+        assert "✗ wrong: you say 100, the vote is" in text_of(pilot, "status")
+        assert "0 of 1 agree" in text_of(pilot, "where")
         await press(pilot, "1", "x", "t")
-        assert "You have judged this one" in toasts(pilot)
+        assert "Already judged" in toasts(pilot)
         assert question(pilot) == first
         await press(pilot, "space")
         assert question(pilot) != first
         await press(pilot, "x")
-        assert "0 of 2 agree" in said(pilot, "where")
+        assert "0 of 2 agree" in text_of(pilot, "where")
         await press(pilot, "enter", "space")
         assert "All 3 accepted questions are audited" in shown(pilot)
-        assert "0 of 2 agree" in said(pilot, "where")
-    assert [(one.queue, one.verdict) for one in written(accepted)] == [
+        assert "0 of 2 agree" in text_of(pilot, "where")
+    assert [(row.queue, row.verdict) for row in written(accepted)] == [
         (Queue.AUDIT, Verdict.TYPED),
         (Queue.AUDIT, Verdict.NONE),
         (Queue.AUDIT, Verdict.SKIP),
@@ -108,7 +108,7 @@ async def test_an_undone_audit_is_blind_again(accepted: Project) -> None:
         assert hidden in shown(pilot)
         await press(pilot, "u")
         assert hidden not in shown(pilot)
-        assert "0 of 0 agree" in said(pilot, "where")
+        assert "0 of 0 agree" in text_of(pilot, "where")
 
 
 async def test_an_audit_picks_an_option_by_its_number(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ async def test_an_audit_picks_an_option_by_its_number(tmp_path: Path) -> None:
         await press(pilot, "3")
         assert "There is no option 3" in toasts(pilot)
         await press(pilot, "2")
-        assert "✓ right: the vote says B the sun too" in said(pilot, "said")
+        assert "✓ right: the vote is B the sun, too" in text_of(pilot, "status")
     (row,) = written(project)
     assert (row.verdict, row.answer) == (Verdict.TYPED, "B")
 
@@ -132,28 +132,27 @@ async def test_the_audit_goes_through_a_random_order_without_a_gap(tmp_path: Pat
     order = []
     async with driven(project, "review") as pilot:
         await press(pilot, "b", "n")
-        assert "none may be left out" in toasts(pilot)
+        assert "cannot be left out" in toasts(pilot)
         for _ in many:
             order.append(question(pilot))
             await press(pilot, "space")
-    assert sorted(order) == [one.text for one in many]
+    assert sorted(order) == [doubt.text for doubt in many]
     assert order != sorted(order)
 
 
 @pytest.fixture
 def repeating(tmp_path: Path) -> Project:
-    """Forty accepted questions; those that come first in the audit are judged, and a repeat is
-    due."""
+    """Forty accepted questions; the first 38 of the audit are judged, and a repeat is due."""
     many = [Doubt(("yes",) * 8, f"Is {n} a number?", AnswerType.YES_NO) for n in range(40)]
     project = doubts_project(tmp_path / "repeating", many)
     with connect(project.database) as conn, transaction(conn):
         run = paths.runs(conn)[0]
         for id_ in list(queue.audit_order(conn, run.id))[:38]:
-            reviews.add(conn, judgement(id_, run.id, "yes"))
+            reviews.add(conn, judgment(id_, run.id, "yes"))
     return project
 
 
-def judgement(question_id: int, run_id: int, answer: str) -> Review:
+def judgment(question_id: int, run_id: int, answer: str) -> Review:
     return Review(
         id=0,
         question_id=question_id,
@@ -168,67 +167,71 @@ def judgement(question_id: int, run_id: int, answer: str) -> Review:
     )
 
 
-def known(project: Project) -> audit.Audit:
+def audit_of(project: Project) -> audit.Audit:
     with connect(project.database, read_only=True) as conn:
         run = paths.runs(conn)[0]
         return audit.of_store(conn, run, threshold=project.settings.sample.threshold)
 
 
-async def test_an_audit_tells_the_precision_with_its_interval_after_each_decision(
+async def test_an_audit_shows_the_precision_with_its_interval_after_each_decision(
     accepted: Project,
 ) -> None:
     async with driven(accepted, "review") as pilot:
         await press(pilot, "b")
-        assert said(pilot, "known") == ""
+        assert text_of(pilot, "audit") == ""
         await press(pilot, "x")
-        precision = known(accepted).precision
+        precision = audit_of(accepted).precision
         assert precision is not None
         assert precision.wrong == 1
-        between = f"({percent(precision.low)} to {percent(precision.high)} %, whenever you stop)"
-        assert f"Of 3 accepted, 0.0 % are right {between}" in said(pilot, "known")
-        assert "No threshold is certified at 95.0 % yet" in said(pilot, "known")
+        interval = f"({percent(precision.low)} to {percent(precision.high)} %"
+        assert f"Of 3 accepted labels 0.0 % are right {interval}" in text_of(pilot, "audit")
+        assert "No threshold is certified at 95.0 % yet" in text_of(pilot, "audit")
         await press(pilot, "u")
-        assert said(pilot, "known") == ""
+        assert text_of(pilot, "audit") == ""
 
 
-async def test_an_audit_tells_how_many_clean_audits_certify_a_threshold(repeating: Project) -> None:
-    _, following = known(repeating).certified_so_far(TARGET_PRECISION)
+async def test_an_audit_shows_how_many_correct_audits_certify_a_threshold(
+    repeating: Project,
+) -> None:
+    _, following = audit_of(repeating).certified_so_far(TARGET_PRECISION)
     async with driven(repeating, "review") as pilot:
         await press(pilot, "b")
         if following is None:
-            assert "is certified at 95.0 %, and so is everything" in said(pilot, "known")
+            assert "is certified at 95.0 %, which covers everything" in text_of(pilot, "audit")
         else:
-            assert f"{following.clean_needed} clean audit" in said(pilot, "known")
+            assert f"{following.clean_needed} more correct audit" in text_of(pilot, "audit")
 
 
-async def test_a_repeat_is_asked_without_a_word_and_as_blind_as_the_first_time(
+async def test_a_repeat_is_unannounced_and_as_blind_as_the_first_audit(
     repeating: Project,
 ) -> None:
-    (again, *_) = known(repeating).repeats
+    (again, *_) = audit_of(repeating).repeats
     async with driven(repeating, "review") as pilot:
         await press(pilot, "b", "1", "space")
         assert question(pilot) == again.text
-        assert "the vote says" not in said(pilot, "said")
-        assert "What is right?" in said(pilot, "said")
-        assert "39 of 40" in said(pilot, "where")
+        assert "the vote is" not in text_of(pilot, "status")
+        assert "What is the right answer?" in text_of(pilot, "status")
+        assert "39 of 40" in text_of(pilot, "where")
         await press(pilot, "2")
-        assert "✗ wrong: you say no, the vote says yes" in said(pilot, "said")
-        found = known(repeating)
-        told = f"{found.consistency.same} of {found.consistency.repeated} judged the same"
-        assert found.consistency.repeated == 1
-        assert told in said(pilot, "known")
-        # A first judgement is what the precision is made of.
-        assert found.judged[again.id]
+        assert "✗ wrong: you say no, the vote is yes" in text_of(pilot, "status")
+        result = audit_of(repeating)
+        consistency = result.consistency
+        assert consistency.repeated == 1
+        assert f"{consistency.same} of {consistency.repeated} judged the same" in text_of(
+            pilot, "audit"
+        )
+        # The precision is estimated from first judgments.
+        assert result.judged[again.id]
         await press(pilot, "u")
         assert question(pilot) == again.text
-        assert "What is right?" in said(pilot, "said")
+        assert "What is the right answer?" in text_of(pilot, "status")
         await press(pilot, "1", "space")
         assert question(pilot) != again.text
-    rows = [one for one in standing(repeating) if one.question_id == again.id]
-    assert [one.answer for one in rows] == ["yes", "yes"]
+    rows = [row for row in active(repeating) if row.question_id == again.id]
+    assert [row.answer for row in rows] == ["yes", "yes"]
 
 
-async def test_the_list_is_left_for_the_audit(tmp_path: Path) -> None:
+async def test_the_audit_closes_the_list(tmp_path: Path) -> None:
     project = doubts_project(tmp_path / "both", [*FOUR, *ACCEPTED])
     async with driven(project, "review", size=(200, 50)) as pilot:
         await press(pilot, "l", "b")
@@ -236,7 +239,7 @@ async def test_the_list_is_left_for_the_audit(tmp_path: Path) -> None:
         hidden = vote_of(pilot)
         assert hidden not in shown(pilot)
         await press(pilot, "x", "b", "1")
-    assert [(one.queue, one.verdict) for one in written(project)] == [
+    assert [(row.queue, row.verdict) for row in written(project)] == [
         (Queue.AUDIT, Verdict.NONE),
         (Queue.TRIAGE, Verdict.ANSWER),
     ]

@@ -48,12 +48,12 @@ def project(tmp_path: Path) -> Project:
     return scripted_project(tmp_path / "p")
 
 
-def says(pilot: Pilot[None]) -> str:
+def preview(pilot: Pilot[None]) -> str:
     return str(pilot.app.screen.query_one("#says", Static).render())
 
 
 async def fill(pilot: Pilot[None], field: str, text: str) -> None:
-    """Put a text into a field of the form and wait for what is understood of it."""
+    """Put a text into a field of the form and wait for the preview."""
     pilot.app.screen.query_one(f"#{field}", Input).value = text
     await settled(pilot)
 
@@ -85,7 +85,7 @@ async def test_the_mouse_reaches_what_the_keys_do(project: Project) -> None:
         assert isinstance(pilot.app.screen, WelcomeScreen)
 
 
-async def test_a_demo_in_a_folder_that_holds_something_else_is_refused(tmp_path: Path) -> None:
+async def test_a_demo_in_a_non_empty_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "letter.txt").touch()
     async with driven(None) as pilot:
@@ -94,10 +94,10 @@ async def test_a_demo_in_a_folder_that_holds_something_else_is_refused(tmp_path:
         await pilot.press("enter")
         await settled(pilot)
         assert isinstance(pilot.app.screen, DemoScreen)
-        assert "not empty" in says(pilot)
+        assert "not empty" in preview(pilot)
 
 
-async def test_a_project_is_found_by_walking(project: Project, tmp_path: Path) -> None:
+async def test_a_project_is_picked_with_the_keys(project: Project, tmp_path: Path) -> None:
     async with driven(None) as pilot:
         await pilot.press("o")
         await settled(pilot)
@@ -108,19 +108,21 @@ async def test_a_project_is_found_by_walking(project: Project, tmp_path: Path) -
     assert read_config().recent == (str(project.folder),)
 
 
-async def test_recent_projects_are_offered_while_they_are_there(
+async def test_recent_projects_are_offered_while_they_exist(
     project: Project, tmp_path: Path
 ) -> None:
     remember(recent=[str(tmp_path / "gone"), str(project.folder)])
     async with driven(None) as pilot:
         choices = pilot.app.screen.query_one(OptionList)
-        assert [one.id for one in choices.options if one.id and "recent" in one.id] == ["recent-0"]
+        assert [option.id for option in choices.options if option.id and "recent" in option.id] == [
+            "recent-0"
+        ]
         await pilot.press("end", "enter")
         await until(pilot, lambda: isinstance(pilot.app.screen, HomeScreen))
         await settled(pilot)
 
 
-async def test_a_project_that_cannot_be_opened_is_told_and_nothing_else_happens(
+async def test_a_project_that_cannot_be_opened_is_reported(
     project: Project,
 ) -> None:
     remember(recent=[str(project.folder)])
@@ -129,32 +131,32 @@ async def test_a_project_that_cannot_be_opened_is_told_and_nothing_else_happens(
         await pilot.press("end", "enter")
         await settled(pilot)
         assert isinstance(pilot.app.screen, WelcomeScreen)
-        assert any("not valid TOML" in one for one in notices(pilot))
+        assert any("not valid TOML" in notice for notice in notices(pilot))
 
 
-async def test_a_new_project_shows_what_its_models_are_and_goes_on_with_questions(
+async def test_a_new_project_describes_its_models_and_continues_with_questions(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "numbers.jsonl").write_text(NUMBERS)
     async with driven(None) as pilot:
         await pilot.press("n")
         assert isinstance(pilot.app.screen, NewProjectScreen)
-        assert "ctrl+o" in says(pilot)
+        assert "ctrl+o" in preview(pilot)
         await fill(pilot, "model", str(MODELS / "pebble-l"))
-        assert "480 k parameters" in says(pilot)
-        assert "✓ can be trained" in says(pilot)
+        assert "480 k parameters" in preview(pilot)
+        assert "✓ can be trained" in preview(pilot)
         await fill(pilot, "students", f"{MODELS / 'pebble-m'}:{MODELS / 'pebble-s'}")
-        assert says(pilot).count("has the teacher's tokenizer") == 2
+        assert preview(pilot).count("same tokenizer as the teacher") == 2
         await fill(pilot, "folder", "mine")
         await pilot.press("ctrl+s")
         await until(pilot, lambda: isinstance(pilot.app.screen, ImportScreen))
         await settled(pilot)
         await fill(pilot, "file", "numbers.jsonl")
-        assert "9 questions" in says(pilot)
-        assert "task number (guessed)" in says(pilot)
-        assert "What is 0 + 0?" in says(pilot)
+        assert "9 questions" in preview(pilot)
+        assert "task number (guessed)" in preview(pilot)
+        assert "What is 0 + 0?" in preview(pilot)
         await pilot.press("ctrl+s")
-        await until(pilot, lambda: "9 questions are new in pool" in says(pilot))
+        await until(pilot, lambda: "9 questions added to pool" in preview(pilot))
         await settled(pilot)
         await pilot.press("escape")
         await settled(pilot)
@@ -167,17 +169,17 @@ async def test_a_new_project_shows_what_its_models_are_and_goes_on_with_question
         assert len(questions.by_split(conn, Split.POOL)) == 9
 
 
-async def test_a_gguf_can_be_sampled_and_that_is_said(tmp_path: Path) -> None:
+async def test_a_gguf_file_is_described_as_not_trainable(tmp_path: Path) -> None:
     shutil.copyfile(MODELS / "pebble-s" / "pebble-s.gguf", tmp_path / "small.gguf")
     async with driven(None) as pilot:
         await pilot.press("n")
         await fill(pilot, "model", "small.gguf")
-        assert "GGUF file" in says(pilot)
-        assert "not trained" in says(pilot)
+        assert "GGUF file" in preview(pilot)
+        assert "not trained" in preview(pilot)
 
 
 @pytest.mark.parametrize(
-    ("typed", "names"),
+    ("typed", "expected"),
     [
         ("http://127.0.0.1:9/v1", "does not answer"),
         ("nowhere", "no model"),
@@ -185,15 +187,13 @@ async def test_a_gguf_can_be_sampled_and_that_is_said(tmp_path: Path) -> None:
         ("letter.txt", "model"),
     ],
 )
-async def test_what_is_no_model_is_told_in_one_sentence(
-    typed: str, names: str, tmp_path: Path
-) -> None:
+async def test_an_invalid_model_is_reported(typed: str, expected: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "letter.txt").write_text("Dear Ann")
     async with driven(None) as pilot:
         await pilot.press("n")
         await fill(pilot, "model", typed)
-        assert names in says(pilot)
+        assert expected in preview(pilot)
         assert pilot.app.screen.query_one("#says").has_class("bad")
         await pilot.press("ctrl+s")
         await settled(pilot)
@@ -201,7 +201,9 @@ async def test_what_is_no_model_is_told_in_one_sentence(
     assert not (tmp_path / "my-project").exists()
 
 
-async def test_questions_come_into_an_open_project(project: Project, tmp_path: Path) -> None:
+async def test_questions_are_imported_into_an_open_project(
+    project: Project, tmp_path: Path
+) -> None:
     lines = NUMBERS + json.dumps({"question": "", "answer": "1"}) + "\n"
     (tmp_path / "measure.jsonl").write_text(lines)
     async with driven(project) as pilot:
@@ -211,10 +213,10 @@ async def test_questions_come_into_an_open_project(project: Project, tmp_path: P
         pilot.app.screen.query_one("#split", Select).value = "eval"
         await fill(pilot, "limit", "100")
         await fill(pilot, "file", str(tmp_path / "measure.jsonl"))
-        assert "1 lines are left out" in says(pilot)
-        assert "line 10: it has no question" in says(pilot)
+        assert "1 lines skipped" in preview(pilot)
+        assert "line 10: it has no question" in preview(pilot)
         await pilot.press("ctrl+s")
-        await until(pilot, lambda: "9 questions are new in eval" in says(pilot))
+        await until(pilot, lambda: "9 questions added to eval" in preview(pilot))
         await settled(pilot)
         assert pilot.app.screen.query_one("#file", Input).value == ""
     with connect(project.database, read_only=True) as conn:
@@ -222,7 +224,7 @@ async def test_questions_come_into_an_open_project(project: Project, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("content", "names"),
+    ("content", "expected"),
     [
         ("", "is empty"),
         ("Why?\nWho?\n", "task"),
@@ -230,8 +232,8 @@ async def test_questions_come_into_an_open_project(project: Project, tmp_path: P
         (b"\x00\xff" * 40, "not UTF-8"),
     ],
 )
-async def test_what_holds_no_questions_is_told_in_one_sentence(
-    content: str | bytes, names: str, project: Project, tmp_path: Path
+async def test_a_file_without_questions_is_reported(
+    content: str | bytes, expected: str, project: Project, tmp_path: Path
 ) -> None:
     file = tmp_path / "file.txt"
     file.write_bytes(content.encode() if isinstance(content, str) else content)
@@ -241,18 +243,18 @@ async def test_what_holds_no_questions_is_told_in_one_sentence(
         if "prompt_text" in str(content):
             pilot.app.screen.query_one("#task", Select).value = "number"
             await settled(pilot)
-        assert names in says(pilot)
-        assert "--" not in says(pilot), "the form has no options of a command line"
+        assert expected in preview(pilot)
+        assert "--" not in preview(pilot), "the form has no command-line options"
 
 
-async def test_columns_can_be_named_where_guessing_fails(project: Project, tmp_path: Path) -> None:
+async def test_columns_can_be_named_if_guessing_fails(project: Project, tmp_path: Path) -> None:
     (tmp_path / "odd.jsonl").write_text('{"enquiry": "What is 1 + 1?", "reply": "2"}\n' * 2)
     async with driven(project) as pilot:
         await pilot.press("i")
         await fill(pilot, "file", str(tmp_path / "odd.jsonl"))
         pilot.app.screen.query_one("#task", Select).value = "number"
         await fill(pilot, "columns", "question=enquiry")
-        assert "question from enquiry" in says(pilot)
+        assert "question from enquiry" in preview(pilot)
 
 
 async def test_a_file_is_picked_by_a_part_of_its_name(project: Project, tmp_path: Path) -> None:
@@ -265,7 +267,7 @@ async def test_a_file_is_picked_by_a_part_of_its_name(project: Project, tmp_path
         assert isinstance(pilot.app.screen, PickerScreen)
         await pilot.press(*"data", "enter")
         await settled(pilot)
-        lines = [str(one.prompt) for one in pilot.app.screen.query_one(OptionList).options]
+        lines = [str(option.prompt) for option in pilot.app.screen.query_one(OptionList).options]
         assert lines == ["  ../", f"◆ numbers-train.jsonl  {len(NUMBERS)} B"]
         await pilot.press(*"train", "enter")
         await settled(pilot)
@@ -273,7 +275,7 @@ async def test_a_file_is_picked_by_a_part_of_its_name(project: Project, tmp_path
         assert field.value == str(tmp_path / "data" / "numbers-train.jsonl")
 
 
-async def test_the_picker_goes_up_completes_and_complains(tmp_path: Path) -> None:
+async def test_the_picker_goes_up_completes_and_reports_errors(tmp_path: Path) -> None:
     (tmp_path / "inner" / "deep").mkdir(parents=True)
     async with driven(None) as pilot:
         await pilot.press("o")
@@ -287,15 +289,15 @@ async def test_the_picker_goes_up_completes_and_complains(tmp_path: Path) -> Non
         assert field.value == f"{tmp_path}/", "enter on the first line goes up"
         await pilot.press(*"zzz", "enter")
         await settled(pilot)
-        assert "nothing called zzz" in str(pilot.app.screen.query_one("#complaint").render())
+        assert "zzz not found" in str(pilot.app.screen.query_one("#error").render())
         field.value = "/no/such/place/"
         await settled(pilot)
-        assert "cannot be read" in str(pilot.app.screen.query_one("#complaint").render())
+        assert "cannot be read" in str(pilot.app.screen.query_one("#error").render())
         await pilot.press("escape")
         assert isinstance(pilot.app.screen, WelcomeScreen)
 
 
-async def test_hostile_names_harm_no_picker(tmp_path: Path) -> None:
+async def test_hostile_names_are_escaped_in_the_picker(tmp_path: Path) -> None:
     for text in NASTY.values():
         name = text.replace("/", "").replace("\0", "")[:60].strip(". \n")
         if name:
@@ -304,7 +306,9 @@ async def test_hostile_names_harm_no_picker(tmp_path: Path) -> None:
     async with driven(None) as pilot:
         await pilot.press("o")
         await settled(pilot)
-        lines = "".join(str(one.prompt) for one in pilot.app.screen.query_one(OptionList).options)
+        lines = "".join(
+            str(option.prompt) for option in pilot.app.screen.query_one(OptionList).options
+        )
         assert "[@click=app.quit]" in lines
         assert FORBIDDEN & set(lines) == set()
 

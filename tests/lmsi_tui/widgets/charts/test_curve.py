@@ -1,4 +1,4 @@
-"""Small pictures: within their bounds, and in the right places."""
+"""Small charts: within their bounds, and with the dots in the right places."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmsi_tui.widgets.charts.curve import SIGNS, curves
+from lmsi_tui.widgets.charts.curve import SIGNS, curve_chart
 from lmsi_tui.widgets.charts.interval_bar import interval_bar
 
 shares = st.floats(0, 1)
@@ -19,14 +19,14 @@ lines = st.lists(
 def test_a_picture_keeps_to_its_size(
     some: list[list[tuple[float, float]]], width: int, height: int
 ) -> None:
-    drawn = curves(some, width, height).plain.split("\n")
+    drawn = curve_chart(some, width, height).plain.split("\n")
     assert len(drawn) <= max(1, height)
     assert all(len(line) <= max(0, width) for line in drawn)
 
 
 def test_each_line_begins_and_ends_with_its_sign_at_its_height() -> None:
     low, high = [(1.0, 0.25), (8.0, 0.5)], [(1.0, 0.5), (8.0, 1.0)]
-    drawn = curves([low, high], 60, 13).plain.split("\n")
+    drawn = curve_chart([low, high], 60, 13).plain.split("\n")
     assert drawn[0].startswith("100 ")
     assert drawn[0].endswith(SIGNS[1])
     assert drawn[11].startswith(" 25 ")
@@ -37,9 +37,9 @@ def test_each_line_begins_and_ends_with_its_sign_at_its_height() -> None:
 
 
 def test_a_flat_line_and_a_single_point_are_drawn() -> None:
-    assert SIGNS[0] in curves([[(1.0, 0.5), (2.0, 0.5)]], 40, 8).plain
-    assert SIGNS[0] in curves([[(1.0, 0.5)]], 40, 8).plain
-    assert curves([[]], 40, 8).plain == ""
+    assert SIGNS[0] in curve_chart([[(1.0, 0.5), (2.0, 0.5)]], 40, 8).plain
+    assert SIGNS[0] in curve_chart([[(1.0, 0.5)]], 40, 8).plain
+    assert curve_chart([[]], 40, 8).plain == ""
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The vote on one line: every figure is there, and it fits."""
+"""The vote on one line: every number is shown, and it fits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ THREE = Votes(
     answers=(("10", 14), ("600", 11), ("12", 3)),
     m=32,
     abstained=(("no answer", 2), ("cut off", 2)),
-    seen=(0, 1),
+    visible=(0, 1),
     right=1,
 )
 
@@ -23,7 +23,7 @@ class Bar(App[None]):
     def __init__(self, votes: Votes | None) -> None:
         super().__init__()
         self.votes = votes
-        self.asked: list[int] = []
+        self.clicked: list[int] = []
 
     def compose(self) -> ComposeResult:
         yield VoteBar()
@@ -31,18 +31,18 @@ class Bar(App[None]):
     def on_mount(self) -> None:
         self.query_one(VoteBar).votes = self.votes
 
-    def on_vote_bar_answer_asked(self, message: VoteBar.AnswerAsked) -> None:
-        self.asked.append(message.place)
+    def on_vote_bar_answer_clicked(self, message: VoteBar.AnswerClicked) -> None:
+        self.clicked.append(message.place)
 
 
 async def line(votes: Votes | None, width: int) -> str:
     async with Bar(votes).run_test(size=(width, 3)) as pilot:
-        said = pilot.app.query_one(VoteBar).render()
-        assert said.cell_length <= max(1, width - 2)
-        return said.plain
+        content = pilot.app.query_one(VoteBar).render()
+        assert content.cell_length <= max(1, width - 2)
+        return content.plain
 
 
-async def test_key_bar_paths_and_answer_stand_together() -> None:
+async def test_key_bar_count_and_answer_are_shown() -> None:
     text = await line(THREE, 120)
     assert "1 ██████████ 14 10" in text
     assert "✓2 ███████▉ 11 600" in text
@@ -51,10 +51,10 @@ async def test_key_bar_paths_and_answer_stand_together() -> None:
 
 
 async def test_answers_that_do_not_fit_are_counted() -> None:
-    many = Votes(tuple((f"answer {number}", 1) for number in range(20)), m=32, missing=12)
+    many = Votes(tuple((f"answer {number}", 1) for number in range(20)), m=32, not_sampled=12)
     text = await line(many, 80)
     assert "+17 more" in text
-    assert text.endswith("… 12 not drawn")
+    assert text.endswith("… 12 not sampled")
 
 
 async def test_the_tenth_answer_has_no_key() -> None:
@@ -65,7 +65,9 @@ async def test_the_tenth_answer_has_no_key() -> None:
 
 
 async def test_a_vote_without_an_answer_says_so() -> None:
-    assert (await line(Votes((), m=4, abstained=(("empty", 4),)), 80)).startswith("no answer in")
+    assert (await line(Votes((), m=4, abstained=(("empty", 4),)), 80)).startswith(
+        "no path has an answer"
+    )
     assert await line(None, 80) == ""
 
 
@@ -76,14 +78,14 @@ async def test_a_hostile_answer_stays_on_its_line(name: str, width: int) -> None
     assert not FORBIDDEN & set(text)
 
 
-async def test_a_click_asks_for_the_answer_under_it() -> None:
+async def test_a_click_reports_the_answer_under_it() -> None:
     app = Bar(THREE)
     async with app.run_test(size=(120, 3)) as pilot:
         text = app.query_one(VoteBar).render().plain
         for answer in ("10", "600", "12"):
             await pilot.click(VoteBar, offset=(text.index(f" {answer}") + 2, 0))
         await pilot.click(VoteBar, offset=(text.index("∅") + 3, 0))
-    assert app.asked == [0, 1, 2]
+    assert app.clicked == [0, 1, 2]
 
 
 @given(st.floats(0, 1), st.integers(1, 40))

@@ -20,7 +20,7 @@ from lmsi_tui.home.view_model import (
     Sign,
     TrainingSnapshot,
 )
-from lmsi_tui.widgets.charts.histogram import Bar, beside, histogram, progress_bar
+from lmsi_tui.widgets.charts.histogram import HistogramBar, beside, histogram, progress_bar
 from lmsi_tui.widgets.charts.line_chart import MARK, line_chart
 from lmsi_tui.widgets.panes.evaluation_pane import EvaluationPane
 from lmsi_tui.widgets.panes.sampling_pane import SamplingPane
@@ -29,7 +29,7 @@ from lmsi_tui.widgets.panes.training_pane import TrainingPane
 from store.paths import FinishedPath
 
 if TYPE_CHECKING:
-    from lmsi_tui.widgets.panes.snapshot_pane import Picture
+    from lmsi_tui.widgets.panes.snapshot_pane import SnapshotPane
 
 SIZES = [(80, 24), (120, 36), (200, 50), (40, 12), (20, 5), (220, 60)]
 
@@ -75,14 +75,14 @@ EVALUATION = EvaluationSnapshot(
 PANES = [(SamplingPane, SAMPLING), (TrainingPane, TRAINING), (EvaluationPane, EVALUATION)]
 
 
-def text(pane: type[Picture[Any]], snapshot: object, width: int = 78, height: int = 40) -> str:
+def text(pane: type[SnapshotPane[Any]], snapshot: object, width: int = 78, height: int = 40) -> str:
     return "\n".join(line.plain for line in pane.draw(snapshot, width, height))
 
 
-class Shown(App[None]):
+class WidgetApp(App[None]):
     """One widget alone."""
 
-    def __init__(self, pane: Picture[Any] | StageList) -> None:
+    def __init__(self, pane: SnapshotPane[Any] | StageList) -> None:
         super().__init__()
         self.pane = pane
 
@@ -91,7 +91,7 @@ class Shown(App[None]):
 
 
 def screen_of(app: App[None]) -> list[str]:
-    """What a person sees, line by line."""
+    """The screen, line by line."""
     return [
         "".join(segment.text for segment in line)
         for line in app.screen._compositor.render_strips(app.size)
@@ -101,9 +101,9 @@ def screen_of(app: App[None]) -> list[str]:
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize(("pane", "snapshot"), PANES)
 async def test_a_pane_fills_the_size_that_it_has(
-    pane: type[Picture[Any]], snapshot: object, size: tuple[int, int]
+    pane: type[SnapshotPane[Any]], snapshot: object, size: tuple[int, int]
 ) -> None:
-    app = Shown(pane(snapshot))
+    app = WidgetApp(pane(snapshot))
     async with app.run_test(size=size):
         lines = screen_of(app)
         assert len(lines) == size[1]
@@ -112,17 +112,17 @@ async def test_a_pane_fills_the_size_that_it_has(
 
 @pytest.mark.parametrize(("pane", "snapshot"), PANES)
 async def test_a_pane_is_drawn_anew_only_for_another_snapshot(
-    pane: type[Picture[Any]], snapshot: object
+    pane: type[SnapshotPane[Any]], snapshot: object
 ) -> None:
     drawn: list[object] = []
     shown = pane(snapshot)
 
-    def draw(one: object, width: int, height: int) -> object:
-        drawn.append(one)
-        return pane.draw(one, width, height)
+    def draw(value: object, width: int, height: int) -> object:
+        drawn.append(value)
+        return pane.draw(value, width, height)
 
     shown.draw = draw  # type: ignore[method-assign,assignment]
-    app = Shown(shown)
+    app = WidgetApp(shown)
     async with app.run_test() as pilot:
         drawn.clear()
         shown.snapshot = replace(snapshot)  # type: ignore[type-var]
@@ -135,8 +135,8 @@ async def test_a_pane_is_drawn_anew_only_for_another_snapshot(
 
 
 @pytest.mark.parametrize("pane", [SamplingPane, TrainingPane, EvaluationPane])
-async def test_a_pane_without_a_snapshot_is_empty(pane: type[Picture[Any]]) -> None:
-    app = Shown(pane())
+async def test_a_pane_without_a_snapshot_is_empty(pane: type[SnapshotPane[Any]]) -> None:
+    app = WidgetApp(pane())
     async with app.run_test(size=(40, 10)):
         assert not any(line.strip() for line in screen_of(app))
 
@@ -146,23 +146,23 @@ async def test_a_pane_without_a_snapshot_is_empty(pane: type[Picture[Any]]) -> N
 
 @pytest.mark.parametrize("width", [42, 78, 140])
 def test_sampling_says_how_far_it_is_and_what_it_saves(width: int) -> None:
-    said = text(SamplingPane, SAMPLING, width)
+    rendered = text(SamplingPane, SAMPLING, width)
     for words in ("731/1,200 settled", "61 %", "ETA 4:10", "4.2 paths/s", "512 tokens/s"):
-        assert words in said
-    assert "saved 36 %" in said
-    assert "kept at threshold" in said
-    assert "≥ 0.6     71.0 % ◀" in said
-    assert "≥ 0.4    82–89 %" in said
-    assert "∅" in said
-    assert "The answer is 600." in said
+        assert words in rendered
+    assert "saved 36 %" in rendered
+    assert "kept at threshold" in rendered
+    assert "≥ 0.6     71.0 % ◀" in rendered
+    assert "≥ 0.4    82–89 %" in rendered
+    assert "∅" in rendered
+    assert "The answer is 600." in rendered
 
 
 def test_sampling_that_does_not_run_has_no_rates() -> None:
     still = replace(SAMPLING, paths_per_second=None, tokens_per_second=None, seconds_left=None)
-    said = text(SamplingPane, still)
-    assert "paths/s" not in said
-    assert "ETA" not in said
-    assert "saved 36 %" in said
+    rendered = text(SamplingPane, still)
+    assert "paths/s" not in rendered
+    assert "ETA" not in rendered
+    assert "saved 36 %" in rendered
 
 
 def test_what_fast_changes_is_told_beside_what_it_saves() -> None:
@@ -173,15 +173,15 @@ def test_what_fast_changes_is_told_beside_what_it_saves() -> None:
 
 
 def test_without_early_stop_nothing_is_called_saved() -> None:
-    said = text(SamplingPane, replace(SAMPLING, rule="off", saved=0.0))
-    assert "saved" not in said
-    assert "early stop off" in said
+    rendered = text(SamplingPane, replace(SAMPLING, rule="off", saved=0.0))
+    assert "saved" not in rendered
+    assert "early stop off" in rendered
 
 
 def test_before_the_first_vote_there_are_no_shares() -> None:
-    said = text(SamplingPane, replace(SAMPLING, settled=0, total=0, bins=(), saved=None))
-    assert "–" in said
-    assert "%  " not in said
+    rendered = text(SamplingPane, replace(SAMPLING, settled=0, total=0, bins=(), saved=None))
+    assert "–" in rendered
+    assert "%  " not in rendered
 
 
 # Training.
@@ -189,29 +189,29 @@ def test_before_the_first_vote_there_are_no_shares() -> None:
 
 @pytest.mark.parametrize("width", [42, 78, 140])
 def test_training_says_step_epoch_loss_and_memory(width: int) -> None:
-    said = text(TrainingPane, TRAINING, width)
+    rendered = text(TrainingPane, TRAINING, width)
     for words in ("step 60/120", "50 %", "ETA 1:05", "epoch 1.5/3", "loss 0.189"):
-        assert words in said
+        assert words in rendered
     for words in ("validation 0.850 (best 0.800)", "learning rate 0.00012", "1,450 tokens/s"):
-        assert words in said
-    assert "3.0 GiB" in said
-    assert said.count(MARK) == 4  # three losses and the legend
+        assert words in rendered
+    assert "3.0 GiB" in rendered
+    assert rendered.count(MARK) == 4  # three losses and the legend
 
 
 def test_training_before_its_first_step_says_so() -> None:
-    said = text(TrainingPane, TrainingSnapshot("waiting", 0, 0, 3.0))
-    assert "waiting" in said
-    assert "first loss" in said
+    rendered = text(TrainingPane, TrainingSnapshot("waiting", 0, 0, 3.0))
+    assert "waiting" in rendered
+    assert "first training step" in rendered
 
 
 # Measuring.
 
 
 def test_measuring_shows_the_model_before_beside_what_is_right_so_far() -> None:
-    said = text(EvaluationPane, EVALUATION)
-    assert "30/60 settled" in said
-    (before,) = [line for line in said.split("\n") if line.startswith("maple-1b/base")]
-    (now,) = [line for line in said.split("\n") if line.startswith("maple-1b/lmsi")]
+    rendered = text(EvaluationPane, EVALUATION)
+    assert "30/60 settled" in rendered
+    (before,) = [line for line in rendered.split("\n") if line.startswith("maple-1b/base")]
+    (now,) = [line for line in rendered.split("\n") if line.startswith("maple-1b/lmsi")]
     assert " 63.3  50.7–74.4" in before
     assert " 80.0  62.0–90.0" in now
     assert now.endswith("of 30 so far")
@@ -223,14 +223,17 @@ def test_what_is_measured_has_no_progress() -> None:
 
 
 def test_nothing_measured_is_said() -> None:
-    assert "Nothing was measured yet." in text(EvaluationPane, EvaluationSnapshot(0, 0))
+    assert "No evaluations yet." in text(EvaluationPane, EvaluationSnapshot(0, 0))
 
 
 # Parts.
 
 
 def test_bars_are_as_long_as_what_they_count() -> None:
-    lines = histogram([Bar("a", 40), Bar("b", 20), Bar("c", 0), Bar("d", 1)], 29)
+    lines = histogram(
+        [HistogramBar("a", 40), HistogramBar("b", 20), HistogramBar("c", 0), HistogramBar("d", 1)],
+        29,
+    )
     lengths = [line.plain.count("▇") for line in lines]
     assert lengths[0] == 2 * lengths[1]
     assert lengths[2:] == [0, 1]
@@ -240,7 +243,7 @@ def test_bars_are_as_long_as_what_they_count() -> None:
 
 
 def test_what_is_only_a_lower_bound_is_drawn_otherwise() -> None:
-    (line,) = histogram([Bar("0.6", 10, 30)], 47)
+    (line,) = histogram([HistogramBar("0.6", 10, 30)], 47)
     assert line.plain.count("▒") == 3 * line.plain.count("▇")
     assert line.plain.endswith(" 40")
 
@@ -257,9 +260,9 @@ def test_a_progress_bar_without_a_total_is_empty() -> None:
     assert progress_bar(50, 10, 10).plain == "█" * 10
 
 
-def test_blocks_stand_beside_each_other() -> None:
-    left = histogram([Bar("a", 1)], 10)
-    right = histogram([Bar("b", 1), Bar("c", 1)], 10)
+def test_blocks_stand_beside_rows_per_stage_other() -> None:
+    left = histogram([HistogramBar("a", 1)], 10)
+    right = histogram([HistogramBar("b", 1), HistogramBar("c", 1)], 10)
     lines = [line.plain for line in beside(left, right, 14)]
     assert lines[0].startswith("a")
     assert lines[0].index("b") == 14
@@ -319,13 +322,13 @@ LINES = tuple(
 @pytest.mark.parametrize("size", [(34, 8), (34, 16), (40, 24), (48, 50), (12, 8)])
 async def test_every_stage_is_seen_at_every_height(size: tuple[int, int]) -> None:
     stages = StageList()
-    app = Shown(stages)
+    app = WidgetApp(stages)
     async with app.run_test(size=size) as pilot:
         stages.lines = LINES
         await pilot.pause()
         lines = screen_of(app)
         for number, line in enumerate(LINES):
-            row = lines[number * stages._each]
+            row = lines[number * stages._rows_per_stage]
             assert str(line.sign) in row
             if size[0] >= 34:
                 assert str(line.place).capitalize() in row
@@ -336,19 +339,19 @@ async def test_every_stage_is_seen_at_every_height(size: tuple[int, int]) -> Non
 async def test_the_cursor_stays_on_a_stage_and_enter_chooses_it() -> None:
     chosen: list[Place] = []
 
-    class Hears(Shown):
+    class Recorder(WidgetApp):
         def on_stage_list_stage_chosen(self, message: StageList.StageChosen) -> None:
             chosen.append(message.place)
 
     stages = StageList()
-    app = Hears(stages)
+    app = Recorder(stages)
     async with app.run_test(size=(40, 24)) as pilot:
         stages.lines = LINES
         stages.focus()
         await pilot.press("up", "enter", "down", "down", "enter", *["down"] * 9, "enter")
         assert chosen == [Place.QUESTIONS, Place.VOTE, Place.DISTILL]
-        await pilot.click(StageList, offset=(5, 3 * stages._each))
+        await pilot.click(StageList, offset=(5, 3 * stages._rows_per_stage))
         assert stages.cursor == 3
         assert len(chosen) == 3
-        await pilot.click(StageList, offset=(5, 3 * stages._each))
+        await pilot.click(StageList, offset=(5, 3 * stages._rows_per_stage))
         assert chosen[-1] is Place.REVIEW
