@@ -219,7 +219,9 @@ async def test_two_apps_on_one_project_see_each_others_decisions(project: Projec
         await settled(acting)
         await until(
             watching,
-            lambda: seen.session.opened is not None and len(seen.session.opened.reviews) == before + 1,
+            lambda: (
+                seen.session.opened is not None and len(seen.session.opened.reviews) == before + 1
+            ),
         )
         assert seen.session.opened.question == question, "the open question does not change"
         assert seen.session.opened.reviews[-1].verdict is Verdict.NONE
