@@ -1,9 +1,9 @@
-"""Whether two mathematical expressions are equal, decided by math-verify in a process of its own.
+"""Compare mathematical expressions with math-verify, in a child process.
 
-Model output is hostile by accident: some LaTeX makes a computer algebra system work for ever or
-take all memory. So the child process has a limit of memory, and one of processor time for each
-comparison (not of clock time: a verdict must not depend on what else the machine does). One child
-serves all questions until it is lost.
+Model output can be hostile by accident: some LaTeX makes a computer algebra system run forever or
+use all memory. So the child process has a memory limit and a limit of processor time for each
+comparison (not of elapsed time: a result must not depend on the load of the machine). One child
+serves all comparisons until it dies.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ import time
 from functools import lru_cache
 
 SECONDS = 5.0
-"""Processor time for one comparison; a longer one counts as not equal."""
+"""Processor time of one comparison; expressions that need more count as different."""
 PATIENCE = 10.0
-"""Seconds that the parent waits for each of those: other work may slow the child down."""
+"""Seconds that the parent waits per second of processor time: the machine may be busy."""
 START_SECONDS = 60.0
-"""Time for the child to import what it needs, on a busy machine."""
+"""Time for the child's imports, on a busy machine."""
 MEMORY = 2 * 2**30
-"""Bytes of address space of the child."""
+"""Address space of the child, in bytes."""
 
 
 class _Child:
-    """A running `python -m engine.math_equality`, which answers one JSON line with another."""
+    """A running `python -m engine.answers.math_equality`: a JSON line in, `true` or `false` out."""
 
     def __init__(self) -> None:
-        # Isolated from the terminal: Ctrl-C is the parent's to handle.
+        # In a session of its own, so that Ctrl-C reaches only the parent.
         self.process = subprocess.Popen(
             [sys.executable, "-m", "engine.answers.math_equality"],
             stdin=subprocess.PIPE,
@@ -41,8 +41,8 @@ class _Child:
         )
         self.ready = self._line(START_SECONDS) == b"ready\n"
 
-    def ask(self, a: str, b: str, seconds: float) -> bool | None:
-        """The child's answer; None when it is late, dead or confused."""
+    def compare(self, a: str, b: str, seconds: float) -> bool | None:
+        """The child's result; None if it is late, dead or invalid."""
         assert self.process.stdin is not None
         try:
             self.process.stdin.write(json.dumps([a, b, seconds]).encode() + b"\n")
@@ -66,14 +66,14 @@ class _Child:
         return line
 
     def kill(self) -> None:
-        """End it, whatever it is doing."""
+        """Kill the child and close its pipes."""
         self.process.kill()
         self.process.wait()
         for stream in (self.process.stdin, self.process.stdout):
             assert stream is not None
             try:
                 stream.close()
-            except OSError:  # what was not sent to a dead child cannot be flushed
+            except OSError:  # a pipe to a dead child cannot be flushed
                 continue
 
 
@@ -85,24 +85,24 @@ def math_equal(a: str, b: str, seconds: float = SECONDS) -> bool:
     """Whether two LaTeX expressions (without dollars) have the same value.
 
     Args:
-        a: the one, at most some hundred characters.
+        a: an expression of at most some hundred characters.
         b: the other; the order does not matter.
-        seconds: processor time that the comparison may take.
+        seconds: limit of processor time.
 
     Returns:
-        False also when it cannot be parsed, takes too long or too much memory.
+        False also if an expression cannot be parsed, or the comparison exceeds a limit.
     """
-    global _child  # noqa: PLW0603 - one child for the whole process, restarted when it is lost
+    global _child  # noqa: PLW0603 - one child for the whole process, restarted if it dies
     if _child is None:
         _child = _Child()
-    answer = _child.ask(a, b, seconds) if _child.ready else None
-    if answer is None:
+    equal = _child.compare(a, b, seconds) if _child.ready else None
+    if equal is None:
         stop()
-    return answer or False
+    return equal or False
 
 
 def stop() -> None:
-    """End the child; the next comparison starts another."""
+    """Stop the child; the next comparison starts another."""
     global _child  # noqa: PLW0603 - see above
     if _child is not None:
         _child.kill()
@@ -113,7 +113,7 @@ atexit.register(stop)
 
 
 def _serve() -> None:
-    """The child: read pairs, write verdicts, end with the parent's pipe."""
+    """The child: read pairs and write results until the parent closes the pipe."""
     import logging
     import resource
     import signal
@@ -128,7 +128,7 @@ def _serve() -> None:
     print("ready", flush=True)
     for line in sys.stdin:
         a, b, seconds = json.loads(line)
-        # SIGPROF has no handler, so it ends the process even in the middle of one long operation.
+        # SIGPROF has no handler, so it kills the process even during a single long operation.
         signal.setitimer(signal.ITIMER_PROF, seconds)
         try:
             first, second = parsed(a), parsed(b)

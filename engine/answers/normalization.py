@@ -1,7 +1,7 @@
-"""The one written form of an answer, for each type: what is counted, stored and trained on.
+"""The canonical form of an answer of each type, which is counted, stored and trained on.
 
-Nothing here looks for an answer in a path; `engine.answers.extraction` does. Every function returns
-`None` for what is not an answer of its type. A canonical form is its own canonical form.
+`engine.answers.extraction` finds answers in paths; this module only normalizes them. Every function
+returns None for a text that is not an answer of its type. Normalization is idempotent.
 """
 
 from __future__ import annotations
@@ -60,20 +60,20 @@ _NOT_WORDS = re.compile(r"[^\w.+\-/%√^²³]+")
 
 
 def _bare_text(text: str) -> str:
-    """Words of an option or of a statement, for comparing."""
+    """The words of an option or a statement, for comparison."""
     words = _NOT_WORDS.sub(" ", plain(text).casefold()).strip(" .")
     return re.sub(r"^(?:the|an?) (?=\w)", "", words).replace(". ", " ")
 
 
 def choice(text: str, options: Sequence[str] = ()) -> str | None:
-    """The letter that `text` names, or whose option it writes out.
+    """The letter that `text` gives, or whose option it spells out.
 
     Args:
         text: such as `(b)`, `B`, `option B`, `b) the moon`, `the moon`.
         options: texts of the choices; without them any letter from A to J is a choice.
 
     Returns:
-        An upper-case letter; None when no option or more than one is meant.
+        An upper-case letter; None for no option or more than one.
     """
     line = plain(LATEX_TEXT.sub(r"\1", text[:LONGEST])).lstrip("\"'")
     letters = LETTERS[: len(options)] if options else LETTERS[:10]
@@ -83,20 +83,20 @@ def choice(text: str, options: Sequence[str] = ()) -> str | None:
     if labelled:
         letter = (labelled["upper"] or labelled["in"] or labelled["lower"]).upper()
         return letter if letter in letters else None
-    said = _bare_text(line)
-    bare = [_bare_text(one) for one in options]
-    if said and bare.count(said) == 1:
-        return LETTERS[bare.index(said)]
+    words = _bare_text(line)
+    bare = [_bare_text(option) for option in options]
+    if words and bare.count(words) == 1:
+        return LETTERS[bare.index(words)]
     unlabelled = _BARE.match(line)
     # "A bird" is an article and a word, "A because" is a letter.
     article = unlabelled and unlabelled[1] == "A" and unlabelled[2].lower() not in _AFTER_A
     if unlabelled and not article and unlabelled[1] in letters:
         return unlabelled[1]
-    return _option_meant(line, said, options, bare) if options else None
+    return _option_meant(line, words, options, bare) if options else None
 
 
 def names_no_choice(text: str, options: Sequence[str]) -> bool:
-    """Whether `text` names several options, rules one out, or has a letter that is none of them."""
+    """Whether `text` names several options, rules one out, or has a letter without an option."""
     line = plain(text).lstrip("\"'")
     labelled = _LABEL.match(line)
     letters = LETTERS[: len(options)] if options else LETTERS[:10]
@@ -105,36 +105,37 @@ def names_no_choice(text: str, options: Sequence[str]) -> bool:
     return bool(outside or several or _RULED_OUT.match(line))
 
 
-def _option_meant(line: str, said: str, options: Sequence[str], bare: Sequence[str]) -> str | None:
-    """The one option that a statement without a letter can only mean."""
-    if _NONE.search(said):
-        return _only([bool(_NONE_OPTION.fullmatch(one)) for one in bare])
+def _option_meant(line: str, words: str, options: Sequence[str], bare: Sequence[str]) -> str | None:
+    """The only option that a statement without a letter can refer to."""
+    if _NONE.search(words):
+        return _only([bool(_NONE_OPTION.fullmatch(option)) for option in bare])
     value = number(line)
     if value is not None:
-        same = _only([number(one) == value for one in options])
+        same = _only([number(option) == value for option in options])
         if same:
             return same
-        # Options are also counted: "the answer is 2" where no option holds a number.
-        if value.isdigit() and not any(re.search(r"\d", one) for one in options):
+        # "The answer is 2" is the second option if no option contains a number.
+        if value.isdigit() and not any(re.search(r"\d", option) for option in options):
             return LETTERS[int(value) - 1] if 1 <= int(value) <= len(options) else None
         return None
-    padded = f" {said} "
-    held = [len(one) > 2 and f" {one} " in padded for one in bare]
+    padded = f" {words} "
+    contained = [len(option) > 2 and f" {option} " in padded for option in bare]
     longest = [
         inside
         and not any(
-            other and one != two and one in two for other, two in zip(held, bare, strict=True)
+            other_inside and option != other and option in other
+            for other_inside, other in zip(contained, bare, strict=True)
         )
-        for inside, one in zip(held, bare, strict=True)
+        for inside, option in zip(contained, bare, strict=True)
     ]
     if any(longest):
         return _only(longest)
-    long_enough = len(said) >= 12 or len(said.split()) >= 2
-    return _only([long_enough and f" {said} " in f" {one} " for one in bare])
+    long_enough = len(words) >= 12 or len(words.split()) >= 2
+    return _only([long_enough and f" {words} " in f" {option} " for option in bare])
 
 
 def _only(chosen: Sequence[bool]) -> str | None:
-    """The letter of the one that is chosen."""
+    """The letter of the chosen option; None unless exactly one is chosen."""
     return LETTERS[chosen.index(True)] if sum(chosen) == 1 else None
 
 
@@ -168,17 +169,17 @@ _LETTERED = re.compile(r"\W*(?:option |choice )?(?:[(\[]([a-c])[)\]]|([a-c])(?:[
 
 
 def yes_no(text: str) -> str | None:
-    """`yes` or `no`; true and false are read as such."""
-    found = _YES_NO.match(plain(text))
-    if found is None:
+    """`yes` or `no`; also from true and false."""
+    match = _YES_NO.match(plain(text))
+    if match is None:
         return None
-    return "yes" if found["yes"] else "no"
+    return "yes" if match["yes"] else "no"
 
 
 def inference(text: str, options: Sequence[str] = ()) -> str | None:
-    """`yes`, `no` or `it is not possible to tell`, from the paper's or from NLI's own words.
+    """`yes`, `no` or `it is not possible to tell`, from the words of the paper or of NLI data sets.
 
-    A letter alone means that option; without options (a) is yes, (b) is no, (c) is neither.
+    A bare letter is that option; without options, (a) is yes, (b) is no and (c) is neither.
     """
     line = plain(text)
     lettered = _LETTERED.match(line)
@@ -214,24 +215,24 @@ _HYPHEN = re.compile(r"(?<=\w)[-–—](?=\w)|(?<!\S)[-–—]+(?!\S)")
 
 
 def span(text: str) -> str | None:
-    """Words of a passage: lower case, no articles, no punctuation, numbers in their own form.
+    """Words of a passage: lower case, without articles and punctuation, numbers normalized.
 
-    A number with a unit is the number alone, as DROP's answers are compared: `21 yards` is `21`.
+    A number with a unit is the bare number, as in the comparison of DROP: `21 yards` is `21`.
     """
-    return _settled(_span_words, text)
+    return _fixed_point(_span_words, text)
 
 
-def _settled(step: Callable[[str], str | None], text: str) -> str | None:
-    """What a simplification comes to when it is repeated: removing one thing may uncover another.
+def _fixed_point(step: Callable[[str], str | None], text: str) -> str | None:
+    """Repeat a simplification until nothing changes: one removal may uncover another.
 
-    None when it does not come to an end.
+    None if it still changes after eight times.
     """
-    now = step(text)
+    form = step(text)
     for _ in range(8):
-        again = step(now) if now else None
-        if again == now:
-            return now
-        now = again
+        simplified = step(form) if form else None
+        if simplified == form:
+            return form
+        form = simplified
     return None
 
 
@@ -239,7 +240,7 @@ def _span_words(text: str) -> str | None:
     words = plain(without_latex(text[:LONGEST])).casefold().replace("−", "-")
     words = _HYPHEN.sub(" ", words)
     words = _ARTICLES.sub(" ", _NOT_SPAN.sub(" ", words))
-    words = " ".join(_number_token(one) for one in words.split())
+    words = " ".join(_number_token(word) for word in words.split())
     with_unit = _WITH_UNIT.fullmatch(words)
     if with_unit:
         words = with_unit[1]
@@ -257,8 +258,8 @@ def _number_token(word: str) -> str:
 def spans_equal(a: str, b: str) -> bool:
     """Whether two canonical spans are the same answer.
 
-    The order of several spans does not matter, and a bare number is the number that begins the
-    other one when only words follow it (`5` and `5 ships`).
+    The order of several spans does not matter, and a bare number equals a span of that number and
+    a few words (`5` and `5 ships`).
     """
     if a == b or sorted(_span_parts(a)) == sorted(_span_parts(b)):
         return True
@@ -292,15 +293,15 @@ _PLAIN_NUMBER = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+|\d{1,40})(?:\.\d{0,40})?|-?
 
 
 def math_text(text: str) -> str | None:
-    """LaTeX of a mathematical answer without fences, spacing commands and units.
+    """LaTeX of a mathematical answer without delimiters, spacing commands and units.
 
-    Plain numbers and fractions of plain numbers get one form; what else is equal is decided by
-    `engine.answers.extraction.math_equality`.
+    Plain numbers and fractions of plain numbers are normalized; `engine.answers.math_equality`
+    decides about other forms.
     """
-    return _settled(_math_written, text) if len(text) <= LONGEST else None
+    return _fixed_point(_math_form, text) if len(text) <= LONGEST else None
 
 
-def _math_written(text: str) -> str | None:
+def _math_form(text: str) -> str | None:
     written = _MATH_FENCE.sub("", text.replace(r"\$", "").replace(r"\%", "").replace("%", ""))
     written = written.replace("{,}", ",").replace(r"\dfrac", r"\frac").replace(r"\tfrac", r"\frac")
     written = _MATH_SPACE.sub(" ", plain(written)).replace("−", "-")

@@ -1,4 +1,4 @@
-"""Numbers as people and models write them: commas, currency, units, fractions, words, LaTeX."""
+"""Parse numbers with commas, currencies, units and fractions, in words and in LaTeX."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from fractions import Fraction
 
 LONGEST = 1000
-"""Characters of a text that are looked at: an answer is not longer."""
+"""Maximum number of characters that are parsed: an answer is not longer."""
 
 _EMPHASIS = re.compile(
     r"(?<!\d)\*\*|\*\*(?!\d)|(?<![\w*\s])\*(?=\S)|(?<![^\s])\*(?=\S)|(?<=\S)\*(?![\w*])"
@@ -96,20 +96,20 @@ _LATEX_SPACE = re.compile(r"\\[,;:!() \[\]]|\\quad|~")
 
 
 def without_latex(text: str) -> str:
-    """LaTeX of simple arithmetic as a person would type it."""
+    """Simple arithmetic in LaTeX as plain text."""
     if "\\" in text or "{" in text or "≈" in text:
         text = _LATEX_FRACTION.sub(
-            lambda found: f" {found[1] or found[3]}/{found[2] or found[4]}", text
+            lambda match: f" {match[1] or match[3]}/{match[2] or match[4]}", text
         )
         text = LATEX_TEXT.sub(r" \1 ", text)
-        for written, meant in _LATEX_WORDS:
-            text = text.replace(written, meant)
+        for latex, plain_text in _LATEX_WORDS:
+            text = text.replace(latex, plain_text)
         text = _LATEX_SPACE.sub("", text)
     return text
 
 
 def number_text(value: Fraction) -> str:
-    """A decimal where it ends (`9`, `-4.5`), a reduced fraction where it does not (`1/3`)."""
+    """A decimal if it is finite (`9`, `-4.5`), else a reduced fraction (`1/3`)."""
     rest, twos, fives = value.denominator, 0, 0
     while rest % 2 == 0:
         rest, twos = rest // 2, twos + 1
@@ -124,18 +124,18 @@ def number_text(value: Fraction) -> str:
     return f"{'-' * (value < 0)}{digits[:-places]}.{digits[-places:]}"
 
 
-def _value(found: re.Match[str]) -> Fraction | None:
-    """The value of a match of `_AMOUNT`; None when it divides by zero."""
-    whole = (found["whole"] or "").replace(",", "")
-    value = Fraction(f"{whole or '0'}{found['part'] or found['only'] or ''}")
-    if found["under"]:
-        under = int(found["under"])
+def _value(match: re.Match[str]) -> Fraction | None:
+    """The value of a match of `_AMOUNT`; None for a division by zero."""
+    whole = (match["whole"] or "").replace(",", "")
+    value = Fraction(f"{whole or '0'}{match['part'] or match['only'] or ''}")
+    if match["under"]:
+        under = int(match["under"])
         if under == 0:
             return None
-        value = value + Fraction(int(found["over"]), under) if found["over"] else value / under
-    value *= Fraction(10) ** int(found["power"] or 0)
-    value *= _SCALES.get((found["scale"] or "").lower(), 1)
-    negative = (found["sign"] or "+")[0] not in "+" or found["inner"]
+        value = value + Fraction(int(match["over"]), under) if match["over"] else value / under
+    value *= Fraction(10) ** int(match["power"] or 0)
+    value *= _SCALES.get((match["scale"] or "").lower(), 1)
+    negative = (match["sign"] or "+")[0] not in "+" or match["inner"]
     return -value if negative else value
 
 
@@ -155,7 +155,7 @@ def spelled_value(text: str) -> Fraction:
 
 
 def _names_another(after: str, value: Fraction | None) -> bool:
-    """Whether a statement goes on to another number, as in `5 or 6`; `1/2 or 0.5` is one number."""
+    """Whether another number follows, as in `5 or 6`; `1/2 or 0.5` is the same number twice."""
     several = _SEVERAL.match(after[:60])
     if several is None:
         return False
@@ -164,21 +164,21 @@ def _names_another(after: str, value: Fraction | None) -> bool:
 
 
 def first_number(text: str) -> tuple[Fraction, int, int] | None:
-    """The number that a statement gives, with its place in `plain` text.
+    """The number that a statement gives, as (value, start, end) in `plain` text.
 
-    After the last equals sign where there is one; in words only where there are no digits. None
-    where the first number is only a part of an expression, a list, a time or a range.
+    The number after the last equals sign, if there is one; a number in words only if there are no
+    digits. None if the first number is part of an expression, a list, a time or a range.
     """
     start = text.rfind("=") + 1
-    found = _AMOUNT.search(text, start)
-    if found:
-        before, after = text[start : found.start()], text[found.end() : found.end() + 8]
+    match = _AMOUNT.search(text, start)
+    if match:
+        before, after = text[start : match.start()], text[match.end() : match.end() + 8]
         if _OPERAND_BEFORE.search(before[-8:]) or _GOES_ON.match(after):
             return None
-        value = _value(found)
-        if _BETWEEN.search(before[-16:]) or _names_another(text[found.end() :], value):
+        value = _value(match)
+        if _BETWEEN.search(before[-16:]) or _names_another(text[match.end() :], value):
             return None
-        return (value, *found.span()) if value is not None else None
+        return (value, *match.span()) if value is not None else None
     spelled = SPELLED.search(text, start)
     if spelled and not re.search(r"\d", text[start:]):
         return (spelled_value(spelled[0]), *spelled.span())
@@ -186,9 +186,9 @@ def first_number(text: str) -> tuple[Fraction, int, int] | None:
 
 
 def number_in(text: str) -> str | None:
-    """The number that an answer statement gives, whatever words stand around it."""
-    found = first_number(plain(without_latex(text[:LONGEST])))
-    return number_text(found[0]) if found else None
+    """The number that an answer statement gives, with any words around it."""
+    first = first_number(plain(without_latex(text[:LONGEST])))
+    return number_text(first[0]) if first else None
 
 
 _HALF_WORDS = {"half": "0.5", "one half": "0.5", "a half": "0.5", "a dozen": "12", "none": "0"}
@@ -199,15 +199,15 @@ _AFTER_NUMBER = re.compile(r"[^\d=+*/<>]*")
 
 
 def number(text: str) -> str | None:
-    """`text` as a number, if it is one with at most a few words of unit."""
-    whole = plain(without_latex(text[:LONGEST]))
-    if whole.rstrip(".").lower() in _HALF_WORDS:
-        return _HALF_WORDS[whole.rstrip(".").lower()]
-    found = first_number(whole)
-    if found is None or len(whole) > 120:
+    """`text` as a number, if it is a number with at most a few words of unit."""
+    line = plain(without_latex(text[:LONGEST]))
+    if line.rstrip(".").lower() in _HALF_WORDS:
+        return _HALF_WORDS[line.rstrip(".").lower()]
+    first = first_number(line)
+    if first is None or len(line) > 120:
         return None
-    value, start, end = found
-    before = whole[whole.rfind("=", 0, start) + 1 : start]
-    after = whole[end:]
+    value, start, end = first
+    before = line[line.rfind("=", 0, start) + 1 : start]
+    after = line[end:]
     fits = _BEFORE_NUMBER.fullmatch(before) and _AFTER_NUMBER.fullmatch(after)
     return number_text(value) if fits and len(after.split()) <= 4 else None

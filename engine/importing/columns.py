@@ -1,7 +1,6 @@
-"""Which column of a row is the question, the options, the passage, the answer.
+"""Find the columns of the question, the options, the passage and the answer.
 
-People's files name them in many ways; the names below are those that public sets use. A person can
-say it outright with `--field MEANING=COLUMN`.
+The names below are those of public data sets. `--field MEANING=COLUMN` overrides them.
 """
 
 from __future__ import annotations
@@ -87,7 +86,7 @@ _PROMPT = re.compile(
 
 
 def flat(row: Row) -> Row:
-    """The row with the columns of objects inside it beside its own: `question.stem`."""
+    """The row with the keys of nested objects as further columns, such as `question.stem`."""
     inner = {
         f"{name}.{key}": value
         for name, values in row.items()
@@ -103,15 +102,15 @@ def find_columns(
     """The column of each meaning that the file has.
 
     Args:
-        columns: names of the (flat) columns, in order.
-        answer_type: inference asks about the hypothesis, and its passage is the premise.
-        given: what a person said, meaning to column; checked before.
+        columns: names of the flat columns, in order.
+        answer_type: for `NLI`, the question is the hypothesis and the passage is the premise.
+        given: meaning to column as the user gave them, already checked.
     """
     simple = {re.sub(r"[^a-z0-9.]", "", name.lower()): name for name in reversed(columns)}
     question = _QUESTION
     if answer_type is AnswerType.NLI:
         question = _HYPOTHESIS + _QUESTION
-    found = dict(given)
+    by_meaning = dict(given)
     for meaning, names in (
         ("question", question),
         ("passage", _PASSAGE),
@@ -120,25 +119,28 @@ def find_columns(
     ):
         for name in names:
             column = simple.get(name)
-            if meaning not in found and column is not None and column not in found.values():
-                found[meaning] = column
+            if (
+                meaning not in by_meaning
+                and column is not None
+                and column not in by_meaning.values()
+            ):
+                by_meaning[meaning] = column
     if "question.stem" in columns and "question" not in given:
-        found["question"] = "question.stem"
+        by_meaning["question"] = "question.stem"
         if "question.choices" in columns and "options" not in given:
-            found["options"] = "question.choices"
-    if "options" not in found:
+            by_meaning["options"] = "question.choices"
+    if "options" not in by_meaning:
         letters = [name for name in columns if _LETTER_COLUMNS.fullmatch(name)]
-        letters = [name for name in letters if name not in found.values()]
+        letters = [name for name in letters if name not in by_meaning.values()]
         if len(letters) >= 2:
-            found["options"] = " + ".join(letters)
-    return found
+            by_meaning["options"] = " + ".join(letters)
+    return by_meaning
 
 
 def options_of(row: Row, column: str | None) -> tuple[tuple[str, ...], tuple[str, ...]]:  # noqa: PLR0911 - a return for each layout
-    """(labels, texts) of the choices of a row; both empty when it has none.
+    """(labels, texts) of the choices of a row; both empty if it has none.
 
-    Labels are as the file has them (`A`, `1`, a repeated `D`); where it has none they are the
-    letters in order.
+    Labels are those of the file (`A`, `1`, a repeated `D`), or the letters in order if it has none.
     """
     if column is None:
         return (), ()
@@ -152,22 +154,22 @@ def options_of(row: Row, column: str | None) -> tuple[tuple[str, ...], tuple[str
         return inline_options(value)[1:]
     if isinstance(value, dict):
         if isinstance(value.get("text"), list):
-            return _labelled(value.get("label") or (), value["text"])
+            return _labeled(value.get("label") or (), value["text"])
         return (
-            _labelled(tuple(value), tuple(value))
+            _labeled(tuple(value), tuple(value))
             if _scores(value)
-            else _labelled(tuple(value), tuple(value.values()))
+            else _labeled(tuple(value), tuple(value.values()))
         )
     if isinstance(value, list) and value:
-        if all(isinstance(one, dict) for one in value):
-            texts = [one.get("text", one.get("value", "")) for one in value]
-            return _labelled([one.get("label", "") for one in value], texts)
-        return _lettered([str(one).strip() for one in value])
+        if all(isinstance(option, dict) for option in value):
+            texts = [option.get("text", option.get("value", "")) for option in value]
+            return _labeled([option.get("label", "") for option in value], texts)
+        return _lettered([str(option).strip() for option in value])
     return (), ()
 
 
 def _scores(value: Mapping[str, Any]) -> bool:
-    return all(isinstance(one, int | float) for one in value.values())
+    return all(isinstance(score, int | float) for score in value.values())
 
 
 def _loads(text: str) -> Any:
@@ -179,49 +181,53 @@ def _loads(text: str) -> Any:
         return text
 
 
-def _labelled(
+def _labeled(
     labels: Sequence[object], texts: Sequence[object]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    written = tuple(str(one).strip() for one in texts)
-    marks = tuple(str(one).strip() for one in labels)
-    if len(marks) != len(written) or not all(marks):
-        marks = tuple(LETTERS[: len(written)])
-    return marks, written
+    options = tuple(str(text).strip() for text in texts)
+    marks = tuple(str(label).strip() for label in labels)
+    if len(marks) != len(options) or not all(marks):
+        marks = tuple(LETTERS[: len(options)])
+    return marks, options
 
 
 def _lettered(texts: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Texts that may carry their own labels, as AQuA's `A)32400`."""
-    found = [_OPTION_LABEL.match(one) for one in texts]
-    if all(found):
-        marks = [str(one[1] or one[2]).upper() for one in found if one]
+    """Texts that may contain their own labels, such as AQuA's `A)32400`."""
+    matches = [_OPTION_LABEL.match(text) for text in texts]
+    if all(matches):
+        marks = [str(match[1] or match[2]).upper() for match in matches if match]
         if marks == list(LETTERS[: len(texts)]):
             rest = tuple(
-                one[mark.end() :].strip() for one, mark in zip(texts, found, strict=True) if mark
+                text[match.end() :].strip()
+                for text, match in zip(texts, matches, strict=True)
+                if match
             )
             return tuple(marks), rest
     return tuple(LETTERS[: len(texts)]), tuple(texts)
 
 
 def inline_options(text: str) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
-    """(text before, labels, texts) of choices written as `(A) … (B) …`, or one on each line.
+    """(text before, labels, texts) of choices written as `(A) … (B) …`, or one per line.
 
-    Empty labels and texts where there are no two of them in order.
+    Labels and texts are empty if there are not at least two choices in order.
     """
     marks = list(_INLINE.finditer(text))
-    first = next((n for n, one in enumerate(marks) if one[1] in "Aa1"), None)
+    first = next((n for n, match in enumerate(marks) if match[1] in "Aa1"), None)
     if first is not None and len(marks) - first >= 2:
         marks = marks[first:]
-        ends = [one.start() for one in marks[1:]] + [len(text)]
-        texts = tuple(text[one.end() : end].strip() for one, end in zip(marks, ends, strict=True))
+        ends = [match.start() for match in marks[1:]] + [len(text)]
+        texts = tuple(
+            text[match.end() : end].strip() for match, end in zip(marks, ends, strict=True)
+        )
         before = re.sub(
             r"\s*(?:answer )?(?:choices|options)\s*:?\s*\Z",
             "",
             text[: marks[0].start()],
             flags=re.I,
         )
-        return before.strip(), tuple(one[1].upper() for one in marks), texts
+        return before.strip(), tuple(match[1].upper() for match in marks), texts
     listed = list(_LISTED.finditer(text))
-    first = next((n for n, one in enumerate(listed) if one[1] in "Aa1"), None)
+    first = next((n for n, match in enumerate(listed) if match[1] in "Aa1"), None)
     if first is not None and len(listed) - first >= 2:
         listed = listed[first:]
         before = re.sub(
@@ -232,13 +238,13 @@ def inline_options(text: str) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
         )
         return (
             before.strip(),
-            tuple(one[1].upper() for one in listed),
-            tuple(one[2] for one in listed),
+            tuple(match[1].upper() for match in listed),
+            tuple(match[2] for match in listed),
         )
     return text, (), ()
 
 
 def prompt_parts(text: str) -> tuple[str, str] | None:
-    """(passage, question) of a text that is a whole prompt: `Passage: … Question: … Answer:`."""
-    found = _PROMPT.match(text)
-    return (found[1].strip(), found[2].strip()) if found else None
+    """(passage, question) of a text that is a complete prompt: `Passage: … Question: … Answer:`."""
+    match = _PROMPT.match(text)
+    return (match[1].strip(), match[2].strip()) if match else None

@@ -1,10 +1,11 @@
-"""Questions of the pool that are, nearly, questions of the evaluation: a gain on those is no gain.
+"""Find pool questions that are near-copies of evaluation questions.
 
-Exact copies never enter two splits (`store.questions.add`). What is left are copies with another
-spelling, a word more, a name changed. Candidates come from MinHash (Broder 1997) over word trigrams
-by locality-sensitive hashing; each is then compared exactly.
+A gain on such questions would not be real. The same text is never in two splits
+(`store.questions.add`), so these are copies with another spelling, an added word or a changed name.
+Candidates come from MinHash (Broder 1997) over word trigrams with locality-sensitive hashing; each
+candidate is then compared exactly.
 
-Takes datasketch, which imports scipy: for the worker and the command line, not for the app.
+It imports datasketch and thus scipy, so it is for the worker and the command line, not for the app.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ if TYPE_CHECKING:
     from store.records import Question
 
 OVERLAP = 0.8
-"""Jaccard index of the word trigrams from which on two questions are nearly the same, in (0, 1]."""
+"""Jaccard index of the word trigrams from which two questions count as near-copies, in (0, 1]."""
 
 _CANDIDATE = 0.6
-"""Index that hashing looks for; lower, so that hardly any pair at `OVERLAP` is missed."""
+"""Jaccard index of candidates; lower, so that hardly any pair at `OVERLAP` is missed."""
 
 _WORDS = 3
 _PERMUTATIONS = 128
@@ -39,7 +40,7 @@ _NUMBER = re.compile(r"\d")
 
 @dataclass(frozen=True, slots=True)
 class ContaminatedQuestion:
-    """A pool question that is nearly an evaluation question."""
+    """A pool question that is a near-copy of an evaluation question."""
 
     pool: Question
     measured: Question
@@ -49,20 +50,20 @@ class ContaminatedQuestion:
 
 @dataclass(frozen=True, slots=True)
 class Contamination:
-    """What was found between the pool and the evaluation splits."""
+    """The overlap between the pool and the evaluation splits."""
 
-    found: tuple[ContaminatedQuestion, ...]
-    """One for each pool question that leaks, with the evaluation question nearest to it; in the
-    order of the pool. They are left out of training."""
+    pairs: tuple[ContaminatedQuestion, ...]
+    """The contaminated pool questions, in the order of the pool, each with the most similar
+    evaluation question. They are left out of training."""
     other_numbers: int
-    """Pool questions with the wording of an evaluation question and other numbers. Their answers
-    are others too, so they stay; many of them say that the sets share their templates."""
+    """Pool questions with the wording of an evaluation question but different numbers. Their
+    answers differ, too, so they are kept; many of them show that the sets share templates."""
     compared: tuple[int, int]
-    """Questions of the pool and of the evaluation splits."""
+    """Number of questions in the pool and in the evaluation splits."""
 
 
 def of_store(conn: sqlite3.Connection) -> Contamination:
-    """The leaks between the pool and both evaluation splits; no known answer is read."""
+    """Compare the pool with both evaluation splits; no known answers are read."""
     measured = [
         question
         for split in (Split.EVAL, Split.OOD)
@@ -72,36 +73,36 @@ def of_store(conn: sqlite3.Connection) -> Contamination:
 
 
 def find(pool: Sequence[Question], measured: Sequence[Question]) -> Contamination:
-    """Compare every pool question with every evaluation question, in time nearly linear in both."""
+    """Compare the pool with the evaluation questions, in nearly linear time."""
     compared = (len(pool), len(measured))
     if not (pool and measured):
         return Contamination((), 0, compared)
     from datasketch import MinHashLSH
 
-    known = [trigrams(_body(question)) for question in measured]
+    measured_trigrams = [trigrams(_body(question)) for question in measured]
     index = MinHashLSH(threshold=_CANDIDATE, num_perm=_PERMUTATIONS)
     with index.insertion_session() as session:
-        for place, hashed in enumerate(_hashes(known)):
+        for place, hashed in enumerate(_hashes(measured_trigrams)):
             session.insert(place, hashed)
-    asked = [trigrams(_body(question)) for question in pool]
-    found, other_numbers = [], 0
-    for question, grams, hashed in zip(pool, asked, _hashes(asked), strict=True):
+    pool_trigrams = [trigrams(_body(question)) for question in pool]
+    contaminated, other_numbers = [], 0
+    for question, grams, hashed in zip(pool, pool_trigrams, _hashes(pool_trigrams), strict=True):
         near = [
-            (_overlap(question, grams, measured[place], known[place]), place)
+            (_overlap(question, grams, measured[place], measured_trigrams[place]), place)
             for place in index.query(hashed)
         ]
         near = [(overlap, place) for overlap, place in near if overlap >= OVERLAP]
-        same = [one for one in near if _numbers(question) == _numbers(measured[one[1]])]
+        same = [pair for pair in near if _numbers(question) == _numbers(measured[pair[1]])]
         if same:
-            overlap, place = max(same, key=lambda one: (one[0], -one[1]))
-            found.append(ContaminatedQuestion(question, measured[place], overlap))
+            overlap, place = max(same, key=lambda pair: (pair[0], -pair[1]))
+            contaminated.append(ContaminatedQuestion(question, measured[place], overlap))
         elif near:
             other_numbers += 1
-    return Contamination(tuple(found), other_numbers, compared)
+    return Contamination(tuple(contaminated), other_numbers, compared)
 
 
 def trigrams(text: str) -> frozenset[str]:
-    """Runs of three words, lower case, without punctuation; a shorter text is one run."""
+    """Runs of three words, lower case, without punctuation; a shorter text is a single run."""
     words = _WORD.findall(text.lower())
     runs = range(max(1, len(words) - _WORDS + 1))
     return frozenset(" ".join(words[start : start + _WORDS]) for start in runs)
@@ -114,7 +115,7 @@ def _body(question: Question) -> str:
 def _overlap(
     question: Question, grams: frozenset[str], other: Question, other_grams: frozenset[str]
 ) -> float:
-    """Of the questions and, where they have one, of their passages: the lesser of the two."""
+    """Jaccard index of two questions; at most that of their passages, if they have any."""
     overlap = _jaccard(grams, other_grams)
     if question.passage or other.passage:
         overlap = min(overlap, _jaccard(trigrams(question.passage), trigrams(other.passage)))
@@ -126,7 +127,7 @@ def _jaccard(a: frozenset[str], b: frozenset[str]) -> float:
 
 
 def _numbers(question: Question) -> Counter[str]:
-    """The numbers of a question, as often as they stand in it."""
+    """The numbers of a question, with their frequency."""
     words = _WORD.findall(_body(question).lower())
     return Counter(word.replace(",", "") for word in words if _NUMBER.search(word))
 

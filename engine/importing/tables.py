@@ -1,8 +1,8 @@
-"""Files as rows: whatever holds a table of questions, read by its content.
+"""Read files of questions as tables; the format is detected from the content.
 
-JSON Lines, a JSON list, an object with a list inside, BIG-bench, DROP's nested passages, CSV, TSV,
-Parquet and plain text, each also as .gz. What the columns mean is decided in
-`engine.importing.columns`.
+Formats: JSON Lines, a JSON list, an object with a list inside, BIG-bench, DROP's nested passages,
+CSV, TSV, Parquet and plain text, each also as .gz. `engine.importing.columns` decides what the
+columns mean.
 """
 
 from __future__ import annotations
@@ -24,44 +24,44 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 LARGEST_CELL = 16 * 2**20
-"""Characters of one CSV cell; longer ones are a sign of a missing quote."""
+"""Maximum characters of a CSV cell; a longer cell is a sign of a missing quote."""
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
-    """The rows of a file in its order."""
+class InputTable:
+    """The rows of a file, in order."""
 
     kind: str
-    """What the file was taken for, such as `JSON Lines`."""
+    """The detected format, such as `JSON Lines`."""
     rows: tuple[tuple[int, Row], ...]
-    """(number, columns): the line in files of lines, else the place in the list, from 1."""
+    """(number, columns); the number of the line, or of the entry if the file has no lines."""
     left_out: tuple[tuple[int, str], ...] = ()
-    """(number, reason) of rows that do not fit the table."""
+    """(number, reason) of rows that were skipped."""
 
 
-def read_rows(path: Path) -> Rows:
+def read_rows(path: Path) -> InputTable:
     """Read a whole file.
 
     Raises:
-        BadInput: it is missing, empty, binary, or not what its content says that it is.
+        BadInput: it is missing, empty, binary or malformed.
     """
     try:
         content = path.read_bytes()
     except FileNotFoundError:
         raise BadInput(f"There is no file {path}: check the name.") from None
     except IsADirectoryError:
-        raise BadInput(f"{path} is a folder: name one file in it.") from None
+        raise BadInput(f"{path} is a folder: give a file in it.") from None
     except OSError as error:
         raise BadInput(f"{path} cannot be read: {error.strerror}.") from None
     if content[:2] == b"\x1f\x8b":
         try:
             content = gzip.decompress(content)
         except (OSError, EOFError, zlib.error):
-            raise BadInput(f"{path} is a damaged gzip file: fetch it again.") from None
+            raise BadInput(f"{path} is a damaged gzip file: download it again.") from None
     if content[:4] == b"PAR1":
         return _parquet(path, content)
     if content[:2] == b"PK":
-        raise BadInput(f"{path} is a zip archive: unpack it and name a file in it.")
+        raise BadInput(f"{path} is a zip archive: unpack it and give a file in it.")
     text = _text(path, content)
     if not text.strip():
         raise BadInput(f"{path} is empty: it has no questions.")
@@ -70,7 +70,7 @@ def read_rows(path: Path) -> Rows:
     if suffix not in (".csv", ".tsv") and text.lstrip()[0] in "[{":
         return _json(path, text, lines=suffix in (".jsonl", ".ndjson"))
     if suffix in (".json", ".jsonl", ".ndjson"):
-        raise BadInput(f"{path}: line 1 is not JSON, though the file's name says so.")
+        raise BadInput(f"{path}: line 1 is not JSON, although the file name says so.")
     if suffix == ".tsv" or (suffix != ".csv" and header.count("\t") >= 1):
         return _table(path, text, "TSV", "\t")
     if suffix == ".csv":
@@ -78,7 +78,9 @@ def read_rows(path: Path) -> Rows:
         delimiter = "\t" if header.count("\t") > header.count(delimiter) else delimiter
         return _table(path, text, "CSV", delimiter)
     lines = enumerate(text.splitlines(), 1)
-    return Rows("plain text", tuple((n, {"question": one}) for n, one in lines if one.strip()))
+    return InputTable(
+        "plain text", tuple((n, {"question": line}) for n, line in lines if line.strip())
+    )
 
 
 def _text(path: Path, content: bytes) -> str:
@@ -95,18 +97,18 @@ def _text(path: Path, content: bytes) -> str:
     return text
 
 
-def _json(path: Path, text: str, *, lines: bool) -> Rows:
-    """A JSON document, or a JSON value on each line (which is often called .json too)."""
+def _json(path: Path, text: str, *, lines: bool) -> InputTable:
+    """A JSON document, or a JSON value on each line (such files are often named .json, too)."""
     if not lines:
         try:
             return _document(path, json.loads(text))
         except json.JSONDecodeError as error:
             if not (text.lstrip()[0] == "{" and error.msg == "Extra data"):
                 raise BadInput(
-                    f"{path}: line {error.lineno} is not JSON ({error.msg}); mend that line."
+                    f"{path}: line {error.lineno} is not JSON ({error.msg}); fix that line."
                 ) from None
         except RecursionError:
-            raise BadInput(f"{path} is nested too deeply to be a list of questions.") from None
+            raise BadInput(f"{path} is nested too deeply for a list of questions.") from None
     rows = []
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
@@ -114,7 +116,7 @@ def _json(path: Path, text: str, *, lines: bool) -> Rows:
         try:
             row = json.loads(line)
         except (json.JSONDecodeError, RecursionError):
-            raise BadInput(f"{path}: line {number} is not JSON; mend or remove it.") from None
+            raise BadInput(f"{path}: line {number} is not JSON; fix or remove it.") from None
         if isinstance(row, list) and number == 1:
             return _document(path, row)
         if not isinstance(row, dict):
@@ -122,41 +124,45 @@ def _json(path: Path, text: str, *, lines: bool) -> Rows:
         rows.append((number, row))
     if len(rows) == 1:
         return _document(path, rows[0][1])
-    return Rows("JSON Lines", tuple(rows))
+    return InputTable("JSON Lines", tuple(rows))
 
 
-def _document(path: Path, document: Any) -> Rows:
+def _document(path: Path, document: Any) -> InputTable:
     if isinstance(document, list):
         for number, row in enumerate(document, 1):
             if not isinstance(row, dict):
                 raise BadInput(f"{path}: entry {number} is not an object with named columns.")
-        return Rows("JSON list", tuple(enumerate(document, 1)))
+        return InputTable("JSON list", tuple(enumerate(document, 1)))
     if not isinstance(document, dict):
-        raise BadInput(f"{path} holds one {type(document).__name__}: give a list of questions.")
-    passages = [one for one in document.values() if isinstance(one, dict) and "qa_pairs" in one]
+        raise BadInput(
+            f"{path} contains a single {type(document).__name__}: give a list of questions."
+        )
+    passages = [
+        value for value in document.values() if isinstance(value, dict) and "qa_pairs" in value
+    ]
     if passages:
-        return Rows("passages with qa_pairs", tuple(enumerate(_pairs(passages), 1)))
+        return InputTable("passages with qa_pairs", tuple(enumerate(_pairs(passages), 1)))
     lists = {
         name: value
         for name, value in document.items()
-        if isinstance(value, list) and value and all(isinstance(one, dict) for one in value)
+        if isinstance(value, list) and value and all(isinstance(entry, dict) for entry in value)
     }
-    # An object with its own question is one row, though it may hold a list of choices.
+    # An object with a question of its own is one row, even if it contains a list of choices.
     if lists and not isinstance(document.get("question"), str | dict):
-        name = "examples" if "examples" in lists else max(lists, key=lambda one: len(lists[one]))
-        return Rows(f"JSON object, list {name!r}", tuple(enumerate(lists[name], 1)))
-    return Rows("JSON object", ((1, document),))
+        name = "examples" if "examples" in lists else max(lists, key=lambda key: len(lists[key]))
+        return InputTable(f"JSON object, list {name!r}", tuple(enumerate(lists[name], 1)))
+    return InputTable("JSON object", ((1, document),))
 
 
 def _pairs(passages: list[Row]) -> Iterator[Row]:
-    for one in passages:
-        for pair in one["qa_pairs"]:
+    for passage in passages:
+        for pair in passage["qa_pairs"]:
             if isinstance(pair, dict):
-                yield {**pair, "passage": one.get("passage", "")}
+                yield {**pair, "passage": passage.get("passage", "")}
 
 
-def _table(path: Path, text: str, kind: str, delimiter: str) -> Rows:
-    """A table with a header line; a TSV has no quotes (OpenBookQA has unpaired ones)."""
+def _table(path: Path, text: str, kind: str, delimiter: str) -> InputTable:
+    """A table with a header line; a TSV has no quoting (OpenBookQA has unpaired quotes)."""
     unquoted = kind == "TSV"
     before = csv.field_size_limit(LARGEST_CELL)
     try:
@@ -182,16 +188,16 @@ def _table(path: Path, text: str, kind: str, delimiter: str) -> Rows:
     if len(set(header)) < len(header):
         raise BadInput(f"{path}: two columns of line 1 have the same name; rename one.")
     if not rows and not left_out:
-        raise BadInput(f"{path} has a header line and no rows.")
-    return Rows(kind, tuple(rows), tuple(left_out))
+        raise BadInput(f"{path} has a header line but no rows.")
+    return InputTable(kind, tuple(rows), tuple(left_out))
 
 
-def _parquet(path: Path, content: bytes) -> Rows:
+def _parquet(path: Path, content: bytes) -> InputTable:
     import pyarrow as arrow
     from pyarrow import parquet
 
     try:
         table = parquet.read_table(arrow.BufferReader(content))
     except arrow.ArrowException:
-        raise BadInput(f"{path} is a damaged Parquet file: fetch it again.") from None
-    return Rows("Parquet", tuple(enumerate(table.to_pylist(), 1)))
+        raise BadInput(f"{path} is a damaged Parquet file: download it again.") from None
+    return InputTable("Parquet", tuple(enumerate(table.to_pylist(), 1)))

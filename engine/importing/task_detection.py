@@ -1,4 +1,4 @@
-"""Which task a file of questions is of, where nobody says so: by its name, else by its answers."""
+"""Detect the task of a file of questions, from its name or else from its columns and answers."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ from store.errors import BadInput
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from engine.importing.tables import Rows
+    from engine.importing.tables import InputTable
 
 LOOKED_AT = 60
-"""Questions from the start of a file that a guess is made on."""
+"""Number of questions, from the start of the file, that are examined."""
 
 FITS = 0.8
-"""Share of them that a task must be able to read."""
+"""Minimum share of them that fit the task."""
 
-_GENERIC = {str(one) for one in AnswerType}
-_NAMES = sorted((one for one in PRESETS if one not in _GENERIC), key=len, reverse=True)
+_GENERIC = {str(answer_type) for answer_type in AnswerType}
+_NAMES = sorted((name for name in PRESETS if name not in _GENERIC), key=len, reverse=True)
 
 
-def guess_task(path: Path, table: Rows) -> str | None:
-    """A preset that reads nearly all of the first questions, or None when none is plain.
+def guess_task(path: Path, table: InputTable) -> str | None:
+    """The task that fits nearly all of the first questions; None if no task is clear.
 
     Args:
-        path: its name, and that of its folder, may name a known set.
+        path: its name, or the name of its folder, may contain the name of a task.
         table: the rows of the file.
     """
-    named = re.sub(r"[^a-z0-9]+", "-", f"{path.parent.name}/{path.name}".lower())
-    known = [one for one in _NAMES if re.search(rf"(^|-){one}(-|$)", named)]
-    for task in [*known, *_by_shape(table)]:
+    name = re.sub(r"[^a-z0-9]+", "-", f"{path.parent.name}/{path.name}".lower())
+    named = [task for task in _NAMES if re.search(rf"(^|-){task}(-|$)", name)]
+    for task in [*named, *_by_shape(table)]:
         for split in (Split.EVAL, Split.POOL):
-            # A pool has no answers to go by, so only a name speaks for it.
-            if (split is Split.EVAL or task in known) and _fits(path, table, task, split):
+            # A pool has no answers to examine, so only a name decides for it.
+            if (split is Split.EVAL or task in named) and _fits(path, table, task, split):
                 return task
     return None
 
 
-def _by_shape(table: Rows) -> list[str]:
-    """Answer types that the columns and answers allow, the narrowest first."""
+def _by_shape(table: InputTable) -> list[str]:
+    """Answer types to try, the most specific first."""
     rows = [flat(row) for _, row in table.rows[:LOOKED_AT]]
     columns = list(dict.fromkeys(column for row in rows for column in row))
     pair = find_columns(columns, AnswerType.NLI, {})
@@ -53,15 +53,15 @@ def _by_shape(table: Rows) -> list[str]:
         types.append(AnswerType.NLI)
     answer = find_columns(columns, AnswerType.SPAN, {}).get("answer")
     if answer and any("\\" in str(row.get(answer, "")) for row in rows):
-        types.append(AnswerType.MATH)  # before numbers: it reads LaTeX as both
+        types.append(AnswerType.MATH)  # before numbers: LaTeX fits both
     types += [AnswerType.NUMBER, AnswerType.YES_NO, AnswerType.SPAN]
-    return [str(one) for one in types]
+    return [str(answer_type) for answer_type in types]
 
 
-def _fits(path: Path, table: Rows, task: str, split: Split) -> bool:
+def _fits(path: Path, table: InputTable, task: str, split: Split) -> bool:
     try:
-        found = questions_in(table, path, task=task, split=split, limit=LOOKED_AT)
+        imported = questions_in(table, path, task=task, split=split, limit=LOOKED_AT)
     except BadInput:
         return False
-    read = len(found.questions) + found.duplicates
-    return read >= FITS * (read + len(found.left_out))
+    fitting = len(imported.questions) + imported.duplicates
+    return fitting >= FITS * (fitting + len(imported.left_out))

@@ -38,7 +38,7 @@ def curate_votes(work: Work, model: Model) -> dict[str, object]:
     work.progress.begin("choosing the training set", 0, phase=Phase.CURATION, run=pool_run)
     reextraction.reextract_outdated(work, pool_run, questions.by_split(work.conn, Split.POOL))
     with connect(work.project.database, training=True) as conn:
-        leaked = contamination.of_store(conn).found
+        leaked = contamination.of_store(conn).pairs
         frozen = _choose(work, conn, pool_run, model, {leak.pool.id for leak in leaked})
     return {
         "training_set": frozen.key,

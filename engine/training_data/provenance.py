@@ -238,7 +238,7 @@ def rebuild(project: Project, conn: sqlite3.Connection, frozen: TrainingSet) -> 
     votes_by_id = {
         vote.question_id: vote for vote in scheduler.recounted(conn, run, pool) if vote.drawn
     }
-    contaminated = {leak.pool.id for leak in contamination.of_store(conn).found}
+    contaminated = {leak.pool.id for leak in contamination.of_store(conn).pairs}
     kept, is_excluded = building.select(
         conn, run, votes_by_id, contaminated, until=frozen.created_at
     )

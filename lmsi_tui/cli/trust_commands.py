@@ -197,7 +197,7 @@ def list_leaks(args: argparse.Namespace) -> None:
                         "measured": leak.measured.key,
                         "split": leak.measured.split,
                     }
-                    for leak in result.found
+                    for leak in result.pairs
                 ],
             }
         )

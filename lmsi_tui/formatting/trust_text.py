@@ -251,10 +251,10 @@ def leak_lines(leaks: Contamination) -> list[str]:
     """The leaks as lines of text."""
     pool, measured = leaks.compared
     lines = [
-        f"{len(leaks.found):,} of {pool:,} pool questions nearly match one of {measured:,} "
+        f"{len(leaks.pairs):,} of {pool:,} pool questions nearly match one of {measured:,} "
         "evaluation questions; they are left out of training."
     ]
-    for leak in leaks.found:
+    for leak in leaks.pairs:
         lines += [
             f"  {percent(leak.overlap)} % of word trigrams in common:",
             f"    pool {leak.pool.key}  {snippet(leak.pool.text, 100)}",

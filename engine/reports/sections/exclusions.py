@@ -26,7 +26,7 @@ def section(
 ) -> Section:
     """Each excluded question counts under the first reason that applies."""
     contaminated = contamination.of_store(conn)
-    contaminated_ids = {pair.pool.id for pair in contaminated.found}
+    contaminated_ids = {pair.pool.id for pair in contaminated.pairs}
     votes = {vote.question_id: vote for vote in run_votes}
     triaged = {
         review.question_id: review.verdict
@@ -60,7 +60,7 @@ def section(
         if reasons
         else "No pool question was excluded."
     ]
-    if contaminated.found:
+    if contaminated.pairs:
         rows = tuple(
             (
                 f"{100 * pair.overlap:.0f} %",
@@ -68,7 +68,7 @@ def section(
                 pair.measured.key,
                 shorten(pair.pool.text),
             )
-            for pair in contaminated.found
+            for pair in contaminated.pairs
         )
         blocks.append(Table(("overlap", "pool", "evaluation", "text"), rows))
     return Section("Questions excluded from training", tuple(blocks))

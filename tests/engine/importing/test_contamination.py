@@ -46,7 +46,7 @@ def leaks(pool: str, measured: str) -> Contamination:
     ],
 )
 def test_a_planted_copy_is_found(planted: str) -> None:
-    (found,) = leaks(planted, TOLD).found
+    (found,) = leaks(planted, TOLD).pairs
     assert found.overlap >= OVERLAP
 
 
@@ -64,7 +64,7 @@ def test_another_question_is_not(other: str) -> None:
 
 def test_the_same_story_with_other_numbers_is_counted_and_stays() -> None:
     found = leaks(TOLD.replace("12", "15"), TOLD)
-    assert (found.found, found.other_numbers) == ((), 1)
+    assert (found.pairs, found.other_numbers) == ((), 1)
 
 
 def test_questions_on_one_passage_are_not_copies_and_one_question_on_two_passages_neither() -> None:
@@ -77,12 +77,12 @@ def test_questions_on_one_passage_are_not_copies_and_one_question_on_two_passage
         [asked("Does the first follow from what was said?", passage=passage)],
         [asked("Does the first follow from what was said?", Split.EVAL, passage=other)],
     )
-    assert same_passage.found == same_words.found == ()
+    assert same_passage.pairs == same_words.pairs == ()
     both = find(
         [asked("Does the first follow from what was said?", passage=passage)],
         [asked("Does the first follow from what was said!", Split.EVAL, passage=passage)],
     )
-    assert len(both.found) == 1
+    assert len(both.pairs) == 1
 
 
 @given(st.text(max_size=80), st.text(max_size=80))
@@ -96,7 +96,7 @@ def test_any_two_texts_can_be_compared(a: str, b: str) -> None:
 def test_hashing_misses_no_copy_among_many() -> None:
     pool = [asked(f"{TOLD} It is room {'abcdefghij'[i % 10]}{i}.") for i in range(300)]
     found = find(pool, [replace(one, split=Split.EVAL) for one in pool[::3]])
-    assert {one.pool.key for one in found.found} >= {one.key for one in pool[::3]}
+    assert {one.pool.key for one in found.pairs} >= {one.key for one in pool[::3]}
 
 
 def test_what_leaks_is_not_trained_on(tmp_path: Path) -> None:

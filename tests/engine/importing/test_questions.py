@@ -311,7 +311,7 @@ def test_a_missing_file_a_folder_and_unknown_columns_are_refused(tmp_path: Path)
     path = written(tmp_path, "q.csv", "question,answer\nx,1\n")
     with pytest.raises(BadInput, match="no column 'gold': it has question, answer"):
         evaluation(path, "number", answer="gold")
-    with pytest.raises(BadInput, match="--field hint= is not known"):
+    with pytest.raises(BadInput, match="--field hint= is unknown"):
         evaluation(path, "number", hint="question")
     with pytest.raises(BadInput, match="--limit is 0"):
         read_questions(path, task="number", split=Split.POOL, limit=0)

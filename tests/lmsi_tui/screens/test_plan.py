@@ -325,7 +325,7 @@ async def test_an_invalid_settings_file_is_reported(project: Project) -> None:
         (project.folder / SETTINGS).write_text("[sample\n")
         await opened(pilot, JobKind.SAMPLE)
         (told,) = pilot.app._notifications
-        assert "mend that line" in told.message
+        assert "fix that line" in told.message
 
 
 # Parameters of a job.
