@@ -1,12 +1,12 @@
-"""Does an audit of two hundred find the true precision? On the demo, with the world's solver.
+"""Check that audits of two hundred questions cover the true precision, on the demo.
 
     python -m benchmarks.audits                       # ten seeds
     python -m benchmarks.audits --seeds 201 --pool 200
 
-For each seed the demo's pool is drawn and sampled through the real command line. Then the solver
-plays a person: it is shown the audit's questions in their order and says what is right. It stands
-outside the project, and nothing that it says is stored there. Beside the estimate stands the truth,
-which only a made world has: the share of all accepted questions whose winner is right.
+For each seed the demo's pool is made and sampled with the command line. Then the world's solver
+plays the auditor: it answers the audit's questions in their order. Its reviews are not stored in
+the project. The estimate is compared with the true precision, which the solver knows: the share of
+all accepted questions whose winner is right.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ if TYPE_CHECKING:
     from store.records import Question
 
 SEEDS = tuple(range(201, 211))
-"""Not used for the claims of `benchmarks.gains`, nor while the world was chosen."""
+"""Not used by `benchmarks.gains`, nor while the world was designed."""
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """One seed's audit beside the truth."""
+class SeedAudit:
+    """The audit of a seed, and the truth."""
 
     seed: int
     precision: PrecisionEstimate
@@ -50,7 +50,7 @@ class Told:
     wrong: int
     """Accepted questions whose winner is wrong."""
     certified: float | None
-    """The lowest threshold certified at 0.95; None when none is."""
+    """The lowest threshold certified at 0.95, if any."""
 
 
 def main() -> None:
@@ -60,43 +60,44 @@ def main() -> None:
     parser.add_argument("--pool", type=int, default=1000)
     parser.add_argument("--audits", type=int, default=200)
     parser.add_argument("--folder", type=Path, default=Path("build/audits"))
-    asked = parser.parse_args()
+    args = parser.parse_args()
     print(
-        f"{asked.audits} audits of the accepted of {asked.pool:,} questions, by the solver\n"
+        f"{args.audits} audits by the solver, of accepted questions from a pool of {args.pool:,}\n"
         "seed  accepted  found wrong  precision % (95 %, any time)   true %  expected wrong  "
         "truly wrong  certified at 0.95  covers",
         flush=True,
     )
     covered = 0
-    for seed in asked.seeds:
-        project = make_demo(asked.folder / f"seed-{seed}", seed=seed, pool=asked.pool, evaluation=1)
+    for seed in args.seeds:
+        project = make_demo(args.folder / f"seed-{seed}", seed=seed, pool=args.pool, evaluation=1)
         sample(project)
-        one = audited(project, seed, asked.audits)
-        now = one.precision
-        assert now.estimate is not None
-        assert now.expected_wrong is not None
-        covers = now.low <= one.truth <= now.high
+        result = audited(project, seed, args.audits)
+        precision = result.precision
+        assert precision.estimate is not None
+        assert precision.expected_wrong is not None
+        covers = precision.low <= result.truth <= precision.high
         covered += covers
-        certified = "none" if one.certified is None else f"{one.certified:.2f}"
+        certified = "none" if result.certified is None else f"{result.certified:.2f}"
         print(
-            f"{seed:4}  {now.size:8,}  {now.wrong:4} of {now.audited:3}  "
-            f"{percent(now.estimate):>12} ({percent(now.low)} to {percent(now.high)})"
-            f"  {percent(one.truth):>7}  {now.expected_wrong[0]:14.1f}  {one.wrong:11}"
+            f"{seed:4}  {precision.size:8,}  {precision.wrong:4} of {precision.audited:3}  "
+            f"{percent(precision.estimate):>12} "
+            f"({percent(precision.low)} to {percent(precision.high)})  "
+            f"{percent(result.truth):>7}  {precision.expected_wrong[0]:14.1f}  {result.wrong:11}"
             f"  {certified:>17}  {'yes' if covers else 'NO'}",
             flush=True,
         )
-    print(f"{covered} of {len(asked.seeds)} intervals hold the true precision")
+    print(f"{covered} of {len(args.seeds)} intervals contain the true precision")
 
 
 def sample(project: Project) -> None:
-    """Draw the paths as a person would; a second time there is nothing to do."""
-    began = time.monotonic()
+    """Sample the pool; does nothing the second time."""
+    start = time.monotonic()
     command = [sys.executable, "-m", "lmsi_tui", "sample", str(project.folder), "--json"]
     subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
-    print(f"(sampled in {time.monotonic() - began:.0f} s)", file=sys.stderr, flush=True)
+    print(f"(sampled in {time.monotonic() - start:.0f} s)", file=sys.stderr, flush=True)
 
 
-def audited(project: Project, seed: int, count: int) -> Told:
+def audited(project: Project, seed: int, count: int) -> SeedAudit:
     """Let the solver judge `count` questions in the order of the audit."""
     settings = project.settings.sample
     with connect(project.database, read_only=True) as conn:
@@ -105,26 +106,32 @@ def audited(project: Project, seed: int, count: int) -> Told:
         run = runs.pool_run(conn, project)
         assert run is not None
         pool = questions.by_split(conn, Split.POOL)
-        counted = {one.question_id: one for one in votes.for_run(conn, run.id)}
+        by_question = {vote.question_id: vote for vote in votes.for_run(conn, run.id)}
     rows: list[Review] = []
 
-    def now() -> audit.Audit:
-        return audit.of_run(pool, counted, rows, threshold=settings.threshold, run_key=run.key)
+    def current() -> audit.Audit:
+        return audit.of_run(pool, by_question, rows, threshold=settings.threshold, run_key=run.key)
 
     judged = set[int]()
-    while len(judged) < count and (coming := now().upcoming(20)):
-        for question in coming:
+    while len(judged) < count and (upcoming := current().upcoming(20)):
+        for question in upcoming:
             if len(judged) < count:
                 judged.add(question.id)
                 rows.append(answered(question, run.id, len(rows) + 1))
-    accepted = [one for stratum in now().strata for one in stratum.questions]
-    wrong = sum(counted[one.id].winner != world.solve(one.text) for one in accepted)
-    found = now()
-    assert found.precision is not None
-    certified = [one.threshold for one in found.certificates(CONFIDENCE) if one.certified]
-    return Told(
+    accepted = [question for stratum in current().strata for question in stratum.questions]
+    wrong = sum(
+        by_question[question.id].winner != world.solve(question.text) for question in accepted
+    )
+    final = current()
+    assert final.precision is not None
+    certified = [
+        certificate.threshold
+        for certificate in final.certificates(CONFIDENCE)
+        if certificate.certified
+    ]
+    return SeedAudit(
         seed=seed,
-        precision=found.precision,
+        precision=final.precision,
         truth=1 - wrong / len(accepted),
         wrong=wrong,
         certified=float(certified[-1]) if certified else None,
@@ -132,7 +139,7 @@ def audited(project: Project, seed: int, count: int) -> Told:
 
 
 def answered(question: Question, run_id: int, number: int) -> Review:
-    """What the solver says, as the review screen would write it."""
+    """The solver's answer, as the review screen would store it."""
     truth = world.solve(question.text)
     return Review(
         number, question.id, run_id, Queue.AUDIT, Verdict.TYPED, truth, None, None, 1.0, 0.0

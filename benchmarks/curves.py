@@ -1,11 +1,10 @@
-"""Calibration and majority at k on public outputs of other people's models, as pictures in docs/.
+"""Plot calibration and maj@k of public outputs of other models, as SVG files in docs/.
 
     python -m benchmarks.curves                 # from ../shared/outputs
     python -m benchmarks.curves --outputs DIR --into docs
 
-The paths are not ours and neither are the models; what is shown is what this program's reader, vote
-and statistics make of them. Ties count as wrong. Majority at k is exact: the mean over all subsets
-of k of the stored paths.
+The models and paths are those of others; answer extraction, vote and statistics are lmsi-tui's.
+Ties count as wrong. Maj@k is exact: the mean over all subsets of k of the stored paths.
 """
 
 from __future__ import annotations
@@ -35,57 +34,60 @@ SETS = (
     ("math_qwen_8", "math", "MATH, Qwen2.5-Math, 8 paths"),
 )
 SHOWN = 4
-"""Models with a curve of their own."""
+"""Models with a separate curve."""
 
 
 def main() -> None:
-    """Draw every picture, and print the numbers behind them."""
+    """Write every plot, and print its numbers."""
     parser = argparse.ArgumentParser(description=__doc__)
-    beside = Path(__file__).parents[2] / "shared" / "outputs"
-    parser.add_argument("--outputs", type=Path, default=beside)
+    outputs = Path(__file__).parents[2] / "shared" / "outputs"
+    parser.add_argument("--outputs", type=Path, default=outputs)
     parser.add_argument("--into", type=Path, default=Path(__file__).parents[1] / "docs")
-    asked = parser.parse_args()
+    args = parser.parse_args()
     for name, task, title in SETS:
-        path = asked.outputs / name / "normalized.jsonl"
+        path = args.outputs / name / "normalized.jsonl"
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         sampled = read_sampled(path, task)
         models = [str(row.get("model", "Qwen2.5-Math")) for row in rows]
-        full = max(len(one.answers) for one in sampled)
-        known = [
-            (one, model)
-            for one, model in zip(sampled, models, strict=True)
-            if one.gold is not None and len(one.answers) == full
+        m = max(len(question.answers) for question in sampled)
+        complete = [
+            (question, model)
+            for question, model in zip(sampled, models, strict=True)
+            if question.gold is not None and len(question.answers) == m
         ]
-        print(f"\n{title}: {len(known):,} of {len(sampled):,} questions have all {full} paths")
-        write(asked.into / f"calibration-{name}.svg", calibrated(title, [one for one, _ in known]))
-        write(asked.into / f"majority-{name}.svg", majorities(title, known))
+        print(f"\n{title}: {len(complete):,} of {len(sampled):,} questions have all {m} paths")
+        write(
+            args.into / f"calibration-{name}.svg",
+            calibration_chart(title, [question for question, _ in complete]),
+        )
+        write(args.into / f"majority-{name}.svg", majority_chart(title, complete))
 
 
 def write(path: Path, svg: str) -> None:
-    """Store a picture and say so."""
+    """Write a plot, and print its name."""
     path.write_text(svg + "\n", encoding="utf-8")
     print(f"wrote {path.name}")
 
 
-def calibrated(title: str, sampled: Sequence[SampledQuestion]) -> str:
-    """Agreement against accuracy."""
+def calibration_chart(title: str, sampled: Sequence[SampledQuestion]) -> str:
+    """Accuracy against agreement as SVG."""
     judged = []
-    for one in sampled:
+    for question in sampled:
         vote = majority.count_vote(
-            one.answers,
+            question.answers,
             run_id=0,
             question_id=0,
-            m=len(one.answers),
+            m=len(question.answers),
             rule=EarlyStop.OFF,
             threshold="0",
             cap=0,
             epsilon=0.0,
             reader="",
         )
-        judged.append(calibration.JudgedVote(vote, vote.winner == one.gold))
+        judged.append(calibration.JudgedVote(vote, vote.winner == question.gold))
     bins = calibration.bins(judged)
     error = calibration.calibration_error(judged)
-    mean = agreement.mean_agreement([one.answers for one in sampled])
+    mean = agreement.mean_agreement([question.answers for question in sampled])
     assert error is not None
     assert mean is not None
     print(f"{error.n:,} of {len(judged):,} have a winner")
@@ -98,34 +100,38 @@ def calibrated(title: str, sampled: Sequence[SampledQuestion]) -> str:
     print(
         f"ECE {100 * error.value:.1f} ({100 * error.low:.1f} to {100 * error.high:.1f}); mean "
         f"agreement {100 * mean.counted:.1f} as counted on {mean.paths} paths, "
-        f"{100 * mean.corrected:.1f} ({100 * mean.low:.1f} to {100 * mean.high:.1f}) without the "
-        "winner's curse"
+        f"{100 * mean.corrected:.1f} ({100 * mean.low:.1f} to {100 * mean.high:.1f}) corrected "
+        "for the winner's curse"
     )
-    found = calibration.Calibration(title, "", tuple(bins), error, mean, ())
-    return vote_calibration.reliability_chart(found)
+    return vote_calibration.reliability_chart(
+        calibration.Calibration(title, "", tuple(bins), error, mean, ())
+    )
 
 
-def majorities(title: str, known: Sequence[tuple[SampledQuestion, str]]) -> str:
-    """Expected accuracy of a majority of k paths, for every k; the commonest models apart."""
-    common = [model for model, _ in Counter(model for _, model in known).most_common(SHOWN)]
+def majority_chart(title: str, complete: Sequence[tuple[SampledQuestion, str]]) -> str:
+    """Expected accuracy of a majority of k paths for every k as SVG, by model."""
+    common = [model for model, _ in Counter(model for _, model in complete).most_common(SHOWN)]
     series = []
     for model in common:
-        mine = [one for one, name in known if name == model]
-        fewest = min(len(one.answers) for one in mine)
-        curves = [majority.majority_at(one.answers, {str(one.gold)})[:fewest] for one in mine]
+        own = [question for question, name in complete if name == model]
+        fewest = min(len(question.answers) for question in own)
+        curves = [
+            majority.majority_at(question.answers, {str(question.gold)})[:fewest]
+            for question in own
+        ]
         points = []
         for k in range(fewest):
             values = [float(curve[k]) for curve in curves]
             share = sum(values) / len(values)
-            spread = math.sqrt(sum((one - share) ** 2 for one in values) / (len(values) - 1))
-            half = Z95 * spread / math.sqrt(len(values))
+            deviation = math.sqrt(sum((value - share) ** 2 for value in values) / (len(values) - 1))
+            half = Z95 * deviation / math.sqrt(len(values))
             points.append(
                 svg_charts.PlotPoint(k + 1, share, max(0.0, share - half), min(1.0, share + half))
             )
-        told = ", ".join(f"{k + 1}: {100 * one.y:.1f}" for k, one in enumerate(points))
-        print(f"maj@k  {model} (n = {len(mine):,})  {told}")
-        series.append(svg_charts.PlotSeries(f"{model} ({len(mine)})", tuple(points)))
-    longest = max(len(one.points) for one in series)
+        accuracies = ", ".join(f"{k}: {100 * point.y:.1f}" for k, point in enumerate(points, 1))
+        print(f"maj@k  {model} (n = {len(own):,})  {accuracies}")
+        series.append(svg_charts.PlotSeries(f"{model} ({len(own)})", tuple(points)))
+    longest = max(len(line.points) for line in series)
     return svg_charts.chart(
         f"Majority of k paths: {title}",
         series,

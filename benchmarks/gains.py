@@ -1,13 +1,13 @@
-"""What LMSI is worth on the embedded models: fresh seeds, control arms, each claim as measured.
+"""Measure the gains of LMSI on the embedded models, with new seeds and control arms.
 
     python -m benchmarks.gains                          # three seeds, hours on 2 cores
-    python -m benchmarks.gains --seeds 101 --eval 500   # a look
+    python -m benchmarks.gains --seeds 101 --eval 500   # a quick run
 
-For each seed it runs the demo's loop, through the real command line, on questions that no other
-seed has drawn. Then it trains the same models with the same budget on *unvoted* paths: as many
-questions and paths, taken without looking at any vote, the path's own answer taught as right. LMSI
-has to beat that, or the vote is worth nothing. Truth about pool questions comes from the world's
-solver, outside of any project. Started again, it goes on where it stopped.
+For each seed it runs the demo's loop with the command line, on questions of that seed only. Then it
+trains the same models with the same budget on *unvoted* paths: the same number of questions and
+paths, selected without the votes, each with its own answer as the target. If LMSI does not beat
+these controls, the vote adds nothing. Known answers of pool questions come from the world's solver,
+outside of any project. If interrupted, run it again to resume.
 """
 
 from __future__ import annotations
@@ -46,20 +46,20 @@ if TYPE_CHECKING:
     from store.records import Evaluation, Model, Question, Reading, ReasoningPath, Run, TrainingSet
 
 SEEDS = (101, 102, 103)
-"""Not used while the world and the settings were chosen."""
+"""Not used while the world was designed and the settings were chosen."""
 POOL, EVALUATION = 1000, 2000
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Something that should hold: a gain between two models whose interval lies above a bound."""
+    """A claim to check: a gain between two models whose interval is above a bound."""
 
-    says: str
+    title: str
     before: str
     after: str
     method: Method
-    least_gain: float = 0.0
-    least_low: float = 0.0
+    min_gain: float = 0.0
+    min_low: float = 0.0
 
 
 CLAIMS = (
@@ -67,7 +67,7 @@ CLAIMS = (
     Claim("the same, one path", "pebble-m/base", "pebble-l/base", Method.SINGLE),
     Claim("untouched m beats s", "pebble-s/base", "pebble-m/base", Method.COT),
     Claim("the same, one path", "pebble-s/base", "pebble-m/base", Method.SINGLE),
-    Claim("LMSI: greedy", "pebble-l/base", "pebble-l/lmsi", Method.COT, least_gain=0.05),
+    Claim("LMSI: greedy", "pebble-l/base", "pebble-l/lmsi", Method.COT, min_gain=0.05),
     Claim("LMSI: one path", "pebble-l/base", "pebble-l/lmsi", Method.SINGLE),
     Claim("LMSI: vote not worse", "pebble-l/base", "pebble-l/lmsi", Method.SC, -1.0, -0.02),
     Claim("distilled m beats l", "pebble-l/base", "pebble-m/distilled", Method.COT),
@@ -82,58 +82,58 @@ CLAIMS = (
 
 
 def main() -> None:
-    """Measure each seed, then all of them together."""
+    """Measure each seed, then check the claims on each and on all together."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
     parser.add_argument("--pool", type=int, default=POOL)
     parser.add_argument("--eval", type=int, default=EVALUATION, dest="evaluation")
     parser.add_argument("--folder", type=Path, default=Path("build/gains"))
     parser.add_argument("--set", action="append", default=[], help="a setting of the demo")
-    asked = parser.parse_args()
+    args = parser.parse_args()
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)  # the control arm trains in this process
     projects = []
-    for seed in asked.seeds:
-        folder = asked.folder / f"seed-{seed}"
+    for seed in args.seeds:
+        folder = args.folder / f"seed-{seed}"
         drop_control_job(folder)
-        project = run_loop(folder, seed, asked)
+        project = run_loop(folder, seed, args)
         run_control(project, seed)
         with connect(project.database, read_only=True) as conn:
             print_seed(conn, seed)
         projects.append(project)
-    held = print_claims(projects)
-    (asked.folder / "gains.json").write_text(json.dumps(held, indent=1) + "\n")
+    claims = print_claims(projects)
+    (args.folder / "gains.json").write_text(json.dumps(claims, indent=1) + "\n")
 
 
-def run_loop(folder: Path, seed: int, asked: argparse.Namespace) -> Project:
-    """Run the demo as a person would, or find that it was run."""
+def run_loop(folder: Path, seed: int, args: argparse.Namespace) -> Project:
+    """Run the demo's command; it does nothing if the demo has been run."""
     command = [sys.executable, "-m", "lmsi_tui", "demo", str(folder), "--headless", "--json"]
-    command += ["--seed", str(seed), "--pool", str(asked.pool), "--eval", str(asked.evaluation)]
-    for option in asked.set:
+    command += ["--seed", str(seed), "--pool", str(args.pool), "--eval", str(args.evaluation)]
+    for option in args.set:
         command += ["--set", option]
-    began = time.monotonic()
+    start = time.monotonic()
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     report = json.loads(done.stdout.splitlines()[-1])
     print(
         f"\nseed {seed}: the loop took {report['seconds'] / 60:.1f} min, "
-        f"at most {report['peak_rss_mb']:,.0f} MB ({time.monotonic() - began:.0f} s in this call)",
+        f"at most {report['peak_rss_mb']:,.0f} MB ({time.monotonic() - start:.0f} s in this call)",
         flush=True,
     )
     return open_project(folder)
 
 
 def drop_control_job(folder: Path) -> None:
-    """End the job of a control that was killed: a worker would take it for an ordinary one."""
+    """End the job of a killed control, because a worker would run it as an ordinary job."""
     if not (folder / DATABASE).exists():
         return
     with connect(folder / DATABASE) as conn:
         for job in jobs.all_of(conn):
             if "control" in job.params and job.finished_at is None:
-                jobs.finish(conn, job.id, JobState.CANCELLED, "begun again", None, {})
+                jobs.finish(conn, job.id, JobState.CANCELLED, "restarted", None, {})
 
 
 def run_control(project: Project, seed: int) -> None:
-    """Train and measure the three models on unvoted paths; nothing to do when that was done."""
+    """Train the three models on unvoted paths and measure them, unless that is done."""
     ticks = process_start(os.getpid())
     assert ticks is not None
     with connect(project.database) as conn:
@@ -162,12 +162,12 @@ def run_control(project: Project, seed: int) -> None:
 
 
 def freeze_unvoted(work: Work, run: Run, teacher: Model, seed: int) -> TrainingSet:
-    """As many questions and paths as LMSI kept, the questions drawn at random, the paths the first.
+    """Freeze a set of as many questions and paths as LMSI kept: random questions, first paths.
 
-    Every question has at least the first few paths, whatever its vote, so they are a fair sample of
-    what the model writes. Paths without an answer are left out, which favours the control.
+    Every question has its first paths regardless of its vote, so they are a fair sample. Paths
+    without an answer are left out, which favors the control.
     """
-    voted = next(one for one in examples.sets(work.conn) if one.run_id == run.id)
+    voted = next(each for each in examples.sets(work.conn) if each.run_id == run.id)
     rows = examples.examples(work.conn, voted.key)
     budget = len({row.path_id for row in rows if row.path_id is not None})
     pool = questions.by_split(work.conn, Split.POOL)
@@ -175,17 +175,19 @@ def freeze_unvoted(work: Work, run: Run, teacher: Model, seed: int) -> TrainingS
     kept: list[selection.KeptQuestion] = []
     cap = work.settings.sample.cap
     for question in pool[: voted.questions]:
-        taken = answered(paths.for_question(work.conn, run.id, question.id))[: cap or None]
-        for answer in dict.fromkeys(answer for _, answer in taken):
-            same = tuple(path for path, its in taken if its == answer)[:budget]
-            budget -= len(same)
-            if same:
-                kept.append(selection.KeptQuestion(question, answer, same, len(same), False))
+        with_answers = answered(paths.for_question(work.conn, run.id, question.id))[: cap or None]
+        for answer in dict.fromkeys(answer for _, answer in with_answers):
+            agreeing = tuple(path for path, its in with_answers if its == answer)[:budget]
+            budget -= len(agreeing)
+            if agreeing:
+                kept.append(
+                    selection.KeptQuestion(question, answer, agreeing, len(agreeing), False)
+                )
     return curate.freeze(work, run, kept, teacher)
 
 
 def answered(pairs: Sequence[tuple[ReasoningPath, Reading]]) -> list[tuple[ReasoningPath, str]]:
-    """Whole paths with the answer that each reached, in index order."""
+    """Complete paths with their answers, in index order."""
     return [
         (path, reading.answer)
         for path, reading in pairs
@@ -194,59 +196,60 @@ def answered(pairs: Sequence[tuple[ReasoningPath, Reading]]) -> list[tuple[Reaso
 
 
 def print_seed(conn: sqlite3.Connection, seed: int) -> None:
-    """Accuracies of one seed, and what the vote kept, judged by the world's solver."""
-    known = models.all_of(conn)
-    found = {(one.model_id, one.method): one for one in of_split(conn)}
+    """Print the accuracies of a seed, and the quality of the kept set."""
+    all_models = models.all_of(conn)
+    newest = evaluations.newest(conn)
     print(f"{'model':20} {'direct':>18} {'greedy CoT':>18} {'one path':>18} {'vote':>18}")
-    for model in known:
-        cells = [cell(found.get((model.id, method))) for method in Method]
+    for model in all_models:
+        cells = [cell(newest.get((model.id, Split.EVAL, method))) for method in Method]
         print(f"{model.name:20} " + " ".join(f"{text:>18}" for text in cells))
-    run = next(one for one in paths.runs(conn) if one.split is Split.POOL)
+    run = next(each for each in paths.runs(conn) if each.split is Split.POOL)
     pool = {question.id: question for question in questions.by_split(conn, Split.POOL)}
     print_kept(conn, run, pool)
     for name in ("pebble-l/base", "pebble-l/lmsi", "pebble-l/control"):
-        model = next(one for one in known if one.name == name)
-        counts = paths.counts(conn, found[model.id, Method.SC].run_id)
+        model = next(each for each in all_models if each.name == name)
+        counts = paths.counts(conn, newest[model.id, Split.EVAL, Method.SC].run_id)
         print(
             f"{name}: {counts.ended / counts.paths:.1%} of sampled paths end properly", flush=True
         )
 
 
 def print_kept(conn: sqlite3.Connection, run: Run, pool: dict[int, Question]) -> None:
-    """How good the kept set is: right answers, and the share of careful paths."""
-    decided = {vote.question_id: vote for vote in votes.for_run(conn, run.id)}
-    kept = [vote for vote in decided.values() if vote.decision == "keep"]
+    """Print the right answers and the careful paths in the kept set, by the world's solver."""
+    by_question = {vote.question_id: vote for vote in votes.for_run(conn, run.id)}
+    kept = [vote for vote in by_question.values() if vote.decision == "keep"]
     right = sum(vote.winner == world.solve(pool[vote.question_id].text) for vote in kept)
     careful = {"all": [0, 0], "kept": [0, 0]}
     correct = {"careful": [0, 0], "quick": [0, 0], "other": [0, 0]}
-    for question_id, vote in decided.items():
+    for question_id, vote in by_question.items():
         truth = world.solve(pool[question_id].text)
-        taken = paths.for_question(conn, run.id, question_id)
-        for path, reading in taken[: run.cap or None]:
+        sampled = paths.for_question(conn, run.id, question_id)
+        for path, reading in sampled[: run.cap or None]:
             style = documents.style_of(path.text)
             careful["all"][0] += style == "careful"
             careful["all"][1] += 1
             correct[style][0] += reading.answer == truth
             correct[style][1] += 1
         if vote.decision == "keep":
-            agreeing = [path for path, its in taken if its.answer == vote.winner]
+            agreeing = [path for path, its in sampled if its.answer == vote.winner]
             styles = [documents.style_of(path.text) for path in agreeing[: run.cap or None]]
             careful["kept"][0] += styles.count("careful")
             careful["kept"][1] += len(styles)
-    shares = {name: done / max(1, total) for name, (done, total) in careful.items()}
+    shares = {name: count / max(1, total) for name, (count, total) in careful.items()}
     by_style = ", ".join(
-        f"{name} {done / max(1, total):.1%}" for name, (done, total) in correct.items()
+        f"{name} {count / max(1, total):.1%}" for name, (count, total) in correct.items()
     )
     print(
-        f"kept {len(kept)} of {len(decided)} questions, {right / max(1, len(kept)):.1%} of them "
-        f"right; careful paths {shares['all']:.1%} of all, {shares['kept']:.1%} of the kept; "
+        f"kept {len(kept)} of {len(by_question)} questions, "
+        f"{right / max(1, len(kept)):.1%} of them right; "
+        f"careful paths {shares['all']:.1%} of all, {shares['kept']:.1%} of the kept; "
         f"paths right by style: {by_style}"
     )
 
 
 def print_claims(projects: Sequence[Project]) -> list[dict[str, object]]:
-    """Each claim on each seed, and on all questions of all seeds together."""
-    written: list[dict[str, object]] = []
+    """Print each claim on each seed, and on the questions of all seeds together."""
+    results: list[dict[str, object]] = []
     print(f"\n{'claim':24} {'seed':>6} {'n':>6} {'gain':>7} {'95 %':>16} {'p':>8}  holds")
     for claim in CLAIMS:
         every: tuple[list[bool], list[bool]] = ([], [])
@@ -255,14 +258,16 @@ def print_claims(projects: Sequence[Project]) -> list[dict[str, object]]:
                 before, after = (evaluation_of(conn, claim, name) for name in sides(claim))
                 compared = compare(conn, before, after)
                 assert compared is not None
-                first, second = (evaluations.answers(conn, one.id) for one in (before, after))
-            for pile, answers in zip(every, (first, second), strict=True):
-                pile += [answers[i] for i in sorted(first.keys() & second.keys())]
+                first, second = (
+                    evaluations.answers(conn, evaluation.id) for evaluation in (before, after)
+                )
+            for answers_of_all, answers in zip(every, (first, second), strict=True):
+                answers_of_all += [answers[i] for i in sorted(first.keys() & second.keys())]
             seed = str(project.settings.sample.seed)
-            written.append(line(claim, seed, compared.result))
+            results.append(print_claim(claim, seed, compared.result))
         if len(projects) > 1:
-            written.append(line(claim, "all", intervals.paired(*every)))
-    return written
+            results.append(print_claim(claim, "all", intervals.paired(*every)))
+    return results
 
 
 def sides(claim: Claim) -> tuple[str, str]:
@@ -270,38 +275,32 @@ def sides(claim: Claim) -> tuple[str, str]:
     return claim.before, claim.after
 
 
-def line(claim: Claim, seed: str, found: intervals.Paired) -> dict[str, object]:
-    """Print one measured claim and give it as JSON."""
-    holds = found.gain >= claim.least_gain and found.low > claim.least_low
-    interval = f"{points(found.low)} to {points(found.high)}"
+def print_claim(claim: Claim, seed: str, measured: intervals.Paired) -> dict[str, object]:
+    """Print a measured claim; returns it as JSON."""
+    holds = measured.gain >= claim.min_gain and measured.low > claim.min_low
+    interval = f"{points(measured.low)} to {points(measured.high)}"
     print(
-        f"{claim.says:24} {seed:>6} {found.n:>6} {points(found.gain):>7} {interval:>16} "
-        f"{probability(found.p):>8}  {'yes' if holds else 'NO'}",
+        f"{claim.title:24} {seed:>6} {measured.n:>6} {points(measured.gain):>7} {interval:>16} "
+        f"{probability(measured.p):>8}  {'yes' if holds else 'NO'}",
         flush=True,
     )
-    numbers = {"n": found.n, "gain": found.gain, "low": found.low, "high": found.high}
-    return {**asdict(claim), "seed": seed, **numbers, "p": found.p, "holds": holds}
+    numbers = {"n": measured.n, "gain": measured.gain, "low": measured.low, "high": measured.high}
+    return {**asdict(claim), "seed": seed, **numbers, "p": measured.p, "holds": holds}
 
 
 def evaluation_of(conn: sqlite3.Connection, claim: Claim, name: str) -> Evaluation:
-    """The stored evaluation of a model that a claim needs."""
+    """The newest evaluation of a model that a claim compares."""
     model = models.by_name(conn, name)
     assert model is not None, name
-    return next(
-        one for one in of_split(conn) if (one.model_id, one.method) == (model.id, claim.method)
-    )
+    return evaluations.newest(conn)[model.id, Split.EVAL, claim.method]
 
 
-def of_split(conn: sqlite3.Connection) -> list[Evaluation]:
-    """Evaluations on the questions of the pool's own kind."""
-    return [one for one in evaluations.all_of(conn) if one.split is Split.EVAL]
-
-
-def cell(one: Evaluation | None) -> str:
+def cell(evaluation: Evaluation | None) -> str:
     """An accuracy with its interval."""
-    if one is None:
+    if evaluation is None:
         return "–"
-    return f"{percent(one.accuracy)} ({percent(one.low)}–{percent(one.high)})"
+    interval = f"{percent(evaluation.low)}–{percent(evaluation.high)}"
+    return f"{percent(evaluation.accuracy)} ({interval})"
 
 
 if __name__ == "__main__":

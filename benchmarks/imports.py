@@ -1,9 +1,9 @@
-"""What a library costs when the app starts: processor time of its import, in fresh processes.
+"""Measure the import time of libraries for the app's start: processor time in fresh processes.
 
     python -m benchmarks.imports
 
-Each statement runs in a process of its own, alone and after `import lmsi_tui.app`, and the table
-shows the least of several runs: other work on the machine only makes a run slower.
+Each statement runs in its own process, alone and after `import lmsi_tui.app`. The table shows the
+minimum of several runs, because other work on the machine can only make a run slower.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ STATEMENTS = {
 WALLS = ("numpy", "scipy", "torch", "transformers")
 
 
-def measured(statement: str, before: str) -> tuple[float, list[str]]:
-    """Milliseconds of processor time of a statement, and what it imports that the app must not."""
+def measure(statement: str, before: str) -> tuple[float, list[str]]:
+    """Milliseconds of processor time of a statement, and its imports that the app must avoid."""
     code = (
         f"{before}; import sys, time; start = time.process_time()\n{statement}\n"
         f"print((time.process_time() - start) * 1000, *(set({WALLS}) & set(sys.modules)))"
@@ -53,8 +53,8 @@ def main() -> None:
     print("| statement | alone, ms | after the app, ms | also imports |")
     print("|---|---|---|---|")
     for name, statement in STATEMENTS.items():
-        alone = min(measured(statement, "pass")[0] for _ in range(runs))
-        after = min(measured(statement, "import lmsi_tui.app") for _ in range(runs))
+        alone = min(measure(statement, "pass")[0] for _ in range(runs))
+        after = min(measure(statement, "import lmsi_tui.app") for _ in range(runs))
         print(f"| {name} | {alone:.1f} | {after[0]:.1f} | {', '.join(after[1])} |")
 
 

@@ -1,13 +1,12 @@
-"""Whether sampling slows down as the store grows: 10,000 questions of 32 paths, all stored.
+"""Measure whether sampling slows down as the store grows, over 10,000 questions of 32 paths.
 
-    python -m benchmarks.store_growth                    # some minutes
-    python -m benchmarks.store_growth --questions 1000   # a look
+    python -m benchmarks.store_growth                    # a few minutes
+    python -m benchmarks.store_growth --questions 1000   # a quick run
 
-A scripted model writes the paths, so what is measured is everything else: asking for paths, reading
-answers, committing each path, counting votes. It prints the rate and the memory of each tenth, and
-ends with code 1 when the last tenth is slower than 0.95 of the first, or memory has grown by more
-than a tenth. Rates are per second of this process's processor time too, which other programs on
-the machine disturb less than the clock.
+A scripted model writes the paths, so this measures everything else: scheduling paths, extracting
+answers, committing each path, counting votes. It prints the rate and the memory of each tenth. The
+exit code is 1 if the last tenth is slower than 0.95 of the first, or memory grows by more than a
+tenth. Rates are also per second of processor time, which other processes disturb less.
 """
 
 from __future__ import annotations
@@ -44,8 +43,8 @@ if TYPE_CHECKING:
 
 TEACHER = "scripted/base"
 TENTHS = 10
-LEAST_RATIO = 0.95
-MOST_MEMORY = 1.1
+MIN_RATIO = 0.95
+MAX_MEMORY = 1.1
 SCRIPT = {
     "context": 100_000,
     "slots": 256,
@@ -66,50 +65,51 @@ SCRIPT = {
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """The state of the process when so many paths are stored."""
+    """The state of the process after a number of stored paths."""
 
     paths: int
     clock: float
+    """Seconds of wall time."""
     processor: float
-    """Seconds of processor time of this process."""
+    """Seconds of processor time."""
     memory: float
     """Resident, in MiB."""
     stored: float
     """Size of the database with its log, in MiB."""
 
 
-class Watched:
-    """A scripted model that notes the state of the process at every tenth."""
+class MarkingModel:
+    """A scripted model that records the state of the process at every tenth."""
 
     name, version = "scripted", "1"
 
-    def __init__(self, inner: Scripted, project: Project, paths_in_all: int) -> None:
+    def __init__(self, inner: Scripted, project: Project, total_paths: int) -> None:
         self.inner = inner
         self.context_length = inner.context_length
         self.details = inner.details
         self.tokenize, self.tokenize_chat = inner.tokenize, inner.tokenize_chat
         self.project = project
-        self.step = max(1, paths_in_all // TENTHS)
+        self.step = max(1, total_paths // TENTHS)
         self.marks: list[Mark] = []
 
     def sample(self, source: PathSource, sampling: Sampling) -> Iterator[Generation]:
-        """Yield what the script writes."""
-        given = 0
-        self._mark(given)
+        """Yield the paths of the script."""
+        count = 0
+        self._mark(count)
         for generation in self.inner.sample(source, sampling):
             yield generation
-            given += 1
-            if given % self.step == 0:
-                self._mark(given)
+            count += 1
+            if count % self.step == 0:
+                self._mark(count)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Nothing to close."""
 
-    def _mark(self, given: int) -> None:
+    def _mark(self, count: int) -> None:
         files = self.project.folder.glob("lmsi.db*")
         self.marks.append(
             Mark(
-                given,
+                count,
                 time.perf_counter(),
                 time.process_time(),
                 psutil.Process().memory_info().rss / 2**20,
@@ -119,7 +119,7 @@ class Watched:
 
 
 def make_project(folder: Path, count: int, m: int) -> Project:
-    """A project on a script, with so many questions."""
+    """A project with a scripted model and `count` questions."""
     settings = changed(
         replace(Settings(), model=ModelSettings(teacher=TEACHER, engine=Engine.SCRIPTED)),
         {"sample": {"m": m, "early_stop": "off"}},
@@ -163,8 +163,8 @@ def make_project(folder: Path, count: int, m: int) -> Project:
     return project
 
 
-def draw(project: Project) -> list[Mark]:
-    """Sample the whole pool in this process; the marks of the tenths."""
+def sample_pool(project: Project) -> list[Mark]:
+    """Sample the whole pool in this process; returns the marks of the tenths."""
     with connect(project.database) as conn:
         with transaction(conn):
             job, _ = jobs.enqueue(conn, JobKind.SAMPLE, {"settings": {}})
@@ -175,28 +175,28 @@ def draw(project: Project) -> list[Mark]:
         run = runs.open_pool_run(work, teacher)
         pool = questions.by_split(conn, Split.POOL)
         script = open_scripted(project.inside(teacher.location))
-        watched = Watched(script, project, len(pool) * run.m)
+        model = MarkingModel(script, project, len(pool) * run.m)
         prompt_of = completion.prompts_of(work, run, pool)
-        scheduler.sample(conn, watched, run, pool, prompt_of, work.progress)
+        scheduler.sample(conn, model, run, pool, prompt_of, work.progress)
         assert paths.counts(conn, run.id).paths == len(pool) * run.m
-    return watched.marks
+    return model.marks
 
 
 def main() -> None:
-    """Draw, and compare the last tenth with the first."""
+    """Sample, and compare the last tenth with the first."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--questions", type=int, default=10_000)
     parser.add_argument("--m", type=int, default=32)
-    asked = parser.parse_args()
+    args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="store-growth-") as folder:
-        marks = draw(make_project(Path(folder) / "p", asked.questions, asked.m))
-    print(f"{asked.questions:,} questions of {asked.m} paths")
+        marks = sample_pool(make_project(Path(folder) / "p", args.questions, args.m))
+    print(f"{args.questions:,} questions of {args.m} paths")
     print(f"{'paths':>9} {'paths/s':>9} {'paths/cpu s':>12} {'memory MiB':>11} {'store MiB':>10}")
     clock, processor = [], []
     for before, after in itertools.pairwise(marks):
-        drawn = after.paths - before.paths
-        clock.append(drawn / (after.clock - before.clock))
-        processor.append(drawn / (after.processor - before.processor))
+        sampled = after.paths - before.paths
+        clock.append(sampled / (after.clock - before.clock))
+        processor.append(sampled / (after.processor - before.processor))
         print(
             f"{after.paths:9,} {clock[-1]:9,.0f} {processor[-1]:12,.0f} {after.memory:11,.1f} "
             f"{after.stored:10,.1f}"
@@ -206,8 +206,8 @@ def main() -> None:
         f"last tenth to first: {clock[-1] / clock[0]:.3f} by the clock, "
         f"{processor[-1] / processor[0]:.3f} by processor time; memory {memory:.3f}"
     )
-    holds = processor[-1] / processor[0] >= LEAST_RATIO and memory <= MOST_MEMORY
-    sys.exit(0 if holds else 1)
+    passed = processor[-1] / processor[0] >= MIN_RATIO and memory <= MAX_MEMORY
+    sys.exit(0 if passed else 1)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,14 @@
-"""Which of the teacher's paths a student should learn from: the demo's students, each variant.
+"""Compare which of the teacher's paths a student should learn from, on the demo's students.
 
     python -m benchmarks.students                       # three seeds, an hour on 2 cores
     python -m benchmarks.students --seeds 201 --eval 300
 
-For each seed the teacher samples a pool once, through the real command line, and the set is frozen
-once. Then each student is distilled from it in every way and measured on the same questions: all
-kept paths, the first of each question, the two shortest, and all of them with the teacher's likely
-tokens. Everything else is as the demo has it; a variant with fewer paths trains for fewer steps.
-Accuracies have 95 % Wilson intervals; "all seeds" counts the questions of every seed together.
-Started again, it goes on where it stopped.
+For each seed the teacher samples a pool once, with the command line, and the set is frozen once.
+Then each student is distilled with every variant and measured on the same questions: all kept
+paths, the first of each question, the two shortest, and all of them with the teacher's top-k
+logits. All other settings are those of the demo; a variant with fewer paths trains for fewer steps.
+Accuracies have 95 % Wilson intervals; "all seeds" counts the questions of all seeds together. If
+interrupted, run it again to resume.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 SEEDS = (201, 202, 203)
-"""Not used while the world and the settings were chosen."""
+"""Not used while the world was designed and the settings were chosen."""
 POOL, EVALUATION = 500, 500
 FIRST = "all"
-ALIKE = ("distill.patience=0",)
-"""Every student goes through all of its steps."""
+COMMON = ("distill.patience=0",)
+"""No early stopping: every student trains for all of its steps."""
 VARIANTS: dict[str, tuple[str, ...]] = {
     FIRST: (),
     "first-1": ("distill.paths=first", "distill.paths_per_question=1"),
@@ -45,80 +45,83 @@ VARIANTS: dict[str, tuple[str, ...]] = {
 METHODS = {Method.COT: "greedy CoT", Method.SINGLE: "one path", Method.SC: "vote of 8"}
 
 Answers = dict[tuple[str, str, Method], list[bool]]
-"""Whether each question was answered rightly, by student, variant and method."""
+"""Whether each question was answered correctly, by student, variant and method."""
 
 
 def main() -> None:
-    """Make every student of every seed, then print the table."""
+    """Train every student of every seed, and print the tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
     parser.add_argument("--pool", type=int, default=POOL)
     parser.add_argument("--eval", type=int, default=EVALUATION, dest="evaluation")
     parser.add_argument("--folder", type=Path, default=Path("build/students"))
     parser.add_argument("--only", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
-    asked = parser.parse_args()
+    args = parser.parse_args()
     every: Answers = {}
-    for seed in asked.seeds:
-        folder = asked.folder / f"seed-{seed}"
-        made = students_of(folder, seed, asked)
-        print_table(f"seed {seed}", right_of(folder, made, every))
-    if len(asked.seeds) > 1:
+    for seed in args.seeds:
+        folder = args.folder / f"seed-{seed}"
+        trained = students_of(folder, seed, args)
+        print_table(f"seed {seed}", right_of(folder, trained, every))
+    if len(args.seeds) > 1:
         print_table("all seeds", every)
 
 
 def students_of(
-    folder: Path, seed: int, asked: argparse.Namespace
+    folder: Path, seed: int, args: argparse.Namespace
 ) -> dict[tuple[str, str], tuple[str, int]]:
-    """Sample and freeze once, then distil and measure each variant.
+    """Sample and freeze once, then distill and measure each variant.
 
     Returns:
-        Name of the made model and its scored training tokens, by student and variant.
+        Name of the trained model and its scored training tokens, by student and variant.
     """
     if not (folder / "lmsi.toml").exists():
-        sizes = ["--pool", str(asked.pool), "--eval", str(asked.evaluation)]
+        sizes = ["--pool", str(args.pool), "--eval", str(args.evaluation)]
         _lmsi("demo", folder, "--only-make", "--seed", str(seed), *sizes)
     off = ["--set", "evaluate.ood=false"]
     _lmsi("sample", folder)
     _lmsi("curate", folder)
-    made = {}
-    for variant in asked.only:
-        settings = [word for one in (*ALIKE, *VARIANTS[variant]) for word in ("--set", one)]
+    trained = {}
+    for variant in args.only:
+        changes = (*COMMON, *VARIANTS[variant])
+        settings = [arg for change in changes for arg in ("--set", change)]
         for student, result in _lmsi("distill", folder, *settings).items():
-            made[student, variant] = str(result["model"])
-    for name in ("pebble-l/base", *dict.fromkeys(student for student, _ in made)):
+            trained[student, variant] = str(result["model"])
+    for name in ("pebble-l/base", *dict.fromkeys(student for student, _ in trained)):
         _lmsi("evaluate", folder, "--model", name, *off)
-    for name in made.values():
+    for name in trained.values():
         _lmsi("evaluate", folder, "--model", name, *off)
-    return {key: (name, _tokens(folder, name)) for key, name in made.items()}
+    return {key: (name, _tokens(folder, name)) for key, name in trained.items()}
 
 
 def _lmsi(command: str, folder: Path, *rest: str) -> dict[str, dict[str, object]]:
-    """Run a command as a person would and give its result."""
+    """Run a command; returns the result of its job."""
     line = [sys.executable, "-m", "lmsi_tui", command, str(folder), "--json", *rest]
     done = subprocess.run(line, stdout=subprocess.PIPE, text=True, check=True)
-    found: dict[str, dict[str, object]] = {}
-    for said in map(json.loads, done.stdout.splitlines()):
-        if said.get("result"):
-            found = said["result"]
-    return found
+    result: dict[str, dict[str, object]] = {}
+    for event in map(json.loads, done.stdout.splitlines()):
+        if event.get("result"):
+            result = event["result"]
+    return result
 
 
 def _tokens(folder: Path, name: str) -> int:
-    """Tokens of completions behind a student's training, from the note beside its weights."""
+    """Scored tokens of a student's training, from the file beside its weights."""
     with connect(open_project(folder).database, read_only=True) as conn:
         model = models.by_name(conn, name)
     assert model is not None
-    trained = json.loads((folder / model.location / "training.json").read_text())["trained"]
-    return int(trained["scored_tokens"])
+    training = json.loads((folder / model.location / "training.json").read_text())
+    return int(training["trained"]["scored_tokens"])
 
 
-def right_of(folder: Path, made: dict[tuple[str, str], tuple[str, int]], every: Answers) -> Answers:
-    """What each model got right in one seed, also added to `every`."""
-    named = {key: name for key, (name, _) in made.items()}
-    for student, _ in made:
+def right_of(
+    folder: Path, trained: dict[tuple[str, str], tuple[str, int]], every: Answers
+) -> Answers:
+    """The correct answers of each model for one seed; they are also added to `every`."""
+    named = {key: name for key, (name, _) in trained.items()}
+    for student, _ in trained:
         named[student, "untouched"] = student
     named["pebble-l/base", "untouched"] = "pebble-l/base"
-    found: Answers = {}
+    answers_of_seed: Answers = {}
     with connect(open_project(folder).database, read_only=True) as conn:
         ids = {model.name: model.id for model in models.all_of(conn)}
         stored = evaluations.newest(conn)
@@ -126,15 +129,15 @@ def right_of(folder: Path, made: dict[tuple[str, str], tuple[str, int]], every: 
             for method in METHODS:
                 answers = evaluations.answers(conn, stored[ids[name], Split.EVAL, method].id)
                 right = [answers[id_] for id_ in sorted(answers)]
-                found[student, variant, method] = right
+                answers_of_seed[student, variant, method] = right
                 every.setdefault((student, variant, method), []).extend(right)
-    for (student, variant), (_, tokens) in made.items():
+    for (student, variant), (_, tokens) in trained.items():
         print(f"{student} {variant}: {tokens:,} scored tokens", flush=True)
-    return found
+    return answers_of_seed
 
 
 def print_table(title: str, right: Answers) -> None:
-    """Accuracies with intervals, and the difference to the student that learnt from all paths."""
+    """Print accuracies with intervals, and the difference to the student trained on all paths."""
     print(f"\n{title}\n| student | learns from | " + " | ".join(METHODS.values()) + " |")
     print("|---|---|" + "---|" * len(METHODS))
     for student, variant in dict.fromkeys((student, variant) for student, variant, _ in right):
@@ -146,13 +149,14 @@ def print_table(title: str, right: Answers) -> None:
 
 
 def cell(right: Sequence[bool], all_paths: Sequence[bool] | None, variant: str) -> str:
-    """`84.9 (83.2 to 86.4)`, and for another choice of paths the paired difference to `all`."""
+    """`84.9 (83.2 to 86.4)`, and for a different choice of paths the paired difference to `all`."""
     low, high = wilson(sum(right), len(right))
     text = f"{percent(sum(right) / len(right))} ({percent(low)} to {percent(high)})"
     if all_paths is None or variant in (FIRST, "untouched"):
         return text
-    found = paired(list(all_paths), list(right))
-    return f"{text}; {points(found.gain)} ({points(found.low)} to {points(found.high)})"
+    difference = paired(list(all_paths), list(right))
+    interval = f"{points(difference.low)} to {points(difference.high)}"
+    return f"{text}; {points(difference.gain)} ({interval})"
 
 
 if __name__ == "__main__":

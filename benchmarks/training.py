@@ -1,31 +1,32 @@
-"""What training each common beginning once is worth, beside TRL and our own rows.
+"""Compare training with prefix-tree packing to TRL and to plain rows.
 
-    python -m benchmarks.training --quick                 # a look: minutes
+    python -m benchmarks.training --quick                 # a few minutes
     python -m benchmarks.training --project DEMO          # k = 4, 8, 16 and the demo's set: hours
     python -m benchmarks.training --cases k=8 --steps 1   # one case, one step of each arm
 
 Every arm trains the same adapter (LoRA on all linear layers, from the same seed) of the same model
-in float32 on the same examples: each optimizer step of every arm holds the same original examples,
-with the same AdamW, rate and clipping. An arm is a process of its own; they take turns by step.
+in float32 on the same examples: each optimizer step of every arm has the same original examples,
+with the same AdamW, learning rate and clipping. Each arm is a separate process; they take turns by
+step.
 
-| arm | what is trained on |
+| arm | training data |
 |---|---|
 | trl | TRL's SFTTrainer, completion-only: a row for each example and each copy of it |
-| trl-packed | the same with packing (bfd), which TRL's documentation wants FlashAttention for |
+| trl-packed | the same with packing (bfd), for which TRL's documentation requires FlashAttention |
 | copies | our rows, one for each example and each copy |
-| weights | our rows, a direct answer k times as one row of weight k |
-| dense | trees, with a dense mask and the row length that the cost of pairs asks for |
-| tree | trees, with attention that skips what no token sees |
+| weights | our rows; k copies of a direct answer are one row of weight k |
+| dense | prefix trees with a dense mask, and the row length that fits its cost |
+| tree | prefix trees with attention that skips masked blocks |
 
-TRL gets its rows sorted by length within a step, so that it pads little, in micro-batches of as
-many tokens as ours. Its fused head scores every position on a CPU; that is how it ships.
+TRL gets its rows sorted by length within a step, which minimizes padding, in micro-batches with as
+many tokens as ours. On a CPU its fused head scores every position, as shipped.
 
-The synthetic set: a beginning of 800 tokens (eight worked examples), one of 280 for direct answers,
-questions of 60 tokens, paths of 120, answers of 8, random ids, in the paper's four formats, on a
-Llama of SmolLM2-135M's shape with random weights. The demo's set is that of a project on the
-embedded models (`lmsi-tui demo DEMO --headless`), trained on pebble-l.
+The synthetic set has a prefix of 800 tokens (eight worked examples), one of 280 for direct answers,
+questions of 60 tokens, paths of 120 and answers of 8, all random ids, in the paper's four formats,
+for a Llama of SmolLM2-135M's shape with random weights. The demo's set comes from a demo project
+(`lmsi-tui demo DEMO --headless`) and is trained on pebble-l.
 
-Ends with code 1 when the losses of two arms differ by more than 1e-4 relative at any step.
+The exit code is 1 if the losses of two arms differ by more than 1e-4 relative at any step.
 """
 
 from __future__ import annotations
@@ -65,66 +66,66 @@ COT_PREFIX, DIRECT_PREFIX, QUESTION, CUE, PATH, ANSWER = 800, 280, 60, 6, 120, 8
 VOCABULARY = 49152
 TOLERANCE = 1e-4
 TRL_ROW = 1024
-"""TRL's own longest row, for packing."""
+"""TRL's default maximum row length, for packing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A model, a set, and how it is cut into steps."""
+    """A training set and the size of its steps."""
 
     name: str
     """`k=8`, or `demo`."""
     questions: int
-    """Behind an optimizer step."""
+    """In an optimizer step."""
     project: str
-    """Folder of the demo's project; empty for the synthetic set."""
+    """Folder of a demo project; empty for the synthetic set."""
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One optimizer step of one arm."""
+class TimedStep:
+    """An optimizer step of an arm."""
 
     loss: float
     """Nats per weighted token."""
     seconds: float
     scored: int
-    """Tokens of completions in the original examples, copies counted."""
+    """Completion tokens of the original examples, with copies."""
     peak: float
-    """Most memory that the process has held so far, in GiB."""
+    """Peak memory of the process so far, in GiB."""
 
 
 def synthetic(k: int, questions: int, step: int) -> list[EncodedExample]:
-    """The examples behind a step: k paths of each of so many questions, in four formats."""
+    """The examples of a step: k paths of each question, in four formats."""
     from engine.packing.encoding import EncodedExample
 
     fixed = np.random.default_rng(0)
     rng = np.random.default_rng([1, step])
 
-    def draw(length: int, source: np.random.Generator = rng) -> tuple[int, ...]:
+    def tokens(length: int, source: np.random.Generator = rng) -> tuple[int, ...]:
         return tuple(source.integers(0, VOCABULARY, length).tolist())
 
-    cot, direct, cue = draw(COT_PREFIX, fixed), draw(DIRECT_PREFIX, fixed), draw(CUE, fixed)
-    found = []
+    cot, direct, cue = tokens(COT_PREFIX, fixed), tokens(DIRECT_PREFIX, fixed), tokens(CUE, fixed)
+    made = []
     for number in range(questions):
-        question, answer = draw(QUESTION), draw(ANSWER)
-        paths = [draw(PATH) for _ in range(k)]
+        question, answer = tokens(QUESTION), tokens(ANSWER)
+        paths = [tokens(PATH) for _ in range(k)]
         for kind, prompt in (
             (PromptFormat.FEW_SHOT_COT, cot + question),
             (PromptFormat.ZERO_SHOT_COT, question + cue),
         ):
-            found += [EncodedExample(number, kind, prompt, path, 1.0) for path in paths]
+            made += [EncodedExample(number, kind, prompt, path, 1.0) for path in paths]
         for kind, prompt in (
             (PromptFormat.FEW_SHOT_DIRECT, direct + question),
             (PromptFormat.ZERO_SHOT_DIRECT, question),
         ):
-            found.append(EncodedExample(number, kind, prompt, answer, float(k)))
-    return found
+            made.append(EncodedExample(number, kind, prompt, answer, float(k)))
+    return made
 
 
-def of_demo(
+def demo_steps(
     project: Path, model: TrainableModel, questions: int
 ) -> Callable[[int], list[EncodedExample]]:
-    """The newest training set of a project, by steps of so many questions."""
+    """The examples of each step of a project's newest training set."""
     from engine.packing.encoding import encode
     from engine.project.folder import open_project
     from engine.training.model import end_tokens
@@ -135,24 +136,26 @@ def of_demo(
     with connect(open_project(project).database) as conn:
         rows = examples.examples(conn, examples.sets(conn)[-1].key)
     by_question: dict[int, list[EncodedExample]] = defaultdict(list)
-    for one in encode(rows, model.tokenizer, PromptStyle.BASE, end_tokens(model)):
-        by_question[one.question_id].append(one)
+    for example in encode(rows, model.tokenizer, PromptStyle.BASE, end_tokens(model)):
+        by_question[example.question_id].append(example)
     groups = list(by_question.values())
 
-    def of(step: int) -> list[EncodedExample]:
-        start = step * questions
-        return [one for at in range(questions) for one in groups[(start + at) % len(groups)]]
+    def examples_of(step: int) -> list[EncodedExample]:
+        numbers = range(step * questions, (step + 1) * questions)
+        return [example for number in numbers for example in groups[number % len(groups)]]
 
-    return of
+    return examples_of
 
 
-def copied(some: Sequence[EncodedExample]) -> list[EncodedExample]:
-    """A row of weight k as k rows."""
-    return [replace(one, weight=1.0) for one in some for _ in range(round(one.weight))]
+def copied(weighted: Sequence[EncodedExample]) -> list[EncodedExample]:
+    """Each row of weight k as k rows."""
+    return [
+        replace(example, weight=1.0) for example in weighted for _ in range(round(example.weight))
+    ]
 
 
 def make_base(folder: Path) -> Path:
-    """SmolLM2-135M's shape with random weights, and a tokenizer that is only there to be loaded."""
+    """Write a model of SmolLM2-135M's shape with random weights and any tokenizer."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -178,24 +181,24 @@ def make_base(folder: Path) -> Path:
     return base
 
 
-def work(arm: str, case: Case, base: Path) -> None:
-    """One arm: a step for each line of standard input, a line of JSON about each on the output."""
+def run_arm(arm: str, case: Case, base: Path) -> None:
+    """Run an arm: a step for each line of standard input, with a line of JSON as the reply."""
     import torch
 
     from engine.project.settings import TrainSettings
     from engine.training.model import forward_cost, load_model
     from engine.training.passes import accumulate_gradients
 
-    # What libraries print belongs to the log; only the lines about steps go to the parent.
-    say, sys.stdout = sys.stdout, sys.stderr
+    # Output of libraries goes to the log; only the replies go to the parent.
+    replies, sys.stdout = sys.stdout, sys.stderr
     model = load_model(base, TrainSettings(seed=0))
     optimizer = torch.optim.AdamW(model.weights.values(), lr=RATE, weight_decay=0.0)
     if case.project:
-        of = of_demo(Path(case.project), model, case.questions)
+        examples_of = demo_steps(Path(case.project), model, case.questions)
     else:
         k = int(case.name.removeprefix("k="))
 
-        def of(step: int) -> list[EncodedExample]:
+        def examples_of(step: int) -> list[EncodedExample]:
             return synthetic(k, case.questions, step)
 
     if arm != "tree":
@@ -205,42 +208,45 @@ def work(arm: str, case: Case, base: Path) -> None:
             cost=forward_cost(model.causal, model.device),
             shares_prefixes=arm == "dense",
         )
-    short = sorted(of(0), key=lambda one: len(one.tokens))[:2]  # a warm-up that changes nothing
+    # Warm up without changing the weights.
+    short = sorted(examples_of(0), key=lambda example: len(example.tokens))[:2]
     if arm.startswith("trl"):
-        still = torch.optim.SGD(model.weights.values(), lr=0.0)
-        trl_step(model, still, short, packed=arm == "trl-packed")
+        no_op = torch.optim.SGD(model.weights.values(), lr=0.0)
+        trl_step(model, no_op, short, packed=arm == "trl-packed")
     else:
         accumulate_gradients(model, short)
     optimizer.zero_grad()
     for step, _ in enumerate(sys.stdin):
-        some = of(step)
-        given = some if arm in ("weights", "dense", "tree") else copied(some)
+        original = examples_of(step)
+        rows = original if arm in ("weights", "dense", "tree") else copied(original)
         if arm.startswith("trl"):
-            loss, seconds = trl_step(model, optimizer, given, packed=arm == "trl-packed")
+            loss, seconds = trl_step(model, optimizer, rows, packed=arm == "trl-packed")
         else:
-            began = time.perf_counter()
-            loss = accumulate_gradients(model, given)
+            start = time.perf_counter()
+            loss = accumulate_gradients(model, rows)
             torch.nn.utils.clip_grad_norm_(model.weights.values(), 1.0)
             optimizer.step()
             optimizer.zero_grad()
-            seconds = time.perf_counter() - began
+            seconds = time.perf_counter() - start
         print(
             json.dumps(
                 {
                     "loss": loss,
                     "seconds": seconds,
-                    "scored": sum(round(one.weight) * len(one.completion) for one in some),
+                    "scored": sum(
+                        round(example.weight) * len(example.completion) for example in original
+                    ),
                     "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
                 }
             ),
-            file=say,
+            file=replies,
             flush=True,
         )
-        give_back_memory()
+        release_memory()
 
 
-def give_back_memory() -> None:
-    """Hand freed memory to the other arms: all of them together may be more than there is."""
+def release_memory() -> None:
+    """Return freed memory to the system, because all arms together may exceed it."""
     gc.collect()
     if sys.platform == "linux":
         ctypes.CDLL(None).malloc_trim(0)
@@ -249,9 +255,9 @@ def give_back_memory() -> None:
 def trl_step(
     model: TrainableModel, optimizer: Any, rows: Sequence[EncodedExample], *, packed: bool
 ) -> tuple[float, float]:
-    """Loss and seconds of an optimizer step of TRL's trainer, by its own clock.
+    """Loss and seconds of an optimizer step of TRL's trainer, as it reports them.
 
-    That clock leaves out the tokens' preparation and the collection of garbage before the first
+    The time excludes the preparation of the tokens and the garbage collection before the first
     step, which a long run pays once.
     """
     from datasets import Dataset
@@ -259,13 +265,13 @@ def trl_step(
 
     from engine.packing.batches import BATCH_TOKENS
 
-    longest = max(len(one.tokens) for one in rows)
+    longest = max(len(example.tokens) for example in rows)
     data = [
         {
-            "input_ids": list(one.tokens),
-            "completion_mask": [0] * len(one.prompt) + [1] * len(one.completion),
+            "input_ids": list(example.tokens),
+            "completion_mask": [0] * len(example.prompt) + [1] * len(example.completion),
         }
-        for one in sorted(rows, key=lambda one: len(one.tokens))
+        for example in sorted(rows, key=lambda example: len(example.tokens))
     ]
     size = max(1, BATCH_TOKENS // (TRL_ROW if packed else longest))
 
@@ -299,18 +305,18 @@ def trl_step(
                 optimizers=(optimizer, None),
             )
 
-    # How many rows a packed set has is known when it was packed.
-    ready = trainer(math.ceil(len(data) / size))
+    # The number of packed rows is known only after packing.
+    sft_trainer = trainer(math.ceil(len(data) / size))
     if packed:
-        ready = trainer(math.ceil(len(ready.train_dataset) / size))
-    done = ready.train()
+        sft_trainer = trainer(math.ceil(len(sft_trainer.train_dataset) / size))
+    done = sft_trainer.train()
     return done.training_loss, done.metrics["train_runtime"]
 
 
 def take_turns(
     case: Case, arms: Sequence[str], base: Path, steps: int, seconds: float, log: Path
-) -> dict[str, list[Step]]:
-    """Every arm's steps, interleaved: so many, and more of each arm until it has run so long."""
+) -> dict[str, list[TimedStep]]:
+    """Run the steps of all arms in turns: at least `steps` steps and `seconds` seconds of each."""
     processes = {}
     with log.open("a") as errors:
         for arm in arms:
@@ -320,18 +326,18 @@ def take_turns(
                     *("--base", str(base), "--cases", case.name),
                     *("--questions", str(case.questions), "--project", case.project),
                 ],
-                # As the program's worker runs; the peer as it is.
+                # The environment of lmsi-tui's worker; the peer keeps its own.
                 env=os.environ if arm.startswith("trl") else ENVIRONMENT | os.environ,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
             )
-    taken: dict[str, list[Step]] = {arm: [] for arm in arms}
+    timed: dict[str, list[TimedStep]] = {arm: [] for arm in arms}
     try:
         while waiting := [
             arm
-            for arm, done in taken.items()
+            for arm, done in timed.items()
             if len(done) < steps or sum(step.seconds for step in done) < seconds
         ]:
             for arm in waiting:
@@ -342,11 +348,11 @@ def take_turns(
                 process.stdin.flush()
                 line = process.stdout.readline()
                 if not line:
-                    raise SystemExit(f"The arm {arm} ended; {log} says why.")
-                step = Step(**json.loads(line))
-                taken[arm].append(step)
+                    raise SystemExit(f"The arm {arm} has ended; see {log}.")
+                step = TimedStep(**json.loads(line))
+                timed[arm].append(step)
                 print(
-                    f"  step {len(taken[arm])} {arm:10s} {step.seconds:8.2f} s  "
+                    f"  step {len(timed[arm])} {arm:10s} {step.seconds:8.2f} s  "
                     f"loss {step.loss:.6f}  peak {step.peak:.2f} GiB",
                     flush=True,
                 )
@@ -355,83 +361,87 @@ def take_turns(
             if process.stdin is not None:
                 process.stdin.close()
             process.wait()
-    return taken
+    return timed
 
 
-def print_table(case: Case, taken: dict[str, list[Step]]) -> bool:
-    """A table in Markdown; whether all arms have the same losses.
+def print_table(case: Case, timed: dict[str, list[TimedStep]]) -> bool:
+    """Print a Markdown table; returns whether all arms have the same losses.
 
-    Times are compared by scored tokens, losses step by step as far as both arms have gone.
+    Times are compared per scored token, and losses for the steps that both arms have made.
     """
-    last = list(taken)[-1]
+    last = list(timed)[-1]
     speeds = {
         arm: sum(step.scored for step in steps) / sum(step.seconds for step in steps)
-        for arm, steps in taken.items()
+        for arm, steps in timed.items()
     }
-    print(f"\n{case.name}, {case.questions} questions behind a step\n")
+    print(f"\n{case.name}, {case.questions} questions per step\n")
     print(
         f"| arm | steps | s per step | scored tokens/s | time, {last} = 1 | peak GiB "
-        "| loss differs by |\n|---|---:|---:|---:|---:|---:|---:|"
+        "| loss difference |\n|---|---:|---:|---:|---:|---:|---:|"
     )
     worst = 0.0
-    for arm, steps in taken.items():
-        differs = max(
-            abs(one.loss - other.loss) / other.loss
-            for one, other in zip(steps, taken[last], strict=False)
+    for arm, steps in timed.items():
+        difference = max(
+            abs(step.loss - other.loss) / other.loss
+            for step, other in zip(steps, timed[last], strict=False)
         )
-        worst = max(worst, differs)
+        worst = max(worst, difference)
         print(
             f"| {arm} | {len(steps)} | {sum(step.seconds for step in steps) / len(steps):.2f} "
             f"| {speeds[arm]:.0f} | {speeds[last] / speeds[arm]:.2f} | {steps[-1].peak:.2f} "
-            f"| {differs:.1e} |"
+            f"| {difference:.1e} |"
         )
     print()
     return worst <= TOLERANCE
 
 
 def main() -> int:
-    """Run what was asked for."""
+    """Run the chosen cases, or one arm for the parent process."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--quick", action="store_true", help="k = 4, one question, one step")
-    parser.add_argument("--cases", default="", help="of k=4,k=8,k=16,demo")
+    parser.add_argument("--cases", default="", help="comma-separated: k=4,k=8,k=16,demo")
     parser.add_argument("--arms", default=",".join(ARMS))
-    parser.add_argument("--questions", type=int, default=0, help="behind a step (4; demo: 16)")
-    parser.add_argument("--steps", type=int, default=0, help="at least (3)")
-    parser.add_argument("--seconds", type=float, default=-1.0, help="at least, of each arm (300)")
-    parser.add_argument("--project", default="", help="a demo's project, for the case demo")
+    parser.add_argument(
+        "--questions", type=int, default=0, help="questions per step (default: 4; demo: 16)"
+    )
+    parser.add_argument("--steps", type=int, default=0, help="minimum number of steps (default: 3)")
+    parser.add_argument(
+        "--seconds", type=float, default=-1.0, help="minimum time of each arm (default: 300)"
+    )
+    parser.add_argument("--project", default="", help="a demo project, for the case demo")
     parser.add_argument("--arm", default="", help=argparse.SUPPRESS)
     parser.add_argument("--base", type=Path, help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    cases = asked.cases or ("k=4" if asked.quick else "k=4,k=8,k=16")
-    if not asked.cases and asked.project:
+    args = parser.parse_args()
+    cases = args.cases or ("k=4" if args.quick else "k=4,k=8,k=16")
+    if not args.cases and args.project:
         cases += ",demo"
-    chosen = [
+    selected = [
         Case(
             name,
-            asked.questions or (1 if asked.quick else 16 if name == "demo" else 4),
-            asked.project if name == "demo" else "",
+            args.questions or (1 if args.quick else 16 if name == "demo" else 4),
+            args.project if name == "demo" else "",
         )
         for name in cases.split(",")
     ]
-    if asked.arm:
-        work(asked.arm, chosen[0], asked.base)
+    if args.arm:
+        run_arm(args.arm, selected[0], args.base)
         return 0
-    steps = asked.steps or (1 if asked.quick else 3)
+    steps = args.steps or (1 if args.quick else 3)
     same = True
     with tempfile.TemporaryDirectory() as folder:
         base = make_base(Path(folder))
         log = Path(folder) / "log"
-        for case in chosen:
-            # The longest of the cases runs as long as was asked; a given number of steps is enough.
-            longest = case is chosen[-1] or case.name == "k=16"
-            seconds = asked.seconds if asked.seconds >= 0 else 300.0
-            if asked.quick or asked.steps or not longest:
-                seconds = max(asked.seconds, 0.0)
-            print(f"{case.name}: {asked.arms}", flush=True)
+        for case in selected:
+            # Only the longest case runs for a minimum time, unless --steps is given.
+            longest = case is selected[-1] or case.name == "k=16"
+            seconds = args.seconds if args.seconds >= 0 else 300.0
+            if args.quick or args.steps or not longest:
+                seconds = max(args.seconds, 0.0)
+            print(f"{case.name}: {args.arms}", flush=True)
             try:
-                taken = take_turns(
+                timed = take_turns(
                     case,
-                    asked.arms.split(","),
+                    args.arms.split(","),
                     PEBBLE if case.project else base,
                     steps,
                     seconds,
@@ -440,7 +450,7 @@ def main() -> int:
             except SystemExit:
                 print(log.read_text()[-3000:], file=sys.stderr)
                 raise
-            same &= print_table(case, taken)
+            same &= print_table(case, timed)
     return 0 if same else 1
 
 
