@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -103,12 +104,13 @@ def _sequence_lengths(
     work: Work, model: Model, runs: Sequence[Run], questions: Sequence[Question]
 ) -> SequenceLengths:
     """How long the prompts of these runs are; in tokens for llama.cpp, which plans its context."""
-    prompts = [
-        [prompt_of(question) for question in questions if question.task == task]
-        for run in runs
-        for prompt_of in [prompts_of(work, run, questions)]
-        for task in sorted({question.task for question in questions})
-    ]
+    prompts: list[list[Prompt]] = []
+    for run in runs:
+        prompt_of = prompts_of(work, run, questions)
+        by_task: defaultdict[str, list[Prompt]] = defaultdict(list)
+        for question in questions:
+            by_task[question.task].append(prompt_of(question))
+        prompts += by_task.values()
     path = max(run.max_tokens for run in runs)
     engine = loading.chosen_engine(model, work.settings.model)
     if engine in (Engine.AUTO, Engine.LLAMA_CPP) and model.gguf:

@@ -222,6 +222,7 @@ class _Source:
         self._open: dict[str, _OpenVote] = {}
         self._wave: deque[tuple[_OpenVote, int]] = deque()
         self._votes: list[Vote] = []
+        self._tokenized: dict[int, tuple[int, ...]] = {}
         self._prefix = self._common_prefix(questions)
 
     def _common_prefix(self, questions: Sequence[Question]) -> tuple[int, ...]:
@@ -229,10 +230,15 @@ class _Source:
         if len(questions) < 2:
             return ()
         step = max(1, len(questions) // COMPARED)
-        sample = [self._tokens(self.prompt_of(question)) for question in questions[::step]]
+        self._tokenized = {question.id: self._tokens(question) for question in questions[::step]}
+        sample = list(self._tokenized.values())
         return sample[0][: common_prefix_length(sample)]
 
-    def _tokens(self, prompt: Prompt) -> tuple[int, ...]:
+    def _tokens(self, question: Question) -> tuple[int, ...]:
+        """The prompt's tokens; those that were already tokenized are handed out once more."""
+        if question.id in self._tokenized:
+            return self._tokenized.pop(question.id)
+        prompt = self.prompt_of(question)
         if prompt.style is PromptStyle.CHAT:
             return tuple(self.backend.tokenize_chat(prompt.messages()))
         return tuple(self.backend.tokenize(prompt.text))
@@ -319,7 +325,7 @@ class _Source:
         self._open[question.key] = opened
         self._advance(opened)
         if question.key in self._open:
-            opened.prompt = self._tokens(self.prompt_of(question))
+            opened.prompt = self._tokens(question)
             opened.shared = len(self._prefix)
             if opened.prompt[: opened.shared] != self._prefix:
                 opened.shared = 0

@@ -20,7 +20,7 @@ from tests.projects import TEACHER, claimed, scripted_project
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from engine.inference.backend import Generation, PathSource, Sampling
@@ -265,3 +265,38 @@ def test_a_change_rate_has_an_interval_from_300_controls_on() -> None:
     assert (
         early_stop_replay.ChangeRate(300, 3).words == "1.0 % (0.3 to 2.9) of 300 control questions"
     )
+
+
+class Counting:
+    """A backend that counts how often each prompt is tokenized."""
+
+    def __init__(self, inner: object) -> None:
+        self.inner = inner
+        self.tokenized: Counter[str] = Counter()
+
+    def tokenize(self, text: str) -> Sequence[int]:
+        self.tokenized[text] += 1
+        return self.inner.tokenize(text)  # type: ignore[attr-defined,no-any-return]
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.inner, name)
+
+
+def test_each_prompt_is_tokenized_once(tmp_path: Path) -> None:
+    project = scripted_project(tmp_path / "p", pool=40)
+    with connect(project.database) as conn:
+        work = claimed(conn, project, JobKind.SAMPLE)
+        teacher = models.by_name(conn, TEACHER)
+        assert teacher is not None
+        run = runs.open_pool_run(work, teacher)
+        pool = questions.by_split(conn, Split.POOL)
+        backend = Counting(open_scripted(project.inside(teacher.location)))
+        scheduler.sample(
+            conn,
+            backend,  # type: ignore[arg-type]  # the rest is the inner backend's
+            run,
+            pool,
+            completion.prompts_of(work, run, pool),
+            work.progress,
+        )
+    assert sorted(backend.tokenized.values()) == [1] * 40
