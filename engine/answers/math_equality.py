@@ -9,6 +9,7 @@ serves all comparisons until it dies.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import json
 import os
 import select
@@ -118,7 +119,8 @@ def _serve() -> None:
     import resource
     import signal
 
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    with contextlib.suppress(ValueError):  # macOS can refuse this limit; the time limit remains
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     logging.disable(logging.CRITICAL)
     from math_verify import LatexExtractionConfig, parse, verify
 

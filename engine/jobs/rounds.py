@@ -12,6 +12,7 @@ so a round that was killed continues where it stopped.
 from __future__ import annotations
 
 import resource
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,8 @@ ALARM_QUESTIONS = 100
 answers."""
 
 _MEASURED_PROCESSES = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+_RSS_PER_MB = 2**20 if sys.platform == "darwin" else 1024
+"""`ru_maxrss` counts bytes on macOS and kilobytes on Linux."""
 
 
 def run(work: Work) -> dict[str, object]:
@@ -66,9 +69,8 @@ def run(work: Work) -> dict[str, object]:
             _measure(work, lookups.model(work.conn, str(outcome["model"])))
     # Since the job was queued, so pauses and restarts are part of it.
     result["seconds"] = time.time() - jobs.get(work.conn, work.progress.job_id).created_at
-    result["peak_rss_mb"] = (
-        max(resource.getrusage(whose).ru_maxrss for whose in _MEASURED_PROCESSES) / 1024
-    )
+    peak = max(resource.getrusage(whose).ru_maxrss for whose in _MEASURED_PROCESSES)
+    result["peak_rss_mb"] = peak / _RSS_PER_MB
     return result
 
 
