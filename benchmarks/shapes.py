@@ -98,7 +98,7 @@ def embedded_load(name: str, count: int = 512) -> Load:
     folder = MODELS / name
     tokenize = PromptTokenizer(load_tokenizer(folder)).tokenize
     prompts = []
-    for position, pebble in enumerate(world.draw(Split.POOL, count, 0)):
+    for position, pebble in enumerate(world.generate(Split.POOL, count, 0)):
         question = Question(
             id=0,
             key=str(position),

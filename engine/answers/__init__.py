@@ -1,0 +1,1 @@
+"""Extract, normalize and compare answers."""

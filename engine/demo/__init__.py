@@ -1,0 +1,1 @@
+"""The demo project: embedded models and generated questions."""

@@ -1,4 +1,4 @@
-"""The demo's project: the embedded family, questions drawn for it, and settings that suit it."""
+"""Create the demo project: the embedded models, generated questions, and suitable settings."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from engine.demo import world
 from engine.models.identity import base_model
+from engine.project.atomic_file import atomic_file
 from engine.project.folder import SETTINGS, Project, create_project, open_project
 from engine.project.settings import (
     EvaluateSettings,
@@ -33,14 +34,14 @@ FAMILY = ("pebble-l", "pebble-m", "pebble-s")
 MODELS = Path(__file__).parent / "models"
 TASK = "pebble"
 POOL, EVALUATION, OUT_OF_DOMAIN = 1000, 1000, 250
-"""Questions that are drawn unless asked otherwise."""
+"""Default numbers of questions."""
 
 SETTINGS_OF_THE_DEMO = Settings(
     model=ModelSettings(
         teacher="pebble-l/base", students=tuple(f"{name}/base" for name in FAMILY[1:])
     ),
-    # Questions of this world that a quick writer gets right agree widely and teach nothing; those
-    # that only careful paths get right agree at 0.3 to 0.6.
+    # If quick paths are correct, too, agreement is high and the question teaches nothing. If only
+    # careful paths are correct, agreement is 0.3 to 0.6.
     sample=SampleSettings(threshold="0.3"),
     finetune=TrainSettings(learning_rate=1e-3, epochs=2, examples_per_step=64),
     distill=TrainSettings(method="full", learning_rate=7e-4, epochs=3, examples_per_step=64),
@@ -56,33 +57,33 @@ def make_demo(
     evaluation: int | None = None,
     changes: dict[str, dict[str, object]] | None = None,
 ) -> Project:
-    """Make the demo's project, or open it where it is; what is there already is not drawn again.
+    """Create the demo project, or open it if it exists.
 
     Args:
-        folder: new, empty, or a demo that was begun before with the same seed.
-        seed: of the questions and of the paths; its own for each of them.
-        pool: questions without answers; 1,000 unless given.
-        evaluation: questions with answers, kept apart; 1,000 unless given.
-        changes: settings that differ from the demo's own, by section and name.
+        folder: new, empty, or a demo project with the same seed.
+        seed: of the questions, the paths and the trainings.
+        pool: number of questions without answers; default 1,000.
+        evaluation: number of evaluation questions with answers; default 1,000.
+        changes: settings that differ from the demo's, by section and name.
 
     Raises:
-        BadInput: the folder holds something else, or a demo with another seed.
+        BadInput: the folder contains something else, or a demo project with another seed.
         WorkFailed: the embedded models are damaged.
     """
     if (folder / SETTINGS).exists():
         project = open_project(folder)
         _check_same(project, seed)
     elif folder.is_dir() and any(folder.iterdir()):
-        raise BadInput(f"{folder} is not empty and not a project: give a new folder for the demo.")
+        raise BadInput(f"{folder} is neither empty nor a project: give a new folder for the demo.")
     else:
         project = create_project(folder, settings_for(seed, changes or {}))
     for name in FAMILY:
         _copy_model(name, project.folder / "models" / name)
     ensure_schema(project.database)
-    drawn = [
-        *_draw(Split.POOL, pool or POOL, seed),
-        *_draw(Split.EVAL, evaluation or EVALUATION, seed),
-        *_draw(Split.OOD, OUT_OF_DOMAIN, seed),
+    generated = [
+        *_questions(Split.POOL, pool or POOL, seed),
+        *_questions(Split.EVAL, evaluation or EVALUATION, seed),
+        *_questions(Split.OOD, OUT_OF_DOMAIN, seed),
     ]
     with connect(project.database) as conn, transaction(conn):
         for name in FAMILY:
@@ -90,11 +91,11 @@ def make_demo(
             models.add(conn, base_model(project, f"{name}/base", weights, weights / f"{name}.gguf"))
         questions.add(
             conn,
-            drawn,
-            # The truth is the solver's, and only for the questions that measure.
+            generated,
+            # Known answers come from the solver, only for the evaluation questions.
             {
                 question.key: (world.solve(question.text),)
-                for question in drawn
+                for question in generated
                 if question.split is not Split.POOL
             },
         )
@@ -116,45 +117,43 @@ def settings_for(seed: int, changes: dict[str, dict[str, object]]) -> Settings:
 
 def _check_same(project: Project, seed: int) -> None:
     if project.settings.model.teacher != SETTINGS_OF_THE_DEMO.model.teacher:
-        raise BadInput(f"{project.folder} is a project of your own: give another folder.")
-    known = project.settings.sample.seed
-    if known != seed:
+        raise BadInput(f"{project.folder} is not a demo project: give another folder.")
+    seed_of_project = project.settings.sample.seed
+    if seed_of_project != seed:
         raise BadInput(
-            f"{project.folder} is a demo with seed {known}: say --seed {known} to go on with it, "
-            "or give another folder."
+            f"{project.folder} is a demo with seed {seed_of_project}: give --seed "
+            f"{seed_of_project} to continue it, or give another folder."
         )
 
 
-def _draw(split: Split, count: int, seed: int) -> Sequence[Question]:
+def _questions(split: Split, count: int, seed: int) -> Sequence[Question]:
     return [
         Question(
             id=0,
-            key=question_key(TASK, drawn.text, (), ""),
+            key=question_key(TASK, problem.text, (), ""),
             split=split,
             source="pebble world",
             position=position,
             task=TASK,
             answer_type=AnswerType.NUMBER,
-            text=drawn.text,
+            text=problem.text,
         )
-        for position, drawn in enumerate(world.draw(split, count, seed))
+        for position, problem in enumerate(world.generate(split, count, seed))
     ]
 
 
 def _copy_model(name: str, target: Path) -> None:
-    """Put a model into the project, each file whole or not there, and prove that it is ours."""
+    """Copy a model into the project, each file atomically, and check its SHA-256."""
     lines = (MODELS / "SHA256SUMS").read_text().splitlines()
     sums = {file: digest for digest, file in (line.split("  ", 1) for line in lines)}
-    target.mkdir(parents=True, exist_ok=True)
     for file in sorted((MODELS / name).iterdir()):
         copy = target / file.name
         if not copy.exists():
-            temporary = copy.with_name(f".{copy.name}.new")
-            shutil.copyfile(file, temporary)
-            temporary.replace(copy)
+            with atomic_file(copy) as temporary:
+                shutil.copyfile(file, temporary)
         digest = hashlib.sha256(copy.read_bytes()).hexdigest()
         if sums.get(f"{name}/{file.name}") != digest:
             raise WorkFailed(
-                f"{copy} is not the file that the program ships (its SHA-256 differs): "
-                "delete it and start again, or install the program again."
+                f"{copy} is not the file that lmsi-tui ships (its SHA-256 differs): "
+                "delete it and run the command again, or reinstall lmsi-tui."
             )

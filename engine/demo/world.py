@@ -1,18 +1,18 @@
-"""The world of questions that the pebble models know.
+"""Generate the questions that the embedded models (pebbles) are pretrained on and improve on.
 
-Everything a pebble has ever read comes from here: small word problems, bare sums, multiple choice,
-yes-no questions, answered at once or with reasoning. The reasoning is written in one of two ways:
+The pretraining text has small word problems, sums, multiple choice and yes-no questions, answered
+directly or with reasoning in one of two styles:
 
 * *careful*: one operation at a time, tens before units, every result written;
-* *quick*: each operation at once, and where there are three or more, the last two in one jump.
+* *quick*: each operation at once, and of three or more the last two in one jump.
 
-Both are always right in the text that the models learn from. A small model can follow the careful
-way and mostly misses the jump, each time by something else, so its vote has something to select:
-that is what this world is for.
+Both styles are always correct in the pretraining text. A small model can follow the careful style,
+but usually gets the jump wrong, each time with a different result. So a majority vote selects
+careful paths, which is what the demo shows.
 
-The world is pure and deterministic: the same seed gives the same questions on every machine. The
-text of a question decides by a stable hash which split it may appear in, so what a model was
-pretrained on, what it improves itself on and what it is measured on can never meet.
+Generation is pure and deterministic: the same seed gives the same questions on every machine. A
+stable hash of a question's text decides its split, so the texts for pretraining, self-improvement
+and evaluation are disjoint.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class QuestionKind(StrEnum):
-    """What a question is about; `STORY` is the kind that the demo improves itself on."""
+    """The kind of a question; `STORY` is the kind that the demo improves on."""
 
     STORY = "story"
     RIDE = "ride"
@@ -41,7 +41,7 @@ class QuestionKind(StrEnum):
 
 
 class PebbleSplit(StrEnum):
-    """Where a question may be used; `PRETRAINING` is what the base models have read."""
+    """Where a question may be used; the base models were trained on `PRETRAINING`."""
 
     POOL = "pool"
     EVAL = "eval"
@@ -51,7 +51,7 @@ class PebbleSplit(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One change of the running total: `symbol` is `+`, `-` or `*`, `amount` is positive."""
+    """A change of the running total: `symbol` is `+`, `-` or `*`, `amount` is positive."""
 
     symbol: str
     amount: int
@@ -60,7 +60,7 @@ class Operation:
         return f" {self.symbol} {self.amount}"
 
     def apply(self, total: int) -> int:
-        """Give the total after this operation."""
+        """The total after this operation."""
         match self.symbol:
             case "+":
                 return total + self.amount
@@ -72,10 +72,10 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class PebbleQuestion:
-    """A question, its true answer, and both ways of reasoning towards it.
+    """A question, its correct answer, and its reasoning in both styles.
 
-    `start` and `operations` are the arithmetic of the question (`0` and empty where it has none);
-    `quick` and `careful` are the two reasonings without an opening word and without the answer.
+    `start` and `operations` are the arithmetic of the question (0 and empty if it has none).
+    `quick` and `careful` are the reasoning without an opening word and without the answer.
     """
 
     text: str
@@ -122,7 +122,7 @@ LEAST, MOST = 2, 99  # running totals stay in two digits
 
 
 def _amount(rng: random.Random) -> int:
-    """One digit or two, at even odds."""
+    """A number with one or two digits, with equal probability."""
     return rng.randint(2, 9) if rng.random() < 0.5 else rng.randint(11, 39)
 
 
@@ -162,7 +162,7 @@ def _quick(start: int, operations: Sequence[Operation]) -> str:
 
 
 def _careful(start: int, operations: Sequence[Operation]) -> str:
-    """One operation in each sentence, tens before units: `38 + 25 = 58 + 5 = 63.`"""
+    """One operation per sentence, tens before units: `38 + 25 = 58 + 5 = 63.`"""
     sentences = []
     for operation in operations:
         middle = ""
@@ -325,7 +325,7 @@ KIND_OF_SPLIT = {
 
 
 def split_of(text: str) -> PebbleSplit:
-    """Name the one split in which a question with this text may be used."""
+    """The only split in which a question with this text may be used."""
     bucket = hashlib.blake2b(text.encode(), digest_size=2).digest()[0]
     if bucket < 64:
         return PebbleSplit.POOL
@@ -337,30 +337,30 @@ def split_of(text: str) -> PebbleSplit:
 
 
 def seeded(*parts: object) -> random.Random:
-    """A source of chance that its parts decide, the same on every machine."""
+    """A random generator seeded by `parts`, the same on every machine."""
     digest = hashlib.blake2b("/".join(map(str, parts)).encode(), digest_size=8).digest()
     return random.Random(int.from_bytes(digest))
 
 
 def make(kind: QuestionKind, split: PebbleSplit, rng: random.Random) -> PebbleQuestion:
-    """Make one question of this kind whose text belongs to this split."""
+    """Generate a question of this kind whose text belongs to this split."""
     while True:
         question = GENERATORS[kind](rng)
         if split_of(question.text) is split:
             return question
 
 
-def draw(split: PebbleSplit | str, count: int, seed: int) -> list[PebbleQuestion]:
-    """Draw `count` different questions of a split: the target kind, or another family for `ood`."""
+def generate(split: PebbleSplit | str, count: int, seed: int) -> list[PebbleQuestion]:
+    """Generate `count` distinct questions of a split; those of `ood` are of another kind."""
     split = PebbleSplit(split)
     if split is PebbleSplit.PRETRAINING:
-        raise ValueError("pretraining text is a stream of documents: see engine.demo.documents")
+        raise ValueError("pretraining text is a stream of documents: see scripts.documents")
     rng = seeded("draw", split, seed)
-    found: dict[str, PebbleQuestion] = {}
-    while len(found) < count:
+    by_text: dict[str, PebbleQuestion] = {}
+    while len(by_text) < count:
         question = make(KIND_OF_SPLIT[split], split, rng)
-        found.setdefault(question.text, question)
-    return list(found.values())
+        by_text.setdefault(question.text, question)
+    return list(by_text.values())
 
 
 _START = re.compile(r"^(?:\w+ has|A \w+ leaves with) (\d+) ")
@@ -369,14 +369,13 @@ _LOSS = re.compile(r"(?:loses|sells) (\d+) of them\.|gives (\d+) to \w+\.|(\d+) 
 
 
 def solve(question_text: str) -> str:
-    """Read a question of a drawn split and work out its answer.
+    """Parse a question of a generated split and compute its answer.
 
-    It knows nothing of how the question was made, so it can check what made it. Benchmarks use it
-    as the truth; no project ever sees it.
+    It is independent of the generator, so it can check it. Benchmarks use it as ground truth.
     """
     start = _START.match(question_text)
     if start is None:
-        raise ValueError(f"not a question of a drawn split: {question_text!r}")
+        raise ValueError(f"not a question of a generated split: {question_text!r}")
     gained = sum(int(number) for pair in _GAIN.findall(question_text) for number in pair if number)
     lost = sum(int(number) for some in _LOSS.findall(question_text) for number in some if number)
     return str(int(start[1]) + gained - lost)
@@ -384,7 +383,7 @@ def solve(question_text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class PebbleExemplar:
-    """One worked example of the few-shot prompts; the direct one is it without `reasoning`."""
+    """A worked example of the few-shot prompts; direct prompts omit `reasoning`."""
 
     question: str
     reasoning: str

@@ -1,0 +1,1 @@
+"""Read questions and sampled outputs from files, and find contaminated questions."""

@@ -1,0 +1,1 @@
+"""A project's folder and settings, and the context of its running jobs."""

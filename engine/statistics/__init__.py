@@ -1,0 +1,1 @@
+"""Confidence intervals, paired tests and the confidence sequence of audits; no I/O."""

@@ -1,0 +1,1 @@
+"""Majority votes over sampled answers, early stopping, and thresholds."""

@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
     from tokenizers import Tokenizer
 
-DRAWN = (PebbleSplit.POOL, PebbleSplit.EVAL, PebbleSplit.OOD)
+SPLITS = (PebbleSplit.POOL, PebbleSplit.EVAL, PebbleSplit.OOD)
 ALL_FILES = 16_000_000  # bytes
 
 
-def drawn(split: PebbleSplit, seed: int = 7) -> list[PebbleQuestion]:
-    return world.draw(split, 1500, seed)
+def generated(split: PebbleSplit, seed: int = 7) -> list[PebbleQuestion]:
+    return world.generate(split, 1500, seed)
 
 
-def read_in_pretraining() -> set[str]:
+def pretraining_questions() -> set[str]:
     texts = itertools.chain(
         itertools.islice(documents.documents(3, runs=True), 2000),
         itertools.islice(documents.documents(3, runs=False), 4000),
@@ -47,7 +47,7 @@ def tokenizer() -> Tokenizer:
 
 
 def prompt_of(text: str) -> str:
-    """The few-shot prompt as the program puts it to a model."""
+    """The few-shot prompt of a question, as a model gets it."""
     question = records.Question(
         id=0,
         key="",
@@ -58,8 +58,8 @@ def prompt_of(text: str) -> str:
         answer_type=AnswerType.NUMBER,
         text=text,
     )
-    shown = exemplars_of("pebble")
-    return render(question, PromptFormat.FEW_SHOT_COT, PromptStyle.BASE, shown).text
+    exemplars = exemplars_of("pebble")
+    return render(question, PromptFormat.FEW_SHOT_COT, PromptStyle.BASE, exemplars).text
 
 
 def folder(name: str) -> Path:
@@ -82,50 +82,51 @@ def parameters(name: str) -> int:
 
 def test_no_question_is_in_two_splits_even_over_seeds() -> None:
     seen = [
-        {question.text for seed in (1, 2, 3) for question in drawn(split, seed)} for split in DRAWN
+        {question.text for seed in (1, 2, 3) for question in generated(split, seed)}
+        for split in SPLITS
     ]
-    for one, other in itertools.combinations([*seen, read_in_pretraining()], 2):
-        assert not one & other
+    for first, second in itertools.combinations([*seen, pretraining_questions()], 2):
+        assert not first & second
 
 
-def test_every_question_lies_in_the_split_that_its_text_decides() -> None:
-    for split in DRAWN:
-        assert {world.split_of(question.text) for question in drawn(split)} == {split}
-    assert {world.split_of(text) for text in read_in_pretraining()} == {PebbleSplit.PRETRAINING}
+def test_the_text_of_a_question_decides_its_split() -> None:
+    for split in SPLITS:
+        assert {world.split_of(question.text) for question in generated(split)} == {split}
+    assert {world.split_of(text) for text in pretraining_questions()} == {PebbleSplit.PRETRAINING}
 
 
-def test_the_exemplars_are_in_no_split_that_is_drawn_and_never_read_in_pretraining() -> None:
+def test_the_exemplars_are_in_no_split_that_is_drawn_and_never_pretraining_questions() -> None:
     shown = {exemplar.question for exemplar in world.EXEMPLARS}
-    for split in DRAWN:
-        assert not shown & {question.text for question in drawn(split)}
-    assert not shown & read_in_pretraining()
+    for split in SPLITS:
+        assert not shown & {question.text for question in generated(split)}
+    assert not shown & pretraining_questions()
 
 
-def test_the_exemplars_answer_themselves_rightly() -> None:
+def test_the_exemplars_have_correct_answers() -> None:
     for exemplar in world.EXEMPLARS:
         assert world.solve(exemplar.question) == exemplar.answer
 
 
-@pytest.mark.parametrize("split", DRAWN)
-def test_the_solver_agrees_with_the_generator_on_every_drawn_question(split: PebbleSplit) -> None:
-    for question in drawn(split):
+@pytest.mark.parametrize("split", SPLITS)
+def test_the_solver_agrees_with_the_generator(split: PebbleSplit) -> None:
+    for question in generated(split):
         assert world.solve(question.text) == question.answer
 
 
-def test_the_solver_refuses_a_question_that_it_does_not_know() -> None:
-    with pytest.raises(ValueError, match="not a question of a drawn split"):
+def test_the_solver_refuses_an_unknown_question() -> None:
+    with pytest.raises(ValueError, match="not a question of a generated split"):
         world.solve("What is 2 + 2?")
 
 
-def test_both_ways_of_reasoning_end_in_the_true_answer() -> None:
-    for split in DRAWN:
-        for question in drawn(split):
+def test_both_styles_of_reasoning_end_in_the_correct_answer() -> None:
+    for split in SPLITS:
+        for question in generated(split):
             assert question.quick.endswith(f" = {question.answer}.")
             assert question.careful.endswith(f" = {question.answer}.")
 
 
-def test_every_step_of_the_careful_way_is_true() -> None:
-    for question in drawn(PebbleSplit.POOL)[:300]:
+def test_every_step_of_careful_reasoning_is_correct() -> None:
+    for question in generated(PebbleSplit.POOL)[:300]:
         for sentence in question.careful.removesuffix(".").split(". Then "):
             values = set()
             for side in sentence.split(" = "):
@@ -137,16 +138,18 @@ def test_every_step_of_the_careful_way_is_true() -> None:
             assert len(values) == 1, sentence
 
 
-def test_the_quick_way_jumps_over_the_last_result_of_three_or_more_and_over_no_other() -> None:
-    for question in drawn(PebbleSplit.POOL)[:300]:
+def test_quick_reasoning_omits_only_the_last_intermediate_result_of_three_or_more_operations() -> (
+    None
+):
+    for question in generated(PebbleSplit.POOL)[:300]:
         steps = len(question.operations)
         assert question.careful.count(". Then ") == steps - 1
         assert question.quick.count(". Then ") == (steps - 1 if steps < 3 else steps - 2)
 
 
-def test_a_draw_depends_on_its_seed_and_on_nothing_else() -> None:
-    assert drawn(PebbleSplit.EVAL, 5) == drawn(PebbleSplit.EVAL, 5)
-    assert drawn(PebbleSplit.EVAL, 5) != drawn(PebbleSplit.EVAL, 6)
+def test_generation_depends_only_on_the_seed() -> None:
+    assert generated(PebbleSplit.EVAL, 5) == generated(PebbleSplit.EVAL, 5)
+    assert generated(PebbleSplit.EVAL, 5) != generated(PebbleSplit.EVAL, 6)
     for runs in (True, False):
         first, again = (
             list(itertools.islice(documents.documents(11, runs=runs), 50)) for _ in range(2)
@@ -154,39 +157,39 @@ def test_a_draw_depends_on_its_seed_and_on_nothing_else() -> None:
         assert first == again
 
 
-def test_a_draw_repeats_no_question() -> None:
-    for split in DRAWN:
-        assert len({question.text for question in drawn(split)}) == 1500
+def test_no_question_is_generated_twice() -> None:
+    for split in SPLITS:
+        assert len({question.text for question in generated(split)}) == 1500
 
 
-def test_pretraining_text_holds_every_kind_of_question() -> None:
+def test_pretraining_text_contains_every_kind_of_question() -> None:
     for kind, generate in world.GENERATORS.items():
         question = generate(random.Random(1))
         assert question.kind is kind
-    starts = {text.split(" ")[0] for text in read_in_pretraining()}
+    starts = {text.split(" ")[0] for text in pretraining_questions()}
     assert {"What", "Which", "Is", "A"} <= starts
     assert set(documents.KIND_WEIGHTS) == set(QuestionKind)
 
 
-def test_pretraining_text_is_not_for_drawing() -> None:
+def test_pretraining_questions_cannot_be_generated() -> None:
     with pytest.raises(ValueError, match="stream of documents"):
-        world.draw(PebbleSplit.PRETRAINING, 1, 0)
+        world.generate(PebbleSplit.PRETRAINING, 1, 0)
 
 
-def test_the_pebbles_read_the_prompts_that_the_program_writes() -> None:
+def test_pretraining_text_has_the_format_of_the_prompts() -> None:
     assert f" {STEP_BY_STEP}" == documents.CUE
     text = next(documents.documents(11, runs=True))
     assert text.count("\n\nQ: ") == len(world.EXEMPLARS) == documents.RUN_LENGTH - 1
     assert prompt_of("?").count("\n\nQ: ") == len(world.EXEMPLARS)
 
 
-def test_quick_is_the_habit_and_its_commonest_opening_the_commonest_of_all() -> None:
+def test_most_reasoning_is_quick_and_so_is_the_most_frequent_opening() -> None:
     quick, careful = documents.QUICK_OPENINGS, documents.CAREFUL_OPENINGS
     assert max(quick.values()) > max(careful.values())
     assert 0.3 <= sum(careful.values()) / sum([*quick.values(), *careful.values()]) <= 0.4
 
 
-def test_the_way_of_a_path_is_told_by_its_opening() -> None:
+def test_the_opening_of_a_path_shows_its_style() -> None:
     assert documents.style_of(" So 1 + 2 + 3 = 6.") == "quick"
     assert documents.style_of(" First, 1 + 2 = 3.") == "careful"
     assert documents.style_of(" The answer is 6.") == "other"
@@ -198,13 +201,13 @@ def test_prompts_and_paths_of_the_target_kind_fit_the_trained_context(
     longest = max(
         len(tokenizer.encode(prompt_of(question.text)).ids)
         + len(tokenizer.encode(f" With care, {question.careful} The answer is 99.\n\n").ids)
-        for split in DRAWN
-        for question in drawn(split)
+        for split in SPLITS
+        for question in generated(split)
     )
     assert longest <= make_pebbles.CONTEXT
 
 
-def test_the_tokenizer_writes_digits_one_by_one_and_gives_every_text_back(
+def test_the_tokenizer_splits_digits_and_decodes_every_text_exactly(
     tokenizer: Tokenizer,
 ) -> None:
     assert tokenizer.encode("2026").tokens == ["2", "0", "2", "6"]
@@ -212,10 +215,10 @@ def test_the_tokenizer_writes_digits_one_by_one_and_gives_every_text_back(
         assert tokenizer.decode(tokenizer.encode(text).ids) == text
 
 
-def test_each_pebble_has_at_most_half_the_parameters_of_its_elder() -> None:
+def test_each_pebble_has_at_most_half_the_parameters_of_the_next_larger() -> None:
     counts = [parameters(name) for name in make_pebbles.SIZES]
-    for elder, younger in itertools.pairwise(counts):
-        assert 2 * younger <= elder
+    for larger, smaller in itertools.pairwise(counts):
+        assert 2 * smaller <= larger
 
 
 def test_the_three_pebbles_share_one_tokenizer() -> None:
@@ -223,7 +226,7 @@ def test_the_three_pebbles_share_one_tokenizer() -> None:
     assert len(texts) == 1
 
 
-def test_the_shipped_files_are_small_and_are_those_that_were_summed() -> None:
+def test_the_shipped_files_are_small_and_match_their_checksums() -> None:
     files = {
         path.relative_to(make_pebbles.MODELS).as_posix(): path
         for path in make_pebbles.MODELS.rglob("*")

@@ -33,7 +33,7 @@ DRAWN = 10
 
 def questions_file(folder: Path) -> Path:
     path = folder / "pool.jsonl"
-    drawn = world.draw(Split.POOL, DRAWN, 5)
+    drawn = world.generate(Split.POOL, DRAWN, 5)
     path.write_text("".join(json.dumps({"question": row.text}) + "\n" for row in drawn))
     return path
 

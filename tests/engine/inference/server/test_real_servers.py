@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from engine.inference.backend import Backend, Generation
 
-QUESTIONS = [question.text for question in world.draw(Split.EVAL, 4, 77)]
+QUESTIONS = [question.text for question in world.generate(Split.EVAL, 4, 77)]
 GREEDY = Sampling(temperature=0.0, max_tokens=96, stop=("\nQ:",))
 SAMPLED = Sampling(temperature=0.7, max_tokens=96, stop=("\nQ:",))
 
