@@ -95,7 +95,7 @@ def test_the_text_of_a_question_decides_its_split() -> None:
     assert {world.split_of(text) for text in pretraining_questions()} == {PebbleSplit.PRETRAINING}
 
 
-def test_the_exemplars_are_in_no_split_that_is_drawn_and_never_pretraining_questions() -> None:
+def test_the_exemplars_are_in_no_split_and_not_in_the_pretraining_text() -> None:
     shown = {exemplar.question for exemplar in world.EXEMPLARS}
     for split in SPLITS:
         assert not shown & {question.text for question in generated(split)}
