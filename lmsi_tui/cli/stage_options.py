@@ -35,7 +35,7 @@ def add_stages(commands: Commands) -> None:
                 "--model",
                 action="append",
                 default=[],
-                help="measure only this model; repeatable (default: all models)",
+                help="measure only this model; repeatable (default: all that no round rejected)",
             )
         if kind is JobKind.VOTE:
             _replay_options(stage)
@@ -62,7 +62,8 @@ def add_stages(commands: Commands) -> None:
     add_project(export)
     export.add_argument(
         "--model",
-        help="the model whose adapter to export (default: the newest that no round rejected)",
+        help="the model whose adapter to export (default: the newest that no round "
+        "rejected or left undecided)",
     )
     export.add_argument(
         "--out", type=Path, metavar="DIR", help="output folder (default: exports/ in the project)"
