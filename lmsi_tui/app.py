@@ -23,12 +23,12 @@ from lmsi_tui.screens.modes import MODES, load_all
 from lmsi_tui.shell import commands
 from lmsi_tui.shell.config import DEFAULT_THEME, RECENT, Config, read_config, remember
 from lmsi_tui.shell.messages import (
-    JobAsked,
-    JobWished,
-    PlaceAsked,
-    StageAsked,
-    TextCopied,
-    TextOpened,
+    CopyRequested,
+    JobChangeRequested,
+    JobRequested,
+    PagerRequested,
+    ScreenRequested,
+    StageRequested,
 )
 from lmsi_tui.shell.pager import open_pager
 from lmsi_tui.shell.project_session import ProjectSession
@@ -254,16 +254,16 @@ class LmsiApp(App[None]):
 
     # Messages from screens.
 
-    def on_stage_asked(self, message: StageAsked) -> None:
+    def on_stage_requested(self, message: StageRequested) -> None:
         """Show the plan of a stage, or start it."""
         if message.at_once:
-            self.post_message(JobAsked(message.kind, {"settings": {}}))
+            self.post_message(JobRequested(message.kind, {"settings": {}}))
             return
         from lmsi_tui.screens.plan import PlanScreen
 
         self.push_screen(PlanScreen(message.kind))
 
-    def on_job_asked(self, message: JobAsked) -> None:
+    def on_job_requested(self, message: JobRequested) -> None:
         """Enqueue a job and start a worker."""
         assert self.session is not None
         try:
@@ -275,7 +275,7 @@ class LmsiApp(App[None]):
         self.notify(f"Job {job.id} ({job.kind}) {state}.", markup=False)
         self.store_changed.publish(None)
 
-    def on_job_wished(self, message: JobWished) -> None:
+    def on_job_change_requested(self, message: JobChangeRequested) -> None:
         """Request that a job pauses, continues or is cancelled."""
         assert self.session is not None
         try:
@@ -284,16 +284,16 @@ class LmsiApp(App[None]):
             self._notify_failure(failure)
         self.store_changed.publish(None)
 
-    def on_place_asked(self, message: PlaceAsked) -> None:
+    def on_screen_requested(self, message: ScreenRequested) -> None:
         """Go to another screen."""
         self.switch_mode(message.mode)
 
-    def on_text_copied(self, message: TextCopied) -> None:
+    def on_copy_requested(self, message: CopyRequested) -> None:
         """Copy a text to the clipboard of the terminal."""
         self.copy_to_clipboard(printable(message.text))
         self.notify(f"Copied {message.what}.", markup=False)
 
-    def on_text_opened(self, message: TextOpened) -> None:
+    def on_pager_requested(self, message: PagerRequested) -> None:
         """Lend the terminal to the user's pager or editor until it exits."""
         failure: Exception | None = None
         try:

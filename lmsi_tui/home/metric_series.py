@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from store.records import Job, Metric
 
 LOSS = "loss"
-MOST = 4096
+MAX_POINTS = 4096
 """Maximum number of points of a curve; beyond it, every second point is dropped."""
 
 
 @dataclass(frozen=True, slots=True)
-class Series:
+class MetricSeries:
     """The metrics of a job by name; thinned, but always with the last value."""
 
     job_id: int = 0
@@ -29,19 +29,23 @@ class Series:
     """Row number of the last row read."""
     points: Mapping[str, tuple[tuple[float, float], ...]] = field(default_factory=dict)
     """(step, value), ordered by step."""
-    sitting: float | None = None
+    claimed_at: float | None = None
     """When the job was last claimed by a worker; seconds since the epoch."""
-    begun: tuple[int, float] | None = None
+    first_loss: tuple[int, float] | None = None
     """(step, time) of the first loss since the job was last claimed."""
-    reached: tuple[int, float] | None = None
+    last_loss: tuple[int, float] | None = None
     """(step, time) of the newest loss."""
 
     @property
     def seconds_per_step(self) -> float | None:
         """Training pace since the job was last claimed; None before the second loss."""
-        if self.begun is None or self.reached is None or self.reached[0] <= self.begun[0]:
+        if (
+            self.first_loss is None
+            or self.last_loss is None
+            or self.last_loss[0] <= self.first_loss[0]
+        ):
             return None
-        return (self.reached[1] - self.begun[1]) / (self.reached[0] - self.begun[0])
+        return (self.last_loss[1] - self.first_loss[1]) / (self.last_loss[0] - self.first_loss[0])
 
     def last(self, name: str) -> float | None:
         """The newest value of a metric."""
@@ -49,21 +53,23 @@ class Series:
         return points[-1][1] if points else None
 
 
-def grown(series: Series, conn: sqlite3.Connection, job: Job) -> Series:
+def extended(series: MetricSeries, conn: sqlite3.Connection, job: Job) -> MetricSeries:
     """The series extended with new metrics of a job; another job starts a new series."""
     if series.job_id != job.id:
-        series = Series(job.id)
+        series = MetricSeries(job.id)
     metrics, read_to = jobs.metrics_after(conn, job.id, series.read_to)
     if not metrics:
         return series
-    begun = series.begun if series.sitting == job.started_at else None
-    reached = series.reached
+    first_loss = series.first_loss if series.claimed_at == job.started_at else None
+    last_loss = series.last_loss
     for metric in metrics:
         if metric.name == LOSS and metric.created_at >= (job.started_at or 0.0):
-            restarted = reached is not None and metric.step <= reached[0]
-            reached = (metric.step, metric.created_at)
-            begun = reached if begun is None or restarted else begun
-    return Series(job.id, read_to, _with(series.points, metrics), job.started_at, begun, reached)
+            restarted = last_loss is not None and metric.step <= last_loss[0]
+            last_loss = (metric.step, metric.created_at)
+            first_loss = last_loss if first_loss is None or restarted else first_loss
+    return MetricSeries(
+        job.id, read_to, _with(series.points, metrics), job.started_at, first_loss, last_loss
+    )
 
 
 def _with(
@@ -84,7 +90,7 @@ def _with(
         for metric in batch:
             curves.setdefault(metric.name, []).append((float(step), metric.value))
     return {
-        name: tuple(curve if len(curve) <= MOST else curve[::-1][::2][::-1])
+        name: tuple(curve if len(curve) <= MAX_POINTS else curve[::-1][::2][::-1])
         for name, curve in curves.items()
     }
 

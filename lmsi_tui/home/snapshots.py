@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 from engine.jobs.launch import is_alive
 from lmsi_tui.formatting.job_states import AT_WORK
 from lmsi_tui.formatting.report_tables import TITLES
-from lmsi_tui.home.metric_series import Series, grown, thinned
-from lmsi_tui.home.stage_status import Pool, read_flow, read_pool
+from lmsi_tui.home.metric_series import MetricSeries, extended, thinned
+from lmsi_tui.home.stage_status import PoolVotes, read_loop_status, read_pool
 from lmsi_tui.home.view_model import (
-    Accuracy,
+    AccuracyRow,
     EvaluationSnapshot,
-    Home,
+    HomeSnapshot,
     SamplingSnapshot,
     TrainingSnapshot,
 )
@@ -45,7 +45,7 @@ POINTS = 400
 """Maximum number of points of a curve in a pane: more than it has columns."""
 
 
-def read_home(conn: sqlite3.Connection, project: Project, before: Series) -> Home:
+def read_home(conn: sqlite3.Connection, project: Project, before: MetricSeries) -> HomeSnapshot:
     """Read everything that the home screen shows.
 
     Args:
@@ -54,26 +54,26 @@ def read_home(conn: sqlite3.Connection, project: Project, before: Series) -> Hom
         before: the series of the previous reading.
     """
     all_jobs = jobs.all_of(conn)
-    job = current(all_jobs)
-    doing = doing_of(job) if job is not None else None
-    series = grown(before, conn, job) if job is not None else Series()
+    job = current_job(all_jobs)
+    stage = stage_of(job) if job is not None else None
+    series = extended(before, conn, job) if job is not None else MetricSeries()
     pool = read_pool(conn, project)
-    flow = read_flow(conn, project, pool, job, doing)
-    return Home(
-        flow=flow,
+    loop = read_loop_status(conn, project, pool, job, stage)
+    return HomeSnapshot(
+        loop=loop,
         job=job,
         waiting=sum(
             waiting_job.state is JobState.QUEUED
             for waiting_job in all_jobs
             if waiting_job is not job
         ),
-        doing=doing,
-        picture=_picture(conn, project, pool, job, doing, series),
+        stage=stage,
+        snapshot=_snapshot(conn, project, pool, job, stage, series),
         series=series,
     )
 
 
-def current(all_jobs: list[Job]) -> Job | None:
+def current_job(all_jobs: list[Job]) -> Job | None:
     """The job to show: the running one, else the next, else a paused one, else the last ended."""
     for states in (AT_WORK, (JobState.QUEUED,)):
         for job in all_jobs:
@@ -85,7 +85,7 @@ def current(all_jobs: list[Job]) -> Job | None:
     return max(all_jobs, key=lambda job: (job.finished_at or 0.0, job.id), default=None)
 
 
-def doing_of(job: Job) -> JobKind:
+def stage_of(job: Job) -> JobKind:
     """The stage that a job is at; of a finished round, the measurement."""
     if job.kind is not JobKind.ROUND:
         return job.kind
@@ -94,23 +94,23 @@ def doing_of(job: Job) -> JobKind:
     return STAGES[job.phase] if job.phase else JobKind.CURATE
 
 
-def _picture(
+def _snapshot(
     conn: sqlite3.Connection,
     project: Project,
-    pool: Pool,
+    pool: PoolVotes,
     job: Job | None,
-    doing: JobKind | None,
-    series: Series,
+    stage: JobKind | None,
+    series: MetricSeries,
 ) -> Snapshot | None:
-    if doing in (JobKind.FINETUNE, JobKind.DISTILL) and job is not None:
-        return training(project, job, doing, series)
-    if doing is JobKind.EVALUATE and job is not None:
-        return evaluation(conn, job, series)
-    return sampling(conn, pool, job if doing is JobKind.SAMPLE else None, series)
+    if stage in (JobKind.FINETUNE, JobKind.DISTILL) and job is not None:
+        return training_snapshot(project, job, stage, series)
+    if stage is JobKind.EVALUATE and job is not None:
+        return evaluation_snapshot(conn, job, series)
+    return sampling_snapshot(conn, pool, job if stage is JobKind.SAMPLE else None, series)
 
 
-def sampling(
-    conn: sqlite3.Connection, pool: Pool, job: Job | None, series: Series
+def sampling_snapshot(
+    conn: sqlite3.Connection, pool: PoolVotes, job: Job | None, series: MetricSeries
 ) -> SamplingSnapshot | None:
     """The run over the pool; None before the first run."""
     from engine.voting.threshold_curve import curve, histogram, saved_share
@@ -147,9 +147,11 @@ def _changed(conn: sqlite3.Connection, run: Run) -> str:
     return rate.words if rate else ""
 
 
-def training(project: Project, job: Job, doing: JobKind, series: Series) -> TrainingSnapshot:
+def training_snapshot(
+    project: Project, job: Job, stage: JobKind, series: MetricSeries
+) -> TrainingSnapshot:
     """A training, running or ended."""
-    settings = project.settings.distill if doing is JobKind.DISTILL else project.settings.finetune
+    settings = project.settings.distill if stage is JobKind.DISTILL else project.settings.finetune
     at_work = job.state in AT_WORK
     is_training = at_work and job.phase is Phase.TRAINING and job.total > 0
     pace = series.seconds_per_step
@@ -188,7 +190,9 @@ def _memory(job: Job) -> int | None:
     return total
 
 
-def evaluation(conn: sqlite3.Connection, job: Job, series: Series) -> EvaluationSnapshot:
+def evaluation_snapshot(
+    conn: sqlite3.Connection, job: Job, series: MetricSeries
+) -> EvaluationSnapshot:
     """The measurement in progress, then all earlier measurements."""
     measuring = job.state in AT_WORK and job.phase is Phase.MEASURING
     rate = series.last("paths_per_second") if measuring else None
@@ -205,7 +209,7 @@ def evaluation(conn: sqlite3.Connection, job: Job, series: Series) -> Evaluation
     )
 
 
-def _so_far(conn: sqlite3.Connection, run: Run, all_models: list[Model]) -> tuple[Accuracy, ...]:
+def _so_far(conn: sqlite3.Connection, run: Run, all_models: list[Model]) -> tuple[AccuracyRow, ...]:
     """Accuracy of the answers so far; empty for math answers: comparing them is too slow here."""
     from engine.answers.custom_rules import gold_for
 
@@ -235,34 +239,37 @@ def _so_far(conn: sqlite3.Connection, run: Run, all_models: list[Model]) -> tupl
             for id_, answer in answers.items()
         )
         low, high = wilson(correct, len(answers))
-        way = _way(run.split, method, run.m)
-        rows.append(Accuracy(name, way, len(answers), correct, low, high, so_far=True))
+        label = _label(run.split, method, run.m)
+        rows.append(AccuracyRow(name, label, len(answers), correct, low, high, so_far=True))
     return tuple(rows)
 
 
 def _rows(
-    conn: sqlite3.Connection, all_models: list[Model], running: tuple[Accuracy, ...]
-) -> tuple[Accuracy, ...]:
-    """The newest accuracy of each model and way, with running measurements in place of old ones."""
+    conn: sqlite3.Connection, all_models: list[Model], running: tuple[AccuracyRow, ...]
+) -> tuple[AccuracyRow, ...]:
+    """The newest accuracy of each model and label; running measurements replace old ones."""
     names = {model.id: model.name for model in all_models}
     newest = evaluations.newest(conn)
-    rows: dict[tuple[str, str], Accuracy] = {}
+    rows: dict[tuple[str, str], AccuracyRow] = {}
     for split in Split:
         for method in (Method.SC, Method.COT, Method.SINGLE, Method.DIRECT):
             for model in all_models:
                 row = newest.get((model.id, split, method))
                 if row is not None:
-                    way = _way(split, method, row.k)
-                    rows[way, names[model.id]] = Accuracy(
-                        names[model.id], way, row.n, row.correct, row.low, row.high
+                    label = _label(split, method, row.k)
+                    rows[label, names[model.id]] = AccuracyRow(
+                        names[model.id], label, row.n, row.correct, row.low, row.high
                     )
-    rows |= {(row.way, row.model): row for row in running}
-    ways = list(dict.fromkeys([row.way for row in running] + [way for way, _ in rows]))
+    rows |= {(row.label, row.model): row for row in running}
+    labels = list(dict.fromkeys([row.label for row in running] + [label for label, _ in rows]))
     return tuple(
-        rows[way, model.name] for way in ways for model in all_models if (way, model.name) in rows
+        rows[label, model.name]
+        for label in labels
+        for model in all_models
+        if (label, model.name) in rows
     )
 
 
-def _way(split: Split, method: Method, k: int) -> str:
+def _label(split: Split, method: Method, k: int) -> str:
     where = {Split.EVAL: "", Split.OOD: "out-of-domain, "}.get(split, "")
     return f"{where}{TITLES[method]}{f' @{k}' if method is Method.SC else ''}"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from engine.answers.custom_rules import active_reviews
 from engine.project.settings import Engine
 from lmsi_tui.formatting.numbers import percent
-from lmsi_tui.home.view_model import Advice, Flow, Line, Place, Sign
+from lmsi_tui.home.view_model import Advice, LoopStage, LoopStatus, StageLine, StageStatus
 from store import (
     evaluations,
     examples,
@@ -72,24 +72,28 @@ class _ProjectState:
 
 
 @dataclass(frozen=True, slots=True)
-class Pool:
+class PoolVotes:
     """The run over the pool, with its votes."""
 
     run: Run | None
     groups: tuple[VoteGroup, ...]
 
 
-def read_pool(conn: sqlite3.Connection, project: Project) -> Pool:
+def read_pool(conn: sqlite3.Connection, project: Project) -> PoolVotes:
     """The run over the pool and its votes; a tenth of a second for 100,000 votes."""
     from engine.sampling.runs import pool_run
 
     run = pool_run(conn, project)
-    return Pool(run, tuple(votes.groups(conn, run.id)) if run else ())
+    return PoolVotes(run, tuple(votes.groups(conn, run.id)) if run else ())
 
 
-def read_flow(
-    conn: sqlite3.Connection, project: Project, pool: Pool, job: Job | None, busy: JobKind | None
-) -> Flow:
+def read_loop_status(
+    conn: sqlite3.Connection,
+    project: Project,
+    pool: PoolVotes,
+    job: Job | None,
+    busy: JobKind | None,
+) -> LoopStatus:
     """Read the status of the loop.
 
     Args:
@@ -130,17 +134,17 @@ def read_flow(
     )
     pool_runs = [row.id for row in paths.runs(conn) if row.split is Split.POOL]
     engine = inference_sessions.last_engine(conn, run) if run else project.settings.model.engine
-    return Flow(
+    return LoopStatus(
         lines=tuple(_marked(line, job, busy) for line in lines),
         advice=_advice(state, lines),
         round=pool_runs.index(run.id) + 1 if run else 0,
         teacher=project.settings.model.teacher,
         engine="" if engine == Engine.AUTO else str(engine),
-        guarded=_guarded(conn, state),
+        round_status=_round_status(conn, state),
     )
 
 
-def _guarded(conn: sqlite3.Connection, state: _ProjectState) -> str:
+def _round_status(conn: sqlite3.Connection, state: _ProjectState) -> str:
     all_rounds = rounds.all_of(conn)
     if not all_rounds:
         return ""
@@ -155,96 +159,102 @@ def _guarded(conn: sqlite3.Connection, state: _ProjectState) -> str:
     return " · ".join([*parts, f"in use: {in_use}"])
 
 
-PLACES = {
-    JobKind.SAMPLE: Place.SAMPLE,
-    JobKind.VOTE: Place.VOTE,
-    JobKind.CURATE: Place.TRAINING_SET,
-    JobKind.FINETUNE: Place.FINETUNE,
-    JobKind.EVALUATE: Place.EVALUATE,
-    JobKind.DISTILL: Place.DISTILL,
+STAGE_OF_JOB = {
+    JobKind.SAMPLE: LoopStage.SAMPLE,
+    JobKind.VOTE: LoopStage.VOTE,
+    JobKind.CURATE: LoopStage.TRAINING_SET,
+    JobKind.FINETUNE: LoopStage.FINETUNE,
+    JobKind.EVALUATE: LoopStage.EVALUATE,
+    JobKind.DISTILL: LoopStage.DISTILL,
 }
 """The stage of the loop of each kind of job."""
 
 
-def _marked(line: Line, job: Job | None, busy: JobKind | None) -> Line:
+def _marked(line: StageLine, job: Job | None, busy: JobKind | None) -> StageLine:
     """The line, with the status of the job if the job is at this stage."""
-    if job is None or busy is None or PLACES.get(busy) is not line.place:
+    if job is None or busy is None or STAGE_OF_JOB.get(busy) is not line.stage:
         return line
-    signs = {
-        JobState.FAILED: Sign.FAILED,
-        JobState.PAUSED: Sign.PAUSED,
-        JobState.RUNNING: Sign.RUNNING,
-        JobState.PAUSING: Sign.RUNNING,
-        JobState.CANCELLING: Sign.RUNNING,
-        JobState.QUEUED: Sign.RUNNING,
+    statuses = {
+        JobState.FAILED: StageStatus.FAILED,
+        JobState.PAUSED: StageStatus.PAUSED,
+        JobState.RUNNING: StageStatus.RUNNING,
+        JobState.PAUSING: StageStatus.RUNNING,
+        JobState.CANCELLING: StageStatus.RUNNING,
+        JobState.QUEUED: StageStatus.RUNNING,
     }
-    sign = signs.get(job.state, line.sign)
-    return Line(line.place, sign, line.count, line.note)
+    status = statuses.get(job.state, line.status)
+    return StageLine(line.stage, status, line.count, line.note)
 
 
-def _questions(state: _ProjectState) -> Line:
+def _questions(state: _ProjectState) -> StageLine:
     pool = state.counts[Split.POOL]
     measured = state.counts[Split.EVAL]
     note = f"{measured:,} to measure" if measured else "no evaluation questions"
     if state.counts[Split.OOD]:
         note += f" · {state.counts[Split.OOD]:,} out-of-domain"
-    return Line(
-        Place.QUESTIONS,
-        Sign.DONE if pool else Sign.EMPTY,
+    return StageLine(
+        LoopStage.QUESTIONS,
+        StageStatus.DONE if pool else StageStatus.EMPTY,
         f"{pool:,}" if pool else "",
         note if pool or measured else "none yet",
     )
 
 
-def _sample(state: _ProjectState) -> Line:
+def _sample(state: _ProjectState) -> StageLine:
     from engine.voting.threshold_curve import saved_share
 
     sampled = sum(group.drawn * group.votes for group in state.groups)
     pool, settled = state.counts[Split.POOL], state.settled
     if not state.groups:
-        return Line(Place.SAMPLE, Sign.EMPTY, "", "")
+        return StageLine(LoopStage.SAMPLE, StageStatus.EMPTY, "", "")
     saved = saved_share(state.groups)
     note = f"{settled:,}/{pool:,} settled"
     if saved and state.run and state.run.early_stop != "off":
         note += f" · saved {100 * saved:.0f} %"
-    sign = Sign.DONE if settled >= pool else Sign.PARTLY
-    return Line(Place.SAMPLE, sign, f"{sampled:,} paths", note)
+    status = StageStatus.DONE if settled >= pool else StageStatus.PARTLY
+    return StageLine(LoopStage.SAMPLE, status, f"{sampled:,} paths", note)
 
 
-def _vote(state: _ProjectState) -> Line:
+def _vote(state: _ProjectState) -> StageLine:
     if not state.settled or state.run is None:
-        return Line(Place.VOTE, Sign.EMPTY, "", "")
+        return StageLine(LoopStage.VOTE, StageStatus.EMPTY, "", "")
     kept = state.votes(Decision.KEEP)
-    sign = Sign.DONE if state.settled >= state.counts[Split.POOL] else Sign.PARTLY
-    return Line(
-        Place.VOTE,
-        sign,
+    status = StageStatus.DONE if state.settled >= state.counts[Split.POOL] else StageStatus.PARTLY
+    return StageLine(
+        LoopStage.VOTE,
+        status,
         f"{percent(kept / state.settled)} % ≥ {state.run.threshold}",
         f"{kept:,} kept · {state.settled - kept:,} not",
     )
 
 
-def _review(state: _ProjectState) -> Line:
+def _review(state: _ProjectState) -> StageLine:
     if not state.settled:
-        return Line(Place.REVIEW, Sign.EMPTY, "", "")
+        return StageLine(LoopStage.REVIEW, StageStatus.EMPTY, "", "")
     decided = queue.decided(state.reviews)
     audited = {review.question_id for review in state.reviews if review.queue is Queue.AUDIT}
     doubtful = max(0, state.votes(Decision.REJECT) - state.decided)
     note = f"{len(decided):,} decided · {len(audited):,} audited"
-    sign = Sign.DONE if not doubtful else Sign.PARTLY if decided or audited else Sign.EMPTY
-    return Line(Place.REVIEW, sign, f"{doubtful:,} doubtful" if doubtful else "", note)
+    status = (
+        StageStatus.DONE
+        if not doubtful
+        else StageStatus.PARTLY
+        if decided or audited
+        else StageStatus.EMPTY
+    )
+    return StageLine(LoopStage.REVIEW, status, f"{doubtful:,} doubtful" if doubtful else "", note)
 
 
-def _training_set(state: _ProjectState) -> Line:
+def _training_set(state: _ProjectState) -> StageLine:
     if state.frozen is None:
-        return Line(Place.TRAINING_SET, Sign.EMPTY, "", "")
+        return StageLine(LoopStage.TRAINING_SET, StageStatus.EMPTY, "", "")
     frozen = state.frozen
     free = "label-free" if frozen.label_free else "human-assisted"
     note = f"{frozen.questions:,} questions · {free}"
     if _is_behind(state):
         note = "older than the last review"
-    sign = Sign.PARTLY if _is_behind(state) else Sign.DONE
-    return Line(Place.TRAINING_SET, sign, f"{frozen.examples:,} examples", note)
+    status = StageStatus.PARTLY if _is_behind(state) else StageStatus.DONE
+    return StageLine(LoopStage.TRAINING_SET, status, f"{frozen.examples:,} examples", note)
 
 
 def _is_behind(state: _ProjectState) -> bool:
@@ -255,22 +265,25 @@ def _is_behind(state: _ProjectState) -> bool:
     )
 
 
-def _finetune(state: _ProjectState) -> Line:
+def _finetune(state: _ProjectState) -> StageLine:
     tuned = state.newest(Stage.LMSI)
     if tuned is None:
-        return Line(Place.FINETUNE, Sign.EMPTY, "", "")
+        return StageLine(LoopStage.FINETUNE, StageStatus.EMPTY, "", "")
     current = state.frozen is not None and tuned.training_set == state.frozen.key
     note = tuned.name if current else f"{tuned.name}, on an older set"
-    return Line(
-        Place.FINETUNE, Sign.DONE if current else Sign.PARTLY, _accuracy(state, tuned), note
+    return StageLine(
+        LoopStage.FINETUNE,
+        StageStatus.DONE if current else StageStatus.PARTLY,
+        _accuracy(state, tuned),
+        note,
     )
 
 
-def _evaluate(state: _ProjectState) -> Line:
+def _evaluate(state: _ProjectState) -> StageLine:
     measured = [model for model in state.models if state.accuracy(model) is not None]
     if not measured:
         note = "" if state.counts[Split.EVAL] else "no evaluation questions"
-        return Line(Place.EVALUATE, Sign.EMPTY, "", note)
+        return StageLine(LoopStage.EVALUATE, StageStatus.EMPTY, "", note)
     all_are = len(measured) == len(state.models)
     bases = [
         f"{percent(evaluation.accuracy)}"
@@ -282,7 +295,9 @@ def _evaluate(state: _ProjectState) -> Line:
     if left:
         note = f"{note} · {left} to measure".removeprefix(" · ")
     count = f"{len(measured)} of {len(state.models)} models"
-    return Line(Place.EVALUATE, Sign.DONE if all_are else Sign.PARTLY, count, note)
+    return StageLine(
+        LoopStage.EVALUATE, StageStatus.DONE if all_are else StageStatus.PARTLY, count, note
+    )
 
 
 def _teacher(state: _ProjectState) -> str:
@@ -293,16 +308,16 @@ def _teacher(state: _ProjectState) -> str:
     return ""
 
 
-def _distill(state: _ProjectState) -> Line:
+def _distill(state: _ProjectState) -> StageLine:
     student = state.newest(Stage.DISTILLED)
     if student is None:
         names = ", ".join(name.removesuffix("/base") for name in state.students)
         note = f"→ {names}" if names else "no student in the settings"
-        return Line(Place.DISTILL, Sign.EMPTY, "", note)
+        return StageLine(LoopStage.DISTILL, StageStatus.EMPTY, "", note)
     current = state.frozen is not None and student.training_set == state.frozen.key
-    return Line(
-        Place.DISTILL,
-        Sign.DONE if current else Sign.PARTLY,
+    return StageLine(
+        LoopStage.DISTILL,
+        StageStatus.DONE if current else StageStatus.PARTLY,
         _accuracy(state, student),
         student.name if current else f"{student.name}, on an older set",
     )
@@ -317,8 +332,8 @@ def _accuracy(state: _ProjectState, model: Model) -> str:
     return f"{percent(evaluation.accuracy)} ± {percent(half)} %"
 
 
-def _advice(state: _ProjectState, lines: Sequence[Line]) -> Advice:  # noqa: PLR0911 - a return for each step
-    signs = {line.place: line.sign for line in lines}
+def _advice(state: _ProjectState, lines: Sequence[StageLine]) -> Advice:  # noqa: PLR0911 - a return for each step
+    statuses = {line.stage: line.status for line in lines}
     pool = state.counts[Split.POOL]
     if not pool:
         return Advice("home.import", "import questions: the pool is empty")
@@ -329,16 +344,16 @@ def _advice(state: _ProjectState, lines: Sequence[Line]) -> Advice:  # noqa: PLR
         return Advice("home.review", "review the doubtful questions: no vote reached the threshold")
     if state.frozen is None:
         return Advice("home.curate", "freeze the training set, or review doubtful questions first")
-    if signs[Place.TRAINING_SET] is Sign.PARTLY:
+    if statuses[LoopStage.TRAINING_SET] is StageStatus.PARTLY:
         return Advice("home.curate", "freeze the training set again, with the new decisions")
-    if signs[Place.FINETUNE] is not Sign.DONE:
+    if statuses[LoopStage.FINETUNE] is not StageStatus.DONE:
         return Advice(
             "home.finetune", f"fine-tune {_teacher(state)} on {state.frozen.examples:,} examples"
         )
-    if state.counts[Split.EVAL] and signs[Place.EVALUATE] is not Sign.DONE:
+    if state.counts[Split.EVAL] and statuses[LoopStage.EVALUATE] is not StageStatus.DONE:
         left = len(state.models) - sum(state.accuracy(model) is not None for model in state.models)
         return Advice("home.evaluate", f"measure {left} model{'s' * (left != 1)}")
-    if state.students and signs[Place.DISTILL] is not Sign.DONE:
+    if state.students and statuses[LoopStage.DISTILL] is not StageStatus.DONE:
         return Advice("home.distill", f"distill into {', '.join(state.students)}")
     if state.measured:
         return Advice("home.results", "see the results")

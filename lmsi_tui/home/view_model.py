@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from lmsi_tui.home.metric_series import Series
+from lmsi_tui.home.metric_series import MetricSeries
 
 if TYPE_CHECKING:
     from engine.voting.threshold_curve import AgreementBin, Yield
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from store.records import Job
 
 
-class Sign(StrEnum):
+class StageStatus(StrEnum):
     """The status of a stage, as one character."""
 
     DONE = "✓"
@@ -29,7 +29,7 @@ class Sign(StrEnum):
     PAUSED = "‖"
 
 
-class Place(StrEnum):
+class LoopStage(StrEnum):
     """The stages, in the order of the loop."""
 
     QUESTIONS = "questions"
@@ -43,11 +43,11 @@ class Place(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class StageLine:
     """One stage."""
 
-    place: Place
-    sign: Sign
+    stage: LoopStage
+    status: StageStatus
     count: str
     """Its main number, such as `18,214 paths`; empty before there is one."""
     note: str
@@ -60,21 +60,21 @@ class Advice:
 
     command: str
     """Id of a command, such as `home.sample`; empty if there is none."""
-    words: str
+    text: str
     """What the command does, to follow `Press s to `; a full sentence without a command."""
 
 
 @dataclass(frozen=True, slots=True)
-class Flow:
+class LoopStatus:
     """What the pane of the loop and the top bar show."""
 
-    lines: tuple[Line, ...]
+    lines: tuple[StageLine, ...]
     advice: Advice
     round: int
     """Position of the run among the runs over the pool, from 1; 0 before the first run."""
     teacher: str
     engine: str
-    guarded: str = ""
+    round_status: str = ""
     """Decision about the last round, and the model in use; empty before the first round."""
 
 
@@ -123,11 +123,11 @@ class TrainingSnapshot:
 
 
 @dataclass(frozen=True, slots=True)
-class Accuracy:
+class AccuracyRow:
     """Accuracy of a model on one split with one method."""
 
     model: str
-    way: str
+    label: str
     """Split and method, such as `eval · self-consistency @8`."""
     n: int
     correct: int
@@ -151,8 +151,8 @@ class EvaluationSnapshot:
     """Number of questions of the current run; 0 when everything is measured."""
     paths_per_second: float | None = None
     seconds_left: float | None = None
-    rows: tuple[Accuracy, ...] = ()
-    """Grouped by `way`, the base model first in each group."""
+    rows: tuple[AccuracyRow, ...] = ()
+    """Grouped by `label`, the base model first in each group."""
 
 
 Snapshot = SamplingSnapshot | TrainingSnapshot | EvaluationSnapshot
@@ -160,16 +160,16 @@ Snapshot = SamplingSnapshot | TrainingSnapshot | EvaluationSnapshot
 
 
 @dataclass(frozen=True, slots=True)
-class Home:
+class HomeSnapshot:
     """Everything that the home screen shows at one moment."""
 
-    flow: Flow
+    loop: LoopStatus
     job: Job | None
     """The running or waiting job, or else the job that ended last."""
     waiting: int
     """Number of jobs queued behind it."""
-    doing: JobKind | None
+    stage: JobKind | None
     """The stage that the job is at."""
-    picture: Snapshot | None
-    series: Series = field(default_factory=Series)
+    snapshot: Snapshot | None
+    series: MetricSeries = field(default_factory=MetricSeries)
     """Passed from one reading to the next."""

@@ -15,18 +15,18 @@ from textual.widgets import Footer, Static
 
 from lmsi_tui.formatting.job_states import AT_WORK, GOING_ON, title
 from lmsi_tui.formatting.sanitize import content, printable, snippet
-from lmsi_tui.home.metric_series import Series
+from lmsi_tui.home.metric_series import MetricSeries
 from lmsi_tui.home.view_model import (
     EvaluationSnapshot,
-    Flow,
-    Home,
-    Place,
+    HomeSnapshot,
+    LoopStage,
+    LoopStatus,
     SamplingSnapshot,
     TrainingSnapshot,
 )
 from lmsi_tui.screens.screen import LmsiScreen
 from lmsi_tui.shell.commands import Command, declare
-from lmsi_tui.shell.messages import JobWished, PlaceAsked, StageAsked
+from lmsi_tui.shell.messages import JobChangeRequested, ScreenRequested, StageRequested
 from lmsi_tui.widgets.panes.evaluation_pane import EvaluationPane
 from lmsi_tui.widgets.panes.job_line import JobLine, job_status
 from lmsi_tui.widgets.panes.sampling_pane import SamplingPane
@@ -46,14 +46,14 @@ PALETTE_WIDTH = 100
 REST = 4.0
 """Wait at least this many times the duration of the last read before the next one."""
 ACTIONS = {
-    Place.QUESTIONS: "app.import",
-    Place.SAMPLE: "plan('sample')",
-    Place.VOTE: "plan('vote')",
-    Place.REVIEW: "place('review')",
-    Place.TRAINING_SET: "place('training-set')",
-    Place.FINETUNE: "plan('finetune')",
-    Place.EVALUATE: "plan('evaluate')",
-    Place.DISTILL: "plan('distill')",
+    LoopStage.QUESTIONS: "app.import",
+    LoopStage.SAMPLE: "plan('sample')",
+    LoopStage.VOTE: "plan('vote')",
+    LoopStage.REVIEW: "place('review')",
+    LoopStage.TRAINING_SET: "place('training-set')",
+    LoopStage.FINETUNE: "plan('finetune')",
+    LoopStage.EVALUATE: "plan('evaluate')",
+    LoopStage.DISTILL: "plan('distill')",
 }
 """What `enter` does on a stage."""
 
@@ -153,13 +153,13 @@ class HomeScreen(LmsiScreen):
     class HomeRead(Message):
         """The snapshot of the project was read."""
 
-        home: Home
+        home: HomeSnapshot
         seconds: float
         """Duration of the read."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.home: Home | None = None
+        self.home: HomeSnapshot | None = None
         self._resting = False
 
     def compose(self) -> ComposeResult:
@@ -198,7 +198,7 @@ class HomeScreen(LmsiScreen):
         if self._resting:
             return
         project = self.lmsi.project
-        previous = self.home.series if self.home else Series()
+        previous = self.home.series if self.home else MetricSeries()
 
         def query(conn: sqlite3.Connection) -> Message:
             from lmsi_tui.home.snapshots import read_home  # keeps the first paint fast
@@ -218,9 +218,9 @@ class HomeScreen(LmsiScreen):
             self._resting = True
             self.set_timer(REST * message.seconds, self._end_rest)
         with self.app.batch_update():
-            self.query_one("#top-bar", Static).update(self._top_bar(home.flow, home))
-            self.query_one(StageList).lines = home.flow.lines
-            self.query_one("#loop").border_subtitle = content(snippet(home.flow.guarded, 80))
+            self.query_one("#top-bar", Static).update(self._top_bar(home.loop, home))
+            self.query_one(StageList).lines = home.loop.lines
+            self.query_one("#loop").border_subtitle = content(snippet(home.loop.round_status, 80))
             self.query_one(JobLine).status = job_status(home, self.lmsi.now(), self._key)
             self._show_snapshot(home)
 
@@ -229,9 +229,9 @@ class HomeScreen(LmsiScreen):
         if self.is_current:
             self.reload()
 
-    def _show_snapshot(self, home: Home) -> None:
+    def _show_snapshot(self, home: HomeSnapshot) -> None:
         shown: SamplingPane | TrainingPane | EvaluationPane | None = None
-        match home.picture:
+        match home.snapshot:
             case SamplingSnapshot() as snapshot:
                 shown = self.query_one(SamplingPane)
                 self.query_one(SamplingPane).snapshot = snapshot
@@ -244,18 +244,18 @@ class HomeScreen(LmsiScreen):
         for pane in self.query(SnapshotPane):
             pane.set_class(pane is shown, "-shown")
         live = self.query_one("#live")
-        live.border_title = title(home.doing) if home.doing is not None else "welcome"
+        live.border_title = title(home.stage) if home.stage is not None else "welcome"
 
-    def _top_bar(self, flow: Flow, home: Home) -> Content:
+    def _top_bar(self, loop: LoopStatus, home: HomeSnapshot) -> Content:
         name = printable(self.lmsi.project.folder.resolve().name)
         left = Content.assemble(
             (" lmsi  ", "bold $accent"),
             (snippet(name, 32), "bold"),
-            f" ▸ round {flow.round}" if flow.round else "",
+            f" ▸ round {loop.round}" if loop.round else "",
         )
         rate = home.series.last("tokens_per_second")
         is_working = home.job is not None and home.job.state in AT_WORK
-        parts = [flow.teacher, flow.engine]
+        parts = [loop.teacher, loop.engine]
         if is_working and rate is not None:
             parts.append(f"{rate:,.0f} tok/s")
         right = " · ".join(snippet(part, 40) for part in parts if part)
@@ -277,19 +277,19 @@ class HomeScreen(LmsiScreen):
     async def open_stage(self, message: StageList.StageChosen) -> None:
         """Open the chosen stage."""
         message.stop()
-        await self.run_action(ACTIONS[message.place])
+        await self.run_action(ACTIONS[message.stage])
 
     def action_plan(self, kind: str) -> None:
         """Show the plan of a stage."""
-        self.post_message(StageAsked(JobKind(kind)))
+        self.post_message(StageRequested(JobKind(kind)))
 
     def action_now(self, kind: str) -> None:
         """Start a stage with the settings last used, without showing its plan."""
-        self.post_message(StageAsked(JobKind(kind), at_once=True))
+        self.post_message(StageRequested(JobKind(kind), at_once=True))
 
     def action_place(self, mode: str) -> None:
         """Switch to another screen."""
-        self.post_message(PlaceAsked(mode))
+        self.post_message(ScreenRequested(mode))
 
     def action_pause(self) -> None:
         """Pause an active job; resume one that is paused, pausing or failed."""
@@ -297,9 +297,9 @@ class HomeScreen(LmsiScreen):
         if job is None or job.state in (JobState.DONE, JobState.CANCELLED):
             self.notify("There is no job to pause.", markup=False)
         elif job.state in (JobState.QUEUED, JobState.RUNNING):
-            self.post_message(JobWished(job.id, JobState.PAUSING))
+            self.post_message(JobChangeRequested(job.id, JobState.PAUSING))
         elif job.state is not JobState.CANCELLING:
-            self.post_message(JobWished(job.id, JobState.QUEUED))
+            self.post_message(JobChangeRequested(job.id, JobState.QUEUED))
 
     def action_stop(self) -> None:
         """Stop the job, after a confirmation."""
@@ -313,7 +313,7 @@ class HomeScreen(LmsiScreen):
 
         def on_answer(yes: bool | None) -> None:
             if yes:
-                self.post_message(JobWished(job.id, JobState.CANCELLING))
+                self.post_message(JobChangeRequested(job.id, JobState.CANCELLING))
 
         question = f"Stop job {job.id} ({title(job.kind)})? Finished work is kept."
         self.app.push_screen(ConfirmScreen(question, "Stop the job", "Keep it"), on_answer)

@@ -13,7 +13,7 @@ from textual.widgets import Static
 from lmsi_tui.formatting.job_results import job_text
 from lmsi_tui.formatting.job_states import SIGNS, title
 from lmsi_tui.formatting.sanitize import content, printable
-from lmsi_tui.shell.messages import TextCopied
+from lmsi_tui.shell.messages import CopyRequested
 from lmsi_tui.widgets.job_table import took
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class JobScreen(ModalScreen[None]):
     def action_copy(self) -> None:
         """Copy all lines as text."""
         text = "\n".join(f"{name}: {value}" for name, value in self._lines())
-        self.post_message(TextCopied(text, "the job"))
+        self.post_message(CopyRequested(text, "the job"))
 
 
 def flattened(values: dict[str, object], prefix: str = "") -> list[tuple[str, str]]:

@@ -15,7 +15,7 @@ from lmsi_tui.formatting.sanitize import content
 from lmsi_tui.screens.log import PAGER_BYTES, LogScreen, log_of
 from lmsi_tui.screens.screen import LmsiScreen
 from lmsi_tui.shell.commands import Command, declare
-from lmsi_tui.shell.messages import JobWished, TextCopied, TextOpened
+from lmsi_tui.shell.messages import CopyRequested, JobChangeRequested, PagerRequested
 from lmsi_tui.widgets.job_table import JobList, JobTable
 from lmsi_tui.widgets.log_tail import LogTail, tail_of
 from store import jobs
@@ -118,9 +118,9 @@ class JobsScreen(LmsiScreen):
         if job is None:
             return
         if job.state in (JobState.QUEUED, JobState.RUNNING):
-            self.post_message(JobWished(job.id, JobState.PAUSING))
+            self.post_message(JobChangeRequested(job.id, JobState.PAUSING))
         elif job.state in (JobState.PAUSING, JobState.PAUSED):
-            self.post_message(JobWished(job.id, JobState.QUEUED))
+            self.post_message(JobChangeRequested(job.id, JobState.QUEUED))
         else:
             self.notify(f"Job {job.id} has finished. Press R to run it again.", markup=False)
 
@@ -136,7 +136,7 @@ class JobsScreen(LmsiScreen):
 
         def on_answer(yes: bool | None) -> None:
             if yes:
-                self.post_message(JobWished(job.id, JobState.CANCELLING))
+                self.post_message(JobChangeRequested(job.id, JobState.CANCELLING))
 
         question = f"Cancel job {job.id} ({title(job.kind)})? Finished work is kept."
         self.app.push_screen(ConfirmScreen(question, "Cancel the job", "Keep it"), on_answer)
@@ -151,7 +151,7 @@ class JobsScreen(LmsiScreen):
                 f"Job {job.id} has not finished. Press p to pause or k to cancel.", markup=False
             )
         else:
-            self.post_message(JobWished(job.id, JobState.QUEUED))
+            self.post_message(JobChangeRequested(job.id, JobState.QUEUED))
 
     def action_log(self) -> None:
         """Show the log full-screen."""
@@ -162,12 +162,14 @@ class JobsScreen(LmsiScreen):
         """Open the log in the pager."""
         if self.job is not None:
             text = tail_of(log_of(self.lmsi.project, self.job.id), PAGER_BYTES)
-            self.post_message(TextOpened(text or f"Job {self.job.id} has no log.\n"))
+            self.post_message(PagerRequested(text or f"Job {self.job.id} has no log.\n"))
 
     def action_copy(self) -> None:
         """Copy the job's message."""
         if self.job is not None:
-            self.post_message(TextCopied(job_text(self.job), f"the message of job {self.job.id}"))
+            self.post_message(
+                CopyRequested(job_text(self.job), f"the message of job {self.job.id}")
+            )
 
 
 def _counts(all_jobs: tuple[Job, ...]) -> list[str]:

@@ -10,7 +10,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Footer
 
 from lmsi_tui.shell.app_interface import lmsi_app
-from lmsi_tui.shell.messages import TextOpened
+from lmsi_tui.shell.messages import PagerRequested
 from lmsi_tui.widgets.log_tail import LogTail, tail_of
 
 if TYPE_CHECKING:
@@ -73,4 +73,4 @@ class LogScreen(ModalScreen[None]):
 
     def action_open(self) -> None:
         """Open the tail in the pager."""
-        self.post_message(TextOpened(tail_of(self._file, PAGER_BYTES)))
+        self.post_message(PagerRequested(tail_of(self._file, PAGER_BYTES)))

@@ -47,7 +47,7 @@ MODES: dict[str, str | Callable[[], Screen[Any]]] = {
     "results": _results,
     "jobs": _jobs,
 }
-"""Screens by the mode name of `PlaceAsked`."""
+"""Screens by the mode name of `ScreenRequested`."""
 
 
 def load_all() -> None:

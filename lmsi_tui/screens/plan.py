@@ -20,7 +20,7 @@ from lmsi_tui.formatting.job_states import title
 from lmsi_tui.formatting.sanitize import content
 from lmsi_tui.screens.screen import LmsiScreen
 from lmsi_tui.shell.commands import Command, commands_of, declare
-from lmsi_tui.shell.messages import JobAsked
+from lmsi_tui.shell.messages import JobRequested
 from lmsi_tui.widgets.plan_summary import PlanSummary
 from lmsi_tui.widgets.setting_row import SettingRow
 from store.enums import JobKind
@@ -239,7 +239,7 @@ class PlanScreen(LmsiScreen, ModalScreen[None]):
                 self.show_error(error)
                 return
         params = params_of(self.kind, self._parameters, self.lmsi.project.folder)
-        self.post_message(JobAsked(self.kind, params))
+        self.post_message(JobRequested(self.kind, params))
         self.dismiss()
 
     def action_close(self) -> None:

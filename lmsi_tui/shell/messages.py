@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class StageAsked(Message):
+class StageRequested(Message):
     """Run a stage: show its plan first, or start it at once with the last settings."""
 
     kind: JobKind
@@ -20,7 +20,7 @@ class StageAsked(Message):
 
 
 @dataclass
-class JobAsked(Message):
+class JobRequested(Message):
     """Start a job, after its plan was shown."""
 
     kind: JobKind
@@ -28,7 +28,7 @@ class JobAsked(Message):
 
 
 @dataclass
-class JobWished(Message):
+class JobChangeRequested(Message):
     """Pause (`PAUSING`), continue (`QUEUED`) or cancel (`CANCELLING`) a job."""
 
     job_id: int
@@ -36,7 +36,7 @@ class JobWished(Message):
 
 
 @dataclass
-class PlaceAsked(Message):
+class ScreenRequested(Message):
     """Go to another screen."""
 
     mode: str
@@ -44,7 +44,7 @@ class PlaceAsked(Message):
 
 
 @dataclass
-class TextCopied(Message):
+class CopyRequested(Message):
     """Copy a text to the clipboard (OSC 52), as stored but made printable."""
 
     text: str
@@ -53,7 +53,7 @@ class TextCopied(Message):
 
 
 @dataclass
-class TextOpened(Message):
+class PagerRequested(Message):
     """Show a text in `$PAGER`, or in `$EDITOR` if no pager is set."""
 
     text: str

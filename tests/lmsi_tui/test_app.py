@@ -14,7 +14,7 @@ from lmsi_tui.screens.home import HomeScreen
 from lmsi_tui.screens.jobs import JobsScreen
 from lmsi_tui.screens.reviewing.review import ReviewScreen
 from lmsi_tui.shell.config import DEFAULT_THEME, config_path, read_config
-from lmsi_tui.shell.messages import JobAsked, TextCopied, TextOpened
+from lmsi_tui.shell.messages import CopyRequested, JobRequested, PagerRequested
 from lmsi_tui.widgets.job_table import JobTable
 from store import jobs
 from store.connection import connect, transaction
@@ -111,7 +111,7 @@ async def test_a_database_error_is_shown_once_and_the_app_continues(
             for _ in range(3):
                 app._poll()
             trouble.setattr(jobs, "enqueue", lambda *_: broken())
-            pilot.app.screen.post_message(JobAsked(JobKind.SAMPLE, {"settings": {}}))
+            pilot.app.screen.post_message(JobRequested(JobKind.SAMPLE, {"settings": {}}))
             await settled(pilot)
         sentence = "The project's database cannot be used: disk I/O error."
         assert notices(pilot) == [sentence, sentence]
@@ -121,7 +121,7 @@ async def test_a_database_error_is_shown_once_and_the_app_continues(
 
 async def test_text_is_copied_without_control_characters(project: Project) -> None:
     async with driven(project) as pilot:
-        pilot.app.screen.post_message(TextCopied("a\x1b]52;c;eA==\x07b", "the path"))
+        pilot.app.screen.post_message(CopyRequested("a\x1b]52;c;eA==\x07b", "the path"))
         await settled(pilot)
         assert pilot.app.clipboard == "a␛]52;c;eA==␇b"
         assert "Copied the path." in notices(pilot)
@@ -129,7 +129,7 @@ async def test_text_is_copied_without_control_characters(project: Project) -> No
 
 async def test_a_terminal_that_cannot_be_suspended_is_reported(project: Project) -> None:
     async with driven(project) as pilot:
-        pilot.app.screen.post_message(TextOpened("a long text"))
+        pilot.app.screen.post_message(PagerRequested("a long text"))
         await settled(pilot)
         assert notices(pilot) == ["This terminal cannot be lent to a pager."]
 

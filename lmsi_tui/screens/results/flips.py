@@ -16,7 +16,7 @@ from lmsi_tui.formatting.report_tables import TITLES
 from lmsi_tui.formatting.sanitize import content, printable, snippet
 from lmsi_tui.screens.screen import LmsiScreen
 from lmsi_tui.shell.commands import Command, declare
-from lmsi_tui.shell.messages import TextCopied, TextOpened
+from lmsi_tui.shell.messages import CopyRequested, PagerRequested
 from lmsi_tui.widgets.line_list import LineList
 from lmsi_tui.widgets.results_text import SPLITS, verdict
 from store import evaluations, paths, questions, votes
@@ -230,12 +230,12 @@ class FlipsScreen(LmsiScreen):
     def action_copy(self) -> None:
         """Copy the question and both paths."""
         if (text := self._text()) is not None:
-            self.post_message(TextCopied(text, "the question and both paths"))
+            self.post_message(CopyRequested(text, "the question and both paths"))
 
     def action_open(self) -> None:
         """Open question and both paths in your pager."""
         if (text := self._text()) is not None:
-            self.post_message(TextOpened(text))
+            self.post_message(PagerRequested(text))
 
     def action_back(self) -> None:
         """Go back to the results."""

@@ -13,7 +13,7 @@ from textual.widgets import Static
 from engine.prompting.templates import question_text
 from lmsi_tui.formatting.sanitize import content, snippet
 from lmsi_tui.shell.commands import Command, declare
-from lmsi_tui.shell.messages import TextCopied, TextOpened
+from lmsi_tui.shell.messages import CopyRequested, PagerRequested
 from lmsi_tui.widgets.line_list import LineList
 from store import paths, questions, votes
 
@@ -135,12 +135,12 @@ class QuestionPaths(ModalScreen[None]):
     def action_copy(self) -> None:
         """Copy the path."""
         if (text := self._text()) is not None:
-            self.post_message(TextCopied(text, "the path"))
+            self.post_message(CopyRequested(text, "the path"))
 
     def action_open(self) -> None:
         """Open the path in the pager."""
         if (text := self._text()) is not None:
-            self.post_message(TextOpened(text))
+            self.post_message(PagerRequested(text))
 
     def action_close(self) -> None:
         """Close the dialog."""

@@ -16,7 +16,7 @@ from lmsi_tui.formatting.report_tables import print_report
 from lmsi_tui.formatting.sanitize import content, snippet
 from lmsi_tui.screens.screen import LmsiScreen
 from lmsi_tui.shell.commands import Command, declare
-from lmsi_tui.shell.messages import TextCopied, TextOpened
+from lmsi_tui.shell.messages import CopyRequested, PagerRequested
 from lmsi_tui.widgets import results_text
 from lmsi_tui.widgets.curves_page import CurvesPage
 from lmsi_tui.widgets.line_list import LineList
@@ -368,9 +368,9 @@ class ResultsScreen(LmsiScreen):
         """Copy or open the report."""
         message.stop()
         if message.action == "copy":
-            self.post_message(TextCopied(message.text, "the report"))
+            self.post_message(CopyRequested(message.text, "the report"))
         else:
-            self.post_message(TextOpened(message.text))
+            self.post_message(PagerRequested(message.text))
 
 
 def report_text(conn: sqlite3.Connection) -> str:

@@ -13,7 +13,7 @@ from textual.widgets import Footer, Static
 from lmsi_tui.formatting.sanitize import printable, snippet
 from lmsi_tui.screens.screen import LmsiScreen
 from lmsi_tui.shell.commands import Command, declare
-from lmsi_tui.shell.messages import TextCopied, TextOpened
+from lmsi_tui.shell.messages import CopyRequested, PagerRequested
 from lmsi_tui.widgets.example_text import ExampleText, ShownExample, origin_facts, plain_text
 from lmsi_tui.widgets.line_list import LineList
 from lmsi_tui.widgets.set_summary import SetSelection, SetSummary, head, read_summary, table
@@ -330,10 +330,10 @@ class TrainingSetScreen(LmsiScreen):
     def action_copy(self) -> None:
         """Copy the text of the example."""
         if (shown := self.query_one(ExampleText).shown) is not None:
-            self.post_message(TextCopied(plain_text(shown), "the example"))
+            self.post_message(CopyRequested(plain_text(shown), "the example"))
 
     def action_open(self) -> None:
         """Open the example in the pager."""
         if (shown := self.query_one(ExampleText).shown) is not None:
             origin = printable(" · ".join(shown.origin))
-            self.post_message(TextOpened(f"{origin}\n\n{plain_text(shown)}\n"))
+            self.post_message(PagerRequested(f"{origin}\n\n{plain_text(shown)}\n"))

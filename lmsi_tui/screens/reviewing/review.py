@@ -16,7 +16,7 @@ from lmsi_tui.reviewing.text import LOADING, NOT_SAMPLED, answer_text, empty_tex
 from lmsi_tui.screens.reviewing.queue_screen import QueueScreen
 from lmsi_tui.screens.reviewing.review_commands import COMMANDS
 from lmsi_tui.shell.commands import declare
-from lmsi_tui.shell.messages import TextCopied, TextOpened
+from lmsi_tui.shell.messages import CopyRequested, PagerRequested
 from lmsi_tui.widgets.reviewing.question_table import QuestionTable
 from lmsi_tui.widgets.reviewing.review_case import ReviewCase, case_content
 from store import queue
@@ -420,9 +420,9 @@ right answer before you see the vote. This estimates how often the vote is right
             return
         path = self.query_one(ReviewCase).path
         if path is not None:
-            self.post_message(TextCopied(path.text, "the path"))
+            self.post_message(CopyRequested(path.text, "the path"))
         else:
-            self.post_message(TextCopied(opened.text, "the question"))
+            self.post_message(CopyRequested(opened.text, "the question"))
 
     def action_open(self) -> None:
         """Open the question and its path in the pager."""
@@ -430,4 +430,4 @@ right answer before you see the vote. This estimates how often the vote is right
             return
         path = self.query_one(ReviewCase).path
         text = opened.text
-        self.post_message(TextOpened(f"{text}\n\n{path.text}" if path is not None else text))
+        self.post_message(PagerRequested(f"{text}\n\n{path.text}" if path is not None else text))

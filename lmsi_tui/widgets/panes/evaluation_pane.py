@@ -16,7 +16,7 @@ from lmsi_tui.widgets.panes.snapshot_pane import SnapshotPane
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lmsi_tui.home.view_model import Accuracy
+    from lmsi_tui.home.view_model import AccuracyRow
 
 
 class EvaluationPane(SnapshotPane[EvaluationSnapshot]):
@@ -38,13 +38,13 @@ class EvaluationPane(SnapshotPane[EvaluationSnapshot]):
         scale = min(
             44, width - names - 26 - max((len(_so_far(row)) for row in snapshot.rows), default=0)
         )
-        way = None
+        label = None
         for row in snapshot.rows:
-            if row.way != way:
-                way = row.way
+            if row.label != label:
+                label = row.label
                 if lines and lines[-1].plain:
                     lines.append(Content(""))
-                lines.append(Content.styled(f"{way} (n {row.n:,})", "bold $text-muted"))
+                lines.append(Content.styled(f"{label} (n {row.n:,})", "bold $text-muted"))
             lines.append(_row(row, names, scale))
         if snapshot.rows:
             lines += [Content(""), Content.styled("accuracy in %, 95 % intervals", "$text-muted")]
@@ -69,7 +69,7 @@ def _so_far(row: Accuracy) -> str:
     return f" of {row.n:,} so far" if row.so_far else ""
 
 
-def _row(row: Accuracy, names: int, scale: int) -> Content:
+def _row(row: AccuracyRow, names: int, scale: int) -> Content:
     interval = f"{percent(row.low)}–{percent(row.high)}"
     numbers = f" {percent(row.share):>5}  {interval:<10}"
     style = "$accent" if row.so_far else "$primary"
@@ -82,7 +82,7 @@ def _row(row: Accuracy, names: int, scale: int) -> Content:
     )
 
 
-def _interval(row: Accuracy, width: int) -> str:
+def _interval(row: AccuracyRow, width: int) -> str:
     """The interval on a scale from 0 to 100 %, with the accuracy marked."""
     low, high = round(row.low * (width - 1)), round(row.high * (width - 1))
     at = round(row.share * (width - 1))

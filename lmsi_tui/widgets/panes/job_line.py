@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from textual.visual import VisualType
 
-    from lmsi_tui.home.view_model import Home
+    from lmsi_tui.home.view_model import HomeSnapshot
     from store.records import Job
 
 WHOLE_LOOP = (
@@ -73,7 +73,7 @@ class JobLine(Widget):
         return Content("\n").join([part for part in parts if part.plain])
 
 
-def job_status(home: Home, now: float, key: Callable[[str], str]) -> JobStatus:
+def job_status(home: HomeSnapshot, now: float, key: Callable[[str], str]) -> JobStatus:
     """The texts about the job that is shown.
 
     Args:
@@ -81,10 +81,8 @@ def job_status(home: Home, now: float, key: Callable[[str], str]) -> JobStatus:
         now: seconds since the epoch.
         key: returns the key that is bound to a command id.
     """
-    job, advice = home.job, home.flow.advice
-    next_step = (
-        f"Press {key(advice.command)} to {advice.words}." if advice.command else advice.words
-    )
+    job, advice = home.job, home.loop.advice
+    next_step = f"Press {key(advice.command)} to {advice.text}." if advice.command else advice.text
     if job is None:
         message = WHOLE_LOOP.format(key("home.go"))
         return JobStatus("No jobs yet", "$text-muted", message, False, next_step)

@@ -11,22 +11,22 @@ from textual.reactive import reactive
 from textual.widget import Widget
 
 from lmsi_tui.formatting.sanitize import snippet
-from lmsi_tui.home.view_model import Line, Place, Sign
+from lmsi_tui.home.view_model import LoopStage, StageLine, StageStatus
 
 if TYPE_CHECKING:
     from textual.events import Click
 
 COLORS = {
-    Sign.DONE: "$success",
-    Sign.RUNNING: "$accent",
-    Sign.PARTLY: "$warning",
-    Sign.EMPTY: "$text-muted",
-    Sign.FAILED: "$error",
-    Sign.PAUSED: "$warning",
+    StageStatus.DONE: "$success",
+    StageStatus.RUNNING: "$accent",
+    StageStatus.PARTLY: "$warning",
+    StageStatus.EMPTY: "$text-muted",
+    StageStatus.FAILED: "$error",
+    StageStatus.PAUSED: "$warning",
 }
 
 
-UNREAD = tuple(Line(place, Sign.EMPTY, "…", "") for place in Place)
+UNREAD = tuple(StageLine(stage, StageStatus.EMPTY, "…", "") for stage in LoopStage)
 """The stages before the store was read."""
 
 
@@ -46,17 +46,17 @@ class StageList(Widget, can_focus=True):
         Binding("enter", "choose", "open", show=False),
     ]
 
-    lines: reactive[tuple[Line, ...]] = reactive(UNREAD)
+    lines: reactive[tuple[StageLine, ...]] = reactive(UNREAD)
     cursor: reactive[int] = reactive(0)
 
     class StageChosen(Message):
         """A stage was chosen."""
 
-        def __init__(self, place: Place) -> None:
+        def __init__(self, stage: LoopStage) -> None:
             """Args:
-            place: the stage.
+            stage: the stage.
             """
-            self.place = place
+            self.stage = stage
             super().__init__()
 
     def render(self) -> Content:
@@ -72,15 +72,15 @@ class StageList(Widget, can_focus=True):
         """Rows of a stage: 1, 2 with its note, 3 with an empty row below it."""
         return max(1, min(3, self.content_size.height // max(1, len(self.lines))))
 
-    def _stage_rows(self, line: Line, is_chosen: bool, width: int) -> list[Content]:
+    def _stage_rows(self, line: StageLine, is_chosen: bool, width: int) -> list[Content]:
         count = snippet(line.count, max(0, width - 6))
         room = max(1, width - 3 - len(count) - (1 if count else 0))
-        name = f"{snippet(str(line.place).capitalize(), room):<{room}}"
+        name = f"{snippet(str(line.stage).capitalize(), room):<{room}}"
         mark = "▌" if is_chosen else " "
-        empty = line.sign is Sign.EMPTY
+        empty = line.status is StageStatus.EMPTY
         row = Content.assemble(
             (mark, "$accent"),
-            (f"{line.sign} ", COLORS[line.sign]),
+            (f"{line.status} ", COLORS[line.status]),
             (name, "bold" if is_chosen else "$text-muted" if empty else ""),
             (f" {count}" if count else "", "$text-muted" if empty else ""),
         )
@@ -101,7 +101,7 @@ class StageList(Widget, can_focus=True):
 
     def validate_cursor(self, cursor: int) -> int:
         """Keep the cursor on a stage."""
-        return max(0, min(cursor, len(Place) - 1))
+        return max(0, min(cursor, len(LoopStage) - 1))
 
     def action_move(self, stages: int) -> None:
         """Move the cursor."""
@@ -110,7 +110,7 @@ class StageList(Widget, can_focus=True):
     def action_choose(self) -> None:
         """Choose the stage under the cursor."""
         if self.lines:
-            self.post_message(self.StageChosen(self.lines[self.cursor].place))
+            self.post_message(self.StageChosen(self.lines[self.cursor].stage))
 
     def on_click(self, event: Click) -> None:
         """Move the cursor to the clicked stage; a click on the cursor chooses it."""

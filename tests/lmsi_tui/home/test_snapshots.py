@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.jobs.launch import process_start
-from lmsi_tui.home.metric_series import MOST, Series, grown
-from lmsi_tui.home.snapshots import STAGES, current, doing_of, read_home, training
-from lmsi_tui.home.view_model import Advice, Flow, Home, TrainingSnapshot
+from lmsi_tui.home.metric_series import MAX_POINTS, MetricSeries, extended
+from lmsi_tui.home.snapshots import STAGES, current_job, read_home, stage_of, training_snapshot
+from lmsi_tui.home.view_model import Advice, HomeSnapshot, LoopStatus, TrainingSnapshot
 from lmsi_tui.widgets.panes.job_line import job_status
 from store import jobs
 from store.connection import connect, transaction
@@ -89,11 +89,11 @@ def test_a_curve_is_extended_with_new_metrics(seeded: tuple[Project, sqlite3.Con
     _, conn = seeded
     job = begun(conn)
     measure(conn, job, 1, 10.0, loss=2.0, learning_rate=0.1)
-    first = grown(Series(), conn, job)
+    first = extended(MetricSeries(), conn, job)
     assert first.points == {"loss": ((1.0, 2.0),), "learning_rate": ((1.0, 0.1),)}
-    assert grown(first, conn, job) is first
+    assert extended(first, conn, job) is first
     measure(conn, job, 2, 11.0, loss=1.0)
-    second = grown(first, conn, job)
+    second = extended(first, conn, job)
     assert second.points["loss"] == ((1.0, 2.0), (2.0, 1.0))
     assert second.last("learning_rate") == 0.1
     assert second.last("unknown") is None
@@ -107,7 +107,7 @@ def test_repeated_steps_replace_earlier_metrics(
     for step in (1, 2, 3, 4):
         measure(conn, job, step, 10.0 + step, loss=5.0 - step, val_loss=9.0)
     measure(conn, job, 3, 30.0, loss=0.5, learning_rate=0.1)
-    points = grown(Series(), conn, job).points
+    points = extended(MetricSeries(), conn, job).points
     assert points["loss"] == ((1.0, 4.0), (2.0, 3.0), (3.0, 0.5))
     assert points["val_loss"] == ((1.0, 9.0), (2.0, 9.0))
     assert points["learning_rate"] == ((3.0, 0.1),)
@@ -121,11 +121,11 @@ def test_the_next_training_of_a_round_starts_a_new_curve(
     measure(conn, job, 18_000, 1.0, paths_per_second=4.0, tokens_per_second=500.0)
     for step in range(1, 6):
         measure(conn, job, step, 10.0 + step, loss=2.0, tokens_per_second=100.0)
-    first = grown(Series(), conn, job)
+    first = extended(MetricSeries(), conn, job)
     assert len(first.points["loss"]) == 5
     measure(conn, job, 0, 20.0, val_loss=3.0)
     measure(conn, job, 1, 21.0, loss=3.0, tokens_per_second=90.0)
-    second = grown(first, conn, job)
+    second = extended(first, conn, job)
     assert second.points["loss"] == ((1.0, 3.0),)
     assert second.points["val_loss"] == ((0.0, 3.0),)
     assert second.last("tokens_per_second") == 90.0
@@ -135,10 +135,10 @@ def test_another_job_has_another_curve(seeded: tuple[Project, sqlite3.Connection
     _, conn = seeded
     job = begun(conn)
     measure(conn, job, 1, 10.0, loss=2.0)
-    series = grown(Series(), conn, job)
+    series = extended(MetricSeries(), conn, job)
     with transaction(conn):
         other, _ = jobs.enqueue(conn, JobKind.DISTILL, {"new": True})
-    assert grown(series, conn, other) == Series(other.id)
+    assert extended(series, conn, other) == MetricSeries(other.id)
 
 
 def test_the_pace_is_measured_since_the_last_claim(
@@ -148,14 +148,14 @@ def test_the_pace_is_measured_since_the_last_claim(
     job = replace(begun(conn), started_at=5.0)
     for step in range(1, 5):
         measure(conn, job, step, 10.0 + 2 * step, loss=2.0)
-    assert grown(Series(), conn, job).seconds_per_step == 2.0
+    assert extended(MetricSeries(), conn, job).seconds_per_step == 2.0
     again = replace(job, started_at=500.0)
-    series = grown(Series(), conn, job)
+    series = extended(MetricSeries(), conn, job)
     measure(conn, job, 5, 501.0, loss=1.0)
-    assert grown(series, conn, again).seconds_per_step is None
+    assert extended(series, conn, again).seconds_per_step is None
     measure(conn, job, 7, 511.0, loss=1.0)
-    assert grown(grown(series, conn, again), conn, again).seconds_per_step == 5.0
-    assert grown(Series(), conn, again).seconds_per_step == 5.0
+    assert extended(extended(series, conn, again), conn, again).seconds_per_step == 5.0
+    assert extended(MetricSeries(), conn, again).seconds_per_step == 5.0
 
 
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=40), st.integers(1, 40))
@@ -175,10 +175,10 @@ def test_a_long_curve_is_thinned_but_ends_where_it_ends() -> None:
     from lmsi_tui.home.metric_series import _with
     from store.records import Metric
 
-    metrics = [Metric(1, step, "loss", float(step), float(step)) for step in range(3 * MOST)]
+    metrics = [Metric(1, step, "loss", float(step), float(step)) for step in range(3 * MAX_POINTS)]
     curve = _with({}, metrics)["loss"]
-    assert len(curve) <= 2 * MOST
-    assert curve[-1] == (3 * MOST - 1, 3 * MOST - 1)
+    assert len(curve) <= 2 * MAX_POINTS
+    assert curve[-1] == (3 * MAX_POINTS - 1, 3 * MAX_POINTS - 1)
 
 
 # Which job.
@@ -190,11 +190,11 @@ def test_a_running_job_comes_before_waiting_and_ended_jobs() -> None:
     paused = a_job(3, JobState.PAUSED)
     queued = a_job(4, JobState.QUEUED)
     works = a_job(5, JobState.CANCELLING)
-    assert current([]) is None
-    assert current([done, later]) is later
-    assert current([done, later, paused]) is paused
-    assert current([done, later, paused, queued]) is queued
-    assert current([done, later, paused, queued, works]) is works
+    assert current_job([]) is None
+    assert current_job([done, later]) is later
+    assert current_job([done, later, paused]) is paused
+    assert current_job([done, later, paused, queued]) is queued
+    assert current_job([done, later, paused, queued, works]) is works
 
 
 DOING = [
@@ -216,7 +216,7 @@ def test_the_phase_of_a_round_gives_its_stage(
     kind: JobKind, phase: Phase | None, state: JobState, stage: JobKind
 ) -> None:
     job = a_job(1, state, kind, message="training sampling measuring", phase=phase)
-    assert doing_of(job) is stage
+    assert stage_of(job) is stage
 
 
 def test_every_phase_has_a_stage() -> None:
@@ -236,9 +236,9 @@ NEXT_STEPS = [
 ]
 
 
-def a_home(job: Job | None, waiting: int = 0) -> Home:
-    flow = Flow((), Advice("home.sample", "sample"), 0, "", "")
-    return Home(flow, job, waiting, None, None)
+def a_home(job: Job | None, waiting: int = 0) -> HomeSnapshot:
+    flow = LoopStatus((), Advice("home.sample", "sample"), 0, "", "")
+    return HomeSnapshot(flow, job, waiting, None, None)
 
 
 @pytest.mark.parametrize(("state", "words"), NEXT_STEPS)
@@ -267,7 +267,7 @@ def test_memory_is_that_of_the_worker_and_its_children(
     job = a_job(pid=own.pid, started_ticks=process_start(own.pid))
 
     def held() -> int:
-        memory = training(project, job, JobKind.FINETUNE, Series(job.id)).memory
+        memory = training_snapshot(project, job, JobKind.FINETUNE, MetricSeries(job.id)).memory
         assert memory is not None
         return memory
 
@@ -281,7 +281,7 @@ def test_memory_is_that_of_the_worker_and_its_children(
     large.stdout.readline()
     assert held() > alone + 0.9e8
     large.communicate()
-    assert training(project, a_job(), JobKind.FINETUNE, Series(1)).memory is None
+    assert training_snapshot(project, a_job(), JobKind.FINETUNE, MetricSeries(1)).memory is None
 
 
 def test_before_the_first_job_the_loop_is_explained() -> None:
@@ -299,7 +299,7 @@ def test_readings_of_an_unchanged_store_are_equal(
         job, _ = jobs.enqueue(conn, JobKind.FINETUNE, {"new": True})
         conn.execute("UPDATE job SET state = 'running' WHERE id = ?", [job.id])
         jobs.metrics_add(conn, job.id, 1, {"loss": 2.0})
-    first = read_home(conn, project, Series())
+    first = read_home(conn, project, MetricSeries())
     second = read_home(conn, project, first.series)
     assert first == second
-    assert isinstance(first.picture, TrainingSnapshot)
+    assert isinstance(first.snapshot, TrainingSnapshot)

@@ -10,8 +10,8 @@ import pytest
 
 from engine.project.settings import changed
 from engine.sampling.runs import pool_run
-from lmsi_tui.home.stage_status import read_flow, read_pool
-from lmsi_tui.home.view_model import Flow, Line, Place, Sign
+from lmsi_tui.home.stage_status import read_loop_status, read_pool
+from lmsi_tui.home.view_model import LoopStage, LoopStatus, StageLine, StageStatus
 from store import jobs, paths, reviews, votes
 from store.connection import connect, transaction
 from store.enums import Decision, JobKind, JobState, Queue, Split, Verdict
@@ -35,17 +35,17 @@ def seeded(tmp_path: Path) -> Iterator[tuple[Project, sqlite3.Connection]]:
         yield project, conn
 
 
-def flow_of(
+def status_of(
     conn: sqlite3.Connection,
     project: Project,
     job: Job | None = None,
     busy: JobKind | None = None,
-) -> Flow:
-    return read_flow(conn, project, read_pool(conn, project), job, busy)
+) -> LoopStatus:
+    return read_loop_status(conn, project, read_pool(conn, project), job, busy)
 
 
-def line(flow: Flow, place: Place) -> Line:
-    return next(line for line in flow.lines if line.place is place)
+def line(loop: LoopStatus, stage: LoopStage) -> StageLine:
+    return next(line for line in loop.lines if line.stage is stage)
 
 
 def decide(conn: sqlite3.Connection, decision: Decision, verdict: Verdict) -> None:
@@ -72,12 +72,12 @@ def test_a_decision_counts_only_for_a_doubtful_question(
     seeded: tuple[Project, sqlite3.Connection],
 ) -> None:
     project, conn = seeded
-    before = line(flow_of(conn, project), Place.REVIEW).count
+    before = line(status_of(conn, project), LoopStage.REVIEW).count
     decide(conn, Decision.KEEP, Verdict.NONE)
     decide(conn, Decision.REJECT, Verdict.SKIP)
-    assert line(flow_of(conn, project), Place.REVIEW).count == before
+    assert line(status_of(conn, project), LoopStage.REVIEW).count == before
     decide(conn, Decision.REJECT, Verdict.NONE)
-    after = line(flow_of(conn, project), Place.REVIEW).count
+    after = line(status_of(conn, project), LoopStage.REVIEW).count
     assert int(after.split()[0]) == int(before.split()[0]) - 1
 
 
@@ -99,7 +99,7 @@ def test_invalid_settings_hide_nothing(seeded: tuple[Project, sqlite3.Connection
     assert pool_run(conn, wrong) is not None
     unknown = replace(project, settings=changed(project.settings, {"model": {"teacher": "nobody"}}))
     assert pool_run(conn, unknown) is not None
-    assert flow_of(conn, unknown).lines
+    assert status_of(conn, unknown).lines
 
 
 NEXT = [
@@ -121,7 +121,7 @@ def test_the_advice_is_the_first_unfinished_stage(
     project, conn = seeded
     conn.execute("PRAGMA foreign_keys = OFF")
     conn.execute(change)
-    assert flow_of(conn, project).advice.command == command
+    assert status_of(conn, project).advice.command == command
 
 
 def test_review_is_advised_if_no_vote_reached_the_threshold(tmp_path: Path) -> None:
@@ -131,45 +131,45 @@ def test_review_is_advised_if_no_vote_reached_the_threshold(tmp_path: Path) -> N
     with connect(project.database) as conn:
         sample.run(claimed(conn, project, JobKind.SAMPLE))
         conn.execute("UPDATE vote SET decision = 'reject'")
-        advice = flow_of(conn, project).advice
+        advice = status_of(conn, project).advice
         assert advice.command == "home.review"
-        assert "no vote reached the threshold" in advice.words
+        assert "no vote reached the threshold" in advice.text
 
 
 MARKS = [
-    (JobState.RUNNING, Sign.RUNNING),
-    (JobState.PAUSING, Sign.RUNNING),
-    (JobState.PAUSED, Sign.PAUSED),
-    (JobState.FAILED, Sign.FAILED),
-    (JobState.DONE, Sign.DONE),
+    (JobState.RUNNING, StageStatus.RUNNING),
+    (JobState.PAUSING, StageStatus.RUNNING),
+    (JobState.PAUSED, StageStatus.PAUSED),
+    (JobState.FAILED, StageStatus.FAILED),
+    (JobState.DONE, StageStatus.DONE),
 ]
 
 
-@pytest.mark.parametrize(("state", "sign"), MARKS)
+@pytest.mark.parametrize(("state", "status"), MARKS)
 @pytest.mark.parametrize(
-    ("busy", "place"),
+    ("busy", "stage"),
     [
-        (JobKind.SAMPLE, Place.SAMPLE),
-        (JobKind.CURATE, Place.TRAINING_SET),
-        (JobKind.FINETUNE, Place.FINETUNE),
-        (JobKind.DISTILL, Place.DISTILL),
-        (JobKind.EVALUATE, Place.EVALUATE),
+        (JobKind.SAMPLE, LoopStage.SAMPLE),
+        (JobKind.CURATE, LoopStage.TRAINING_SET),
+        (JobKind.FINETUNE, LoopStage.FINETUNE),
+        (JobKind.DISTILL, LoopStage.DISTILL),
+        (JobKind.EVALUATE, LoopStage.EVALUATE),
     ],
 )
 def test_the_stage_of_a_job_shows_the_status_of_the_job(
     seeded: tuple[Project, sqlite3.Connection],
     busy: JobKind,
-    place: Place,
+    stage: LoopStage,
     state: JobState,
-    sign: Sign,
+    status: StageStatus,
 ) -> None:
     project, conn = seeded
     job = replace(jobs.all_of(conn)[0], state=state)
-    plain = flow_of(conn, project)
-    marked = flow_of(conn, project, job, busy)
-    assert line(marked, place).sign is sign
-    assert [line for line in marked.lines if line.place is not place] == [
-        line for line in plain.lines if line.place is not place
+    plain = status_of(conn, project)
+    marked = status_of(conn, project, job, busy)
+    assert line(marked, stage).status is status
+    assert [line for line in marked.lines if line.stage is not stage] == [
+        line for line in plain.lines if line.stage is not stage
     ]
 
 
@@ -177,5 +177,5 @@ def test_rounds_are_counted_by_the_runs_of_the_pool(
     seeded: tuple[Project, sqlite3.Connection],
 ) -> None:
     project, conn = seeded
-    assert flow_of(conn, project).round == 1
-    assert line(flow_of(conn, project), Place.QUESTIONS).count == str(POOL)
+    assert status_of(conn, project).round == 1
+    assert line(status_of(conn, project), LoopStage.QUESTIONS).count == str(POOL)

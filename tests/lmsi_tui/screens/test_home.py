@@ -11,13 +11,18 @@ from textual.widgets import Static
 from engine.jobs.launch import process_start
 from engine.project.folder import create_project
 from engine.project.settings import Settings
-from lmsi_tui.home.snapshots import doing_of
-from lmsi_tui.home.view_model import Place, Sign
+from lmsi_tui.home.snapshots import stage_of
+from lmsi_tui.home.view_model import LoopStage, StageStatus
 from lmsi_tui.screens.confirm import ConfirmScreen
 from lmsi_tui.screens.home import HomeScreen
 from lmsi_tui.screens.log import LogScreen
 from lmsi_tui.screens.plan import PlanScreen
-from lmsi_tui.shell.messages import JobAsked, JobWished, PlaceAsked, StageAsked
+from lmsi_tui.shell.messages import (
+    JobChangeRequested,
+    JobRequested,
+    ScreenRequested,
+    StageRequested,
+)
 from lmsi_tui.widgets.panes.evaluation_pane import EvaluationPane
 from lmsi_tui.widgets.panes.job_line import JobLine
 from lmsi_tui.widgets.panes.sampling_pane import SamplingPane
@@ -39,7 +44,7 @@ if TYPE_CHECKING:
     from textual.pilot import Pilot
 
     from engine.project.folder import Project
-    from lmsi_tui.home.view_model import Line
+    from lmsi_tui.home.view_model import StageLine
     from store.records import Job, Run
 
 
@@ -57,8 +62,8 @@ def home(pilot: Pilot[None]) -> HomeScreen:
     return screen
 
 
-def lines(pilot: Pilot[None]) -> dict[Place, Line]:
-    return {line.place: line for line in home(pilot).query_one(StageList).lines}
+def lines(pilot: Pilot[None]) -> dict[LoopStage, StageLine]:
+    return {line.stage: line for line in home(pilot).query_one(StageList).lines}
 
 
 def job_text(pilot: Pilot[None]) -> str:
@@ -114,20 +119,20 @@ async def test_every_stage_shows_its_count_and_its_last_result(project: Project)
         drawn = sum(vote.drawn for vote in pool_votes)
     async with driven(project, now=NOW) as pilot:
         shown = lines(pilot)
-        assert list(shown) == list(Place)
-        assert shown[Place.QUESTIONS].count == str(POOL)
-        assert shown[Place.QUESTIONS].note == "60 to measure"
-        assert shown[Place.SAMPLE].count == f"{drawn} paths"
-        assert shown[Place.SAMPLE].note.startswith("48/48 settled · saved")
-        assert shown[Place.VOTE].count == f"{100 * kept / POOL:.1f} % ≥ 0.6"
-        assert shown[Place.REVIEW].count == f"{POOL - kept - 3} doubtful"
-        assert shown[Place.REVIEW].note == "3 decided · 3 audited"
-        assert shown[Place.TRAINING_SET].note.endswith("human-assisted")
-        assert shown[Place.FINETUNE].note == f"{TEACHER}/lmsi"
-        assert "±" in shown[Place.FINETUNE].count
-        assert shown[Place.EVALUATE].count == "4 of 4 models"
-        assert {line.sign for line in shown.values()} == {Sign.DONE, Sign.PARTLY}
-        assert shown[Place.REVIEW].sign is Sign.PARTLY
+        assert list(shown) == list(LoopStage)
+        assert shown[LoopStage.QUESTIONS].count == str(POOL)
+        assert shown[LoopStage.QUESTIONS].note == "60 to measure"
+        assert shown[LoopStage.SAMPLE].count == f"{drawn} paths"
+        assert shown[LoopStage.SAMPLE].note.startswith("48/48 settled · saved")
+        assert shown[LoopStage.VOTE].count == f"{100 * kept / POOL:.1f} % ≥ 0.6"
+        assert shown[LoopStage.REVIEW].count == f"{POOL - kept - 3} doubtful"
+        assert shown[LoopStage.REVIEW].note == "3 decided · 3 audited"
+        assert shown[LoopStage.TRAINING_SET].note.endswith("human-assisted")
+        assert shown[LoopStage.FINETUNE].note == f"{TEACHER}/lmsi"
+        assert "±" in shown[LoopStage.FINETUNE].count
+        assert shown[LoopStage.EVALUATE].count == "4 of 4 models"
+        assert {line.status for line in shown.values()} == {StageStatus.DONE, StageStatus.PARTLY}
+        assert shown[LoopStage.REVIEW].status is StageStatus.PARTLY
         assert "✓ job 6 · evaluate · done" in job_text(pilot)
         assert "Press w to see the results." in job_text(pilot)
         assert "story ▸ round 1" in top_bar(pilot)
@@ -152,7 +157,7 @@ async def test_an_empty_project_says_what_to_press(tmp_path: Path) -> None:
     empty = create_project(tmp_path / "empty", Settings())
     ensure_schema(empty.database)
     async with driven(empty) as pilot:
-        assert {line.sign for line in lines(pilot).values()} == {Sign.EMPTY}
+        assert {line.status for line in lines(pilot).values()} == {StageStatus.EMPTY}
         assert "No jobs yet" in job_text(pilot)
         assert "Press i to import questions" in job_text(pilot)
         for key in "pkl":
@@ -175,8 +180,8 @@ async def test_a_later_decision_leaves_the_training_set_behind(project: Project)
     with connect(project.database) as conn:
         conn.execute("UPDATE training_set SET created_at = 0")
     async with driven(project) as pilot:
-        assert lines(pilot)[Place.TRAINING_SET].sign is Sign.PARTLY
-        assert lines(pilot)[Place.TRAINING_SET].note == "older than the last review"
+        assert lines(pilot)[LoopStage.TRAINING_SET].status is StageStatus.PARTLY
+        assert lines(pilot)[LoopStage.TRAINING_SET].note == "older than the last review"
         assert "Press c to freeze the training set again" in job_text(pilot)
 
 
@@ -184,7 +189,7 @@ async def test_a_model_of_an_older_set_is_not_called_done(project: Project) -> N
     with connect(project.database) as conn:
         conn.execute("UPDATE model SET training_set = 'older' WHERE training_set IS NOT NULL")
     async with driven(project) as pilot:
-        assert lines(pilot)[Place.FINETUNE].note == f"{TEACHER}/lmsi, on an older set"
+        assert lines(pilot)[LoopStage.FINETUNE].note == f"{TEACHER}/lmsi, on an older set"
         assert "Press f to fine-tune" in job_text(pilot)
 
 
@@ -213,7 +218,7 @@ async def test_a_lower_case_key_shows_the_plan_and_starts_nothing(
         await settled(pilot)
         assert isinstance(pilot.app.screen, PlanScreen)
         assert pilot.app.screen.kind is kind
-        assert posted(messages, StageAsked) == [StageAsked(kind)]
+        assert posted(messages, StageRequested) == [StageRequested(kind)]
         await pilot.press("escape")
         assert isinstance(pilot.app.screen, HomeScreen)
     assert rows(project) == before
@@ -228,7 +233,7 @@ async def test_an_upper_case_key_starts_immediately(
         await pilot.press(key)
         await settled(pilot)
         assert isinstance(pilot.app.screen, HomeScreen)
-        assert posted(messages, JobAsked) == [JobAsked(kind, {"settings": {}})]
+        assert posted(messages, JobRequested) == [JobRequested(kind, {"settings": {}})]
         job = rows(project)[-1]
         assert (job.kind, job.params, job.state) == (kind, {"settings": {}}, JobState.QUEUED)
         await until(pilot, lambda: f"job {job.id}" in job_text(pilot))
@@ -245,7 +250,7 @@ async def test_a_key_switches_the_screen(project: Project, key: str, mode: str) 
         await settled(pilot)
         assert pilot.app.current_mode == mode
         if mode != "jobs":
-            assert posted(messages, PlaceAsked) == [PlaceAsked(mode)]
+            assert posted(messages, ScreenRequested) == [ScreenRequested(mode)]
         await pilot.press("escape")
         await settled(pilot)
         assert pilot.app.current_mode == "home"
@@ -256,10 +261,10 @@ async def test_arrows_and_enter_open_a_stage(project: Project) -> None:
     async with driven(project, messages=messages) as pilot:
         await pilot.press("down", "enter")
         await settled(pilot)
-        assert posted(messages, StageAsked) == [StageAsked(JobKind.SAMPLE)]
+        assert posted(messages, StageRequested) == [StageRequested(JobKind.SAMPLE)]
         await pilot.press("escape", "down", "down", "enter")
         await settled(pilot)
-        assert posted(messages, PlaceAsked) == [PlaceAsked("review")]
+        assert posted(messages, ScreenRequested) == [ScreenRequested("review")]
 
 
 async def test_p_pauses_reverts_the_pause_and_resumes(project: Project) -> None:
@@ -277,14 +282,14 @@ async def test_p_pauses_reverts_the_pause_and_resumes(project: Project) -> None:
         with connect(project.database) as conn:
             jobs.finish(conn, job.id, JobState.PAUSED, "paused", None, {})
         await until(pilot, lambda: "Press p to resume, k to stop." in job_text(pilot))
-        assert lines(pilot)[Place.SAMPLE].sign is Sign.PAUSED
+        assert lines(pilot)[LoopStage.SAMPLE].status is StageStatus.PAUSED
         await pilot.press("p")
         await settled(pilot)
         assert rows(project)[-1].state is JobState.QUEUED
         states = [
             message.state
-            for message in posted(messages, JobWished)
-            if isinstance(message, JobWished)
+            for message in posted(messages, JobChangeRequested)
+            if isinstance(message, JobChangeRequested)
         ]
         assert states == [JobState.PAUSING, JobState.QUEUED, JobState.QUEUED]
 
@@ -358,8 +363,8 @@ async def test_a_sampling_job_shows_its_pane(project: Project) -> None:
         assert pane.snapshot.seconds_left is not None
         assert pane.snapshot.seconds_left > 0
         assert pane.snapshot.latest
-        assert lines(pilot)[Place.SAMPLE].sign is Sign.RUNNING
-        assert lines(pilot)[Place.SAMPLE].note.startswith("31/48 settled")
+        assert lines(pilot)[LoopStage.SAMPLE].status is StageStatus.RUNNING
+        assert lines(pilot)[LoopStage.SAMPLE].note.startswith("31/48 settled")
         assert "512 tok/s" in top_bar(pilot)
         assert not home(pilot).query_one(TrainingPane).display
         with connect(project.database) as conn, transaction(conn):
@@ -426,9 +431,9 @@ async def test_a_measurement_shows_what_is_right_so_far(project: Project) -> Non
         assert [row.model for row in running_rows] == [f"{TEACHER}/lmsi"] * 2
         assert {row.n for row in running_rows} == {60}
         first = running_rows[0]
-        beside = [row for row in shown.rows if row.way == first.way]
+        beside = [row for row in shown.rows if row.label == first.label]
         assert beside[0].model == f"{TEACHER}/base", "the model before comes first"
-        assert shown.rows[0].way == first.way, "what runs comes first"
+        assert shown.rows[0].label == first.label, "what runs comes first"
 
 
 async def test_what_a_model_is_called_does_not_matter_to_what_is_shown_of_it(
@@ -474,7 +479,7 @@ async def test_a_failed_job_says_why_and_what_to_press(project: Project) -> None
     async with driven(project, now=NOW) as pilot:
         assert "Memory [/b] ran out." in job_text(pilot)
         assert "Press p to retry, l for the log." in job_text(pilot)
-        assert lines(pilot)[Place.FINETUNE].sign is Sign.FAILED
+        assert lines(pilot)[LoopStage.FINETUNE].status is StageStatus.FAILED
         await pilot.press("p")
         await settled(pilot)
         assert rows(project)[-1].state is JobState.QUEUED
@@ -496,14 +501,14 @@ async def test_queued_jobs_are_counted(project: Project) -> None:
 
 
 ROUND_AT = [
-    (Phase.SAMPLING, JobKind.SAMPLE, SamplingPane, Place.SAMPLE),
-    (Phase.EXTRACTION, JobKind.VOTE, SamplingPane, Place.VOTE),
-    (Phase.CURATION, JobKind.CURATE, SamplingPane, Place.TRAINING_SET),
-    (None, JobKind.CURATE, SamplingPane, Place.TRAINING_SET),
-    (Phase.MEASURING, JobKind.EVALUATE, EvaluationPane, Place.EVALUATE),
-    (Phase.TRAINING, JobKind.FINETUNE, TrainingPane, Place.FINETUNE),
-    (Phase.CONVERSION, JobKind.FINETUNE, TrainingPane, Place.FINETUNE),
-    (Phase.SCORING, JobKind.DISTILL, TrainingPane, Place.DISTILL),
+    (Phase.SAMPLING, JobKind.SAMPLE, SamplingPane, LoopStage.SAMPLE),
+    (Phase.EXTRACTION, JobKind.VOTE, SamplingPane, LoopStage.VOTE),
+    (Phase.CURATION, JobKind.CURATE, SamplingPane, LoopStage.TRAINING_SET),
+    (None, JobKind.CURATE, SamplingPane, LoopStage.TRAINING_SET),
+    (Phase.MEASURING, JobKind.EVALUATE, EvaluationPane, LoopStage.EVALUATE),
+    (Phase.TRAINING, JobKind.FINETUNE, TrainingPane, LoopStage.FINETUNE),
+    (Phase.CONVERSION, JobKind.FINETUNE, TrainingPane, LoopStage.FINETUNE),
+    (Phase.SCORING, JobKind.DISTILL, TrainingPane, LoopStage.DISTILL),
 ]
 
 
@@ -513,15 +518,15 @@ async def test_a_round_shows_the_work_that_it_is_at(
     phase: Phase | None,
     kind: JobKind,
     pane: type[SamplingPane | EvaluationPane | TrainingPane],
-    place: Place,
+    place: LoopStage,
 ) -> None:
     job = begin(project, JobKind.ROUND, "at work", 1, 2, phase)
-    assert doing_of(job) is kind
+    assert stage_of(job) is kind
     async with driven(project, now=NOW) as pilot:
         assert [pane for pane in home(pilot).query("SnapshotPane") if pane.display] == [
             home(pilot).query_one(pane)
         ]
-        assert lines(pilot)[place].sign is Sign.RUNNING
+        assert lines(pilot)[place].status is StageStatus.RUNNING
 
 
 # A real worker.
@@ -530,14 +535,14 @@ async def test_a_round_shows_the_work_that_it_is_at(
 async def test_a_sampling_from_the_first_key_to_its_end(tmp_path: Path) -> None:
     project = scripted_project(tmp_path / "p")
     async with driven(project) as pilot:
-        assert lines(pilot)[Place.SAMPLE].sign is Sign.EMPTY
+        assert lines(pilot)[LoopStage.SAMPLE].status is StageStatus.EMPTY
         await pilot.press("s")
         await settled(pilot)
         await pilot.press("enter")
         await settled(pilot)
         await until(pilot, lambda: rows(project)[-1].state is JobState.DONE)
-        await until(pilot, lambda: lines(pilot)[Place.SAMPLE].sign is Sign.DONE)
-        assert lines(pilot)[Place.SAMPLE].note.startswith("12/12 settled")
+        await until(pilot, lambda: lines(pilot)[LoopStage.SAMPLE].status is StageStatus.DONE)
+        assert lines(pilot)[LoopStage.SAMPLE].note.startswith("12/12 settled")
         assert "Press c to freeze the training set" in job_text(pilot)
         assert home(pilot).query_one(SamplingPane).display
     (job,) = rows(project)

@@ -11,7 +11,7 @@ from lmsi_tui.screens.confirm import ConfirmScreen
 from lmsi_tui.screens.job import JobScreen, flattened
 from lmsi_tui.screens.jobs import JobsScreen
 from lmsi_tui.screens.log import LogScreen
-from lmsi_tui.shell.messages import TextCopied, TextOpened
+from lmsi_tui.shell.messages import CopyRequested, PagerRequested
 from lmsi_tui.widgets.job_table import JobTable
 from lmsi_tui.widgets.log_tail import MAX_LINES, TAIL_BYTES, LogTail, tail_of
 from store import jobs
@@ -179,7 +179,7 @@ async def test_the_log_fills_the_screen_and_opens_in_the_pager(project: Project)
         await settled(pilot)
         await pilot.press("escape", "o")
         await settled(pilot)
-    opened = [message.text for message in messages if isinstance(message, TextOpened)]
+    opened = [message.text for message in messages if isinstance(message, PagerRequested)]
     assert set(opened) == {"what happened\n"}
 
 
@@ -195,7 +195,7 @@ async def test_enter_shows_all_details_of_a_job(project: Project) -> None:
         await settled(pilot)
         await pilot.press("escape")
         assert isinstance(pilot.app.screen, JobsScreen)
-    (copied,) = {message.text for message in messages if isinstance(message, TextCopied)}
+    (copied,) = {message.text for message in messages if isinstance(message, CopyRequested)}
     assert "state: ✓ done" in copied
 
 

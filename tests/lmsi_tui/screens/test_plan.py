@@ -15,7 +15,7 @@ from engine.project.folder import SETTINGS, create_project, open_project
 from engine.project.settings import Settings
 from lmsi_tui.screens.home import HomeScreen
 from lmsi_tui.screens.plan import PlanScreen, job_parameters, params_of
-from lmsi_tui.shell.messages import JobAsked, StageAsked
+from lmsi_tui.shell.messages import JobRequested, StageRequested
 from lmsi_tui.widgets.option_cycler import OptionCycler
 from lmsi_tui.widgets.plan_summary import PlanSummary, summary_rows
 from lmsi_tui.widgets.setting_row import SettingRow, read_value, shown
@@ -51,7 +51,7 @@ def rows(project: Project) -> list[Job]:
 
 
 async def opened(pilot: Pilot[None], kind: JobKind) -> PlanScreen:
-    pilot.app.post_message(StageAsked(kind))
+    pilot.app.post_message(StageRequested(kind))
     await settled(pilot)
     await settled(pilot)
     screen = pilot.app.screen
@@ -89,9 +89,9 @@ def facts(screen: PlanScreen) -> dict[str, str]:
     return {name: text for name, text, _ in summary_rows(made)}
 
 
-def requests(messages: list[Message]) -> list[JobAsked]:
+def requests(messages: list[Message]) -> list[JobRequested]:
     return list(
-        {id(message): message for message in messages if isinstance(message, JobAsked)}.values()
+        {id(message): message for message in messages if isinstance(message, JobRequested)}.values()
     )
 
 
@@ -160,7 +160,7 @@ async def test_enter_starts_the_job_and_leaves_the_file_alone_when_nothing_chang
         await pilot.press("enter")
         await settled(pilot)
         assert isinstance(pilot.app.screen, HomeScreen)
-    assert requests(messages) == [JobAsked(JobKind.SAMPLE, {"settings": {}})]
+    assert requests(messages) == [JobRequested(JobKind.SAMPLE, {"settings": {}})]
     assert (project.folder / SETTINGS).read_bytes() == before
     assert (rows(project)[-1].kind, rows(project)[-1].params) == (
         JobKind.SAMPLE,

@@ -16,7 +16,7 @@ from lmsi_tui.formatting.numbers import percent, points
 from lmsi_tui.formatting.trust_text import sections
 from lmsi_tui.screens.results.flips import FlipsScreen
 from lmsi_tui.screens.results.results import ResultsScreen
-from lmsi_tui.shell.messages import TextCopied, TextOpened
+from lmsi_tui.shell.messages import CopyRequested, PagerRequested
 from lmsi_tui.widgets import results_text
 from lmsi_tui.widgets.line_list import LineList
 from store import evaluations, paths, rounds
@@ -166,8 +166,8 @@ async def test_the_report_is_copied_and_opened(project: Project) -> None:
     messages: list[Message] = []
     async with driven(project, PLACE, messages=messages) as pilot:
         await press(pilot, "y", "o")
-    (copied,) = {one.text for one in messages if isinstance(one, TextCopied)}
-    (opened,) = {one.text for one in messages if isinstance(one, TextOpened)}
+    (copied,) = {one.text for one in messages if isinstance(one, CopyRequested)}
+    (opened,) = {one.text for one in messages if isinstance(one, PagerRequested)}
     assert copied == opened
     assert "Gains" in copied
     assert f"{TEACHER}/lmsi is better than {TEACHER}/base" in copied
@@ -217,9 +217,9 @@ async def test_flips_open_both_paths_with_the_known_answer(project: Project) -> 
         assert text_of(pilot, "after-path").endswith(texts[1].strip())
         assert "right: " in text_of(pilot, "question")
         await press(pilot, "y", "o", "enter")
-        (copied,) = {one.text for one in messages if isinstance(one, TextCopied)}
+        (copied,) = {one.text for one in messages if isinstance(one, CopyRequested)}
         assert all(text in copied for text in texts)
-        assert {one.text for one in messages if isinstance(one, TextOpened)} == {copied}
+        assert {one.text for one in messages if isinstance(one, PagerRequested)} == {copied}
         await press(pilot, "escape")
         assert isinstance(pilot.app.screen, ResultsScreen)
 

@@ -10,7 +10,7 @@ from textual.widgets import Static
 from engine.training_data import token_counts
 from lmsi_tui.screens.results.question_paths import QuestionPaths
 from lmsi_tui.screens.results.training_set import TrainingSetScreen
-from lmsi_tui.shell.messages import TextCopied, TextOpened
+from lmsi_tui.shell.messages import CopyRequested, PagerRequested
 from lmsi_tui.widgets.line_list import LineList
 from store import examples, paths, reviews
 from store.connection import connect
@@ -226,8 +226,8 @@ async def test_all_paths_of_the_question_are_one_key_away(project: Project) -> N
         assert text_of(pilot, "text") == path.text.strip()
         await press(pilot, "home", "y", "o", "enter")
         first = shown.sampled.pairs[0][0].text
-        assert {one.text for one in messages if isinstance(one, TextCopied)} == {first}
-        assert {one.text for one in messages if isinstance(one, TextOpened)} == {first}
+        assert {one.text for one in messages if isinstance(one, CopyRequested)} == {first}
+        assert {one.text for one in messages if isinstance(one, PagerRequested)} == {first}
         await press(pilot, "escape")
         assert isinstance(pilot.app.screen, TrainingSetScreen)
 
@@ -238,8 +238,8 @@ async def test_the_exact_text_is_copied_and_opened(project: Project) -> None:
     exact = rows[0].prompt + rows[0].completion + "<|end|>"
     async with driven(project, PLACE, messages=messages) as pilot:
         await press(pilot, "y", "o")
-        assert {one.text for one in messages if isinstance(one, TextCopied)} == {exact}
-        (opened,) = {one.text for one in messages if isinstance(one, TextOpened)}
+        assert {one.text for one in messages if isinstance(one, CopyRequested)} == {exact}
+        (opened,) = {one.text for one in messages if isinstance(one, PagerRequested)}
         assert exact in opened
 
 

@@ -13,7 +13,7 @@ from lmsi_tui.reviewing.queue import QueueSelection
 from lmsi_tui.screens.reviewing.answer_input import AnswerInput
 from lmsi_tui.screens.reviewing.find_panel import FindPanel
 from lmsi_tui.screens.reviewing.same_answer import SameAnswer
-from lmsi_tui.shell.messages import TextCopied, TextOpened
+from lmsi_tui.shell.messages import CopyRequested, PagerRequested
 from lmsi_tui.widgets.charts.vote_bar import VoteBar
 from lmsi_tui.widgets.reviewing.path_group import PathGroup
 from lmsi_tui.widgets.reviewing.question_table import QuestionTable
@@ -305,9 +305,9 @@ async def test_a_text_is_copied_and_opened(
     messages: list[Message] = []
     async with driven(project, "review", messages=messages) as pilot:
         await press(pilot, "tab", "y", "o")
-    (copied,) = {id(one): one for one in messages if isinstance(one, TextCopied)}.values()
+    (copied,) = {id(one): one for one in messages if isinstance(one, CopyRequested)}.values()
     assert (copied.text, copied.what) == ("Step 2 of 10. The answer is 10.", "the path")
-    (opened,) = {id(one): one for one in messages if isinstance(one, TextOpened)}.values()
+    (opened,) = {id(one): one for one in messages if isinstance(one, PagerRequested)}.values()
     assert FOUR[0].text in opened.text
     assert opened.text.endswith("Step 2 of 10. The answer is 10.")
 

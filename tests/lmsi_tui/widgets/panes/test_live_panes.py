@@ -12,12 +12,12 @@ from textual.app import App, ComposeResult
 from engine.voting.threshold_curve import AgreementBin, Yield
 from lmsi_tui.home.metric_series import thinned
 from lmsi_tui.home.view_model import (
-    Accuracy,
+    AccuracyRow,
     EvaluationSnapshot,
-    Line,
-    Place,
+    LoopStage,
     SamplingSnapshot,
-    Sign,
+    StageLine,
+    StageStatus,
     TrainingSnapshot,
 )
 from lmsi_tui.widgets.charts.histogram import HistogramBar, beside, histogram, progress_bar
@@ -68,8 +68,8 @@ EVALUATION = EvaluationSnapshot(
     paths_per_second=2.5,
     seconds_left=12.0,
     rows=(
-        Accuracy("maple-1b/base", "greedy CoT", 60, 38, 0.507, 0.744),
-        Accuracy("maple-1b/lmsi", "greedy CoT", 30, 24, 0.62, 0.9, so_far=True),
+        AccuracyRow("maple-1b/base", "greedy CoT", 60, 38, 0.507, 0.744),
+        AccuracyRow("maple-1b/lmsi", "greedy CoT", 30, 24, 0.62, 0.9, so_far=True),
     ),
 )
 PANES = [(SamplingPane, SAMPLING), (TrainingPane, TRAINING), (EvaluationPane, EVALUATION)]
@@ -314,8 +314,10 @@ def test_thinning_keeps_the_last_point() -> None:
 # The stages.
 
 LINES = tuple(
-    Line(place, sign, f"{number:,} things", f"note {number}")
-    for number, (place, sign) in enumerate(zip(Place, [*Sign, Sign.DONE, Sign.EMPTY], strict=True))
+    StageLine(stage, status, f"{number:,} things", f"note {number}")
+    for number, (stage, status) in enumerate(
+        zip(LoopStage, [*StageStatus, StageStatus.DONE, StageStatus.EMPTY], strict=True)
+    )
 )
 
 
@@ -329,19 +331,19 @@ async def test_every_stage_is_seen_at_every_height(size: tuple[int, int]) -> Non
         lines = screen_of(app)
         for number, line in enumerate(LINES):
             row = lines[number * stages._rows_per_stage]
-            assert str(line.sign) in row
+            assert str(line.status) in row
             if size[0] >= 34:
-                assert str(line.place).capitalize() in row
+                assert str(line.stage).capitalize() in row
                 assert line.count in row
         assert any("note 3" in row for row in lines) == (size[1] >= 16)
 
 
 async def test_the_cursor_stays_on_a_stage_and_enter_chooses_it() -> None:
-    chosen: list[Place] = []
+    chosen: list[LoopStage] = []
 
     class Recorder(WidgetApp):
         def on_stage_list_stage_chosen(self, message: StageList.StageChosen) -> None:
-            chosen.append(message.place)
+            chosen.append(message.stage)
 
     stages = StageList()
     app = Recorder(stages)
@@ -349,9 +351,9 @@ async def test_the_cursor_stays_on_a_stage_and_enter_chooses_it() -> None:
         stages.lines = LINES
         stages.focus()
         await pilot.press("up", "enter", "down", "down", "enter", *["down"] * 9, "enter")
-        assert chosen == [Place.QUESTIONS, Place.VOTE, Place.DISTILL]
+        assert chosen == [LoopStage.QUESTIONS, LoopStage.VOTE, LoopStage.DISTILL]
         await pilot.click(StageList, offset=(5, 3 * stages._rows_per_stage))
         assert stages.cursor == 3
         assert len(chosen) == 3
         await pilot.click(StageList, offset=(5, 3 * stages._rows_per_stage))
-        assert chosen[-1] is Place.REVIEW
+        assert chosen[-1] is LoopStage.REVIEW
