@@ -65,7 +65,7 @@ def _progress(snapshot: EvaluationSnapshot, width: int) -> Content:
     )
 
 
-def _so_far(row: Accuracy) -> str:
+def _so_far(row: AccuracyRow) -> str:
     return f" of {row.n:,} so far" if row.so_far else ""
 
 
