@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from engine.importing import contamination
-from engine.jobs import lookups, vote
+from engine.jobs import lookups
 from engine.jobs.plan import Plan
 from engine.sampling import reextraction, runs, scheduler
 from engine.training_data import building, token_counts
@@ -108,7 +108,7 @@ def freeze(
 def plan(conn: sqlite3.Connection, project: Project) -> Plan:
     """How many questions the votes keep."""
     model = lookups.sampling_model(conn, project.settings)
-    pool_run = vote.begun_run(conn, project, model)
+    pool_run = lookups.begun_pool_run(conn, project, model)
     groups = votes.groups(conn, pool_run.id)
     if not groups:
         raise lookups.StageMissing(

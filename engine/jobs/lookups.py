@@ -6,6 +6,7 @@ a problem in the same words.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from engine.conversion import gguf_to_hf
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from engine.project.folder import Project
     from engine.project.settings import Settings
-    from store.records import Model, TrainingSet
+    from store.records import Model, Run, TrainingSet
 
 
 class StageMissing(BadInput):
@@ -99,6 +100,22 @@ def models_to_measure(conn: sqlite3.Connection, names: object) -> list[Model]:
         stored for stored in models.all_of(conn) if verdicts.get(stored.id) is not Outcome.REJECT
     ]
     return kept or [model(conn, "")]
+
+
+def begun_pool_run(conn: sqlite3.Connection, project: Project, model: Model) -> Run:
+    """The pool's run at these settings, with the settings that its votes are counted by.
+
+    Raises:
+        StageMissing: nothing was sampled with these settings.
+    """
+    requested = runs.requested_pool_run(conn, project, model)
+    begun = paths.run_by_key(conn, requested.key)
+    if begun is None:
+        raise StageMissing(
+            "Nothing was sampled with these settings yet: `lmsi-tui sample` does it.",
+            JobKind.SAMPLE,
+        )
+    return replace(requested, id=begun.id)
 
 
 def training_set(conn: sqlite3.Connection) -> TrainingSet:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from engine.jobs import lookups, sample
 from engine.jobs.plan import Plan
 from engine.sampling import reextraction, runs, scheduler
 from engine.voting.threshold_curve import kept_at
-from store import paths, questions, votes
+from store import questions, votes
 from store.enums import JobKind, Split
 
 if TYPE_CHECKING:
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
     from engine.project.folder import Project
     from engine.project.job_context import Work
-    from store.records import Model, Run
+    from store.records import Run
 
 
 def run(work: Work) -> dict[str, object]:
@@ -41,7 +40,7 @@ def _winners(work: Work, pool_run: Run) -> dict[int, str | None]:
 def plan(conn: sqlite3.Connection, project: Project) -> Plan:
     """How many stored paths are read again."""
     model = lookups.sampling_model(conn, project.settings)
-    pool_run = begun_run(conn, project, model)
+    pool_run = lookups.begun_pool_run(conn, project, model)
     groups = votes.question_groups(conn, pool_run.id, Split.POOL)
     stored = sum(group.stored * group.questions for group in groups)
     return Plan(
@@ -52,19 +51,3 @@ def plan(conn: sqlite3.Connection, project: Project) -> Plan:
         kept=kept_at(votes.groups(conn, pool_run.id), pool_run.threshold),
         reused=(f"{stored:,} stored paths are read again; none is sampled.",),
     )
-
-
-def begun_run(conn: sqlite3.Connection, project: Project, model: Model) -> Run:
-    """The pool's run at these settings, with the settings that its votes are counted by.
-
-    Raises:
-        StageMissing: nothing was sampled with these settings.
-    """
-    requested = runs.requested_pool_run(conn, project, model)
-    begun = paths.run_by_key(conn, requested.key)
-    if begun is None:
-        raise lookups.StageMissing(
-            "Nothing was sampled with these settings yet: `lmsi-tui sample` does it.",
-            JobKind.SAMPLE,
-        )
-    return replace(requested, id=begun.id)
