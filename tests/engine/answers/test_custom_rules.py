@@ -1,4 +1,4 @@
-"""Rules that a person adds to a reader."""
+"""Custom rules of a reader."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_a_pattern_is_tried_before_the_reader_and_its_last_match_counts() -> Non
     assert answer(rules, "The answer is 7.") == "7"
 
 
-def test_a_fallback_is_tried_only_where_the_reader_finds_nothing() -> None:
+def test_a_fallback_is_tried_only_if_the_reader_finds_no_answer() -> None:
     rules = checked(NUMBER, fallbacks=[r"final value (\d+)"])
     text = "Some 3 and 4 apples, final value 12 (of 3 or 4)"
     assert answer(BUILT_IN, text) is None
@@ -39,13 +39,13 @@ def test_a_fallback_is_tried_only_where_the_reader_finds_nothing() -> None:
     assert answer(rules, text + ". The answer is 5.") == "5"
 
 
-def test_a_cut_path_abstains_whatever_the_rules_are() -> None:
+def test_a_truncated_path_abstains_with_any_rules() -> None:
     rules = checked(NUMBER, patterns=[r"(\d+)"])
-    found = extract(NUMBER, "The answer is 4", end=EndReason.LENGTH, rules=rules)
-    assert found.abstention is Abstention.TRUNCATED
+    result = extract(NUMBER, "The answer is 4", end=EndReason.LENGTH, rules=rules)
+    assert result.abstention is Abstention.TRUNCATED
 
 
-def test_a_pattern_sees_only_the_paths_own_words() -> None:
+def test_a_pattern_sees_only_the_text_of_its_own_question() -> None:
     rules = checked(NUMBER, patterns=[r"RESULT=(\d+)"])
     assert answer(rules, "<think>RESULT=1</think>RESULT=2\nQ: more? RESULT=3") == "2"
 
@@ -59,11 +59,11 @@ def test_a_pattern_sees_only_the_paths_own_words() -> None:
         (SPAN, "The answer is 12 zorkmids."),
     ],
 )
-def test_a_unit_is_dropped_beside_a_number(kind: AnswerType, text: str) -> None:
+def test_a_unit_is_removed_next_to_a_number(kind: AnswerType, text: str) -> None:
     assert answer(checked(kind, units=["zorkmids", "ZM"]), text, kind) == "12"
 
 
-def test_a_unit_is_not_dropped_within_a_word() -> None:
+def test_a_unit_is_not_removed_within_a_word() -> None:
     assert custom_rules.without_units("3 meters, 4 m, m5, form 6 mm", ("m",)) == (
         "3 meters, 4, 5, form 6 mm"
     )
@@ -72,8 +72,8 @@ def test_a_unit_is_not_dropped_within_a_word() -> None:
 def test_equal_answers_count_as_the_first_and_chains_are_followed() -> None:
     rules = checked(SPAN, same=[("New York City", "NYC"), ("NYC", "Big Apple")])
     assert {
-        answer(rules, f"The answer is {one}.", SPAN)
-        for one in ("NYC", "the Big Apple", "New York City")
+        answer(rules, f"The answer is {text}.", SPAN)
+        for text in ("NYC", "the Big Apple", "New York City")
     } == {"new york city"}
 
 
@@ -84,27 +84,27 @@ def test_equality_is_an_equivalence(pairs: tuple[tuple[str, str], ...]) -> None:
     rules = Rules(same=pairs)
     for a, b in pairs:
         assert rules.counted_as(a) == rules.counted_as(b)
-    for one in "abcdef":
-        assert rules.counted_as(rules.counted_as(one)) == rules.counted_as(one)
+    for letter in "abcdef":
+        assert rules.counted_as(rules.counted_as(letter)) == rules.counted_as(letter)
 
 
 @given(st.text(max_size=200), st.sampled_from(list(AnswerType)))
-def test_without_rules_the_built_in_reader_reads(text: str, kind: AnswerType) -> None:
+def test_without_rules_the_built_in_reader_is_used(text: str, kind: AnswerType) -> None:
     assert extract(kind, text, end=EndReason.END) == extraction.extract(
         kind, text, end=EndReason.END
     )
 
 
 @given(st.text(max_size=200))
-def test_rules_that_touch_nothing_change_nothing(text: str) -> None:
+def test_rules_without_a_match_change_nothing(text: str) -> None:
     rules = Rules(patterns=("NEVER(SEEN)",), units=("zorkmids",), same=(("-1.75", "-1.25"),))
     plain = extraction.extract(NUMBER, text, end=EndReason.END)
-    known = extract(NUMBER, text, end=EndReason.END, rules=rules, built_in=plain)
-    assert extract(NUMBER, text, end=EndReason.END, rules=rules) == known == plain
+    with_rules = extract(NUMBER, text, end=EndReason.END, rules=rules, built_in=plain)
+    assert extract(NUMBER, text, end=EndReason.END, rules=rules) == with_rules == plain
 
 
 @pytest.mark.parametrize(
-    ("pattern", "said"),
+    ("pattern", "message"),
     [
         ("(unclosed", "is not a regular expression"),
         (r"\d+", "does not mark the answer"),
@@ -115,8 +115,8 @@ def test_rules_that_touch_nothing_change_nothing(text: str) -> None:
         (r"(?P<answer>(?:a|a|a)+)b", "more than 1 second"),
     ],
 )
-def test_a_pattern_that_cannot_be_used_is_refused_in_one_sentence(pattern: str, said: str) -> None:
-    with pytest.raises(BadInput, match=said) as refused:
+def test_an_invalid_pattern_is_refused(pattern: str, message: str) -> None:
+    with pytest.raises(BadInput, match=message) as refused:
         checked(NUMBER, patterns=[pattern])
     assert "\n" not in str(refused.value)
 
@@ -130,7 +130,7 @@ def test_letters_cannot_be_made_equal() -> None:
         checked(NUMBER, units=["12"])
 
 
-def test_the_name_of_a_reader_says_which_rules_it_has() -> None:
+def test_the_name_of_a_reader_includes_its_rules() -> None:
     plain = extraction.reader_name(NUMBER)
     assert custom_rules.reader_name(NUMBER) == plain
     assert custom_rules.reader_name(NUMBER, Rules(units=("km",), id=3)) == f"{plain}+3"

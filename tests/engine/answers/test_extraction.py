@@ -17,28 +17,28 @@ UNKNOWN = "it is not possible to tell"
 ANIMALS = ("the red fox", "a house cat", "three blind mice", "none of these")
 
 
-def said(answer_type: AnswerType, text: str, options: tuple[str, ...] = ()) -> str | None:
+def answer_of(answer_type: AnswerType, text: str, options: tuple[str, ...] = ()) -> str | None:
     return extract(answer_type, text, options=options, end=EndReason.END).answer
 
 
-def test_a_cut_path_abstains_whatever_it_says() -> None:
-    found = extract(NUMBER, " The answer is 9.", end=EndReason.LENGTH)
-    assert (found.answer, found.shown, found.abstention) == (None, None, Abstention.TRUNCATED)
+def test_a_truncated_path_abstains() -> None:
+    result = extract(NUMBER, " The answer is 9.", end=EndReason.LENGTH)
+    assert (result.answer, result.shown, result.abstention) == (None, None, Abstention.TRUNCATED)
 
 
-def test_a_path_without_words_and_one_without_an_answer_abstain_for_different_reasons() -> None:
+def test_an_empty_path_and_a_path_without_an_answer_abstain_for_different_reasons() -> None:
     assert extract(NUMBER, " \n", end=EndReason.END).abstention is Abstention.EMPTY
     assert extract(NUMBER, "I like fish.", end=EndReason.END).abstention is Abstention.NO_ANSWER
 
 
-def test_an_answer_is_shown_as_it_was_written() -> None:
-    found = extract(NUMBER, "So 1000 + 80. The answer is **$1,080**.", end=EndReason.STOP)
-    assert (found.answer, found.shown) == ("1080", "$1,080")
+def test_an_answer_is_shown_as_the_path_wrote_it() -> None:
+    result = extract(NUMBER, "So 1000 + 80. The answer is **$1,080**.", end=EndReason.STOP)
+    assert (result.answer, result.shown) == ("1080", "$1,080")
 
 
 def test_readers_have_a_name_and_a_version() -> None:
     assert reader_name(NUMBER) == "number/2"
-    assert {reader_name(one).split("/")[0] for one in AnswerType} == set(AnswerType)
+    assert {reader_name(answer_type).split("/")[0] for answer_type in AnswerType} == set(AnswerType)
 
 
 @pytest.mark.parametrize(
@@ -77,8 +77,8 @@ def test_readers_have_a_name_and_a_version() -> None:
         ("<<48/2=24>>24 clips in May.\n#### 24", "24"),
     ],
 )
-def test_a_number_is_read_as_a_person_would(text: str, answer: str) -> None:
-    assert said(NUMBER, text) == answer
+def test_a_number_is_extracted(text: str, answer: str) -> None:
+    assert answer_of(NUMBER, text) == answer
 
 
 @pytest.mark.parametrize(
@@ -94,8 +94,8 @@ def test_a_number_is_read_as_a_person_would(text: str, answer: str) -> None:
         "The answer is 4:30.",
     ],
 )
-def test_no_number_is_read_where_a_person_would_not(text: str) -> None:
-    assert said(NUMBER, text) is None
+def test_no_number_is_extracted_from_expressions_and_lists(text: str) -> None:
+    assert answer_of(NUMBER, text) is None
 
 
 @pytest.mark.parametrize(
@@ -109,22 +109,22 @@ def test_no_number_is_read_where_a_person_would_not(text: str) -> None:
         "\nUser: is it not 3?\nAssistant: the answer is 3.",
     ],
 )
-def test_what_the_model_rambles_on_with_is_not_read(ramble: str) -> None:
-    assert said(NUMBER, " 4 + 5 = 9. The answer is 9." + ramble) == "9"
+def test_text_after_the_answer_is_ignored(ramble: str) -> None:
+    assert answer_of(NUMBER, " 4 + 5 = 9. The answer is 9." + ramble) == "9"
 
 
-def test_a_path_that_asks_the_next_question_before_it_answered_has_no_answer() -> None:
-    assert said(NUMBER, " It is hard to say.\nQ: What is 1 + 2?\nA: The answer is 3.") is None
+def test_a_path_that_starts_another_question_before_its_answer_has_no_answer() -> None:
+    assert answer_of(NUMBER, " It is hard to say.\nQ: What is 1 + 2?\nA: The answer is 3.") is None
 
 
-def test_a_model_that_doubts_itself_is_read_to_its_end() -> None:
+def test_a_corrected_answer_counts() -> None:
     text = "The answer is 9.\n\nWait, is that right? No.\n\nThe answer is 10."
-    assert said(NUMBER, text) == "10"
+    assert answer_of(NUMBER, text) == "10"
 
 
-def test_thoughts_are_not_the_answer() -> None:
-    assert said(NUMBER, "<think>The answer is 3.</think>\nThe answer is 4.") == "4"
-    assert said(NUMBER, "the answer is 3</think>The answer is 4.") == "4"
+def test_thinking_is_not_the_answer() -> None:
+    assert answer_of(NUMBER, "<think>The answer is 3.</think>\nThe answer is 4.") == "4"
+    assert answer_of(NUMBER, "the answer is 3</think>The answer is 4.") == "4"
     unfinished = extract(NUMBER, "<think>The answer is 3.", end=EndReason.END)
     assert unfinished.abstention is Abstention.NO_ANSWER
 
@@ -160,8 +160,8 @@ def test_numbers_are_compared_exactly() -> None:
         ("I would choose A.", "A"),
     ],
 )
-def test_a_choice_is_read_by_letter_or_by_text(text: str, letter: str) -> None:
-    assert said(CHOICE, text, ANIMALS) == letter
+def test_a_choice_is_extracted_from_its_letter_or_its_text(text: str, letter: str) -> None:
+    assert answer_of(CHOICE, text, ANIMALS) == letter
 
 
 @pytest.mark.parametrize(
@@ -176,24 +176,24 @@ def test_a_choice_is_read_by_letter_or_by_text(text: str, letter: str) -> None:
         "A: the red fox\nB: a house cat\nC: three blind mice\nD: none of these",
     ],
 )
-def test_no_choice_is_read_where_several_or_none_are_named(text: str) -> None:
-    assert said(CHOICE, text, ANIMALS) is None
+def test_no_choice_is_extracted_if_several_or_none_are_named(text: str) -> None:
+    assert answer_of(CHOICE, text, ANIMALS) is None
 
 
-def test_a_last_word_that_no_option_is_right_is_believed() -> None:
+def test_a_final_statement_that_no_option_is_correct_abstains() -> None:
     options = ("43 seconds", "39 seconds")
     text = 'The answer is 43 seconds. Action: Answer("None of the above")'
-    assert said(CHOICE, text, options) is None
+    assert answer_of(CHOICE, text, options) is None
 
 
-def test_a_number_names_the_option_that_holds_it_and_counts_only_options_of_words() -> None:
-    assert said(CHOICE, "The answer is 39.", ("43 seconds", "39 seconds")) == "B"
-    assert said(CHOICE, "The answer is 2.", ("43 seconds", "39 seconds")) is None
+def test_a_number_selects_the_option_that_contains_it_or_counts_options_of_words() -> None:
+    assert answer_of(CHOICE, "The answer is 39.", ("43 seconds", "39 seconds")) == "B"
+    assert answer_of(CHOICE, "The answer is 2.", ("43 seconds", "39 seconds")) is None
 
 
 def test_options_with_the_same_text_need_their_letter() -> None:
-    assert said(CHOICE, "The answer is 5.", ("5", "5", "7")) is None
-    assert said(CHOICE, "The answer is (b).", ("5", "5", "7")) == "B"
+    assert answer_of(CHOICE, "The answer is 5.", ("5", "5", "7")) is None
+    assert answer_of(CHOICE, "The answer is (b).", ("5", "5", "7")) == "B"
 
 
 @pytest.mark.parametrize(
@@ -207,8 +207,8 @@ def test_options_with_the_same_text_need_their_letter() -> None:
         ("No one knows how far it is.", None),
     ],
 )
-def test_yes_and_no_are_read_with_true_and_false(text: str, answer: str | None) -> None:
-    assert said(YES_NO, text) == answer
+def test_true_and_false_are_yes_and_no(text: str, answer: str | None) -> None:
+    assert answer_of(YES_NO, text) == answer
 
 
 @pytest.mark.parametrize(
@@ -226,13 +226,15 @@ def test_yes_and_no_are_read_with_true_and_false(text: str, answer: str | None) 
         ("The answer is neutral.", UNKNOWN),
     ],
 )
-def test_inference_is_read_in_the_words_of_the_paper_and_of_nli(text: str, answer: str) -> None:
-    assert said(NLI, text) == answer
+def test_inference_is_extracted_from_the_words_of_the_paper_and_of_nli(
+    text: str, answer: str
+) -> None:
+    assert answer_of(NLI, text) == answer
 
 
-def test_a_letter_of_inference_means_the_options_that_were_shown() -> None:
+def test_a_letter_of_inference_refers_to_the_options() -> None:
     shown = ("yes", UNKNOWN, "no")
-    assert said(NLI, "The answer is (b).", shown) == UNKNOWN
+    assert answer_of(NLI, "The answer is (b).", shown) == UNKNOWN
 
 
 @pytest.mark.parametrize(
@@ -248,7 +250,7 @@ def test_a_letter_of_inference_means_the_options_that_were_shown() -> None:
     ],
 )
 def test_a_span_is_compared_without_articles_units_and_punctuation(text: str, answer: str) -> None:
-    assert said(SPAN, text) == answer
+    assert answer_of(SPAN, text) == answer
 
 
 def test_spans_are_equal_in_any_order_and_with_a_counted_noun() -> None:
@@ -274,18 +276,18 @@ def test_spans_are_equal_in_any_order_and_with_a_counted_noun() -> None:
         ("\\boxed{", None),
     ],
 )
-def test_mathematics_is_read_from_boxes_and_dollars(text: str, answer: str | None) -> None:
-    assert said(MATH, text) == answer
+def test_formulas_are_extracted_from_boxes_and_dollars(text: str, answer: str | None) -> None:
+    assert answer_of(MATH, text) == answer
 
 
-def test_mathematics_is_equal_by_value() -> None:
+def test_formulas_are_equal_by_value() -> None:
     assert equal(MATH, "\\frac{1}{2}", "0.5")
     assert equal(MATH, "\\sqrt{8}", "2\\sqrt{2}")
     assert not equal(MATH, "(1,2)", "(2,1)")
     assert not equal(MATH, "9", "10")
 
 
-def test_hostile_mathematics_is_given_up_and_the_next_is_still_answered() -> None:
+def test_a_hostile_formula_is_given_up_and_the_next_comparison_works() -> None:
     began = time.monotonic()
     assert not math_equality.math_equal("9^{9^{9^{9^{9}}}}", "x+1", seconds=1.0)
     assert time.monotonic() - began < 60
@@ -329,7 +331,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("number", range(len(HOSTILE)))
-def test_a_million_hostile_characters_are_read_in_linear_time(number: int) -> None:
+def test_a_million_hostile_characters_take_linear_time(number: int) -> None:
     began = time.process_time()
     for answer_type in AnswerType:
         extract(answer_type, HOSTILE[number], options=ANIMALS, end=EndReason.END)
@@ -345,7 +347,7 @@ def test_a_million_hostile_characters_are_read_in_linear_time(number: int) -> No
         st.text(alphabet="0123456789.,/-$% abyesnotheABC()*\\{}=", max_size=40),
     ),
 )
-def test_a_canonical_form_is_its_own_canonical_form(answer_type: AnswerType, text: str) -> None:
+def test_normalization_is_idempotent(answer_type: AnswerType, text: str) -> None:
     form = canonical(answer_type, text, ANIMALS)
     if form is not None:
         assert canonical(answer_type, form, ANIMALS) == form
@@ -353,18 +355,18 @@ def test_a_canonical_form_is_its_own_canonical_form(answer_type: AnswerType, tex
 
 @settings(max_examples=200)
 @given(st.sampled_from(list(AnswerType)), st.text(max_size=200))
-def test_any_text_is_read_or_abstains(answer_type: AnswerType, text: str) -> None:
-    found = extract(answer_type, text, options=ANIMALS, end=EndReason.STOP)
-    assert (found.answer is None) == (found.abstention is not None)
-    assert (found.shown is None) == (found.answer is None)
+def test_any_text_has_an_answer_or_abstains(answer_type: AnswerType, text: str) -> None:
+    result = extract(answer_type, text, options=ANIMALS, end=EndReason.STOP)
+    assert (result.answer is None) == (result.abstention is not None)
+    assert (result.shown is None) == (result.answer is None)
 
 
 @given(st.integers(-(10**9), 10**9), st.sampled_from(["{}", "{:,}", "{}.0", "${}", "**{}**"]))
-def test_a_number_survives_the_ways_of_writing_it(value: int, style: str) -> None:
-    assert said(NUMBER, f"So. The answer is {style.format(value)}.") == str(value)
+def test_a_number_has_the_same_form_in_every_notation(value: int, style: str) -> None:
+    assert answer_of(NUMBER, f"So. The answer is {style.format(value)}.") == str(value)
 
 
 def test_only_the_end_of_a_long_path_is_searched() -> None:
     text = "The answer is 3. " + "word " * 50_000 + "The answer is 4."
-    assert said(NUMBER, text) == "4"
+    assert answer_of(NUMBER, text) == "4"
     assert len(text) > extraction._SEARCHED

@@ -1,7 +1,7 @@
-"""Answers that other tools misread, and tails of real paths, each with the answer a person reads.
+"""Answers that other tools misread, and ends of real paths, each with the correct answer.
 
-The issue threads are of the public projects named; the real tails are of the outputs that
-`tests/engine/importing/test_sampled_outputs.py` reads whole.
+The issue threads are of the public projects named; the real paths are from the outputs
+that `tests/engine/importing/test_sampled_outputs.py` reads completely.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ GAS = ("Volume must also increase.", "Volume must decrease.", "Nothing changes."
 
 
 class Case(NamedTuple):
-    """A path, and what it says."""
+    """A path and its answer."""
 
     source: str
     answer_type: AnswerType
@@ -189,14 +189,14 @@ CASES = (
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.source} {case.text[-40:]!r}")
-def test_a_path_is_read_as_a_person_reads_it(case: Case) -> None:
-    found = extract(case.answer_type, case.text, options=case.options, end=case.end)
-    assert found.answer == case.answer
+def test_the_answer_of_a_path_is_extracted(case: Case) -> None:
+    result = extract(case.answer_type, case.text, options=case.options, end=case.end)
+    assert result.answer == case.answer
     if case.end is CUT:
-        assert found.abstention is Abstention.TRUNCATED
+        assert result.abstention is Abstention.TRUNCATED
 
 
-def test_there_are_more_than_sixty_such_cases() -> None:
+def test_there_are_more_than_sixty_cases() -> None:
     assert len(set(CASES)) == len(CASES) > 65
 
 
@@ -221,7 +221,7 @@ def test_there_are_more_than_sixty_such_cases() -> None:
         ("drop", SPAN, "Smith and Jones", "Jones and Smith", True),
     ],
 )
-def test_equal_answers_are_one_answer_and_others_are_not(
+def test_equal_answers_are_equal_and_others_are_not(
     source: str, answer_type: AnswerType, a: str, b: str, same: bool
 ) -> None:
     left, right = canonical(answer_type, a), canonical(answer_type, b)
@@ -231,9 +231,9 @@ def test_equal_answers_are_one_answer_and_others_are_not(
     assert equal(answer_type, left, right) == same, source
 
 
-def test_three_a_and_one_b_is_a() -> None:
+def test_equal_answers_are_counted_together() -> None:
     paths = ["A", "The answer is A.", "(a)", "The answer is B."]
-    answers = [extract(CHOICE, one, options=DRINKS, end=EndReason.END).answer for one in paths]
+    answers = [extract(CHOICE, path, options=DRINKS, end=EndReason.END).answer for path in paths]
     vote = count_vote(
         answers, run_id=1, question_id=1, m=4, rule=EarlyStop.OFF, threshold="0.6", cap=0,
         epsilon=0.0, reader="choice/1",

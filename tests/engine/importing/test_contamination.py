@@ -1,4 +1,4 @@
-"""Questions that would be both trained on and measured on."""
+"""Near-copies of evaluation questions in the pool."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ TOLD = (
 )
 
 
-def asked(text: str, split: Split = Split.POOL, **changes: object) -> Question:
+def make_question(text: str, split: Split = Split.POOL, **changes: object) -> Question:
     question = a_question(1, split, text=text, key=question_key("number", text, (), ""))
     return replace(question, **changes)  # type: ignore[arg-type]  # fields by name
 
 
 def leaks(pool: str, measured: str) -> Contamination:
-    return find([asked(pool)], [asked(measured, Split.EVAL)])
+    return find([make_question(pool)], [make_question(measured, Split.EVAL)])
 
 
 @pytest.mark.parametrize(
@@ -45,9 +45,9 @@ def leaks(pool: str, measured: str) -> Contamination:
         TOLD + " Think hard.",
     ],
 )
-def test_a_planted_copy_is_found(planted: str) -> None:
-    (found,) = leaks(planted, TOLD).pairs
-    assert found.overlap >= OVERLAP
+def test_a_near_copy_is_found(planted: str) -> None:
+    (result,) = leaks(planted, TOLD).pairs
+    assert result.overlap >= OVERLAP
 
 
 @pytest.mark.parametrize(
@@ -58,29 +58,33 @@ def test_a_planted_copy_is_found(planted: str) -> None:
         "",
     ],
 )
-def test_another_question_is_not(other: str) -> None:
+def test_another_question_is_not_a_near_copy(other: str) -> None:
     assert leaks(other, TOLD) == Contamination((), 0, (1, 1))
 
 
-def test_the_same_story_with_other_numbers_is_counted_and_stays() -> None:
-    found = leaks(TOLD.replace("12", "15"), TOLD)
-    assert (found.pairs, found.other_numbers) == ((), 1)
+def test_a_question_with_different_numbers_is_counted_but_kept() -> None:
+    result = leaks(TOLD.replace("12", "15"), TOLD)
+    assert (result.pairs, result.other_numbers) == ((), 1)
 
 
-def test_questions_on_one_passage_are_not_copies_and_one_question_on_two_passages_neither() -> None:
+def test_only_the_same_question_on_the_same_passage_is_a_near_copy() -> None:
     passage, other = TOLD, TOLD[::-1]
     same_passage = find(
-        [asked("How many pages come out of the printer in all?", passage=passage)],
-        [asked("Who walks home when the lamp goes out at last?", Split.EVAL, passage=passage)],
+        [make_question("How many pages come out of the printer in all?", passage=passage)],
+        [
+            make_question(
+                "Who walks home when the lamp goes out at last?", Split.EVAL, passage=passage
+            )
+        ],
     )
     same_words = find(
-        [asked("Does the first follow from what was said?", passage=passage)],
-        [asked("Does the first follow from what was said?", Split.EVAL, passage=other)],
+        [make_question("Does the first follow from what was said?", passage=passage)],
+        [make_question("Does the first follow from what was said?", Split.EVAL, passage=other)],
     )
     assert same_passage.pairs == same_words.pairs == ()
     both = find(
-        [asked("Does the first follow from what was said?", passage=passage)],
-        [asked("Does the first follow from what was said!", Split.EVAL, passage=passage)],
+        [make_question("Does the first follow from what was said?", passage=passage)],
+        [make_question("Does the first follow from what was said!", Split.EVAL, passage=passage)],
     )
     assert len(both.pairs) == 1
 
@@ -93,23 +97,25 @@ def test_any_two_texts_can_be_compared(a: str, b: str) -> None:
     assert (shared == 1) == (trigrams(a) == trigrams(b))
 
 
-def test_hashing_misses_no_copy_among_many() -> None:
-    pool = [asked(f"{TOLD} It is room {'abcdefghij'[i % 10]}{i}.") for i in range(300)]
-    found = find(pool, [replace(one, split=Split.EVAL) for one in pool[::3]])
-    assert {one.pool.key for one in found.pairs} >= {one.key for one in pool[::3]}
+def test_hashing_misses_no_near_copy_among_many_questions() -> None:
+    pool = [make_question(f"{TOLD} It is room {'abcdefghij'[i % 10]}{i}.") for i in range(300)]
+    result = find(pool, [replace(question, split=Split.EVAL) for question in pool[::3]])
+    assert {pair.pool.key for pair in result.pairs} >= {question.key for question in pool[::3]}
 
 
-def test_what_leaks_is_not_trained_on(tmp_path: Path) -> None:
+def test_contaminated_questions_are_not_trained_on(tmp_path: Path) -> None:
     project = scripted_project(tmp_path)
     with connect(project.database) as conn:
         pool = questions.by_split(conn, Split.POOL)
         copy = pool[1].text + "?"  # another content, the same words
-        planted = asked(copy, Split.EVAL, id=0, task=pool[1].task)
+        planted = make_question(copy, Split.EVAL, id=0, task=pool[1].task)
         with transaction(conn):
             questions.add(conn, [planted], {planted.key: ("1",)})
         sample.run(claimed(conn, project, JobKind.SAMPLE))
         result = curate.run(claimed(conn, project, JobKind.CURATE))
-        learnt = {one.question_id for one in examples.examples(conn, str(result["training_set"]))}
+        trained = {
+            example.question_id for example in examples.examples(conn, str(result["training_set"]))
+        }
     assert result["leaked"] == 1
-    assert pool[1].id not in learnt
-    assert pool[2].id in learnt
+    assert pool[1].id not in trained
+    assert pool[2].id in trained

@@ -51,17 +51,20 @@ SETS = [
 
 @pytest.mark.parametrize(("name", "task", "sample", "complete"), SETS)
 @pytest.mark.parametrize("split", [Split.POOL, Split.EVAL])
-def test_a_public_set_is_read_whole(
+def test_a_public_set_is_imported_completely(
     public: PublicData, name: str, task: str, sample: int, complete: int, split: Split
 ) -> None:
-    found = read_questions(public.questions(name), task=task, split=split)
+    imported = read_questions(public.questions(name), task=task, split=split)
     rows = public.expects(sample=sample, complete=complete)
-    assert len(found.questions) + found.duplicates == rows
-    assert found.left_out == ()
-    assert len(found.gold) == (0 if split is Split.POOL else len(found.questions))
-    assert all(one.text and one.id == 0 and one.split is split for one in found.questions)
-    choice = found.questions[0].answer_type is AnswerType.CHOICE
-    assert all((2 <= len(one.options) <= 5) == choice for one in found.questions)
+    assert len(imported.questions) + imported.duplicates == rows
+    assert imported.left_out == ()
+    assert len(imported.gold) == (0 if split is Split.POOL else len(imported.questions))
+    assert all(
+        question.text and question.id == 0 and question.split is split
+        for question in imported.questions
+    )
+    choice = imported.questions[0].answer_type is AnswerType.CHOICE
+    assert all((2 <= len(question.options) <= 5) == choice for question in imported.questions)
 
 
 RAW_SETS = [
@@ -78,64 +81,68 @@ RAW_SETS = [
 
 
 @pytest.mark.parametrize(("folder", "pattern", "task", "sample", "complete"), RAW_SETS)
-def test_the_original_layouts_are_read(
+def test_the_original_layouts_are_imported(
     public: PublicData, folder: str, pattern: str, task: str, sample: int, complete: int
 ) -> None:
     files = sorted(public.questions(f"hf_raw_formats/{folder}").rglob(pattern))
-    found = [read_questions(path, task=task, split=Split.POOL) for path in files]
+    tables = [read_questions(path, task=task, split=Split.POOL) for path in files]
     rows = public.expects(sample=sample, complete=complete)
-    assert sum(len(one.questions) for one in found) == rows
-    assert all(one.left_out == () and one.gold == {} for one in found)
+    assert sum(len(table.questions) for table in tables) == rows
+    assert all(table.left_out == () and table.gold == {} for table in tables)
 
 
-def test_a_row_that_was_cut_is_left_out_with_its_line(public: PublicData) -> None:
+def test_a_truncated_row_is_skipped_with_its_line(public: PublicData) -> None:
     (path,) = public.questions("hf_raw_formats/multi_nli").rglob("multinli_1.0_train.txt")
-    found = read_questions(path, task="mnli", split=Split.EVAL)
-    assert found.left_out == ((5, "it has 11 columns, the header has 15"),)
+    imported = read_questions(path, task="mnli", split=Split.EVAL)
+    assert imported.left_out == ((5, "it has 11 columns, the header has 15"),)
 
 
 def test_gsm8k_golds_keep_their_sign_and_lose_their_commas(public: PublicData) -> None:
     gold = evaluation(public.questions("gsm8k/train.jsonl"), "gsm8k").gold.values()
-    numbers = [float(one) for (one,) in gold]
-    assert sum(one < 0 for one in numbers) == 3
+    numbers = [float(number) for (number,) in gold]
+    assert sum(number < 0 for number in numbers) == 3
     assert ("109200000",) in gold
 
 
 def test_a_svamp_story_gets_its_full_stop(public: PublicData) -> None:
-    found = evaluation(public.questions("svamp/SVAMP.json"), "svamp")
-    assert "on each pack. How much do you" in found.questions[0].text
-    assert found.questions[0].passage == ""
-    assert found.gold[found.questions[0].key] == ("51",)
+    imported = evaluation(public.questions("svamp/SVAMP.json"), "svamp")
+    assert "on each pack. How much do you" in imported.questions[0].text
+    assert imported.questions[0].passage == ""
+    assert imported.gold[imported.questions[0].key] == ("51",)
 
 
 def test_arc_labels_that_are_numbers_become_letters(public: PublicData) -> None:
     path = public.questions("arc_challenge/test.clean.jsonl")
-    found = evaluation(path, "arc-challenge")
-    for line, question in zip(path.read_text().splitlines(), found.questions, strict=True):
+    imported = evaluation(path, "arc-challenge")
+    for line, question in zip(path.read_text().splitlines(), imported.questions, strict=True):
         row = json.loads(line)
         if row["answerKey"] in "1234":
             letter = "ABCD"[int(row["answerKey"]) - 1]
-            assert found.gold[question.key] == (letter,)
+            assert imported.gold[question.key] == (letter,)
 
 
-def test_two_options_with_one_label_are_both_kept(public: PublicData) -> None:
-    found = evaluation(public.questions("openbookqa/train.tsv"), "openbookqa")
-    (question,) = [one for one in found.questions if "baby birds chewing worms" in one.options]
+def test_two_options_with_the_same_label_are_both_kept(public: PublicData) -> None:
+    imported = evaluation(public.questions("openbookqa/train.tsv"), "openbookqa")
+    (question,) = [
+        question
+        for question in imported.questions
+        if "baby birds chewing worms" in question.options
+    ]
     assert len(question.options) == 5
-    assert found.gold[question.key] == ("B",)
+    assert imported.gold[question.key] == ("B",)
 
 
 def test_aqua_options_lose_the_label_in_their_text(public: PublicData) -> None:
-    found = evaluation(public.questions("aqua/dev.json"), "aqua")
-    assert found.questions[0].options == ("32400", "6000", "600", "60000", "10")
+    imported = evaluation(public.questions("aqua/dev.json"), "aqua")
+    assert imported.questions[0].options == ("32400", "6000", "600", "60000", "10")
 
 
-def test_drop_accepts_what_any_annotator_wrote(public: PublicData) -> None:
-    found = evaluation(public.questions("drop/drop_v0_dev.jsonl.gz"), "drop")
-    accepted = found.gold[found.questions[1].key]
+def test_drop_accepts_the_answer_of_any_annotator(public: PublicData) -> None:
+    imported = evaluation(public.questions("drop/drop_v0_dev.jsonl.gz"), "drop")
+    accepted = imported.gold[imported.questions[1].key]
     assert accepted == ("pakistanis and filipinos", "pakistani and filipino")
-    assert "two nationalities" in found.questions[1].text
-    assert found.questions[1].passage.startswith("Non-nationals")
+    assert "two nationalities" in imported.questions[1].text
+    assert imported.questions[1].passage.startswith("Non-nationals")
 
 
 # The rows below are written by hand; none is from a data set.
@@ -148,35 +155,39 @@ ANLI = [
 
 
 @pytest.mark.parametrize("task", ["anli-a1", "anli-a2", "anli-a3", "nli"])
-def test_anli_is_read_from_its_letters_and_from_numbers(tmp_path: Path, task: str) -> None:
-    path = written(tmp_path, "a.jsonl", "\n".join(json.dumps(one) for one in ANLI))
-    found = evaluation(path, task)
-    assert [found.gold[one.key] for one in found.questions] == [(UNKNOWN,), ("yes",), ("no",)]
-    assert found.questions[0].passage == "The shop opens at nine."
-    assert found.questions[0].text == "It is open at ten."
+def test_anli_labels_may_be_letters_or_numbers(tmp_path: Path, task: str) -> None:
+    path = written(tmp_path, "a.jsonl", "\n".join(json.dumps(row) for row in ANLI))
+    imported = evaluation(path, task)
+    assert [imported.gold[question.key] for question in imported.questions] == [
+        (UNKNOWN,),
+        ("yes",),
+        ("no",),
+    ]
+    assert imported.questions[0].passage == "The shop opens at nine."
+    assert imported.questions[0].text == "It is open at ten."
     numbered = [
         {
-            "premise": one["context"],
-            "hypothesis": one["hypothesis"],
-            "label": "enc".index(one["label"]),
+            "premise": row["context"],
+            "hypothesis": row["hypothesis"],
+            "label": "enc".index(row["label"]),
         }
-        for one in ANLI
+        for row in ANLI
     ]
     again = evaluation(written(tmp_path, "b.json", json.dumps(numbered)), task)
-    assert again.gold == found.gold
+    assert again.gold == imported.gold
 
 
-def test_what_does_not_follow_in_rte_may_be_either_of_the_others(tmp_path: Path) -> None:
+def test_not_entailment_in_rte_accepts_both_other_labels(tmp_path: Path) -> None:
     row = {"premise": "It rains.", "hypothesis": "It is Monday.", "label": "not_entailment"}
-    found = evaluation(written(tmp_path, "r.jsonl", json.dumps(row)), "rte")
-    assert list(found.gold.values()) == [("no", UNKNOWN)]
+    imported = evaluation(written(tmp_path, "r.jsonl", json.dumps(row)), "rte")
+    assert list(imported.gold.values()) == [("no", UNKNOWN)]
 
 
-def test_a_pool_never_gets_an_answer_that_its_file_has(tmp_path: Path) -> None:
+def test_a_pool_never_stores_answers(tmp_path: Path) -> None:
     path = written(tmp_path, "q.csv", "question,answer\nOne plus one?,2\n")
-    found = read_questions(path, task="number", split=Split.POOL)
-    assert found.gold == {}
-    assert found.understood["answer"] == "answer (ignored: a pool has no answers)"
+    imported = read_questions(path, task="number", split=Split.POOL)
+    assert imported.gold == {}
+    assert imported.understood["answer"] == "answer (ignored: a pool has no answers)"
 
 
 LAYOUTS = {
@@ -198,19 +209,19 @@ LAYOUTS = {
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_options_are_found_in_every_layout(tmp_path: Path, layout: str) -> None:
     rows = [LAYOUTS[layout], LAYOUTS[layout]]
-    found = evaluation(written(tmp_path, "c.json", json.dumps(rows)), "choice")
-    (question,) = found.questions
+    imported = evaluation(written(tmp_path, "c.json", json.dumps(rows)), "choice")
+    (question,) = imported.questions
     assert (question.text, question.options) == ("Which?", ("x", "y"))
-    assert found.gold == {question.key: ("B",)}
-    assert found.duplicates == 1
+    assert imported.gold == {question.key: ("B",)}
+    assert imported.duplicates == 1
 
 
-def test_every_form_of_a_table_gives_the_same_questions(tmp_path: Path) -> None:
+def test_every_file_format_gives_the_same_questions(tmp_path: Path) -> None:
     import pyarrow as arrow
     from pyarrow import parquet
 
     rows = [{"question": "One, two?", "answer": "12"}, {"question": "Two\tand two?", "answer": "4"}]
-    lines = "\n".join(json.dumps(one) for one in rows)
+    lines = "\n".join(json.dumps(row) for row in rows)
     files = [
         written(tmp_path, "a.jsonl", lines),
         written(tmp_path, "b.json", lines),
@@ -225,32 +236,32 @@ def test_every_form_of_a_table_gives_the_same_questions(tmp_path: Path) -> None:
     parquet.write_table(arrow.Table.from_pylist(rows), files[-1])
     keys = set()
     for path in files:
-        found = evaluation(path, "number")
-        keys.add(tuple(one.key for one in found.questions))
-        assert list(found.gold.values()) == [("12",), ("4",)]
+        imported = evaluation(path, "number")
+        keys.add(tuple(question.key for question in imported.questions))
+        assert list(imported.gold.values()) == [("12",), ("4",)]
     assert len(keys) == 1
 
 
-def test_plain_text_is_one_question_on_each_line(tmp_path: Path) -> None:
+def test_plain_text_has_a_question_per_line(tmp_path: Path) -> None:
     path = written(tmp_path, "q.txt", "One plus one?\n\nTwo, or three?\n")
-    found = read_questions(path, task="number", split=Split.POOL, limit=1)
-    assert [one.text for one in found.questions] == ["One plus one?"]
-    assert found.questions[0].source == "q"
+    imported = read_questions(path, task="number", split=Split.POOL, limit=1)
+    assert [question.text for question in imported.questions] == ["One plus one?"]
+    assert imported.questions[0].source == "q"
     assert len(read_questions(path, task="number", split=Split.POOL).questions) == 2
 
 
 def test_columns_can_be_named(tmp_path: Path) -> None:
     path = written(tmp_path, "q.csv", "frage,loesung\nEins plus eins?,2\n")
-    found = evaluation(path, "number", question="frage", answer="loesung")
-    assert found.questions[0].text == "Eins plus eins?"
-    assert list(found.gold.values()) == [("2",)]
+    imported = evaluation(path, "number", question="frage", answer="loesung")
+    assert imported.questions[0].text == "Eins plus eins?"
+    assert list(imported.gold.values()) == [("2",)]
 
 
-def test_rows_that_cannot_be_used_are_left_out_with_their_line(tmp_path: Path) -> None:
+def test_unusable_rows_are_skipped_with_their_line(tmp_path: Path) -> None:
     path = written(tmp_path, "q.csv", "question,answer\nA?,1\n,2\nB?,many\nC?,\nD?,5\nE?,6\n")
-    found = evaluation(path, "number")
-    assert [one.text for one in found.questions] == ["A?", "D?", "E?"]
-    assert found.left_out == (
+    imported = evaluation(path, "number")
+    assert [question.text for question in imported.questions] == ["A?", "D?", "E?"]
+    assert imported.left_out == (
         (3, "it has no question"),
         (4, "its answer 'many' cannot be read as number"),
         (5, "it has no answer"),
@@ -277,7 +288,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("name", "text", "task", "sentence"), BAD)
-def test_a_file_that_cannot_be_used_is_refused_in_one_sentence(
+def test_an_unusable_file_is_refused_with_its_name_and_line(
     tmp_path: Path, name: str, text: str, task: str, sentence: str
 ) -> None:
     with pytest.raises(BadInput, match=sentence) as refusal:

@@ -31,14 +31,15 @@ def number(report: dict[str, object], name: str) -> float:
     return value
 
 
-def test_every_published_verdict_on_four_systems_is_reproduced(public: PublicData) -> None:
+def test_every_published_judgment_of_four_systems_is_reproduced(public: PublicData) -> None:
     for row in rows(public.outputs("gsm8k_four_systems")):
         gold = extract(AnswerType.NUMBER, row["gold"], end=EndReason.END).answer
         assert gold is not None
         given = [
-            extract(AnswerType.NUMBER, one, end=EndReason.END).answer for one in row["samples"]
+            extract(AnswerType.NUMBER, sample, end=EndReason.END).answer
+            for sample in row["samples"]
         ]
-        assert [one == gold for one in given] == row["published"]["is_correct"]
+        assert [answer == gold for answer in given] == row["published"]["is_correct"]
 
 
 def test_four_systems_have_their_published_accuracies(public: PublicData) -> None:
@@ -46,13 +47,13 @@ def test_four_systems_have_their_published_accuracies(public: PublicData) -> Non
     by_index = report["accuracy_by_index"]
     assert isinstance(by_index, list)
     published = public.expects(sample=[13.3, 30.0, 30.0, 53.3], complete=[21.7, 39.0, 34.7, 56.3])
-    assert [round(100 * one, 1) for one in by_index] == published
+    assert [round(100 * share, 1) for share in by_index] == published
     size = public.expects(sample=(30, 120), complete=(1319, 5276))
     assert (report["questions"], report["paths"]) == size
     assert number(report, "vote_accuracy") <= number(report, "vote_accuracy_first_seen")
 
 
-def test_math_differs_from_the_published_scores_in_one_text_only(public: PublicData) -> None:
+def test_math_differs_from_the_published_scores_in_a_single_text(public: PublicData) -> None:
     # Published: pass@1 91.0 %. It counts `10000` as wrong where the gold answer is `10{,}000`.
     report = sampled_report(read_sampled(public.outputs("math_qwen_8"), "math"))
     paths, published = public.expects(sample=(96, 67), complete=(800, 728))
@@ -70,7 +71,7 @@ def kind_of_difference(  # noqa: PLR0911 - a return for each cause
 ) -> str:
     """Why our reading and the published vote differ; see docs/readers.md."""
     forms = re.findall(r'Answer\("([^"]*)"\)', text)
-    named = [one for one in forms if re.fullmatch("[A-Za-z]", one)]
+    named = [form for form in forms if re.fullmatch("[A-Za-z]", form)]
     if not theirs:
         return "no form, the sentence is read" if ours else "no form, no answer"
     if theirs not in "ABCDEFGHIJ":
@@ -125,24 +126,24 @@ def test_every_difference_from_the_published_votes_has_a_known_cause(public: Pub
     assert causes == public.expects(sample=CAUSES_IN_SAMPLE, complete=CAUSES)
 
 
-def test_votes_on_multiple_choice_agree_with_the_published_ones_where_those_have_a_leader(
+def test_votes_on_multiple_choice_agree_with_the_published_votes_that_have_a_leader(
     public: PublicData,
 ) -> None:
     sampled = read_sampled(public.outputs("multiple_choice_10"), "choice")
     agree = compared = 0
     for row, ours in zip(rows(public.outputs("multiple_choice_10")), sampled, strict=True):
-        counts = Counter(one for one in row["published"]["votes"] if one and one in "ABCDE")
+        counts = Counter(vote for vote in row["published"]["votes"] if vote and vote in "ABCDE")
         lead = counts.most_common(2)
         if not lead or counts.total() < 6 or (len(lead) == 2 and lead[0][1] == lead[1][1]):
             continue
-        our_lead = Counter(one for one in ours.answers if one).most_common(1)
+        our_lead = Counter(answer for answer in ours.answers if answer).most_common(1)
         compared += 1
         agree += bool(our_lead) and our_lead[0][0] == lead[0][0]
     assert compared > public.expects(sample=11, complete=800)
     assert agree / compared > 0.99
 
 
-def test_a_file_without_questions_is_refused_in_one_sentence(public: PublicData) -> None:
+def test_a_file_without_questions_is_refused(public: PublicData) -> None:
     with pytest.raises(BadInput, match="line 1 has no question and no gold, only dataset"):
         read_sampled(public.outputs("game24_100"), "number")
 
@@ -152,11 +153,11 @@ def test_a_file_without_questions_is_refused_in_one_sentence(public: PublicData)
 
 def written(folder: Path, *lines: object) -> Path:
     path = folder / "paths.jsonl"
-    path.write_text("\n".join(json.dumps(one) for one in lines))
+    path.write_text("\n".join(json.dumps(line) for line in lines))
     return path
 
 
-def test_a_tie_counts_as_wrong_and_goes_to_the_first_seen_in_its_own_line(tmp_path: Path) -> None:
+def test_a_tie_counts_as_wrong_except_in_the_first_seen_accuracy(tmp_path: Path) -> None:
     tied = {"question": "q", "gold": "1", "samples": ["The answer is 1.", "The answer is 2."]}
     clear = {"question": "r", "gold": "4", "samples": ["The answer is 4.", "I do not know."]}
     report = sampled_report(read_sampled(written(tmp_path, tied, clear), "number"))
@@ -168,13 +169,13 @@ def test_a_tie_counts_as_wrong_and_goes_to_the_first_seen_in_its_own_line(tmp_pa
     assert report["majority_at"] == [0.5, 0.5]
 
 
-def test_paths_without_gold_are_voted_on_and_have_no_accuracy(tmp_path: Path) -> None:
+def test_without_gold_answers_there_are_votes_but_no_accuracy(tmp_path: Path) -> None:
     row = {"question": "q", "samples": ["The answer is 1.", ""]}
     report = sampled_report(read_sampled(written(tmp_path, row, row), "number"))
     assert (report["with_gold"], report["vote_accuracy"], report["abstained"]) == (0, None, 2)
 
 
-def test_a_path_that_met_the_limit_of_its_engine_abstains(tmp_path: Path) -> None:
+def test_a_path_that_reached_its_token_limit_abstains(tmp_path: Path) -> None:
     cut = {"text": "The answer is 1.", "finish_reason": "length"}
     row = {"question": "q", "gold": "1", "samples": [cut, {"text": "The answer is 1."}]}
     report = sampled_report(read_sampled(written(tmp_path, row, row), "number"))
@@ -195,8 +196,6 @@ def test_a_path_that_met_the_limit_of_its_engine_abstains(tmp_path: Path) -> Non
         ),
     ],
 )
-def test_rows_that_cannot_be_used_are_refused(
-    tmp_path: Path, row: object, task: str, sentence: str
-) -> None:
+def test_unusable_rows_are_refused(tmp_path: Path, row: object, task: str, sentence: str) -> None:
     with pytest.raises(BadInput, match=sentence):
         read_sampled(written(tmp_path, row, row), task)

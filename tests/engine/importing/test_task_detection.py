@@ -1,4 +1,4 @@
-"""What kind of questions a file holds, told from the file."""
+"""Detection of the task of a file."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ FILES: dict[str, list[dict[str, object]]] = {
 
 
 @pytest.mark.parametrize("task", FILES)
-def test_the_answers_of_a_file_tell_its_task(task: str, tmp_path: Path) -> None:
+def test_the_answers_of_a_file_decide_its_task(task: str, tmp_path: Path) -> None:
     file = tmp_path / "q.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in FILES[task] * 3))
     assert guess_task(file, read_rows(file)) == task
 
 
-def test_the_name_of_a_known_set_speaks_for_a_pool_without_answers(tmp_path: Path) -> None:
+def test_the_file_name_decides_the_task_of_a_pool_without_answers(tmp_path: Path) -> None:
     file = tmp_path / "gsm8k-train.txt"
     file.write_text("How many eggs are 3 + 4?\n")
     assert guess_task(file, read_rows(file)) == "gsm8k"
 
 
-def test_a_name_that_the_answers_contradict_is_not_believed(tmp_path: Path) -> None:
+def test_answers_override_the_file_name(tmp_path: Path) -> None:
     file = tmp_path / "gsm8k.jsonl"
     file.write_text(json.dumps({"question": "Which?", "choices": ["a b", "c d"], "answer": "B"}))
     assert guess_task(file, read_rows(file)) != "aqua"
 
 
-def test_nothing_is_guessed_where_nothing_tells(tmp_path: Path) -> None:
+def test_no_task_is_detected_without_evidence(tmp_path: Path) -> None:
     file = tmp_path / "questions.txt"
     file.write_text("Why is the sky blue?\nWho are you?\n")
     assert guess_task(file, read_rows(file)) is None
@@ -60,6 +60,6 @@ def test_nothing_is_guessed_where_nothing_tells(tmp_path: Path) -> None:
         ("hf_raw_formats/aqua_rat/dummy_data/dev.json", "choice"),
     ],
 )
-def test_public_sets_are_known(public: PublicData, name: str, task: str) -> None:
+def test_the_tasks_of_public_sets_are_detected(public: PublicData, name: str, task: str) -> None:
     file = public.questions(name)
     assert guess_task(file, read_rows(file)) == task

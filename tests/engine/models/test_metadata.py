@@ -1,4 +1,4 @@
-"""What the files of a model say before it is loaded."""
+"""Descriptions of models from their files."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_a_folder_says_what_it_is() -> None:
+def test_a_folder_is_described_from_its_files() -> None:
     folder = MODELS / "pebble-m"
-    facts, known = facts_of(folder), describe(folder)
+    facts, weights = facts_of(folder), describe(folder)
     assert (facts.kind, facts.architecture, facts.context) == (FOLDER, "llama", 384)
     assert facts.tokenizer == "BPE, 512 tokens"
     assert facts.trainable
-    assert facts.parameters == known.parameters
-    assert facts.tokenizer_sha256 == known.tokenizer_sha256
+    assert facts.parameters == weights.parameters
+    assert facts.tokenizer_sha256 == weights.tokenizer_sha256
 
 
 def test_a_gguf_file_can_only_be_sampled() -> None:
@@ -34,7 +34,7 @@ def test_a_gguf_file_can_only_be_sampled() -> None:
 
 
 @pytest.mark.parametrize("content", ["not JSON", "[]", ""])
-def test_a_configuration_that_cannot_be_read_is_named(content: str, tmp_path: Path) -> None:
+def test_an_unreadable_configuration_is_named(content: str, tmp_path: Path) -> None:
     folder = tmp_path / "m"
     shutil.copytree(MODELS / "pebble-s", folder)
     (folder / "config.json").write_text(content)

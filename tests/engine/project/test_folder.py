@@ -39,7 +39,7 @@ def test_saving_keeps_the_comments_in_the_file(tmp_path: Path) -> None:
     assert open_project(tmp_path).settings.sample.m == 9
 
 
-def test_a_setting_may_be_left_out(tmp_path: Path) -> None:
+def test_a_missing_setting_has_its_default(tmp_path: Path) -> None:
     (tmp_path / SETTINGS).write_text("[sample]\nm = 4\n")
     assert open_project(tmp_path).settings == changed(Settings(), {"sample": {"m": 4}})
 

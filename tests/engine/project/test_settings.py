@@ -13,7 +13,7 @@ from store.errors import BadInput
 from store.records import content_hash
 
 
-def test_changes_from_the_command_line_are_read_like_the_file() -> None:
+def test_changes_are_converted_like_the_values_of_a_file() -> None:
     settings = changed(
         Settings(),
         {"sample": {"early_stop": "fast", "threshold": 0.7, "format": "zero-shot-cot"}},

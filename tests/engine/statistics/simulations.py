@@ -1,4 +1,4 @@
-"""What every simulation shares: how many runs, and when a rate is too far from its promise."""
+"""Shared by the simulations: the number of runs, and when a rate contradicts its bound."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ RUNS = 2000
 
 def band(hits: int, runs: int = RUNS) -> tuple[float, float]:
     """The exact 99 % binomial band of a simulated rate."""
-    found = binomtest(hits, runs).proportion_ci(confidence_level=0.99, method="exact")
-    return found.low, found.high
+    interval = binomtest(hits, runs).proportion_ci(confidence_level=0.99, method="exact")
+    return interval.low, interval.high
 
 
 def covers(hits: int, promised: float, runs: int = RUNS) -> bool:
-    """Whether a rate that should be at least `promised` is not wholly under it."""
+    """Whether a simulated rate is consistent with a rate of at least `promised`."""
     return band(hits, runs)[1] >= promised
 
 
 def keeps_under(hits: int, promised: float, runs: int = RUNS) -> bool:
-    """Whether a rate that should be at most `promised` is not wholly over it."""
+    """Whether a simulated rate is consistent with a rate of at most `promised`."""
     return band(hits, runs)[0] <= promised

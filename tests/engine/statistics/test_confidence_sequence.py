@@ -1,4 +1,4 @@
-"""The precision of what was accepted, its interval at every moment, and what it certifies."""
+"""Label precision, its confidence sequence, and certified thresholds."""
 
 from __future__ import annotations
 
@@ -28,37 +28,40 @@ P95 = Fraction(95, 100)
 
 @st.composite
 def counted(draw: st.DrawFn, strata: int = 3, size: int = 40) -> list[StratumAudit]:
-    found = []
+    counts = []
     for _ in range(draw(st.integers(1, strata))):
         whole = draw(st.integers(1, size))
         audited = draw(st.integers(0, whole))
-        found.append(StratumAudit(whole, audited, draw(st.integers(0, audited))))
-    return found
+        counts.append(StratumAudit(whole, audited, draw(st.integers(0, audited))))
+    return counts
 
 
 @settings(max_examples=60)
 @given(counted())
-def test_the_interval_holds_the_estimate_and_what_is_still_possible(
+def test_the_interval_contains_the_estimate_and_possible_precisions(
     counts: list[StratumAudit],
 ) -> None:
-    size = sum(one.size for one in counts)
-    found = estimate(counts)
-    assert 0 <= found.low <= found.high <= 1
-    assert found.low >= sum(one.audited - one.wrong for one in counts) / size - 1e-9
-    assert found.high <= 1 - sum(one.wrong for one in counts) / size + 1e-9
-    if found.estimate is not None and all(one.audited for one in counts):
-        assert found.low - 1e-9 <= found.estimate <= found.high + 1e-9
+    size = sum(stratum.size for stratum in counts)
+    result = estimate(counts)
+    assert 0 <= result.low <= result.high <= 1
+    assert result.low >= sum(stratum.audited - stratum.wrong for stratum in counts) / size - 1e-9
+    assert result.high <= 1 - sum(stratum.wrong for stratum in counts) / size + 1e-9
+    if result.estimate is not None and all(stratum.audited for stratum in counts):
+        assert result.low - 1e-9 <= result.estimate <= result.high + 1e-9
 
 
 @settings(max_examples=60)
 @given(counted(strata=3, size=7))
-def test_the_likeliest_division_is_the_best_of_all_divisions(counts: list[StratumAudit]) -> None:
+def test_the_maximum_likelihood_is_that_of_the_best_division(counts: list[StratumAudit]) -> None:
     fewest, values = log_max_likelihood(counts)
     best: dict[int, float] = {}
-    possible = [range(one.wrong, one.size - (one.audited - one.wrong) + 1) for one in counts]
+    possible = [
+        range(stratum.wrong, stratum.size - (stratum.audited - stratum.wrong) + 1)
+        for stratum in counts
+    ]
     for division in itertools.product(*possible):
         value = sum(
-            _log_likelihood(one, wrong) for one, wrong in zip(counts, division, strict=True)
+            _log_likelihood(stratum, wrong) for stratum, wrong in zip(counts, division, strict=True)
         )
         best[sum(division)] = max(best.get(sum(division), -math.inf), value)
     assert len(values) == len(best)
@@ -73,25 +76,25 @@ def test_the_likeliest_division_is_the_best_of_all_divisions(counts: list[Stratu
     ),
     st.integers(0, 8),
 )
-def test_the_expected_evidence_against_the_truth_is_at_most_one(
+def test_the_expected_evidence_against_the_true_precision_is_at_most_one(
     strata: list[tuple[int, int]], looks: int
 ) -> None:
-    """Over all orders in which the questions may come, at any fixed look, exactly."""
+    """Exactly, over all orders of the questions, after any number of audits."""
     truth = sum(wrong for _, wrong in strata)
     size = sum(whole for whole, _ in strata)
-    asked = 1 - Fraction(truth - 1, size) if truth else Fraction(2)
+    target = 1 - Fraction(truth - 1, size) if truth else Fraction(2)
 
     def expected(counts: list[StratumAudit], left: int) -> float:
         place = next_stratum(counts)
         if left == 0 or place is None:
             fewest, values = log_max_likelihood(counts)
             return math.exp(log_bet(counts) - values[truth - fewest])
-        one, (whole, wrong) = counts[place], strata[place]
-        chance = (wrong - one.wrong) / (whole - one.audited)
+        stratum, (whole, wrong) = counts[place], strata[place]
+        chance = (wrong - stratum.wrong) / (whole - stratum.audited)
         total = 0.0
         for bad, weight in ((1, chance), (0, 1 - chance)):
             if weight > 0:
-                after = StratumAudit(whole, one.audited + 1, one.wrong + bad)
+                after = StratumAudit(whole, stratum.audited + 1, stratum.wrong + bad)
                 total += weight * expected([*counts[:place], after, *counts[place + 1 :]], left - 1)
         return total
 
@@ -99,10 +102,10 @@ def test_the_expected_evidence_against_the_truth_is_at_most_one(
     assert expected(start, looks) <= 1 + 1e-9
     if truth:
         # The evidence that a precision was reached is the least over all that miss it.
-        assert e_value(start, asked) <= 1 + 1e-9
+        assert e_value(start, target) <= 1 + 1e-9
 
 
-def test_an_audit_of_every_question_leaves_no_doubt() -> None:
+def test_an_audit_of_every_question_leaves_no_uncertainty() -> None:
     assert interval([StratumAudit(40, 40, 2), StratumAudit(10, 10, 0)]) == pytest.approx(
         (0.96, 0.96)
     )
@@ -113,29 +116,29 @@ def test_an_audit_of_every_question_leaves_no_doubt() -> None:
     )
 
 
-def test_nothing_audited_says_nothing() -> None:
-    found = estimate([StratumAudit(100, 0, 0)])
-    assert (found.estimate, found.low, found.high) == (None, 0.0, 1.0)
-    assert found.expected_wrong is None
+def test_without_audits_the_interval_is_uninformative() -> None:
+    result = estimate([StratumAudit(100, 0, 0)])
+    assert (result.estimate, result.low, result.high) == (None, 0.0, 1.0)
+    assert result.expected_wrong is None
 
 
 def test_strata_are_weighted_by_their_size() -> None:
-    found = estimate([StratumAudit(900, 10, 0), StratumAudit(100, 10, 5)])
-    assert found.estimate == pytest.approx(0.95)
-    assert found.expected_wrong is not None
-    assert found.expected_wrong[0] == pytest.approx(50)
-    assert found.expected_left is not None
-    assert found.expected_left[0] == pytest.approx(45)
+    result = estimate([StratumAudit(900, 10, 0), StratumAudit(100, 10, 5)])
+    assert result.estimate == pytest.approx(0.95)
+    assert result.expected_wrong is not None
+    assert result.expected_wrong[0] == pytest.approx(50)
+    assert result.expected_left is not None
+    assert result.expected_left[0] == pytest.approx(45)
 
 
-def test_a_skipped_question_is_held_against_both_ends() -> None:
+def test_a_skipped_question_widens_the_interval_on_both_sides() -> None:
     clean, open_ = interval([StratumAudit(200, 60, 0)]), interval([StratumAudit(200, 55, 0, 5)])
     assert open_[0] < clean[0]
     assert open_[1] == clean[1] == 1.0
     assert e_value([StratumAudit(200, 55, 0, 5)], P95) < e_value([StratumAudit(200, 60, 0)], P95)
 
 
-def test_counts_that_cannot_be_are_refused() -> None:
+def test_impossible_counts_are_refused() -> None:
     for broken in [(5, 6, 0), (5, 3, 4), (5, 3, -1)]:
         with pytest.raises(ValueError, match="invalid"):
             StratumAudit(*broken)
@@ -149,25 +152,27 @@ def test_counts_that_cannot_be_are_refused() -> None:
 def test_a_threshold_is_certified_only_after_every_stricter_one() -> None:
     levels = [Fraction(9, 10), Fraction(6, 10)]
     strict_open = certify(levels, [StratumAudit(400, 10, 0), StratumAudit(4000, 300, 0)], P95)
-    assert [one.certified for one in strict_open] == [False, False]
+    assert [certificate.certified for certificate in strict_open] == [False, False]
     assert strict_open[1].e_value >= 20
     both = certify(levels, [StratumAudit(400, 80, 0), StratumAudit(4000, 300, 0)], P95)
-    assert [one.certified for one in both] == [True, True]
+    assert [certificate.certified for certificate in both] == [True, True]
 
 
 @settings(max_examples=30)
 @given(st.integers(30, 400), st.integers(30, 400), st.integers(0, 30))
-def test_the_clean_audits_that_are_asked_for_are_enough_and_no_more(
+def test_the_number_of_correct_audits_needed_is_minimal(
     strict: int, loose: int, audited: int
 ) -> None:
     counts = [StratumAudit(strict, audited, 0), StratumAudit(loose, audited, 0)]
-    for number, found in enumerate(certify([Fraction(9, 10), Fraction(1, 2)], counts, P95), 1):
-        if found.clean_needed is None:
-            assert found.e_value >= 20
+    for number, certificate in enumerate(
+        certify([Fraction(9, 10), Fraction(1, 2)], counts, P95), 1
+    ):
+        if certificate.clean_needed is None:
+            assert certificate.e_value >= 20
             continue
         now = list(counts)
-        for step in range(found.clean_needed):
-            if step == found.clean_needed - 1:
+        for step in range(certificate.clean_needed):
+            if step == certificate.clean_needed - 1:
                 assert e_value(now[:number], P95) < 20
             place = next_stratum(now)
             assert place is not None
@@ -175,12 +180,12 @@ def test_the_clean_audits_that_are_asked_for_are_enough_and_no_more(
         assert e_value(now[:number], P95) >= 20
 
 
-def test_no_number_of_clean_audits_mends_too_many_wrong_ones() -> None:
-    (found,) = certify([Fraction(1, 2)], [StratumAudit(100, 40, 6)], P95)
-    assert (found.certified, found.clean_needed) == (False, None)
+def test_no_number_of_correct_audits_compensates_too_many_wrong_ones() -> None:
+    (certificate,) = certify([Fraction(1, 2)], [StratumAudit(100, 40, 6)], P95)
+    assert (certificate.certified, certificate.clean_needed) == (False, None)
 
 
-def test_few_audits_certify_few_dozen_clean_ones_do() -> None:
+def test_how_many_correct_audits_certify_a_threshold() -> None:
     # With n fixed before, 59 clean audits would do (0.95^59 < 0.05); peeking costs sixteen more.
     assert (
         e_value([StratumAudit(1000, 74, 0)], P95) < 20 <= e_value([StratumAudit(1000, 75, 0)], P95)

@@ -1,4 +1,4 @@
-"""Whether the audit keeps its promises over thousands of simulated pools.
+"""Coverage and error rates of the audit over thousands of simulated pools.
 
 Each test fails when the 99 % binomial band of its rate lies wholly on the bad side.
 """
@@ -26,7 +26,7 @@ POOLS = {
     "a wrong half": [(60, 20), (60, 40)],
     "almost all right": [(200, 1), (100, 0)],
 }
-"""(questions, wrong ones) of each stratum."""
+"""(questions, wrong questions) of each stratum."""
 
 CONFIDENCE = Fraction(95, 100)
 
@@ -43,9 +43,9 @@ def audits(orders: list[list[bool]], most: int):  # type: ignore[no-untyped-def]
         place = next_stratum(counts)
         if place is None:
             return
-        one = counts[place]
+        stratum = counts[place]
         counts[place] = StratumAudit(
-            one.size, one.audited + 1, one.wrong + orders[place][one.audited]
+            stratum.size, stratum.audited + 1, stratum.wrong + orders[place][stratum.audited]
         )
         yield list(counts)
 
@@ -66,7 +66,9 @@ def test_the_interval_of_sixty_audits_covers_the_precision(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", POOLS)
-def test_the_interval_covers_at_every_look_of_a_person_who_stops_at_the_worst(name: str) -> None:
+def test_the_interval_covers_the_precision_even_if_the_audit_stops_at_the_worst_time(
+    name: str,
+) -> None:
     strata = POOLS[name]
     truth = 1 - sum(wrong for _, wrong in strata) / sum(size for size, _ in strata)
     rng = np.random.default_rng(2)
@@ -79,10 +81,10 @@ def test_the_interval_covers_at_every_look_of_a_person_who_stops_at_the_worst(na
 
 
 @pytest.mark.slow
-def test_a_fixed_interval_that_is_peeked_at_breaks_its_promise_and_ours_does_not() -> None:
-    """A precision of exactly 0.95, asked whether it is above: the issue's own example, n to 300."""
+def test_repeated_looks_invalidate_a_fixed_interval_but_not_the_confidence_sequence() -> None:
+    """A precision of exactly 0.95, tested for being higher, with up to 300 audits."""
     rng = np.random.default_rng(3)
-    exact = {}  # the most wrong ones of n with which the one-sided exact test certifies
+    exact = {}  # by n: the most wrong questions that the one-sided exact test certifies
     for n in range(20, 301):
         exact[n] = max(
             (
@@ -112,12 +114,12 @@ def test_a_fixed_interval_that_is_peeked_at_breaks_its_promise_and_ours_does_not
 @pytest.mark.parametrize(
     "strata",
     [
-        [(100, 0), (200, 16)],  # the strict one is clean, the loose one just fails
+        [(100, 0), (200, 16)],  # the strict stratum is clean, the loose stratum just fails
         [(120, 3), (90, 7), (90, 30)],  # the second just fails, the third by far
         [(300, 16)],
     ],
 )
-def test_a_certified_threshold_seldom_has_less_than_the_asked_precision(
+def test_a_certified_threshold_rarely_has_less_than_the_target_precision(
     strata: list[tuple[int, int]],
 ) -> None:
     sizes, bad = np.cumsum(strata, axis=0).T
@@ -140,10 +142,10 @@ def test_a_certified_threshold_seldom_has_less_than_the_asked_precision(
     assert keeps_under(violated, 0.05)
 
 
-def test_the_simulated_rule_is_the_one_that_is_shown() -> None:
+def test_the_simulated_rule_is_that_of_the_app() -> None:
     counts = [StratumAudit(400, 80, 0), StratumAudit(400, 80, 3)]
-    found = certify([Fraction(9, 10), Fraction(6, 10)], counts, CONFIDENCE)
-    assert [one.e_value for one in found] == [
+    certificates = certify([Fraction(9, 10), Fraction(6, 10)], counts, CONFIDENCE)
+    assert [certificate.e_value for certificate in certificates] == [
         e_value(counts[:1], CONFIDENCE),
         e_value(counts, CONFIDENCE),
     ]

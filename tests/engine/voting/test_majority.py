@@ -45,10 +45,10 @@ def vote(
 
 
 def kept(answers: list[str | None], counted: Vote, cap: int) -> list[int] | None:
-    """Indices of the paths that would be trained on, among those that the vote used."""
+    """Indices of the paths that would be trained on, among those that were counted."""
     if counted.decision is not Decision.KEEP:
         return None
-    agreeing = [i for i, one in enumerate(answers[: counted.drawn]) if one == counted.winner]
+    agreeing = [i for i, answer in enumerate(answers[: counted.drawn]) if answer == counted.winner]
     return agreeing[:cap] if cap else agreeing
 
 
@@ -81,12 +81,12 @@ def test_shares_are_compared_exactly() -> None:
     assert majority.kept_needed(32, "0") == 1
 
 
-def test_a_threshold_that_is_no_share_is_refused() -> None:
+def test_an_invalid_threshold_is_refused() -> None:
     with pytest.raises(BadInput, match="threshold"):
         majority.kept_needed(32, "1.5")
 
 
-def test_a_vote_without_early_stop_is_open_until_all_paths_are_there() -> None:
+def test_a_vote_without_early_stop_is_open_until_all_paths_are_sampled() -> None:
     assert vote(["a"] * 9, m=10).decision is Decision.OPEN
     assert vote(["a"] * 10, m=10).decision is Decision.KEEP
 
@@ -108,7 +108,7 @@ def test_without_a_cap_the_kept_paths_need_every_path() -> None:
 
 
 @given(st.lists(ANSWERS, min_size=1, max_size=24), THRESHOLDS, st.integers(0, 10))
-def test_exact_gives_the_decision_the_label_and_the_kept_paths_of_the_full_vote(
+def test_exact_has_the_decision_the_label_and_the_kept_paths_of_the_full_vote(
     answers: list[str | None], threshold: str, cap: int
 ) -> None:
     full = vote(answers, threshold=threshold, cap=cap)
@@ -121,14 +121,14 @@ def test_exact_gives_the_decision_the_label_and_the_kept_paths_of_the_full_vote(
 
 @settings(max_examples=60)
 @given(st.lists(ANSWERS, max_size=6), st.integers(1, 4), THRESHOLDS, st.integers(1, 4))
-def test_exact_is_open_only_while_two_endings_differ(
+def test_exact_is_open_only_while_the_outcome_can_differ(
     answers: list[str | None], missing: int, threshold: str, cap: int
 ) -> None:
     m = len(answers) + missing
     now = vote(answers, m=m, rule=EarlyStop.EXACT, threshold=threshold, cap=cap)
     endings = set()
     for number in range(5**missing):
-        # The answers seen, one that is new, and an abstention are all that can come.
+        # Each missing path has a seen answer, a new answer or an abstention.
         rest = [("a", "b", "c", "new", None)[number // 5**place % 5] for place in range(missing)]
         full = vote([*answers, *rest], threshold=threshold, cap=cap)
         paths = kept([*answers, *rest], full, cap)
@@ -157,7 +157,7 @@ def test_the_order_in_which_paths_finish_does_not_matter(
 
 
 @given(st.lists(ANSWERS, min_size=1, max_size=24), THRESHOLDS, st.integers(0, 10))
-def test_fast_with_a_vanishing_chance_is_exact(
+def test_fast_with_a_vanishing_epsilon_is_exact(
     answers: list[str | None], threshold: str, cap: int
 ) -> None:
     exact = vote(answers, rule=EarlyStop.EXACT, threshold=threshold, cap=cap)
@@ -166,7 +166,7 @@ def test_fast_with_a_vanishing_chance_is_exact(
 
 
 @given(st.lists(ANSWERS, min_size=1, max_size=24), THRESHOLDS, st.integers(0, 10))
-def test_fast_never_draws_more_than_exact(
+def test_fast_never_needs_more_paths_than_exact(
     answers: list[str | None], threshold: str, cap: int
 ) -> None:
     exact = vote(answers, rule=EarlyStop.EXACT, threshold=threshold, cap=cap)
@@ -194,7 +194,7 @@ def test_fast_saves_paths_and_changes_few_decisions(threshold: str) -> None:
     assert changed <= 0.02 * questions
 
 
-def test_the_chance_of_more_successes_is_the_beta_binomial_tail() -> None:
+def test_the_probability_of_more_successes_is_the_beta_binomial_tail() -> None:
     # Under a uniform prior and no draws every number of successes is as likely.
     assert majority._tail(4, 0, 0, 3) == pytest.approx(2 / 5)
     # Laplace's rule of succession.
@@ -204,29 +204,29 @@ def test_the_chance_of_more_successes_is_the_beta_binomial_tail() -> None:
 
 
 @given(st.lists(ANSWERS, max_size=20), st.integers(1, 12), THRESHOLDS, st.integers(0, 8))
-def test_what_is_wanted_is_never_more_than_is_missing_and_a_decision_needs_it(
+def test_requested_paths_are_at_most_the_missing_ones_and_no_fewer_can_decide(
     answers: list[str | None], missing: int, threshold: str, cap: int
 ) -> None:
     m = len(answers) + missing
     now = vote(answers, m=m, rule=EarlyStop.EXACT, threshold=threshold, cap=cap)
     if now.decision is not Decision.OPEN:
         return
-    wanted = majority.paths_to_request(
+    requested = majority.paths_to_request(
         now.top, now.second, now.drawn, m=m, rule=EarlyStop.EXACT, threshold=threshold, cap=cap
     )
-    assert 1 <= wanted <= missing
+    assert 1 <= requested <= missing
     leader = now.tally[0][0] if now.tally else "a"
-    if wanted > majority.WAVE:
-        for rest in ([leader] * (wanted - 1), [None] * (wanted - 1)):
+    if requested > majority.WAVE:
+        for rest in ([leader] * (requested - 1), [None] * (requested - 1)):
             sooner = vote(
                 [*answers, *rest], m=m, rule=EarlyStop.EXACT, threshold=threshold, cap=cap
             )
             assert sooner.decision is Decision.OPEN
 
 
-def test_without_early_stop_all_missing_paths_are_wanted_at_once() -> None:
-    wanted = majority.paths_to_request(1, 0, 1, m=32, rule=EarlyStop.OFF, threshold="0.6", cap=8)
-    assert wanted == 31
+def test_without_early_stop_all_missing_paths_are_requested_at_once() -> None:
+    requested = majority.paths_to_request(1, 0, 1, m=32, rule=EarlyStop.OFF, threshold="0.6", cap=8)
+    assert requested == 31
     first = majority.paths_to_request(0, 0, 0, m=32, rule=EarlyStop.EXACT, threshold="0.6", cap=8)
     # 20 of 32 must agree: 13 paths that do not can reject, 20 that do can keep.
     assert first == 13
@@ -234,14 +234,14 @@ def test_without_early_stop_all_missing_paths_are_wanted_at_once() -> None:
 
 @settings(max_examples=60)
 @given(st.lists(ANSWERS, min_size=1, max_size=12), st.sets(st.sampled_from("abc"), max_size=2))
-def test_the_majority_at_every_k_is_that_of_all_subsets(
+def test_the_accuracy_at_every_k_is_the_mean_over_all_subsets(
     answers: list[str | None], right: set[str]
 ) -> None:
     exact = majority.majority_at(answers, right)
     for k in range(1, len(answers) + 1):
         hits = subsets = 0
         for chosen in combinations(answers, k):
-            counts = Counter(one for one in chosen if one is not None).most_common()
+            counts = Counter(answer for answer in chosen if answer is not None).most_common()
             alone = counts and (len(counts) == 1 or counts[0][1] > counts[1][1])
             hits += bool(alone and counts[0][0] in right)
             subsets += 1
