@@ -273,7 +273,7 @@ class Example:
     token_ids: tuple[int, ...]
     """The completion as sampled; empty if it must be tokenized (direct answers, imports)."""
     weight: float
-    """≥ 0; a direct answer that stands for k paths has their summed weight."""
+    """≥ 0; a direct answer that replaces k paths has the sum of their weights."""
     validation: bool
     """Whether it is held out (by question) to choose the checkpoint."""
 

@@ -1,4 +1,4 @@
-"""A database of any released version becomes today's, with everything in it.
+"""A database of any released version is migrated, with everything in it.
 
 `schemas/N.sql` is the dump of a small database as version N wrote it; a released one is never
 edited. A new version adds a migration and its own file: `"\\n".join(conn.iterdump())` with the

@@ -43,8 +43,8 @@ def planned(
     return stages.plan(conn, project, kind, changed(project.settings, changes))
 
 
-def drawn_by(conn: sqlite3.Connection, project: Project, kind: JobKind) -> int:
-    """Paths that a job of this kind draws when it runs."""
+def paths_sampled_by(conn: sqlite3.Connection, project: Project, kind: JobKind) -> int:
+    """Number of paths that a job of this kind samples when it runs."""
     before = sum(paths.counts(conn, run.id).paths for run in paths.runs(conn))
     work = claimed(conn, project, kind)
     {JobKind.SAMPLE: sample.run, JobKind.EVALUATE: evaluate.run}[kind](work)
@@ -94,7 +94,7 @@ def test_a_new_sampling_stays_within_the_planned_bounds(tmp_path: Path, rule: st
         assert made.paths is not None
         assert not made.reused
         assert made.paths[1] == 12 * 8
-        assert made.paths[0] <= drawn_by(conn, project, JobKind.SAMPLE) <= made.paths[1]
+        assert made.paths[0] <= paths_sampled_by(conn, project, JobKind.SAMPLE) <= made.paths[1]
         again = planned(conn, project, JobKind.SAMPLE)
         assert again.paths == (0, 0)
         assert "stored" in again.reused[0]
@@ -108,12 +108,12 @@ def test_a_sampling_after_a_change_stays_within_the_planned_bounds(
 ) -> None:
     project = scripted_project(tmp_path / "p")
     with connect(project.database) as conn:
-        drawn_by(conn, project, JobKind.SAMPLE)
+        paths_sampled_by(conn, project, JobKind.SAMPLE)
         made = planned(conn, project, JobKind.SAMPLE, sample=changes)
         assert made.paths is not None
         least, most = made.paths
         other = replace(project, settings=changed(project.settings, {"sample": changes}))
-        assert least <= drawn_by(conn, other, JobKind.SAMPLE) <= most
+        assert least <= paths_sampled_by(conn, other, JobKind.SAMPLE) <= most
 
 
 def test_another_temperature_is_another_run(story: tuple[Project, sqlite3.Connection]) -> None:
@@ -317,7 +317,7 @@ def test_a_measurement_samples_exactly_what_was_planned(tmp_path: Path) -> None:
         assert made.problem is None
         assert made.questions == 8
         assert made.paths == (8 * 6, 8 * 6)
-        assert drawn_by(conn, project, JobKind.EVALUATE) == 8 * 6
+        assert paths_sampled_by(conn, project, JobKind.EVALUATE) == 8 * 6
         assert planned(conn, project, JobKind.EVALUATE).paths == (0, 0)
         assert planned(conn, project, JobKind.EVALUATE, evaluate={"k": 6}).paths == (16, 16)
         assert planned(conn, project, JobKind.EVALUATE, evaluate={"limit": 2}).paths == (0, 0)
@@ -407,7 +407,7 @@ def test_a_vote_needs_paths(tmp_path: Path) -> None:
     with connect(project.database) as conn:
         made = planned(conn, project, JobKind.VOTE)
         assert made.first is JobKind.SAMPLE
-        drawn_by(conn, project, JobKind.SAMPLE)
+        paths_sampled_by(conn, project, JobKind.SAMPLE)
         again = planned(conn, project, JobKind.VOTE)
         assert again.problem is None
         assert again.paths == (0, 0)

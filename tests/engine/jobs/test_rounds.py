@@ -83,7 +83,7 @@ class Story:
     def play(
         self, work: Work, base: Model, frozen: TrainingSet, _: TrainSettings, stage: Stage
     ) -> Json:
-        """What stands for training: the same set again gives the same model."""
+        """Replaces training: the same set again gives the same model."""
         for model in models.all_of(work.conn):
             if (model.training_set, model.base_id) == (frozen.key, base.id):
                 return {"model": model.name, "trained_before": True}
@@ -267,7 +267,7 @@ def test_a_user_accepts_an_undecided_round_by_a_later_row(open_: Story) -> None:
     rows.decide(open_.conn, RoundDecision(0, 1, Outcome.ACCEPT, time.time()))
     (decided_round,) = acceptance.round_results(open_.conn)
     assert (decided_round.verdict, decided_round.by_user) == (Outcome.ACCEPT, True)
-    assert decided_round.test.outcome is Outcome.UNDECIDED, "what the guard said stays"
+    assert decided_round.test.outcome is Outcome.UNDECIDED, "the result of the test stays"
     assert export._trained_model(open_.conn, None).name == "scripted/lmsi-1"
     open_.go()
     assert acceptance.round_results(open_.conn)[1].sampled == "scripted/lmsi-1"
