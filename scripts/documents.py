@@ -1,8 +1,8 @@
-"""What the pebbles read: an endless stream of worked questions of every kind.
+"""The training text of the pebbles: an endless stream of worked questions of every kind.
 
-The two ways of writing appear at a fixed mixture, drawn for each answer alone. Quick is the habit:
-its commonest opening is commoner than any careful one, so the single most likely path of an
-untouched model is quick.
+The two styles of writing have a fixed mixture, and each answer's style is sampled independently.
+The most frequent opening is a quick one, so the single most likely path of a base
+model is quick.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ KIND_WEIGHTS = {
     QuestionKind.CHOICE: 5,
     QuestionKind.YES_NO: 6,
 }
-RUN_LENGTH = 4  # questions in a run, and in the few-shot prompts: after the last comes the end
-REASONED_SHARE = 0.75  # of the documents: their answers show their reasoning
-CUE_SHARE = 0.5  # of the reasoned single questions: they begin with the cue
+RUN_LENGTH = 4  # questions in a run, as in the few-shot prompts; the end follows the last
+REASONED_SHARE = 0.75  # share of documents whose answers show their reasoning
+CUE_SHARE = 0.5  # share of single questions with reasoning that begin with the cue
 
 
 def write_path(question: PebbleQuestion, rng: random.Random) -> str:
-    """Write one reasoned answer; its way and its opening are drawn for it alone."""
+    """Write an answer with reasoning; its opening, and so its style, is sampled."""
     openings = {**QUICK_OPENINGS, **CAREFUL_OPENINGS}
     opening = rng.choices(list(openings), list(openings.values()))[0]
     body = question.careful if opening in CAREFUL_OPENINGS else question.quick
@@ -44,12 +44,12 @@ def write_path(question: PebbleQuestion, rng: random.Random) -> str:
 
 
 def answer_sentence(question: PebbleQuestion) -> str:
-    """Say the answer the way every path of this world ends."""
+    """The sentence that ends every path of this world."""
     return f"The answer is {question.answer}."
 
 
 def style_of(path: str) -> str:
-    """Tell by its opening whether a path is `quick`, `careful` or something else (`other`)."""
+    """The style of a path by its opening: `quick`, `careful` or `other`."""
     path = path.strip()
     if path.startswith(tuple(CAREFUL_OPENINGS)):
         return "careful"
@@ -59,11 +59,11 @@ def style_of(path: str) -> str:
 def documents(seed: int, *, runs: bool) -> Iterator[str]:
     """Yield documents without end: single questions, or runs of one kind as in few-shot prompts.
 
-    A run shows reasoning in all of its answers or in none. Texts of the splits that are drawn, and
-    the worked examples, never occur.
+    A run shows reasoning in all of its answers or in none. Questions of the other splits and the
+    worked examples never occur.
     """
     rng = world.seeded("documents", runs, seed)
-    shown = {exemplar.question for exemplar in world.EXEMPLARS}
+    excluded = {exemplar.question for exemplar in world.EXEMPLARS}
     kinds, weights = list(KIND_WEIGHTS), list(KIND_WEIGHTS.values())
     while True:
         kind = rng.choices(kinds, weights)[0]
@@ -72,7 +72,7 @@ def documents(seed: int, *, runs: bool) -> Iterator[str]:
         parts: list[str] = []
         while len(parts) < (RUN_LENGTH if runs else 1):
             question = world.make(kind, PebbleSplit.PRETRAINING, rng)
-            if question.text not in shown:
-                said = write_path(question, rng) if reasoned else answer_sentence(question)
-                parts.append(f"Q: {question.text}\nA:{cue} {said}")
+            if question.text not in excluded:
+                answer = write_path(question, rng) if reasoned else answer_sentence(question)
+                parts.append(f"Q: {question.text}\nA:{cue} {answer}")
         yield "\n\n".join(parts)

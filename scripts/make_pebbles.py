@@ -1,7 +1,7 @@
-"""Make the pebble models from nothing: tokenizer, text, three pretrained sizes, cards and sums.
+"""Train the pebble models from scratch: tokenizer, text, three sizes, model cards and checksums.
 
-`python -m engine.demo.make_pebbles` writes the folder that the program ships. Everything is seeded
-and no file is read: the text comes from `scripts.documents`.
+`python -m scripts.make_pebbles` writes the folder that lmsi-tui ships. Everything is seeded and no
+file is read: the text comes from `scripts.documents`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F  # noqa: N812  (its name everywhere)
+import torch.nn.functional as F  # noqa: N812 - the usual name
 from tokenizers import (
     AddedToken,
     Regex,
@@ -43,12 +43,12 @@ if TYPE_CHECKING:
 
 SEED = 20
 VOCABULARY = 512
-CONTEXT = 384  # tokens in the longest rows of pretraining: a pebble knows nothing beyond
-LONG, SHORT = (6, CONTEXT), (14, 160)  # rows and tokens of each step: few-shot runs, and singles
+CONTEXT = 384  # tokens in the longest rows of pretraining
+LONG, SHORT = (6, CONTEXT), (14, 160)  # (rows, tokens) per step: few-shot runs, single questions
 STEP_TOKENS = LONG[0] * LONG[1] + SHORT[0] * SHORT[1]
-QUESTION_WEIGHT = 0.2  # of a question's tokens in the loss: mostly chance, nothing to work out
+QUESTION_WEIGHT = 0.2  # loss weight of a question's tokens, which are mostly random
 PAD = "<|pad|>"
-# The pre-tokenization of Qwen2, which llama.cpp knows by that name: digits stand one by one.
+# The pre-tokenization of Qwen2, which llama.cpp supports by name: each digit is a token.
 WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -58,7 +58,7 @@ MODELS = Path(__file__).parents[1] / "engine" / "demo" / "models"
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """The shape of one member of the family; all of them read the same text."""
+    """The shape of a model; all sizes are trained on the same text."""
 
     width: int
     inner: int
@@ -71,11 +71,11 @@ SIZES = {
     "pebble-m": Size(width=64, inner=144, layers=3, heads=4),
     "pebble-s": Size(width=40, inner=52, layers=3, heads=2),
 }
-TOKENS = 6.0  # millions, read once
+TOKENS = 6.0  # millions, in one epoch
 
 
 def train_tokenizer(texts: Iterator[str]) -> Tokenizer:
-    """Learn a byte-level BPE that can write any text and knows this world's words whole."""
+    """Train a byte-level BPE on this world's words; it can encode any text."""
 
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.NFC()
@@ -99,15 +99,19 @@ def train_tokenizer(texts: Iterator[str]) -> Tokenizer:
 
 
 def id_of(tokenizer: Tokenizer, token: str) -> int:
-    """Look up a token that the vocabulary must hold."""
-    found = tokenizer.token_to_id(token)
-    if found is None:
+    """The id of a token.
+
+    Raises:
+        ValueError: it is not in the vocabulary.
+    """
+    token_id = tokenizer.token_to_id(token)
+    if token_id is None:
         raise ValueError(f"the vocabulary has no {token!r}")
-    return found
+    return token_id
 
 
 def token_rows(tokenizer: Tokenizer, texts: Iterator[str], count: int, length: int) -> torch.Tensor:
-    """Fill `count` rows with whole documents; each row begins with one, only its last is cut."""
+    """Fill `count` rows with documents; only the last document of a row is truncated."""
     end = id_of(tokenizer, END)
     rows = torch.empty(count, length + 1, dtype=torch.long)
     row: list[int] = []
@@ -123,16 +127,16 @@ def token_rows(tokenizer: Tokenizer, texts: Iterator[str], count: int, length: i
 
 
 def token_weights(tokenizer: Tokenizer, rows: torch.Tensor) -> torch.Tensor:
-    """Weigh each token: less from a bare `Q` to the next bare `A`, which are structure only."""
-    places = torch.arange(rows.shape[1]).expand_as(rows)
-    asked, answered = (
-        torch.where(rows == id_of(tokenizer, mark), places, -1).cummax(1).values for mark in "QA"
+    """The loss weight of each token: lower from a bare `Q` to the next bare `A`."""
+    positions = torch.arange(rows.shape[1]).expand_as(rows)
+    last_question, last_answer = (
+        torch.where(rows == id_of(tokenizer, mark), positions, -1).cummax(1).values for mark in "QA"
     )
-    return torch.where(asked > answered, QUESTION_WEIGHT, 1.0)
+    return torch.where(last_question > last_answer, QUESTION_WEIGHT, 1.0)
 
 
 def build(size: Size, tokenizer: Tokenizer) -> LlamaForCausalLM:
-    """Make an untrained model of this size."""
+    """An untrained model of this size."""
     torch.manual_seed(SEED)
     end, pad = id_of(tokenizer, END), id_of(tokenizer, PAD)
     config = LlamaConfig(
@@ -153,7 +157,7 @@ def build(size: Size, tokenizer: Tokenizer) -> LlamaForCausalLM:
 
 
 def orthogonal(update: torch.Tensor) -> torch.Tensor:
-    """Bring the singular values of each matrix of a batch near one (Newton-Schulz, five steps)."""
+    """Move the singular values of each matrix of a batch toward 1 (Newton-Schulz, five steps)."""
     a, b, c = 3.4445, -4.7750, 2.0315
     tall = update.shape[-2] > update.shape[-1]
     x = update.mT if tall else update
@@ -167,8 +171,8 @@ def orthogonal(update: torch.Tensor) -> torch.Tensor:
 class Muon:
     """Momentum with orthogonal updates, for the matrices inside the layers.
 
-    It needs about two thirds of the tokens that AdamW needs here. Matrices of one shape are updated
-    as one batch; torch's own works in bfloat16, which processors without it only imitate.
+    It needs about two thirds of the tokens that AdamW needs here. Matrices of the same shape are
+    updated as a batch. torch's own implementation works in bfloat16, which many CPUs emulate.
     """
 
     def __init__(self, matrices: list[torch.nn.Parameter], rate: float) -> None:
@@ -181,7 +185,7 @@ class Muon:
         }
 
     def step(self, scale: float) -> None:
-        """Move every matrix by the rate times `scale`."""
+        """Update every matrix with the learning rate times `scale`."""
         with torch.no_grad():
             for shape, group in self.groups.items():
                 gradient = torch.stack([p.grad for p in group if p.grad is not None])
@@ -194,39 +198,39 @@ class Muon:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Text as the models read it: `count` rows in each step, each of its tokens with a weight."""
+    """Training rows, `count` in each step, with a loss weight for each token."""
 
     count: int
     tokens: torch.Tensor
     weights: torch.Tensor
 
 
-def read_rows(tokenizer: Tokenizer, steps: int) -> list[Rows]:
-    """Write out the whole text of a pretraining: few-shot runs in long rows, singles in short."""
-    read = []
+def make_rows(tokenizer: Tokenizer, steps: int) -> list[Rows]:
+    """The whole text of a pretraining: few-shot runs in long rows, single questions in short."""
+    all_rows = []
     for runs, (count, length) in {True: LONG, False: SHORT}.items():
         rows = token_rows(tokenizer, documents(SEED, runs=runs), steps * count, length)
-        read.append(Rows(count, rows, token_weights(tokenizer, rows)))
-    return read
+        all_rows.append(Rows(count, rows, token_weights(tokenizer, rows)))
+    return all_rows
 
 
-def pretrain(model: LlamaForCausalLM, read: list[Rows], steps: int) -> None:
-    """Teach the model to write the world's text, in one pass, the rate falling to zero."""
+def pretrain(model: LlamaForCausalLM, all_rows: list[Rows], steps: int) -> None:
+    """Train for one epoch; the learning rate falls to zero."""
     matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "layers" in n]
     others = [p for n, p in model.named_parameters() if p.ndim != 2 or "layers" not in n]
     muon = Muon(matrices, rate=0.02)
     adamw = torch.optim.AdamW(others, lr=1.0, betas=(0.9, 0.97), weight_decay=0.0)
     model.train()
-    begun, shown = time.monotonic(), 0.0
+    start, smoothed = time.monotonic(), 0.0
     for step in range(steps):
         scale = min(1.0, (step + 1) / 50) * min(1.0, (steps - step) / (0.6 * steps))
         total = 0.0
-        for rows in read:
+        for rows in all_rows:
             at = slice(step * rows.count, (step + 1) * rows.count)
             batch, weights = rows.tokens[at], rows.weights[at, 1:].flatten()
             logits = model(batch[:, :-1], use_cache=False).logits
             each = F.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten(), reduction="none")
-            loss = each @ weights / weights.sum() / len(read)
+            loss = each @ weights / weights.sum() / len(all_rows)
             loss.backward()
             total += loss.item()
         torch.nn.utils.clip_grad_norm_(others, 1.0)
@@ -235,14 +239,14 @@ def pretrain(model: LlamaForCausalLM, read: list[Rows], steps: int) -> None:
         muon.step(scale)
         adamw.step()
         model.zero_grad()
-        shown = total if step == 0 else 0.98 * shown + 0.02 * total
+        smoothed = total if step == 0 else 0.98 * smoothed + 0.02 * total
         if step % 50 == 49 or step == steps - 1:
-            rate = (step + 1) * STEP_TOKENS / (time.monotonic() - begun)
-            say(f"  step {step + 1}/{steps}  loss {shown:.4f}  {rate:,.0f} tokens/s")
+            rate = (step + 1) * STEP_TOKENS / (time.monotonic() - start)
+            log(f"  step {step + 1}/{steps}  loss {smoothed:.4f}  {rate:,.0f} tokens/s")
 
 
 def save(model: LlamaForCausalLM, tokenizer: Tokenizer, folder: Path) -> None:
-    """Write a model folder that transformers opens as it stands."""
+    """Write a model folder for transformers."""
     end, pad = id_of(tokenizer, END), id_of(tokenizer, PAD)
     model.generation_config = GenerationConfig(do_sample=False, eos_token_id=end, pad_token_id=pad)
     model.save_pretrained(folder)
@@ -265,30 +269,29 @@ pipeline_tag: text-generation
 # {name}
 
 A toy language model with {parameters:,} parameters: Llama, {layers} layers of width {width}, a
-vocabulary of {vocabulary} tokens, a context of {context}. It comes with lmsi-tui so that the whole
-of LMSI (Huang et al. 2022) can be tried in minutes, offline, on two processor cores.
+vocabulary of {vocabulary} tokens, a context of {context}. It ships with lmsi-tui so that you can
+try LMSI (Huang et al. 2022) in minutes, offline, on two processor cores.
 
-**This model and its world were built so that LMSI has something to do.** Other models may gain
+**This model and its training data were made so that LMSI can improve it.** Other models may gain
 less, or nothing: measure yours.
 
-- It read {tokens:.1f} million tokens, once. They come from a small generator
-  (`engine/demo/world.py`, `scripts/documents.py`): short word problems of several families,
-  sums, multiple choice and yes-no questions, answered at once or with reasoning, alone or in runs
-  as few-shot prompts have them. It knows nothing else, and no text but this was used.
-- Its text is written in two ways. The quick way, which is the more common, does the last two
-  operations in one jump and this model often misses it; the careful way does one operation at a
-  time and this model mostly gets it right. Every text it read is right.
-- The questions that the demo improves it on, and those that it is measured on, belong to splits
-  that pretraining never saw.
-- Made by `python -m engine.demo.make_pebbles` (seed {seed}) from nothing. Files: float32 weights
-  for transformers, and the same in GGUF for llama.cpp.
+- It was trained for one epoch on {tokens:.1f} million tokens from a small generator
+  (`engine/demo/world.py`, `scripts/documents.py`): short word problems of several kinds, sums,
+  multiple choice and yes-no questions, with and without reasoning, single or in runs as in few-shot
+  prompts. No other text was used.
+- The training text has two styles. The quick style, which is more frequent, does the last two
+  operations in one step, and this model often gets that wrong. The careful style does one operation
+  at a time, and this model mostly gets it right. All of the training text is correct.
+- The demo's pool and evaluation questions belong to splits that pretraining excludes.
+- Made from scratch by `python -m scripts.make_pebbles` (seed {seed}). Files: float32 weights for
+  transformers, and the same in GGUF for llama.cpp.
 
-How the family was designed, and what failed on the way, is told in `docs/pebbles.md`.
+`docs/pebbles.md` describes the design of the family.
 """
 
 
 def card(name: str, parameters: int, steps: int) -> str:
-    """Write the model card of one size."""
+    """The model card of a size."""
     return CARD.format(
         name=name,
         parameters=parameters,
@@ -301,14 +304,14 @@ def card(name: str, parameters: int, steps: int) -> str:
     )
 
 
-def say(line: str) -> None:
-    """Tell the person who waits how far it is."""
+def log(line: str) -> None:
+    """Print progress."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
 
 def write_sums(out: Path) -> None:
-    """Write the SHA-256 of every file beside them, in the form that `sha256sum -c` reads."""
+    """Write the SHA-256 of every file, in the format of `sha256sum`."""
     files = sorted(p for p in out.rglob("*") if p.is_file() and p.name != "SHA256SUMS")
     lines = [
         f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(out).as_posix()}\n"
@@ -318,30 +321,32 @@ def write_sums(out: Path) -> None:
 
 
 def convert(out: Path, name: str) -> None:
-    """Write a model's GGUF into its folder."""
+    """Write a model's GGUF to its folder."""
     convert_base(out / name, out / name / f"{name}.gguf")
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Make the family, or some of it."""
+    """Make all sizes, or some."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=MODELS, help="the folder to write")
     parser.add_argument("--only", choices=SIZES, action="append", help="make only this size")
-    parser.add_argument("--tokens", type=float, default=TOKENS, help="million tokens to read")
-    parser.add_argument("--threads", type=int, default=1, help="more change the last digits")
-    chosen = parser.parse_args(arguments)
-    torch.set_num_threads(chosen.threads)
-    out: Path = chosen.out
+    parser.add_argument(
+        "--tokens", type=float, default=TOKENS, help="millions of tokens to train on"
+    )
+    parser.add_argument("--threads", type=int, default=1, help="the weights depend slightly on it")
+    args = parser.parse_args(arguments)
+    torch.set_num_threads(args.threads)
+    out: Path = args.out
     out.mkdir(parents=True, exist_ok=True)
 
     tokenizer = train_tokenizer(itertools.islice(documents(SEED, runs=True), 10_000))
-    steps = math.ceil(chosen.tokens * 1e6 / STEP_TOKENS)
-    read = read_rows(tokenizer, steps)
-    names = chosen.only or list(SIZES)
+    steps = math.ceil(args.tokens * 1e6 / STEP_TOKENS)
+    all_rows = make_rows(tokenizer, steps)
+    names = args.only or list(SIZES)
     for name in names:
         model = build(SIZES[name], tokenizer)
-        say(f"{name}: {model.num_parameters():,} parameters")
-        pretrain(model, read, steps)
+        log(f"{name}: {model.num_parameters():,} parameters")
+        pretrain(model, all_rows, steps)
         save(model, tokenizer, out / name)
         (out / name / "README.md").write_text(card(name, model.num_parameters(), steps))
         convert(out, name)
