@@ -79,28 +79,28 @@ def choice(text: str, options: Sequence[str] = ()) -> str | None:
     letters = LETTERS[: len(options)] if options else LETTERS[:10]
     if names_no_choice(line, options):
         return None
-    labelled = _LABEL.match(line)
-    if labelled:
-        letter = (labelled["upper"] or labelled["in"] or labelled["lower"]).upper()
+    labeled = _LABEL.match(line)
+    if labeled:
+        letter = (labeled["upper"] or labeled["in"] or labeled["lower"]).upper()
         return letter if letter in letters else None
     words = _bare_text(line)
     bare = [_bare_text(option) for option in options]
     if words and bare.count(words) == 1:
         return LETTERS[bare.index(words)]
-    unlabelled = _BARE.match(line)
+    unlabeled = _BARE.match(line)
     # "A bird" is an article and a word, "A because" is a letter.
-    article = unlabelled and unlabelled[1] == "A" and unlabelled[2].lower() not in _AFTER_A
-    if unlabelled and not article and unlabelled[1] in letters:
-        return unlabelled[1]
+    article = unlabeled and unlabeled[1] == "A" and unlabeled[2].lower() not in _AFTER_A
+    if unlabeled and not article and unlabeled[1] in letters:
+        return unlabeled[1]
     return _option_meant(line, words, options, bare) if options else None
 
 
 def names_no_choice(text: str, options: Sequence[str]) -> bool:
     """Whether `text` names several options, rules one out, or has a letter without an option."""
     line = plain(text).lstrip("\"'")
-    labelled = _LABEL.match(line)
+    labeled = _LABEL.match(line)
     letters = LETTERS[: len(options)] if options else LETTERS[:10]
-    outside = labelled and labelled["upper"] and labelled["upper"] not in letters
+    outside = labeled and labeled["upper"] and labeled["upper"] not in letters
     several = _SEVERAL.match(line) or re.match(r"\W*(?:either|both)\b", line)
     return bool(outside or several or _RULED_OUT.match(line))
 

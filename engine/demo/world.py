@@ -264,7 +264,7 @@ def _choice(rng: random.Random) -> PebbleQuestion:
         largest = max(numbers)
         right = numbers.index(largest)
         options = [str(number) for number in numbers]
-        asked = "Which number is the largest?"
+        instruction = "Which number is the largest?"
         quick = f"{largest} is the largest."
         careful = (
             f"of {numbers[0]} and {numbers[1]} the larger is {max(numbers[:2])}. "
@@ -274,7 +274,7 @@ def _choice(rng: random.Random) -> PebbleQuestion:
         group, other = rng.sample(list(GROUPS), 2)
         options = rng.sample(GROUPS[other], 3)
         options[right] = rng.choice(GROUPS[group])
-        asked = f"Which of these is {group}?"
+        instruction = f"Which of these is {group}?"
         quick = f"{options[right]} is {group}."
         kinds = [group if at == right else other for at in range(3)]
         careful = ". Then ".join(
@@ -285,7 +285,7 @@ def _choice(rng: random.Random) -> PebbleQuestion:
         f"({letter}) {option}" for letter, option in zip(letters, options, strict=True)
     )
     answer = f"({letters[right]})"
-    text = f"{asked}\nAnswer Choices: {listed}"
+    text = f"{instruction}\nAnswer Choices: {listed}"
     return PebbleQuestion(text, answer, QuestionKind.CHOICE, 0, (), quick, careful)
 
 

@@ -101,21 +101,21 @@ def count_vote(
         answers = merge_equal(AnswerType.MATH, answers)
     needed = kept_needed(m, threshold)
     counts: Counter[str] = Counter()
-    drawn, decision = 0, _decide(counts, 0, m, needed, cap, rule, epsilon)
-    while decision is Decision.OPEN and drawn < len(answers):
-        answer = answers[drawn]
-        drawn += 1
+    sampled, decision = 0, _decide(counts, 0, m, needed, cap, rule, epsilon)
+    while decision is Decision.OPEN and sampled < len(answers):
+        answer = answers[sampled]
+        sampled += 1
         if answer is not None:
             counts[answer] += 1
-        decision = _decide(counts, drawn, m, needed, cap, rule, epsilon)
+        decision = _decide(counts, sampled, m, needed, cap, rule, epsilon)
     first, second = _leaders(counts)
     return Vote(
         run_id=run_id,
         question_id=question_id,
         m=m,
-        drawn=drawn,
+        drawn=sampled,
         tally=tuple(counts.most_common()),
-        abstained=drawn - counts.total(),
+        abstained=sampled - counts.total(),
         winner=max(counts, key=counts.__getitem__) if first > second else None,
         decision=decision,
         reader=reader,
@@ -130,7 +130,7 @@ def _leaders(counts: Counter[str]) -> tuple[int, int]:
 
 def _decide(  # noqa: PLR0911 - a return for each rule
     counts: Counter[str],
-    drawn: int,
+    sampled: int,
     m: int,
     needed: int,
     cap: int,
@@ -138,7 +138,7 @@ def _decide(  # noqa: PLR0911 - a return for each rule
     epsilon: float,
 ) -> Decision:
     first, second = _leaders(counts)
-    missing = m - drawn
+    missing = m - sampled
     if missing == 0:
         return Decision.KEEP if first >= needed and first > second else Decision.REJECT
     if rule is EarlyStop.OFF:
@@ -150,25 +150,25 @@ def _decide(  # noqa: PLR0911 - a return for each rule
     enough = 0 < cap <= first
     if enough and first >= needed and first > second + missing:
         return Decision.KEEP
-    if rule is EarlyStop.FAST and drawn > 0:
-        if _chance_of_keeping(counts, drawn, missing, needed) <= epsilon:
+    if rule is EarlyStop.FAST and sampled > 0:
+        if _chance_of_keeping(counts, sampled, missing, needed) <= epsilon:
             return Decision.REJECT
         leads = enough and first > second
-        if leads and _chance_of_losing(counts, drawn, missing, needed) <= epsilon:
+        if leads and _chance_of_losing(counts, sampled, missing, needed) <= epsilon:
             return Decision.KEEP
     return Decision.OPEN
 
 
-def _chance_of_keeping(counts: Counter[str], drawn: int, missing: int, needed: int) -> float:
+def _chance_of_keeping(counts: Counter[str], sampled: int, missing: int, needed: int) -> float:
     """Upper bound of the probability that any answer, seen or unseen, still reaches K."""
     return sum(
-        _tail(missing, count, drawn - count, needed - count)
+        _tail(missing, count, sampled - count, needed - count)
         for count in [*counts.values(), 0]
         if count + missing >= needed
     )
 
 
-def _chance_of_losing(counts: Counter[str], drawn: int, missing: int, needed: int) -> float:
+def _chance_of_losing(counts: Counter[str], sampled: int, missing: int, needed: int) -> float:
     """Upper bound of the probability that the leader misses K or is caught by a rival that reaches
     K.
 
@@ -178,7 +178,7 @@ def _chance_of_losing(counts: Counter[str], drawn: int, missing: int, needed: in
     ordered = sorted(counts.values(), reverse=True)
     first = ordered[0]
     # The leader misses K if more than missing - (K - c1) of the missing paths go elsewhere.
-    chance = _tail(missing, drawn - first, first, missing - (needed - first) + 1)
+    chance = _tail(missing, sampled - first, first, missing - (needed - first) + 1)
     for count in [*ordered[1:], 0]:
         lead = first - count
         if lead <= missing and count + missing >= needed:
@@ -215,7 +215,7 @@ def _log_beta(a: float, b: float) -> float:
 
 
 def paths_to_request(
-    first: int, second: int, drawn: int, *, m: int, rule: EarlyStop, threshold: str, cap: int
+    first: int, second: int, sampled: int, *, m: int, rule: EarlyStop, threshold: str, cap: int
 ) -> int:
     """How many more paths to request at once for an open vote, from 0 to m - n.
 
@@ -225,13 +225,13 @@ def paths_to_request(
     Args:
         first: votes of the leading answer.
         second: votes of the next answer.
-        drawn: paths that were counted, n.
+        sampled: paths that were counted, n.
         m: paths of a full vote.
         rule: when a vote may be decided before all m paths are sampled.
         threshold: share that must agree.
         cap: maximum number of kept paths; 0 is no cap.
     """
-    missing = m - drawn
+    missing = m - sampled
     if rule is EarlyStop.OFF:
         return missing
     if rule is EarlyStop.FAST:
@@ -251,7 +251,7 @@ def paths_to_request(
 def fewest_paths(
     first: int,
     second: int,
-    drawn: int,
+    sampled: int,
     *,
     m: int,
     rule: EarlyStop,
@@ -264,7 +264,7 @@ def fewest_paths(
     Args:
         first: votes of the leading answer.
         second: votes of the next answer.
-        drawn: paths that were counted.
+        sampled: paths that were counted.
         m: paths of a full vote.
         rule: when a vote may be decided before all m paths are sampled.
         threshold: share that must agree.
@@ -272,13 +272,13 @@ def fewest_paths(
         epsilon: probability of a different decision that `FAST` accepts at one look.
     """
     needed = kept_needed(m, threshold)
-    for more in range(max(0, m - drawn)):
+    for more in range(max(0, m - sampled)):
         # All of them for the leader, or all abstaining: nothing can be decided sooner.
         for gained in {0, more}:
             counts = Counter({"first": first + gained, "second": second})
-            if _decide(counts, drawn + more, m, needed, cap, rule, epsilon) is not Decision.OPEN:
+            if _decide(counts, sampled + more, m, needed, cap, rule, epsilon) is not Decision.OPEN:
                 return more
-    return max(0, m - drawn)
+    return max(0, m - sampled)
 
 
 def agreement(answers: Answers) -> float:
