@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class SampledQuestion:
+class QuestionWithPaths:
     """A question with the paths of one run."""
 
     question: Question
@@ -40,12 +40,12 @@ class SampledQuestion:
 
 def read_question(
     conn: sqlite3.Connection, run_id: int, question_id: int, *, path_id: int | None = None
-) -> SampledQuestion:
+) -> QuestionWithPaths:
     """Read a question and its paths; indexed reads, fast enough for a key press."""
     pairs = tuple(paths.for_question(conn, run_id, question_id))
     selected = next((at for at, (path, _) in enumerate(pairs) if path.id == path_id), 0)
     question = questions.by_ids(conn, [question_id])[question_id]
-    return SampledQuestion(question, votes.get(conn, run_id, question_id), pairs, selected)
+    return QuestionWithPaths(question, votes.get(conn, run_id, question_id), pairs, selected)
 
 
 class QuestionPaths(ModalScreen[None]):
@@ -69,7 +69,7 @@ class QuestionPaths(ModalScreen[None]):
         Command("paths.close", "escape,q,p", "close", "close", "Close the dialog."),
     )
 
-    def __init__(self, sampled: SampledQuestion) -> None:
+    def __init__(self, sampled: QuestionWithPaths) -> None:
         """Args:
         sampled: the question and its paths.
         """

@@ -1,4 +1,4 @@
-"""Where one was in the review is there again, and a broken note is no trouble."""
+"""The saved position of a review is restored, and a broken file is ignored."""
 
 from __future__ import annotations
 
@@ -26,35 +26,35 @@ if TYPE_CHECKING:
 CHOSEN = QueueFilter(Scope.ALL, Fraction(1, 3), Fraction(2, 3), "gsm8k", False, "two words")
 
 
-def test_everything_that_was_wanted_is_recalled(tmp_path: Path) -> None:
-    wanted = QueueSelection(Queue.AUDIT, CHOSEN, Sort.VALUE)
-    save_position(tmp_path / "a", wanted, 17)
+def test_the_whole_selection_is_restored(tmp_path: Path) -> None:
+    selection = QueueSelection(Queue.AUDIT, CHOSEN, Sort.VALUE)
+    save_position(tmp_path / "a", selection, 17)
     save_position(tmp_path / "b", QueueSelection(), None)
-    assert load_position(tmp_path / "a") == (wanted, 17)
+    assert load_position(tmp_path / "a") == (selection, 17)
     assert load_position(tmp_path / "b") == (QueueSelection(), None)
     assert load_position(tmp_path / "c") == (QueueSelection(), None)
 
 
 @pytest.mark.parametrize(
-    "note",
+    "text",
     ["", "[]", "{", '{"FOLDER": 3}', '{"FOLDER": {"queue": "triage"}}', '{"FOLDER": null}', "\x00"],
 )
-def test_a_broken_note_is_as_if_there_were_none(note: str, tmp_path: Path) -> None:
+def test_a_broken_file_is_ignored(text: str, tmp_path: Path) -> None:
     positions_path().parent.mkdir(parents=True, exist_ok=True)
-    positions_path().write_text(note.replace("FOLDER", str(tmp_path.resolve())))
+    positions_path().write_text(text.replace("FOLDER", str(tmp_path.resolve())))
     assert load_position(tmp_path) == (QueueSelection(), None)
     save_position(tmp_path, QueueSelection(sort=Sort.GROUP), 1)
     assert load_position(tmp_path) == (QueueSelection(sort=Sort.GROUP), 1)
 
 
-def test_the_projects_of_long_ago_are_forgotten(tmp_path: Path) -> None:
+def test_the_oldest_projects_are_dropped(tmp_path: Path) -> None:
     for number in range(MAX_PROJECTS + 3):
         save_position(tmp_path / str(number), QueueSelection(), number)
     assert load_position(tmp_path / "2") == (QueueSelection(), None)
     assert load_position(tmp_path / "3") == (QueueSelection(), 3)
 
 
-async def test_the_app_started_again_goes_on_where_it_was(tmp_path: Path) -> None:
+async def test_a_new_session_continues_at_the_saved_position(tmp_path: Path) -> None:
     project = doubts_project(tmp_path / "doubts", FOUR)
     async with driven(project, "review") as pilot:
         await press(pilot, "slash")

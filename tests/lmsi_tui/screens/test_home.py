@@ -139,7 +139,7 @@ async def test_every_stage_shows_its_count_and_its_last_result(project: Project)
         assert f"{TEACHER}/base · scripted" in top_bar(pilot)
 
 
-async def test_the_loop_says_what_became_of_the_last_round(project: Project) -> None:
+async def test_the_loop_shows_the_outcome_of_the_last_round(project: Project) -> None:
     tuned = {"sampled": f"{TEACHER}/base", "trained": f"{TEACHER}/lmsi"}
     async with driven(project, now=NOW) as pilot:
         assert not pilot.app.screen.query_one("#loop").border_subtitle
@@ -166,7 +166,7 @@ async def test_an_empty_project_says_what_to_press(tmp_path: Path) -> None:
         assert rows(empty) == []
 
 
-async def test_the_next_step_follows_from_what_is_there(tmp_path: Path) -> None:
+async def test_the_next_step_follows_from_the_state_of_the_project(tmp_path: Path) -> None:
     project = scripted_project(tmp_path / "p")
     with at_work(project):
         async with driven(project) as pilot:
@@ -176,7 +176,7 @@ async def test_the_next_step_follows_from_what_is_there(tmp_path: Path) -> None:
             await until(pilot, lambda: "Press s to sample 13 questions." in job_text(pilot))
 
 
-async def test_a_later_decision_leaves_the_training_set_behind(project: Project) -> None:
+async def test_a_later_decision_marks_the_training_set_as_outdated(project: Project) -> None:
     with connect(project.database) as conn:
         conn.execute("UPDATE training_set SET created_at = 0")
     async with driven(project) as pilot:
@@ -397,7 +397,7 @@ async def test_a_training_shows_its_pane(project: Project) -> None:
         assert len(pane.snapshot.loss) == 81 if pane.snapshot else False
 
 
-async def test_a_training_that_is_done_is_whole(project: Project) -> None:
+async def test_a_finished_training_is_shown_completely(project: Project) -> None:
     job = begin(project, JobKind.FINETUNE)
     with connect(project.database) as conn, transaction(conn):
         add_metrics(conn, job, 120, 120, 1.4, 0.4)
@@ -409,7 +409,7 @@ async def test_a_training_that_is_done_is_whole(project: Project) -> None:
         assert (shown.step, shown.steps, shown.seconds_left) == (120, 120, None)
 
 
-async def test_a_measurement_shows_what_is_right_so_far(project: Project) -> None:
+async def test_an_evaluation_shows_the_accuracy_so_far(project: Project) -> None:
     message = f"measuring {TEACHER}/lmsi on eval: few-shot-cot, 8 paths"
     with connect(project.database) as conn:
         model = models.by_name(conn, f"{TEACHER}/lmsi")
@@ -436,7 +436,7 @@ async def test_a_measurement_shows_what_is_right_so_far(project: Project) -> Non
         assert shown.rows[0].label == first.label, "what runs comes first"
 
 
-async def test_what_a_model_is_called_does_not_matter_to_what_is_shown_of_it(
+async def test_the_name_of_a_model_does_not_change_what_is_shown(
     project: Project,
 ) -> None:
     name = "x on y: few-shot-cot, greedy"
@@ -453,7 +453,7 @@ async def test_what_a_model_is_called_does_not_matter_to_what_is_shown_of_it(
         assert {row.n for row in shown.rows if row.so_far} == {60}
 
 
-async def test_what_is_right_so_far_is_what_the_measurement_says_in_the_end(
+async def test_the_final_accuracy_so_far_equals_the_evaluation(
     project: Project,
 ) -> None:
     from engine.evaluation.accuracy import score
@@ -513,7 +513,7 @@ ROUND_AT = [
 
 
 @pytest.mark.parametrize(("phase", "kind", "pane", "place"), ROUND_AT)
-async def test_a_round_shows_the_work_that_it_is_at(
+async def test_a_round_shows_its_current_stage(
     project: Project,
     phase: Phase | None,
     kind: JobKind,

@@ -58,7 +58,7 @@ def write_log(project: Project, job_id: int, text: str) -> None:
     (project.folder / "logs" / f"job-{job_id}.log").write_text(text, encoding="utf-8")
 
 
-async def test_every_job_has_a_line_the_newest_first(project: Project) -> None:
+async def test_every_job_has_a_row_newest_first(project: Project) -> None:
     async with driven(project, "jobs") as pilot:
         ids = [str(table(pilot).get_cell_at((row, 0))) for row in range(table(pilot).row_count)]  # type: ignore[arg-type]
         assert ids == [str(job.id) for job in reversed(rows(project))]

@@ -56,7 +56,7 @@ def styled(content: Content, style: str) -> str:
     )
 
 
-def test_without_tokens_the_completion_is_what_carries_the_loss() -> None:
+def test_without_tokens_the_completion_carries_the_loss() -> None:
     shared, own = example_content(shown(None), boundaries=True)
     assert f"{shared.plain}\n{own.plain}" == f"{SHOTS}{ASKED}{ANSWER} ⏹"
     assert styled(own, LOSS) == f"{ANSWER} ⏹"
@@ -64,7 +64,7 @@ def test_without_tokens_the_completion_is_what_carries_the_loss() -> None:
 
 
 @pytest.mark.parametrize("start", [[], ["<s>"]], ids=["plain", "start token"])
-def test_tokens_are_parted_where_the_question_begins_and_where_the_loss_does(
+def test_tokens_are_split_at_the_question_and_at_the_loss(
     start: list[str],
 ) -> None:
     encoding = coded([*start, *SHOTS, "Q", ": Two", "?", "\n", "A:"], [" It", ANSWER[3:], "</s>"])
@@ -79,7 +79,7 @@ def test_tokens_are_parted_where_the_question_begins_and_where_the_loss_does(
     ]
 
 
-def test_a_token_that_spans_the_edge_keeps_the_prompt_in_one() -> None:
+def test_a_token_across_the_edge_keeps_the_prompt_in_one_piece() -> None:
     encoding = coded([SHOTS[:-1], "\nQ", ": Two?\nA:"], [ANSWER])
     shared, own = example_content(shown(encoding), boundaries=False)
     assert shared.plain == ""
@@ -88,19 +88,19 @@ def test_a_token_that_spans_the_edge_keeps_the_prompt_in_one() -> None:
 
 def test_a_chat_is_shown_as_its_template_writes_it() -> None:
     encoding = coded(["<|turn|>", "user\n", "Two?", "<|end|>"], ["2", "<|end|>"])
-    one = shown(encoding, PromptStyle.CHAT)
-    shared, own = example_content(one, boundaries=False)
+    example = shown(encoding, PromptStyle.CHAT)
+    shared, own = example_content(example, boundaries=False)
     assert shared.plain == ""
-    assert own.plain == plain_text(one) == "<|turn|>user\nTwo?<|end|>2<|end|>"
+    assert own.plain == plain_text(example) == "<|turn|>user\nTwo?<|end|>2<|end|>"
     assert styled(own, LOSS) == "2<|end|>"
 
 
 @pytest.mark.parametrize("name", NASTY)
-def test_hostile_text_is_no_more_than_characters(name: str) -> None:
+def test_hostile_text_is_escaped(name: str) -> None:
     text = NASTY[name]
     example = replace(EXAMPLE, prompt=text + text, shared=len(text), completion=text)
     for encoding in (None, coded([*text, *text], list(text) or [""])):
-        one = ShownExample(example, encoding, PromptStyle.BASE, (text,), ((text, 3),))
+        hostile = ShownExample(example, encoding, PromptStyle.BASE, (text,), ((text, 3),))
         for boundaries in (False, True):
-            for content in (*example_content(one, boundaries), about(one, boundaries)):
+            for content in (*example_content(hostile, boundaries), about(hostile, boundaries)):
                 assert not (FORBIDDEN - {"\n", "\t"}) & set(content.plain)

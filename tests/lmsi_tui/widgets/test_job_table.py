@@ -47,14 +47,14 @@ JOB = Job(
 )
 
 
-def test_a_line_says_what_how_far_and_how_long() -> None:
+def test_a_row_shows_kind_progress_and_duration() -> None:
     cells = [str(cell) for cell in job_row(JOB, NOW, 40)]
     assert cells[:4] == ["7", "fine-tune", "▶ running", "▰▰▰▰▱▱▱▱  50%"]
     assert cells[5:] == ["1:30", "training"]
 
 
 @pytest.mark.parametrize("state", JobState)
-def test_every_state_has_a_sign_a_word_and_a_colour(state: JobState) -> None:
+def test_every_state_has_a_sign_a_word_and_a_color(state: JobState) -> None:
     cell = str(job_row(replace(JOB, state=state), NOW, 40)[2])
     assert cell == f"{SIGNS[state]} {state}"
     assert state in COLORS
@@ -66,7 +66,7 @@ def test_progress_is_shown_only_where_it_is_known() -> None:
     assert progress_of(replace(JOB, done=99), bar=False) == "100%"
 
 
-def test_a_job_that_waits_has_taken_no_time() -> None:
+def test_a_queued_job_has_no_duration() -> None:
     assert took(replace(JOB, state=JobState.QUEUED), NOW) == ""
     assert took(replace(JOB, started_at=None), NOW) == ""
     assert took(replace(JOB, finished_at=NOW - 30), NOW) == "1:00"
@@ -87,7 +87,7 @@ def test_a_time_of_another_day_is_a_date() -> None:
         (JobKind.EVALUATE, {"evaluations": [3]}),
     ],
 )
-def test_a_result_of_another_version_is_not_told(kind: JobKind, result: dict[str, object]) -> None:
+def test_a_result_of_another_version_is_ignored(kind: JobKind, result: dict[str, object]) -> None:
     assert job_text(replace(JOB, kind=kind, result=result)) == "training"
 
 
@@ -105,7 +105,7 @@ async def shown(pilot: Pilot[None], *jobs: Job) -> JobTable:
     return table
 
 
-async def test_the_cursor_stays_on_its_job_when_another_one_begins() -> None:
+async def test_the_cursor_stays_on_its_job_when_another_starts() -> None:
     async with Alone().run_test() as pilot:
         old = [replace(JOB, id=number) for number in (3, 2, 1)]
         table = await shown(pilot, *old)
@@ -115,7 +115,7 @@ async def test_the_cursor_stays_on_its_job_when_another_one_begins() -> None:
         assert table.job.id == 2
 
 
-async def test_only_the_newest_jobs_of_very_many_are_shown() -> None:
+async def test_only_the_newest_jobs_are_shown() -> None:
     async with Alone().run_test() as pilot:
         table = await shown(
             pilot, *(replace(JOB, id=number) for number in range(MAX_JOBS + 50, 0, -1))
@@ -133,7 +133,7 @@ async def test_an_empty_list_has_no_job_under_the_cursor() -> None:
 
 
 @pytest.mark.parametrize("name", NASTY)
-async def test_hostile_words_of_a_job_are_data(name: str) -> None:
+async def test_hostile_texts_of_a_job_are_escaped(name: str) -> None:
     async with Alone().run_test(size=(80, 10)) as pilot:
         table = await shown(pilot, replace(JOB, message=NASTY[name], error=NASTY[name] or None))
         assert FORBIDDEN & set(str(table.get_row_at(0)[-1])) == set()

@@ -1,4 +1,4 @@
-"""A long list reads what is seen, and no more."""
+"""A long list reads only the visible pages."""
 
 from __future__ import annotations
 

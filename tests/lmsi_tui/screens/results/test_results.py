@@ -63,7 +63,7 @@ async def press(pilot: Pilot[None], *keys: str) -> None:
         await settled(pilot)
 
 
-async def test_models_stand_in_their_lineage_with_set_stage_and_size(project: Project) -> None:
+async def test_the_tree_shows_models_with_set_stage_and_size(project: Project) -> None:
     async with driven(project, PLACE) as pilot:
         base, frozen, tuned, student, small = text_of(pilot, "tree").splitlines()
     assert base.startswith(f"{TEACHER}/base")
@@ -75,15 +75,16 @@ async def test_models_stand_in_their_lineage_with_set_stage_and_size(project: Pr
     assert small.startswith(f"{STUDENT}/base")
 
 
-async def test_every_accuracy_is_there_with_its_interval(project: Project) -> None:
-    found = overview_of(project)
+async def test_every_accuracy_is_shown_with_its_interval(project: Project) -> None:
+    overview = overview_of(project)
     async with driven(project, PLACE) as pilot:
         lines = text_of(pilot, "accuracy").splitlines()
         shown = [line for line in lines if "(" in line]
-    assert len(shown) == len(found.evaluations) == 16
-    for one in found.evaluations:
-        numbers = f"{percent(one.accuracy)} ({percent(one.low)}–{percent(one.high)})"
-        name = found.model(one.model_id).name
+    assert len(shown) == len(overview.evaluations) == 16
+    for evaluation in overview.evaluations:
+        interval = f"({percent(evaluation.low)}–{percent(evaluation.high)})"
+        numbers = f"{percent(evaluation.accuracy)} {interval}"
+        name = overview.model(evaluation.model_id).name
         assert any(line.startswith(name) and numbers in line for line in shown)
     titles = [line for line in lines if "(" not in line]
     assert [title.partition(" ·")[0] for title in titles] == [
@@ -94,57 +95,58 @@ async def test_every_accuracy_is_there_with_its_interval(project: Project) -> No
     ]
 
 
-async def test_comparisons_say_gain_interval_p_and_what_changed(project: Project) -> None:
-    found = overview_of(project)
+async def test_comparisons_show_gain_interval_p_and_flips(project: Project) -> None:
+    overview = overview_of(project)
     async with driven(project, PLACE) as pilot:
         gains = list_of(pilot, "gains")
         lines = [gains.line(at).plain for at in range(gains.count)]
     assert sum(" → " in line for line in lines) == 3
     assert all("human-assisted" in line for line in lines if " → " in line)
-    for one in found.comparisons:
-        result = one.result
+    for comparison in overview.comparisons:
+        result = comparison.result
         text = f"{points(result.gain)} ({points(result.low)} to {points(result.high)})"
         (line, *_) = (line for line in lines if text in line)
         assert f"+{result.won} −{result.lost}" in line
-    undecided = [one for one in found.comparisons if one.result.low <= 0 <= one.result.high]
+    results = [comparison.result for comparison in overview.comparisons]
+    undecided = [result for result in results if result.low <= 0 <= result.high]
     assert len(undecided) == sum("not shown to differ" in line for line in lines) > 0
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "said"),
+    ("low", "high", "conclusion"),
     [(0.001, 0.2, "better"), (-0.2, -0.001, "worse"), (-0.1, 0.1, "not shown to differ")],
 )
-def test_a_verdict_is_as_strong_as_its_interval(low: float, high: float, said: str) -> None:
+def test_a_verdict_is_as_strong_as_its_interval(low: float, high: float, conclusion: str) -> None:
     result = Paired(n=10, gain=(low + high) / 2, low=low, high=high, p=0.1, won=1, lost=1)
-    one = Comparison("a", "b", Split.EVAL, Method.COT, result, 1, 2)
-    assert results_text.verdict(one)[1] == said
+    comparison = Comparison("a", "b", Split.EVAL, Method.COT, result, 1, 2)
+    assert results_text.verdict(comparison)[1] == conclusion
 
 
-def test_an_adapter_of_a_label_free_set_is_told_apart(project: Project) -> None:
-    found = overview_of(project)
-    free = {key: replace(one, label_free=True) for key, one in found.sets.items()}
-    row = results_text.comparison_rows(found)[0]
-    assert "human-assisted" in results_text.comparison_line(found, row, 100).plain
-    other = replace(found, sets=free)
+def test_an_adapter_of_a_label_free_set_is_marked(project: Project) -> None:
+    overview = overview_of(project)
+    free = {key: replace(item, label_free=True) for key, item in overview.sets.items()}
+    row = results_text.comparison_rows(overview)[0]
+    assert "human-assisted" in results_text.comparison_line(overview, row, 100).plain
+    other = replace(overview, sets=free)
     assert "label-free" in results_text.comparison_line(other, row, 100).plain
 
 
 async def test_curves_are_those_of_the_stored_votes(project: Project) -> None:
     with connect(project.database, read_only=True) as conn:
-        voted = [one for one in evaluations.all_of(conn) if one.method is Method.SC]
-        expected = [majority_curves.read(conn, one) for one in voted]
+        voted = [item for item in evaluations.all_of(conn) if item.method is Method.SC]
+        expected = [majority_curves.read(conn, evaluation) for evaluation in voted]
     async with driven(project, PLACE) as pilot:
         await press(pilot, "c")
         assert pilot.app.screen.query_one(ContentSwitcher).current == "curves"
-        for one in expected:
+        for curves in expected:
             pane = pilot.app.screen.query_one("#agreement-pane")
-            assert one.model in str(pane.border_title)
+            assert curves.model in str(pane.border_title)
             rows = text_of(pilot, "agreement").splitlines()[1:]
-            assert len(rows) == len(one.bins)
-            for line, step in zip(rows, reversed(one.bins), strict=True):
+            assert len(rows) == len(curves.bins)
+            for line, step in zip(rows, reversed(curves.bins), strict=True):
                 assert f"{step.n}{percent(step.accuracy):>8}" in line
-            rise = f"{percent(one.majority[0])} → {percent(one.majority[-1])}"
-            assert f"{one.model}  {rise}" in text_of(pilot, "majority")
+            rise = f"{percent(curves.majority[0])} → {percent(curves.majority[-1])}"
+            assert f"{curves.model}  {rise}" in text_of(pilot, "majority")
             await press(pilot, "n")
         assert expected[0].model in str(pane.border_title)
         await press(pilot, "c")
@@ -152,7 +154,7 @@ async def test_curves_are_those_of_the_stored_votes(project: Project) -> None:
         assert pilot.app.focused is list_of(pilot, "gains")
 
 
-async def test_next_model_turns_to_the_curves_first_and_flips_need_a_comparison(
+async def test_next_model_opens_the_curves_and_flips_need_a_comparison(
     project: Project,
 ) -> None:
     async with driven(project, PLACE) as pilot:
@@ -166,21 +168,22 @@ async def test_the_report_is_copied_and_opened(project: Project) -> None:
     messages: list[Message] = []
     async with driven(project, PLACE, messages=messages) as pilot:
         await press(pilot, "y", "o")
-    (copied,) = {one.text for one in messages if isinstance(one, CopyRequested)}
-    (opened,) = {one.text for one in messages if isinstance(one, PagerRequested)}
+    (copied,) = {item.text for item in messages if isinstance(item, CopyRequested)}
+    (opened,) = {item.text for item in messages if isinstance(item, PagerRequested)}
     assert copied == opened
     assert "Gains" in copied
     assert f"{TEACHER}/lmsi is better than {TEACHER}/base" in copied
 
 
-async def test_what_is_measured_meanwhile_appears(project: Project) -> None:
+async def test_a_new_evaluation_appears(project: Project) -> None:
     async with driven(project, PLACE) as pilot:
         await press(pilot, "down", "down")
         cursor = list_of(pilot, "gains").cursor
         with connect(project.database) as conn:
-            one = evaluations.all_of(conn)[0]
-            rows = [(id_, None, False) for id_ in evaluations.answers(conn, one.id)]
-            later = replace(one, created_at=one.created_at + 9999, correct=0, low=0.0, high=0.06)
+            first = evaluations.all_of(conn)[0]
+            rows = [(id_, None, False) for id_ in evaluations.answers(conn, first.id)]
+            created_at = first.created_at + 9999
+            later = replace(first, created_at=created_at, correct=0, low=0.0, high=0.06)
             evaluations.put(conn, later, rows)
         pilot.app._poll()  # type: ignore[attr-defined]  # without waiting for the timer
         await settled(pilot)
@@ -192,21 +195,22 @@ async def test_what_is_measured_meanwhile_appears(project: Project) -> None:
 
 
 async def test_flips_open_both_paths_with_the_known_answer(project: Project) -> None:
-    found = overview_of(project)
+    overview = overview_of(project)
     messages: list[Message] = []
     async with driven(project, PLACE, messages=messages) as pilot:
         await press(pilot, "enter")
         shown = pilot.app.screen
         assert isinstance(shown, FlipsScreen)
-        one = shown.comparison
-        assert one == next(
+        comparison = shown.comparison
+        assert comparison == next(
             other
-            for other in found.comparisons
+            for other in overview.comparisons
             if other.method is Method.COT and other.after == f"{TEACHER}/lmsi"
         )
         with connect(project.database, read_only=True) as conn:
-            flips = evaluations.flips(conn, one.before_id, one.after_id)
-            runs = [evaluations.by_id(conn, id_).run_id for id_ in (one.before_id, one.after_id)]
+            flips = evaluations.flips(conn, comparison.before_id, comparison.after_id)
+            ids = (comparison.before_id, comparison.after_id)
+            runs = [evaluations.by_id(conn, id_).run_id for id_ in ids]
             question = flips[1].question_id
             texts = [paths.for_question(conn, run, question)[0][0].text for run in runs]
         assert list_of(pilot, "flips").count == len(flips)
@@ -215,22 +219,22 @@ async def test_flips_open_both_paths_with_the_known_answer(project: Project) -> 
         assert text_of(pilot, "after-path").startswith("✓ right")
         assert text_of(pilot, "before-path").endswith(texts[0].strip())
         assert text_of(pilot, "after-path").endswith(texts[1].strip())
-        assert "right: " in text_of(pilot, "question")
+        assert "correct: " in text_of(pilot, "question")
         await press(pilot, "y", "o", "enter")
-        (copied,) = {one.text for one in messages if isinstance(one, CopyRequested)}
+        (copied,) = {item.text for item in messages if isinstance(item, CopyRequested)}
         assert all(text in copied for text in texts)
-        assert {one.text for one in messages if isinstance(one, PagerRequested)} == {copied}
+        assert {item.text for item in messages if isinstance(item, PagerRequested)} == {copied}
         await press(pilot, "escape")
         assert isinstance(pilot.app.screen, ResultsScreen)
 
 
-async def test_lost_and_won_are_shown_apart(project: Project) -> None:
+async def test_lost_and_won_questions_are_filtered(project: Project) -> None:
     with connect(project.database) as conn:
-        one = model_tree.read(conn).comparisons[0]
-        before = evaluations.by_id(conn, one.before_id)
+        comparison = model_tree.read(conn).comparisons[0]
+        before = evaluations.by_id(conn, comparison.before_id)
         answers = evaluations.answers(conn, before.id)
-        turned = [(id_, "1", not right) for id_, right in answers.items()]
-        evaluations.put(conn, before, turned)
+        flipped = [(id_, "1", not right) for id_, right in answers.items()]
+        evaluations.put(conn, before, flipped)
     async with driven(project, PLACE) as pilot:
         pilot.app.screen.query_one("#gains", LineList).cursor = 4
         await press(pilot, "f")
@@ -259,10 +263,10 @@ async def test_a_vote_is_shown_with_its_count(project: Project) -> None:
         assert "×" in text_of(pilot, "after-path")
 
 
-# Nothing there, little room, hostile names.
+# Empty project, small terminal, hostile names.
 
 
-async def test_without_measurements_the_screen_says_what_to_press(tmp_path: Path) -> None:
+async def test_without_evaluations_the_screen_says_what_to_press(tmp_path: Path) -> None:
     project = scripted_project(tmp_path / "empty", pool=1, evaluation=1)
     async with driven(project, PLACE) as pilot:
         assert "Press e on the home screen" in text_of(pilot, "accuracy")
@@ -284,14 +288,14 @@ async def test_it_is_drawn_at_every_size(project: Project, size: tuple[int, int]
 
 @pytest.mark.parametrize("name", NASTY)
 def test_hostile_names_stay_text(project: Project, name: str) -> None:
-    found = overview_of(project)
-    models = tuple(replace(one, name=f"{NASTY[name]} {one.id}") for one in found.models)
-    renamed = {one.name: other.name for one, other in zip(found.models, models, strict=True)}
+    overview = overview_of(project)
+    models = tuple(replace(model, name=f"{NASTY[name]} {model.id}") for model in overview.models)
+    renamed = {old.name: new.name for old, new in zip(overview.models, models, strict=True)}
     comparisons = tuple(
-        replace(one, before=renamed[one.before], after=renamed[one.after])
-        for one in found.comparisons
+        replace(item, before=renamed[item.before], after=renamed[item.after])
+        for item in overview.comparisons
     )
-    hostile = replace(found, models=models, comparisons=comparisons)
+    hostile = replace(overview, models=models, comparisons=comparisons)
     lines = [results_text.tree(hostile), results_text.accuracies(hostile, 80)]
     lines += [
         results_text.comparison_line(hostile, row, 80)
@@ -301,13 +305,13 @@ def test_hostile_names_stay_text(project: Project, name: str) -> None:
     for line in lines:
         assert not {"\x1b", "\x9b", "\u202e"} & set(line.plain)
     assert len(results_text.tree(hostile).plain.splitlines()) == 5
-    assert sum(one.stage is Stage.BASE for one in models) == 2
+    assert sum(model.stage is Stage.BASE for model in models) == 2
 
 
 # Rounds.
 
 
-async def test_a_round_is_told_with_its_verdict_reason_and_alarms(project: Project) -> None:
+async def test_a_round_is_shown_with_its_verdict_reason_and_alarms(project: Project) -> None:
     tuned = {"sampled": f"{TEACHER}/base", "trained": f"{TEACHER}/lmsi"}
     add_round(project, **tuned, won=2, lost=1, n=20)
     async with driven(project, PLACE) as pilot:
@@ -319,7 +323,7 @@ async def test_a_round_is_told_with_its_verdict_reason_and_alarms(project: Proje
     assert text.splitlines()[-1] == "in use  the base"
 
 
-async def test_a_person_accepts_the_round_that_was_left_open(project: Project) -> None:
+async def test_you_can_accept_an_undecided_round(project: Project) -> None:
     tuned = {"sampled": f"{TEACHER}/base", "trained": f"{TEACHER}/lmsi"}
     add_round(project, **tuned, won=2, lost=1, n=20)
     async with driven(project, PLACE) as pilot:
@@ -332,11 +336,11 @@ async def test_a_person_accepts_the_round_that_was_left_open(project: Project) -
         await press(pilot, "a")
         assert notices(pilot) == ["No round is undecided."]
     with connect(project.database, read_only=True) as conn:
-        assert [one.verdict for one in rounds.all_of(conn)] == [Outcome.UNDECIDED]
+        assert [item.verdict for item in rounds.all_of(conn)] == [Outcome.UNDECIDED]
         assert rounds.verdicts(conn) == {1: Outcome.ACCEPT}
 
 
-async def test_a_page_tells_how_far_the_numbers_can_be_believed(project: Project) -> None:
+async def test_the_trust_page_shows_all_sections(project: Project) -> None:
     with connect(project.database, read_only=True) as conn:
         expected = sections(conn, project)
     async with driven(project, PLACE) as pilot:
@@ -353,7 +357,7 @@ async def test_a_page_tells_how_far_the_numbers_can_be_believed(project: Project
         assert pilot.app.screen.query_one(ContentSwitcher).current == "models"
 
 
-async def test_what_is_not_known_yet_says_what_would_tell(tmp_path: Path) -> None:
+async def test_missing_measurements_name_the_command_to_run(tmp_path: Path) -> None:
     async with driven(scripted_project(tmp_path / "new"), PLACE) as pilot:
         await press(pilot, "t")
         shown = text_of(pilot, "trust-text")

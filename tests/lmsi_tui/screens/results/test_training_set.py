@@ -67,7 +67,7 @@ async def press(pilot: Pilot[None], *keys: str) -> None:
         await settled(pilot)
 
 
-async def test_the_newest_set_is_shown_with_its_formats_and_who_was_trained_on_it(
+async def test_the_newest_set_is_shown_with_its_formats_and_trained_models(
     project: Project,
 ) -> None:
     sets, rows = stored(project)
@@ -76,8 +76,8 @@ async def test_the_newest_set_is_shown_with_its_formats_and_who_was_trained_on_i
         assert "human-assisted" in text_of(pilot, "top-bar")
         facts = text_of(pilot, "facts")
         for prompt_format in PromptFormat:
-            count = sum(one.prompt_format is prompt_format for one in rows)
-            (line,) = (one for one in facts.splitlines() if one.startswith(f"{prompt_format} "))
+            count = sum(row.prompt_format is prompt_format for row in rows)
+            (line,) = (line for line in facts.splitlines() if line.startswith(f"{prompt_format} "))
             assert line.split()[1] == f"{count:,}"
         assert f"{TEACHER}/lmsi, {STUDENT}/distilled" in facts
         assert lines_of(pilot).count == len(rows)
@@ -87,7 +87,7 @@ async def test_the_newest_set_is_shown_with_its_formats_and_who_was_trained_on_i
         )
 
 
-async def test_an_example_is_begun_at_its_question_below_the_worked_examples(
+async def test_an_example_is_scrolled_to_its_question_below_the_worked_examples(
     project: Project,
 ) -> None:
     async with driven(project, PLACE, size=(80, 30)) as pilot:
@@ -101,41 +101,42 @@ async def test_an_example_is_begun_at_its_question_below_the_worked_examples(
         assert pane.scroll_offset.y == 0
 
 
-async def test_an_example_says_where_it_came_from(project: Project) -> None:
+async def test_an_example_shows_its_origin(project: Project) -> None:
     _, rows = stored(project)
     with connect(project.database, read_only=True) as conn:
-        audited = {one.question_id for one in reviews.history(conn, 1) if one.queue is Queue.AUDIT}
-        at = next(at for at, one in enumerate(rows) if one.question_id in audited and one.path_id)
+        history = reviews.history(conn, 1)
+        audited = {review.question_id for review in history if review.queue is Queue.AUDIT}
+        at = next(at for at, row in enumerate(rows) if row.question_id in audited and row.path_id)
         pairs = paths.for_question(conn, 1, rows[at].question_id)
     (path,) = (path for path, _ in pairs if path.id == rows[at].path_id)
     async with driven(project, PLACE) as pilot:
         await press(pilot, *["down"] * at)
-        told = text_of(pilot, "about")
-        assert f"path {path.index} " in told
-        assert "16 paths agree on" in told
-        assert f"of {TEACHER}/base" in told
-        assert "audit: typed" in told
-        assert "tokens carry the loss" in told
+        facts_text = text_of(pilot, "about")
+        assert f"path {path.index} " in facts_text
+        assert "16 paths agree on" in facts_text
+        assert f"of {TEACHER}/base" in facts_text
+        assert "audit: typed" in facts_text
+        assert "tokens carry the loss" in facts_text
 
 
-async def test_one_key_goes_through_the_formats_and_back_to_all(project: Project) -> None:
+async def test_one_key_cycles_through_the_formats(project: Project) -> None:
     _, rows = stored(project)
     async with driven(project, PLACE) as pilot:
         for prompt_format in PromptFormat:
             await press(pilot, "f")
-            expected = [one.position for one in rows if one.prompt_format is prompt_format]
-            facts = screen_of(pilot).summary
-            assert facts is not None
-            assert list(facts.places) == expected
+            expected = [row.position for row in rows if row.prompt_format is prompt_format]
+            summary = screen_of(pilot).summary
+            assert summary is not None
+            assert list(summary.places) == expected
             assert str(prompt_format) in str(lines_of(pilot).border_title)
             assert str(prompt_format) in str(pilot.app.screen.query_one("#text").border_title)
         await press(pilot, "f")
         assert lines_of(pilot).count == len(rows)
 
 
-async def test_held_out_examples_are_marked_and_found(project: Project) -> None:
+async def test_held_out_examples_are_marked_and_filtered(project: Project) -> None:
     _, rows = stored(project)
-    held = [one.position for one in rows if one.validation]
+    held = [row.position for row in rows if row.validation]
     assert held
     async with driven(project, PLACE) as pilot:
         marked = [at for at in range(len(rows)) if "◇" in lines_of(pilot).line(at).plain]
@@ -149,7 +150,7 @@ async def test_held_out_examples_are_marked_and_found(project: Project) -> None:
         assert lines_of(pilot).count == len(rows)
 
 
-async def test_what_would_be_cut_is_counted_marked_and_found(
+async def test_examples_that_are_too_long_are_counted_marked_and_filtered(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
@@ -157,8 +158,12 @@ async def test_what_would_be_cut_is_counted_marked_and_found(
     )
     sets, rows = stored(project)
     with connect(project.database, read_only=True) as conn:
-        coded = examples.encodings(conn, sets[0].key, TOKENIZER, range(len(rows)))
-    long = [at for at, one in coded.items() if one.prompt_tokens + one.completion_tokens > 100]
+        encodings = examples.encodings(conn, sets[0].key, TOKENIZER, range(len(rows)))
+    long = [
+        at
+        for at, encoding in encodings.items()
+        if encoding.prompt_tokens + encoding.completion_tokens > 100
+    ]
     async with driven(project, PLACE) as pilot:
         facts = text_of(pilot, "facts")
         assert f"✗ {len(long):,} examples are longer than the 100 tokens of {TEACHER}" in facts
@@ -173,7 +178,7 @@ async def test_what_would_be_cut_is_counted_marked_and_found(
         assert lines_of(pilot).count == len(rows)
 
 
-async def test_a_filter_that_nothing_fits_says_what_to_press(project: Project) -> None:
+async def test_a_filter_without_matches_says_what_to_press(project: Project) -> None:
     async with driven(project, PLACE) as pilot:
         await press(pilot, "x")
         lines = lines_of(pilot)
@@ -196,7 +201,7 @@ async def test_token_boundaries_are_shown_and_hidden(project: Project) -> None:
         assert "underline" not in styles(pilot, "own")
 
 
-async def test_older_sets_are_there_and_say_why_they_have_no_tokens(project: Project) -> None:
+async def test_older_sets_say_why_they_have_no_token_counts(project: Project) -> None:
     sets, _ = stored(project)
     async with driven(project, PLACE) as pilot:
         await press(pilot, "right_square_bracket")
@@ -226,8 +231,8 @@ async def test_all_paths_of_the_question_are_one_key_away(project: Project) -> N
         assert text_of(pilot, "text") == path.text.strip()
         await press(pilot, "home", "y", "o", "enter")
         first = shown.sampled.pairs[0][0].text
-        assert {one.text for one in messages if isinstance(one, CopyRequested)} == {first}
-        assert {one.text for one in messages if isinstance(one, PagerRequested)} == {first}
+        assert {item.text for item in messages if isinstance(item, CopyRequested)} == {first}
+        assert {item.text for item in messages if isinstance(item, PagerRequested)} == {first}
         await press(pilot, "escape")
         assert isinstance(pilot.app.screen, TrainingSetScreen)
 
@@ -238,12 +243,12 @@ async def test_the_exact_text_is_copied_and_opened(project: Project) -> None:
     exact = rows[0].prompt + rows[0].completion + "<|end|>"
     async with driven(project, PLACE, messages=messages) as pilot:
         await press(pilot, "y", "o")
-        assert {one.text for one in messages if isinstance(one, CopyRequested)} == {exact}
-        (opened,) = {one.text for one in messages if isinstance(one, PagerRequested)}
+        assert {item.text for item in messages if isinstance(item, CopyRequested)} == {exact}
+        (opened,) = {item.text for item in messages if isinstance(item, PagerRequested)}
         assert exact in opened
 
 
-async def test_enter_and_the_mouse_choose(project: Project) -> None:
+async def test_enter_and_the_mouse_select_an_example(project: Project) -> None:
     async with driven(project, PLACE) as pilot:
         await pilot.click("#lines", offset=(10, 4))
         await settled(pilot)
@@ -254,7 +259,7 @@ async def test_enter_and_the_mouse_choose(project: Project) -> None:
         assert pilot.app.focused is pilot.app.screen.query_one("#whole")
 
 
-async def test_a_set_that_is_chosen_meanwhile_appears_and_a_cursor_stays(project: Project) -> None:
+async def test_a_new_set_appears_and_the_cursor_stays(project: Project) -> None:
     sets, _ = stored(project)
     async with driven(project, PLACE) as pilot:
         await press(pilot, "right_square_bracket", "down", "down", "down")
@@ -276,8 +281,8 @@ async def test_without_a_set_the_screen_says_what_to_press(tmp_path: Path) -> No
     project = scripted_project(tmp_path / "empty", pool=1, evaluation=1)
     async with driven(project, PLACE) as pilot:
         lines = lines_of(pilot)
-        said = " ".join(lines.render_line(y).text.strip() for y in range(3))
-        assert "Press c on the home screen" in said
+        text = " ".join(lines.render_line(y).text.strip() for y in range(3))
+        assert "Press c on the home screen" in text
         await press(pilot, "f", "v", "x", "b", "m", "p", "y", "o", "left_square_bracket", "enter")
         assert isinstance(pilot.app.screen, TrainingSetScreen)
 

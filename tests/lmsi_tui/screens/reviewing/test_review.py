@@ -186,7 +186,7 @@ async def test_every_decision_can_be_changed(project: Project) -> None:
 # Undo.
 
 
-async def test_everything_is_undone_back_through_the_session(project: Project) -> None:
+async def test_all_decisions_of_the_session_can_be_undone(project: Project) -> None:
     async with driven(project, "review") as pilot:
         await press(pilot, "1", "x", "space", "m", "1", "2", "a")
         assert question(pilot) == ""
@@ -239,7 +239,7 @@ async def test_a_question_that_a_filter_hides_comes_back_by_undo(project: Projec
 # Moving.
 
 
-async def test_questions_are_looked_at_without_deciding(project: Project) -> None:
+async def test_questions_can_be_viewed_without_deciding(project: Project) -> None:
     async with driven(project, "review") as pilot:
         await press(pilot, "n", "n")
         assert question(pilot) == FOUR[2].text

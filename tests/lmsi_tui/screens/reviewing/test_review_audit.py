@@ -74,7 +74,7 @@ async def test_an_audit_shows_nothing_of_the_vote_before_it_is_judged(accepted: 
     assert (row.queue, row.verdict, row.answer) == (Queue.AUDIT, Verdict.TYPED, hidden)
 
 
-async def test_an_audit_that_differs_says_so_and_goes_on(accepted: Project) -> None:
+async def test_an_audit_that_differs_says_so_and_continues(accepted: Project) -> None:
     async with driven(accepted, "review") as pilot:
         await press(pilot, "b", "1")
         assert isinstance(pilot.app.screen, AnswerInput)

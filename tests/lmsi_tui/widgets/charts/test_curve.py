@@ -16,7 +16,7 @@ lines = st.lists(
 
 
 @given(lines, st.integers(0, 90), st.integers(0, 30))
-def test_a_picture_keeps_to_its_size(
+def test_a_chart_keeps_to_its_size(
     some: list[list[tuple[float, float]]], width: int, height: int
 ) -> None:
     drawn = curve_chart(some, width, height).plain.split("\n")
@@ -55,6 +55,6 @@ def test_an_interval_lies_on_its_scale(interval: tuple[float, float, float], exp
     assert interval_bar(*interval, 11, 0.0, 1.0) == expected
 
 
-def test_zero_is_marked_where_the_scale_holds_it() -> None:
+def test_zero_is_marked_if_the_scale_contains_it() -> None:
     assert interval_bar(0.5, 0.75, 1.0, 9, -1.0, 1.0) == "    ┊ ├●┤"
     assert interval_bar(0.1, 0.2, 0.3, 0, -1.0, 1.0) == ""

@@ -111,7 +111,7 @@ async def test_a_pane_fills_the_size_that_it_has(
 
 
 @pytest.mark.parametrize(("pane", "snapshot"), PANES)
-async def test_a_pane_is_drawn_anew_only_for_another_snapshot(
+async def test_a_pane_is_redrawn_only_for_another_snapshot(
     pane: type[SnapshotPane[Any]], snapshot: object
 ) -> None:
     drawn: list[object] = []
@@ -145,7 +145,7 @@ async def test_a_pane_without_a_snapshot_is_empty(pane: type[SnapshotPane[Any]])
 
 
 @pytest.mark.parametrize("width", [42, 78, 140])
-def test_sampling_says_how_far_it_is_and_what_it_saves(width: int) -> None:
+def test_sampling_shows_progress_and_savings(width: int) -> None:
     rendered = text(SamplingPane, SAMPLING, width)
     for words in ("731/1,200 settled", "61 %", "ETA 4:10", "4.2 paths/s", "512 tokens/s"):
         assert words in rendered
@@ -157,7 +157,7 @@ def test_sampling_says_how_far_it_is_and_what_it_saves(width: int) -> None:
     assert "The answer is 600." in rendered
 
 
-def test_sampling_that_does_not_run_has_no_rates() -> None:
+def test_idle_sampling_has_no_rates() -> None:
     still = replace(SAMPLING, paths_per_second=None, tokens_per_second=None, seconds_left=None)
     rendered = text(SamplingPane, still)
     assert "paths/s" not in rendered
@@ -165,14 +165,14 @@ def test_sampling_that_does_not_run_has_no_rates() -> None:
     assert "saved 36 %" in rendered
 
 
-def test_what_fast_changes_is_told_beside_what_it_saves() -> None:
+def test_changed_decisions_of_fast_are_shown_beside_its_savings() -> None:
     fast = replace(SAMPLING, rule="fast", changed="unknown (12 of 300 control questions)")
     shown = text(SamplingPane, fast)
     assert "early stop saved 36 % of m 32 (fast)" in shown
     assert "decisions changed: unknown (12 of 300 control questions)" in shown
 
 
-def test_without_early_stop_nothing_is_called_saved() -> None:
+def test_without_early_stop_no_savings_are_shown() -> None:
     rendered = text(SamplingPane, replace(SAMPLING, rule="off", saved=0.0))
     assert "saved" not in rendered
     assert "early stop off" in rendered
@@ -188,7 +188,7 @@ def test_before_the_first_vote_there_are_no_shares() -> None:
 
 
 @pytest.mark.parametrize("width", [42, 78, 140])
-def test_training_says_step_epoch_loss_and_memory(width: int) -> None:
+def test_training_shows_step_epoch_loss_and_memory(width: int) -> None:
     rendered = text(TrainingPane, TRAINING, width)
     for words in ("step 60/120", "50 %", "ETA 1:05", "epoch 1.5/3", "loss 0.189"):
         assert words in rendered
@@ -204,10 +204,10 @@ def test_training_before_its_first_step_says_so() -> None:
     assert "first training step" in rendered
 
 
-# Measuring.
+# Evaluation.
 
 
-def test_measuring_shows_the_model_before_beside_what_is_right_so_far() -> None:
+def test_an_evaluation_shows_the_base_beside_the_accuracy_so_far() -> None:
     rendered = text(EvaluationPane, EVALUATION)
     assert "30/60 settled" in rendered
     (before,) = [line for line in rendered.split("\n") if line.startswith("maple-1b/base")]
@@ -218,18 +218,18 @@ def test_measuring_shows_the_model_before_beside_what_is_right_so_far() -> None:
     assert before.index("●") < now.index("●")
 
 
-def test_what_is_measured_has_no_progress() -> None:
+def test_a_finished_evaluation_has_no_progress() -> None:
     assert "settled" not in text(EvaluationPane, replace(EVALUATION, done=0, total=0))
 
 
-def test_nothing_measured_is_said() -> None:
+def test_an_empty_evaluation_says_so() -> None:
     assert "No evaluations yet." in text(EvaluationPane, EvaluationSnapshot(0, 0))
 
 
 # Parts.
 
 
-def test_bars_are_as_long_as_what_they_count() -> None:
+def test_bars_are_proportional_to_their_counts() -> None:
     lines = histogram(
         [HistogramBar("a", 40), HistogramBar("b", 20), HistogramBar("c", 0), HistogramBar("d", 1)],
         29,
@@ -242,7 +242,7 @@ def test_bars_are_as_long_as_what_they_count() -> None:
     assert histogram([], 30) == []
 
 
-def test_what_is_only_a_lower_bound_is_drawn_otherwise() -> None:
+def test_lower_bounds_are_drawn_in_another_shade() -> None:
     (line,) = histogram([HistogramBar("0.6", 10, 30)], 47)
     assert line.plain.count("▒") == 3 * line.plain.count("▇")
     assert line.plain.endswith(" 40")
@@ -260,7 +260,7 @@ def test_a_progress_bar_without_a_total_is_empty() -> None:
     assert progress_bar(50, 10, 10).plain == "█" * 10
 
 
-def test_blocks_stand_beside_rows_per_stage_other() -> None:
+def test_blocks_are_side_by_side() -> None:
     left = histogram([HistogramBar("a", 1)], 10)
     right = histogram([HistogramBar("b", 1), HistogramBar("c", 1)], 10)
     lines = [line.plain for line in beside(left, right, 14)]
@@ -322,7 +322,7 @@ LINES = tuple(
 
 
 @pytest.mark.parametrize("size", [(34, 8), (34, 16), (40, 24), (48, 50), (12, 8)])
-async def test_every_stage_is_seen_at_every_height(size: tuple[int, int]) -> None:
+async def test_every_stage_is_shown_at_every_height(size: tuple[int, int]) -> None:
     stages = StageList()
     app = WidgetApp(stages)
     async with app.run_test(size=size) as pilot:

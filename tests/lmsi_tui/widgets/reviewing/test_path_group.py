@@ -39,7 +39,7 @@ def parts(app: App[None]) -> list[str]:
     ]
 
 
-async def test_a_pane_can_be_made_from_what_it_shows() -> None:
+async def test_a_pane_can_be_created_with_a_path() -> None:
     async with Pane(PATH).run_test() as pilot:
         pane = pilot.app.query_one(PathGroup)
         assert pane.border_title == "2 · 600 · 11 paths"
@@ -50,7 +50,7 @@ async def test_a_pane_can_be_made_from_what_it_shows() -> None:
         assert "◂ first difference" in marked
 
 
-async def test_a_path_that_differs_nowhere_is_one_piece() -> None:
+async def test_a_path_without_difference_is_one_piece() -> None:
     path = replace(PATH, marked=None, count=1, place=0, note="merged answers: 600, 600.0")
     async with Pane(path).run_test() as pilot:
         before, marked, after, note = parts(pilot.app)
@@ -60,7 +60,7 @@ async def test_a_path_that_differs_nowhere_is_one_piece() -> None:
         assert pilot.app.query_one(PathGroup).border_title == "2 · 600 · 1 path"
 
 
-async def test_another_path_is_shown_from_its_beginning() -> None:
+async def test_another_path_is_shown_from_its_start() -> None:
     long = replace(PATH, steps=tuple(f"Step {number}.\n" for number in range(200)), marked=150)
     async with Pane(long).run_test(size=(60, 12)) as pilot:
         pane = pilot.app.query_one(PathGroup)
@@ -76,7 +76,7 @@ async def test_another_path_is_shown_from_its_beginning() -> None:
         assert not pane.display
 
 
-async def test_left_and_right_are_not_the_panes_own() -> None:
+async def test_left_and_right_are_not_bound_by_the_pane() -> None:
     async with Pane(PATH).run_test() as pilot:
         pilot.app.query_one(PathGroup).focus()
         keys = set(pilot.app.screen.active_bindings)
@@ -85,7 +85,7 @@ async def test_left_and_right_are_not_the_panes_own() -> None:
 
 
 @pytest.mark.parametrize("name", NASTY)
-async def test_a_hostile_path_is_shown_as_characters(name: str) -> None:
+async def test_a_hostile_path_is_escaped(name: str) -> None:
     steps = split_steps(NASTY[name])
     path = replace(PATH, answer=NASTY[name], steps=steps, marked=0 if steps else None)
     async with Pane(path).run_test(size=(50, 20)) as pilot:

@@ -1,4 +1,4 @@
-"""A hundred thousand questions are a list of numbers; what is seen is read in pages."""
+"""A table of a hundred thousand questions reads only the visible pages."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Table(App[None]):
         self.chosen.append(message.question_id)
 
 
-async def test_only_pages_that_are_seen_are_read() -> None:
+async def test_only_visible_pages_are_read() -> None:
     app = Table(100_000)
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("end")
@@ -97,7 +97,7 @@ async def test_an_empty_queue_has_no_cursor() -> None:
     assert (app.chosen, app.read) == ([], [])
 
 
-async def test_lines_are_read_again_after_a_decision() -> None:
+async def test_rows_are_read_again_after_a_decision() -> None:
     app = Table(50)
     async with app.run_test(size=(80, 24)) as pilot:
         table = app.query_one(QuestionTable)
@@ -127,7 +127,7 @@ def test_a_decision_has_a_sign(verdict: Verdict | None, sign: str) -> None:
     assert text.endswith("How many?")
 
 
-def test_a_line_tells_ties_and_what_is_kept() -> None:
+def test_a_row_shows_ties_and_accepted_votes() -> None:
     tie = replace(ROW, answers=(("7", 4), ("8", 4)))
     assert "tie 7 / 8" in table_line(tie).plain
     assert "no answer" in table_line(replace(ROW, answers=())).plain
