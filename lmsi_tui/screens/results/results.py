@@ -355,8 +355,8 @@ class ResultsScreen(LmsiScreen):
                 self.reload()
 
         question = (
-            f"Accept round {number} without a shown gain? The next round then samples with "
-            f"{snippet(name, 40)}, and it is what is exported."
+            f"Accept round {number} although no gain was shown? The next round then samples with "
+            f"{snippet(name, 40)}, and exports use it."
         )
         self.app.push_screen(ConfirmScreen(question, "Accept", "Keep undecided"), on_answer)
 

@@ -58,7 +58,7 @@ class TrainingSetScreen(LmsiScreen):
             "set.cut",
             "x",
             "cut",
-            "cut",
+            "too long",
             "Show only examples that are too long, or all.",
         ),
         Command("set.tokens", "b", "tokens", "tokens", "Show or hide token boundaries."),
