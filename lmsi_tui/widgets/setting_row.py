@@ -87,7 +87,7 @@ class SettingRow(Vertical):
 
     @on(Input.Changed)
     @on(OptionCycler.Changed)
-    def on_edit(self, message: Input.Changed | OptionCycler.Changed) -> None:
+    def report_edit(self, message: Input.Changed | OptionCycler.Changed) -> None:
         """Report the edited value."""
         message.stop()
         differs = message.value != self._text
