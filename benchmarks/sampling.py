@@ -68,7 +68,7 @@ LADDERS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class BenchmarkPart:
     """A measurement: arms on one model."""
 
     model: str
@@ -82,15 +82,15 @@ class Part:
 
 
 PARTS = {
-    "pebble-l": Part("pebble-l", (*ARMS, EXACT), 3, 1024, 32),
-    "135m-q8_0": Part("135m-q8_0", ARMS, 3, 16),
-    "135m-q4_0": Part("135m-q4_0", (LOOP, BARE, LLAMA), 3, 4),
-    "360m-q8_0": Part("360m-q8_0", ARMS, 1, 16),
-    "360m-q4_0": Part("360m-q4_0", (LOOP, BARE, LLAMA), 1, 4),
-    "ladder-pebble-l": Part(
+    "pebble-l": BenchmarkPart("pebble-l", (*ARMS, EXACT), 3, 1024, 32),
+    "135m-q8_0": BenchmarkPart("135m-q8_0", ARMS, 3, 16),
+    "135m-q4_0": BenchmarkPart("135m-q4_0", (LOOP, BARE, LLAMA), 3, 4),
+    "360m-q8_0": BenchmarkPart("360m-q8_0", ARMS, 1, 16),
+    "360m-q4_0": BenchmarkPart("360m-q4_0", (LOOP, BARE, LLAMA), 1, 4),
+    "ladder-pebble-l": BenchmarkPart(
         "pebble-l", tuple(arm for steps in LADDERS.values() for arm in steps.values()), 3, 512, 16
     ),
-    "ladder-135m": Part(
+    "ladder-135m": BenchmarkPart(
         "135m-q8_0",
         tuple(arm for steps in LADDERS.values() for arm in steps.values() if "exact" not in arm),
         1,
@@ -171,7 +171,7 @@ def load_for(folder: Path, model: str, tokens: int) -> Load:
 
 
 def measure(
-    folder: Path, name: str, part: Part, tokens: int, rounds: int, *, quick: bool
+    folder: Path, name: str, part: BenchmarkPart, tokens: int, rounds: int, *, quick: bool
 ) -> dict[str, Any]:
     """Run a part; returns the samples of each arm in each round."""
     load = load_for(folder, part.model, tokens)

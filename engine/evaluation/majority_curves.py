@@ -29,7 +29,7 @@ BINS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class AgreementBin:
+class CurveBin:
     """The questions whose agreement is in [low, high), or in [low, 1] for the last bin."""
 
     low: float
@@ -56,7 +56,7 @@ class Curves:
 
     evaluation: Evaluation
     model: str
-    bins: tuple[AgreementBin, ...]
+    bins: tuple[CurveBin, ...]
     """In order of agreement."""
     majority: tuple[float, ...]
     """Entry k - 1: accuracy of a majority of k paths sampled without replacement, over `whole`."""
@@ -93,9 +93,7 @@ def read(conn: sqlite3.Connection, evaluation: Evaluation) -> Curves:
     return Curves(evaluation, name, tuple(bins), tuple(majority_accuracy(complete)), len(complete))
 
 
-def by_agreement(
-    majorities: Iterable[tuple[int, int, bool]], bins: int = BINS
-) -> list[AgreementBin]:
+def by_agreement(majorities: Iterable[tuple[int, int, bool]], bins: int = BINS) -> list[CurveBin]:
     """Group questions by the agreement of their paths.
 
     Args:
@@ -113,8 +111,7 @@ def by_agreement(
         n[index] += 1
         correct[index] += right
     return [
-        AgreementBin(index / bins, (index + 1) / bins, n[index], correct[index])
-        for index in sorted(n)
+        CurveBin(index / bins, (index + 1) / bins, n[index], correct[index]) for index in sorted(n)
     ]
 
 

@@ -32,7 +32,7 @@ Block = str | Table | Plot | Code
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
+class ReportSection:
     """A heading and the blocks below it."""
 
     title: str
@@ -44,4 +44,4 @@ class Document:
     """A report, in reading order."""
 
     title: str
-    sections: tuple[Section, ...]
+    sections: tuple[ReportSection, ...]

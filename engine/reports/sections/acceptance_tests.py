@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from engine.evaluation.standalone import standalone_tests
-from engine.reports.document import Section, Table
+from engine.reports.document import ReportSection, Table
 from engine.reports.formatting import gain_in_points
 
 if TYPE_CHECKING:
     import sqlite3
 
 
-def section(conn: sqlite3.Connection) -> Section:
+def section(conn: sqlite3.Connection) -> ReportSection:
     """Empty without such models."""
     title = "Acceptance tests"
     tests = standalone_tests(conn)
     if not tests:
-        return Section(title, ())
+        return ReportSection(title, ())
     rows = tuple(
         (
             test.model,
@@ -29,7 +29,7 @@ def section(conn: sqlite3.Connection) -> Section:
         for test in tests
     )
     headers = ("model", "outcome", "gain in points", "out of domain", "alarms without labels")
-    return Section(
+    return ReportSection(
         title,
         (
             "A model is accepted when it is significantly better than its own base on the "

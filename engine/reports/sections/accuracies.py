@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from engine.reports.document import Section, Table
+from engine.reports.document import ReportSection, Table
 from store import evaluations, models, paths
 
 if TYPE_CHECKING:
     import sqlite3
 
 
-def section(conn: sqlite3.Connection) -> Section:
+def section(conn: sqlite3.Connection) -> ReportSection:
     """The newest evaluation of each model, split and method."""
     rows = []
     for evaluation in evaluations.newest(conn).values():
@@ -32,9 +32,9 @@ def section(conn: sqlite3.Connection) -> Section:
             )
         )
     if not rows:
-        return Section("Accuracy", ("Nothing has been measured yet.",))
+        return ReportSection("Accuracy", ("Nothing has been measured yet.",))
     headers = (
         *("model", "on", "method", "n", "accuracy in % (95 %)", "abstained"),
         *("truncated paths in %", "temperature"),
     )
-    return Section("Accuracy", (Table(headers, tuple(rows)),))
+    return ReportSection("Accuracy", (Table(headers, tuple(rows)),))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from engine.answers.custom_rules import active_reviews
 from engine.importing import contamination
-from engine.reports.document import Block, Section, Table
+from engine.reports.document import Block, ReportSection, Table
 from engine.reports.formatting import shorten
 from engine.voting.majority import reaches_threshold
 from store import questions
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def section(
     conn: sqlite3.Connection, run: Run, run_votes: Sequence[Vote], audited: Audit
-) -> Section:
+) -> ReportSection:
     """Each excluded question counts under the first reason that applies."""
     contaminated = contamination.of_store(conn)
     contaminated_ids = {pair.pool.id for pair in contaminated.pairs}
@@ -71,7 +71,7 @@ def section(
             for pair in contaminated.pairs
         )
         blocks.append(Table(("overlap", "pool", "evaluation", "text"), rows))
-    return Section("Questions excluded from training", tuple(blocks))
+    return ReportSection("Questions excluded from training", tuple(blocks))
 
 
 def _reaches(vote: Vote, threshold: str) -> bool:

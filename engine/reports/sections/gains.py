@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from engine.evaluation.accuracy import comparisons
 from engine.reports import svg_charts
-from engine.reports.document import Block, Plot, Section, Table
+from engine.reports.document import Block, Plot, ReportSection, Table
 from engine.reports.formatting import gain_in_points, p_value, shorten
 from engine.statistics import intervals
 from store import evaluations, examples, models, questions
@@ -23,12 +23,12 @@ LOST_SHOWN = 5
 """Lost questions listed for each model."""
 
 
-def section(conn: sqlite3.Connection) -> Section:
+def section(conn: sqlite3.Connection) -> ReportSection:
     """Every comparison, with label-free and human-assisted training marked."""
     compared = comparisons(conn)
     by_name = {model.name: model for model in models.all_of(conn)}
     if not compared:
-        return Section("Gains", ("No two models have been measured on the same questions.",))
+        return ReportSection("Gains", ("No two models have been measured on the same questions.",))
     against_base = [
         comparison
         for comparison in compared
@@ -78,7 +78,7 @@ def section(conn: sqlite3.Connection) -> Section:
         blocks.append(Plot(svg_charts.intervals("Gain over the own base", bars, x="points, 95 %")))
     for comparison in headline:
         blocks += _lost_questions(conn, comparison)
-    return Section("Gains", tuple(blocks))
+    return ReportSection("Gains", tuple(blocks))
 
 
 def no_gain(difference: Paired) -> str | None:

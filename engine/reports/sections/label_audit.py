@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from engine.reports.document import Block, Section, Table
+from engine.reports.document import Block, ReportSection, Table
 from engine.statistics.confidence_sequence import CONFIDENCE
 
 if TYPE_CHECKING:
     from engine.review.audit import Audit
 
 
-def section(audited: Audit) -> Section:
+def section(audited: Audit) -> ReportSection:
     """The audit of one run over the pool."""
     precision = audited.precision
     if precision is None or precision.estimate is None or precision.expected_wrong is None:
-        return Section(
+        return ReportSection(
             "Audit", ("The accepted labels have not been audited, so their precision is unknown.",)
         )
     expected, fewest, most = precision.expected_wrong
@@ -49,4 +49,4 @@ def section(audited: Audit) -> Section:
         blocks.append(
             f"Of {repeats.repeated:,} questions shown twice, {repeats.same:,} were judged the same."
         )
-    return Section("Audit", tuple(blocks))
+    return ReportSection("Audit", tuple(blocks))

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from engine.reports import svg_charts
-from engine.reports.document import Block, Plot, Section, Table
+from engine.reports.document import Block, Plot, ReportSection, Table
 from engine.review.audit import accepts
 from engine.sampling import early_stop_replay
 from store import paths
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from store.records import Run, Vote
 
 
-def section(conn: sqlite3.Connection, run: Run, run_votes: Sequence[Vote]) -> Section:
+def section(conn: sqlite3.Connection, run: Run, run_votes: Sequence[Vote]) -> ReportSection:
     """The votes of one run over the pool."""
     counts = paths.counts(conn, run.id)
     kept = sum(accepts(vote, run.threshold) for vote in run_votes)
@@ -51,7 +51,7 @@ def section(conn: sqlite3.Connection, run: Run, run_votes: Sequence[Vote]) -> Se
                 tuple((upper, f"{count:,}") for upper, count in columns),
             )
         )
-    return Section("Votes", tuple(blocks))
+    return ReportSection("Votes", tuple(blocks))
 
 
 def _early_stop(conn: sqlite3.Connection, run: Run) -> str:

@@ -6,7 +6,7 @@ import dataclasses
 import shlex
 from typing import TYPE_CHECKING
 
-from engine.reports.document import Block, Code, Section
+from engine.reports.document import Block, Code, ReportSection
 from store import jobs, rounds
 from store.enums import JobKind, JobState, Outcome
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from store.records import Job
 
 
-def section(conn: sqlite3.Connection, settings: Settings) -> Section:
+def section(conn: sqlite3.Connection, settings: Settings) -> ReportSection:
     """The commands in their order, then every setting."""
     blocks: list[Block] = []
     commands = _commands(conn)
@@ -29,7 +29,7 @@ def section(conn: sqlite3.Connection, settings: Settings) -> Section:
         for name, value in values.items()
     ]
     blocks += ["With these settings:", Code("\n".join(lines))]
-    return Section("Reproducing these results", tuple(blocks))
+    return ReportSection("Reproducing these results", tuple(blocks))
 
 
 def _commands(conn: sqlite3.Connection) -> list[str]:

@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from engine.evaluation.acceptance import RoundResult, last_accepted, round_results
-from engine.reports.document import Block, Section, Table
+from engine.reports.document import Block, ReportSection, Table
 from engine.reports.formatting import gain_in_points, p_value
 
 if TYPE_CHECKING:
     import sqlite3
 
 
-def section(conn: sqlite3.Connection) -> Section:
+def section(conn: sqlite3.Connection) -> ReportSection:
     """Empty without rounds."""
     results = round_results(conn)
     if not results:
-        return Section("Rounds", ())
+        return ReportSection("Rounds", ())
     number = last_accepted({result.number: result.verdict for result in results})
     in_use = next((result.trained for result in results if result.number == number), None)
     blocks: list[Block] = [
@@ -44,7 +44,7 @@ def section(conn: sqlite3.Connection) -> Section:
                 f"{test.evaluation.key[:12]} ({test.evaluation.n:,} questions)."
             )
     blocks.append(f"In use: {in_use or 'the base model'}.")
-    return Section("Rounds", tuple(blocks))
+    return ReportSection("Rounds", tuple(blocks))
 
 
 def _row(result: RoundResult) -> tuple[str, ...]:

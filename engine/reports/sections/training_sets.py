@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from engine.reports.document import Section, Table
+from engine.reports.document import ReportSection, Table
 from store import examples
 
 if TYPE_CHECKING:
     import sqlite3
 
 
-def section(conn: sqlite3.Connection) -> Section:
+def section(conn: sqlite3.Connection) -> ReportSection:
     """Empty without training sets."""
     rows = tuple(
         (
@@ -34,4 +34,4 @@ def section(conn: sqlite3.Connection) -> Section:
         *("set", "questions", "examples", "threshold", "cap", "m", "held out", "formats"),
         *("weights", "labels"),
     )
-    return Section("Training sets", (Table(headers, rows),) if rows else ())
+    return ReportSection("Training sets", (Table(headers, rows),) if rows else ())

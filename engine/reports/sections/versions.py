@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from engine.answers import custom_rules
 from engine.answers.custom_rules import reader_name
-from engine.reports.document import Block, Section, Table
+from engine.reports.document import Block, ReportSection, Table
 from store import inference_sessions, models, paths
 from store.connection import SCHEMA_VERSION
 from store.enums import AnswerType
@@ -28,7 +28,7 @@ PACKAGES = (
 )
 
 
-def section(conn: sqlite3.Connection) -> Section:
+def section(conn: sqlite3.Connection) -> ReportSection:
     """Software, models and runs."""
     in_force = custom_rules.in_force(conn)
     installed = [(package, _installed_version(package)) for package in PACKAGES]
@@ -75,7 +75,7 @@ def section(conn: sqlite3.Connection) -> Section:
     if run_rows:
         headers = ("run", "model", "on", "prompt", "prompts", "paths", "seed", "engine")
         blocks.append(Table(headers, run_rows))
-    return Section("Versions and hashes", tuple(blocks))
+    return ReportSection("Versions and hashes", tuple(blocks))
 
 
 def _installed_version(package: str) -> str | None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from engine.evaluation.calibration import Calibration, CalibrationBin, calibrations
 from engine.reports import svg_charts
-from engine.reports.document import Block, Plot, Section, Table
+from engine.reports.document import Block, Plot, ReportSection, Table
 
 if TYPE_CHECKING:
     import sqlite3
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from store.records import Model
 
 
-def section(conn: sqlite3.Connection, project: Project, teacher: Model) -> Section:
+def section(conn: sqlite3.Connection, project: Project, teacher: Model) -> ReportSection:
     """Empty if neither known answers nor an audit are available."""
     blocks: list[Block] = []
     for calibration in calibrations(conn, project, teacher):
@@ -41,7 +41,7 @@ def section(conn: sqlite3.Connection, project: Project, teacher: Model) -> Secti
                 tuple(_row(agreement_bin) for agreement_bin in calibration.bins),
             ),
         ]
-    return Section("Calibration", tuple(blocks))
+    return ReportSection("Calibration", tuple(blocks))
 
 
 def _row(agreement_bin: CalibrationBin) -> tuple[str, ...]:

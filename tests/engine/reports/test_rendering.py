@@ -165,7 +165,7 @@ def test_every_section_is_present(complete: Project) -> None:
 def test_text_of_data_sets_is_shown_and_never_interpreted(complete: Project) -> None:
     hostile = document.Document(
         HOSTILE,
-        (document.Section(HOSTILE, (HOSTILE, document.Table((HOSTILE,), ((HOSTILE,),)))),),
+        (document.ReportSection(HOSTILE, (HOSTILE, document.Table((HOSTILE,), ((HOSTILE,),)))),),
     )
     page = rendering.html_page(hostile)
     assert "<script" not in page
