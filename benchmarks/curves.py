@@ -27,7 +27,7 @@ from store.enums import EarlyStop
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from engine.importing.sampled_outputs import SampledQuestion
+    from engine.importing.sampled_outputs import SampledAnswers
 
 SETS = (
     ("multiple_choice_10", "choice", "Multiple choice, 10 paths"),
@@ -69,7 +69,7 @@ def write(path: Path, svg: str) -> None:
     print(f"wrote {path.name}")
 
 
-def calibration_chart(title: str, sampled: Sequence[SampledQuestion]) -> str:
+def calibration_chart(title: str, sampled: Sequence[SampledAnswers]) -> str:
     """Accuracy against agreement as SVG."""
     judged = []
     for question in sampled:
@@ -108,7 +108,7 @@ def calibration_chart(title: str, sampled: Sequence[SampledQuestion]) -> str:
     )
 
 
-def majority_chart(title: str, complete: Sequence[tuple[SampledQuestion, str]]) -> str:
+def majority_chart(title: str, complete: Sequence[tuple[SampledAnswers, str]]) -> str:
     """Expected accuracy of a majority of k paths for every k as SVG, by model."""
     common = [model for model, _ in Counter(model for _, model in complete).most_common(SHOWN)]
     series = []

@@ -26,7 +26,7 @@ _CUT = {"length", "max_tokens", "model_length"}
 
 
 @dataclass(frozen=True, slots=True)
-class SampledQuestion:
+class SampledAnswers:
     """The answers of one question's paths."""
 
     answers: tuple[str | None, ...]
@@ -35,7 +35,7 @@ class SampledQuestion:
     """In the form of the equal answer in `answers`, if there is one. None without a gold answer."""
 
 
-def read_sampled(path: Path, task: str) -> list[SampledQuestion]:
+def read_sampled(path: Path, task: str) -> list[SampledAnswers]:
     """Extract the answers of every path in a file.
 
     Args:
@@ -78,7 +78,7 @@ def read_sampled(path: Path, task: str) -> list[SampledQuestion]:
         if gold is not None:
             forms = dict.fromkeys(answer for answer in answers if answer is not None)
             gold = next((form for form in forms if extraction.equal(answer_type, form, gold)), gold)
-        questions.append(SampledQuestion(tuple(answers), gold))
+        questions.append(SampledAnswers(tuple(answers), gold))
     return questions
 
 
@@ -116,7 +116,7 @@ def _gold(answer_type: AnswerType, gold: object, options: Sequence[str]) -> str 
     return form or extraction.extract(answer_type, text, options=options, end=EndReason.END).answer
 
 
-def sampled_report(sampled: Sequence[SampledQuestion]) -> dict[str, object]:
+def sampled_report(sampled: Sequence[SampledAnswers]) -> dict[str, object]:
     """Counts and, for the questions with a gold answer, accuracies as shares in [0, 1].
 
     Returns:

@@ -23,7 +23,7 @@ THRESHOLDS = ("0", "0.2", "0.4", "0.5", "0.6", "0.7", "0.8", "0.9", "1")
 
 
 @dataclass(frozen=True, slots=True)
-class AgreementBin:
+class VoteShareBin:
     """Questions by their leader's share of the m paths."""
 
     low: float
@@ -47,7 +47,7 @@ class Yield:
     """Whether the votes were decided at this threshold."""
 
 
-def histogram(groups: Sequence[VoteGroup], bins: int = 10) -> tuple[AgreementBin, ...]:
+def histogram(groups: Sequence[VoteGroup], bins: int = 10) -> tuple[VoteShareBin, ...]:
     """Decided questions by the share of their leader, lowest share first."""
     exact, at_least = [0] * bins, [0] * bins
     for group in groups:
@@ -55,7 +55,7 @@ def histogram(groups: Sequence[VoteGroup], bins: int = 10) -> tuple[AgreementBin
             continue
         place = min(bins - 1, group.first * bins // group.m)
         (exact if group.drawn == group.m else at_least)[place] += group.votes
-    return tuple(AgreementBin(i / bins, exact[i], at_least[i]) for i in range(bins))
+    return tuple(VoteShareBin(i / bins, exact[i], at_least[i]) for i in range(bins))
 
 
 def kept_at(groups: Sequence[VoteGroup], threshold: str) -> tuple[int, int]:

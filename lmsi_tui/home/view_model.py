@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from lmsi_tui.home.metric_series import MetricSeries
 
 if TYPE_CHECKING:
-    from engine.voting.threshold_curve import AgreementBin, Yield
+    from engine.voting.threshold_curve import VoteShareBin, Yield
     from store.enums import JobKind
     from store.paths import FinishedPath
     from store.records import Job
@@ -96,7 +96,7 @@ class SamplingSnapshot:
     """Share of the paths of full votes that early stop saved."""
     changed: str
     """How often `fast` changes a decision, as text; empty for the other rules."""
-    bins: tuple[AgreementBin, ...]
+    bins: tuple[VoteShareBin, ...]
     yields: tuple[Yield, ...]
     latest: tuple[FinishedPath, ...] = ()
     """The paths finished last, newest first."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from textual.app import App, ComposeResult
 
-from engine.voting.threshold_curve import AgreementBin, Yield
+from engine.voting.threshold_curve import VoteShareBin, Yield
 from lmsi_tui.home.metric_series import thinned
 from lmsi_tui.home.view_model import (
     AccuracyRow,
@@ -43,7 +43,7 @@ SAMPLING = SamplingSnapshot(
     seconds_left=250.0,
     saved=0.36,
     changed="",
-    bins=tuple(AgreementBin(i / 10, 10 * i, 3 if i == 6 else 0) for i in range(10)),
+    bins=tuple(VoteShareBin(i / 10, 10 * i, 3 if i == 6 else 0) for i in range(10)),
     yields=(Yield("0.4", 600, 650, False), Yield("0.6", 519, 519, True)),
     latest=(
         FinishedPath(2, "How many?", " 12 x 50 = 600. The answer is 600.", "600"),
