@@ -6,6 +6,7 @@ import json
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+from engine.project.atomic_file import atomic_file
 from lmsi_tui.reviewing.queue import QueueSelection
 from lmsi_tui.shell.config import config_path
 from store.enums import Queue
@@ -41,12 +42,10 @@ def save_position(folder: Path, selection: QueueSelection, question_id: int | No
     }
     path = positions_path()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".json.new")
-        temporary.write_text(
-            json.dumps(dict(list(positions.items())[-MAX_PROJECTS:])), encoding="utf-8"
-        )
-        temporary.replace(path)
+        with atomic_file(path) as temporary:
+            temporary.write_text(
+                json.dumps(dict(list(positions.items())[-MAX_PROJECTS:])), encoding="utf-8"
+            )
     except OSError:
         return
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import platformdirs
 
+from engine.project.atomic_file import atomic_file
 from store.errors import BadInput
 
 if TYPE_CHECKING:
@@ -83,9 +84,7 @@ def remember(**changes: object) -> None:
         document = tomlkit.parse(path.read_text(encoding="utf-8") if path.exists() else "")
         for name, value in changes.items():
             document[name] = value
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".toml.new")
-        temporary.write_text(tomlkit.dumps(document), encoding="utf-8")
-        temporary.replace(path)
+        with atomic_file(path) as temporary:
+            temporary.write_text(tomlkit.dumps(document), encoding="utf-8")
     except (OSError, tomlkit.exceptions.TOMLKitError):
         return
