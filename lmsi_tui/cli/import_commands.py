@@ -16,8 +16,7 @@ from lmsi_tui.cli.options import settings_from
 from lmsi_tui.cli.output import emit, say
 from lmsi_tui.formatting.numbers import percent
 from lmsi_tui.formatting.sanitize import snippet
-from store import models
-from store import questions as rows
+from store import models, questions
 from store.connection import connect, transaction
 from store.errors import BadInput
 from store.schema import ensure_schema
@@ -198,7 +197,7 @@ def load(args: argparse.Namespace) -> None:
         return
     ensure_schema(project.database)
     with connect(project.database) as conn, transaction(conn):
-        added = rows.add(conn, imported.questions, imported.gold)
+        added = questions.add(conn, imported.questions, imported.gold)
     if args.json:
         counts = {"added": added.added, "known": added.known, "elsewhere": added.elsewhere}
         emit({"event": "imported", **event, **counts})

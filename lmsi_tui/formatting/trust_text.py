@@ -34,14 +34,14 @@ SHOWN_NEXT = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
+class TrustSection:
     """One of the checks that show how far the numbers can be trusted."""
 
     title: str
     lines: tuple[str, ...]
 
 
-def sections(conn: sqlite3.Connection, project: Project) -> list[Section]:
+def sections(conn: sqlite3.Connection, project: Project) -> list[TrustSection]:
     """Pilot, audit, calibration and leaks, as the commands print them.
 
     A check that is not possible yet says what to do. Takes seconds on a large project.
@@ -68,7 +68,7 @@ def sections(conn: sqlite3.Connection, project: Project) -> list[Section]:
         return leak_lines(of_store(conn))
 
     return [
-        Section(title, _lines_or_why(results))
+        TrustSection(title, _lines_or_why(results))
         for title, results in (
             ("can LMSI help: pilot", pilot_of),
             ("are the labels right: audit", audit_of),

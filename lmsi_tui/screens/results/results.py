@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from engine.evaluation.majority_curves import Curves
     from engine.reports.model_tree import ResultsOverview
-    from lmsi_tui.formatting.trust_text import Section
+    from lmsi_tui.formatting.trust_text import TrustSection
     from lmsi_tui.widgets.results_text import ComparisonRow
     from store.records import Evaluation
 
@@ -119,7 +119,7 @@ class ResultsScreen(LmsiScreen):
     class TrustRead(Message):
         """The sections of the trust page were read."""
 
-        def __init__(self, sections: Sequence[Section]) -> None:
+        def __init__(self, sections: Sequence[TrustSection]) -> None:
             """Args:
             sections: in the order in which they are shown.
             """

@@ -313,8 +313,8 @@ CASES = (
     Case("why of an unknown name", nothing, "why nobody {p}", ("nobody", "lmsi-tui status")),
     Case("not a database", no_database, "status {p}", ("lmsi.db",)),
     Case("database of a newer version", newer_database, "status {p}", ("lmsi.db", "newer")),
-    Case("demo in a folder that is not empty", nothing, "demo {t} --headless", ("not empty",)),
-    Case("demo in another project", nothing, "demo {p} --headless", ("own",)),
+    Case("demo in a folder that is not empty", nothing, "demo {t} --headless", ("neither empty",)),
+    Case("demo in another project", nothing, "demo {p} --headless", ("not a demo",)),
 )
 
 

@@ -164,7 +164,7 @@ def test_a_demo_that_cannot_be_made_prints_one_error(
     (tmp_path / "letter.txt").touch()
     terminals.append(terminal := Terminal(*MAIN, "demo", ".", cwd=tmp_path))
     assert terminal.ends() == 2
-    assert terminal.text.count("not empty") == 1
+    assert terminal.text.count("neither empty") == 1
     assert "Traceback" not in terminal.text
 
 
