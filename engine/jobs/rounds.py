@@ -159,14 +159,14 @@ def one_round(
     _measure(work, after)
 
     for earlier in rounds.all_of(conn):
-        judgement = acceptance.AcceptanceTest.from_json(earlier.details)
+        test = acceptance.AcceptanceTest.from_json(earlier.details)
         if (earlier.sampled_id, earlier.trained_id) == (sampler.id, after.id) and sets == (
-            judgement.evaluation,
-            judgement.out_of_domain_set,
+            test.evaluation,
+            test.out_of_domain_set,
         ):
             result["decided_before"] = earlier.number
             return result, False
-    judgement = acceptance.assess(
+    test = acceptance.assess(
         before.name,
         acceptance.paired_gain(conn, before, after, Split.EVAL) if sets[0] else None,
         acceptance.paired_gain(conn, before, after, Split.OOD) if sets[1] else None,
@@ -183,12 +183,12 @@ def one_round(
                 job_id=work.progress.job_id,
                 sampled_id=sampler.id,
                 trained_id=after.id,
-                verdict=judgement.outcome,
-                details=judgement.as_json(),
+                verdict=test.outcome,
+                details=test.as_json(),
                 decided_at=time.time(),
             ),
         )
-    print(f"{judgement.outcome}: {judgement.reason}", *judgement.alarms, sep="\n", flush=True)
+    print(f"{test.outcome}: {test.reason}", *test.alarms, sep="\n", flush=True)
     return result, True
 
 
