@@ -5,8 +5,8 @@
 A room is a folder directly under a package, or a module directly under it. For the modules and for
 the rooms of each package, this prints how many there are, the imports between them, the depth (the
 length of the longest chain of imports, where a cycle counts as one) and the cycles; then the
-largest room and module in lines, the rooms by level, lowest first, and a longest chain of modules.
-Imports inside functions and under `TYPE_CHECKING` count. Packages are looked up from the current
+largest room, folder (without its subfolders) and module in lines, the rooms by level, lowest
+first, and a longest chain of modules. Imports inside functions and under `TYPE_CHECKING` count. Packages are looked up from the current
 directory.
 """
 
@@ -106,10 +106,13 @@ def describe(package: str, *, list_imports: bool) -> list[str]:
             f"depth {len(levels(graph))}, {len(groups)} cycles"
         )
         lines += [f"    cycle of {len(group)}: {', '.join(group)}" for group in groups]
-    for kind, graph in (("room", rooms), ("module", modules)):
-        sizes = dict(graph.nodes(data="lines"))
-        largest = max(sizes, key=lambda name: sizes[name])
-        lines.append(f"  largest {kind}: {largest}, {sizes[largest]:,} lines")
+    by_folder = Counter[str]()
+    for module, count in modules.nodes(data="lines"):
+        by_folder[module.rpartition(".")[0]] += count
+    by_room, by_module = (Counter(dict(graph.nodes(data="lines"))) for graph in (rooms, modules))
+    for kind, sizes in (("room", by_room), ("folder", by_folder), ("module", by_module)):
+        ((largest, count),) = sizes.most_common(1)
+        lines.append(f"  largest {kind}: {largest}, {count:,} lines")
     for number, level in enumerate(levels(rooms), start=1):
         names = (f"{room} ({rooms.nodes[room]['lines']:,})" for room in level)
         lines.append(f"  level {number}: {', '.join(names)}")

@@ -61,6 +61,7 @@ def test_rooms_imports_depth_cycles_and_sizes_are_printed(shop: Path) -> None:
         "    cycle of 2: shop.middle.first, shop.middle.second",
         "  3 rooms, 2 imports, depth 3, 0 cycles",
         "  largest room: shop.middle, 9 lines",
+        "  largest folder: shop.middle, 9 lines",
         "  largest module: shop.middle.first, 5 lines",
         "  level 1: shop.low (1)",
         "  level 2: shop.middle (9)",
@@ -70,7 +71,7 @@ def test_rooms_imports_depth_cycles_and_sizes_are_printed(shop: Path) -> None:
 
 
 def test_every_import_is_listed_on_request(shop: Path) -> None:
-    assert printed(shop, "--modules", "shop")[10:] == [
+    assert printed(shop, "--modules", "shop")[11:] == [
         "  shop.middle.first -> shop.low.base",
         "  shop.middle.first -> shop.middle.second",
         "  shop.middle.second -> shop.middle.first",
