@@ -4,10 +4,10 @@
 
 A room is a folder directly under a package, or a module directly under it. For the modules and for
 the rooms of each package, this prints how many there are, the imports between them, the depth (the
-length of the longest chain of imports, where a cycle counts as one) and the cycles; then the
-largest room, folder (without its subfolders) and module in lines, the rooms by level, lowest
-first, and a longest chain of modules. Imports inside functions and under `TYPE_CHECKING` count. Packages are looked up from the current
-directory.
+length of the longest chain of imports, where a cycle counts as one) and the cycles. Then it prints
+the largest room, folder (without its subfolders) and module in lines, the rooms by level, lowest
+first, and a longest chain of modules. Imports inside functions and under `TYPE_CHECKING` count.
+Packages are looked up from the current directory.
 """
 
 from __future__ import annotations
