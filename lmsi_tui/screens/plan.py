@@ -141,23 +141,24 @@ class PlanScreen(LmsiScreen, ModalScreen[None]):
         self._update_hint()
         self.call_after_refresh(self.on_resize)
 
-    def _add_parameters(self, made: Plan) -> None:
-        rows = [SettingRow(parameter) for parameter in job_parameters(self.kind, made)]
+    def _add_parameters(self, job_plan: Plan) -> None:
+        rows = [SettingRow(parameter) for parameter in job_parameters(self.kind, job_plan)]
         if rows:
             self._parameters = {row.setting.name: str(row.setting.value) for row in rows}
             self.query_one("#settings").mount(*rows, before=0)
 
     def _update_hint(self) -> None:
-        made = self._plan
+        job_plan = self._plan
         if self._is_invalid:
             hint = "Fix the invalid value. Escape closes without changes."
-        elif made is not None and made.problem is not None:
+        elif job_plan is not None and job_plan.problem is not None:
             hint = "Escape closes."
-            if made.first is not None:
-                hint = f"First press {self._key_of(made.first)} on the home screen. Escape closes."
+            if job_plan.first is not None:
+                key = self._key_of(job_plan.first)
+                hint = f"First press {key} on the home screen. Escape closes."
         else:
-            saves = " and saves the settings" if self._edits else ""
-            hint = f"Enter starts the job{saves}. ↑ ↓ move between settings. Escape closes."
+            saves = "saves settings and " if self._edits else ""
+            hint = f"Enter {saves}starts the job. ↑ ↓ select. Escape closes."
         self.query_one("#hint", Static).update(content(hint))
 
     @staticmethod
@@ -252,23 +253,23 @@ class PlanScreen(LmsiScreen, ModalScreen[None]):
             (self.focus_next if fields > 0 else self.focus_previous)()
 
 
-def job_parameters(kind: JobKind, made: Plan) -> list[Setting]:
+def job_parameters(kind: JobKind, job_plan: Plan) -> list[Setting]:
     """The parameters of one job, which are no settings of the project."""
     if kind is JobKind.EVALUATE:
         meaning = "Model to evaluate; existing evaluations are reused."
-        return [Setting(PARAMETERS, "models", ALL, meaning, (ALL, *made.models))]
+        return [Setting(PARAMETERS, "models", ALL, meaning, (ALL, *job_plan.models))]
     if kind is JobKind.EXPORT:
-        kinds = tuple(name for name, exists in _exports(made) if exists) or ("adapter",)
+        kinds = tuple(name for name, exists in _exports(job_plan) if exists) or ("adapter",)
         what = Setting(PARAMETERS, "what", kinds[0], "What to export.", kinds)
-        newest = made.models[-1] if made.models else ""
-        model = Setting(PARAMETERS, "model", newest, "Model to export.", made.models)
+        newest = job_plan.models[-1] if job_plan.models else ""
+        model = Setting(PARAMETERS, "model", newest, "Model to export.", job_plan.models)
         out = Setting(PARAMETERS, "out", "exports", "Folder; relative to the project.")
-        return [what, *([model] if made.models else []), out]
+        return [what, *([model] if job_plan.models else []), out]
     return []
 
 
-def _exports(made: Plan) -> list[tuple[str, bool]]:
-    return [("adapter", bool(made.models)), ("training-set", made.examples is not None)]
+def _exports(job_plan: Plan) -> list[tuple[str, bool]]:
+    return [("adapter", bool(job_plan.models)), ("training-set", job_plan.examples is not None)]
 
 
 def params_of(kind: JobKind, parameters: dict[str, str], folder: Path) -> dict[str, object]:

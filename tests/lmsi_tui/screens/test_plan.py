@@ -140,7 +140,7 @@ async def test_an_edited_value_updates_the_plan(project: Project) -> None:
         assert " to sample" in facts(screen)["paths"]
         assert facts(screen)["paths"] != "none to sample: all are stored"
         assert row(screen, "sample.m").has_class("-changed")
-        assert "saves the settings" in hint(screen)
+        assert "saves settings" in hint(screen)
         await write(pilot, screen, "sample.m", "16")
         assert facts(screen)["paths"].startswith("none to sample")
         assert not row(screen, "sample.m").has_class("-changed")
