@@ -151,7 +151,7 @@ async def test_an_unknown_theme_is_reported(project: Project) -> None:
     async with driven(project) as pilot:
         assert pilot.app.theme == "lmsi-dark"
         assert any("no theme 'neon'" in notice for notice in notices(pilot))
-    assert read_config().theme == "neon", "what a person wrote is left alone"
+    assert read_config().theme == "neon", "the file is not changed"
 
 
 async def test_a_broken_configuration_is_reported_and_not_changed(project: Project) -> None:

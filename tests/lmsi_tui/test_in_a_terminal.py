@@ -1,7 +1,7 @@
 """The whole loop by key presses alone, in a real terminal, on the real demo.
 
-What is asserted is what the store holds: every decision that was pressed and none else, every stage
-done once. Then the app is killed in the middle of a fine-tune, and opened again.
+The assertions are about the store: exactly the decisions that were pressed, and each stage run once.
+Then the app is killed in the middle of a fine-tune, and opened again.
 """
 
 from __future__ import annotations
@@ -93,25 +93,25 @@ class Tmux:
         self._do("send-keys", "-t", "lmsi", *keys)
 
     def write(self, text: str) -> None:
-        """Send text as it is."""
+        """Send text without interpreting it as keys."""
         self._do("send-keys", "-t", "lmsi", "-l", text)
 
     def shows(self, *words: str) -> None:
-        """Wait until all of these stand on the terminal."""
+        """Wait until the terminal shows all of these."""
         until(lambda: all(word in self.screen for word in words), lambda: self.screen)
 
     def close(self) -> None:
-        """End the server and with it the program."""
+        """Kill the server and the command in it."""
         self._do("kill-server")
 
 
 def until(holds: Callable[[], bool], shown: Callable[[], str] = lambda: "") -> None:
     """Wait for another process, polling ten times a second."""
     end = time.monotonic() + PATIENCE
-    look = threading.Event()
+    never = threading.Event()
     while not holds():
         assert time.monotonic() < end, shown()
-        look.wait(0.1)
+        never.wait(0.1)
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def terminal(tmp_path: Path) -> Iterator[Tmux]:
 
 def start_demo(terminal: Tmux, folder: Path, *settings: str) -> Project:
     terminal.start(sys.executable, "-m", "lmsi_tui", "demo", str(folder), *SIZES, *settings)
-    terminal.shows("Questions", "Sample", "Distil")
+    terminal.shows("Questions", "Sample", "Distill")
     return open_project(folder)
 
 
@@ -174,7 +174,7 @@ def test_the_whole_loop_by_key_presses(terminal: Tmux, tmp_path: Path) -> None:
     assert reviewed(project) == expected
 
     terminal.press("Escape")
-    terminal.shows("Questions", "Distil")
+    terminal.shows("Questions", "Distill")
     do_stage(terminal, project, "c", JobKind.CURATE)
     do_stage(terminal, project, "f", JobKind.FINETUNE)
     do_stage(terminal, project, "e", JobKind.EVALUATE)

@@ -70,12 +70,12 @@ def test_a_pilot_measures_only_what_is_missing_and_gives_a_verdict(tmp_path: Pat
     assert event["n"] == 24
     assert event["verdict"] in ("no fuel", "fuel present", "cannot tell yet")
     with connect(project.database, read_only=True) as conn:
-        assert len(jobs.all_of(conn)) == 1, "what is measured is not measured again"
+        assert len(jobs.all_of(conn)) == 1, "nothing is measured twice"
     assert line(stdout_of(project, "pilot", "--questions", 30, "--json"))["n"] == 30
     again = stdout_of(
         project, "pilot", "--questions", 10, "--set", "sample.threshold=0.9", "--json"
     )
-    assert line(again)["n"] == 30, "a look with other settings takes nothing away"
+    assert line(again)["n"] == 30, "other settings remove no measurement"
 
 
 def test_an_audit_prints_precision_and_the_audits_still_needed(sampled: Project) -> None:
