@@ -1,7 +1,7 @@
 """The whole loop by key presses alone, in a real terminal, on the real demo.
 
-The assertions are about the store: exactly the decisions that were pressed, and each stage run once.
-Then the app is killed in the middle of a fine-tune, and opened again.
+The assertions are about the store: exactly the decisions that were pressed, and each stage run
+once. Then the app is killed in the middle of a fine-tune, and opened again.
 """
 
 from __future__ import annotations
