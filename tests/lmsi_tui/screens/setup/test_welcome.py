@@ -94,7 +94,8 @@ async def test_a_demo_in_a_non_empty_folder_is_refused(tmp_path: Path) -> None:
         await pilot.press("enter")
         await settled(pilot)
         assert isinstance(pilot.app.screen, DemoScreen)
-        assert "not empty" in preview(pilot)
+        assert str(tmp_path / "full") in preview(pilot)
+        assert "empty" in preview(pilot)
 
 
 async def test_a_project_is_picked_with_the_keys(project: Project, tmp_path: Path) -> None:
