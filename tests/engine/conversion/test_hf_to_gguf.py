@@ -216,7 +216,9 @@ def test_a_model_in_the_wrong_order_is_refused_and_leaves_no_file(
 def test_a_tokenizer_with_the_wrong_name_is_refused(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.models.gguf_tokenizer._word_rule", lambda _folder, _told: "gpt-2")
+    monkeypatch.setattr(
+        "engine.models.gguf_tokenizer._pre_tokenizer", lambda _folder, _state: "gpt-2"
+    )
     with pytest.raises(WorkFailed, match=r"tokenizes .* differently"):
         convert_base(folder, tmp_path / "model.gguf")
     assert list(tmp_path.iterdir()) == []
