@@ -5,6 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 DOCS_INSTALLED := .venv/.docs-installed
+TEST_PROCESSES ?= auto
 PACKAGES := store engine lmsi_tui scripts tests benchmarks screenshots
 
 .DEFAULT_GOAL := help
@@ -27,8 +28,8 @@ hooks: $(INSTALLED) ## Run the linters on the changed files before each commit
 demo: $(INSTALLED) ## Run the whole LMSI loop on the embedded models, in ./demo
 	$(BIN)/lmsi-tui demo demo --headless
 
-test: $(INSTALLED) ## Run the tests (under 15 minutes on 2 cores)
-	$(BIN)/python -m pytest -q
+test: $(INSTALLED) ## Run the tests, on every core (about 6 minutes on 2)
+	$(BIN)/python -m pytest -q --numprocesses $(TEST_PROCESSES) --maxprocesses 8 --dist loadfile
 
 test-slow: $(INSTALLED) ## Run the long tests: kill -9 at random moments, whole loops
 	$(BIN)/python -m pytest -q -m slow

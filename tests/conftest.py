@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 for name, value in launch.ENVIRONMENT.items():
     os.environ.setdefault(name, value)  # before anything imports torch
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # The workers of pytest-xdist share the cores, and the models of most tests are tiny.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # Speed is measured in benchmarks/, never in a test.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
