@@ -1,0 +1,1 @@
+"""The engine of LMSI: everything between the store and the screen."""

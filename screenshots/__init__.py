@@ -1,0 +1,1 @@
+"""Scripts that draw the screenshots and the key tables of the documentation."""

@@ -48,13 +48,13 @@ def stored_paths(database: Path) -> Stored:
 
 def workers_of(folder: Path) -> list[psutil.Process]:
     """The workers of this project; only this test starts any."""
-    found = []
+    workers = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
             line = process.cmdline()
             if "engine.jobs.worker" in line and str(folder.resolve()) in line:
-                found.append(process)
-    return found
+                workers.append(process)
+    return workers
 
 
 def kill_in(seconds: float, arguments: list[str], folder: Path) -> bool:

@@ -32,17 +32,17 @@ def module_name(path: Path) -> str:
 
 def imported(source: str) -> set[str]:
     """Top-level packages that a module imports anywhere, including in functions."""
-    found = set()
+    names = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            found |= {alias.name.partition(".")[0] for alias in node.names}
+            names |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "imports are absolute, so that this test can read them"
             assert node.module is not None
-            found.add(node.module.partition(".")[0])
+            names.add(node.module.partition(".")[0])
         elif isinstance(node, ast.Call):
-            found |= imported_by_call(node)
-    return found
+            names |= imported_by_call(node)
+    return names
 
 
 def imported_by_call(node: ast.Call) -> set[str]:
@@ -199,15 +199,15 @@ def threads(source: str) -> list[ast.FunctionDef]:
 
 def used_of_self(function: ast.FunctionDef) -> set[str]:
     """Attributes of `self` that a method reads or calls, and `set:NAME` for those it sets."""
-    found = set()
+    names = set()
     for node in ast.walk(function):
         if (
             isinstance(node, ast.Attribute)
             and isinstance(node.value, ast.Name)
             and node.value.id == "self"
         ):
-            found.add(node.attr if isinstance(node.ctx, ast.Load) else f"set:{node.attr}")
-    return found
+            names.add(node.attr if isinstance(node.ctx, ast.Load) else f"set:{node.attr}")
+    return names
 
 
 def test_no_thread_touches_a_widget() -> None:
@@ -217,12 +217,12 @@ def test_no_thread_touches_a_widget() -> None:
         # The picker lists a folder; what it lists is set once, before it is shown.
         "screens/setup/picker.py": {"post_message", "FolderRead", "_target"},
     }
-    found = {}
+    touched = {}
     for path in sorted((ROOT / "lmsi_tui").rglob("*.py")):
         used = [used_of_self(method) for method in threads(path.read_text(encoding="utf-8"))]
         if used:
-            found[str(path.relative_to(ROOT / "lmsi_tui"))] = set().union(*used)
-    assert found == allowed
+            touched[str(path.relative_to(ROOT / "lmsi_tui"))] = set().union(*used)
+    assert touched == allowed
 
 
 def test_threads_are_started_only_by_textual_workers() -> None:

@@ -54,7 +54,7 @@ def run_pilot(args: argparse.Namespace) -> None:
             )
         before = pilot.newest_evaluations(conn, teacher)
     minimum = args.questions or pilot.QUESTIONS
-    measured = min(one.n for one in before) if before else 0
+    measured = min(evaluation.n for evaluation in before) if before else 0
     if measured < min(minimum, with_answers) or changes:
         measuring = {name: dict(section) for name, section in changes.items()}
         # Never fewer than before, because a new measurement of a run replaces the old one.

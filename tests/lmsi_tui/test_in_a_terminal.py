@@ -75,17 +75,17 @@ class Tmux:
 
     @property
     def screen(self) -> str:
-        """What stands on the terminal."""
+        """The text on the terminal."""
         return self._do("capture-pane", "-p", "-t", "lmsi")
 
     @property
     def pid(self) -> int:
-        """Of the program."""
+        """The process id of the app."""
         return int(self._do("display-message", "-p", "-t", "lmsi", "#{pane_pid}"))
 
     @property
     def is_running(self) -> bool:
-        """Whether the program has not ended."""
+        """Whether the app is still running."""
         return bool(self._do("list-sessions"))
 
     def press(self, *keys: str) -> None:

@@ -82,8 +82,11 @@ def test_examples_and_tokens_are_counted_by_format(seeded: Seeded) -> None:
     few, zero = examples.format_counts(conn, key, "tokenizer", 30)
     assert few == examples.FormatCounts(FEW, 3, 1, 2.5, 3, 70, 9, 43, 1)
     assert zero == examples.FormatCounts(ZERO, 2, 1, 3.25, 1, 30, 3, 33, 1)
-    assert [one.too_long for one in examples.format_counts(conn, key, "tokenizer", None)] == [0, 0]
-    assert [one.encoded for one in examples.format_counts(conn, key, "another", 30)] == [0, 0]
+    assert [count.too_long for count in examples.format_counts(conn, key, "tokenizer", None)] == [
+        0,
+        0,
+    ]
+    assert [count.encoded for count in examples.format_counts(conn, key, "another", 30)] == [0, 0]
     assert examples.format_counts(conn, "other", "tokenizer", 30) == []
 
 
@@ -102,7 +105,7 @@ def test_tokens_come_back_and_are_stored_once(seeded: Seeded) -> None:
 
 def test_flips_are_the_questions_that_two_evaluations_judge_differently(seeded: Seeded) -> None:
     conn = seeded.conn
-    first, second = (one.id for one in seeded.measured)
+    first, second = (question.id for question in seeded.measured)
     third = seeded.pool[0].id
     stored = []
     for name, rows in {

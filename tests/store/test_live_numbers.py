@@ -55,12 +55,10 @@ def test_grouping_votes_needs_no_sorting(conn: sqlite3.Connection) -> None:
 
 def test_question_groups_hold_every_question_of_the_split_once(conn: sqlite3.Connection) -> None:
     run = pool_run(conn)
-    standing = votes.question_groups(conn, run, Split.POOL)
-    assert sum(group.questions for group in standing) == POOL
-    assert (
-        sum(group.stored * group.questions for group in standing) == paths.counts(conn, run).paths
-    )
-    assert sum(group.drawn * group.questions for group in standing) == sum(
+    groups = votes.question_groups(conn, run, Split.POOL)
+    assert sum(group.questions for group in groups) == POOL
+    assert sum(group.stored * group.questions for group in groups) == paths.counts(conn, run).paths
+    assert sum(group.drawn * group.questions for group in groups) == sum(
         vote.drawn for vote in votes.for_run(conn, run)
     )
     (nothing,) = votes.question_groups(conn, 0, Split.POOL)

@@ -169,17 +169,17 @@ def test_an_undo_reverts_a_review_and_can_be_undone(seeded: Seeded) -> None:
     def add(verdict: Verdict, **changes: object) -> int:
         return reviews.add(seeded.conn, a_review(seeded, verdict, **changes)).id
 
-    def standing() -> list[int]:
+    def active() -> list[int]:
         return [review.id for review in reviews.active(seeded.conn, seeded.run.id)]
 
     other = add(Verdict.NONE, question_id=seeded.pool[1].id)
     same = add(Verdict.SAME, answer="7", other="7.0")
     answer = add(Verdict.ANSWER, answer="7")
-    assert standing() == [other, same, answer]
+    assert active() == [other, same, answer]
     undo = add(Verdict.UNDO, undoes=answer)
-    assert standing() == [other, same]
+    assert active() == [other, same]
     add(Verdict.UNDO, undoes=undo)
-    assert standing() == [other, same, answer]
+    assert active() == [other, same, answer]
     assert len(reviews.history(seeded.conn, seeded.run.id)) == 5
     assert len(reviews.history(seeded.conn, seeded.run.id, seeded.pool[1].id)) == 1
 

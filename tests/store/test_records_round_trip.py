@@ -307,8 +307,8 @@ def test_a_round_comes_back_and_a_user_decides_by_a_later_row(seeded: Seeded) ->
     trained = models.add(seeded.conn, a_model("small/lmsi", base_id=seeded.model.id))
     other = models.add(seeded.conn, a_model("other/base"))
     first, second = a_round(seeded, 1, trained_id=trained.id), a_round(seeded, 2)
-    for one in (second, first):
-        rounds.add(seeded.conn, one)
+    for round_ in (second, first):
+        rounds.add(seeded.conn, round_)
     assert rounds.all_of(seeded.conn) == [first, second]
     assert rounds.accepted(seeded.conn) is None
     says = [

@@ -93,8 +93,8 @@ def test_the_same_command_again_repeats_no_work(tmp_path: Path) -> None:
     with connect(project.database, read_only=True) as conn:
         (sampled,) = paths.runs(conn)
         # The second time no model was loaded.
-        (sitting,) = inference_sessions.of_run(conn, sampled.id)
-        assert sitting.engine == "scripted"
+        (session,) = inference_sessions.of_run(conn, sampled.id)
+        assert session.engine == "scripted"
     assert "engine scripted" in command("status", project.folder).stdout
 
 

@@ -305,9 +305,9 @@ async def test_a_text_is_copied_and_opened(
     messages: list[Message] = []
     async with driven(project, "review", messages=messages) as pilot:
         await press(pilot, "tab", "y", "o")
-    (copied,) = {id(one): one for one in messages if isinstance(one, CopyRequested)}.values()
+    (copied,) = {id(sent): sent for sent in messages if isinstance(sent, CopyRequested)}.values()
     assert (copied.text, copied.what) == ("Step 2 of 10. The answer is 10.", "the path")
-    (opened,) = {id(one): one for one in messages if isinstance(one, PagerRequested)}.values()
+    (opened,) = {id(sent): sent for sent in messages if isinstance(sent, PagerRequested)}.values()
     assert FOUR[0].text in opened.text
     assert opened.text.endswith("Step 2 of 10. The answer is 10.")
 
