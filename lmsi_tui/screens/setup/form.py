@@ -82,7 +82,7 @@ class FormScreen(ModalScreen[Answer], Generic[Answer]):
         raise NotImplementedError
 
     def row(self, label: str, *widgets: Widget) -> Horizontal:
-        """A labelled input row."""
+        """A labeled input row."""
         return Horizontal(Static(label, classes="label", markup=False), *widgets, classes="field")
 
     def on_mount(self) -> None:
