@@ -25,7 +25,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 hooks: $(INSTALLED) ## Run the linters on the changed files before each commit
 	$(BIN)/pre-commit install
 
-demo: $(INSTALLED) ## Run the whole LMSI loop on the embedded models, in ./demo
+demo: $(INSTALLED) ## Run the whole LMSI loop on the included models, in ./demo
 	$(BIN)/lmsi-tui demo demo --headless
 
 test: $(INSTALLED) ## Run the tests, on every core (about 6 minutes on 2)
@@ -48,7 +48,7 @@ format: $(INSTALLED) ## Format the code and fix what the linter can
 bench: $(INSTALLED) ## Reproduce the measurements in the README: three seeds, about two hours
 	$(BIN)/python -m benchmarks.gains --set evaluate.ood=false
 
-pebbles: $(INSTALLED) ## Train the embedded models from scratch (a quarter of an hour)
+pebbles: $(INSTALLED) ## Train the included models from scratch (a quarter of an hour)
 	$(BIN)/python -m scripts.make_pebbles
 
 screenshots: $(INSTALLED) ## Regenerate screenshots/ and the key tables of docs/app.md

@@ -53,7 +53,7 @@ def run_app(project: Project | None, place: str = "home") -> None:
     if not has_terminal():
         raise BadInput(
             "The app needs a terminal for input and output. Without one, "
-            "`lmsi-tui demo --headless` runs the whole loop on built-in models, "
+            "`lmsi-tui demo --headless` runs the whole loop on the included models, "
             "and `lmsi-tui --help` lists the other commands."
         )
     from lmsi_tui.app import LmsiApp

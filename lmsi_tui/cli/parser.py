@@ -88,8 +88,8 @@ def _add_projects(commands: Commands) -> None:
         commands,
         "demo",
         "lmsi_tui.cli.demo_command:demo",
-        "run the whole loop on small built-in models and questions",
-        "Make a project with small built-in models and questions, and open the app on it. "
+        "run the whole loop on the included small models",
+        "Make a project with the included models and questions, and open the app on it. "
         "Without a terminal, or with --headless, run the whole loop and print the report.",
     )
     demo.add_argument(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 FOLDER = "lmsi-demo"
 DESCRIPTION = (
-    "Three bundled models with 0.03 to 0.5 million parameters, 1,000 questions without answers "
+    "Three included models with 0.03 to 0.5 million parameters, 1,000 questions without answers "
     "to learn from, and 1,250 questions with answers for evaluation. Everything runs locally on "
     "the CPU. On the next screen, press s to sample."
 )

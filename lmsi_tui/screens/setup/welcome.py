@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 TITLE = "Improve a local model on your own questions, without labels."
 DESCRIPTION = (
     "The model answers each question many times, a majority vote picks the answer, and the model "
-    "is fine-tuned on the paths that agree. A smaller model can learn from it. You review the "
+    "is fine-tuned on the reasoning behind it. A smaller model can learn from it. You review the "
     "doubtful questions."
 )
 CHOICES = (
-    ("demo", "d", "Try it", "run the whole loop on three small bundled models, in minutes"),
+    ("demo", "d", "Try it", "run the whole loop on three small included models, in minutes"),
     ("new", "n", "New project", "use your own model and questions"),
     ("open", "o", "Open a project", f"choose a folder that contains {SETTINGS}"),
 )
