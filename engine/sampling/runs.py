@@ -48,8 +48,13 @@ def pool_run(conn: sqlite3.Connection, project: Project, model: Model | None = N
     ]
     if len(begun) < 2:
         return begun[0] if begun else None
+    if model is None:
+        teacher = models.by_name(conn, project.settings.model.teacher)
+        if teacher is None:
+            return begun[-1]
+        model = sampling_model(conn, teacher)
     try:
-        requested = requested_pool_run(conn, project, model or _sampling_model_of(conn, project))
+        requested = requested_pool_run(conn, project, model)
     except BadInput:
         # A stage reports wrong settings when you start it; until then they hide nothing.
         return begun[-1]
@@ -177,17 +182,6 @@ def sampling_model(conn: sqlite3.Connection, teacher: Model) -> Model:
     model = accepted_model(conn, teacher)
     sampled = any(run.model_id == model.id and run.split is Split.POOL for run in paths.runs(conn))
     return model if sampled else teacher
-
-
-def _sampling_model_of(conn: sqlite3.Connection, project: Project) -> Model:
-    name = project.settings.model.teacher
-    teacher = models.by_name(conn, name)
-    if teacher is None:
-        raise BadInput(
-            f"The project's teacher is {name!r}, and there is no such model: "
-            "set model.teacher in lmsi.toml."
-        )
-    return sampling_model(conn, teacher)
 
 
 def measured_questions(
