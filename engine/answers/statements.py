@@ -1,0 +1,198 @@
+"""Find the answer statements of a path, such as `The answer is …`, and read the last one."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from typing import TYPE_CHECKING
+
+from engine.answers import normalization, numbers
+from store.enums import AnswerType
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+STATED = 600
+"""Maximum length of an answer statement, in characters."""
+_TRIED = 20
+"""Maximum number of statements that are tried, from the last: most paths have one or two."""
+
+_SAID = r"(?:is|was|are|be|equals|=|:)"
+STATEMENT = re.compile(
+    rf"""
+    (?P<hashes>\#{{4}})[ \t]*
+    | \\(?:boxed|fbox)\s?(?P<box>\{{)
+    | (?:^|\n)[ \t]*\*{{0,3}}A\*{{0,3}}:\*{{0,3}}[ \t]*
+    | \bAnswer\(
+    | <answer>
+    | \b(?:answer|answers)\b(?:\*\*|"|'){{0,3}}
+      (?:[ ](?:to|for|of|in|from|among|here|choice|option)\b[^.:?!\n]{{0,120}}?)?
+      (?:[ ](?:must|should|would|will|can|may)(?:[ ]only|[ ]therefore)?)?
+      (?:[ ]?\*{{0,3}}[ ]?{_SAID}(?![a-z])[ ]?\*{{0,3}}[ ]?){{1,2}}
+      (?:(?:therefore|thus|then|simply|indeed)\b[ ,]{{0,2}})?
+    | \b(?:correct|right|best|most[ ]likely|most[ ]appropriate|likeliest)[ ]
+      (?:option|choice|completion|statement|conclusion|response|ending)\b[^.:?!\n]{{0,60}}?
+      [ ]?\*{{0,3}}{_SAID}(?![a-z])[ ]?\*{{0,3}}[ ]?
+    | \bI(?:[ ]would|[ ]will|'ll|'d)?[ ](?:choose|select|pick|go[ ]with)[ ]
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+_LETTER_STATEMENT = re.compile(
+    r"\b(?:option|choice|answer) ?\*{0,2}[(\[]?\"?([A-J])\b\"?[)\]]?\*{0,2},?"
+    r" (?:is|would be|seems|appears|must be)"
+    r"(?: to be| likely| probably| clearly| therefore| thus)?,? (?:the )?(?:(?:single|most) )?"
+    r"(?:best|correct|right|most|only|likel|accurate|appropriate)"
+    r"|[(\[]([A-J])[)\]]\*{0,2},? (?:is|would be) (?:the )?"
+    r"(?:best|correct|right|most likely|only)\b"
+)
+_NEGATED = re.compile(
+    r"\W*(?:not|n't|never|neither)\b(?! possible)"
+    r"|[^.\n]{0,200}\b(?:which|but (?:it|this|that)) (?:is|are) (?:not\b|incorrect|wrong)",
+    re.I,
+)
+GIVES_NONE = re.compile(
+    r"\W*(?:(?:n't|not) (?:any|one|among|in|on|listed|given|available|here|present|provided)\b"
+    r"|none\b|neither\b|unknown|undetermined|cannot be|can't be|impossible|n/?a\b|there is no\b"
+    r"|no (?:correct |valid )?(?:answer|option|choice)|undefined|null\b)",
+    re.I,
+)
+_CHECKS_ITSELF = re.compile(
+    r"\W*(?:wait|but|however|hmm|hold on|actually|let me|let's|let us|check|verif"
+    r"|to (?:check|verify)|is th(?:at|is)|does th(?:at|is)|so|thus|therefore|note|also"
+    r"|alternatively|action|answer|final|explanation|why)",
+    re.I,
+)
+_HYPOTHETICAL = re.compile(r"\b(?:if|whether|unless|suppose|assuming)\b[^.,:;\n]{0,40}$", re.I)
+_OR_BEFORE = re.compile(r"\bor\W{0,3}(?:Action\W{1,3})?$")
+_LETTER_ALONE = re.compile(r"\W*[A-Za-z]\W*$|\([A-Za-z]\)")
+
+
+def stated_answer(
+    answer_type: AnswerType, own: str, options: Sequence[str]
+) -> tuple[str, str] | None:
+    """The last answer statement of the type, as (answer, shown).
+
+    A statement that there is no answer ends the search; a statement of another type (`The answer is
+    found by adding …`) is skipped.
+    """
+    places = [(match.start(), match.end(), match) for match in STATEMENT.finditer(own)]
+    if answer_type is AnswerType.CHOICE:
+        places += [(match.start(), match.end(), match) for match in _LETTER_STATEMENT.finditer(own)]
+        places.sort(key=lambda place: place[:2])
+    places = places[: _rambling_from(own, [place[:2] for place in places])]
+    for start, end, match in reversed(places[-_TRIED:]):
+        before = own[max(0, start - 60) : start]
+        if match[0][0].isalpha() and _HYPOTHETICAL.search(before):
+            continue
+        if match.re is _LETTER_STATEMENT:
+            stated = str(match[1] or match[2])
+        elif match["box"]:
+            stated = _braced(own, end)
+        else:
+            stated = _statement_text(answer_type, own, end)
+        answer = _answer_in(answer_type, stated, options)
+        if answer_type is AnswerType.CHOICE:
+            if match[0].strip(" \t\n*") == "A:" and not _LETTER_ALONE.match(stated):
+                continue  # the first of the options, listed again
+            if _OR_BEFORE.search(before) or normalization.names_no_choice(stated, options):
+                return None
+        if answer is not None:
+            return answer, as_shown(stated)
+        if GIVES_NONE.match(stated) and answer_type is not AnswerType.SPAN:
+            return None
+    return None
+
+
+def _rambling_from(own: str, places: Sequence[tuple[int, int]]) -> int:
+    """The number of statements that answer the path's own question.
+
+    After a statement, a blank line and a paragraph with a question (unless the model checks
+    itself), the next statement answers another question.
+    """
+    for number, ((_, end), (start, _)) in enumerate(itertools.pairwise(places), 1):
+        gap = own[end:start]
+        if "?" not in gap:
+            continue
+        paragraphs = gap.split("\n\n")[1:]
+        if any("?" in text and not _CHECKS_ITSELF.match(text) for text in paragraphs):
+            return number
+    return len(places)
+
+
+def _statement_text(answer_type: AnswerType, own: str, start: int) -> str:
+    """The rest of a statement's line after the verb, or the next line if it is empty."""
+    text = own[start : start + STATED].lstrip(" \t:*")
+    if text.startswith("\n"):
+        text = text.lstrip("\n \t")
+        # A block of LaTeX starts on a line of its own.
+        if answer_type is AnswerType.MATH and text.startswith(("\\[", "$$")):
+            close = text.find("\\]" if text.startswith("\\[") else "$$", 2)
+            return text[2:close] if close > 0 else text.split("\n", 1)[0]
+    return text.split("\n", 1)[0]
+
+
+def _braced(own: str, start: int) -> str:
+    """The content of the braces that open just before `start`; empty if they never close."""
+    depth = 1
+    for place in range(start, min(len(own), start + 2 * STATED)):
+        if own[place] in "{}" and own[place - 1] != "\\":
+            depth += 1 if own[place] == "{" else -1
+            if depth == 0:
+                return own[start:place]
+    return ""
+
+
+SENTENCE_END = re.compile(
+    r"(?<![\s.][A-Za-z])(?<!^[A-Za-z])(?<!\bSt)(?<!\bMr)(?<!\bMs)(?<!\bMrs)(?<!\bDr)(?<!\bJr)(?<!\bSr)"
+    r"(?<!\bNo)(?<!\bvs)(?<!\bMt)(?<!\bFt)(?<!\bRs)[.!?]+[\"')\]*]*(?=\s|$)"
+)
+DOLLARS = re.compile(r"\$\$?([^$\n]{1,400})\$|\\\((.{1,400}?)\\\)|\\\[(.{1,400}?)\\\]")
+_SMALL_WORDS = re.compile(
+    r"(?:simply|just|exactly|about|approximately|therefore|thus|that|:)\s+", re.I
+)
+
+
+def _answer_in(answer_type: AnswerType, stated: str, options: Sequence[str]) -> str | None:  # noqa: PLR0911 - a case for each answer type
+    """The canonical answer of one statement."""
+    stated = stated.strip()
+    if not stated or _NEGATED.match(stated):
+        return None
+    quoted = re.match(r"[\"'(]+([^\"'()\n]+)[\"')]+", stated)
+    match answer_type:
+        case AnswerType.NUMBER:
+            sentence = first_sentence(stated)
+            return numbers.number(sentence) or numbers.number_in(sentence)
+        case AnswerType.CHOICE:
+            sentence = first_sentence(stated)
+            whole = quoted[1] if quoted and len(quoted[1]) > 1 else ""
+            return (
+                normalization.choice(sentence, options)
+                or normalization.choice(stated, options)
+                or (normalization.choice(whole, options) if whole else None)
+            )
+        case AnswerType.MATH:
+            fenced = DOLLARS.match(stated)
+            if fenced:
+                return normalization.math_text(fenced[1] or fenced[2] or fenced[3])
+            sentence = first_sentence(stated)
+            inside = DOLLARS.search(sentence)
+            return normalization.math_text(
+                inside[1] or inside[2] or inside[3] if inside else sentence
+            )
+        case AnswerType.SPAN:
+            return normalization.span(first_sentence(_SMALL_WORDS.sub("", stated, count=1)))
+        case AnswerType.YES_NO:
+            return normalization.yes_no(stated)
+        case AnswerType.NLI:
+            return normalization.inference(stated, options)
+
+
+def first_sentence(text: str) -> str:
+    """The first sentence; periods in numbers and after initials do not end it."""
+    end = SENTENCE_END.search(text)
+    return text[: end.start()] if end else text
+
+
+def as_shown(stated: str) -> str:
+    """The statement as shown to users: its first sentence, without surrounding marks."""
+    return first_sentence(stated.strip()).strip(" \t\"'`*()[]<>")[:200] or stated.strip()[:200]
