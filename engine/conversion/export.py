@@ -7,9 +7,10 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine.project.atomic_file import atomic_file, atomic_folder
 from store import examples, models, paths, rounds
-from store.enums import Outcome
-from store.errors import BadInput, WorkFailed
+from store.errors import BadInput
+from store.write_failures import write_failure
 
 if TYPE_CHECKING:
     import sqlite3
@@ -27,36 +28,36 @@ def export(
     Args:
         project: to export from.
         conn: its store.
-        params: `what` (`adapter` or `training-set`), `model` (a name, or None for the newest
-            trained one that no round left out) and `out` (a folder, or None for `exports/` of the
-            project).
+        params: `what` (`adapter` or `training-set`), `model` (a name, or None for the one in use:
+            see `_trained_model`) and `out` (a folder, or None for `exports/` of the project).
 
     Returns:
-        `written`: the file or folder.
+        `written`: the file or folder; `model`: name of the model, None for a training set.
 
     Raises:
         BadInput: there is nothing to export.
-        WorkFailed: it cannot be written.
+        WorkFailed: it cannot be written; what an earlier export wrote is unchanged.
     """
     out = Path(str(params["out"])) if params.get("out") else project.folder / "exports"
     name = params.get("model")
+    model = None
     try:
         out.mkdir(parents=True, exist_ok=True)
         if params["what"] == "adapter":
-            written = _export_adapter(
-                project, _trained_model(conn, str(name) if name else None), out
-            )
+            model = _trained_model(conn, str(name) if name else None)
+            written = _export_adapter(project, model, out)
         else:
             written = _export_training_set(conn, out)
     except OSError as error:
-        raise WorkFailed(f"Cannot write the export to {out}: {error.strerror}.") from None
-    return {"written": project.stored(written)}
+        raise write_failure(error, out) or error from None
+    return {"written": project.stored(written), "model": model.name if model else None}
 
 
 def _trained_model(conn: sqlite3.Connection, name: str | None) -> Model:
-    """The model with this name, or the newest one with weights of its own.
+    """The model with this name; without a name, the one that was accepted last.
 
-    A model that a round rejected or left undecided is exported only if it is named.
+    If no round trained a model, it is the newest trained one. A model that a round rejected or
+    left undecided is exported only if it is named, and so is a student of a project with rounds.
     """
     every_model = models.all_of(conn)
     if name is not None:
@@ -67,13 +68,13 @@ def _trained_model(conn: sqlite3.Connection, name: str | None) -> Model:
                 f"{', '.join(model.name for model in every_model)}."
             )
     else:
-        outcomes = rounds.of_models(conn)
         trained = [model for model in every_model if model.training_set]
         if not trained:
             raise BadInput("No model has been trained yet: run `lmsi-tui finetune` first.")
-        candidates = [
-            model for model in trained if outcomes.get(model.id, Outcome.ACCEPT) is Outcome.ACCEPT
-        ]
+        candidates = trained
+        if rounds.all_of(conn):
+            accepted = rounds.accepted(conn)
+            candidates = [model for model in trained if model.id == accepted]
         if not candidates:
             raise BadInput(
                 f"No round was accepted, so there is no model to export: name a model with "
@@ -87,11 +88,21 @@ def _export_adapter(project: Project, model: Model, out: Path) -> Path:
     """Copy what training wrote: an adapter's folder, or the weights of a full fine-tuning."""
     if model.training_set is None:
         raise BadInput(f"{model.name} was imported, not trained here: name a trained model.")
+    source = project.inside(model.adapter or model.location)
     target = out / model.name.replace("/", "-")
-    shutil.copytree(project.inside(model.adapter or model.location), target, dirs_exist_ok=True)
+    if target.resolve() == source.resolve():
+        raise BadInput(f"{target} holds the original of {model.name}: export to another folder.")
     gguf = model.adapter_gguf if model.adapter else model.gguf
-    if gguf and not (target / Path(gguf).name).exists():
-        shutil.copy2(project.inside(gguf), target)
+    with atomic_folder(target) as part:
+        for file in source.rglob("*"):
+            copy = part / file.relative_to(source)
+            if file.is_dir():
+                copy.mkdir(parents=True, exist_ok=True)
+            else:
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, copy)
+        if gguf and not (part / Path(gguf).name).exists():
+            shutil.copyfile(project.inside(gguf), part / Path(gguf).name)
     return target
 
 
@@ -103,8 +114,7 @@ def _export_training_set(conn: sqlite3.Connection, out: Path) -> Path:
     frozen = max(sets, key=lambda candidate: candidate.created_at)
     run = paths.run_by_id(conn, frozen.run_id)
     target = out / f"training-set-{frozen.key[:12]}.jsonl"
-    temporary = target.with_suffix(".new")
-    with temporary.open("w", encoding="utf-8") as file:
+    with atomic_file(target) as temporary, temporary.open("w", encoding="utf-8") as file:
         for example in examples.examples(conn, frozen.key):
             line = {
                 "prompt": example.prompt,
@@ -117,5 +127,4 @@ def _export_training_set(conn: sqlite3.Connection, out: Path) -> Path:
                 "path": example.path_id,
             }
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
-    temporary.replace(target)
     return target

@@ -15,7 +15,7 @@ import sqlite3
 import sys
 import time
 import traceback
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,7 @@ from store.connection import connect
 from store.enums import JobState
 from store.errors import LmsiError
 from store.schema import ensure_schema
+from store.write_failures import write_failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,8 +68,9 @@ def main(folder: Path) -> int:
     except ShutDown:
         return 0
     except (LmsiError, OSError, sqlite3.Error) as failure:
-        # The app and the command line show the last line of this log.
-        print(failure, file=sys.stderr, flush=True)
+        # The app and the command line show the last line of this log; a full disk takes no line.
+        with suppress(OSError):
+            print(write_failure(failure, folder) or failure, file=sys.stderr, flush=True)
         return 1
     return 0
 
@@ -119,12 +121,16 @@ def do(folder: Path, conn: sqlite3.Connection, job: Job) -> None:
         )
     except Exception as failure:
         # A bug must fail the job with a message, not end the worker.
-        traceback.print_exc()
         state, message = JobState.FAILED, "failed"
-        error = (
-            f"Internal error: the job was aborted ({type(failure).__name__}: {failure}); "
-            f"see logs/job-{job.id}.log for the traceback."
-        )
+        not_written = write_failure(failure, folder)
+        if not_written is not None:
+            error = str(not_written)
+        else:
+            traceback.print_exc()
+            error = (
+                f"Internal error: the job was aborted ({type(failure).__name__}: {failure}); "
+                f"see logs/job-{job.id}.log for the traceback."
+            )
     if conn.in_transaction:
         conn.rollback()
     jobs.finish(conn, job.id, state, message, error, result)

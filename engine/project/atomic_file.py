@@ -1,8 +1,10 @@
-"""Files that appear under their name only when they are complete."""
+"""Files and folders that appear under their name only when they are complete."""
 
 from __future__ import annotations
 
+import glob
 import os
+import shutil
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -13,11 +15,65 @@ if TYPE_CHECKING:
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; rename it when the block succeeds, else delete it."""
+    """Yield a temporary path beside `path`; rename it when the block succeeds, else delete it.
+
+    The content is on disk before the name is: after a power failure the old file is there, or the
+    whole new one.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    _delete_leftovers(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         yield temporary
+        sync(temporary)
         temporary.replace(path)
+        sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `path`; it replaces `path` when the block succeeds.
+
+    If the block fails, it is deleted, and a folder that was there before stays as it was.
+    """
+    part = path.with_name(f".{path.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        yield part
+        for file in part.rglob("*"):
+            sync(file)
+        sync(part)
+        if path.exists():
+            # A folder cannot be renamed onto one that has files.
+            before = path.with_name(f".{path.name}.old")
+            shutil.rmtree(before, ignore_errors=True)
+            path.rename(before)
+            part.rename(path)
+            shutil.rmtree(before, ignore_errors=True)
+        else:
+            part.rename(path)
+        sync(path.parent)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _delete_leftovers(path: Path) -> None:
+    """Delete the temporary files that killed processes left for `path`."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        from psutil import pid_exists  # only here: leftovers are rare, and the app starts quickly
+
+        process = left.name.rpartition(".")[2]
+        if process.isdecimal() and not pid_exists(int(process)):
+            left.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Flush a file, or the names in a folder, to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

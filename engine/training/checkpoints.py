@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from engine.project.atomic_file import atomic_file, atomic_folder
 from store.records import content_hash
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from engine.project.settings import TrainSettings
@@ -104,20 +104,17 @@ def save(
     state: TrainingState,
 ) -> None:
     """Write a checkpoint, and delete weights that are no longer the best."""
-    temporary = work / "checkpoint.new"
-    torch.save(
-        {
-            "purpose": purpose,
-            "state": asdict(state),
-            "weights": {name: value.detach() for name, value in model.weights.items()},
-            "optimizer": optimizer.state_dict(),
-            "random": torch.get_rng_state(),
-        },
-        temporary,
-    )
-    _sync(temporary)
-    temporary.replace(work / "checkpoint.pt")
-    _sync(work)
+    with atomic_file(work / "checkpoint.pt") as temporary:
+        torch.save(
+            {
+                "purpose": purpose,
+                "state": asdict(state),
+                "weights": {name: value.detach() for name, value in model.weights.items()},
+                "optimizer": optimizer.state_dict(),
+                "random": torch.get_rng_state(),
+            },
+            temporary,
+        )
     for path in work.glob("best-*.safetensors"):
         if path != best(work, state.best_step):
             path.unlink()
@@ -145,11 +142,8 @@ def resume(
 
 def write_weights(model: TrainableModel, path: Path) -> None:
     """Write the trainable weights."""
-    temporary = path.with_suffix(".new")
-    save_file({name: value.detach() for name, value in model.weights.items()}, temporary)
-    _sync(temporary)
-    temporary.replace(path)
-    _sync(path.parent)
+    with atomic_file(path) as temporary:
+        save_file({name: value.detach() for name, value in model.weights.items()}, temporary)
 
 
 def read_weights(model: TrainableModel, path: Path) -> None:
@@ -162,20 +156,12 @@ def read_weights(model: TrainableModel, path: Path) -> None:
 
 def write(out: Path, base: Path, model: TrainableModel, summary: Mapping[str, object]) -> None:
     """Write the adapter or the whole model to `out`, which appears when it is complete."""
-    part = out.with_name(f".{out.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    if model.wrapped is not model.causal:
-        _write_adapter(part, model.wrapped)
-    else:
-        _write_model(part, base, model.causal)
-    (part / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n")
-    for path in _files(part):
-        _sync(path)
-    _sync(part)
-    shutil.rmtree(out, ignore_errors=True)
-    part.replace(out)
-    _sync(out.parent)
+    with atomic_folder(out) as part:
+        if model.wrapped is not model.causal:
+            _write_adapter(part, model.wrapped)
+        else:
+            _write_model(part, base, model.causal)
+        (part / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n")
 
 
 def _write_adapter(folder: Path, wrapped: Any) -> None:
@@ -198,16 +184,3 @@ def _write_model(folder: Path, base: Path, causal: Any) -> None:
     for name in TOKENIZER_FILES:
         if (base / name).exists():
             shutil.copyfile(base / name, folder / name)
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.rglob("*") if path.is_file())
-
-
-def _sync(path: Path) -> None:
-    """Flush a file, or the names in a folder, to disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from engine.packing.encoding import TopKLogprobs
+from engine.project.atomic_file import atomic_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,8 +43,7 @@ def top_k_logprobs(logits: torch.Tensor, k: int) -> TopKLogprobs:
 def write_top_k(path: Path, top_k_of_path: Mapping[int, TopKLogprobs]) -> None:
     """Write the teacher's log-probabilities of each path, by path id; the file appears whole."""
     every = list(top_k_of_path.values())
-    temporary = path.with_suffix(".new")
-    with temporary.open("wb") as file:
+    with atomic_file(path) as temporary, temporary.open("wb") as file:
         np.savez(
             file,
             path_ids=np.array(list(top_k_of_path), np.int64),
@@ -55,7 +55,6 @@ def write_top_k(path: Path, top_k_of_path: Mapping[int, TopKLogprobs]) -> None:
                 [top_k.logprobs for top_k in every] or [np.empty((0, 2), np.float16)]
             ),
         )
-    temporary.replace(path)
 
 
 def read_top_k(path: Path) -> dict[int, TopKLogprobs]:

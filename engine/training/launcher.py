@@ -24,6 +24,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine.project.atomic_file import atomic_file
 from engine.project.job_context import CancelRequested, PauseRequested, Progress
 from engine.project.settings import Settings, changed
 from engine.training import checkpoints, loop, tensorboard
@@ -216,9 +217,8 @@ def _write_task(path: Path, training: Training) -> None:
         "examples": [dataclasses.asdict(example) for example in training.examples],
     }
     write_top_k(path.with_name(TEACHER), training.teacher)
-    temporary = path.with_suffix(".new")
-    temporary.write_text(json.dumps(task, default=lambda value: str(value.absolute())))
-    temporary.replace(path)
+    with atomic_file(path) as temporary:
+        temporary.write_text(json.dumps(task, default=lambda value: str(value.absolute())))
 
 
 # In the processes.

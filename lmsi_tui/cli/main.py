@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from lmsi_tui.cli.parser import OPEN, build_parser
 from lmsi_tui.formatting.sanitize import printable
 from store.errors import LmsiError
+from store.write_failures import write_failure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,15 +46,15 @@ def run(argv: Sequence[str]) -> int:
         sys.stderr.close()
         return 0
     except Exception as error:
+        not_written = write_failure(error, Path(getattr(error, "filename", None) or "."))
         # Users get a traceback only if they ask for it.
-        if DEBUG in os.environ:
+        if not_written is None and DEBUG in os.environ:
             raise
-        words = printable(f"{type(error).__name__}: {error}")
-        print(
-            f"lmsi-tui: internal error ({words}); this is a bug in lmsi-tui: please report it with "
-            f"the traceback that {DEBUG}=1 prints.",
-            file=sys.stderr,
+        bug = (
+            f"internal error ({type(error).__name__}: {error}); this is a bug in lmsi-tui: please "
+            f"report it with the traceback that {DEBUG}=1 prints."
         )
+        print(f"lmsi-tui: {printable(str(not_written or bug))}", file=sys.stderr)
         return 1
     return 0
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from engine.jobs.launch import ensure_worker, worker_runs
 from store.errors import WorkFailed
+from store.write_failures import disk_is_full
 
 if TYPE_CHECKING:
     import subprocess
@@ -44,6 +45,11 @@ class WorkerSupervisor:
         )
         self.last_progress = progress
         if self.attempts_left == 0:
+            if disk_is_full(self.project.folder):
+                raise WorkFailed(
+                    f"The disk of {self.project.folder} is full: free some space and run the same "
+                    "command again; nothing stored is lost."
+                )
             log = self.project.folder / "logs" / "worker.log"
             lines = log.read_text(errors="replace").split("\n") if log.exists() else []
             last_line = next((line for line in reversed(lines) if line.strip()), "nothing")

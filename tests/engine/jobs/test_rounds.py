@@ -247,6 +247,19 @@ def test_an_interrupted_round_continues_where_it_stopped(
     assert collapse.trained == 1
 
 
+def test_the_accepted_model_is_exported_although_a_student_is_newer(collapse: Story) -> None:
+    collapse.go()
+    accepted = models.by_name(collapse.conn, "scripted/lmsi-1")
+    assert accepted is not None
+    student = replace(
+        accepted, id=0, name="small/lmsi", sha256="5", created_at=accepted.created_at + 60
+    )
+    with transaction(collapse.conn):
+        models.add(collapse.conn, student)
+    assert export._trained_model(collapse.conn, None).name == "scripted/lmsi-1"
+    assert export._trained_model(collapse.conn, "small/lmsi").name == "small/lmsi"
+
+
 def test_an_undecided_round_stops_and_accepts_nothing(open_: Story) -> None:
     open_.go(rounds=5)
     assert open_.verdicts() == [Outcome.UNDECIDED]

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from engine.project.atomic_file import atomic_file, atomic_folder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_a_file_that_cannot_be_finished_leaves_the_one_before(tmp_path: Path) -> None:
+    path = tmp_path / "notes.json"
+    path.write_text("before")
+
+    def fail() -> None:
+        with atomic_file(path) as temporary:
+            temporary.write_text("half")
+            raise OSError("half")
+
+    with pytest.raises(OSError, match="half"):
+        fail()
+    assert path.read_text() == "before"
+    assert names(tmp_path) == {"notes.json"}
+
+
+def test_the_temporary_file_of_a_killed_process_is_deleted_by_the_next(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
+    )
+    left = tmp_path / f".notes.json.{int(ended.stdout)}"
+    running = tmp_path / f".notes.json.{os.getppid()}"
+    others = tmp_path / f".others.json.{int(ended.stdout)}"
+    for path in (left, running, others):
+        path.write_text("half")
+    with atomic_file(tmp_path / "notes.json") as temporary:
+        temporary.write_text("whole")
+    assert names(tmp_path) == {"notes.json", running.name, others.name}
+
+
+def test_a_folder_appears_whole_and_replaces_the_one_before(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    for content in ("first", "second"):
+        with atomic_folder(folder) as part:
+            (part / "inner").mkdir()
+            (part / "inner" / content).write_text(content)
+            assert not (folder / "inner" / content).exists()
+        assert names(folder / "inner") == {content}
+        assert names(tmp_path) == {"model"}
+
+
+def test_a_folder_that_cannot_be_finished_leaves_the_one_before(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "weights").write_text("whole")
+
+    def fail() -> None:
+        with atomic_folder(folder) as part:
+            (part / "weights").write_text("half")
+            raise OSError("half")
+
+    with pytest.raises(OSError, match="half"):
+        fail()
+    assert (folder / "weights").read_text() == "whole"
+    assert names(tmp_path) == {"model"}
