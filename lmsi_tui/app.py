@@ -222,6 +222,7 @@ class LmsiApp(App[None]):
                     self._notify_end(job)
                 self.store_changed.publish(None)
             self.session.keep_working()
+            self.session.save_decisions()
             self._last_failure = ""
         except (LmsiError, sqlite3.Error) as failure:
             if str(failure) != self._last_failure:  # polled again in half a second

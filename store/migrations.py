@@ -11,24 +11,36 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from store.backups import before_migration
 from store.connection import APPLICATION_ID, SCHEMA_VERSION, transaction
 
 if TYPE_CHECKING:
     import sqlite3
+    from pathlib import Path
 
     from sqlite_utils import Database
 
 
-def migrate(conn: sqlite3.Connection) -> None:
-    """Apply the missing migrations, all or none."""
+def migrate(conn: sqlite3.Connection, path: Path) -> None:
+    """Apply the missing migrations to the database at `path`, all or none.
+
+    An existing database is copied to `backups/` first.
+
+    Raises:
+        WorkFailed: the backup cannot be written; nothing was changed.
+    """
     # It takes half a second to import, and only new or old databases need it.
     from sqlite_utils import Database, Migrations  # noqa: PLC0415
 
     migrations = Migrations("lmsi")
     for step in STEPS:
         migrations()(step)
-    # One write lock around checking and applying; sqlite-utils nests its own as savepoints.
+    # One write lock around checking, copying and applying: nothing is committed in between.
+    # sqlite-utils nests its own transactions as savepoints.
     with transaction(conn):
+        ((version,),) = conn.execute("PRAGMA user_version")
+        if 0 < version < SCHEMA_VERSION:
+            before_migration(path)
         migrations.apply(Database(conn))
         conn.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         conn.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")

@@ -24,19 +24,20 @@ __all__ = ["SCHEMA_VERSION", "ensure_schema"]
 def ensure_schema(path: Path) -> None:
     """Create the database, or migrate an older one; a current one is not written.
 
-    All or nothing, and safe if several processes do it at once.
+    All or nothing, and safe if several processes do it at once. An older database is copied to
+    `backups/` first.
 
     Raises:
         BadInput: the folder is missing or read-only; the file is not a database, belongs to another
             application, or was written by a newer version of lmsi-tui.
-        WorkFailed: the disk is full or broken.
+        WorkFailed: the disk is full or broken, or the backup cannot be written.
     """
     with explained(path):
         if path.exists() and _is_current(path):
             return
         with opened(path, "rwc") as conn:
             _switch_to_wal(conn)
-            migrate(conn)
+            migrate(conn, path)
 
 
 def _is_current(path: Path) -> bool:

@@ -10,11 +10,13 @@ import fcntl
 import os
 import subprocess
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from store.errors import WorkFailed
+from store.errors import BadInput, WorkFailed
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 LOCK = "worker.lock"
@@ -46,6 +48,25 @@ def worker_runs(folder: Path) -> bool:
     except BlockingIOError:
         return True
     return False
+
+
+@contextmanager
+def without_worker(folder: Path) -> Iterator[None]:
+    """Keep the project's worker from starting.
+
+    Raises:
+        BadInput: it is running.
+    """
+    with (folder / LOCK).open("ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BadInput(
+                f"The worker of {folder} is running: pause its job with `lmsi-tui jobs --pause "
+                "JOB`, wait a few seconds until the worker has ended, and run the same command "
+                "again."
+            ) from None
+        yield
 
 
 def ensure_worker(folder: Path) -> subprocess.Popen[bytes] | None:

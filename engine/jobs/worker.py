@@ -23,7 +23,7 @@ from engine.jobs import stages
 from engine.jobs.launch import LOCK, is_alive, process_start
 from engine.project.folder import open_project
 from engine.project.job_context import CancelRequested, PauseRequested, Progress, Work
-from store import jobs
+from store import decision_backups, jobs
 from store.connection import connect
 from store.enums import JobState
 from store.errors import LmsiError
@@ -62,6 +62,7 @@ def main(folder: Path) -> int:
             ensure_schema(database)
             with connect(database) as conn:
                 jobs.requeue_lost(conn, is_alive)
+                _save_decisions(database)
                 _work(folder, conn)
     except BlockingIOError:
         return 0  # another worker holds the lock
@@ -77,6 +78,14 @@ def main(folder: Path) -> int:
 
 def _shut_down(_signal: int, _frame: FrameType | None) -> None:
     raise ShutDown
+
+
+def _save_decisions(database: Path) -> None:
+    """Back up what the user decided; the jobs run even if that fails."""
+    try:
+        decision_backups.save(database)
+    except LmsiError as failure:
+        print(failure, file=sys.stderr, flush=True)
 
 
 def _work(folder: Path, conn: sqlite3.Connection) -> None:

@@ -255,6 +255,21 @@ def _add_status(commands: Commands) -> None:
                 help="write the document to this file (default: stdout)",
             )
 
+    restore = add_command(
+        commands,
+        "restore",
+        "lmsi_tui.cli.restore_command:restore",
+        "list the backups of a project, or put one back",
+        "List the backups of a project. With BACKUP, put it back: a backup of the whole database "
+        "replaces it (what it replaced is kept as another backup); a backup of decisions adds "
+        "those that the project does not have.",
+    )
+    add_project(restore)
+    restore.add_argument(
+        "backup", metavar="BACKUP", nargs="?", type=Path, help="name of a backup, or a file"
+    )
+    add_json(restore)
+
     prompt = add_command(
         commands,
         "prompt",

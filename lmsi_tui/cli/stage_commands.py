@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
@@ -13,10 +14,10 @@ from lmsi_tui.cli.options import settings_from
 from lmsi_tui.cli.output import emit, say
 from lmsi_tui.formatting.job_results import sentence
 from lmsi_tui.formatting.numbers import percent
-from store import models, rounds
+from store import decision_backups, models, rounds
 from store.connection import connect
 from store.enums import EarlyStop, JobKind, Outcome
-from store.errors import BadInput
+from store.errors import BadInput, LmsiError
 from store.records import RoundDecision
 from store.schema import ensure_schema
 
@@ -98,6 +99,8 @@ def decide(args: argparse.Namespace, project: Project) -> None:
         verdict = Outcome.ACCEPT if args.accept else Outcome.REJECT
         rounds.decide(conn, RoundDecision(0, number, verdict, time.time()))
         round_ = next(row for row in acceptance.round_results(conn) if row.number == number)
+    with suppress(LmsiError):  # saved again by the next worker
+        decision_backups.save(project.database)
     if args.json:
         emit({"event": "round", **round_.as_json()})
     say(args, f"{round_.summary().capitalize()}.")

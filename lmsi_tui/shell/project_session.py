@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+import time
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 from engine.jobs.launch import ensure_worker
 from lmsi_tui.shell.store_watcher import StoreWatcher
 from lmsi_tui.shell.worker_supervisor import WorkerSupervisor
-from store import jobs
+from store import decision_backups, jobs
 from store.connection import connect, transaction
 from store.enums import JobState
-from store.errors import WorkFailed
+from store.errors import LmsiError, WorkFailed
 from store.schema import ensure_schema
 
 if TYPE_CHECKING:
     from engine.project.folder import Project
     from store.enums import JobKind
     from store.records import Job
+
+
+SAVE_EVERY = 3600.0
+"""Seconds between two backups of what the user decided, while the project is open."""
 
 
 class ProjectSession:
@@ -39,10 +44,24 @@ class ProjectSession:
         )
         self._supervisor: WorkerSupervisor | None = WorkerSupervisor(project)
         self._states = {job.id: job.state for job in jobs.all_of(self.conn)}
+        self._save_after = time.monotonic()
 
     def close(self) -> None:
-        """Close the connections."""
+        """Back up what the user decided, and close the connections."""
+        with suppress(LmsiError):
+            decision_backups.save(self._project.database)
         self._open.close()
+
+    def save_decisions(self) -> None:
+        """Back up what the user decided, now and then.
+
+        Raises:
+            BadInput, WorkFailed: the backup cannot be written; it is tried again an hour later.
+        """
+        now = time.monotonic()
+        if now >= self._save_after:
+            self._save_after = now + SAVE_EVERY
+            decision_backups.save(self._project.database)
 
     def changed_jobs(self) -> list[Job]:
         """The jobs whose state has changed since the last call."""
