@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from engine.answers import normalization, numbers
+from engine.answers import choices, normalization, numbers
+from engine.answers.markup import without_markup
 from engine.answers.statements import (
     DOLLARS,
     GIVES_NONE,
@@ -24,6 +25,27 @@ _CONCLUDES = re.compile(
     r"(?:^|(?<=[.!?\n]))\W*(?:so|therefore|thus|hence|in total|altogether|in conclusion|finally"
     r"|in summary|overall|this means(?: that)?)\b[, ]*",
     re.I,
+)
+_THEREFORE = (
+    r"(?:so|thus|therefore|hence|consequently|then|finally|overall|in conclusion|in summary"
+    r"|(?:this|that|which) means|i(?:'d| would)? (?:think|believe|say|guess|conclude)"
+    r"|i(?:'m| am) (?:(?:fairly|quite|pretty|very) )?(?:sure|certain|confident|going with))"
+)
+_IT_IS = (
+    r"(?:it|this|that|my (?:choice|pick|guess)|the (?:(?:only|correct|right|best|final|remaining"
+    r"|most likely) )*(?:one|choice|option|letter))"
+    r"(?: is|'s| must be| has to be| would be| should be| can only be)"
+    r"(?: (?:therefore|thus|then|clearly|probably|definitely|(?:most )?likely|just|simply))?"
+)
+_BEFORE_LETTER = re.compile(
+    rf"(?:^|(?<=[,;:–—] )|(?<=\band )|(?<=\bso )|(?<=\bthat ))\W*"
+    rf"(?:(?:{_THEREFORE}[,:]? (?:that )?)+(?:{_IT_IS}:? )?|{_IT_IS}:? )",
+    re.IGNORECASE,
+)
+_LETTER = re.compile(
+    r"\W*(?:(?i:the )?(?i:option|choice|letter|answer) )?"
+    r"(?:[A-J](?!['’])(?:\W*$|[).:,;]|[]\"*]+(?!\w)| (?:because|since|as)\b"
+    r"| is (?:the )?(?:only |most )?(?:correct|right|best|likely)\b)|[(\[][a-j][)\]])"
 )
 _VALUE_AT_END = re.compile(r"=\s*\**\s*([^=\n]{1,80})$")
 _OPTION_LINE = re.compile(r"^[ \t]{0,8}[(*]{0,3}[A-J][).:]", re.MULTILINE)
@@ -53,9 +75,10 @@ def concluded_answer(  # noqa: PLR0911 - a case for each answer type
             return _concluded_number(alone, last, closing)
         case AnswerType.CHOICE:
             for text in (alone, last):
-                letter = normalization.choice(text, options) if _is_short(text) else None
+                letter = choices.choice(text, options) if _is_short(text) else None
                 if letter:
                     return letter, as_shown(text)
+            return _concluded_choice(closing, options)
         case AnswerType.YES_NO | AnswerType.NLI:
             opening = first_sentence(own[:STATED])
             for text in (alone, closing, opening if len(opening.split()) <= 8 else ""):
@@ -76,6 +99,17 @@ def concluded_answer(  # noqa: PLR0911 - a case for each answer type
             stated = stated.rsplit("=", 1)[-1] if stated else (alone if len(alone) <= 60 else "")
             answer = normalization.math_text(stated) if stated else None
             return (answer, as_shown(stated)) if answer else None
+    return None
+
+
+def _concluded_choice(closing: str, options: Sequence[str]) -> tuple[str, str] | None:
+    """The letter, or the exact option, of a sentence such as `Therefore, it is (b).`"""
+    line = without_markup(closing)
+    for match in reversed(list(_BEFORE_LETTER.finditer(line))):
+        rest = line[match.end() :]
+        if _LETTER.match(rest) or choices.option_with_text(rest, options):
+            letter = choices.choice(rest, options)
+            return (letter, as_shown(rest)) if letter else None
     return None
 
 

@@ -11,8 +11,9 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engine.answers import normalization, numbers
+from engine.answers import choices, normalization, numbers
 from engine.answers.conclusions import concluded_answer
+from engine.answers.markup import half_width, plain_tags
 from engine.answers.statements import STATEMENT, stated_answer
 from store.enums import Abstention, AnswerType, EndReason
 
@@ -20,12 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _VERSIONS = {
-    AnswerType.NUMBER: 2,
-    AnswerType.CHOICE: 2,
-    AnswerType.YES_NO: 1,
-    AnswerType.NLI: 1,
-    AnswerType.SPAN: 1,
-    AnswerType.MATH: 2,
+    AnswerType.NUMBER: 3,
+    AnswerType.CHOICE: 3,
+    AnswerType.YES_NO: 2,
+    AnswerType.NLI: 2,
+    AnswerType.SPAN: 2,
+    AnswerType.MATH: 3,
 }
 
 _SEARCHED = 20_000
@@ -65,6 +66,7 @@ def extract(
     if not own.strip():
         only_thinks = bool(text.strip())
         return Extraction(None, None, Abstention.NO_ANSWER if only_thinks else Abstention.EMPTY)
+    own = plain_tags(half_width(own))
     stated = stated_answer(answer_type, own, options) or concluded_answer(answer_type, own, options)
     if stated is None:
         return Extraction(None, None, Abstention.NO_ANSWER)
@@ -78,7 +80,7 @@ def canonical(answer_type: AnswerType, text: str, options: Sequence[str] = ()) -
         case AnswerType.NUMBER:
             return numbers.number(text)
         case AnswerType.CHOICE:
-            return normalization.choice(text, options)
+            return choices.choice(text, options)
         case AnswerType.YES_NO:
             return normalization.yes_no(text)
         case AnswerType.NLI:
@@ -114,7 +116,7 @@ _PLAIN = re.compile(r"-?\d+(?:\.\d+)?")
 # The path's own words.
 
 _STARTS_ANEW = re.compile(
-    r"<\|[a-z_]{1,30}\|>|</s>|<start_of_turn>|<end_of_turn>|\[INST\]"
+    r"<\|(?!(?:begin|end)_of_box)[a-z_]{1,30}\|>|</s>|<start_of_turn>|<end_of_turn>|\[INST\]"
     r"|\n[ \t]*\*{0,2}Q\d{0,4}\*{0,2}[:.]\*{0,2}(?:\s|$)"
     r"|\n[ \t]*(?:#{1,4} ?|\*\*)?(?:Human|User)(?:\*\*)?:"
 )

@@ -10,11 +10,10 @@ import re
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
+from engine.answers.markup import half_width, without_markup
 from engine.answers.numbers import (
-    LATEX_TEXT,
     LONGEST,
     SPELLED,
-    number,
     number_text,
     plain,
     spelled_value,
@@ -28,116 +27,6 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 UNKNOWN = "it is not possible to tell"
 """The paper's third answer to an inference question."""
 INFERENCES = ("yes", "no", UNKNOWN)
-
-# Choices.
-
-_LABEL = re.compile(
-    r"""\W*(?:(?:the\s)?(?:(?:correct|right|best)\s)?(?:answer|option|choice|letter)\b\W*)?
-    (?:(?P<upper>[A-Z])(?:[)\].:,;"'}]|$|\s?[-–—]\s)|[(\[](?P<in>[a-z])[)\]]
-       |(?P<lower>[a-z])(?:[)\]]|[.:](?:\s|$)|$))""",
-    re.VERBOSE,
-)
-_BARE = re.compile(r"\W*(?:(?i:the )?(?i:option|choice|letter) )?([A-Z]) (?=(\w+))")
-_AFTER_A = {"because", "since", "as", "is", "which", "with", "for", "based", "due"}
-_SEVERAL = re.compile(
-    r"\W*(?:(?:either|both|options?|choices?)\W+)*[(\[]?([A-Za-z])[)\]]?"
-    r"(?:\s?,\s?(?:or|and)?\s?|\s(?:or|and)\s|\s?[/&]\s?)(?:option |choice )?"
-    r"(?:[(\[]([A-Za-z])[)\]]|([A-Z])\b(?!['\w]| [a-z]))"
-)
-_RULED_OUT = re.compile(
-    r"\W*(?:option |choice |answer )?[(\[]?[A-J][)\]]? (?:is|can be|would be|was) "
-    r"(?:not\b|incorrect|wrong|false|invalid|ruled out|eliminated)",
-    re.I,
-)
-_NONE = re.compile(
-    r"\b(?:none|neither|not (?:any |one )?(?:of|in|among|listed))\b"
-    r"|\b(?:no|not a) (?:correct|valid|right|such|suitable) (?:answer|option|choice)\b"
-)
-_NONE_OPTION = re.compile(
-    r"none(?: of (?:the|these|them|those|above|all).{0,20})?|no correct answer"
-)
-_NOT_WORDS = re.compile(r"[^\w.+\-/%√^²³]+")
-
-
-def _bare_text(text: str) -> str:
-    """The words of an option or a statement, for comparison."""
-    words = _NOT_WORDS.sub(" ", plain(text).casefold()).strip(" .")
-    return re.sub(r"^(?:the|an?) (?=\w)", "", words).replace(". ", " ")
-
-
-def choice(text: str, options: Sequence[str] = ()) -> str | None:
-    """The letter that `text` gives, or whose option it spells out.
-
-    Args:
-        text: such as `(b)`, `B`, `option B`, `b) the moon`, `the moon`.
-        options: texts of the choices; without them any letter from A to J is a choice.
-
-    Returns:
-        An upper-case letter; None for no option or more than one.
-    """
-    line = plain(LATEX_TEXT.sub(r"\1", text[:LONGEST])).lstrip("\"'")
-    letters = LETTERS[: len(options)] if options else LETTERS[:10]
-    if names_no_choice(line, options):
-        return None
-    labeled = _LABEL.match(line)
-    if labeled:
-        letter = (labeled["upper"] or labeled["in"] or labeled["lower"]).upper()
-        return letter if letter in letters else None
-    words = _bare_text(line)
-    bare = [_bare_text(option) for option in options]
-    if words and bare.count(words) == 1:
-        return LETTERS[bare.index(words)]
-    unlabeled = _BARE.match(line)
-    # "A bird" is an article and a word, "A because" is a letter.
-    article = unlabeled and unlabeled[1] == "A" and unlabeled[2].lower() not in _AFTER_A
-    if unlabeled and not article and unlabeled[1] in letters:
-        return unlabeled[1]
-    return _option_meant(line, words, options, bare) if options else None
-
-
-def names_no_choice(text: str, options: Sequence[str]) -> bool:
-    """Whether `text` names several options, rules one out, or has a letter without an option."""
-    line = plain(text).lstrip("\"'")
-    labeled = _LABEL.match(line)
-    letters = LETTERS[: len(options)] if options else LETTERS[:10]
-    outside = labeled and labeled["upper"] and labeled["upper"] not in letters
-    several = _SEVERAL.match(line) or re.match(r"\W*(?:either|both)\b", line)
-    return bool(outside or several or _RULED_OUT.match(line))
-
-
-def _option_meant(line: str, words: str, options: Sequence[str], bare: Sequence[str]) -> str | None:
-    """The only option that a statement without a letter can refer to."""
-    if _NONE.search(words):
-        return _only([bool(_NONE_OPTION.fullmatch(option)) for option in bare])
-    value = number(line)
-    if value is not None:
-        same = _only([number(option) == value for option in options])
-        if same:
-            return same
-        # "The answer is 2" is the second option if no option contains a number.
-        if value.isdigit() and not any(re.search(r"\d", option) for option in options):
-            return LETTERS[int(value) - 1] if 1 <= int(value) <= len(options) else None
-        return None
-    padded = f" {words} "
-    contained = [len(option) > 2 and f" {option} " in padded for option in bare]
-    longest = [
-        inside
-        and not any(
-            other_inside and option != other and option in other
-            for other_inside, other in zip(contained, bare, strict=True)
-        )
-        for inside, option in zip(contained, bare, strict=True)
-    ]
-    if any(longest):
-        return _only(longest)
-    long_enough = len(words) >= 12 or len(words.split()) >= 2
-    return _only([long_enough and f" {words} " in f" {option} " for option in bare])
-
-
-def _only(chosen: Sequence[bool]) -> str | None:
-    """The letter of the chosen option; None unless exactly one is chosen."""
-    return LETTERS[chosen.index(True)] if sum(chosen) == 1 else None
-
 
 # Yes and no, inference.
 
@@ -168,9 +57,13 @@ _CONTRADICTED = re.compile(
 _LETTERED = re.compile(r"\W*(?:option |choice )?(?:[(\[]([a-c])[)\]]|([a-c])(?:[).:]|$))\s*", re.I)
 
 
+def _line(text: str) -> str:
+    return plain(without_markup(half_width(text[:LONGEST])))
+
+
 def yes_no(text: str) -> str | None:
     """`yes` or `no`; also from true and false."""
-    match = _YES_NO.match(plain(text))
+    match = _YES_NO.match(_line(text))
     if match is None:
         return None
     return "yes" if match["yes"] else "no"
@@ -181,7 +74,7 @@ def inference(text: str, options: Sequence[str] = ()) -> str | None:
 
     A bare letter is that option; without options, (a) is yes, (b) is no and (c) is neither.
     """
-    line = plain(text)
+    line = _line(text)
     lettered = _LETTERED.match(line)
     if lettered:
         rest = line[lettered.end() :].strip(" .*\"')")

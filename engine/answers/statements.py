@@ -6,7 +6,8 @@ import itertools
 import re
 from typing import TYPE_CHECKING
 
-from engine.answers import normalization, numbers
+from engine.answers import choices, normalization, numbers
+from engine.answers.markup import json_value, tagged
 from store.enums import AnswerType
 
 if TYPE_CHECKING:
@@ -24,7 +25,11 @@ STATEMENT = re.compile(
     | \\(?:boxed|fbox)\s?(?P<box>\{{)
     | (?:^|\n)[ \t]*\*{{0,3}}A\*{{0,3}}:\*{{0,3}}[ \t]*
     | \bAnswer\(
-    | <answer>
+    | (?P<tag><answer>)
+    | ["'](?:final_?|correct_?)?(?:answer|ans|choice|option|result)["']
+      (?P<json>\s{{0,3}}:\s{{0,3}})(?=\S)
+    | (?:答案|答え|정답|\b(?:Antwort|Réponse|Respuesta|Risposta|Resposta|Antwoord|Ответ)\b)
+      (?:是|为|は|[ ]?\*{{0,2}}:)\*{{0,2}}[ ]?
     | \b(?:answer|answers)\b(?:\*\*|"|'){{0,3}}
       (?:[ ](?:to|for|of|in|from|among|here|choice|option)\b[^.:?!\n]{{0,120}}?)?
       (?:[ ](?:must|should|would|will|can|may)(?:[ ]only|[ ]therefore)?)?
@@ -80,21 +85,15 @@ def stated_answer(
         places += [(match.start(), match.end(), match) for match in _LETTER_STATEMENT.finditer(own)]
         places.sort(key=lambda place: place[:2])
     places = places[: _rambling_from(own, [place[:2] for place in places])]
-    for start, end, match in reversed(places[-_TRIED:]):
+    for start, _, match in reversed(places[-_TRIED:]):
         before = own[max(0, start - 60) : start]
         if match[0][0].isalpha() and _HYPOTHETICAL.search(before):
             continue
-        if match.re is _LETTER_STATEMENT:
-            stated = str(match[1] or match[2])
-        elif match["box"]:
-            stated = _braced(own, end)
-        else:
-            stated = _statement_text(answer_type, own, end)
-        answer = _answer_in(answer_type, stated, options)
+        stated, answer = _read(answer_type, match, own, options)
         if answer_type is AnswerType.CHOICE:
             if match[0].strip(" \t\n*") == "A:" and not _LETTER_ALONE.match(stated):
                 continue  # the first of the options, listed again
-            if _OR_BEFORE.search(before) or normalization.names_no_choice(stated, options):
+            if _OR_BEFORE.search(before) or choices.names_no_choice(stated, options):
                 return None
         if answer is not None:
             return answer, as_shown(stated)
@@ -119,13 +118,52 @@ def _rambling_from(own: str, places: Sequence[tuple[int, int]]) -> int:
     return len(places)
 
 
-def _statement_text(answer_type: AnswerType, own: str, start: int) -> str:
+def _read(
+    answer_type: AnswerType, match: re.Match[str], own: str, options: Sequence[str]
+) -> tuple[str, str | None]:
+    """What a statement says, and the canonical answer in it."""
+    end = match.end()
+    if match.re is _LETTER_STATEMENT:
+        stated = str(match[1] or match[2])
+    elif match["box"]:
+        stated = _braced(own, end)
+    elif match["json"]:
+        return _whole_answer(answer_type, json_value(own, end), options)
+    else:
+        content = tagged(own, end) if match["tag"] else None
+        if content is not None:
+            return _whole_answer(answer_type, content, options)
+        stated = _statement_text(own, end)
+    return stated, _answer_in(answer_type, stated, options)
+
+
+_TAG = re.compile("</?answer>")
+
+
+def _whole_answer(
+    answer_type: AnswerType, content: str, options: Sequence[str]
+) -> tuple[str, str | None]:
+    """The content of a tag, or the line of it that holds the answer, and its canonical answer."""
+    one_line = " ".join(content.split())
+    if answer_type is AnswerType.SPAN:
+        return one_line, normalization.span(one_line)
+    lines = content.splitlines() or [""]
+    # Of several lines, a short last or first one is the answer, and the others explain it.
+    parts = sorted((lines[-1].strip(), lines[0].strip()), key=len)
+    for part in (one_line,) if answer_type is AnswerType.MATH else (*parts, one_line):
+        answer = _answer_in(answer_type, part, options)
+        if answer is not None:
+            return part, answer
+    return one_line, None
+
+
+def _statement_text(own: str, start: int) -> str:
     """The rest of a statement's line after the verb, or the next line if it is empty."""
-    text = own[start : start + STATED].lstrip(" \t:*")
+    text = _TAG.split(own[start : start + STATED], maxsplit=1)[0].lstrip(" \t:*")
     if text.startswith("\n"):
         text = text.lstrip("\n \t")
         # A block of LaTeX starts on a line of its own.
-        if answer_type is AnswerType.MATH and text.startswith(("\\[", "$$")):
+        if text.startswith(("\\[", "$$")):
             close = text.find("\\]" if text.startswith("\\[") else "$$", 2)
             return text[2:close] if close > 0 else text.split("\n", 1)[0]
     return text.split("\n", 1)[0]
@@ -166,9 +204,9 @@ def _answer_in(answer_type: AnswerType, stated: str, options: Sequence[str]) -> 
             sentence = first_sentence(stated)
             whole = quoted[1] if quoted and len(quoted[1]) > 1 else ""
             return (
-                normalization.choice(sentence, options)
-                or normalization.choice(stated, options)
-                or (normalization.choice(whole, options) if whole else None)
+                choices.choice(sentence, options)
+                or choices.choice(stated, options)
+                or (choices.choice(whole, options) if whole else None)
             )
         case AnswerType.MATH:
             fenced = DOLLARS.match(stated)

@@ -39,6 +39,21 @@ def test_a_fallback_is_tried_only_if_the_reader_finds_no_answer() -> None:
     assert answer(rules, text + ". The answer is 5.") == "5"
 
 
+@pytest.mark.parametrize(
+    ("pattern", "text"),
+    [
+        (r"Die Lösung ist (?P<answer>\w+)", "4 + 5 = 9. Die Lösung ist 9."),
+        (r"答案为：(.+)", "4 + 5 = 9。答案为：9。"),
+        (r"\[answer\](.*)\[/answer\]", "[answer]9[/answer]"),
+    ],
+)
+def test_a_fallback_reads_statements_in_other_languages_as_they_are_written(
+    pattern: str, text: str
+) -> None:
+    assert answer(checked(NUMBER, fallbacks=[pattern]), text) == "9"
+    assert answer(checked(NUMBER, patterns=[pattern]), text) == "9"
+
+
 def test_a_truncated_path_abstains_with_any_rules() -> None:
     rules = checked(NUMBER, patterns=[r"(\d+)"])
     result = extract(NUMBER, "The answer is 4", end=EndReason.LENGTH, rules=rules)

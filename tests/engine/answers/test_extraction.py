@@ -37,7 +37,7 @@ def test_an_answer_is_shown_as_the_path_wrote_it() -> None:
 
 
 def test_readers_have_a_name_and_a_version() -> None:
-    assert reader_name(NUMBER) == "number/2"
+    assert reader_name(NUMBER) == "number/3"
     assert {reader_name(answer_type).split("/")[0] for answer_type in AnswerType} == set(AnswerType)
 
 

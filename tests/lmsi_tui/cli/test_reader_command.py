@@ -62,7 +62,7 @@ def test_accepting_rules_adds_a_row_and_a_vote_job(
 ) -> None:
     assert run(["reader", str(project.folder), *SAME, "--accept", "--detach", "--json"]) == 0
     (event,) = events(capsys)
-    assert event["reader"] == "span/1+1"
+    assert event["reader"] == "span/2+1"
     assert rows(project) == [{"same": [["nyc", "big apple"]]}]
     with connect(project.database, read_only=True) as conn:
         assert [job.kind for job in jobs.all_of(conn)] == [JobKind.VOTE]

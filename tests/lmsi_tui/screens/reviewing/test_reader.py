@@ -71,7 +71,7 @@ async def test_rules_are_previewed_while_typing_and_accepted(
         await until(pilot, lambda: screen.can_view_partial(pane))
         await pilot.press("f3", "ctrl+s")
         await until(pilot, lambda: pilot.app.screen is not screen)
-        assert any("number/2+1 is in force" in notice for notice in notices(pilot))
+        assert any("number/3+1 is in force" in notice for notice in notices(pilot))
         await settled(pilot)
     assert rows(project) == [{"same": [["12", "13"]]}]
     with connect(project.database, read_only=True) as conn:
