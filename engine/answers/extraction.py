@@ -1,8 +1,9 @@
 """Extract the answer of a path.
 
-A reader looks for the path's answer statement: the last one, outside `<think>`, before the model
-continues with another question. Each answer type has a reader with a version: raise it whenever its
-results change, so that the answers of stored paths are extracted again (`docs/readers.md`).
+A reader looks for the path's answer statement: the last one, outside its thoughts, before the
+model continues with another question. Each answer type has a reader with a version: raise it
+whenever its results change, so that the answers of stored paths are extracted again
+(`docs/readers.md`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from engine.answers import choices, normalization, numbers
 from engine.answers.conclusions import concluded_answer
 from engine.answers.markup import half_width, plain_tags
 from engine.answers.statements import STATEMENT, stated_answer
+from engine.answers.thoughts import own_turn
 from store.enums import Abstention, AnswerType, EndReason
 
 if TYPE_CHECKING:
@@ -116,11 +118,10 @@ _PLAIN = re.compile(r"-?\d+(?:\.\d+)?")
 # The path's own words.
 
 _STARTS_ANEW = re.compile(
-    r"<\|(?!(?:begin|end)_of_box)[a-z_]{1,30}\|>|</s>|<start_of_turn>|<end_of_turn>|\[INST\]"
-    r"|\n[ \t]*\*{0,2}Q\d{0,4}\*{0,2}[:.]\*{0,2}(?:\s|$)"
+    r"\n[ \t]*\*{0,2}Q\d{0,4}\*{0,2}[:.]\*{0,2}(?:\s|$)"
     r"|\n[ \t]*(?:#{1,4} ?|\*\*)?(?:Human|User)(?:\*\*)?:"
 )
-"""Begins a new turn or a new question."""
+"""Begins a new question or a new turn."""
 _MAY_START_ANEW = re.compile(
     r"\n[ \t]*(?:#{1,4} ?|\*\*)?(?:Question|Problem|Exercise|Example|Instruction|Passage"
     r"|Premise|Input|Context|Assistant)\b ?#?\d{0,4}\*{0,2}[:.\n]"
@@ -130,16 +131,10 @@ _ANNOTATION = re.compile(r"<<[^<>\n]{0,200}>>")
 
 
 def own_words(text: str) -> str:
-    """The end of the path's own text: outside `<think>`, before another question begins."""
-    if "</think>" in text:
-        text = text[text.rfind("</think>") + len("</think>") :]
-    elif "<think>" in text:
-        text = text[: text.find("<think>")]
-    for match in _STARTS_ANEW.finditer(text):
-        # A path may start with a special token, but not with a new question.
-        if text[: match.start()].strip() or match[0].startswith("\n"):
-            text = text[: match.start()]
-            break
+    """The end of the path's own text: outside its thoughts, before another question begins."""
+    text = plain_tags(half_width(own_turn(text)))
+    anew = _STARTS_ANEW.search(text)
+    text = text[: anew.start()] if anew else text
     own = _ANNOTATION.sub("", text[-_SEARCHED:])
     first = STATEMENT.search(own)
     anew = _MAY_START_ANEW.search(own, first.end()) if first else None

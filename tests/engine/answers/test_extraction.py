@@ -327,6 +327,9 @@ HOSTILE = [
     "." * 1_000_000,
     "The answer to " * 70_000,
     "<<" * 500_000,
+    "x<output></think>" * 60_000,
+    "x<output>" * 110_000,
+    "<think>x</think>" * 60_000,
 ]
 
 
