@@ -130,11 +130,11 @@ def from_json(answer_type: AnswerType, text: str) -> Rules:
 def put_in_force(conn: sqlite3.Connection, answer_type: AnswerType, rules: Rules) -> Rules:
     """Store rules as the newest of their type; a vote job then reads the stored paths with them.
 
-    Raises:
-        BadInput: they are in force already.
+    Rules that are in force already add no row: the vote job may have failed, and can be run again.
     """
-    if as_json(in_force(conn)[answer_type]) == as_json(rules):
-        raise BadInput(f"These rules of {answer_type} are already in force: nothing to do.")
+    before = in_force(conn)[answer_type]
+    if as_json(before) == as_json(rules):
+        return before
     row = ReaderRules(0, answer_type, as_json(rules), time.time())
     return _of_row(reader_rules.add(conn, row))
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from store import examples, jobs, models, paths, questions, reviews, votes
-from store.connection import WAL_BYTES, connect, transaction
+from store.connection import WAL_BYTES, connect, explained, transaction
 from store.enums import JobKind, Split, Verdict
 from store.errors import BadInput, WorkFailed
 from store.schema import ensure_schema
@@ -103,6 +103,17 @@ def test_a_full_disk_is_one_sentence_and_loses_nothing(seeded: Seeded) -> None:
     conn.execute("PRAGMA max_page_count = 1000000")
     paths.add(conn, seeded.run.id, [a_path(question, 1)], [a_reading()])
     assert len(paths.for_question(conn, seeded.run.id, question)) == 2
+
+
+def test_an_input_output_error_on_a_full_disk_is_explained_by_the_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = sqlite3.SQLITE_IOERR_SHMSIZE
+    for full, says in ((False, "failed"), (True, "is full")):
+        monkeypatch.setattr("store.connection.disk_is_full", lambda _, full=full: full)
+        with pytest.raises(WorkFailed, match=says), explained(tmp_path / "lmsi.db"):
+            raise error
 
 
 def test_a_damaged_database_is_reported(seeded: Seeded) -> None:

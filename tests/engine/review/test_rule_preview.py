@@ -17,7 +17,6 @@ from engine.sampling import scheduler
 from store import models, paths, questions, reader_rules, reviews, votes
 from store.connection import connect
 from store.enums import AnswerType, Decision, JobKind, Queue, Split, Verdict
-from store.errors import BadInput
 from store.records import Review, Run
 from tests.lmsi_tui.doubts import Doubt, doubts_project
 from tests.projects import TEACHER, claimed, scripted_project
@@ -156,8 +155,7 @@ def test_a_rule_applies_to_earlier_reviews(conn: sqlite3.Connection) -> None:
 def test_rules_and_resets_are_appended_as_rows(conn: sqlite3.Connection) -> None:
     first = custom_rules.put_in_force(conn, SPAN, SAME)
     assert custom_rules.in_force(conn) == {SPAN: first}
-    with pytest.raises(BadInput, match="already in force"):
-        custom_rules.put_in_force(conn, SPAN, SAME)
+    assert custom_rules.put_in_force(conn, SPAN, SAME) == first
     custom_rules.put_in_force(conn, SPAN, BUILT_IN)
     assert custom_rules.in_force(conn) == {}
     assert [row.rules for row in reader_rules.history(conn)] == [
