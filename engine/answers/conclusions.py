@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from engine.answers import choices, normalization, numbers
+from engine.answers import choices, normalization, numbers, spans
 from engine.answers.markup import without_markup
 from engine.answers.statements import (
     DOLLARS,
@@ -91,7 +91,7 @@ def concluded_answer(  # noqa: PLR0911 - a case for each answer type
                 if answer:
                     return answer, as_shown(text)
         case AnswerType.SPAN:
-            answer = normalization.span(alone) if _is_short(alone) else None
+            answer = spans.span(alone) if _is_short(alone) else None
             return (answer, as_shown(alone)) if answer else None
         case AnswerType.MATH:
             fenced = list(DOLLARS.finditer(closing))

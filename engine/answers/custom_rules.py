@@ -64,7 +64,9 @@ class Rules:
 
     def counted_as(self, answer: str) -> str:
         """The answer that this answer counts as."""
-        return _joined(self.same).get(answer, answer)
+        joined = _joined(self.same)
+        # Pairs that `span/1` stored have no commas.
+        return joined.get(answer) or joined.get(answer.replace(", ", " "), answer)
 
 
 BUILT_IN = Rules()
@@ -94,7 +96,10 @@ def _of_row(row: ReaderRules) -> Rules:
         patterns=tuple(values.get("patterns", ())),
         fallbacks=tuple(values.get("fallbacks", ())),
         units=tuple(values.get("units", ())),
-        same=tuple((first, second) for first, second in values.get("same", ())),
+        same=tuple(
+            (current_form(row.answer_type, first), current_form(row.answer_type, second))
+            for first, second in values.get("same", ())
+        ),
         id=row.id,
     )
 
@@ -391,18 +396,21 @@ def active_reviews(
     A reviewer who chose `1/2` has chosen `0.5` if `1/2` now counts as `0.5`.
     """
     active = reviews.active(conn, run_id, question_ids, until=until)
-    rules = {kind: entry for kind, entry in in_force(conn).items() if entry.same}
-    if not rules or not active:
+    if not active:
         return active
+    rules = in_force(conn)
     kinds = _kinds(conn, {review.question_id for review in active})
-    return [as_counted(review, rules.get(kinds[review.question_id], BUILT_IN)) for review in active]
+    return [
+        as_counted(review, kinds[review.question_id], rules[kinds[review.question_id]])
+        for review in active
+    ]
 
 
-def as_counted(review: Review, rules: Rules) -> Review:
-    """A review with its answers as the rules count them."""
+def as_counted(review: Review, answer_type: AnswerType, rules: Rules) -> Review:
+    """A review with its answers as the current reader writes them and the rules count them."""
 
     def form(answer: str | None) -> str | None:
-        return None if answer is None else rules.counted_as(answer)
+        return None if answer is None else rules.counted_as(current_form(answer_type, answer))
 
     return replace(
         review,
@@ -410,6 +418,16 @@ def as_counted(review: Review, rules: Rules) -> Review:
         other=form(review.other),
         winner=form(review.winner),
     )
+
+
+def current_form(answer_type: AnswerType, answer: str) -> str:
+    """A canonical answer that an earlier version of the reader stored, as this version writes it.
+
+    Letters and fixed words never change, so only answers of `OPEN_TYPES` can.
+    """
+    if answer_type not in OPEN_TYPES:
+        return answer
+    return extraction.canonical(answer_type, answer) or answer
 
 
 def _kinds(conn: sqlite3.Connection, ids: Iterable[int]) -> Mapping[int, AnswerType]:

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engine.answers import choices, normalization, numbers
+from engine.answers import choices, normalization, numbers, spans
 from engine.answers.conclusions import concluded_answer
 from engine.answers.markup import half_width, plain_tags
 from engine.answers.statements import STATEMENT, stated_answer
@@ -88,7 +88,7 @@ def canonical(answer_type: AnswerType, text: str, options: Sequence[str] = ()) -
         case AnswerType.NLI:
             return normalization.inference(text, options)
         case AnswerType.SPAN:
-            return normalization.span(text)
+            return spans.span(text)
         case AnswerType.MATH:
             return normalization.math_text(text)
 
@@ -102,7 +102,7 @@ def equal(answer_type: AnswerType, a: str, b: str) -> bool:
     if a == b:
         return True
     if answer_type is AnswerType.SPAN:
-        return normalization.spans_equal(a, b)
+        return spans.spans_equal(a, b)
     if answer_type is not AnswerType.MATH:
         return False
     if _PLAIN.fullmatch(a) and _PLAIN.fullmatch(b):

@@ -13,11 +13,8 @@ from typing import TYPE_CHECKING
 from engine.answers.markup import half_width, without_markup
 from engine.answers.numbers import (
     LONGEST,
-    SPELLED,
     number_text,
     plain,
-    spelled_value,
-    without_latex,
 )
 
 if TYPE_CHECKING:
@@ -92,30 +89,7 @@ def inference(text: str, options: Sequence[str] = ()) -> str | None:
     return yes_no(line)
 
 
-# Spans.
-
-_ARTICLES = re.compile(r"\b(?:a|an|the)\b")
-_UNIT_WORDS = (
-    "%|percent|percentage points?|points?|yards?|yrs?|years?|months?|weeks?|days?|hours?|minutes?"
-    "|seconds?|dollars?|cents?|euros?|pounds?|francs?|people|persons|inhabitants|men|women|children"
-    "|soldiers|troops|games?|touchdowns?|tds?|field goals?|goals?|times|wins|losses|passes|miles?"
-    "|kilometers?|km|meters?|metres?|feet|ft|inches|acres?|tons?|households|families|housing units"
-)
-_WITH_UNIT = re.compile(rf"(-?\d[\d,]*(?:\.\d+)?) ?(?:{_UNIT_WORDS})(?: old)?")
-_NUMBER_TOKEN = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
-_NOT_SPAN = re.compile(r"(?<!\d)[.,:](?!\d)|(?<=\d)[.,:](?!\d)|(?<!\d)[.,:](?=\d)|[^\w\s.,:%+-]|_")
-_HYPHEN = re.compile(r"(?<=\w)[-–—](?=\w)|(?<!\S)[-–—]+(?!\S)")
-
-
-def span(text: str) -> str | None:
-    """Words of a passage: lower case, without articles and punctuation, numbers normalized.
-
-    A number with a unit is the bare number, as in the comparison of DROP: `21 yards` is `21`.
-    """
-    return _fixed_point(_span_words, text)
-
-
-def _fixed_point(step: Callable[[str], str | None], text: str) -> str | None:
+def fixed_point(step: Callable[[str], str | None], text: str) -> str | None:
     """Repeat a simplification until nothing changes: one removal may uncover another.
 
     None if it still changes after eight times.
@@ -127,47 +101,6 @@ def _fixed_point(step: Callable[[str], str | None], text: str) -> str | None:
             return form
         form = simplified
     return None
-
-
-def _span_words(text: str) -> str | None:
-    words = plain(without_latex(text[:LONGEST])).casefold().replace("−", "-")
-    words = _HYPHEN.sub(" ", words)
-    words = _ARTICLES.sub(" ", _NOT_SPAN.sub(" ", words))
-    words = " ".join(_number_token(word) for word in words.split())
-    with_unit = _WITH_UNIT.fullmatch(words)
-    if with_unit:
-        words = with_unit[1]
-    if SPELLED.fullmatch(words):
-        words = number_text(spelled_value(words))
-    return words or None
-
-
-def _number_token(word: str) -> str:
-    if not _NUMBER_TOKEN.fullmatch(word) or len(word) > 40:
-        return word
-    return number_text(Fraction(word.replace(",", "")))
-
-
-def spans_equal(a: str, b: str) -> bool:
-    """Whether two canonical spans are the same answer.
-
-    The order of several spans does not matter, and a bare number equals a span of that number and
-    a few words (`5` and `5 ships`).
-    """
-    if a == b or sorted(_span_parts(a)) == sorted(_span_parts(b)):
-        return True
-    short, long = sorted((a, b), key=len)
-    follows = long[len(short) :]
-    return (
-        _NUMBER_TOKEN.fullmatch(short) is not None
-        and long.startswith(f"{short} ")
-        and not re.search(r"\d|\b(?:and|or|to)\b", follows)
-        and len(follows.split()) <= 3
-    )
-
-
-def _span_parts(canonical: str) -> list[str]:
-    return canonical.split(" and ")
 
 
 # Mathematics.
@@ -191,7 +124,7 @@ def math_text(text: str) -> str | None:
     Plain numbers and fractions of plain numbers are normalized; `engine.answers.math_equality`
     decides about other forms.
     """
-    return _fixed_point(_math_form, text) if len(text) <= LONGEST else None
+    return fixed_point(_math_form, text) if len(text) <= LONGEST else None
 
 
 def _math_form(text: str) -> str | None:

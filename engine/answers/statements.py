@@ -6,7 +6,7 @@ import itertools
 import re
 from typing import TYPE_CHECKING
 
-from engine.answers import choices, normalization, numbers
+from engine.answers import choices, normalization, numbers, spans
 from engine.answers.markup import json_value, tagged
 from store.enums import AnswerType
 
@@ -146,7 +146,7 @@ def _whole_answer(
     """The content of a tag, or the line of it that holds the answer, and its canonical answer."""
     one_line = " ".join(content.split())
     if answer_type is AnswerType.SPAN:
-        return one_line, normalization.span(one_line)
+        return one_line, spans.span(one_line)
     lines = content.splitlines() or [""]
     # Of several lines, a short last or first one is the answer, and the others explain it.
     parts = sorted((lines[-1].strip(), lines[0].strip()), key=len)
@@ -180,9 +180,19 @@ def _braced(own: str, start: int) -> str:
     return ""
 
 
+_ABBREVIATIONS = (
+    "St Mr Ms Mrs Dr Jr Sr No vs Mt Ft Rs Gen Lt Col Capt Sgt Maj Gov Sen Rep Prof Rev Pres"
+    " Jan Feb Mar Apr Jun Jul Aug Sep Sept Oct Nov Dec"
+)
+_NOT_AFTER = "".join(rf"(?<!\b{word})" for word in _ABBREVIATIONS.split())
+_NEW_SENTENCE = (
+    r"(?:He|She|It|They|We|You|I|This|That|These|Those|There|The|His|Her|Its|Their|So|Therefore"
+    r"|Thus|Hence|However|But|And|In|On|If|As|Because|Since|When|After)\b"
+)
 SENTENCE_END = re.compile(
-    r"(?<![\s.][A-Za-z])(?<!^[A-Za-z])(?<!\bSt)(?<!\bMr)(?<!\bMs)(?<!\bMrs)(?<!\bDr)(?<!\bJr)(?<!\bSr)"
-    r"(?<!\bNo)(?<!\bvs)(?<!\bMt)(?<!\bFt)(?<!\bRs)[.!?]+[\"')\]*]*(?=\s|$)"
+    rf"(?=[.!?])(?<![\s.][A-Za-z])(?<!^[A-Za-z]){_NOT_AFTER}[.!?]+[\"')\]*]*(?=\s|$)"
+    # "the U.S. They won" are two sentences, "J. K. Rowling" is one name.
+    rf"|\.(?<=\.[A-Za-z]\.)(?=\s+{_NEW_SENTENCE})"
 )
 DOLLARS = re.compile(r"\$\$?([^$\n]{1,400})\$|\\\((.{1,400}?)\\\)|\\\[(.{1,400}?)\\\]")
 _SMALL_WORDS = re.compile(
@@ -218,7 +228,7 @@ def _answer_in(answer_type: AnswerType, stated: str, options: Sequence[str]) -> 
                 inside[1] or inside[2] or inside[3] if inside else sentence
             )
         case AnswerType.SPAN:
-            return normalization.span(first_sentence(_SMALL_WORDS.sub("", stated, count=1)))
+            return spans.span(first_sentence(_SMALL_WORDS.sub("", stated, count=1)))
         case AnswerType.YES_NO:
             return normalization.yes_no(stated)
         case AnswerType.NLI:

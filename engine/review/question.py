@@ -136,7 +136,7 @@ def open_question(
     answers = [reading.answer for _, reading in counted]
     tallied = {answer for answer, _ in vote.tally}
     unread = any(answer is not None and answer not in tallied for answer in answers)
-    if unread and merge:
+    if unread and (merge or question.answer_type is not AnswerType.MATH):
         answers = merge_equal(question.answer_type, answers)
         unread = False
     counts: Counter[str] = Counter()

@@ -224,7 +224,9 @@ def _lost(
         return ()
     refers = []
     for vote, rules in (before, after):
-        counted = [custom_rules.as_counted(review, rules) for review in active]
+        counted = [
+            custom_rules.as_counted(review, question.answer_type, rules) for review in active
+        ]
         refers.append([_refers_to(question, review, vote, counted) for review in counted])
     return tuple(
         review for review, did, does in zip(active, *refers, strict=True) if did and not does

@@ -115,10 +115,8 @@ def _answers_as_counted(
     counted = sorted(
         (pair for pair in pairs if pair[0].index < vote.drawn), key=lambda pair: pair[0].index
     )
-    answers = [reading.answer for _, reading in counted]
-    if question.answer_type is AnswerType.MATH:
-        # The vote counts equal formulas with different spellings as the first of them.
-        answers = list(merge_equal(AnswerType.MATH, answers))
+    # The vote counts equal answers with different spellings as the first of them.
+    answers = merge_equal(question.answer_type, [reading.answer for _, reading in counted])
     return [(path, answer) for (path, _), answer in zip(counted, answers, strict=True)]
 
 
@@ -163,7 +161,7 @@ def _choose_answer(
     if reviewed is None:
         return None
     answers = merged_with(reviewed)
-    if decision.verdict is Verdict.TYPED and not answers:
+    if not answers:  # it was typed, or is in the form of an earlier reader
         answers = frozenset(
             other for other, _ in vote.tally if equal(question.answer_type, other, reviewed)
         )

@@ -14,6 +14,7 @@ from fractions import Fraction
 from functools import lru_cache
 
 from engine.answers.extraction import equal
+from engine.answers.spans import same_span
 from engine.project.settings import exact_share
 from store.enums import AnswerType, Decision, EarlyStop
 from store.records import Vote
@@ -27,9 +28,16 @@ Answers = Sequence[str | None]
 def merge_equal(answer_type: AnswerType, answers: Answers) -> list[str | None]:
     """Replace each answer by the first equal answer; abstentions stay.
 
-    Only `MATH` has answers that are equal but written differently and whose equality is safe to
-    chain. Answers of other types are returned unchanged. May take seconds for `MATH`.
+    Only `MATH` and `SPAN` have answers that are equal but written differently; those of other types
+    are returned unchanged. Spans are equal in the sense of `same_span`, which is safe to chain. May
+    take seconds for `MATH`.
     """
+    if answer_type is AnswerType.SPAN:
+        first_span: dict[tuple[str, ...], str] = {}
+        return [
+            None if answer is None else first_span.setdefault(same_span(answer), answer)
+            for answer in answers
+        ]
     if answer_type is not AnswerType.MATH:
         return list(answers)
     first_form: dict[str, str] = {}
@@ -78,8 +86,7 @@ def count_vote(
     """Count the vote of one question.
 
     Paths after the first index at which the rule decides are ignored, so that the vote does not
-    depend on how many more paths happen to be stored. Equal answers of the reader `math` are
-    merged (`merge_equal`).
+    depend on how many more paths happen to be stored. Equal answers are merged (`merge_equal`).
 
     Args:
         answers: of the paths 0, 1, 2, … without a gap; those after the first m are ignored.
@@ -96,9 +103,7 @@ def count_vote(
         A vote whose decision is `OPEN` while more paths are needed. The winner of an early
         rejection is the leader at that point.
     """
-    answers = answers[:m]
-    if reader.startswith(f"{AnswerType.MATH}/"):
-        answers = merge_equal(AnswerType.MATH, answers)
+    answers = merge_equal(AnswerType(reader.partition("/")[0]), answers[:m])
     needed = kept_needed(m, threshold)
     counts: Counter[str] = Counter()
     sampled, decision = 0, _decide(counts, 0, m, needed, cap, rule, epsilon)

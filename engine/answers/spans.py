@@ -1,0 +1,169 @@
+"""The canonical form of words of a passage, and which of them are the same answer."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from functools import lru_cache
+
+from engine.answers.markup import half_width, without_markup
+from engine.answers.normalization import fixed_point
+from engine.answers.numbers import (
+    LONGEST,
+    SPELLED,
+    number_text,
+    plain,
+    spelled_value,
+    without_latex,
+)
+
+_ARTICLES = re.compile(r"\b(?:a|an|the)\b")
+_UNIT_WORDS = (
+    "%|percent|percentage points?|points?|yards?|yrs?|years?|months?|weeks?|days?|hours?|minutes?"
+    "|seconds?|dollars?|cents?|euros?|pounds?|francs?|people|persons|inhabitants|men|women|children"
+    "|soldiers|troops|games?|touchdowns?|tds?|field goals?|goals?|times|wins|losses|passes|miles?"
+    "|kilometers?|km|meters?|metres?|feet|ft|inches|acres?|tons?|households|families|housing units"
+)
+_NUMBER = r"-?(?:\d{1,3}(?:,\d{2,3})*,\d{3}|\d+)(?:\.\d+)?"
+_WITH_UNIT = re.compile(rf"({_NUMBER}) ?(?:{_UNIT_WORDS})(?: old)?")
+_NUMBER_TOKEN = re.compile(_NUMBER)
+_NOT_SPAN = re.compile(r"(?<!\d)[.,:](?!\d)|(?<=\d)[.,:](?!\d)|(?<!\d)[.,:](?=\d)|[^\w\s.,:%+-]|_")
+_HYPHEN = re.compile(r"(?<=\w)[-–—](?=\w)|(?<!\S)[-–—]+(?!\S)")
+
+# Abbreviations: U.S. is US, J. R. Smith is JR Smith.
+
+_INITIALS_APART = re.compile(r"\b([^\W\d_]\.) (?=[^\W\d_]\.)")
+_PERIOD_INSIDE = re.compile(r"(?:(?<=\b[^\W\d_])|(?<=\b[^\W\d_]{2}))\.(?=[^\W\d_]\b)")
+_LETTERS_APART = re.compile(r"\b([^\W\d_]) (?=[^\W\d_]\b)")
+
+# Dates: May 5, 1998 is 5 May 1998.
+
+_MONTHS = (
+    "january", "february", "march", "april", "may", "june", "july", "august", "september",
+    "october", "november", "december",
+)  # fmt: skip
+_MONTH = (
+    r"(?P<month>jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?"
+    r"|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)\.?"
+)
+_DAY = r"(?:the )?(?P<day>0?[1-9]|[12]\d|3[01])(?:st|nd|rd|th)?"
+_YEAR = r"(?P<year>\d{4})"
+_WEEKDAY = r"(?:(?:mon|tues|wednes|thurs|fri|satur|sun)day,? )?"
+_DATES = tuple(
+    re.compile(rf"\b{pattern}\b")
+    for pattern in (
+        rf"{_WEEKDAY}{_MONTH} {_DAY}(?:,? |,)(?:of )?{_YEAR}",
+        rf"{_WEEKDAY}{_DAY} (?:day )?(?:of )?{_MONTH}(?:,? |,)(?:of )?{_YEAR}",
+        rf"{_YEAR},? {_MONTH} {_DAY}",
+        rf"{_YEAR}-(?P<month>0[1-9]|1[0-2])-(?P<day>0[1-9]|[12]\d|3[01])",
+        rf"{_MONTH}, (?:of )?{_YEAR}",
+    )
+)
+_SHORT_DATES = tuple(
+    re.compile(pattern)
+    for pattern in (
+        rf"{_MONTH} {_DAY}",
+        rf"{_DAY} (?:day )?(?:of )?{_MONTH}",
+        rf"{_MONTH} (?:of )?{_YEAR}",
+        rf"{_YEAR} {_MONTH}",
+    )
+)
+"""Dates only if they are the whole span: elsewhere, `may` and `march` can be verbs."""
+
+# Several spans.
+
+_SEPARATOR = re.compile(
+    r" ?(?:(?<!\d),|,(?!\d{2,3}(?!\d))|;) ?(?:(?:and|&) )?| (?:and|&|as well as|along with) "
+)
+_BOTH = re.compile(r"\W*both (?=.* (?:and|&) )")
+_SUFFIX = re.compile(r", (?=(?:jr|sr|ii|iii|iv|inc|ltd|llc|phd|md|dc)\b)")
+_HUNDRED_AND = re.compile(rf"\b(hundred|thousand|million) and (?={SPELLED.pattern})")
+
+
+def span(text: str) -> str | None:
+    """Words of a passage: lower case, without articles and punctuation, numbers normalized.
+
+    A number with a unit is the bare number, as in the comparison of DROP: `21 yards` is `21`.
+    Several spans keep their order, with `, ` and ` and ` between them. A date is day, month and
+    year, as in DROP's records: `5 may 1998`.
+    """
+    return fixed_point(_span_words, text)
+
+
+def _span_words(text: str) -> str | None:
+    words = plain(without_latex(without_markup(half_width(text[:LONGEST])))).casefold()
+    words = words.replace("−", "-")
+    words = _PERIOD_INSIDE.sub("", _INITIALS_APART.sub(r"\1", words))
+    for pattern in _DATES:
+        words = pattern.sub(_date, words)
+    words = _HUNDRED_AND.sub(r"\1 ", _SUFFIX.sub(" ", _BOTH.sub("", words)))
+    form, joint, start = "", "", 0
+    for separator in [*_SEPARATOR.finditer(words), None]:
+        part = _part(words[start : separator.start() if separator else None])
+        form = f"{form}{joint if form and part else ''}{part}"
+        if separator:
+            start = separator.end()
+            joint = ", " if separator[0].strip() in (",", ";") else " and "
+    return form or None
+
+
+def _part(words: str) -> str:
+    """One of several spans."""
+    for pattern in _SHORT_DATES:
+        date = pattern.fullmatch(words.strip(" .,"))
+        if date:
+            return _date(date)
+    words = _ARTICLES.sub(" ", _NOT_SPAN.sub(" ", _HYPHEN.sub(" ", words)))
+    words = " ".join(_number_token(word) for word in words.split())
+    words = _LETTERS_APART.sub(r"\1", words)
+    with_unit = _WITH_UNIT.fullmatch(words)
+    if with_unit:
+        words = with_unit[1]
+    if SPELLED.fullmatch(words):
+        words = number_text(spelled_value(words))
+    return words
+
+
+def _number_token(word: str) -> str:
+    if not _NUMBER_TOKEN.fullmatch(word) or len(word) > 40:
+        return word
+    return number_text(Fraction(word.replace(",", "")))
+
+
+def _date(match: re.Match[str]) -> str:
+    """A date as day, month and year, those of them that it has."""
+    found = match.groupdict()
+    day, month, year = found.get("day"), found["month"], found.get("year")
+    if month.isdigit():
+        month = _MONTHS[int(month) - 1]
+    else:
+        month = next(name for name in _MONTHS if name.startswith(month[:3]))
+    return " ".join(part for part in (day.lstrip("0") if day else "", month, year or "") if part)
+
+
+def same_span(canonical: str) -> tuple[str, ...]:
+    """The parts of a canonical span in sorted order, which are the same for the same answer."""
+    return tuple(sorted(re.split(", | and ", canonical)))
+
+
+@lru_cache(maxsize=4096)
+def spans_equal(a: str, b: str) -> bool:
+    """Whether two canonical spans can be the same answer, of the vote and of a known answer.
+
+    The order of several spans does not matter, nor whether a comma is written within one. A bare
+    number equals a span of that number and a few words (`5` and `5 ships`), so that this is not
+    transitive: `same_span` is.
+    """
+    # The forms of stored answers may be those of an earlier version.
+    a, b = span(a) or a, span(b) or b
+    if same_span(a) == same_span(b) or a.replace(",", "") == b.replace(",", ""):
+        return True
+    short, long = sorted((a, b), key=len)
+    follows = long[len(short) :]
+    return (
+        _NUMBER_TOKEN.fullmatch(short) is not None
+        and long.startswith(f"{short} ")
+        and not re.search(r"[\d,]|\b(?:and|or|to)\b", follows)
+        and follows.split()[0] not in _MONTHS
+        and len(follows.split()) <= 3
+    )
