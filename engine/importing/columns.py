@@ -6,9 +6,9 @@ The names below are those of public data sets. `--field MEANING=COLUMN` override
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from engine.answers.normalization import LETTERS
+from engine.importing.options import option_columns
 from store.enums import AnswerType
 
 if TYPE_CHECKING:
@@ -31,6 +31,9 @@ _QUESTION = [
     "questiontext",
     "sentence",
     "q",
+    "goal",
+    "ctx",
+    "startphrase",
     "text",
 ]
 _HYPOTHESIS = ["hypothesis", "sentence2", "claim", "statement"]
@@ -56,6 +59,7 @@ _OPTIONS = [
 ]
 _ANSWER = [
     "answer",
+    "answernumber",
     "answerkey",
     "goldlabel",
     "gold",
@@ -68,18 +72,28 @@ _ANSWER = [
     "answers",
     "reftext",
     "correctoption",
+    "cop",
     "answerspans",
+    "validatedanswers",
     "expected",
+    "expectedanswer",
+    "referenceanswer",
+    "references",
+    "reference",
+    "targets",
+    "rightanswer",
+    "correctchoice",
     "output",
     "completion",
+    "response",
     "answeridx",
+    "answerindex",
+    "correctindex",
+    "correctanswerid",
     "label1",
+    "labels",
     "solution",
 ]
-_LETTER_COLUMNS = re.compile(r"(?:option|choice|ending|op|answer)?[ _]?([a-j]|\d)", re.I)
-_INLINE = re.compile(r"(?:^|\s)\(([A-Ja-j1-9])\)\s*")
-_LISTED = re.compile(r"^[ \t]*\(?([A-Ja-j1-9])[):.][ \t]*(.*\S)[ \t]*$", re.MULTILINE)
-_OPTION_LABEL = re.compile(r"\s*(?:\(([A-Ja-j])\)|([A-J])\s?[).:])\s*(?=\S)")
 _PROMPT = re.compile(
     r"\A\s*(?:Passage|Context):(.*?)\n\s*Question:(.*?)(?:\n\s*Answer:\s*)?\Z", re.S
 )
@@ -111,6 +125,9 @@ def find_columns(
     if answer_type is AnswerType.NLI:
         question = _HYPOTHESIS + _QUESTION
     by_meaning = dict(given)
+    if answer_type is AnswerType.CHOICE and "mc1_targets" in columns:
+        # TruthfulQA's only column of choices: it marks the right one.
+        by_meaning = {"options": "mc1_targets", "answer": "mc1_targets", **given}
     for meaning, names in (
         ("question", question),
         ("passage", _PASSAGE),
@@ -130,118 +147,10 @@ def find_columns(
         if "question.choices" in columns and "options" not in given:
             by_meaning["options"] = "question.choices"
     if "options" not in by_meaning:
-        letters = [name for name in columns if _LETTER_COLUMNS.fullmatch(name)]
-        letters = [name for name in letters if name not in by_meaning.values()]
-        if len(letters) >= 2:
-            by_meaning["options"] = " + ".join(letters)
+        own = option_columns([name for name in columns if name not in by_meaning.values()])
+        if own:
+            by_meaning["options"] = " + ".join(own)
     return by_meaning
-
-
-def options_of(row: Row, column: str | None) -> tuple[tuple[str, ...], tuple[str, ...]]:  # noqa: PLR0911 - a return for each layout
-    """(labels, texts) of the choices of a row; both empty if it has none.
-
-    Labels are those of the file (`A`, `1`, a repeated `D`), or the letters in order if it has none.
-    """
-    if column is None:
-        return (), ()
-    if " + " in column and column not in row:
-        names = [name for name in column.split(" + ") if str(row.get(name) or "").strip()]
-        return _lettered([str(row[name]).strip() for name in names])
-    value = row.get(column)
-    if isinstance(value, str) and value.lstrip()[:1] in "[{":
-        value = _loads(value)
-    if isinstance(value, str):
-        return inline_options(value)[1:]
-    if isinstance(value, dict):
-        if isinstance(value.get("text"), list):
-            return _labeled(value.get("label") or (), value["text"])
-        return (
-            _labeled(tuple(value), tuple(value))
-            if _scores(value)
-            else _labeled(tuple(value), tuple(value.values()))
-        )
-    if isinstance(value, list) and value:
-        if all(isinstance(option, dict) for option in value):
-            texts = [option.get("text", option.get("value", "")) for option in value]
-            return _labeled([option.get("label", "") for option in value], texts)
-        return _lettered([str(option).strip() for option in value])
-    return (), ()
-
-
-def _scores(value: Mapping[str, Any]) -> bool:
-    return all(isinstance(score, int | float) for score in value.values())
-
-
-def _loads(text: str) -> Any:
-    import json
-
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
-
-
-def _labeled(
-    labels: Sequence[object], texts: Sequence[object]
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    options = tuple(str(text).strip() for text in texts)
-    marks = tuple(str(label).strip() for label in labels)
-    if len(marks) != len(options) or not all(marks):
-        marks = tuple(LETTERS[: len(options)])
-    return marks, options
-
-
-def _lettered(texts: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Texts that may contain their own labels, such as AQuA's `A)32400`."""
-    matches = [_OPTION_LABEL.match(text) for text in texts]
-    if all(matches):
-        marks = [str(match[1] or match[2]).upper() for match in matches if match]
-        if marks == list(LETTERS[: len(texts)]):
-            rest = tuple(
-                text[match.end() :].strip()
-                for text, match in zip(texts, matches, strict=True)
-                if match
-            )
-            return tuple(marks), rest
-    return tuple(LETTERS[: len(texts)]), tuple(texts)
-
-
-def inline_options(text: str) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
-    """(text before, labels, texts) of choices written as `(A) … (B) …`, or one per line.
-
-    Labels and texts are empty if there are not at least two choices in order.
-    """
-    marks = list(_INLINE.finditer(text))
-    first = next((n for n, match in enumerate(marks) if match[1] in "Aa1"), None)
-    if first is not None and len(marks) - first >= 2:
-        marks = marks[first:]
-        ends = [match.start() for match in marks[1:]] + [len(text)]
-        texts = tuple(
-            text[match.end() : end].strip() for match, end in zip(marks, ends, strict=True)
-        )
-        before = re.sub(
-            r"\s*(?:answer )?(?:choices|options)\s*:?\s*\Z",
-            "",
-            text[: marks[0].start()],
-            flags=re.I,
-        )
-        return before.strip(), tuple(match[1].upper() for match in marks), texts
-    listed = list(_LISTED.finditer(text))
-    first = next((n for n, match in enumerate(listed) if match[1] in "Aa1"), None)
-    if first is not None and len(listed) - first >= 2:
-        listed = listed[first:]
-        before = re.sub(
-            r"\s*(?:answer )?(?:choices|options)\s*:?\s*\Z",
-            "",
-            text[: listed[0].start()],
-            flags=re.I,
-        )
-        return (
-            before.strip(),
-            tuple(match[1].upper() for match in listed),
-            tuple(match[2] for match in listed),
-        )
-    return text, (), ()
 
 
 def prompt_parts(text: str) -> tuple[str, str] | None:

@@ -6,29 +6,33 @@ forms of all accepted answers.
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from engine.answers import extraction
-from engine.answers.normalization import LETTERS, UNKNOWN
-from engine.importing.columns import (
-    MEANINGS,
-    find_columns,
-    flat,
-    inline_options,
-    options_of,
-    prompt_parts,
+from engine.answers.normalization import LETTERS
+from engine.importing.columns import MEANINGS, find_columns, flat, prompt_parts
+from engine.importing.known_answers import (
+    UNREADABLE,
+    best_scored,
+    known_answers,
+    why_unreadable,
 )
+from engine.importing.label_numbering import (
+    NO_NUMBERS,
+    Numbering,
+    inference_numbering,
+    label_numbering,
+)
+from engine.importing.options import Options, inline_options, options_of
 from engine.importing.tables import InputTable, Row, read_rows
 from engine.prompting.tasks import Preset, preset
-from store.enums import AnswerType, EndReason, Split
+from store.enums import AnswerType, Split
 from store.errors import BadInput
 from store.records import Question, question_key
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 _CLEARLY_ANSWERS = {"answer", "answerkey", "gold", "goldlabel", "correct", "targetscores"}
@@ -58,6 +62,7 @@ def read_questions(
     name: str | None = None,
     limit: int | None = None,
     fields: Mapping[str, str] | None = None,
+    labels_from: int | None = None,
 ) -> Imported:
     """Read a file of questions.
 
@@ -68,13 +73,21 @@ def read_questions(
         name: of the question set; None uses the file name without its suffix.
         limit: maximum number of questions, from the start of the file.
         fields: column by meaning (question, answer, options, passage), if detection fails.
+        labels_from: 0 or 1, the number of the first option, if the file does not show it.
 
     Raises:
         BadInput: the file cannot be read or does not fit the task.
     """
     preset(task)  # refuse an unknown task before reading a large file
     return questions_in(
-        read_rows(path), path, task=task, split=split, name=name, limit=limit, fields=fields
+        read_rows(path),
+        path,
+        task=task,
+        split=split,
+        name=name,
+        limit=limit,
+        fields=fields,
+        labels_from=labels_from,
     )
 
 
@@ -87,6 +100,7 @@ def questions_in(
     name: str | None = None,
     limit: int | None = None,
     fields: Mapping[str, str] | None = None,
+    labels_from: int | None = None,
 ) -> Imported:
     """The questions of a table; see `read_questions`."""
     chosen = preset(task)
@@ -94,57 +108,132 @@ def questions_in(
         raise BadInput(f"--limit is {limit}: give at least 1.")
     rows = [(number, flat(row)) for number, row in table.rows]
     columns = list(dict.fromkeys(column for _, row in rows[:200] for column in row))
-    by_meaning = _columns(path, columns, chosen, fields or {})
+    by_meaning = _columns(path, rows, columns, chosen, fields or {})
     if split is not Split.POOL and "answer" not in by_meaning:
         raise BadInput(
             f"{path} has no column of answers ({_listed(columns)}): evaluation needs "
             "known answers; name the column with --field answer=COLUMN, or import it as a pool."
         )
-    source = name or _stem(path)
+    answer_column = by_meaning.get("answer")
+    # A pool's answers show only whether the file has another answer type.
+    if split is Split.POOL and _simple(answer_column or "") not in _CLEARLY_ANSWERS:
+        answer_column = None
+    numbering = NO_NUMBERS
+    if answer_column:
+        numbering = _numbering(path, rows, by_meaning, chosen, split, labels_from)
     left_out = list(table.left_out)
     questions: dict[str, Question] = {}
     gold: dict[str, tuple[str, ...]] = {}
-    duplicates = unread = read = 0
-    answers: tuple[str, ...] = ()
-    checked = split is not Split.POOL or _simple(by_meaning.get("answer", "")) in _CLEARLY_ANSWERS
+    duplicates, unreadable, readable = 0, [], 0
     for position, (number, row) in enumerate(rows):
         if limit is not None and len(questions) >= limit:
             break
-        result = _question(row, by_meaning, chosen, split, source, position)
-        if isinstance(result, str):
-            left_out.append((number, result))
+        question, answers, reason = _entry(
+            row, by_meaning, chosen, split, name or _stem(path), position, answer_column, numbering
+        )
+        readable += bool(answers)
+        unreadable += [reason] if reason.startswith(UNREADABLE) else []
+        if question is None or (reason and split is not Split.POOL):
+            left_out.append((number, reason))
             continue
-        question, labels = result
-        if checked and "answer" in by_meaning:
-            answers = _gold(row, by_meaning["answer"], question, labels)
-            given = row.get(by_meaning["answer"])
-            read += given not in (None, "")
-            if not answers:
-                unread += given not in (None, "")
-                if split is not Split.POOL:
-                    left_out.append((number, _why_not(given, chosen.answer_type)))
-                    continue
         duplicates += question.key in questions
         questions.setdefault(question.key, question)
         if split is not Split.POOL:
             # DROP repeats a question with the answers of other annotators: all are accepted.
             gold[question.key] = tuple(dict.fromkeys([*gold.get(question.key, ()), *answers]))
-    if read and unread * 2 > read:
-        reason = next((why for _, why in left_out if why.startswith("its answer")), None)
+    if len(unreadable) > readable:
         raise BadInput(
-            f"{path} does not fit --task {task}: {unread:,} of {read:,} answers in column "
-            f"{by_meaning['answer']!r} are not of the type {chosen.answer_type}"
-            + (f" ({reason})." if reason else ".")
+            f"{path} does not fit --task {task}: {len(unreadable):,} of "
+            f"{len(unreadable) + readable:,} answers in column {answer_column!r} are not of the "
+            f"type {chosen.answer_type} ({unreadable[0]})."
         )
     if not questions:
         number, reason = left_out[0] if left_out else (1, "there are no rows")
         raise BadInput(f"{path} has no usable question: line {number}: {reason}.")
-    understood = {"rows": table.kind}
+    left_out.sort()
+    understood = _understood(table.kind, by_meaning, split, numbering)
+    return Imported(tuple(questions.values()), gold, tuple(left_out), understood, duplicates)
+
+
+def _understood(
+    kind: str, by_meaning: Mapping[str, str], split: Split, numbering: Numbering
+) -> dict[str, str]:
+    understood = {"rows": kind}
     understood |= {meaning: by_meaning[meaning] for meaning in MEANINGS if meaning in by_meaning}
     if split is Split.POOL and "answer" in by_meaning:
-        understood["answer"] = f"{by_meaning['answer']} (ignored: a pool has no answers)"
-    left_out.sort()
-    return Imported(tuple(questions.values()), gold, tuple(left_out), understood, duplicates)
+        understood["answer"] += " (ignored: a pool has no answers)"
+    elif numbering.note:
+        understood["answer"] += f" ({numbering.note})"
+    return understood
+
+
+def _entry(
+    row: Row,
+    by_meaning: Mapping[str, str],
+    chosen: Preset,
+    split: Split,
+    source: str,
+    position: int,
+    answer_column: str | None,
+    numbering: Numbering,
+) -> tuple[Question | None, tuple[str, ...], str]:
+    """A row's question and accepted answers; if it lacks one of them, the reason."""
+    result = _question(row, by_meaning, chosen, split, source, position)
+    if isinstance(result, str):
+        return None, (), result
+    question, options = result
+    if not answer_column:
+        return question, (), ""
+    return question, *_answers(row, answer_column, chosen, options, numbering)
+
+
+def _answers(
+    row: Row, column: str, chosen: Preset, options: Options, numbering: Numbering
+) -> tuple[tuple[str, ...], str]:
+    """The accepted answers of a row; or none, and the reason."""
+    value = row.get(column)
+    answers = known_answers(
+        chosen.answer_type,
+        best_scored(value) if column == "target_scores" else value,
+        others=row.get("validated_answers"),
+        task=chosen.name,
+        options=options,
+        numbering=numbering,
+    )
+    return answers, "" if answers else why_unreadable(value, chosen.answer_type)
+
+
+def _numbering(
+    path: Path,
+    rows: Sequence[tuple[int, Row]],
+    by_meaning: Mapping[str, str],
+    chosen: Preset,
+    split: Split,
+    labels_from: int | None,
+) -> Numbering:
+    """How the whole file counts its labels, also the rows beyond a limit.
+
+    Raises:
+        BadInput: the file of an evaluation split does not show it, or contradicts itself.
+    """
+    column = by_meaning["answer"]
+    where = f"{path}, column {column!r}"
+    if chosen.answer_type is AnswerType.NLI:
+        labels = 2 if chosen.name == "rte" else 3
+        return inference_numbering([row.get(column) for _, row in rows], labels, labels_from)
+    if chosen.answer_type is not AnswerType.CHOICE:
+        return NO_NUMBERS
+    answers = [
+        (number, row.get(column), options)
+        for number, row in rows
+        if 2 <= len((options := _options(row, by_meaning)).texts) <= len(LETTERS)
+    ]
+    try:
+        return label_numbering(where, answers, labels_from)
+    except BadInput:
+        if split is not Split.POOL:
+            raise
+        return Numbering(0, "")  # a pool's answers are read only to see that they are labels
 
 
 def _stem(path: Path) -> str:
@@ -161,7 +250,11 @@ def _listed(columns: list[str]) -> str:
 
 
 def _columns(
-    path: Path, columns: list[str], chosen: Preset, fields: Mapping[str, str]
+    path: Path,
+    rows: Sequence[tuple[int, Row]],
+    columns: list[str],
+    chosen: Preset,
+    fields: Mapping[str, str],
 ) -> dict[str, str]:
     """Column by meaning.
 
@@ -173,7 +266,17 @@ def _columns(
             raise BadInput(f"--field {meaning}= is unknown: use {', '.join(MEANINGS)}.")
         if column not in columns:
             raise BadInput(f"{path} has no column {column!r}: {_listed(columns)}.")
-    by_meaning = find_columns(columns, chosen.answer_type, fields)
+    # MGSM has an `answer` that is empty on every row, and its numbers beside it.
+    filled = [
+        column
+        for column in columns
+        if column in fields.values()
+        or any(row.get(column) not in (None, "", [], {}) for _, row in rows)
+    ]
+    by_meaning = find_columns(filled, chosen.answer_type, fields)
+    if "answer" not in by_meaning:
+        answer = find_columns(columns, chosen.answer_type, by_meaning).get("answer")
+        by_meaning |= {"answer": answer} if answer else {}
     if "target_scores" in columns and "answer" not in fields:
         by_meaning["answer"] = "target_scores"
     if "question" not in by_meaning and "passage" not in by_meaning:
@@ -196,8 +299,31 @@ def _question(
     split: Split,
     source: str,
     position: int,
-) -> tuple[Question, tuple[str, ...]] | str:
-    """A row's question with the labels of its options, or the reason why it has no question."""
+) -> tuple[Question, Options] | str:
+    """A row's question with its options, or the reason why it has no question."""
+    text, passage = _text_and_passage(row, by_meaning)
+    if not text:
+        return "it has no question"
+    options = Options()
+    if chosen.answer_type is AnswerType.CHOICE:
+        text, options = _with_options(text, row, by_meaning)
+        if not options.texts:
+            return "it has no options to choose from"
+        if not 2 <= len(options.texts) <= len(LETTERS):
+            return f"it has {len(options.texts)} options: 2 to {len(LETTERS)} are possible"
+        if not all(options.texts):
+            return "one of its options is empty"
+    if chosen.answer_type is AnswerType.NLI and not passage:
+        return "it has no premise"
+    key = question_key(chosen.name, text, options.texts, passage)
+    kind = chosen.answer_type
+    question = Question(
+        0, key, split, source, position, chosen.name, kind, text, options.texts, passage
+    )
+    return question, options
+
+
+def _text_and_passage(row: Row, by_meaning: Mapping[str, str]) -> tuple[str, str]:
     text, passage = _words(row, by_meaning.get("question")), _words(row, by_meaning.get("passage"))
     parts = prompt_parts(text or passage)
     if parts and not (text and passage):
@@ -206,25 +332,20 @@ def _question(
         # SVAMP: the story and its question form one question.
         stop = "" if not passage or passage[-1] in ".?!,;:" else "."
         text, passage = f"{passage}{stop} {text}".strip(), ""
-    if not text:
-        return "it has no question"
-    labels: tuple[str, ...] = ()
-    options: tuple[str, ...] = ()
-    if chosen.answer_type is AnswerType.CHOICE:
-        labels, options = options_of(row, by_meaning.get("options"))
-        if not options:
-            text, labels, options = inline_options(text)
-        if not 2 <= len(options) <= len(LETTERS):
-            return "it has no options to choose from" if not options else "it has too many options"
-        if not all(options):
-            return "one of its options is empty"
-    if chosen.answer_type is AnswerType.NLI and not passage:
-        return "it has no premise"
-    key = question_key(chosen.name, text, options, passage)
-    kind = chosen.answer_type
-    return Question(
-        0, key, split, source, position, chosen.name, kind, text, options, passage
-    ), labels
+    return text, passage
+
+
+def _options(row: Row, by_meaning: Mapping[str, str]) -> Options:
+    return _with_options(_text_and_passage(row, by_meaning)[0], row, by_meaning)[1]
+
+
+def _with_options(text: str, row: Row, by_meaning: Mapping[str, str]) -> tuple[str, Options]:
+    """The question's text and its options, which may be written in the text."""
+    options = options_of(row, by_meaning.get("options"))
+    if options.texts:
+        return text, options
+    before, labels, texts = inline_options(text)
+    return before, Options(texts, labels, bool(texts))
 
 
 def _words(row: Row, column: str | None) -> str:
@@ -232,111 +353,3 @@ def _words(row: Row, column: str | None) -> str:
     if isinstance(value, list) and all(isinstance(part, str) for part in value):
         return " ".join(value).strip()
     return str(value).strip() if isinstance(value, str | int | float) else ""
-
-
-# Known answers.
-
-
-def _gold(row: Row, column: str, question: Question, labels: tuple[str, ...]) -> tuple[str, ...]:
-    """The accepted canonical answers; none if the row's answer cannot be read."""
-    value = row.get(column)
-    if column == "target_scores" and isinstance(value, dict):
-        best = [name for name, score in value.items() if score == max(value.values()) and score > 0]
-        value = best[0] if len(best) == 1 else None
-    match question.answer_type:
-        case AnswerType.CHOICE:
-            letter = _letter(value, labels, question.options)
-            return (letter,) if letter else ()
-        case AnswerType.NLI:
-            return _inferences(value, question.task)
-        case AnswerType.SPAN:
-            listed = [value, *(row.get("validated_answers") or ())]
-            forms = [
-                extraction.canonical(AnswerType.SPAN, span)
-                for part in listed
-                for span in _spans(part)
-            ]
-            return tuple(dict.fromkeys(form for form in forms if form))
-        case AnswerType.YES_NO if isinstance(value, bool) or value in (0, 1, "0", "1"):
-            return ("yes" if value in (True, "1") else "no",)
-        case _:
-            form = None if isinstance(value, bool) else _form(question.answer_type, value)
-            return (form,) if form else ()
-
-
-def _form(answer_type: AnswerType, value: object) -> str | None:
-    """The canonical form of a bare answer, or of the answer at the end of a worked solution."""
-    if isinstance(value, list) and len(value) == 1:
-        value = value[0]
-    if not isinstance(value, str | int | float):
-        return None
-    text = str(value).strip()
-    if "####" in text:
-        text = text.rsplit("####", 1)[1].strip()
-    elif "\\boxed" in text or "\n" in text:
-        return extraction.extract(answer_type, text, end=EndReason.END).answer
-    return extraction.canonical(answer_type, text)
-
-
-def _letter(value: object, labels: tuple[str, ...], options: tuple[str, ...]) -> str | None:
-    """The letter of an option, given by its label, its index from 0, or its text."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        return None
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    written = str(value).strip()
-    marks = [label.upper() for label in labels]
-    if marks.count(written.upper().strip("()")) == 1:
-        return LETTERS[marks.index(written.upper().strip("()"))]
-    if marks.count(written.upper()) > 1:
-        return None
-    if written in options:
-        return LETTERS[options.index(written)] if options.count(written) == 1 else None
-    if written.isascii() and written.isdigit():
-        return LETTERS[int(written)] if int(written) < len(options) else None
-    return extraction.canonical(AnswerType.CHOICE, written, options)
-
-
-def _inferences(value: object, task: str) -> tuple[str, ...]:
-    """Labels as words, as ANLI's letters, or as numbers: 0 entailed, 1 neutral, 2 contradicted.
-
-    RTE has only two labels; its "not entailment" can be either of the other two.
-    """
-    text = str(value).strip().lower() if isinstance(value, str | int) else ""
-    two_way = task == "rte"
-    if re.fullmatch(r"not[_ -]entailment", text) or (two_way and text in ("1", "no")):
-        return ("no", UNKNOWN)
-    labels = {"0": "yes", "1": UNKNOWN, "2": "no", "e": "yes", "n": UNKNOWN, "c": "no"}
-    form = labels.get(text) or extraction.canonical(AnswerType.NLI, text)
-    return (form,) if form else ()
-
-
-def _spans(value: Any) -> list[str]:  # noqa: PLR0911 - a return for each layout
-    """The accepted answers in the layouts of DROP and SQuAD."""
-    if isinstance(value, str):
-        return [part.strip() for part in value.split("|")]
-    if isinstance(value, bool):
-        return []
-    if isinstance(value, int | float):
-        return [str(value)]
-    if isinstance(value, list):
-        return [span for part in value for span in _spans(part)]
-    if isinstance(value, dict):
-        if str(value.get("number") or "").strip():
-            return [str(value["number"])]
-        if value.get("spans"):
-            return [" and ".join(str(span) for span in value["spans"])]
-        if isinstance(value.get("text"), list | str):
-            return _spans(value["text"])
-        date = value.get("date") if isinstance(value.get("date"), dict) else {}
-        parts = [str(date.get(part) or "") for part in ("day", "month", "year")] if date else []
-        return [" ".join(part for part in parts if part)]
-    return []
-
-
-def _why_not(value: object, answer_type: AnswerType) -> str:
-    if value is None or not str(value).strip():
-        return "it has no answer"
-    shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
-    return f"its answer {shown!r} cannot be read as {answer_type}"

@@ -10,9 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from engine.answers import extraction
-from engine.importing.columns import flat, inline_options, options_of
+from engine.importing.columns import flat
+from engine.importing.known_answers import known_answers
+from engine.importing.label_numbering import NO_NUMBERS, Numbering, label_numbering
+from engine.importing.options import Options, inline_options, options_of
 from engine.importing.tables import Row, read_rows
-from engine.prompting.tasks import preset
+from engine.prompting.tasks import Preset, preset
 from engine.voting import majority
 from store.enums import AnswerType, EndReason
 from store.errors import BadInput
@@ -35,51 +38,77 @@ class SampledAnswers:
     """In the form of the equal answer in `answers`, if there is one. None without a gold answer."""
 
 
-def read_sampled(path: Path, task: str) -> list[SampledAnswers]:
+def read_sampled(path: Path, task: str, labels_from: int | None = None) -> list[SampledAnswers]:
     """Extract the answers of every path in a file.
 
     Args:
         path: rows of `question`, `samples` (texts, or objects with `text` and `finish_reason`) and
             optionally `gold`. The options of a choice are in `options`, or in the question.
         task: a task or an answer type; decides the reader.
+        labels_from: 0 or 1, the number of the first option, if the file does not show it.
 
     Raises:
         BadInput: the file cannot be read, lacks a column, or has a gold answer of another type.
     """
-    answer_type = preset(task).answer_type
-    questions = []
-    for number, plain_row in read_rows(path).rows:
-        row = flat(plain_row)
+    chosen = preset(task)
+    rows = [(number, flat(row)) for number, row in read_rows(path).rows]
+    for number, row in rows:
         missing = [name for name in ("question", "samples", "gold") if name not in row]
         if missing not in ([], ["gold"]):
             raise BadInput(
                 f"{path}: line {number} has no {' and no '.join(missing)}, only "
-                f"{', '.join(plain_row)}: every row needs a question and a list of samples."
+                f"{', '.join(name for name in row if '.' not in name)}: every row needs a question "
+                "and a list of samples."
             )
-        samples = row["samples"]
-        if not isinstance(samples, list):
+        if not isinstance(row["samples"], list):
             raise BadInput(f"{path}: line {number}: samples must be a list of texts.")
-        options = _options(row) if answer_type is AnswerType.CHOICE else ()
-        if answer_type is AnswerType.CHOICE and not options:
-            raise BadInput(
-                f"{path}: line {number} has no options: --task {task} needs them in `options` or "
-                "in the question."
-            )
-        answers = majority.merge_equal(
-            answer_type,
-            [_answer(path, number, answer_type, sample, options) for sample in samples],
+    options = [Options()] * len(rows)
+    numbering = NO_NUMBERS
+    if chosen.answer_type is AnswerType.CHOICE:
+        options = [_options(row) for _, row in rows]
+        numbering = label_numbering(
+            f"{path}, column 'gold'",
+            [
+                (number, row.get("gold"), choices)
+                for (number, row), choices in zip(rows, options, strict=True)
+            ],
+            labels_from,
         )
-        gold = _gold(answer_type, row.get("gold"), options)
-        if gold is None and row.get("gold") not in (None, ""):
+    return [
+        _sampled(path, number, row, chosen, choices, numbering)
+        for (number, row), choices in zip(rows, options, strict=True)
+    ]
+
+
+def _sampled(
+    path: Path, number: int, row: Row, chosen: Preset, options: Options, numbering: Numbering
+) -> SampledAnswers:
+    """The answers of a row's samples, and its gold answer."""
+    answer_type, gold = chosen.answer_type, row.get("gold")
+    if answer_type is AnswerType.CHOICE and not options.texts:
+        raise BadInput(
+            f"{path}: line {number} has no options: --task {chosen.name} needs them in `options` "
+            "or in the question."
+        )
+    answers = majority.merge_equal(
+        answer_type,
+        [_answer(path, number, answer_type, sample, options.texts) for sample in row["samples"]],
+    )
+    accepted = known_answers(
+        answer_type, gold, task=chosen.name, options=options, numbering=numbering
+    )
+    if not accepted:
+        if gold not in (None, ""):
             raise BadInput(
-                f"{path}: line {number}: gold {str(row['gold'])[:60]!r} cannot be read as "
+                f"{path}: line {number}: gold {str(gold)[:60]!r} cannot be read as "
                 f"{answer_type}: give the --task that fits."
             )
-        if gold is not None:
-            forms = dict.fromkeys(answer for answer in answers if answer is not None)
-            gold = next((form for form in forms if extraction.equal(answer_type, form, gold)), gold)
-        questions.append(SampledAnswers(tuple(answers), gold))
-    return questions
+        return SampledAnswers(tuple(answers), None)
+    forms = dict.fromkeys(answer for answer in answers if answer is not None)
+    equal = (
+        form for form in forms for known in accepted if extraction.equal(answer_type, form, known)
+    )
+    return SampledAnswers(tuple(answers), next(equal, accepted[0]))
 
 
 def _answer(
@@ -94,26 +123,12 @@ def _answer(
     return extraction.extract(answer_type, sample or "", options=options, end=end).answer
 
 
-def _options(row: Row) -> tuple[str, ...]:
+def _options(row: Row) -> Options:
     for column in ("options", "choices"):
         if row.get(column):
-            return options_of(row, column)[1]
-    return inline_options(str(row["question"]))[2]
-
-
-def _gold(answer_type: AnswerType, gold: object, options: Sequence[str]) -> str | None:
-    """The canonical form of a gold answer; None if it is missing or not of the type."""
-    if isinstance(gold, bool):
-        return "yes" if gold else "no"
-    if gold is None or isinstance(gold, dict | list):
-        return None
-    text = str(gold)
-    if answer_type is AnswerType.CHOICE and text.strip().isdigit():
-        # Some data sets, such as ARC, number the options from 1.
-        place = int(text)
-        return "ABCDEFGHIJ"[place - 1] if 1 <= place <= len(options) else None
-    form = extraction.canonical(answer_type, text, options) if "\n" not in text else None
-    return form or extraction.extract(answer_type, text, options=options, end=EndReason.END).answer
+            return options_of(row, column)
+    _, labels, texts = inline_options(str(row["question"]))
+    return Options(texts, labels, bool(texts))
 
 
 def sampled_report(sampled: Sequence[SampledAnswers]) -> dict[str, object]:

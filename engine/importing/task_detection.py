@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from engine.importing.columns import find_columns, flat
+from engine.importing.label_numbering import AmbiguousLabels
 from engine.importing.questions import questions_in
 from engine.prompting.tasks import PRESETS
 from store.enums import AnswerType, Split
@@ -61,6 +62,8 @@ def _by_shape(table: InputTable) -> list[str]:
 def _fits(path: Path, table: InputTable, task: str, split: Split) -> bool:
     try:
         imported = questions_in(table, path, task=task, split=split, limit=LOOKED_AT)
+    except AmbiguousLabels:
+        return True  # they name options, whichever
     except BadInput:
         return False
     fitting = len(imported.questions) + imported.duplicates

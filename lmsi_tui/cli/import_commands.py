@@ -187,6 +187,7 @@ def load(args: argparse.Namespace) -> None:
         name=args.name,
         limit=args.limit,
         fields=fields,
+        labels_from=args.labels_from,
     )
     event = _import_event(args, imported, task)
     if project is None:
@@ -268,7 +269,7 @@ def load_paths(args: argparse.Namespace) -> None:
     """Vote on paths sampled by another program, and print the statistics."""
     from engine.importing.sampled_outputs import read_sampled, sampled_report
 
-    report = sampled_report(read_sampled(args.file, args.task))
+    report = sampled_report(read_sampled(args.file, args.task, args.labels_from))
     if args.json:
         emit({"event": "import-paths", "file": str(args.file), **report})
         return

@@ -178,6 +178,7 @@ def _add_projects(commands: Commands) -> None:
         metavar="MEANING=COLUMN",
         help="the column that holds the question, answer, options or passage; repeatable",
     )
+    _add_labels_from(load)
     load.add_argument(
         "--project",
         metavar="DIR",
@@ -203,7 +204,18 @@ def _add_projects(commands: Commands) -> None:
         help="file with the samples of one question per row",
     )
     sampled.add_argument("--task", required=True, help="a preset or an answer type")
+    _add_labels_from(sampled)
     add_json(sampled)
+
+
+def _add_labels_from(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--labels-from",
+        type=int,
+        choices=[0, 1],
+        help="the number of the first option, if answers are numbers and the file does not show "
+        "it (default: decided from the whole file)",
+    )
 
 
 def _add_status(commands: Commands) -> None:

@@ -177,7 +177,12 @@ def form_commands(form: str, do: str, what: str) -> tuple[Command, ...]:
 
 def with_field_names(sentence: str) -> str:
     """A message of the command with the form's field names in place of option names."""
-    for option, field in (("--field ", "columns "), ("--task", "task"), ("--name", "name")):
+    for option, field in (
+        ("--field ", "columns "),
+        ("--labels-from", "labels from"),
+        ("--task", "task"),
+        ("--name", "name"),
+    ):
         sentence = sentence.replace(option, field)
     return printable(sentence)
 

@@ -42,7 +42,8 @@ class ImportScreen(FormScreen[None]):
         "The model learns from the pool; answers in the file are not used for it. Evaluation "
         "questions need answers and are never trained on. The task decides how an answer is "
         "extracted from a path; choose another if the guess is wrong. Columns are guessed, too; "
-        "if the guess fails, enter question=COLUMN answer=COLUMN."
+        "if the guess fails, enter question=COLUMN answer=COLUMN. Answers to choices may be "
+        "numbers; if the file does not show whether they are counted from 0 or 1, choose it."
     )
     TITLE_TEXT = "import questions"
     DO = "Import"
@@ -51,7 +52,7 @@ class ImportScreen(FormScreen[None]):
     )
 
     def fields(self) -> ComposeResult:
-        """File, split, task, columns, limit."""
+        """File, split, task, columns, numbering of labels, limit."""
         yield self.row(
             "file",
             Input(
@@ -77,6 +78,11 @@ class ImportScreen(FormScreen[None]):
                 id="columns",
             ),
         )
+        counted = [("shown by the file", GUESS), ("0", "0"), ("1", "1")]
+        yield self.row(
+            "labels from",
+            Select(counted, value=GUESS, allow_blank=False, compact=True, id="labels-from"),
+        )
         yield self.row(
             "limit",
             Input(placeholder="all", compact=True, id="limit", type="integer", max_length=9),
@@ -100,6 +106,9 @@ class ImportScreen(FormScreen[None]):
         if task != GUESS:
             args.append(f"--task={task}")
         args += [f"--field={field}" for field in self._value("columns").split()]
+        labels_from = self.query_one("#labels-from", Select).value
+        if labels_from != GUESS:
+            args.append(f"--labels-from={labels_from}")
         if self._value("limit"):
             args.append(f"--limit={self._value('limit')}")
         return [*args, "--", str(Path(self._value("file")).expanduser())]

@@ -191,7 +191,6 @@ def test_a_pool_never_stores_answers(tmp_path: Path) -> None:
 
 
 LAYOUTS = {
-    "mmlu": {"question": "Which?", "choices": ["x", "y"], "answer": 1},
     "hub": {
         "question": "Which?",
         "choices": {"text": ["x", "y"], "label": ["A", "B"]},

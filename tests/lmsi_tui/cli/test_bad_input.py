@@ -219,6 +219,12 @@ CASES = (
         ("options",),
     ),
     Case(
+        "labels counted from 0 or from 1",
+        file("n.jsonl", '{"question": "Which?", "options": ["x", "y", "z"], "answer": 1}\n'),
+        "import {t}/n.jsonl --task choice --split eval --project {p}",
+        ("n.jsonl", "'answer'", "--labels-from 0"),
+    ),
+    Case(
         "unknown task",
         file("q.jsonl", NUMBERS),
         "import {t}/q.jsonl --task poetry --project {p}",

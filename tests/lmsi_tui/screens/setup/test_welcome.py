@@ -248,6 +248,27 @@ async def test_a_file_without_questions_is_reported(
         assert "--" not in preview(pilot), "the form has no command-line options"
 
 
+async def test_the_form_asks_where_counting_starts_if_the_file_does_not_show_it(
+    project: Project, tmp_path: Path
+) -> None:
+    row = {"question": "Which?", "options": ["red", "green", "blue"], "answer": 1}
+    (tmp_path / "which.jsonl").write_text(json.dumps(row))
+    async with driven(project) as pilot:
+        await pilot.press("i")
+        await settled(pilot)
+        pilot.app.screen.query_one("#split", Select).value = "eval"
+        await fill(pilot, "file", str(tmp_path / "which.jsonl"))
+        assert "labels from 0 or labels from 1" in preview(pilot)
+        pilot.app.screen.query_one("#labels-from", Select).value = "1"
+        await settled(pilot)
+        assert "labels counted from 1" in preview(pilot)
+        await pilot.press("ctrl+s")
+        await until(pilot, lambda: "1 questions added to eval" in preview(pilot))
+    with connect(project.database, read_only=True) as conn:
+        (asked,) = questions.by_split(conn, Split.EVAL, source="which")
+        assert questions.gold_for(conn, Split.EVAL)[asked.id] == ("A",)
+
+
 async def test_columns_can_be_named_if_guessing_fails(project: Project, tmp_path: Path) -> None:
     (tmp_path / "odd.jsonl").write_text('{"enquiry": "What is 1 + 1?", "reply": "2"}\n' * 2)
     async with driven(project) as pilot:
