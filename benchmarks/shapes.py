@@ -89,7 +89,7 @@ def embedded_load(name: str, count: int = 512) -> Load:
     """A model of the embedded family with the demo's questions and worked examples."""
     from engine.demo import world
     from engine.demo.project import MODELS, TASK
-    from engine.inference.hf.loading import PromptTokenizer, load_tokenizer
+    from engine.inference.hf.prompt_tokenizer import PromptTokenizer, load_tokenizer
     from engine.prompting.tasks import exemplars_of, preset
     from engine.prompting.templates import render, stop_strings
     from store.enums import AnswerType, PromptFormat, PromptStyle, Split

@@ -1,76 +1,196 @@
-"""Render a model's chat template, which is code that comes with the model, in a sandbox."""
+"""The text of a chat: one function for sampling, evaluating, training and `lmsi-tui prompt`.
+
+Templates differ in what they accept. How a template is given the messages (`ChatLayout`) is found
+by rendering it: the first layout in which every message is in the text.
+"""
 
 from __future__ import annotations
 
+import atexit
 import json
-from datetime import datetime
+import signal
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from engine.models.chat_templates import template_in
+from engine.prompting.messages import ChatMessage
 from store.errors import BadInput
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from jinja2 import Template
-
-    from engine.prompting.messages import ChatMessage
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
 _PRIVATE_USE = 0xF0000
 """First of the private-use characters that replace special tokens spelled in a message."""
 
+SECONDS = 5.0
+"""Processor time that a template may take to render one chat."""
+
+
+class _LimitExceeded(BadInput):
+    """The template takes too long: another layout would, too."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatLayout:
+    """How a template is given the messages."""
+
+    folds_system: bool
+    """Whether the system text is at the start of the first user turn, since the template has no
+    system turn."""
+    as_parts: frozenset[str]
+    """Roles whose content is a list of parts, such as `[{"type": "text", "text": "…"}]`."""
+
+    @property
+    def note(self) -> str:
+        """A sentence that tells the user where the system text goes; "" if to its usual place."""
+        if not self.folds_system:
+            return ""
+        return "The chat template takes no system turn: its text goes into the first user turn."
+
+    @property
+    def name(self) -> str:
+        """What differs from the most common layout, as it is stored; "" if nothing does."""
+        folded = ["system-in-user"] if self.folds_system else []
+        return " ".join([*folded, *(f"{role}-parts" for role in sorted(self.as_parts))])
+
+    def turns(self, messages: Sequence[ChatMessage]) -> list[dict[str, Any]]:
+        """The messages as a template gets them."""
+        if self.folds_system and len(messages) > 1 and messages[0].role == "system":
+            system, first, *later = messages
+            messages = [ChatMessage(first.role, f"{system.content}\n\n{first.content}"), *later]
+        return [
+            {
+                "role": message.role,
+                "content": [{"type": "text", "text": message.content}]
+                if message.role in self.as_parts
+                else message.content,
+            }
+            for message in messages
+        ]
+
+
+_LAYOUTS = [
+    ChatLayout(folds_system, frozenset(roles))
+    for folds_system in (False, True)
+    for roles in (
+        (),
+        ("system", "user", "assistant"),
+        ("user", "assistant"),
+        ("user",),
+    )
+]
+
 
 def render_chat(
-    template: str, messages: Sequence[ChatMessage], bos: str, eos: str, special: Sequence[str]
+    template: str,
+    messages: Sequence[ChatMessage],
+    special_tokens: Mapping[str, str],
+    special: Sequence[str],
 ) -> list[tuple[str, bool]]:
     """The text of a chat, with the opening of the assistant's next message.
 
-    If the last message is the assistant's, it is left open. Where a message spells a special token,
-    that span is plain text: a question cannot end its own message.
+    If the last message is the assistant's, its text follows that opening and is left open. Where a
+    message spells a special token, that span is plain text: a question cannot end its own message.
 
     Args:
         template: Jinja, as in the model's files.
-        messages: the chat so far.
-        bos: the text of the model's start token, or "".
-        eos: the text of its end token, or "".
+        messages: the chat so far; the system's first, then the user's and the assistant's in turn.
+        special_tokens: what the template can insert, such as `bos_token`.
         special: the texts of all special tokens.
 
     Returns:
         Spans of text in order, each with whether special tokens in it are to be parsed.
 
     Raises:
-        BadInput: the template rejects the messages or is invalid.
+        BadInput: the template is invalid, rejects the messages or leaves one of them out.
     """
-    from jinja2 import TemplateError
-
-    turns = [
-        {"role": message.role, "content": _mask_special(message.content, special)}
-        for message in messages
+    masked = [
+        ChatMessage(message.role, _mask_special(message.content, special)) for message in messages
     ]
-    opened = str(turns.pop()["content"]) if messages and messages[-1].role == "assistant" else ""
-    try:
-        text = _compile(template).render(
-            messages=turns, add_generation_prompt=True, bos_token=bos, eos_token=eos, tools=None
-        )
-    except (TemplateError, TypeError, ValueError, LookupError) as error:
-        raise BadInput(
-            f"The model's chat template cannot be rendered ({error}): set sample.style to base."
-        ) from None
+    opened = masked.pop().content if masked and masked[-1].role == "assistant" else ""
+    names = tuple(sorted(special_tokens.items()))
+    layout = chat_layout(template, tuple(message.role for message in masked), names)
+    text = _render(template, layout.turns(masked), names)
+    for number, message in enumerate(masked):
+        if message.content.strip() not in text:
+            raise _left_out(masked, number)
     return _spans(text + opened, special)
 
 
-@lru_cache(maxsize=8)
-def _compile(template: str) -> Template:
-    """Compiled once: a run renders the template for each of its prompts."""
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
+@lru_cache(maxsize=64)
+def chat_layout(
+    template: str,
+    roles: tuple[str, ...] = ("system", "user"),
+    special_tokens: tuple[tuple[str, str], ...] = (("bos_token", ""), ("eos_token", "")),
+) -> ChatLayout:
+    """The first layout in which a template shows all messages.
 
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+    Args:
+        template: Jinja, as in the model's files.
+        roles: of the messages.
+        special_tokens: what the template can insert, such as `bos_token`.
+
+    Raises:
+        BadInput: the template is invalid, or there is no such layout.
+    """
+    probes = [ChatMessage(role, f"probe {number}.") for number, role in enumerate(roles)]
+    failures: list[BadInput] = []
+    for layout in _LAYOUTS:
+        try:
+            text = _render(template, layout.turns(probes), special_tokens)
+        except _LimitExceeded:
+            raise
+        except BadInput as failure:
+            failures.append(failure)
+            continue
+        hidden = [number for number, probe in enumerate(probes) if probe.content not in text]
+        if not hidden:
+            return layout
+        failures.append(_left_out(probes, hidden[-1]))
+    raise failures[0]
+
+
+def layout_in(location: Path) -> ChatLayout:
+    """The layout for the chat template in a folder or a GGUF file.
+
+    Raises:
+        BadInput: there is no template, or it cannot be used.
+    """
+    template = template_in(location)
+    if not template:
+        raise BadInput(f"{location} has no chat template: set sample.style to base.")
+    return chat_layout(template)
+
+
+def _left_out(messages: Sequence[ChatMessage], number: int) -> BadInput:
+    what = "the system text" if messages[number].role == "system" else "the worked examples"
+    if number == len(messages) - 1:
+        what = "the question"
+    advice = " or the format to a zero-shot one" if what == "the worked examples" else ""
+    return BadInput(
+        f"The model's chat template leaves {what} out of the prompt: set sample.style to base"
+        f"{advice}."
     )
-    environment.filters["tojson"] = _to_json
-    environment.globals["raise_exception"] = _raise_exception
-    environment.globals["strftime_now"] = lambda form: datetime.now().astimezone().strftime(form)
-    return environment.from_string(template)
+
+
+def _render(
+    template: str, turns: Sequence[dict[str, Any]], special_tokens: tuple[tuple[str, str], ...]
+) -> str:
+    return _process.render(
+        template,
+        {
+            **dict(special_tokens),
+            "messages": turns,
+            "add_generation_prompt": True,
+            "tools": None,
+            "documents": None,
+        },
+    )
 
 
 def _mask_special(content: str, special: Sequence[str]) -> str:
@@ -94,11 +214,69 @@ def _spans(text: str, special: Sequence[str]) -> list[tuple[str, bool]]:
     return [span for span in (*spans, (text[start:], True)) if span[0]]
 
 
-def _to_json(value: object, indent: int | None = None) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=indent)
+class _TemplateProcess:
+    """The process that renders templates; started when the first one is rendered."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def render(self, template: str, variables: Mapping[str, Any]) -> str:
+        """Render a template.
+
+        Raises:
+            BadInput: the template is invalid, raises an exception or exceeds a limit.
+        """
+        request = {"template": template, "variables": variables, "seconds": SECONDS}
+        with self._lock:
+            answer = self._exchange(json.dumps(request).encode() + b"\n")
+        if "text" in answer:
+            return answer["text"]
+        failure = _LimitExceeded if "limit" in answer else BadInput
+        raise failure(
+            f"The model's chat template cannot be rendered ({' '.join(answer.values())}): "
+            "set sample.style to base."
+        )
+
+    def _exchange(self, request: bytes) -> dict[str, str]:
+        if self._child is None or self._child.poll() is not None:
+            self.end()
+            self._child = subprocess.Popen(
+                [sys.executable, "-P", "-m", "engine.inference.template_process"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+            )
+        child = self._child
+        assert child.stdin is not None
+        assert child.stdout is not None
+        try:
+            child.stdin.write(request)
+            child.stdin.flush()
+            line = child.stdout.readline()
+        except BrokenPipeError:
+            line = b""
+        except BaseException:
+            # The answer is still to come: the next request must not take it for its own.
+            child.kill()
+            self.end()
+            raise
+        if line.endswith(b"\n"):
+            answer: dict[str, str] = json.loads(line)
+            return answer
+        self.end()
+        if child.returncode in (-signal.SIGPROF, -signal.SIGALRM):
+            return {"limit": f"it does not end within {SECONDS:g} seconds"}
+        return {"limit": f"it ends its process with status {child.returncode}"}
+
+    def end(self) -> None:
+        """End the process, if it runs."""
+        if self._child is not None:
+            # Closes the pipes; the process ends with its input.
+            with self._child:
+                pass
+            self._child = None
 
 
-def _raise_exception(message: str) -> None:
-    from jinja2 import TemplateError
-
-    raise TemplateError(message)
+_process = _TemplateProcess()
+atexit.register(_process.end)

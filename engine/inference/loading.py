@@ -10,6 +10,7 @@ from store.errors import BadInput
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from engine.inference.backend import Backend
     from engine.inference.prompt_lengths import SequenceLengths
@@ -78,6 +79,22 @@ def chosen_engine(model: Model, settings: ModelSettings) -> Engine:
             "set the engine to transformers, or give the model as GGUF."
         )
     return settings.engine
+
+
+def prompt_location(project: Project, model: Model, settings: ModelSettings) -> Path | None:
+    """The folder or GGUF file whose tokenizer and chat template make the prompts.
+
+    Returns:
+        None for a server, which may have a template of its own, and for a script.
+
+    Raises:
+        BadInput: the engine of the settings cannot read the model's format.
+    """
+    engine = chosen_engine(model, settings)
+    if engine is Engine.SCRIPTED or is_server(model.location):
+        return None
+    uses_gguf = engine in (Engine.LLAMA_CPP, Engine.AUTO)
+    return project.inside(model.gguf if uses_gguf and model.gguf else model.location)
 
 
 def open_engine(

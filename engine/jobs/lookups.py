@@ -10,10 +10,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from engine.conversion import gguf_to_hf
+from engine.inference import loading
+from engine.inference.chat_template import layout_in
 from engine.models.identity import is_server
 from engine.sampling import runs
 from store import examples, models, paths, rounds
-from store.enums import JobKind, Outcome, Stage
+from store.enums import JobKind, Outcome, PromptStyle, Stage
 from store.errors import BadInput
 
 if TYPE_CHECKING:
@@ -100,6 +102,21 @@ def models_to_measure(conn: sqlite3.Connection, names: object) -> list[Model]:
         stored for stored in models.all_of(conn) if verdicts.get(stored.id) is not Outcome.REJECT
     ]
     return kept or [model(conn, "")]
+
+
+def chat_notes(project: Project, model: Model) -> tuple[str, ...]:
+    """What is special about the prompts of a model, if the settings ask for chats.
+
+    Raises:
+        BadInput: its chat template cannot be used, or there is none.
+    """
+    if project.settings.sample.style is not PromptStyle.CHAT:
+        return ()
+    location = loading.prompt_location(project, model, project.settings.model)
+    if location is None:
+        return ()
+    note = layout_in(location).note
+    return (note,) if note else ()
 
 
 def begun_pool_run(conn: sqlite3.Connection, project: Project, model: Model) -> Run:

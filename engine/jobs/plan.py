@@ -37,6 +37,8 @@ class Plan:
     """Optimizer steps, approximately."""
     reused: tuple[str, ...] = ()
     """What is stored already, a sentence for each."""
+    notes: tuple[str, ...] = ()
+    """What is special about how it works, a sentence for each."""
     could_show: str = ""
     """What the test at the end of a round could detect, a sentence."""
     memory: tuple[Part, ...] = ()

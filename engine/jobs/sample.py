@@ -88,6 +88,7 @@ def plan_pool(conn: sqlite3.Connection, project: Project, model: Model) -> Plan:
         models=(model.name,),
         questions=count,
         paths=(least, most),
+        notes=lookups.chat_notes(project, model),
         reused=(f"{stored:,} paths of this run are stored and count.",) if stored else (),
         memory=memory_estimate.of_sampling(
             project,

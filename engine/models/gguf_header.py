@@ -99,6 +99,16 @@ class Contents:
     arrays: frozenset[str] = frozenset()
     """Keys whose value is an array."""
 
+    @property
+    def chat_templates(self) -> dict[str, str]:
+        """The chat templates by name; `default` is the one without a name."""
+        prefix = "tokenizer.chat_template"
+        return {
+            key.removeprefix(prefix).removeprefix(".") or "default": value
+            for key, value in self.values.items()
+            if (key == prefix or key.startswith(f"{prefix}.")) and isinstance(value, str)
+        }
+
 
 def read_contents(path: Path) -> Contents:
     """Read the header of a GGUF file and check that the file is complete.

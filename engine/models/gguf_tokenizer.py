@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from engine.models.chat_templates import choose_template
 from store.errors import BadInput
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def read_tokenizer(file: Path) -> Any:
     }
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        chat_template=values.get("tokenizer.chat_template"),
+        chat_template=choose_template(read_contents(file).chat_templates) or None,
         clean_up_tokenization_spaces=False,
         **names,
     )
@@ -145,8 +146,9 @@ def write_tokenizer(writer: GGUFWriter, folder: Path, size: int) -> None:
     writer.add_token_list(tokens)
     writer.add_token_types(kinds)
     _write_ends(writer, folder, loaded)
-    if isinstance(loaded.chat_template, str):
-        writer.add_chat_template(loaded.chat_template)
+    template = choose_template(loaded.chat_template)
+    if template:
+        writer.add_chat_template(template)
 
 
 def _scores(tokens: list[str], merges: list[list[str]]) -> list[float]:

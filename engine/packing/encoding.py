@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from engine.inference.hf.prompt_tokenizer import PromptTokenizer
 from engine.prompting.templates import Prompt
 from store.enums import PromptFormat, PromptStyle
 from store.errors import BadInput
@@ -59,6 +60,8 @@ def encode(
 ) -> list[EncodedExample]:
     """Turn examples into token ids, the same ids that the model saw when it was sampled.
 
+    Prompts are tokenized by the code that tokenizes them for sampling.
+
     A completion consists of the sampled token ids. If there are none (direct answers, imported
     paths, another tokenizer), its text is tokenized as the continuation of the prompt. Every
     completion ends with an end token, so that the model learns to stop: the sampled one, or the
@@ -71,25 +74,27 @@ def encode(
         end_tokens: every token id that ends a generation of the model.
 
     Raises:
-        BadInput: the tokenizer has no end token, or no chat template for a chat.
+        BadInput: the tokenizer has no end token, or no chat template that fits a chat.
     """
     if tokenizer.eos_token_id is None:
         raise BadInput(
             f"The tokenizer of {tokenizer.name_or_path} has no end token: "
             'set "eos_token" in its tokenizer_config.json.'
         )
+    prompt_tokenizer = PromptTokenizer(tokenizer)
     prompts: dict[str, tuple[int, ...]] = {}
     continuations: dict[tuple[str, str], tuple[int, ...]] = {}
     encoded = []
     for example in examples:
         if example.prompt not in prompts:
-            prompts[example.prompt] = _prompt_ids(example.prompt, tokenizer, style)
+            ids = prompt_tokenizer.prompt(Prompt(example.prompt, style, 0))
+            prompts[example.prompt] = tuple(ids)
         completion = example.token_ids
         if not completion:
             last_line = "" if style is PromptStyle.CHAT else example.prompt.rpartition("\n")[2]
             key = (last_line, example.completion)
             if key not in continuations:
-                continuations[key] = _continuation_ids(*key, tokenizer)
+                continuations[key] = _continuation_ids(*key, prompt_tokenizer)
             completion = continuations[key]
         if not completion or completion[-1] not in end_tokens:
             completion = (*completion, tokenizer.eos_token_id)
@@ -105,39 +110,7 @@ def encode(
     return encoded
 
 
-def _prompt_ids(text: str, tokenizer: Any, style: PromptStyle) -> tuple[int, ...]:
-    if style is PromptStyle.BASE:
-        # The name of a special token in a question is plain text. Only the model's own start
-        # token is added, and nothing after the prompt.
-        bare, whole = tokenizer("a", add_special_tokens=False).input_ids, tokenizer("a").input_ids
-        start = next(at for at in range(len(whole)) if whole[at : at + len(bare)] == bare)
-        return (*whole[:start], *_text_ids(text, tokenizer))
-    messages = [
-        {"role": message.role, "content": message.content}
-        for message in Prompt(text, style, 0).messages()
-    ]
-    is_continued = messages[-1]["role"] == "assistant"
-    try:
-        ids = tokenizer.apply_chat_template(
-            messages,
-            add_generation_prompt=not is_continued,
-            continue_final_message=is_continued,
-            sanitize_control_tokens=True,
-            return_dict=False,
-        )
-    except ValueError as error:
-        raise BadInput(
-            f"The tokenizer of {tokenizer.name_or_path} has no chat template that fits: "
-            "set sample.style to base."
-        ) from error
-    return tuple(ids)
-
-
-def _continuation_ids(before: str, text: str, tokenizer: Any) -> tuple[int, ...]:
+def _continuation_ids(before: str, text: str, tokenizer: PromptTokenizer) -> tuple[int, ...]:
     """Tokens of `text` after `before`; of `text` alone if a token would span both."""
-    first, both = _text_ids(before, tokenizer), _text_ids(before + text, tokenizer)
-    return both[len(first) :] if both[: len(first)] == first else _text_ids(text, tokenizer)
-
-
-def _text_ids(text: str, tokenizer: Any) -> tuple[int, ...]:
-    return tuple(tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids)
+    first, both = tokenizer.encode(before), tokenizer.encode(before + text)
+    return tuple(both[len(first) :] if both[: len(first)] == first else tokenizer.encode(text))

@@ -7,13 +7,15 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from engine.inference import engine_selection, loading
+from engine.inference.chat_template import layout_in
 from engine.inference.prompt_lengths import SequenceLengths, measure_lengths
 from engine.project.settings import Engine
 from engine.prompting.tasks import exemplars_for
 from engine.prompting.templates import Prompt, render
 from engine.sampling import reextraction, scheduler
-from store import inference_sessions
-from store.enums import Phase
+from store import inference_sessions, models, paths
+from store.enums import Phase, PromptStyle
+from store.errors import BadInput
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -41,6 +43,7 @@ def sample_missing(
         title: what the job shows meanwhile.
         phase: of the job meanwhile.
     """
+    _check_chat_layout(work, run)
     reextraction.reextract_outdated(work, run, questions)
     missing = scheduler.unsettled(work.conn, run, questions)
     work.progress.begin(title, len(questions), len(questions) - len(missing), phase=phase, run=run)
@@ -48,6 +51,35 @@ def sample_missing(
         prompt_of = prompts_of(work, run, questions)
         before = len(questions) - len(missing)
         scheduler.sample(work.conn, load(), run, missing, prompt_of, work.progress, settled=before)
+
+
+def _check_chat_layout(work: Work, run: Run) -> None:
+    """Check that the stored paths of a run were sampled from the prompts of today.
+
+    Earlier, a template that takes no system turn or no plain text left out what it could not show.
+    Such paths must not be counted with new ones.
+
+    Raises:
+        BadInput: they were sampled from other prompts, or the template cannot be used.
+    """
+    layout = _chat_layout(work, run, models.by_id(work.conn, run.model_id))
+    if not layout or not paths.counts(work.conn, run.id).paths:
+        return
+    sessions = inference_sessions.of_run(work.conn, run.id)
+    if not any(session.details.get("chat_layout") == layout for session in sessions):
+        raise BadInput(
+            "The stored paths of this run were sampled by an older version, whose prompts lacked "
+            "the question or the instructions, since the chat template did not show them: set "
+            "sample.seed (for a measurement evaluate.seed) to another number to sample new ones."
+        )
+
+
+def _chat_layout(work: Work, run: Run, model: Model) -> str:
+    """The name of the layout that a run's chats have; "" for the most common one."""
+    if run.prompt_style is not PromptStyle.CHAT:
+        return ""
+    location = loading.prompt_location(work.project, model, work.settings.model)
+    return layout_in(location).name if location is not None else ""
 
 
 def prompts_of(work: Work, run: Run, questions: Sequence[Question]) -> Callable[[Question], Prompt]:
@@ -81,6 +113,7 @@ def model_loader(
             earlier = [
                 session for id_ in family for session in inference_sessions.of_model(work.conn, id_)
             ]
+            layout = _chat_layout(work, runs[0], model)
             past = engine_selection.past_measurements(earlier, machine, lengths)
             selected = engine_selection.open_fastest(work.project, model, settings, lengths, past)
             opened.append(selected.backend)
@@ -89,7 +122,11 @@ def model_loader(
                 [run.id for run in runs],
                 selected.backend.name,
                 selected.backend.version,
-                {**selected.details, **engine_selection.measurement_key(machine, lengths)},
+                {
+                    **selected.details,
+                    **engine_selection.measurement_key(machine, lengths),
+                    **({"chat_layout": layout} if layout else {}),
+                },
             )
         return opened[0]
 

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING
 
 from engine.inference.loading import addresses_of, chosen_engine
 from engine.jobs.launch import worker_runs
+from engine.jobs.lookups import chat_notes
 from engine.models.identity import describe, is_server
 from engine.project.folder import SETTINGS, Project, open_project
 from engine.project.settings import Engine
+from store.enums import PromptStyle
 from store.errors import BadInput, LmsiError
 
 if TYPE_CHECKING:
@@ -144,6 +146,17 @@ def _models(project: Project) -> Iterator[Check]:
             yield Check(f"last sampling of {model.name}", True, inference_sessions.describe(last))
         if model.base_id is None:
             yield from _servers(project, model)
+            yield from _chat_template(project, model)
+
+
+def _chat_template(project: Project, model: Model) -> Iterator[Check]:
+    """Whether the model's template can show a chat, if the settings ask for one."""
+    if project.settings.sample.style is PromptStyle.CHAT and not is_server(model.location):
+        fits = "shows every message"
+        yield _says(
+            f"chat template of {model.name}",
+            lambda: " ".join(chat_notes(project, model)) or fits,
+        )
 
 
 def _servers(project: Project, model: Model) -> Iterator[Check]:

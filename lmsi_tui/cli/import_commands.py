@@ -116,6 +116,9 @@ def _print_models(args: argparse.Namespace, places: dict[str, Path]) -> None:
         say(args, f"{name}: {facts.kind}, {facts.architecture}, {size} parameters.")
         context = f"{facts.context:,} tokens" if facts.context else "unknown"
         say(args, f"  tokenizer {facts.tokenizer}; context {context}.")
+        note = _chat_note(place)
+        if note:
+            say(args, f"  {note}")
         if not facts.trainable:
             say(
                 args,
@@ -123,6 +126,17 @@ def _print_models(args: argparse.Namespace, places: dict[str, Path]) -> None:
             )
         if not same_tokenizer:
             say(args, "  Its tokenizer differs from the teacher's: texts will be tokenized again.")
+
+
+def _chat_note(place: Path) -> str:
+    """What is special about the model's chat template; "" if there is none."""
+    from engine.inference.chat_template import layout_in
+    from engine.models.chat_templates import template_in
+
+    try:
+        return layout_in(place).note if template_in(place) else ""
+    except BadInput as problem:
+        return str(problem)
 
 
 def _served(text: str) -> list[tuple[str, ServerCapabilities]]:

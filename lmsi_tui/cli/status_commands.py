@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 import textwrap
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -20,9 +21,9 @@ from lmsi_tui.cli.options import settings_from
 from lmsi_tui.cli.output import emit, say
 from lmsi_tui.formatting.report_tables import print_report
 from lmsi_tui.formatting.sanitize import printable
-from store import jobs, questions
+from store import jobs, models, questions
 from store.connection import connect, transaction
-from store.enums import JobState, PromptFormat
+from store.enums import JobState, PromptFormat, PromptStyle
 from store.errors import BadInput
 from store.schema import ensure_schema
 
@@ -145,7 +146,12 @@ def write_document(project: Project, conn: sqlite3.Connection, form: str, out: P
 
 
 def show_prompt(args: argparse.Namespace) -> None:
-    """Print the exact prompt of a question, with control characters made visible."""
+    """Print the exact prompt of a question, with control characters made visible.
+
+    The number of its tokens goes to stderr.
+    """
+    from engine.inference.loading import prompt_location
+    from engine.inference.rendered_prompt import render_prompt
     from engine.prompting.tasks import exemplars_for
     from engine.prompting.templates import render
 
@@ -153,15 +159,29 @@ def show_prompt(args: argparse.Namespace) -> None:
         raise BadInput(f"--format is {args.format!r}: use one of {', '.join(PromptFormat)}.")
     with opened(args) as (project, conn):
         in_split = questions.by_split(conn, args.split)
-    settings = changed(project.settings, settings_from(args.set, args.preset)).sample
+        settings = changed(project.settings, settings_from(args.set, args.preset))
+        model = models.by_name(conn, settings.model.teacher)
     if args.number > len(in_split):
         raise BadInput(
             f"--number is {args.number}, but {args.split} has {len(in_split)} questions."
         )
     question = in_split[args.number - 1]
-    exemplars = exemplars_for(project, settings, question.task)
-    prompt_format = PromptFormat(args.format) if args.format else settings.format
-    print(printable(render(question, prompt_format, settings.style, exemplars).text))
+    exemplars = exemplars_for(project, settings.sample, question.task)
+    prompt_format = PromptFormat(args.format) if args.format else settings.sample.format
+    prompt = render(question, prompt_format, settings.sample.style, exemplars)
+    location = prompt_location(project, model, settings.model) if model else None
+    if prompt.style is PromptStyle.CHAT and location is not None:
+        rendered = render_prompt(location, prompt)
+        print(printable(rendered.text))
+        print(f"{rendered.tokens:,} tokens.", file=sys.stderr)
+        return
+    print(printable(prompt.text), flush=True)
+    if prompt.style is PromptStyle.CHAT:
+        print("The server makes the prompt of these messages.", file=sys.stderr)
+    elif location is not None and location.exists():
+        rendered = render_prompt(location, prompt)
+        start = f", {printable(rendered.start)} before the text included" if rendered.start else ""
+        print(f"{rendered.tokens:,} tokens{start}.", file=sys.stderr)
 
 
 def run_doctor(args: argparse.Namespace) -> None:

@@ -66,6 +66,7 @@ def summary_rows(plan: Plan) -> list[tuple[str, str, str]]:
         facts.append(("would keep", f"{_between(*plan.kept)} questions by majority vote", ""))
     if plan.paths is not None:
         facts.append(("paths", _paths(*plan.paths), ""))
+    facts += [("" if number else "prompt", note, "") for number, note in enumerate(plan.notes)]
     if plan.memory:
         facts.append(("memory", *_memory(plan)))
     if plan.problem is None and plan.kind not in (JobKind.CURATE, JobKind.VOTE, JobKind.EXPORT):

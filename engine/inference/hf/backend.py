@@ -18,15 +18,10 @@ import transformers
 from transformers import DynamicCache
 
 from engine.inference.batch_size import TRANSFORMERS, default_batch_size
-from engine.inference.hf.loading import (
-    PromptTokenizer,
-    end_tokens,
-    load_model,
-    load_tokenizer,
-    token_bytes,
-)
+from engine.inference.hf.loading import end_tokens, load_model, token_bytes
 from engine.inference.hf.prefix_check import cached_step, enable_shared_prefix, supports_kv_cache
 from engine.inference.hf.prefix_tree import PrefixTree
+from engine.inference.hf.prompt_tokenizer import PromptTokenizer, load_tokenizer
 from engine.inference.hf.running_batch import RunningBatch, RunningPaths
 from engine.inference.stopping import StopChecker
 from store.errors import BadInput

@@ -1,4 +1,4 @@
-"""Load a Hugging Face folder: weights, adapter, tokenizer, and the bytes of its tokens.
+"""Load a Hugging Face folder: weights, adapter, end tokens, and the bytes of its tokens.
 
 Nothing is downloaded, and no code in the folder is run.
 """
@@ -13,16 +13,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from peft import PeftModel
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM
 
-from engine.inference.chat_template import render_chat
+from engine.inference.hf.prompt_tokenizer import first_line
 from store.errors import BadInput
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
-
-    from engine.prompting.messages import ChatMessage
 
 SMALL = 50_000_000
 """Models with fewer parameters compute in float32 everywhere: bfloat16 would gain little, and this
@@ -32,59 +29,6 @@ _LOAD_ERRORS = (
     SafetensorError,
 )
 """What transformers and peft raise for invalid files."""
-
-
-def load_tokenizer(folder: Path) -> Any:
-    """The tokenizer of a folder.
-
-    Raises:
-        BadInput: it is missing or invalid.
-    """
-    try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except Exception as problem:  # the reader of tokenizer.json raises nothing narrower
-        raise BadInput(
-            f"The tokenizer in {folder} cannot be loaded ({_first_line(problem)}): "
-            "copy the tokenizer files again."
-        ) from problem
-
-
-class PromptTokenizer:
-    """Tokenizes prompts with the tokenizer of a folder."""
-
-    def __init__(self, tokenizer: Any) -> None:
-        self._tokenizer = tokenizer
-        self._start = start_tokens(tokenizer)
-
-    def tokenize(self, text: str) -> list[int]:
-        """Token ids of plain text, with the model's own start token if its tokenizer adds one."""
-        return self._start + self._encode(text, special=False)
-
-    def tokenize_chat(self, messages: Sequence[ChatMessage]) -> list[int]:
-        """Token ids of a chat, with the opening of the assistant's next or unfinished message.
-
-        Raises:
-            BadInput: there is no chat template, or it rejects these messages.
-        """
-        if not self._tokenizer.chat_template:
-            raise BadInput(
-                "The model has no chat template: choose another prompt style, "
-                "or give a model that was tuned for chat."
-            )
-        spans = render_chat(
-            self._tokenizer.get_chat_template(),
-            messages,
-            self._tokenizer.bos_token or "",
-            self._tokenizer.eos_token or "",
-            self._tokenizer.all_special_tokens,
-        )
-        return [token for text, special in spans for token in self._encode(text, special)]
-
-    def _encode(self, text: str, special: bool) -> list[int]:
-        """Without start and end tokens; `special` parses special tokens in the text."""
-        encoded = self._tokenizer(text, add_special_tokens=False, split_special_tokens=not special)
-        ids: list[int] = encoded.input_ids
-        return ids
 
 
 def load_model(folder: Path, adapter: Path | None, device: torch.device) -> Any:
@@ -111,7 +55,7 @@ def load_model(folder: Path, adapter: Path | None, device: torch.device) -> Any:
         )
     except _LOAD_ERRORS as problem:
         raise BadInput(
-            f"The model in {folder} cannot be loaded ({_first_line(problem)}): copy it again, "
+            f"The model in {folder} cannot be loaded ({first_line(problem)}): copy it again, "
             "or give a causal language model that transformers knows."
         ) from problem
     if missing := sorted(info["missing_keys"]):
@@ -135,14 +79,9 @@ def _merge(model: Any, adapter: Path) -> Any:
             ).merge_and_unload()
     except _LOAD_ERRORS as problem:
         raise BadInput(
-            f"The adapter in {adapter} does not fit the model ({_first_line(problem)}): "
+            f"The adapter in {adapter} does not fit the model ({first_line(problem)}): "
             "use it with the model that it was trained on."
         ) from problem
-
-
-def _first_line(problem: Exception) -> str:
-    lines = str(problem).strip().splitlines()
-    return lines[0][:160].rstrip(" .:") if lines else type(problem).__name__
 
 
 def _computes_bfloat16(device: torch.device) -> bool:
@@ -181,14 +120,6 @@ def read_token_config(folder: Path, tokenizer: Any) -> tuple[frozenset[int], int
             ends.update(_as_list(part.get("eos_token_id")))
             vocabulary = max(vocabulary, part.get("vocab_size") or 0)
     return frozenset(ends), vocabulary
-
-
-def start_tokens(tokenizer: Any) -> list[int]:
-    """The tokens that the tokenizer puts before every text (it may append some, too)."""
-    bare = tokenizer("a", add_special_tokens=False).input_ids
-    whole: list[int] = tokenizer("a").input_ids
-    at = next(i for i in range(len(whole)) if whole[i : i + len(bare)] == bare)
-    return whole[:at]
 
 
 def token_bytes(tokenizer: Any, vocabulary: int) -> list[bytes]:

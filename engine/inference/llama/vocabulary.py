@@ -12,6 +12,7 @@ import llama_cpp as native
 from engine.inference.chat_template import render_chat
 from engine.inference.llama.library import load_model
 from engine.inference.prompt_lengths import SequenceLengths, measure_lengths
+from engine.models.chat_templates import choose_template
 from engine.models.gguf_header import Contents, read_contents
 from store.enums import PromptStyle
 from store.errors import BadInput, WorkFailed
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 _NFC = ("qwen2",)
 """Tokenizers that normalize text to NFC first, which llama.cpp leaves to the caller."""
+
+_UNKNOWN = "tokenizer.ggml.unknown_token_id"
 
 
 class Vocabulary:
@@ -40,7 +43,7 @@ class Vocabulary:
         self._native = vocabulary = native.llama_model_get_vocab(model)
         self.size: int = native.llama_vocab_n_tokens(vocabulary)
         self._normalizes = contents.values.get("tokenizer.ggml.pre") in _NFC
-        self.template: str = contents.values.get("tokenizer.chat_template", "")
+        self.template = choose_template(contents.chat_templates)
         self.token_bytes = [self._bytes(token) for token in range(self.size)]
         """Bytes of each token; empty for control tokens."""
         self.end_tokens = frozenset(
@@ -49,13 +52,25 @@ class Vocabulary:
         controls = [
             token for token in range(self.size) if native.llama_vocab_is_control(vocabulary, token)
         ]
-        self.special = [self._bytes(token, special=True).decode() for token in controls]
+        self.special = [
+            self._bytes(token, special=True).decode(errors="replace") for token in controls
+        ]
         """Texts of the control tokens."""
         start, end = native.llama_vocab_bos(vocabulary), native.llama_vocab_eos(vocabulary)
         self.start = [start] if native.llama_vocab_get_add_bos(vocabulary) and start >= 0 else []
         """Tokens at the start of every plain text."""
-        self.bos = self._bytes(start, special=True).decode() if start in controls else ""
-        self.eos = self._bytes(end, special=True).decode() if end in controls else ""
+        self.start_text = b"".join(self._bytes(token, special=True) for token in self.start).decode(
+            errors="replace"
+        )
+        """The same as text."""
+        others = native.llama_vocab_pad(vocabulary), contents.values.get(_UNKNOWN, -1)
+        names = ("bos_token", "eos_token", "pad_token", "unk_token")
+        self.special_tokens = {"bos_token": "", "eos_token": ""} | {
+            name: self._bytes(token, special=True).decode(errors="replace")
+            for name, token in zip(names, (start, end, *others), strict=True)
+            if 0 <= token < self.size
+        }
+        """Texts of the special tokens that a chat template can insert, by their names there."""
 
     def tokenize(self, text: str, *, special: bool = False) -> list[int]:
         """Token ids, without a start token; `special` parses special tokens in the text."""
@@ -68,6 +83,26 @@ class Vocabulary:
             raise WorkFailed(f"{self.source} cannot tokenize text: its tokenizer is incomplete.")
         return ids[:count]
 
+    def prompt(self, prompt: Prompt) -> list[int]:
+        """Token ids of a prompt of either style.
+
+        Raises:
+            BadInput: the model has no chat template, or it does not fit.
+        """
+        if prompt.style is PromptStyle.CHAT:
+            return self.chat(prompt.messages())
+        return self.plain(prompt.text)
+
+    def spans(self, prompt: Prompt) -> list[tuple[str, bool]]:
+        """The text of a prompt in spans, each with whether special tokens in it are parsed.
+
+        Raises:
+            BadInput: the model has no chat template, or it does not fit.
+        """
+        if prompt.style is PromptStyle.CHAT:
+            return self._chat_spans(prompt.messages())
+        return [(prompt.text, False)]
+
     def plain(self, text: str) -> list[int]:
         """Token ids of plain text, with the model's start token if it has one."""
         return self.start + self.tokenize(text)
@@ -76,14 +111,17 @@ class Vocabulary:
         """Token ids of a chat, with the opening of the assistant's next or unfinished message.
 
         Raises:
-            BadInput: the model has no chat template, or it cannot be rendered.
+            BadInput: the model has no chat template, or it does not fit these messages.
         """
-        if not self.template:
-            raise BadInput(f"{self.source} has no chat template: set sample.style to base.")
         ids: list[int] = []
-        for text, special in render_chat(self.template, messages, self.bos, self.eos, self.special):
+        for text, special in self._chat_spans(messages):
             ids += self.tokenize(text, special=special)
         return ids
+
+    def _chat_spans(self, messages: Sequence[ChatMessage]) -> list[tuple[str, bool]]:
+        if not self.template:
+            raise BadInput(f"{self.source} has no chat template: set sample.style to base.")
+        return render_chat(self.template, messages, self.special_tokens, self.special)
 
     def _bytes(self, token: int, *, special: bool = False) -> bytes:
         buffer = ctypes.create_string_buffer(256)
@@ -123,10 +161,4 @@ def measure_prompts(gguf: Path, prompts: Sequence[Sequence[Prompt]], path: int) 
         BadInput: the file is missing, damaged, or not a model.
     """
     with read_vocabulary(gguf) as vocabulary:
-
-        def count_tokens(prompt: Prompt) -> int:
-            if prompt.style is PromptStyle.CHAT:
-                return len(vocabulary.chat(prompt.messages()))
-            return len(vocabulary.plain(prompt.text))
-
-        return measure_lengths(prompts, path, count_tokens)
+        return measure_lengths(prompts, path, lambda prompt: len(vocabulary.prompt(prompt)))

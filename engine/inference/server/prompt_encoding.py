@@ -105,12 +105,8 @@ class TokenEncoding:
         Raises:
             BadInput: its tokenizer cannot be loaded.
         """
-        from engine.inference.hf.loading import (
-            PromptTokenizer,
-            load_tokenizer,
-            read_token_config,
-            token_bytes,
-        )
+        from engine.inference.hf.loading import read_token_config, token_bytes
+        from engine.inference.hf.prompt_tokenizer import PromptTokenizer, load_tokenizer
 
         tokenizer = load_tokenizer(folder)
         self._tokenizer = PromptTokenizer(tokenizer)
