@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from engine.answers import choices, normalization, numbers, spans
+from engine.answers.formulas.form import math_text
 from engine.answers.markup import without_markup
 from engine.answers.statements import (
     DOLLARS,
@@ -97,7 +98,7 @@ def concluded_answer(  # noqa: PLR0911 - a case for each answer type
             fenced = list(DOLLARS.finditer(closing))
             stated = next((group for group in fenced[-1].groups() if group), "") if fenced else ""
             stated = stated.rsplit("=", 1)[-1] if stated else (alone if len(alone) <= 60 else "")
-            answer = normalization.math_text(stated) if stated else None
+            answer = math_text(stated) if stated else None
             return (answer, as_shown(stated)) if answer else None
     return None
 

@@ -12,8 +12,9 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engine.answers import choices, normalization, numbers, spans
+from engine.answers import choices, math_structure, normalization, numbers, spans
 from engine.answers.conclusions import concluded_answer
+from engine.answers.formulas.form import math_text
 from engine.answers.markup import half_width, plain_tags
 from engine.answers.statements import STATEMENT, stated_answer
 from engine.answers.thoughts import own_turn
@@ -90,14 +91,14 @@ def canonical(answer_type: AnswerType, text: str, options: Sequence[str] = ()) -
         case AnswerType.SPAN:
             return spans.span(text)
         case AnswerType.MATH:
-            return normalization.math_text(text)
+            return math_text(text)
 
 
 def equal(answer_type: AnswerType, a: str, b: str) -> bool:
     """Whether two canonical answers are the same answer.
 
-    Numbers are compared exactly. `MATH` uses math-verify, in a separate process and for a limited
-    time, unless the forms are equal or both are plain numbers.
+    Numbers are compared exactly. `MATH` compares structure (`engine.answers.math_structure`), and
+    single values with math-verify, in a separate process and for a limited time.
     """
     if a == b:
         return True
@@ -105,14 +106,7 @@ def equal(answer_type: AnswerType, a: str, b: str) -> bool:
         return spans.spans_equal(a, b)
     if answer_type is not AnswerType.MATH:
         return False
-    if _PLAIN.fullmatch(a) and _PLAIN.fullmatch(b):
-        return False  # a plain number has only one form, so these differ
-    from engine.answers.math_equality import math_equal
-
-    return math_equal(a, b)
-
-
-_PLAIN = re.compile(r"-?\d+(?:\.\d+)?")
+    return math_structure.same(a, b)
 
 
 # The path's own words.

@@ -122,10 +122,7 @@ def _serve() -> None:
     with contextlib.suppress(ValueError):  # macOS can refuse this limit; the time limit remains
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     logging.disable(logging.CRITICAL)
-    from math_verify import LatexExtractionConfig, parse, verify
-
-    def parsed(text: str) -> object:
-        return parse(f"${text}$", extraction_config=[LatexExtractionConfig()], parsing_timeout=None)
+    from engine.answers.formulas.values import same
 
     print("ready", flush=True)
     for line in sys.stdin:
@@ -133,13 +130,11 @@ def _serve() -> None:
         # SIGPROF has no handler, so it kills the process even during a single long operation.
         signal.setitimer(signal.ITIMER_PROF, seconds)
         try:
-            first, second = parsed(a), parsed(b)
-            same = verify(first, second, timeout_seconds=None)
-            same = same or verify(second, first, timeout_seconds=None)
+            equal = same(a, b)
         except (Exception, RecursionError):
-            same = False
+            equal = False
         signal.setitimer(signal.ITIMER_PROF, 0)
-        print("true" if same else "false", flush=True)
+        print("true" if equal else "false", flush=True)
 
 
 if __name__ == "__main__":

@@ -7,15 +7,10 @@ returns None for a text that is not an answer of its type. Normalization is idem
 from __future__ import annotations
 
 import re
-from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from engine.answers.markup import half_width, without_markup
-from engine.answers.numbers import (
-    LONGEST,
-    number_text,
-    plain,
-)
+from engine.answers.numbers import LONGEST, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -101,48 +96,3 @@ def fixed_point(step: Callable[[str], str | None], text: str) -> str | None:
             return form
         form = simplified
     return None
-
-
-# Mathematics.
-
-_MATH_FENCE = re.compile(r"\\[()\[\]]|\$")
-_MATH_SPACE = re.compile(r"\\[,;:! ]|\\(?:left|right|displaystyle|limits|quad|qquad)(?![A-Za-z])|~")
-_MATH_UNIT = re.compile(
-    r"(?<=[\d})])\s*\\(?:text|mathrm|mbox)\s?\{(?!\s*[ap]\.?\s?m\b)[^{}]*\}(?:\^\{?\d\}?)?$", re.I
-)
-_MATH_TEXT = re.compile(r"\\(?:text|textbf|mathrm|mathbf|mbox|textit)\s?\{([^{}]*)\}")
-_SHORT_FRACTION = re.compile(r"\\frac\s?(\d|[a-z])\s?(\d|[a-z])(?!\w)")
-_HALF_FRACTION = re.compile(r"\\frac\s?(?:\{([^{}]{1,200})\}\s?(\d)|(\d)\s?\{([^{}]{1,200})\})")
-_PLAIN_FRACTION = re.compile(r"(-?)(\d{1,40})/(\d{1,40})")
-_ASSIGNED = re.compile(r"[a-zA-Z]\w?\s?=\s?(?=[^=]+$)")
-_PLAIN_NUMBER = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+|\d{1,40})(?:\.\d{0,40})?|-?\.\d{1,40}")
-
-
-def math_text(text: str) -> str | None:
-    """LaTeX of a mathematical answer without delimiters, spacing commands and units.
-
-    Plain numbers and fractions of plain numbers are normalized; `engine.answers.math_equality`
-    decides about other forms.
-    """
-    return fixed_point(_math_form, text) if len(text) <= LONGEST else None
-
-
-def _math_form(text: str) -> str | None:
-    written = _MATH_FENCE.sub("", text.replace(r"\$", "").replace(r"\%", "").replace("%", ""))
-    written = written.replace("{,}", ",").replace(r"\dfrac", r"\frac").replace(r"\tfrac", r"\frac")
-    written = _MATH_SPACE.sub(" ", plain(written)).replace("−", "-")
-    written = re.sub(r"\^\s?\{?\s?\\circ\s?\}?|°", "", written)
-    written = _MATH_TEXT.sub(r"\1", _MATH_UNIT.sub("", written.strip()))
-    written = _SHORT_FRACTION.sub(r"\\frac{\1}{\2}", written)
-    written = _HALF_FRACTION.sub(lambda m: rf"\frac{{{m[1] or m[3]}}}{{{m[2] or m[4]}}}", written)
-    written = re.sub(r"\s+", " ", written).strip().rstrip(".").strip()
-    written = re.sub(r" ?([-+*/=<>(){},^_\[\]]) ?", r"\1", written)
-    written = _ASSIGNED.sub("", written, count=1) if _ASSIGNED.match(written) else written
-    if not re.search(r"\w", written) or written.count("{") != written.count("}"):
-        return None
-    if _PLAIN_NUMBER.fullmatch(written):
-        return number_text(Fraction(written.replace(",", "").rstrip(".") or "0"))
-    fraction = _PLAIN_FRACTION.fullmatch(written)
-    if fraction:
-        return rf"{fraction[1]}\frac{{{fraction[2]}}}{{{fraction[3]}}}"
-    return written

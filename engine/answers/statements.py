@@ -7,7 +7,9 @@ import re
 from typing import TYPE_CHECKING
 
 from engine.answers import choices, normalization, numbers, spans
+from engine.answers.formulas.form import math_text
 from engine.answers.markup import json_value, tagged
+from engine.answers.math_structure import exact_value
 from store.enums import AnswerType
 
 if TYPE_CHECKING:
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 
 STATED = 600
 """Maximum length of an answer statement, in characters."""
+_GAP = 100
+"""Maximum number of characters between two boxes of a list."""
 _TRIED = 20
 """Maximum number of statements that are tried, from the last: most paths have one or two."""
 
@@ -127,6 +131,9 @@ def _read(
         stated = str(match[1] or match[2])
     elif match["box"]:
         stated = _braced(own, end)
+        if answer_type is AnswerType.MATH:
+            stated = _several(own, match.start(), stated)
+            return stated, math_text(stated)
     elif match["json"]:
         return _whole_answer(answer_type, json_value(own, end), options)
     else:
@@ -145,6 +152,8 @@ def _whole_answer(
 ) -> tuple[str, str | None]:
     """The content of a tag, or the line of it that holds the answer, and its canonical answer."""
     one_line = " ".join(content.split())
+    if answer_type is AnswerType.MATH and " " not in one_line:
+        return one_line, math_text(one_line)  # `5!` is a factorial
     if answer_type is AnswerType.SPAN:
         return one_line, spans.span(one_line)
     lines = content.splitlines() or [""]
@@ -178,6 +187,37 @@ def _braced(own: str, start: int) -> str:
             if depth == 0:
                 return own[start:place]
     return ""
+
+
+_BOX = re.compile(r"\\(?:boxed|fbox)\s?\{")
+_BETWEEN_BOXES = re.compile(
+    r"(?!.*(?:\bnot\b|\binstead\b|\brather\b|\bi\.e\.|\bso\b|[.!?](?:\s|$)|\n\s*\n))"
+    r".*(?:,|;|\band\b|\bor\b|\\quad)",
+    re.DOTALL,
+)
+"""Between two boxes of a list of answers."""
+
+
+def _several(own: str, start: int, last: str) -> str:
+    """The content of a box, after those of the boxes before it in its sentence."""
+    contents = [last]
+    for match in reversed(list(_BOX.finditer(own, max(0, start - 2 * STATED), start))):
+        content = _braced(own, match.end())
+        gap = own[match.end() + len(content) + 1 : start]
+        if not content or len(gap) > _GAP or not _BETWEEN_BOXES.match(gap):
+            break
+        contents.insert(0, content)
+        start = match.start()
+    return _listed(contents)
+
+
+def _listed(formulas: Sequence[str]) -> str:
+    """Several formulas as a list; `$\\frac{1}{2}$ or $0.5$` is one answer."""
+    forms = dict.fromkeys(math_text(formula) for formula in formulas)
+    values = {form and exact_value(form) for form in forms}
+    if len(forms) == 1 or (len(values) == 1 and None not in values):
+        return formulas[-1]
+    return ", ".join(formulas)
 
 
 _ABBREVIATIONS = (
@@ -219,20 +259,32 @@ def _answer_in(answer_type: AnswerType, stated: str, options: Sequence[str]) -> 
                 or (choices.choice(whole, options) if whole else None)
             )
         case AnswerType.MATH:
-            fenced = DOLLARS.match(stated)
-            if fenced:
-                return normalization.math_text(fenced[1] or fenced[2] or fenced[3])
-            sentence = first_sentence(stated)
-            inside = DOLLARS.search(sentence)
-            return normalization.math_text(
-                inside[1] or inside[2] or inside[3] if inside else sentence
-            )
+            return _formula_in(stated)
         case AnswerType.SPAN:
             return spans.span(first_sentence(_SMALL_WORDS.sub("", stated, count=1)))
         case AnswerType.YES_NO:
             return normalization.yes_no(stated)
         case AnswerType.NLI:
             return normalization.inference(stated, options)
+
+
+_JOINS = re.compile(r"\s*(?:,|;|,?\s?and|,?\s?or)\s*")
+
+
+def _formula_in(stated: str) -> str | None:
+    """The first formula of a sentence, with those that `,`, `and` or `or` join to it."""
+    sentence = first_sentence(stated)
+    if stated[len(sentence) :].startswith(("!.", "!,")):
+        sentence += "!"  # `5!.` is a factorial and a period
+    fenced = DOLLARS.match(stated) or DOLLARS.search(sentence)
+    if fenced is None:
+        return math_text(sentence)
+    formulas = [fenced]
+    while (join := _JOINS.match(stated, formulas[-1].end())) and (
+        follows := DOLLARS.match(stated, join.end())
+    ):
+        formulas.append(follows)
+    return math_text(_listed([match[1] or match[2] or match[3] for match in formulas]))
 
 
 def first_sentence(text: str) -> str:

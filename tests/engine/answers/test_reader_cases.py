@@ -130,7 +130,7 @@ CASES = (
         "\\frac{11}{13}",
     ),
     Case("math-qwen", MATH, "arrive at \\boxed{4:30 \\text{ p.m.}}.", "4:30 p.m"),
-    Case("math-qwen", MATH, "the value is \\(\\boxed{1 \\frac{8}{91}}\\).", "1 \\frac{8}{91}"),
+    Case("math-qwen", MATH, "the value is \\(\\boxed{1 \\frac{8}{91}}\\).", "1\\frac{8}{91}"),
     Case(
         "math-qwen",
         MATH,

@@ -1,0 +1,1 @@
+"""Read formulas in LaTeX, write them in one notation, and compare their values."""
