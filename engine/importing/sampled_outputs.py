@@ -116,7 +116,7 @@ def _answer(
 ) -> str | None:
     end = EndReason.END
     if isinstance(sample, dict):
-        end = EndReason.LENGTH if sample.get("finish_reason") in _CUT else EndReason.END
+        end = EndReason.LENGTH if str(sample.get("finish_reason")) in _CUT else EndReason.END
         sample = sample.get("text")
     if not isinstance(sample, str | None):
         raise BadInput(f"{path}: line {number}: a sample must be text.")

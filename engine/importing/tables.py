@@ -109,13 +109,15 @@ def _json(path: Path, text: str, *, lines: bool) -> InputTable:
                 ) from None
         except RecursionError:
             raise BadInput(f"{path} is nested too deeply for a list of questions.") from None
+        except ValueError:
+            raise BadInput(f"{path} has a number with thousands of digits; shorten it.") from None
     rows = []
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
-        except (json.JSONDecodeError, RecursionError):
+        except (ValueError, RecursionError):
             raise BadInput(f"{path}: line {number} is not JSON; fix or remove it.") from None
         if isinstance(row, list) and number == 1:
             return _document(path, row)
@@ -138,7 +140,9 @@ def _document(path: Path, document: Any) -> InputTable:
             f"{path} contains a single {type(document).__name__}: give a list of questions."
         )
     passages = [
-        value for value in document.values() if isinstance(value, dict) and "qa_pairs" in value
+        value
+        for value in document.values()
+        if isinstance(value, dict) and isinstance(value.get("qa_pairs"), list)
     ]
     if passages:
         return InputTable("passages with qa_pairs", tuple(enumerate(_pairs(passages), 1)))
@@ -197,7 +201,7 @@ def _parquet(path: Path, content: bytes) -> InputTable:
     from pyarrow import parquet
 
     try:
-        table = parquet.read_table(arrow.BufferReader(content))
-    except arrow.ArrowException:
+        rows = parquet.read_table(arrow.BufferReader(content)).to_pylist()
+    except (arrow.ArrowException, OSError, ValueError, OverflowError, MemoryError, TypeError):
         raise BadInput(f"{path} is a damaged Parquet file: download it again.") from None
-    return InputTable("Parquet", tuple(enumerate(table.to_pylist(), 1)))
+    return InputTable("Parquet", tuple(enumerate(rows, 1)))

@@ -26,7 +26,7 @@ from engine.project.job_context import CancelRequested, PauseRequested, Progress
 from store import decision_backups, jobs
 from store.connection import connect
 from store.enums import JobState
-from store.errors import LmsiError
+from store.errors import LmsiError, WorkFailed
 from store.schema import ensure_schema
 from store.write_failures import write_failure
 
@@ -136,9 +136,11 @@ def do(folder: Path, conn: sqlite3.Connection, job: Job) -> None:
             error = str(not_written)
         else:
             traceback.print_exc()
-            error = (
-                f"Internal error: the job was aborted ({type(failure).__name__}: {failure}); "
-                f"see logs/job-{job.id}.log for the traceback."
+            error = str(
+                WorkFailed(
+                    f"Internal error: the job was aborted ({type(failure).__name__}: {failure}); "
+                    f"see logs/job-{job.id}.log for the traceback."
+                )
             )
     if conn.in_transaction:
         conn.rollback()

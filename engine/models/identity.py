@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import struct
 import time
 from dataclasses import dataclass
-from math import prod
 from typing import TYPE_CHECKING
 
 from engine.models.gguf_header import read_contents
+from engine.models.safetensors_header import parameters_of
 from store.enums import Stage
 from store.errors import BadInput
 from store.records import Model, content_hash
@@ -91,25 +89,7 @@ def weights_of(folder: Path) -> int:
     Raises:
         BadInput: a file is truncated.
     """
-    return sum(_safetensors_parameters(path) for path in sorted(folder.glob("*.safetensors")))
-
-
-def _safetensors_parameters(path: Path) -> int:
-    """Number of weights, from the header: its length in 8 bytes, then JSON."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        start = file.read(8)
-        (length,) = struct.unpack("<Q", start) if len(start) == 8 else (size,)
-        try:
-            header = json.loads(file.read(length)) if 8 + length <= size else None
-        except ValueError:
-            header = None
-    if not isinstance(header, dict):
-        raise BadInput(f"{path} is not a complete safetensors file: copy it again.")
-    tensors = [entry for name, entry in header.items() if name != "__metadata__"]
-    if max((entry["data_offsets"][1] for entry in tensors), default=0) + 8 + length > size:
-        raise BadInput(f"{path} is truncated: copy it again.")
-    return sum(prod(entry["shape"]) for entry in tensors)
+    return sum(parameters_of(path) for path in sorted(folder.glob("*.safetensors")))
 
 
 def _file_hash(path: Path) -> str:

@@ -46,16 +46,16 @@ def facts_of(location: Path) -> ModelFacts:
         return _of_gguf(location)
     tokenizer_sha256 = tokenizer_of(location)
     parameters = weights_of(location)
-    config = _json(location / "config.json")
+    config = read_json_object(location / "config.json")
     inner = config.get("text_config", config)
     text = inner if isinstance(inner, dict) else config
     return ModelFacts(
         kind=FOLDER,
         architecture=str(config.get("model_type", "unknown")),
         parameters=parameters,
-        tokenizer=_tokenizer(location, _whole(text.get("vocab_size"))),
+        tokenizer=_tokenizer(location, whole_number(text.get("vocab_size"))),
         tokenizer_sha256=tokenizer_sha256,
-        context=_whole(text.get("max_position_embeddings")),
+        context=whole_number(text.get("max_position_embeddings")),
         trainable=True,
     )
 
@@ -66,7 +66,7 @@ def _of_gguf(file: Path) -> ModelFacts:
     contents = read_contents(file)
     values = contents.values
     architecture = str(values.get("general.architecture", "unknown"))
-    tokens = _whole(values.get("tokenizer.ggml.tokens"))
+    tokens = whole_number(values.get("tokenizer.ggml.tokens"))
     kind = str(values.get("tokenizer.ggml.model", "of unknown kind"))
     return ModelFacts(
         kind=GGUF,
@@ -74,7 +74,7 @@ def _of_gguf(file: Path) -> ModelFacts:
         parameters=contents.parameters,
         tokenizer=f"{kind}, {tokens:,} tokens" if tokens else kind,
         tokenizer_sha256=contents.tokenizer_sha256,
-        context=_whole(values.get(f"{architecture}.context_length")),
+        context=whole_number(values.get(f"{architecture}.context_length")),
         trainable=False,
     )
 
@@ -82,14 +82,19 @@ def _of_gguf(file: Path) -> ModelFacts:
 def _tokenizer(folder: Path, size: int | None) -> str:
     kind = "SentencePiece"
     if (folder / "tokenizer.json").exists():
-        model = _json(folder / "tokenizer.json").get("model")
+        model = read_json_object(folder / "tokenizer.json").get("model")
         kind = str(model.get("type", "BPE")) if isinstance(model, dict) else "of unknown kind"
     elif (folder / "vocab.json").exists():
         kind = "BPE"
     return f"{kind}, {size:,} tokens" if size else kind
 
 
-def _json(file: Path) -> dict[str, Any]:
+def read_json_object(file: Path) -> dict[str, Any]:
+    """The content of a configuration file.
+
+    Raises:
+        BadInput: it cannot be read, or is not a JSON object.
+    """
     try:
         value = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -99,5 +104,6 @@ def _json(file: Path) -> dict[str, Any]:
     return value
 
 
-def _whole(value: object) -> int | None:
+def whole_number(value: object) -> int | None:
+    """The value if it is an integer above 0, else None."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None

@@ -9,13 +9,13 @@ my-project/
 from __future__ import annotations
 
 import dataclasses
-import tomllib
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from engine.project.atomic_file import atomic_file
 from engine.project.settings import Settings, changed
+from engine.project.toml_file import read_toml
 from store.connection import DATABASE
 from store.errors import BadInput
 
@@ -61,18 +61,12 @@ def open_project(folder: Path) -> Project:
     if not folder.exists():
         raise BadInput(f"There is no project at {folder}: create it with `lmsi-tui init {folder}`.")
     try:
-        text = path.read_text(encoding="utf-8")
+        values = read_toml(path)
     except FileNotFoundError:
         raise BadInput(
             f"{folder} is not a project, it has no {SETTINGS}: "
             f"create a project with `lmsi-tui init {folder} --model PATH`."
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path} cannot be read: {error}.") from None
-    try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise BadInput(f"{path} is not valid TOML: {error}; fix that line.") from None
     return Project(folder, changed(Settings(), values, f"{path}: "))
 
 

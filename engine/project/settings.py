@@ -342,6 +342,8 @@ def _convert(value: object, hint: Any, label: str) -> Any:
         value = [_text(part) for part in value] if isinstance(value, list) else _text(value)
     try:
         return msgspec.convert(value, hint)
+    except UnicodeEncodeError:
+        raise BadInput(f"{label} is {given!r}: it is not Unicode text.") from None
     except msgspec.ValidationError as error:
         reason = str(error).partition(" - at ")[0].partition(", got ")[0]
         if item is not bool and choices(item) and not reason.startswith("Expected `array`"):

@@ -7,12 +7,12 @@ their own examples in a TOML file of the same format (`docs/tasks.md`).
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine.project.toml_file import read_toml
 from store.enums import AnswerType
 from store.errors import BadInput
 
@@ -131,13 +131,9 @@ def load_exemplars(path: Path) -> tuple[Exemplar, ...]:
         BadInput: the file cannot be read, or an example in it is invalid.
     """
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = read_toml(path)
     except FileNotFoundError:
         raise BadInput(f"There is no exemplar file {path}: check sample.exemplars.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path} cannot be read as text: {error}.") from None
-    except tomllib.TOMLDecodeError as error:
-        raise BadInput(f"{path} is not valid TOML: {error}; fix that line.") from None
     sections = values.get("exemplar")
     if not isinstance(sections, list) or not sections:
         raise BadInput(f"{path} has no exemplars: write one [[exemplar]] section for each.")

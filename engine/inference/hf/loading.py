@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM
 
 from engine.inference.hf.prompt_tokenizer import first_line
+from engine.models.metadata import read_json_object, whole_number
 from store.errors import BadInput
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ SMALL = 50_000_000
 """Models with fewer parameters compute in float32 everywhere: bfloat16 would gain little, and this
 way every machine samples the same paths."""
 _LOAD_ERRORS = (
-    *(OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError, ImportError),
-    SafetensorError,
+    *(OSError, ValueError, LookupError, TypeError, RuntimeError, AttributeError, ImportError),
+    *(ArithmeticError, AssertionError, RecursionError, SafetensorError),
 )
 """What transformers and peft raise for invalid files."""
 
@@ -106,7 +107,13 @@ def end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
 def _as_list(token_ids: list[int] | int | None) -> list[int]:
     if token_ids is None:
         return []
-    return token_ids if isinstance(token_ids, list) else [token_ids]
+    listed = token_ids if isinstance(token_ids, list) else [token_ids]
+    if not all(isinstance(token, int) for token in listed):
+        raise BadInput(
+            f"The end token of the model is {str(token_ids)[:60]}, not a token id: fix "
+            "eos_token_id in its config.json and generation_config.json."
+        )
+    return listed
 
 
 def read_token_config(folder: Path, tokenizer: Any) -> tuple[frozenset[int], int]:
@@ -115,10 +122,11 @@ def read_token_config(folder: Path, tokenizer: Any) -> tuple[frozenset[int], int
     vocabulary = len(tokenizer)
     for name in ("config.json", "generation_config.json"):
         path = folder / name
-        config = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        for part in (config, config.get("text_config") or {}):
-            ends.update(_as_list(part.get("eos_token_id")))
-            vocabulary = max(vocabulary, part.get("vocab_size") or 0)
+        config = read_json_object(path) if path.exists() else {}
+        for part in (config, config.get("text_config")):
+            if isinstance(part, dict):
+                ends.update(_as_list(part.get("eos_token_id")))
+                vocabulary = max(vocabulary, whole_number(part.get("vocab_size")) or 0)
     return frozenset(ends), vocabulary
 
 

@@ -29,7 +29,11 @@ def load_tokenizer(folder: Path) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+        tokenizer("a")  # some errors show only in use
+        return tokenizer
     except Exception as problem:  # the reader of tokenizer.json raises nothing narrower
         raise BadInput(
             f"The tokenizer in {folder} cannot be loaded ({first_line(problem)}): "
