@@ -37,6 +37,9 @@ BUSY_SECONDS = 30.0
 WAL_BYTES = 4 << 20
 """Size of the write-ahead log at which it is copied into the database."""
 
+_LOCK_MILLISECONDS = 1000
+"""How long a checkpoint waits for the write lock."""
+
 _OLDEST_SQLITE = (3, 37, 0)
 """The first version with STRICT tables."""
 
@@ -136,8 +139,9 @@ def opened(path: Path, mode: str) -> Iterator[sqlite3.Connection]:
         # the last commits, and their paths are sampled again with the same seeds. FULL waits for
         # the disk at every path (measured: 110 commits per second instead of 4,000).
         conn.execute("PRAGMA synchronous = NORMAL")
-        # See _checkpoint.
+        # See _checkpoint. A log that is started anew is cut to what is in it.
         conn.execute("PRAGMA wal_autocheckpoint = 0")
+        conn.execute("PRAGMA journal_size_limit = 0")
         yield conn
 
 
@@ -158,6 +162,17 @@ def schema_version(conn: sqlite3.Connection, path: Path) -> int:
             f"reads {SCHEMA_VERSION}): update lmsi-tui."
         )
     return int(version)
+
+
+def has_wal_reset_bug(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> bool:
+    """Whether a version of SQLite has the WAL-reset bug (sqlite.org/wal.html).
+
+    It is in 3.7.0 to 3.51.2, apart from the corrected 3.44.6 and 3.50.7 and those after them with
+    the same second number.
+    """
+    if version[:2] in ((3, 44), (3, 50)):
+        return version < ((3, 44, 6) if version[1] == 44 else (3, 50, 7))
+    return (3, 7, 0) <= version < (3, 51, 3)
 
 
 def _refuse_gold(
@@ -182,25 +197,38 @@ def _is_archived(path: Path, wal: Path) -> bool:
 
 
 def _checkpoint(conn: _Connection) -> None:
-    """Copy a long log into the database and truncate it.
+    """Copy a long log into the database, so that the next commit starts it anew.
 
-    SQLite's automatic checkpoint runs concurrently with commits of other processes, and versions
-    before 3.51.3 can lose a committed transaction then (sqlite.org/wal.html, "The WAL-Reset Bug").
-    TRUNCATE holds the write lock, which prevents that.
+    SQLite before 3.51.3 can lose a committed transaction if a checkpoint runs while another
+    connection commits (sqlite.org/wal.html, "The WAL-Reset Bug"). That rules out the automatic
+    checkpoint. TRUNCATE alone would not do either: it waits for the write lock, but if it does not
+    get it, it copies nevertheless. So this connection holds the write lock while a second one
+    copies.
+
+    The transaction before was committed, so a failure here loses nothing and is not reported.
     """
     try:
         size = os.stat(conn.wal).st_size  # noqa: PTH116 - at every commit: half the time
     except OSError:
         return
     if size < conn.checkpoint_at:
+        if size < WAL_BYTES:  # it was started anew
+            conn.checkpoint_at = WAL_BYTES
         return
-    # If a reader blocks it, wait until the log has doubled rather than retry at every commit.
-    conn.execute("PRAGMA busy_timeout = 1000")
+    # Whatever prevents it, wait until the log has doubled rather than retry at every commit.
+    conn.checkpoint_at = 2 * size
+    conn.execute(f"PRAGMA busy_timeout = {_LOCK_MILLISECONDS}")
     try:
-        ((busy, _, _),) = conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        conn.execute("BEGIN IMMEDIATE")
+        with contextlib.closing(sqlite3.connect(conn.wal.removesuffix("-wal"))) as copying:
+            copying.execute("PRAGMA synchronous = NORMAL")
+            copying.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+    except sqlite3.Error:
+        pass
     finally:
+        if conn.in_transaction:
+            conn.execute("ROLLBACK")
         conn.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
-    conn.checkpoint_at = 2 * size if busy else WAL_BYTES
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from engine.jobs.lookups import chat_notes
 from engine.models.identity import describe, is_server
 from engine.project.folder import SETTINGS, Project, open_project
 from engine.project.settings import Engine
+from store.connection import has_wal_reset_bug
 from store.enums import PromptStyle
 from store.errors import BadInput, LmsiError
 
@@ -66,6 +67,7 @@ def _machine(folder: Path) -> Iterator[Check]:
             yield Check(package, True, version(package))
         except PackageNotFoundError:
             yield Check(package, False, "not installed: reinstall lmsi-tui")
+    yield _sqlite()
     memory = psutil.virtual_memory()
     yield Check(
         "memory", True, f"{memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GiB free"
@@ -80,6 +82,18 @@ def _machine(folder: Path) -> Iterator[Check]:
     )
     yield Check("processors", True, f"{os.cpu_count()} logical")
     yield _accelerator()
+
+
+def _sqlite() -> Check:
+    """Whether this SQLite has the WAL-reset bug; lmsi-tui itself does not run into it."""
+    text = sqlite3.sqlite_version
+    if has_wal_reset_bug():
+        text += (
+            ", which can lose a commit when two programs write and checkpoint at the same instant "
+            "(fixed in 3.51.3, 3.50.7 and 3.44.6); lmsi-tui avoids that, but do not write to "
+            "lmsi.db with other programs while it runs"
+        )
+    return Check("SQLite", True, text)
 
 
 def _accelerator() -> Check:

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from store import examples, jobs, models, paths, questions, reviews, votes
-from store.connection import WAL_BYTES, connect, explained, transaction
+from store.connection import (
+    WAL_BYTES,
+    _checkpoint,
+    _Connection,
+    connect,
+    explained,
+    has_wal_reset_bug,
+    transaction,
+)
 from store.enums import JobKind, Split, Verdict
 from store.errors import BadInput, WorkFailed
 from store.schema import ensure_schema
@@ -205,6 +213,64 @@ def test_a_reader_delays_the_checkpoint_and_loses_nothing(seeded: Seeded) -> Non
     with connect(seeded.database) as conn:
         assert conn.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         assert conn.execute("PRAGMA busy_timeout").fetchone() == (30_000,)
+
+
+def test_nothing_is_checkpointed_while_another_connection_may_commit(
+    seeded: Seeded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite before 3.51.3 can lose a commit then, and TRUNCATE would not prevent it."""
+    monkeypatch.setattr("store.connection._LOCK_MILLISECONDS", 1)
+    fill(seeded, 0, WAL_BYTES // 2)
+    before = seeded.database.read_bytes()
+    assert isinstance(seeded.conn, _Connection)
+    seeded.conn.checkpoint_at = 1
+    with connect(seeded.database) as other, transaction(other):
+        models.add(other, a_model("a"))
+        _checkpoint(seeded.conn)
+        assert seeded.database.read_bytes() == before
+    seeded.conn.checkpoint_at = 1
+    _checkpoint(seeded.conn)
+    assert seeded.database.read_bytes() != before
+    assert not seeded.conn.in_transaction
+    assert seeded.conn.execute("PRAGMA busy_timeout").fetchone() == (30_000,)
+    assert names(seeded.conn) == ["small/base", "a"]
+
+
+def test_a_checkpoint_that_fails_does_not_fail_the_commit_before_it(
+    seeded: Seeded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> sqlite3.Connection:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    assert isinstance(seeded.conn, _Connection)
+    seeded.conn.checkpoint_at = 1
+    monkeypatch.setattr("sqlite3.connect", full)
+    models.add(seeded.conn, a_model("a"))
+    monkeypatch.undo()
+    assert names(seeded.conn) == ["small/base", "a"]
+    assert not seeded.conn.in_transaction
+
+
+@pytest.mark.parametrize(
+    ("version", "has_bug"),
+    [
+        ((3, 37, 0), True),
+        ((3, 40, 1), True),
+        ((3, 44, 5), True),
+        ((3, 44, 6), False),
+        ((3, 45, 0), True),
+        ((3, 50, 6), True),
+        ((3, 50, 7), False),
+        ((3, 51, 2), True),
+        ((3, 51, 3), False),
+        ((3, 53, 0), False),
+        ((4, 0, 0), False),
+    ],
+)
+def test_versions_with_the_wal_reset_bug_are_known(
+    version: tuple[int, int, int], has_bug: bool
+) -> None:
+    assert has_wal_reset_bug(version) is has_bug
 
 
 # Training never sees the known answers.
