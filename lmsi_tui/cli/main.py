@@ -66,10 +66,17 @@ def _with_command(argv: Sequence[str], parser: argparse.ArgumentParser) -> Seque
     first = argv[0]
     if first.startswith("-") or first in _names(parser):
         return argv
-    if Path(first).is_dir():
+    if _is_folder(first):
         return [OPEN, *argv]
     commands = ", ".join(name for name in _names(parser) if name != OPEN)
     return parser.error(f"{first!r} is neither a folder with a project nor a command ({commands})")
+
+
+def _is_folder(name: str) -> bool:
+    try:
+        return Path(name).is_dir()
+    except OSError:  # too long for a name
+        return False
 
 
 def _names(parser: argparse.ArgumentParser) -> list[str]:

@@ -98,9 +98,8 @@ def settings_from(
     Raises:
         BadInput: an unknown preset, or an option that is not SECTION.NAME=VALUE.
     """
-    import tomllib
-
     from engine.project.settings import PRESETS
+    from engine.project.toml_file import parse_toml
 
     if preset is not None and preset not in PRESETS:
         raise BadInput(f"--preset {preset} is unknown: it must be one of {', '.join(PRESETS)}.")
@@ -111,8 +110,8 @@ def settings_from(
         if not (equals and dot and section and key):
             raise BadInput(f"--set {option} is not valid: write SECTION.NAME=VALUE.")
         try:
-            parsed = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
+            parsed = parse_toml(f"value = {value}")["value"]
+        except ValueError:
             parsed = value
         sections.setdefault(section, {})[key] = parsed
     return sections

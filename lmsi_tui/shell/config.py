@@ -11,13 +11,13 @@ The names under `[keys]` are the command names on the help screen.
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import platformdirs
 
 from engine.project.atomic_file import atomic_file
+from engine.project.toml_file import read_toml
 from store.errors import BadInput
 
 if TYPE_CHECKING:
@@ -54,13 +54,9 @@ def read_config() -> Config:
     """
     path = config_path()
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = read_toml(path)
     except FileNotFoundError:
         return Config()
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path} cannot be read: {error}.") from None
-    except tomllib.TOMLDecodeError as error:
-        raise BadInput(f"{path} is not valid TOML: {error}; fix that line.") from None
     theme, keys = values.get("theme", DEFAULT_THEME), values.get("keys", {})
     recent = values.get("recent", [])
     if not isinstance(theme, str):

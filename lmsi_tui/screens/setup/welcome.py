@@ -57,7 +57,7 @@ class WelcomeScreen(LmsiScreen):
             recent = read_config().recent
         except BadInput:
             recent = ()
-        self._recent = [folder for folder in recent if (Path(folder) / SETTINGS).exists()]
+        self._recent = [folder for folder in recent if _is_project(Path(folder))]
 
     def compose(self) -> ComposeResult:
         """A short description, three choices, and the recent projects."""
@@ -128,6 +128,13 @@ class WelcomeScreen(LmsiScreen):
         from lmsi_tui.shell.file_listing import PickerTarget
 
         self.app.push_screen(PickerScreen(PickerTarget.PROJECT), self.open)
+
+
+def _is_project(folder: Path) -> bool:
+    try:
+        return (folder / SETTINGS).exists()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
 
 
 def _line(key: str, title: str, description: str) -> Content:
