@@ -39,7 +39,7 @@ PARTS = (0.0, 0.1, 0.3, 0.6, 0.9)
 """Free space, as a share of what the stage needs when there is enough."""
 QUICK = ("sample.m=8", "evaluate.k=2", "finetune.epochs=1", "distill.epochs=1")
 ARTIFACTS = ("adapters", "models", "exports")
-UNFINISHED = re.compile(r"\.part$|\.old$|\.new$|\.\d+$")
+LEFTOVER = re.compile(r"\.part$|\.old$|\.new$|\.\d+$")
 A_FAULT = re.compile(r"Traceback|nternal error|: None\b")
 SAYS_IT = {"full": "full", "read-only": "writ|read-only|locked"}
 
@@ -222,7 +222,7 @@ def _with_little_room(stage: Stage, disk: Path, part: float, whole: dict[str, in
     if again.returncode:
         stage.faults.append(f"{label}: with room again: {again.stderr[-300:]}")
     _check_database(stage, disk, label)
-    left = [str(path) for path in disk.rglob(".*") if UNFINISHED.search(path.name)]
+    left = [str(path) for path in disk.rglob(".*") if LEFTOVER.search(path.name)]
     if left:
         stage.faults.append(f"{label}: left behind: {left}")
 
