@@ -5,28 +5,25 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from engine.answers import choices, normalization, numbers, spans
+from engine.answers import choices, normalization, spans
+from engine.answers.closing_numbers import CONCLUDES, closing_number
 from engine.answers.formulas.form import math_text
+from engine.answers.labels import without_label
 from engine.answers.markup import without_markup
-from engine.answers.statements import (
+from engine.answers.sentences import (
     DOLLARS,
-    GIVES_NONE,
-    SENTENCE_END,
     STATED,
-    STATEMENT,
     as_shown,
     first_sentence,
+    last_line,
+    last_sentence,
 )
+from engine.answers.statements import STATEMENT
 from store.enums import AnswerType
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_CONCLUDES = re.compile(
-    r"(?:^|(?<=[.!?\n]))\W*(?:so|therefore|thus|hence|in total|altogether|in conclusion|finally"
-    r"|in summary|overall|this means(?: that)?)\b[, ]*",
-    re.I,
-)
 _THEREFORE = (
     r"(?:so|thus|therefore|hence|consequently|then|finally|overall|in conclusion|in summary"
     r"|(?:this|that|which) means|i(?:'d| would)? (?:think|believe|say|guess|conclude)"
@@ -48,9 +45,7 @@ _LETTER = re.compile(
     r"(?:[A-J](?!['’])(?:\W*$|[).:,;]|[]\"*]+(?!\w)| (?:because|since|as)\b"
     r"| is (?:the )?(?:only |most )?(?:correct|right|best|likely)\b)|[(\[][a-j][)\]])"
 )
-_VALUE_AT_END = re.compile(r"=\s*\**\s*([^=\n]{1,80})$")
 _OPTION_LINE = re.compile(r"^[ \t]{0,8}[(*]{0,3}[A-J][).:]", re.MULTILINE)
-_BOLD = re.compile(r"\*\*([^*\n]{1,120})\*\*")
 
 
 def concluded_answer(  # noqa: PLR0911 - a case for each answer type
@@ -58,22 +53,21 @@ def concluded_answer(  # noqa: PLR0911 - a case for each answer type
 ) -> tuple[str, str] | None:
     """The answer of a path without an answer statement: a bare answer, or a closing sentence."""
     own = own.strip()
-    if STATEMENT.search(own[-STATED:]) and answer_type is not AnswerType.SPAN:
-        tail_says_none = _last_says_none(own)
-        if tail_says_none:
-            return None
     alone = own if len(own) <= 200 and "\n" not in own else ""
-    last = own.rsplit("\n", 1)[-1].strip()[-STATED:]
+    last = last_line(own)
     if answer_type is AnswerType.CHOICE and len(_OPTION_LINE.findall(own)) > 1:
         return None  # the end of a list of the options
-    closing = _last_sentence(last)
+    is_whole = not own.endswith(last)
+    if answer_type in (AnswerType.NUMBER, AnswerType.YES_NO, AnswerType.NLI):
+        alone, last = without_label(alone), without_label(last)
+    closing = last_sentence(without_label(last))
     # An answer statement that is not of the type is not read in another way.
     alone, last, closing = (
         "" if STATEMENT.search(text) else text for text in (alone, last, closing)
     )
     match answer_type:
         case AnswerType.NUMBER:
-            return _concluded_number(alone, last, closing)
+            return closing_number(last or closing, is_whole=is_whole)
         case AnswerType.CHOICE:
             for text in (alone, last):
                 letter = choices.choice(text, options) if _is_short(text) else None
@@ -82,8 +76,10 @@ def concluded_answer(  # noqa: PLR0911 - a case for each answer type
             return _concluded_choice(closing, options)
         case AnswerType.YES_NO | AnswerType.NLI:
             opening = first_sentence(own[:STATED])
-            for text in (alone, closing, opening if len(opening.split()) <= 8 else ""):
-                bare = _CONCLUDES.sub("", text, count=1)
+            concludes = closing if CONCLUDES.match(closing) else ""
+            short = opening if len(opening.split()) <= 8 else ""
+            for text in (concludes, alone, closing, short):
+                bare = CONCLUDES.sub("", text, count=1)
                 answer = (
                     normalization.yes_no(bare)
                     if answer_type is AnswerType.YES_NO
@@ -112,42 +108,6 @@ def _concluded_choice(closing: str, options: Sequence[str]) -> tuple[str, str] |
             letter = choices.choice(rest, options)
             return (letter, as_shown(rest)) if letter else None
     return None
-
-
-def _last_says_none(own: str) -> bool:
-    """Whether the last statement is that there is no answer."""
-    *_, last = STATEMENT.finditer(own[-STATED:])
-    return GIVES_NONE.match(own[-STATED:][last.end() :].lstrip(" \"'(:*")) is not None
-
-
-def _concluded_number(alone: str, last: str, closing: str) -> tuple[str, str] | None:
-    """A bare number, one in bold or after the last equals sign, or the only one in a sentence."""
-    for text in (alone, last):
-        answer = numbers.number(text) if text else None
-        if answer:
-            return answer, as_shown(text)
-    is_sentence = last.endswith((".", "!", "**", "$", "\\)", "\\]"))
-    bold = _BOLD.findall(closing)
-    candidates = bold[-1:]
-    value = _VALUE_AT_END.search(closing.rstrip(" ."))
-    if value:
-        candidates.append(value[1])
-    elif is_sentence and len(set(re.findall(r"\d[\d,.]*\d|\d", closing))) <= 1:
-        candidates.append(closing)
-    for text in candidates:
-        answer = numbers.number(text) or (
-            numbers.number_in(text) if text is closing or text in bold else None
-        )
-        if answer:
-            return answer, as_shown(text)
-    return None
-
-
-def _last_sentence(line: str) -> str:
-    """The last sentence of a line."""
-    ends = [match.end() for match in SENTENCE_END.finditer(line.rstrip())]
-    starts = [end for end in ends if end < len(line.rstrip())]
-    return line[starts[-1] if starts else 0 :].strip()
 
 
 def _is_short(text: str) -> bool:

@@ -16,7 +16,7 @@ from engine.answers import choices, math_structure, normalization, numbers, span
 from engine.answers.conclusions import concluded_answer
 from engine.answers.formulas.form import math_text
 from engine.answers.markup import half_width, plain_tags
-from engine.answers.statements import STATEMENT, stated_answer
+from engine.answers.statements import first_statement_end, stated_answer
 from engine.answers.thoughts import own_turn
 from store.enums import Abstention, AnswerType, EndReason
 
@@ -71,7 +71,7 @@ def extract(
         return Extraction(None, None, Abstention.NO_ANSWER if only_thinks else Abstention.EMPTY)
     own = plain_tags(half_width(own))
     stated = stated_answer(answer_type, own, options) or concluded_answer(answer_type, own, options)
-    if stated is None:
+    if stated is None or stated[0] is None:
         return Extraction(None, None, Abstention.NO_ANSWER)
     answer, shown = stated
     return Extraction(answer, shown, None)
@@ -130,6 +130,6 @@ def own_words(text: str) -> str:
     anew = _STARTS_ANEW.search(text)
     text = text[: anew.start()] if anew else text
     own = _ANNOTATION.sub("", text[-_SEARCHED:])
-    first = STATEMENT.search(own)
-    anew = _MAY_START_ANEW.search(own, first.end()) if first else None
+    stated = first_statement_end(own)
+    anew = None if stated is None else _MAY_START_ANEW.search(own, stated)
     return own[: anew.start()] if anew else own

@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING
 
 from engine.answers import choices, normalization, numbers, spans
 from engine.answers.formulas.form import math_text
+from engine.answers.labels import GIVES_NONE, LINE_LABEL, answer_text
 from engine.answers.markup import json_value, tagged
 from engine.answers.math_structure import exact_value
+from engine.answers.sentences import DOLLARS, STATED, as_shown, first_sentence
 from store.enums import AnswerType
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-STATED = 600
-"""Maximum length of an answer statement, in characters."""
 _GAP = 100
 """Maximum number of characters between two boxes of a list."""
+_LOOKED_AT = 200
+"""Maximum number of statements that are looked at."""
 _TRIED = 20
 """Maximum number of statements that are tried, from the last: most paths have one or two."""
 
@@ -27,14 +29,15 @@ STATEMENT = re.compile(
     rf"""
     (?P<hashes>\#{{4}})[ \t]*
     | \\(?:boxed|fbox)\s?(?P<box>\{{)
-    | (?:^|\n)[ \t]*\*{{0,3}}A\*{{0,3}}:\*{{0,3}}[ \t]*
+    | (?P<label>(?:^|\n){LINE_LABEL})
     | \bAnswer\(
     | (?P<tag><answer>)
     | ["'](?:final_?|correct_?)?(?:answer|ans|choice|option|result)["']
       (?P<json>\s{{0,3}}:\s{{0,3}})(?=\S)
-    | (?:答案|答え|정답|\b(?:Antwort|Réponse|Respuesta|Risposta|Resposta|Antwoord|Ответ)\b)
+    | (?P<foreign>)
+      (?:答案|答え|정답|\b(?:Antwort|Réponse|Respuesta|Risposta|Resposta|Antwoord|Ответ)\b)
       (?:是|为|は|[ ]?\*{{0,2}}:)\*{{0,2}}[ ]?
-    | \b(?:answer|answers)\b(?:\*\*|"|'){{0,3}}
+    | (?P<answer>\b|(?<=_))(?:answers?|ans)\b(?:\*\*|"|'){{0,3}}
       (?:[ ](?:to|for|of|in|from|among|here|choice|option)\b[^.:?!\n]{{0,120}}?)?
       (?:[ ](?:must|should|would|will|can|may)(?:[ ]only|[ ]therefore)?)?
       (?:[ ]?\*{{0,3}}[ ]?{_SAID}(?![a-z])[ ]?\*{{0,3}}[ ]?){{1,2}}
@@ -54,15 +57,14 @@ _LETTER_STATEMENT = re.compile(
     r"|[(\[]([A-J])[)\]]\*{0,2},? (?:is|would be) (?:the )?"
     r"(?:best|correct|right|most likely|only)\b"
 )
+_VERB = re.compile(
+    r"(?:\b(?:is|was|are|be|equals)\b|是|为|は)[ *:=]*"
+    r"(?:(?:therefore|thus|then|simply|indeed)[ ,]*)?$",
+    re.IGNORECASE,
+)
 _NEGATED = re.compile(
     r"\W*(?:not|n't|never|neither)\b(?! possible)"
     r"|[^.\n]{0,200}\b(?:which|but (?:it|this|that)) (?:is|are) (?:not\b|incorrect|wrong)",
-    re.I,
-)
-GIVES_NONE = re.compile(
-    r"\W*(?:(?:n't|not) (?:any|one|among|in|on|listed|given|available|here|present|provided)\b"
-    r"|none\b|neither\b|unknown|undetermined|cannot be|can't be|impossible|n/?a\b|there is no\b"
-    r"|no (?:correct |valid )?(?:answer|option|choice)|undefined|null\b)",
     re.I,
 )
 _CHECKS_ITSELF = re.compile(
@@ -78,22 +80,22 @@ _LETTER_ALONE = re.compile(r"\W*[A-Za-z]\W*$|\([A-Za-z]\)")
 
 def stated_answer(
     answer_type: AnswerType, own: str, options: Sequence[str]
-) -> tuple[str, str] | None:
+) -> tuple[str | None, str] | None:
     """The last answer statement of the type, as (answer, shown).
 
-    A statement that there is no answer ends the search; a statement of another type (`The answer is
-    found by adding …`) is skipped.
+    The answer is None if it says that there is none, which ends the search. A statement of another
+    type (`The answer is found by adding …`) is skipped, as is a label that opens the reasoning.
     """
-    places = [(match.start(), match.end(), match) for match in STATEMENT.finditer(own)]
-    if answer_type is AnswerType.CHOICE:
-        places += [(match.start(), match.end(), match) for match in _LETTER_STATEMENT.finditer(own)]
-        places.sort(key=lambda place: place[:2])
-    places = places[: _rambling_from(own, [place[:2] for place in places])]
-    for start, _, match in reversed(places[-_TRIED:]):
-        before = own[max(0, start - 60) : start]
+    places = _statements(answer_type, own, options)
+    places = places[: _rambling_from(own, [match.span() for match, _ in places])]
+    for match, text in reversed(places[-_TRIED:]):
+        before = own[max(0, match.start() - 60) : match.start()]
         if match[0][0].isalpha() and _HYPOTHETICAL.search(before):
             continue
-        stated, answer = _read(answer_type, match, own, options)
+        if text is None:
+            stated, answer = _read(answer_type, match, own, options)
+        else:
+            stated, answer = text, _answer_in(answer_type, text, options)
         if answer_type is AnswerType.CHOICE:
             if match[0].strip(" \t\n*") == "A:" and not _LETTER_ALONE.match(stated):
                 continue  # the first of the options, listed again
@@ -102,7 +104,50 @@ def stated_answer(
         if answer is not None:
             return answer, as_shown(stated)
         if GIVES_NONE.match(stated) and answer_type is not AnswerType.SPAN:
-            return None
+            return None, stated
+    return None
+
+
+def _statements(
+    answer_type: AnswerType, own: str, options: Sequence[str]
+) -> list[tuple[re.Match[str], str | None]]:
+    """The answer statements in the order of the text, with the answer behind a label as written."""
+    found = list(STATEMENT.finditer(own))[-_LOOKED_AT:]
+    if answer_type is AnswerType.CHOICE:
+        found = sorted([*found, *_LETTER_STATEMENT.finditer(own)], key=lambda match: match.span())
+    places: list[tuple[re.Match[str], str | None]] = []
+    for match in found:
+        if not _is_label(match, own):
+            places.append((match, None))
+            continue
+        line, end = _statement_text(own, match.end())
+        label = own[match.start() : match.end()] + own[match.end() : end - len(line)]
+        text = answer_text(answer_type, label, line, own, end, options)
+        if text is not None:
+            places.append((match, text))
+    return places
+
+
+def _is_label(match: re.Match[str], own: str) -> bool:
+    """Whether a statement is a label (`Answer:`) and not a sentence (`The answer is`)."""
+    if match.re is _LETTER_STATEMENT:
+        return False
+    if match["tag"]:
+        return tagged(own, match.end()) is None
+    if match["label"] or match["hashes"]:
+        return True
+    is_word = match["answer"] is not None or match["foreign"] is not None
+    return is_word and _VERB.search(match[0]) is None
+
+
+def first_statement_end(own: str) -> int | None:
+    """Where the first statement ends that may be an answer of any type."""
+    for match in itertools.islice(STATEMENT.finditer(own), _LOOKED_AT):
+        if not _is_label(match, own):
+            return match.end()
+        line, _ = _statement_text(own, match.end())
+        if 0 < len(line.split()) <= 5:
+            return match.end()
     return None
 
 
@@ -140,7 +185,7 @@ def _read(
         content = tagged(own, end) if match["tag"] else None
         if content is not None:
             return _whole_answer(answer_type, content, options)
-        stated = _statement_text(own, end)
+        stated, _ = _statement_text(own, end)
     return stated, _answer_in(answer_type, stated, options)
 
 
@@ -166,16 +211,19 @@ def _whole_answer(
     return one_line, None
 
 
-def _statement_text(own: str, start: int) -> str:
-    """The rest of a statement's line after the verb, or the next line if it is empty."""
-    text = _TAG.split(own[start : start + STATED], maxsplit=1)[0].lstrip(" \t:*")
-    if text.startswith("\n"):
-        text = text.lstrip("\n \t")
+def _statement_text(own: str, start: int) -> tuple[str, int]:
+    """The rest of a statement's line after the verb, or the next line, and where it ends."""
+    text = _TAG.split(own[start : start + STATED], maxsplit=1)[0]
+    body = text.lstrip(" \t:*")
+    if body.startswith("\n"):
+        body = body.lstrip("\n \t")
         # A block of LaTeX starts on a line of its own.
-        if text.startswith(("\\[", "$$")):
-            close = text.find("\\]" if text.startswith("\\[") else "$$", 2)
-            return text[2:close] if close > 0 else text.split("\n", 1)[0]
-    return text.split("\n", 1)[0]
+        if body.startswith(("\\[", "$$")):
+            close = body.find("\\]" if body.startswith("\\[") else "$$", 2)
+            if close > 0:
+                return body[2:close], start + len(text) - len(body) + close + 2
+    line = body.split("\n", 1)[0]
+    return line, start + len(text) - len(body) + len(line)
 
 
 def _braced(own: str, start: int) -> str:
@@ -220,21 +268,6 @@ def _listed(formulas: Sequence[str]) -> str:
     return ", ".join(formulas)
 
 
-_ABBREVIATIONS = (
-    "St Mr Ms Mrs Dr Jr Sr No vs Mt Ft Rs Gen Lt Col Capt Sgt Maj Gov Sen Rep Prof Rev Pres"
-    " Jan Feb Mar Apr Jun Jul Aug Sep Sept Oct Nov Dec"
-)
-_NOT_AFTER = "".join(rf"(?<!\b{word})" for word in _ABBREVIATIONS.split())
-_NEW_SENTENCE = (
-    r"(?:He|She|It|They|We|You|I|This|That|These|Those|There|The|His|Her|Its|Their|So|Therefore"
-    r"|Thus|Hence|However|But|And|In|On|If|As|Because|Since|When|After)\b"
-)
-SENTENCE_END = re.compile(
-    rf"(?=[.!?])(?<![\s.][A-Za-z])(?<!^[A-Za-z]){_NOT_AFTER}[.!?]+[\"')\]*]*(?=\s|$)"
-    # "the U.S. They won" are two sentences, "J. K. Rowling" is one name.
-    rf"|\.(?<=\.[A-Za-z]\.)(?=\s+{_NEW_SENTENCE})"
-)
-DOLLARS = re.compile(r"\$\$?([^$\n]{1,400})\$|\\\((.{1,400}?)\\\)|\\\[(.{1,400}?)\\\]")
 _SMALL_WORDS = re.compile(
     r"(?:simply|just|exactly|about|approximately|therefore|thus|that|:)\s+", re.I
 )
@@ -285,14 +318,3 @@ def _formula_in(stated: str) -> str | None:
     ):
         formulas.append(follows)
     return math_text(_listed([match[1] or match[2] or match[3] for match in formulas]))
-
-
-def first_sentence(text: str) -> str:
-    """The first sentence; periods in numbers and after initials do not end it."""
-    end = SENTENCE_END.search(text)
-    return text[: end.start()] if end else text
-
-
-def as_shown(stated: str) -> str:
-    """The statement as shown to users: its first sentence, without surrounding marks."""
-    return first_sentence(stated.strip()).strip(" \t\"'`*()[]<>")[:200] or stated.strip()[:200]
