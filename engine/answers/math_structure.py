@@ -16,6 +16,8 @@ from engine.answers.formulas.form import VARIABLE, has_unknowns, math_text, spli
 from engine.answers.formulas.names import FUNCTIONS
 from engine.answers.formulas.pieces import is_product
 
+_SHORT = 3
+"""A longer run of letters is not a product."""
 _MOST_ITEMS = 20
 """Longer lists are compared in order: in any order takes the square of their length."""
 
@@ -58,8 +60,12 @@ def _same(a: str, b: str) -> bool:
     values = exact_value(a), exact_value(b)
     if None not in values:
         return values[0] == values[1]
-    if _is_words(a) or _is_words(b):
-        return a.casefold() == b.casefold()
+    if a.casefold() == b.casefold() and _is_words(a):
+        return True
+    if any(
+        _is_words(form) and not _may_be_product(form, other) for form, other in ((a, b), (b, a))
+    ):
+        return False
     first, second = _items(a), _items(b)
     if len(first) > 1 or len(second) > 1:
         ordered = all(re.fullmatch("[A-Z]", item) for item in (*first, *second))
@@ -77,6 +83,11 @@ def _is_words(form: str) -> bool:
     """
     letters = form.replace(" ", "")
     return len(letters) > 1 and _WORDS.fullmatch(form) is not None and not is_product(letters)
+
+
+def _may_be_product(letters: str, other: str) -> bool:
+    r"""Whether letters may be a product: the other form is one, as `p\cdot q`."""
+    return len(letters) <= _SHORT and not _is_words(other) and _is_value(other)
 
 
 def _items(form: str) -> list[str]:
@@ -215,10 +226,13 @@ def _same_relations(a: str, b: str, first: _Relation, second: _Relation) -> bool
         return _same_sides(a, b, first, second)
     equation, value = (first, b) if first.marks else (second, a)
     # `y=2x+1` is also given as `2x+1`, and `2+3=5` as 5.
-    named = _NAME.fullmatch(equation.sides[0]) or not has_unknowns(",".join(equation.sides))
+    sides = equation.sides
+    if _NAME.fullmatch(sides[-1]) and not has_unknowns(sides[0]):
+        sides = sides[::-1]  # `3=x`
+    named = _NAME.fullmatch(sides[0]) or not has_unknowns(",".join(sides))
     if set(equation.marks) != {"="} or not named:
         return False
-    return _same(*sorted((equation.sides[-1], value)))
+    return _same(*sorted((sides[-1], value)))
 
 
 def _same_sides(a: str, b: str, first: _Relation, second: _Relation) -> bool:

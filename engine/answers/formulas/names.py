@@ -8,6 +8,7 @@ DROPPED = frozenset([
     "left", "right", "middle", "big", "Big", "bigg", "Bigg", "bigl", "bigr", "Bigl", "Bigr",
     "biggl", "biggr", "Biggl", "Biggr", "displaystyle", "textstyle", "scriptstyle", "limits",
     "nolimits", "rm", "bf", "it", "mathstrut", "strut", "hline", "nonumber",
+    "tiny", "small", "normalsize", "large", "Large", "LARGE", "huge", "Huge",
 ])  # fmt: skip
 """Commands that change only the look."""
 RENAMED = {
@@ -30,8 +31,10 @@ TEXT = frozenset([
     "mathrm", "operatorname",
 ])  # fmt: skip
 ALPHABETS = frozenset(
-    ["mathbf", "boldsymbol", "bm", "mathit", "mathsf", "boxed", "fbox", "mathord", "ensuremath"]
+    ["mathbf", "boldsymbol", "bm", "mathit", "mathsf", "boxed", "fbox", "mathord", "underline"]
 )
+WITH_ARGUMENT = frozenset(["color", "textcolor", "tag", "label", "phantom", "hphantom", "vphantom"])
+"""Commands that are dropped with their first argument."""
 FUNCTIONS = frozenset([
     "sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh",
     "log", "ln", "exp",

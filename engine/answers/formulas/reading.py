@@ -32,11 +32,15 @@ _GROUPED = re.compile(
     rf"|[1-9]\d{{0,2}}(?:{_GAP}+\d{{3}}(?!\d|\s*/))+)(?:(\.\d+(?:{_GAP}\d+)*)|(?!\d))"
 )
 _COMMAS = re.compile(r"([1-9]\d{0,2}(?:,\d{3})+)(?![\d,])(\.\d+)?(?!\d|,\d)")
+_COMMAS_WITH_ZERO = re.compile(
+    r"([1-9]\d{0,2}(?:,\d{3})*,0\d\d(?:,\d{3})*)(?![\d,])(\.\d+)?(?!\d|,\d)"
+)
 _DECIMAL_COMMA = re.compile(r"(\d+)\{,\}(\d+)")
 _REPEATING = re.compile(
     r"(\d*)\.(\d*)(?:\\overline\s?\{\s?(\d+)\s?\}|\\(?:bar|dot)\s?(?:\{\s?(\d+)\s?\}|(\d)))(?![\d_])"
 )
 _NUMBER = re.compile(r"\d+(?:\.\d+)?|\.\d+")
+_GROUPED_DECIMALS = re.compile(r"\d*\.\d{3}(?:(?:\\[,;:! ]|~)\d{3})*(?:\\[,;:! ]|~)\d{1,3}(?!\d)")
 _POWER_OF_TEN = re.compile(r"[eE]([-+]?\d{1,2})(?![\w.])")
 _LETTERS = re.compile(r"[A-Za-z]+")
 _HALF_OF_DAY = re.compile(r"([ap])\.?\s?m\b\.?", re.IGNORECASE)
@@ -97,6 +101,9 @@ class _Reader:
             self._group(found)
         elif character in "^_":
             self._script(character, found)
+        elif found and self.text.startswith("**", self.place):
+            self.place += 1
+            self._script("^", found)
         elif character in "$" + names.CURRENCY:
             self.place += 1
         elif character == "%":
@@ -128,8 +135,9 @@ class _Reader:
             )
             return _fraction_piece(value)
         grouped = _GROUPED.match(text, place)
-        if grouped is None and self.brackets == 0:
-            grouped = _COMMAS.match(text, place)
+        if grouped is None:
+            # `(1,234)` is a pair, but `(1,034)` cannot be one.
+            grouped = (_COMMAS if self.brackets <= 0 else _COMMAS_WITH_ZERO).match(text, place)
         decimal = None if grouped else _DECIMAL_COMMA.match(text, place)
         if grouped:
             self.place = grouped.end()
@@ -140,12 +148,12 @@ class _Reader:
             self.place = decimal.end()
             written = f"{decimal[1]}.{decimal[2]}"
         else:
-            plain = _NUMBER.match(text, place)
+            plain = _GROUPED_DECIMALS.match(text, place) or _NUMBER.match(text, place)
             if plain is None:  # a digit of another script
                 self.place += 1
                 return Piece("letters", text[place])
             self.place = plain.end()
-            written = plain[0]
+            written = re.sub(r"[^\d.]", "", plain[0])
         power = _POWER_OF_TEN.match(text, self.place)
         if power:
             self.place = power.end()
@@ -199,6 +207,8 @@ class _Reader:
             self._skip_space()
             if self.text[self.place : self.place + 1] == "." and name in ("left", "right"):
                 self.place += 1
+        elif name in names.WITH_ARGUMENT:
+            self._raw_group()
         elif name in names.SYMBOLS:
             symbol = names.SYMBOLS[name]
             if symbol.startswith("\\"):
@@ -313,13 +323,16 @@ class _Reader:
             raise NotLatexError
         rest = self.text[self.place : self.place + 1]
         found: list[Piece] = []
-        outer, self.brackets = self.brackets, self.brackets + 1
+        outer, self.brackets = self.brackets, 0
         if rest == "{":
             self.place += 1
             found = self.pieces(grouped=True)
-        elif rest.isdecimal() and not number:
-            self.place += 1
-            found = [Piece("number", rest)]
+        elif rest.isdecimal():
+            # `x^12 345` is not `x^{12345}`.
+            written = _NUMBER.match(self.text, self.place) if number else None
+            digits = written[0] if written else rest
+            self.place += len(digits)
+            found = [Piece("number", digits)]
         elif rest in ("-", "+") and number:
             self.place += 1
             found = [Piece("mark", rest), *self._argument(number=True)]

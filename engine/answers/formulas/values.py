@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import sympy
@@ -84,6 +85,7 @@ def _differ(first: Any, second: Any) -> bool:
     return bool(abs(one - other) > size * sympy.Float(10) ** (10 - _DIGITS))
 
 
+@lru_cache(maxsize=256)
 def _parsed(form: str) -> Any:
     """A SymPy expression.
 
