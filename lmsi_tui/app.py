@@ -13,6 +13,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
+from textual import events
 from textual.app import App, SuspendNotSupported
 from textual.signal import Signal
 
@@ -20,6 +21,7 @@ from lmsi_tui.formatting.job_results import job_text
 from lmsi_tui.formatting.job_states import title
 from lmsi_tui.formatting.sanitize import plain, printable
 from lmsi_tui.screens.modes import MODES, load_all
+from lmsi_tui.screens.screen import AppScreen
 from lmsi_tui.shell import commands
 from lmsi_tui.shell.config import DEFAULT_THEME, RECENT, Config, read_config, remember
 from lmsi_tui.shell.messages import (
@@ -137,6 +139,14 @@ class LmsiApp(App[None]):
         """Close the store."""
         if self.session is not None:
             self.session.close()
+
+    async def on_event(self, event: events.Event) -> None:
+        """Ignore keys that were pressed on a screen before it closed."""
+        if isinstance(event, events.Key):
+            screen = event._sender
+            if isinstance(screen, AppScreen) and screen.is_dismissed:
+                return
+        await super().on_event(event)
 
     def _handle_exception(self, error: Exception) -> None:
         """Keep the error for a report, instead of printing a traceback."""
@@ -256,7 +266,9 @@ class LmsiApp(App[None]):
     # Messages from screens.
 
     def on_stage_requested(self, message: StageRequested) -> None:
-        """Show the plan of a stage, or start it."""
+        """Show the plan of a stage, or start it; ignore a key that was pressed twice."""
+        if self.screen.is_modal:
+            return
         if message.at_once:
             self.post_message(JobRequested(message.kind, {"settings": {}}))
             return

@@ -10,12 +10,13 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Static
 
 from lmsi_tui.formatting.sanitize import content
+from lmsi_tui.screens.screen import AppScreen
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult
 
 
-class ConfirmScreen(ModalScreen[bool]):
+class ConfirmScreen(AppScreen[bool], ModalScreen[bool]):
     """A question with two buttons; gives True for yes."""
 
     BINDINGS: ClassVar = [

@@ -14,6 +14,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from lmsi_tui.formatting.sanitize import content, plain
+from lmsi_tui.screens.screen import AppScreen
 from lmsi_tui.shell.commands import commands_of, keys_of
 from lmsi_tui.shell.config import config_path
 
@@ -27,7 +28,7 @@ MOUSE = (
 )
 
 
-class HelpScreen(ModalScreen[None]):
+class HelpScreen(AppScreen[None], ModalScreen[None]):
     """The help of one screen, built from its declared commands."""
 
     BINDINGS: ClassVar = [Binding("escape,question_mark,f1,q,enter", "close", "close")]

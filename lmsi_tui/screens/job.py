@@ -13,6 +13,7 @@ from textual.widgets import Static
 from lmsi_tui.formatting.job_results import job_text
 from lmsi_tui.formatting.job_states import SIGNS, title
 from lmsi_tui.formatting.sanitize import content, printable
+from lmsi_tui.screens.screen import AppScreen
 from lmsi_tui.shell.messages import CopyRequested
 from lmsi_tui.widgets.job_table import took
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from store.records import Job
 
 
-class JobScreen(ModalScreen[None]):
+class JobScreen(AppScreen[None], ModalScreen[None]):
     """One job as it was when the dialog was opened."""
 
     BINDINGS: ClassVar = [

@@ -9,6 +9,7 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Footer
 
+from lmsi_tui.screens.screen import AppScreen
 from lmsi_tui.shell.app_interface import lmsi_app
 from lmsi_tui.shell.messages import PagerRequested
 from lmsi_tui.widgets.log_tail import LogTail, tail_of
@@ -29,7 +30,7 @@ def log_of(project: Project, job_id: int) -> Path:
     return project.folder / "logs" / f"job-{job_id}.log"
 
 
-class LogScreen(ModalScreen[None]):
+class LogScreen(AppScreen[None], ModalScreen[None]):
     """The tail of a job's log, followed as it grows."""
 
     BINDINGS: ClassVar = [

@@ -230,6 +230,8 @@ class PlanScreen(LmsiScreen, ModalScreen[None]):
 
     def action_start(self) -> None:
         """Save the edited settings and request the job."""
+        if self.is_dismissed:  # enter was pressed twice
+            return
         if self._is_invalid or (self._plan is not None and self._plan.problem is not None):
             self.app.bell()
             return

@@ -1,13 +1,16 @@
-"""The base of the project screens: read the store in threads, reload on changes, show errors."""
+"""What all screens share: nothing happens on a closed one; projects are read in threads."""
 
 from __future__ import annotations
 
 import sqlite3
-from typing import TYPE_CHECKING, ClassVar
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar, Generic
 
-from textual import work
+from textual import events, work
+from textual._callback import invoke
+from textual.await_complete import AwaitComplete
 from textual.message import Message
-from textual.screen import Screen
+from textual.screen import Screen, ScreenResultType
 from textual.worker import Worker, WorkerState, get_current_worker
 
 from lmsi_tui.formatting.sanitize import printable
@@ -18,10 +21,56 @@ from store.errors import LmsiError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from textual._types import CallbackType
+    from textual.message_pump import MessagePump
+
     from lmsi_tui.shell.app_interface import AppInterface
 
 
-class LmsiScreen(Screen[None]):
+class AppScreen(Screen[ScreenResultType], Generic[ScreenResultType]):
+    """A screen on which nothing happens any more once it is closed.
+
+    Textual runs the callbacks of `call_after_refresh` on whichever screen is shown by then, when
+    the widgets of a closed one are gone. It also still delivers keys that were pressed before a
+    screen closed: the second escape would close the screen below, see `LmsiApp.on_event`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_dismissed = False
+        """Whether `dismiss` was called."""
+
+    def _invoke_later(self, callback: CallbackType, sender: MessagePump) -> None:
+        super()._invoke_later(partial(_call_while_attached, callback, sender), sender)
+
+    async def _dispatch_message(self, message: Message) -> None:
+        if self.is_dismissed and isinstance(message, events.InputEvent):
+            return
+        if isinstance(message, events.Key):
+            message.set_sender(self)
+        await super()._dispatch_message(message)
+
+    def dismiss(self, result: ScreenResultType | None = None) -> AwaitComplete:
+        """Close this screen, and dialogs above it; do nothing if it is closed already.
+
+        Args:
+            result: for the callback of `push_screen`.
+        """
+        if self.is_dismissed or self not in self.app.screen_stack:
+            return AwaitComplete()
+        while self.app.screen is not self:  # such as the help, opened while a command ran
+            self.app.pop_screen()
+        self.is_dismissed = True
+        return super().dismiss(result)
+
+
+async def _call_while_attached(callback: CallbackType, node: MessagePump) -> None:
+    """Call what a node has scheduled, if the node still exists."""
+    if node.is_running and node.is_attached:
+        await invoke(callback)
+
+
+class LmsiScreen(AppScreen[None]):
     """A screen of an open project.
 
     A subclass sets `NAME` (the key of its commands), starts reads in `reload`, and draws when

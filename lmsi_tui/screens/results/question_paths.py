@@ -12,6 +12,7 @@ from textual.widgets import Static
 
 from engine.prompting.templates import question_text
 from lmsi_tui.formatting.sanitize import content, snippet
+from lmsi_tui.screens.screen import AppScreen
 from lmsi_tui.shell.commands import Command, declare
 from lmsi_tui.shell.messages import CopyRequested, PagerRequested
 from lmsi_tui.widgets.line_list import LineList
@@ -48,7 +49,7 @@ def read_question(
     return QuestionWithPaths(question, votes.get(conn, run_id, question_id), pairs, selected)
 
 
-class QuestionPaths(ModalScreen[None]):
+class QuestionPaths(AppScreen[None], ModalScreen[None]):
     """A dialog with the paths of a question."""
 
     NAME = "question-paths"

@@ -13,6 +13,7 @@ from textual.widgets import Input, Static
 from engine.answers.custom_rules import BUILT_IN, Rules
 from engine.review.question import read_typed
 from lmsi_tui.formatting.sanitize import snippet
+from lmsi_tui.screens.screen import AppScreen
 from store.enums import AnswerType
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ EXPECTED = {
 """Description of a valid answer of each type."""
 
 
-class AnswerInput(ModalScreen[str | None]):
+class AnswerInput(AppScreen[str | None], ModalScreen[str | None]):
     """A one-line input; gives the normalized answer, or None."""
 
     NAME = "answer"

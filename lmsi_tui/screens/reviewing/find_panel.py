@@ -13,6 +13,7 @@ from textual.widgets import Button, Input, Label, Select, Static
 
 from lmsi_tui.formatting.sanitize import content, plain, snippet
 from lmsi_tui.reviewing.queue import SORTS, QueueSelection, share
+from lmsi_tui.screens.screen import AppScreen
 from store.queue import QueueFilter, Scope, Sort
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ _ANY = ""
 _REVIEWED = {_ANY: "reviewed or not", "no": "not reviewed", "yes": "reviewed"}
 
 
-class FindPanel(ModalScreen[QueueSelection | None]):
+class FindPanel(AppScreen[QueueSelection | None], ModalScreen[QueueSelection | None]):
     """The filter and the order of the queue; gives the new selection, or None."""
 
     NAME = "find"

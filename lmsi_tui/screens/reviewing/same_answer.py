@@ -12,12 +12,13 @@ from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from lmsi_tui.formatting.sanitize import snippet
+from lmsi_tui.screens.screen import AppScreen
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult
 
 
-class SameAnswer(ModalScreen[tuple[int, int] | None]):
+class SameAnswer(AppScreen[tuple[int, int] | None], ModalScreen[tuple[int, int] | None]):
     """The answers of a question; gives the indices of the chosen two, or None."""
 
     NAME = "same-answer"

@@ -12,6 +12,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Footer, Input, Static
 
 from lmsi_tui.formatting.sanitize import content, printable
+from lmsi_tui.screens.screen import AppScreen
 from lmsi_tui.shell.subcommand import run_command
 from store.errors import LmsiError
 
@@ -29,7 +30,7 @@ PAUSE_SECONDS = 0.3
 Answer = TypeVar("Answer")
 
 
-class FormScreen(ModalScreen[Answer], Generic[Answer]):
+class FormScreen(AppScreen[Answer], ModalScreen[Answer], Generic[Answer]):
     """Fields above, a preview below, and a button that runs the command."""
 
     NAME: ClassVar[str] = ""

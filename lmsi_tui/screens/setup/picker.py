@@ -16,6 +16,7 @@ from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from lmsi_tui.formatting.sanitize import content, printable
+from lmsi_tui.screens.screen import AppScreen
 from lmsi_tui.shell.file_listing import TARGET_TEXT, Entry, PickerTarget, entries_of, fits
 from store.errors import BadInput
 
@@ -29,7 +30,7 @@ UP = ".."
 SERVERS = ("http://", "https://")
 
 
-class PickerScreen(ModalScreen[Path | None]):
+class PickerScreen(AppScreen[Path | None], ModalScreen[Path | None]):
     """Lists one folder; the input above the list selects and filters it."""
 
     BINDINGS: ClassVar = [
