@@ -14,7 +14,9 @@ def main() -> None:
     """Run the command line and exit with its code."""
     gc.set_threshold(GC_THRESHOLD)
     from lmsi_tui.cli.main import run
+    from lmsi_tui.shell.termination import exit_on_signals
 
+    exit_on_signals()
     sys.exit(run(sys.argv[1:]))
 
 

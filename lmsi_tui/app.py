@@ -10,12 +10,15 @@ import gc
 import sqlite3
 import sys
 import time
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import events
 from textual.app import App, SuspendNotSupported
+from textual.binding import Binding
 from textual.signal import Signal
+from textual.widgets import Input
 
 from lmsi_tui.formatting.job_results import job_text
 from lmsi_tui.formatting.job_states import title
@@ -35,6 +38,7 @@ from lmsi_tui.shell.messages import (
 from lmsi_tui.shell.pager import open_pager
 from lmsi_tui.shell.project_session import ProjectSession
 from lmsi_tui.shell.store_watcher import POLL_SECONDS
+from lmsi_tui.shell.termination import has_shell
 from lmsi_tui.shell.theme import THEMES
 from store import jobs
 from store.enums import JobState
@@ -42,6 +46,8 @@ from store.errors import BadInput, LmsiError, WorkFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from rich.console import RenderableType
 
     from engine.project.folder import Project
     from engine.project.settings import Settings
@@ -56,6 +62,9 @@ default is 5 ms, and each query that handles the key may wait that long again.""
 
 TRANSITION = 0.001
 """Seconds for which painting is delayed when the screen changes."""
+
+INTERRUPT_SECONDS = 5.0
+"""Time within which a second ctrl+c quits."""
 
 LONG_JOB = 60.0
 """Seconds after which the end of a job rings the bell."""
@@ -80,7 +89,11 @@ class LmsiApp(App[None]):
         scrollbar-size-vertical: 1;
     }
     """
-    BINDINGS: ClassVar = [command.binding for command in commands.APP]
+    BINDINGS: ClassVar = [
+        *(command.binding for command in commands.APP),
+        # In dialogs and text fields, too, where q does not quit.
+        Binding("ctrl+c", "help_quit", show=False, system=True, priority=True),
+    ]
     COMMANDS: ClassVar = App.COMMANDS | {commands.PaletteCommands}
     MODES: ClassVar = MODES
 
@@ -113,6 +126,7 @@ class LmsiApp(App[None]):
         """The open project; None on the welcome screen."""
         self._configured_theme: str | None = None
         self._last_failure = ""
+        self._interrupted_at = -INTERRUPT_SECONDS
         self.internal_error: Exception | None = None
         """The error that ended the app; whoever started the app reports it."""
 
@@ -152,6 +166,12 @@ class LmsiApp(App[None]):
         """Keep the error for a report, instead of printing a traceback."""
         self.internal_error = self.internal_error or error
         super()._handle_exception(error)
+        self._exit_renderables.clear()
+
+    def panic(self, *renderables: RenderableType) -> None:
+        """End the app because the terminal cannot be read; print no traceback, either."""
+        super().panic(*renderables)
+        self.internal_error = self.internal_error or OSError("the terminal cannot be read")
         self._exit_renderables.clear()
 
     def _configure(self) -> None:
@@ -342,17 +362,47 @@ class LmsiApp(App[None]):
 
     async def action_quit(self) -> None:
         """Quit; a running job continues, and a message says so."""
-        running = jobs.unfinished(self.conn) if self.session is not None else []
-        if not running:
-            self.exit()
-            return
-        job = running[0]
-        self.exit(
-            message=plain(
-                f"Job {job.id} ({job.kind}) continues without the app; "
+        self.leave()
+
+    def leave(self, return_code: int = 0) -> None:
+        """End the app, with a message if a job continues.
+
+        Args:
+            return_code: exit code of the process.
+        """
+        running: list[Job] = []
+        if self.session is not None:
+            with suppress(LmsiError, sqlite3.Error):  # a broken database must not keep the app open
+                running = jobs.unfinished(self.conn)
+        message = None
+        if running:
+            message = plain(
+                f"Job {running[0].id} ({running[0].kind}) continues without the app; "
                 f"`lmsi-tui {self.project.folder}` shows it again."
             )
-        )
+        self.exit(return_code=return_code, message=message)
+
+    def action_help_quit(self) -> None:
+        """Copy the selected text, or quit if ctrl+c is pressed twice."""
+        if isinstance(self.focused, Input) and self.focused.selected_text:
+            self.focused.action_copy()
+            return
+        if text := self.screen.get_selected_text():
+            self.copy_to_clipboard(text)
+            return
+        now = time.monotonic()
+        if now - self._interrupted_at < INTERRUPT_SECONDS:
+            self.leave()
+            return
+        self._interrupted_at = now
+        self.notify("Press ctrl+c again to quit; a running job continues.", markup=False)
+
+    def action_suspend_process(self) -> None:
+        """Give the terminal back to the shell that started the app."""
+        if has_shell():
+            super().action_suspend_process()
+        else:
+            self.notify("There is no shell to return to; press q to quit.", markup=False)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Hide commands that need a project while none is open."""

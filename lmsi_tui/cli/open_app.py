@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from engine.project.folder import SETTINGS, open_project
 from lmsi_tui.formatting.sanitize import printable
 from lmsi_tui.shell.config import config_path
+from lmsi_tui.shell.termination import app_exits_on_signals
 from store.errors import BadInput, LmsiError, WorkFailed
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def run_app(project: Project | None, place: str = "home") -> None:
     """Run the app until the user quits.
 
     Raises:
+        SystemExit: a signal ended the app.
         BadInput: there is no terminal to draw on.
         WorkFailed: an internal error ended the app.
     """
@@ -59,9 +61,12 @@ def run_app(project: Project | None, place: str = "home") -> None:
     from lmsi_tui.app import LmsiApp
 
     app = LmsiApp(project, place=place)
-    app.run()
+    with app_exits_on_signals(app):
+        app.run()
     if app.internal_error is not None:
         _report(app.internal_error, app_log(project))
+    if app.return_code:
+        raise SystemExit(app.return_code)
 
 
 def app_log(project: Project | None) -> Path:

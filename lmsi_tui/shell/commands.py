@@ -40,6 +40,8 @@ class Command:
     """Whether the footer shows it."""
     display: str | None = None
     """How the footer shows the keys if not by name, such as `1-9`."""
+    everywhere: bool = False
+    """Whether the key works in dialogs and text fields, too."""
 
     @property
     def binding(self) -> Binding:
@@ -50,6 +52,7 @@ class Command:
             self.title,
             show=self.shown,
             key_display=self.display,
+            priority=self.everywhere,
             tooltip=self.help,
             id=self.id,
         )
@@ -64,6 +67,15 @@ APP = (
         "app.jobs", "j", "jobs", "jobs", "Show all jobs and their logs; cancel and restart them."
     ),
     Command("app.theme", "ctrl+t", "next_theme", "theme", "Switch to the next theme.", shown=False),
+    Command(
+        "app.suspend",
+        "ctrl+z",
+        "suspend_process",
+        "suspend",
+        "Go to the shell; `fg` returns to the app.",
+        shown=False,
+        everywhere=True,
+    ),
     Command("app.quit", "q", "quit", "quit", "Quit; a running job continues."),
 )
 """Commands that every screen has."""

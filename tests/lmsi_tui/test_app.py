@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from textual.filter import Monochrome
+from textual.widgets import Input
 
 from lmsi_tui import app as app_module
 from lmsi_tui.app import LmsiApp
@@ -246,3 +247,36 @@ async def test_the_first_frame_has_the_colors_of_the_configured_theme() -> None:
         await settled(pilot)
         assert pilot.app.theme == DEFAULT_THEME
         assert pilot.app.screen.styles.background == first
+
+
+async def test_ctrl_c_twice_quits_from_every_screen(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with driven(project) as pilot:
+        with monkeypatch.context() as patience:
+            patience.setattr(app_module, "INTERRUPT_SECONDS", 0.0)
+            for keys in ("s", "r", "slash", "question_mark", "i", "ctrl+p"):
+                for _ in range(2):
+                    await pilot.press("escape")
+                await pilot.press(keys, "ctrl+c")
+                await settled(pilot)
+                asked = [notice for notice in notices(pilot) if "again to quit" in notice]
+                assert asked, keys
+                pilot.app.clear_notifications()
+                assert not pilot.app._exit, keys
+        await pilot.press("ctrl+c", "ctrl+c")
+        assert pilot.app._exit
+        assert pilot.app.return_code == 0
+
+
+async def test_ctrl_c_in_a_text_field_copies_the_selected_text(project: Project) -> None:
+    async with driven(project) as pilot:
+        await pilot.press("i")
+        await settled(pilot)
+        field = pilot.app.screen.query_one("#file", Input)
+        field.value = "questions.jsonl"
+        field.select_all()
+        await pilot.press("ctrl+c")
+        await settled(pilot)
+        assert pilot.app.clipboard == "questions.jsonl"
+        assert notices(pilot) == []

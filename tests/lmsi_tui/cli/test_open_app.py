@@ -8,6 +8,7 @@ import os
 import pty
 import re
 import select
+import signal
 import struct
 import subprocess
 import sys
@@ -91,6 +92,24 @@ class Terminal:
             except OSError:  # the other end is closed: the command has exited
                 return False
         return True
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the command, and forget earlier output."""
+        self.wrote = b""
+        self._process.send_signal(number)
+
+    def hangs_up(self) -> int:
+        """Close the terminal, and return the exit code of the command."""
+        os.close(self._own)
+        self._own = os.open(os.devnull, os.O_RDONLY)
+        self._process.send_signal(signal.SIGHUP)  # the kernel does, for a controlling terminal
+        return self._process.wait(PATIENCE)
+
+    @property
+    def is_cooked(self) -> bool:
+        """Whether the terminal echoes keys and edits lines, as a shell expects."""
+        flags = termios.tcgetattr(self._own)[3]
+        return bool(flags & termios.ECHO and flags & termios.ICANON)
 
     def close(self) -> None:
         """Kill the command if it is still running."""
@@ -283,5 +302,112 @@ def test_the_app_works_without_colors(
 ) -> None:
     terminals.append(terminal := Terminal(*MAIN, "story", cwd=tmp_path, NO_COLOR="1"))
     terminal.shows("the loop", "✓")
+    terminal.press("q")
+    assert terminal.ends() == 0
+
+
+RESTORED = (b"\x1b[?1049l", b"\x1b[?25h", b"\x1b[?1000l", b"\x1b[?1003l", b"\x1b[?2004l")
+"""Main screen, visible cursor, no mouse reports, no bracketed paste."""
+
+
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT], ids=lambda n: n.name
+)
+def test_a_signal_restores_the_terminal_and_leaves_the_jobs_alone(
+    number: signal.Signals, terminals: list[Terminal], project: Project, tmp_path: Path
+) -> None:
+    with connect(project.database) as conn:
+        job = running(conn, JobKind.FINETUNE)
+    terminals.append(terminal := Terminal(*MAIN, "story", cwd=tmp_path))
+    terminal.shows("the loop")
+    assert not terminal.is_cooked
+    terminal.signal(number)
+    assert terminal.ends() == 128 + number
+    assert all(sequence in terminal.wrote for sequence in RESTORED)
+    assert f"Job {job.id} (finetune) continues without the app" in terminal.text
+    assert "Traceback" not in terminal.text
+    with connect(project.database, read_only=True) as conn:
+        assert jobs.get(conn, job.id) == job
+
+
+STUCK = """
+import sys, time
+from lmsi_tui.cli.main import run
+from lmsi_tui.screens.home import HomeScreen
+from lmsi_tui.shell import termination
+termination.GRACE_SECONDS = 0.2
+HomeScreen.action_pause = lambda self: [print("stuck"), time.sleep(60)]
+sys.exit(run(sys.argv[1:]))
+"""
+
+
+def test_a_signal_also_ends_an_app_that_does_not_respond(
+    terminals: list[Terminal], project: Project, tmp_path: Path
+) -> None:
+    terminals.append(terminal := Terminal(sys.executable, "-c", STUCK, "story", cwd=tmp_path))
+    terminal.shows("the loop", "jobs")
+    before = terminal.wrote
+    terminal.press("p")
+    terminal.signal(signal.SIGTERM)
+    assert terminal.ends() == 128 + signal.SIGTERM
+    assert b"\x1b[?1049h" in before
+    assert all(sequence in terminal.wrote for sequence in RESTORED)
+
+
+def test_a_closed_terminal_ends_the_app(
+    terminals: list[Terminal], project: Project, tmp_path: Path
+) -> None:
+    terminals.append(terminal := Terminal(*MAIN, "story", cwd=tmp_path))
+    terminal.shows("the loop")
+    assert terminal.hangs_up() == 128 + signal.SIGHUP
+
+
+def test_a_signal_ends_a_command_that_follows_a_job_and_shows_the_cursor(
+    terminals: list[Terminal], project: Project, tmp_path: Path
+) -> None:
+    terminals.append(terminal := Terminal(*MAIN, "vote", "story", cwd=tmp_path))
+    terminal.shows("0:00:01")  # the bar is being drawn again
+    assert b"\x1b[?25l" in terminal.wrote
+    terminal.signal(signal.SIGTERM)
+    assert terminal.ends() == 128 + signal.SIGTERM
+    assert b"\x1b[?25h" in terminal.wrote
+    assert "Traceback" not in terminal.text
+    with connect(project.database, read_only=True) as conn:
+        assert jobs.unfinished(conn)
+
+
+SHELL = """
+import fcntl, os, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execvp("sh", ["sh", "-i"])
+"""
+"""A shell with job control, for which the terminal must be the controlling one."""
+
+
+def test_ctrl_z_gives_the_terminal_back_and_fg_returns_to_the_app(
+    terminals: list[Terminal], project: Project, tmp_path: Path
+) -> None:
+    terminals.append(terminal := Terminal(sys.executable, "-c", SHELL, cwd=tmp_path, PS1="ready$ "))
+    terminal.shows("ready$")
+    terminal.press(f"{' '.join(MAIN)} story\r")
+    terminal.shows("the loop")
+    terminal.press("\x1a")
+    terminal.shows("ready$")
+    assert all(sequence in terminal.wrote for sequence in RESTORED)
+    assert terminal.is_cooked
+    terminal.press("fg\r")
+    terminal.shows("the loop")
+    assert b"\x1b[?1049h" in terminal.wrote
+    terminal.press("q")
+    terminal.shows("ready$")
+
+
+def test_ctrl_z_does_nothing_without_a_shell_to_return_to(
+    terminals: list[Terminal], project: Project, tmp_path: Path
+) -> None:
+    terminals.append(terminal := Terminal(*MAIN, "story", cwd=tmp_path))
+    terminal.shows("the loop")
+    terminal.press("\x1a")
+    terminal.shows("no shell")
     terminal.press("q")
     assert terminal.ends() == 0
