@@ -84,13 +84,14 @@ def ensure_worker(folder: Path) -> subprocess.Popen[bytes] | None:
         (folder / "logs").mkdir(exist_ok=True)
         with (folder / "logs" / "worker.log").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "engine.jobs.worker", str(folder.resolve())],
+                # -P: do not import from a project's folder that is named `store` or `engine`.
+                [sys.executable, "-P", "-m", "engine.jobs.worker", str(folder.resolve())],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
                 cwd=folder,
-                env=ENVIRONMENT | os.environ,
+                env=ENVIRONMENT | os.environ | {"PYTHONIOENCODING": "utf-8:backslashreplace"},
             )
     except OSError as error:
         raise WorkFailed(f"The worker of {folder} cannot be started: {error}.") from None

@@ -14,8 +14,8 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
+from lmsi_tui.cli.output import accept_any_character, complain, discard, flush_output, output_works
 from lmsi_tui.cli.parser import OPEN, build_parser
-from lmsi_tui.formatting.sanitize import printable
 from store.errors import LmsiError
 from store.write_failures import write_failure
 
@@ -28,35 +28,55 @@ DEBUG = "LMSI_DEBUG"
 
 def run(argv: Sequence[str]) -> int:
     """Run a command; turn every failure into one sentence on stderr and an exit code."""
-    parser = build_parser()
-    typed = _with_command(argv, parser)
-    args = parser.parse_args(typed, argparse.Namespace(typed=typed))
+    accept_any_character()
     try:
-        resolve_name(args.command)(args)
+        _run_command(argv)
     except LmsiError as failure:
-        print(f"lmsi-tui: {printable(str(failure))}", file=sys.stderr)
+        complain(str(failure))
         return failure.exit_code
     except sqlite3.Error as failure:
-        print(f"lmsi-tui: cannot use the database: {failure}.", file=sys.stderr)
+        complain(f"cannot use the database: {failure}.")
         return 1
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
         # The reader of our output has exited, as `head` does; that is not a failure.
-        sys.stderr.close()
+        discard(sys.stdout)
         return 0
     except Exception as error:
-        not_written = write_failure(error, Path(getattr(error, "filename", None) or "."))
-        # Users get a traceback only if they ask for it.
-        if not_written is None and DEBUG in os.environ:
-            raise
-        bug = (
-            f"internal error ({type(error).__name__}: {error}); this is a bug in lmsi-tui: please "
-            f"report it with the traceback that {DEBUG}=1 prints."
-        )
-        print(f"lmsi-tui: {printable(str(not_written or bug))}", file=sys.stderr)
-        return 1
+        return _fail(error)
     return 0
+
+
+def _fail(error: Exception) -> int:
+    """Report an error that no command expects; returns the exit code."""
+    if isinstance(error, OSError) and not output_works():
+        discard(sys.stdout)
+        complain(f"the output cannot be written ({error.strerror or error}).")
+        return 1
+    not_written = write_failure(error, Path(getattr(error, "filename", None) or "."))
+    # Users get a traceback only if they ask for it.
+    if not_written is None and DEBUG in os.environ:
+        raise error
+    bug = (
+        f"internal error ({type(error).__name__}: {error}); this is a bug in lmsi-tui: please "
+        f"report it with the traceback that {DEBUG}=1 prints."
+    )
+    complain(str(not_written or bug))
+    return 1
+
+
+def _run_command(argv: Sequence[str]) -> None:
+    """Parse the arguments, run the command, and write what it printed."""
+    parser = build_parser()
+    try:
+        typed = _with_command(argv, parser)
+        args = parser.parse_args(typed, argparse.Namespace(typed=typed))
+        resolve_name(args.command)(args)
+    except SystemExit:  # after the help, for example
+        flush_output()
+        raise
+    flush_output()
 
 
 def _with_command(argv: Sequence[str], parser: argparse.ArgumentParser) -> Sequence[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import sqlite3
 import sys
@@ -57,6 +58,13 @@ def run_app(project: Project | None, place: str = "home") -> None:
             "The app needs a terminal for input and output. Without one, "
             "`lmsi-tui demo --headless` runs the whole loop on the included models, "
             "and `lmsi-tui --help` lists the other commands."
+        )
+    if os.environ.get("TERM") == "dumb":
+        raise BadInput("TERM=dumb names a terminal that cannot show the app: use another terminal.")
+    if codecs.lookup(sys.stderr.encoding).name != "utf-8":
+        raise BadInput(
+            f"The app needs UTF-8, but this terminal is set to {sys.stderr.encoding}: set LANG to "
+            "a UTF-8 locale, such as C.UTF-8."
         )
     from lmsi_tui.app import LmsiApp
 

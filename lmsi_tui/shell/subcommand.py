@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from asyncio.subprocess import DEVNULL, PIPE
 from typing import Any
@@ -28,7 +29,14 @@ async def run_command(command: str, *arguments: str) -> list[Event]:
         BadInput, WorkFailed: the command failed, with its message.
     """
     process = await asyncio.create_subprocess_exec(
-        *COMMAND, command, "--json", *arguments, stdin=DEVNULL, stdout=PIPE, stderr=PIPE
+        *COMMAND,
+        command,
+        "--json",
+        *arguments,
+        stdin=DEVNULL,
+        stdout=PIPE,
+        stderr=PIPE,
+        env=os.environ | {"PYTHONIOENCODING": "utf-8"},
     )
     try:
         stdout, stderr = await process.communicate()
