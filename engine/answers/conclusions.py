@@ -18,7 +18,7 @@ from engine.answers.sentences import (
     last_line,
     last_sentence,
 )
-from engine.answers.statements import STATEMENT
+from engine.answers.statements import find_statements
 from store.enums import AnswerType
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def concluded_answer(  # noqa: PLR0911 - a case for each answer type
     closing = last_sentence(without_label(last))
     # An answer statement that is not of the type is not read in another way.
     alone, last, closing = (
-        "" if STATEMENT.search(text) else text for text in (alone, last, closing)
+        "" if any(find_statements(text)) else text for text in (alone, last, closing)
     )
     match answer_type:
         case AnswerType.NUMBER:

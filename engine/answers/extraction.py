@@ -130,6 +130,9 @@ def own_words(text: str) -> str:
     anew = _STARTS_ANEW.search(text)
     text = text[: anew.start()] if anew else text
     own = _ANNOTATION.sub("", text[-_SEARCHED:])
+    anew = _MAY_START_ANEW.search(own)
+    if anew is None:
+        return own
     stated = first_statement_end(own)
     anew = None if stated is None else _MAY_START_ANEW.search(own, stated)
     return own[: anew.start()] if anew else own

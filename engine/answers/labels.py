@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from engine.answers import choices, normalization, numbers
 from engine.answers.closing_numbers import closing_number, has_one_number
+from engine.answers.markup import without_markup
 from engine.answers.sentences import DOLLARS, first_sentence, last_line
 from store.enums import AnswerType
 
@@ -130,7 +131,9 @@ def _is_number(label: str, stated: str, own: str, after: str) -> bool:
 
 def _is_choice(line: str, rest: str, options: Sequence[str]) -> bool:
     sentence = first_sentence(line)
-    if _LETTER.match(line) or choices.option_with_text(sentence, options):
+    if _LETTER.match(numbers.plain(without_markup(line))) or choices.option_with_text(
+        sentence, options
+    ):
         return True
     ends = not rest.strip() and _is_one_sentence(line)
     return ends and (len(line.split()) <= 4 or not _REASONS.search(line))

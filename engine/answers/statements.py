@@ -15,7 +15,7 @@ from engine.answers.sentences import DOLLARS, STATED, as_shown, first_sentence
 from store.enums import AnswerType
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 _GAP = 100
 """Maximum number of characters between two boxes of a list."""
@@ -49,8 +49,18 @@ STATEMENT = re.compile(
     """,
     re.VERBOSE | re.IGNORECASE,
 )
+_MAY_BEGIN = re.compile(
+    r"####|\\(?:boxed|fbox)|<answer>|ans(?=w|\W|$)|correct |right |best |most |likeliest "
+    r"|i(?= |'ll|'d)|[\"'](?=final|correct|ans|choice|option|result)"
+    r"|\n(?=[ \t>#•*_-]*(?:a|the |my |your |final|correct|short|numeric|full|sol|resp|result"
+    r"|conclusion|grand|total))|答|정답|antwo|réponse|resp|risp|отв"
+)
+"""Where a statement in lower case can begin, apart from the start of the text.
+
+`STATEMENT` alone is slow to search for, since it must be tried at every character.
+"""
 _LETTER_STATEMENT = re.compile(
-    r"\b(?:option|choice|answer) ?\*{0,2}[(\[]?\"?([A-J])\b\"?[)\]]?\*{0,2},?"
+    r"(?:option|choice|answer)(?<!\w.{6}) ?\*{0,2}[(\[]?\"?([A-J])\b\"?[)\]]?\*{0,2},?"
     r" (?:is|would be|seems|appears|must be)"
     r"(?: to be| likely| probably| clearly| therefore| thus)?,? (?:the )?(?:(?:single|most) )?"
     r"(?:best|correct|right|most|only|likel|accurate|appropriate)"
@@ -76,6 +86,26 @@ _CHECKS_ITSELF = re.compile(
 _HYPOTHETICAL = re.compile(r"\b(?:if|whether|unless|suppose|assuming)\b[^.,:;\n]{0,40}$", re.I)
 _OR_BEFORE = re.compile(r"\bor\W{0,3}(?:Action\W{1,3})?$")
 _LETTER_ALONE = re.compile(r"\W*[A-Za-z]\W*$|\([A-Za-z]\)")
+
+
+def find_statements(text: str) -> Iterator[re.Match[str]]:
+    """The answer statements of a text, in order: `STATEMENT.finditer`, but faster."""
+    lowered = text.lower()
+    if len(lowered) != len(text):  # some letters have a longer lower case
+        yield from STATEMENT.finditer(text)
+        return
+    end = 0
+    first = STATEMENT.match(text)
+    if first:
+        yield first
+        end = first.end()
+    for place in _MAY_BEGIN.finditer(lowered):
+        if place.start() < end:
+            continue
+        match = STATEMENT.match(text, place.start())
+        if match:
+            yield match
+            end = match.end()
 
 
 def stated_answer(
@@ -112,7 +142,7 @@ def _statements(
     answer_type: AnswerType, own: str, options: Sequence[str]
 ) -> list[tuple[re.Match[str], str | None]]:
     """The answer statements in the order of the text, with the answer behind a label as written."""
-    found = list(STATEMENT.finditer(own))[-_LOOKED_AT:]
+    found = list(find_statements(own))[-_LOOKED_AT:]
     if answer_type is AnswerType.CHOICE:
         found = sorted([*found, *_LETTER_STATEMENT.finditer(own)], key=lambda match: match.span())
     places: list[tuple[re.Match[str], str | None]] = []
@@ -142,7 +172,7 @@ def _is_label(match: re.Match[str], own: str) -> bool:
 
 def first_statement_end(own: str) -> int | None:
     """Where the first statement ends that may be an answer of any type."""
-    for match in itertools.islice(STATEMENT.finditer(own), _LOOKED_AT):
+    for match in itertools.islice(find_statements(own), _LOOKED_AT):
         if not _is_label(match, own):
             return match.end()
         line, _ = _statement_text(own, match.end())
