@@ -14,7 +14,7 @@ from store.enums import AnswerType
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from engine.importing.tables import Row
+    from engine.importing.row import Row
 
 MEANINGS = ("question", "answer", "options", "passage")
 
@@ -36,6 +36,7 @@ _QUESTION = [
     "startphrase",
     "text",
 ]
+QUESTION_COLUMNS = frozenset(_QUESTION)
 _HYPOTHESIS = ["hypothesis", "sentence2", "claim", "statement"]
 _PASSAGE = [
     "passage",
@@ -58,6 +59,7 @@ _OPTIONS = [
     "targetscores",
 ]
 _ANSWER = [
+    "rewardmodel.groundtruth",
     "answer",
     "answernumber",
     "answerkey",

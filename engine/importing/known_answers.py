@@ -150,14 +150,11 @@ def _untransposed(record: dict[str, Any]) -> Iterable[dict[str, Any]]:
 
 
 def _dates(date: dict[str, Any]) -> list[str]:
-    """A date as passages write it: with the day before the month, and after it."""
+    """A date as text; the canonical form accepts its other wordings."""
     day, month, year = (str(date.get(part) or "").strip() for part in ("day", "month", "year"))
     if month.isdigit() and 1 <= int(month) <= 12:
         month = _MONTHS.split()[int(month) - 1]
-    written = [" ".join(part for part in (day, month, year) if part)]
-    if day and month:
-        written.append(" ".join(part for part in (month, day, year) if part))
-    return [text for text in written if text]
+    return [" ".join(part for part in (day, month, year) if part)]
 
 
 def why_unreadable(value: object, answer_type: AnswerType) -> str:

@@ -12,7 +12,7 @@ from engine.answers.normalization import LETTERS
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from engine.importing.tables import Row
+    from engine.importing.row import Row
 
 OPTION_COLUMN = re.compile(
     r"(?P<prefix>(?:option|choice|ending|opt|op|answer|sol|alternative)?[ _]?)"

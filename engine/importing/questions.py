@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engine.answers.normalization import LETTERS
-from engine.importing.columns import MEANINGS, find_columns, flat, prompt_parts
+from engine.importing.columns import MEANINGS, prompt_parts
 from engine.importing.known_answers import (
     UNREADABLE,
     best_scored,
@@ -24,8 +24,10 @@ from engine.importing.label_numbering import (
     inference_numbering,
     label_numbering,
 )
+from engine.importing.meanings import ROWS, Understood, listed, understand
 from engine.importing.options import Options, inline_options, options_of
-from engine.importing.tables import InputTable, Row, read_rows
+from engine.importing.source_files import source_name
+from engine.importing.tables import InputTable, read_rows
 from engine.prompting.tasks import Preset, preset
 from store.enums import AnswerType, Split
 from store.errors import BadInput
@@ -35,6 +37,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from engine.importing.row import Row
+
+LONGEST_TEXT = 1_000_000
+"""Maximum characters of a question, passage or option; a longer one is a damaged file."""
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _CLEARLY_ANSWERS = {"answer", "answerkey", "gold", "goldlabel", "correct", "targetscores"}
 """Columns whose content can show that a pool file has another answer type."""
 
@@ -80,7 +88,7 @@ def read_questions(
     """
     preset(task)  # refuse an unknown task before reading a large file
     return questions_in(
-        read_rows(path),
+        read_rows(path, (fields or {}).get(ROWS)),
         path,
         task=task,
         split=split,
@@ -106,12 +114,11 @@ def questions_in(
     chosen = preset(task)
     if limit is not None and limit < 1:
         raise BadInput(f"--limit is {limit}: give at least 1.")
-    rows = [(number, flat(row)) for number, row in table.rows]
-    columns = list(dict.fromkeys(column for _, row in rows[:200] for column in row))
-    by_meaning = _columns(path, rows, columns, chosen, fields or {})
+    file = understand(path, table.rows, chosen.answer_type, fields or {})
+    rows, by_meaning = file.rows, file.by_meaning
     if split is not Split.POOL and "answer" not in by_meaning:
         raise BadInput(
-            f"{path} has no column of answers ({_listed(columns)}): evaluation needs "
+            f"{path} has no column of answers ({listed(file.columns)}): evaluation needs "
             "known answers; name the column with --field answer=COLUMN, or import it as a pool."
         )
     answer_column = by_meaning.get("answer")
@@ -121,7 +128,7 @@ def questions_in(
     numbering = NO_NUMBERS
     if answer_column:
         numbering = _numbering(path, rows, by_meaning, chosen, split, labels_from)
-    left_out = list(table.left_out)
+    left_out = [*table.left_out, *file.left_out]
     questions: dict[str, Question] = {}
     gold: dict[str, tuple[str, ...]] = {}
     duplicates, unreadable, readable = 0, [], 0
@@ -129,7 +136,14 @@ def questions_in(
         if limit is not None and len(questions) >= limit:
             break
         question, answers, reason = _entry(
-            row, by_meaning, chosen, split, name or _stem(path), position, answer_column, numbering
+            row,
+            by_meaning,
+            chosen,
+            split,
+            name or source_name(path),
+            position,
+            answer_column,
+            numbering,
         )
         readable += bool(answers)
         unreadable += [reason] if reason.startswith(UNREADABLE) else []
@@ -151,15 +165,16 @@ def questions_in(
         number, reason = left_out[0] if left_out else (1, "there are no rows")
         raise BadInput(f"{path} has no usable question: line {number}: {reason}.")
     left_out.sort()
-    understood = _understood(table.kind, by_meaning, split, numbering)
+    understood = _understood(table.kind, file, split, numbering)
     return Imported(tuple(questions.values()), gold, tuple(left_out), understood, duplicates)
 
 
-def _understood(
-    kind: str, by_meaning: Mapping[str, str], split: Split, numbering: Numbering
-) -> dict[str, str]:
+def _understood(kind: str, file: Understood, split: Split, numbering: Numbering) -> dict[str, str]:
+    by_meaning = file.by_meaning
     understood = {"rows": kind}
     understood |= {meaning: by_meaning[meaning] for meaning in MEANINGS if meaning in by_meaning}
+    if file.note:
+        understood["question"] += f" ({file.note})"
     if split is Split.POOL and "answer" in by_meaning:
         understood["answer"] += " (ignored: a pool has no answers)"
     elif numbering.note:
@@ -178,13 +193,16 @@ def _entry(
     numbering: Numbering,
 ) -> tuple[Question | None, tuple[str, ...], str]:
     """A row's question and accepted answers; if it lacks one of them, the reason."""
-    result = _question(row, by_meaning, chosen, split, source, position)
-    if isinstance(result, str):
-        return None, (), result
-    question, options = result
-    if not answer_column:
-        return question, (), ""
-    return question, *_answers(row, answer_column, chosen, options, numbering)
+    try:
+        result = _question(row, by_meaning, chosen, split, source, position)
+        if isinstance(result, str):
+            return None, (), result
+        question, options = result
+        if not answer_column:
+            return question, (), ""
+        return question, *_answers(row, answer_column, chosen, options, numbering)
+    except RecursionError:
+        return None, (), "it is nested too deeply"
 
 
 def _answers(
@@ -236,60 +254,8 @@ def _numbering(
         return Numbering(0, "")  # a pool's answers are read only to see that they are labels
 
 
-def _stem(path: Path) -> str:
-    return path.name.removesuffix(".gz").rsplit(".", 1)[0] or path.name
-
-
 def _simple(column: str) -> str:
     return re.sub(r"[^a-z0-9]", "", column.lower())
-
-
-def _listed(columns: list[str]) -> str:
-    shown = [column for column in columns if "." not in column][:12]
-    return "it has " + ", ".join(shown) if shown else "it has no named columns"
-
-
-def _columns(
-    path: Path,
-    rows: Sequence[tuple[int, Row]],
-    columns: list[str],
-    chosen: Preset,
-    fields: Mapping[str, str],
-) -> dict[str, str]:
-    """Column by meaning.
-
-    Raises:
-        BadInput: a required column is missing.
-    """
-    for meaning, column in fields.items():
-        if meaning not in MEANINGS:
-            raise BadInput(f"--field {meaning}= is unknown: use {', '.join(MEANINGS)}.")
-        if column not in columns:
-            raise BadInput(f"{path} has no column {column!r}: {_listed(columns)}.")
-    # MGSM has an `answer` that is empty on every row, and its numbers beside it.
-    filled = [
-        column
-        for column in columns
-        if column in fields.values()
-        or any(row.get(column) not in (None, "", [], {}) for _, row in rows)
-    ]
-    by_meaning = find_columns(filled, chosen.answer_type, fields)
-    if "answer" not in by_meaning:
-        answer = find_columns(columns, chosen.answer_type, by_meaning).get("answer")
-        by_meaning |= {"answer": answer} if answer else {}
-    if "target_scores" in columns and "answer" not in fields:
-        by_meaning["answer"] = "target_scores"
-    if "question" not in by_meaning and "passage" not in by_meaning:
-        raise BadInput(
-            f"{path} has no column of questions ({_listed(columns)}): "
-            "name it with --field question=COLUMN."
-        )
-    if chosen.answer_type is AnswerType.NLI and not {"question", "passage"} <= by_meaning.keys():
-        raise BadInput(
-            f"{path} has no pair of premise and hypothesis ({_listed(columns)}): "
-            "name them with --field passage=COLUMN and --field question=COLUMN."
-        )
-    return by_meaning
 
 
 def _question(
@@ -304,15 +270,15 @@ def _question(
     text, passage = _text_and_passage(row, by_meaning)
     if not text:
         return "it has no question"
+    fault = _fault(text) or _fault(passage)
+    if fault:
+        return fault
     options = Options()
     if chosen.answer_type is AnswerType.CHOICE:
         text, options = _with_options(text, row, by_meaning)
-        if not options.texts:
-            return "it has no options to choose from"
-        if not 2 <= len(options.texts) <= len(LETTERS):
-            return f"it has {len(options.texts)} options: 2 to {len(LETTERS)} are possible"
-        if not all(options.texts):
-            return "one of its options is empty"
+        fault = _options_fault(options)
+        if fault:
+            return fault
     if chosen.answer_type is AnswerType.NLI and not passage:
         return "it has no premise"
     key = question_key(chosen.name, text, options.texts, passage)
@@ -321,6 +287,31 @@ def _question(
         0, key, split, source, position, chosen.name, kind, text, options.texts, passage
     )
     return question, options
+
+
+def _options_fault(options: Options) -> str:
+    """Why a row's options cannot be used; empty if they can."""
+    if not options.texts:
+        return "it has no options to choose from"
+    if not 2 <= len(options.texts) <= len(LETTERS):
+        return f"it has {len(options.texts)} options: 2 to {len(LETTERS)} are possible"
+    if not all(options.texts):
+        return "one of its options is empty"
+    return next((fault for option in options.texts if (fault := _fault(option))), "")
+
+
+def _fault(text: str) -> str:
+    """Why a text cannot be stored or given to a model; empty if it can."""
+    if len(text) > LONGEST_TEXT:
+        return f"it has a text of {len(text):,} characters; at most {LONGEST_TEXT:,} are read"
+    if "\0" in text:
+        return "it has a NUL character"
+    surrogate = _SURROGATE.search(text)
+    if surrogate is None:
+        return ""
+    code = ord(surrogate[0])
+    damaged = 0xDC80 <= code <= 0xDCFF  # how a byte that is not UTF-8 was read
+    return "it is not UTF-8 text" if damaged else f"it has half a character (U+{code:04X})"
 
 
 def _text_and_passage(row: Row, by_meaning: Mapping[str, str]) -> tuple[str, str]:

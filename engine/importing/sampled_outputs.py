@@ -6,15 +6,17 @@ measure accuracy.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from engine.answers import extraction
-from engine.importing.columns import flat
+from engine.importing.columns import find_columns, flat
 from engine.importing.known_answers import known_answers
 from engine.importing.label_numbering import NO_NUMBERS, Numbering, label_numbering
+from engine.importing.layouts import arrange, harness_samples, is_harness_log
 from engine.importing.options import Options, inline_options, options_of
-from engine.importing.tables import Row, read_rows
+from engine.importing.tables import read_rows
 from engine.prompting.tasks import Preset, preset
 from engine.voting import majority
 from store.enums import AnswerType, EndReason
@@ -23,6 +25,8 @@ from store.errors import BadInput
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from engine.importing.row import Row
 
 _CUT = {"length", "max_tokens", "model_length"}
 """Values of `finish_reason` with which other engines mark a path that reached its token limit."""
@@ -43,7 +47,8 @@ def read_sampled(path: Path, task: str, labels_from: int | None = None) -> list[
 
     Args:
         path: rows of `question`, `samples` (texts, or objects with `text` and `finish_reason`) and
-            optionally `gold`. The options of a choice are in `options`, or in the question.
+            optionally `gold`. The options of a choice are in `options`, or in the question. A
+            sample log of lm-evaluation-harness has its questions in `doc`, its samples in `resps`.
         task: a task or an answer type; decides the reader.
         labels_from: 0 or 1, the number of the first option, if the file does not show it.
 
@@ -51,7 +56,7 @@ def read_sampled(path: Path, task: str, labels_from: int | None = None) -> list[
         BadInput: the file cannot be read, lacks a column, or has a gold answer of another type.
     """
     chosen = preset(task)
-    rows = [(number, flat(row)) for number, row in read_rows(path).rows]
+    rows = [(number, flat(row)) for number, row in _log_rows(path, read_rows(path).rows)]
     for number, row in rows:
         missing = [name for name in ("question", "samples", "gold") if name not in row]
         if missing not in ([], ["gold"]):
@@ -78,6 +83,37 @@ def read_sampled(path: Path, task: str, labels_from: int | None = None) -> list[
         _sampled(path, number, row, chosen, choices, numbering)
         for (number, row), choices in zip(rows, options, strict=True)
     ]
+
+
+def _log_rows(path: Path, rows: Sequence[tuple[int, Row]]) -> Sequence[tuple[int, Row]]:
+    """The rows of a sample log with the columns that this module reads; others as they are."""
+    if not is_harness_log(rows):
+        return rows
+    # A log has a row for each filter of the same samples.
+    seen = set()
+    kept = []
+    for number, row in rows:
+        identity = (row.get("doc_id"), row.get("doc_hash"), json.dumps(row["doc"], default=str))
+        if identity not in seen:
+            seen.add(identity)
+            kept.append((number, row))
+    arranged = arrange(kept)
+    columns = find_columns(arranged.columns, AnswerType.CHOICE, {})
+    read = []
+    for (number, log), (_, row) in zip(kept, arranged.rows, strict=True):
+        samples = harness_samples(log)
+        if samples is None:
+            raise BadInput(
+                f"{path}: line {number} has no generated texts in resps (likelihoods are no "
+                "paths): give the log of a task that generates."
+            )
+        options = options_of(row, columns.get("options"))
+        question = row.get(arranged.question or columns.get("question", "question"), "")
+        own = {"question": question, "samples": samples, "gold": row.get(columns.get("answer", ""))}
+        if options.texts:
+            own["options"] = {"label": list(options.labels), "text": list(options.texts)}
+        read.append((number, own))
+    return read
 
 
 def _sampled(

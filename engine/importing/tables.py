@@ -1,27 +1,27 @@
 """Read files of questions as tables; the format is detected from the content.
 
-Formats: JSON Lines, a JSON list, an object with a list inside, BIG-bench, DROP's nested passages,
-CSV, TSV, Parquet and plain text, each also as .gz. `engine.importing.columns` decides what the
-columns mean.
+Formats: JSON Lines and JSON documents (`engine.importing.json_rows`), CSV, TSV, Parquet and Arrow
+(`engine.importing.arrow_rows`), and plain text, each also compressed.
+`engine.importing.columns` decides what the columns mean.
 """
 
 from __future__ import annotations
 
+import codecs
 import csv
-import gzip
-import io
-import json
-import zlib
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from engine.importing.arrow_rows import arrow_rows, is_arrow
+from engine.importing.json_rows import json_rows
+from engine.importing.source_files import content_of, files_of, plain_suffix
 from store.errors import BadInput
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Sequence
+    from pathlib import Path
 
-Row = dict[str, Any]
+    from engine.importing.row import Row
 
 LARGEST_CELL = 16 * 2**20
 """Maximum characters of a CSV cell; a longer cell is a sign of a missing quote."""
@@ -39,36 +39,47 @@ class InputTable:
     """(number, reason) of rows that were skipped."""
 
 
-def read_rows(path: Path) -> InputTable:
-    """Read a whole file.
+def read_rows(path: Path, part: str | None = None) -> InputTable:
+    """Read a whole file, or all shards of a folder.
+
+    Args:
+        path: a file, or a folder; see `engine.importing.source_files.files_of`.
+        part: the list to read of a JSON object that holds several.
 
     Raises:
         BadInput: it is missing, empty, binary or malformed.
     """
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise BadInput(f"There is no file {path}: check the name.") from None
-    except IsADirectoryError:
-        raise BadInput(f"{path} is a folder: give a file in it.") from None
-    except OSError as error:
-        raise BadInput(f"{path} cannot be read: {error.strerror}.") from None
-    if content[:2] == b"\x1f\x8b":
-        try:
-            content = gzip.decompress(content)
-        except (OSError, EOFError, zlib.error):
-            raise BadInput(f"{path} is a damaged gzip file: download it again.") from None
-    if content[:4] == b"PAR1":
-        return _parquet(path, content)
-    if content[:2] == b"PK":
-        raise BadInput(f"{path} is a zip archive: unpack it and give a file in it.")
+    files = files_of(path)
+    tables = [_read(file, part) for file in files]
+    if len(tables) == 1:
+        return tables[0]
+    rows = [row for table in tables for _, row in table.rows]
+    left_out = [
+        (number, f"{file.name}: {reason}")
+        for file, table in zip(files, tables, strict=True)
+        for number, reason in table.left_out
+    ]
+    kind = f"{tables[0].kind}, {len(files)} files"
+    return InputTable(kind, tuple(enumerate(rows, 1)), tuple(left_out))
+
+
+def _read(path: Path, part: str | None) -> InputTable:
+    content = content_of(path)
+    if is_arrow(content):
+        kind, found = arrow_rows(path, content)
+        if not found:
+            raise BadInput(f"{path} is empty: it has no questions.")
+        return InputTable(kind, tuple(enumerate(found, 1)))
     text = _text(path, content)
     if not text.strip():
         raise BadInput(f"{path} is empty: it has no questions.")
-    suffix = Path(path.name.removesuffix(".gz")).suffix.lower()
+    suffix = plain_suffix(path.name)
     header = text.lstrip().split("\n", 1)[0]
     if suffix not in (".csv", ".tsv") and text.lstrip()[0] in "[{":
-        return _json(path, text, lines=suffix in (".jsonl", ".ndjson"))
+        kind, rows, left_out = json_rows(
+            path, text, lines=suffix in (".jsonl", ".ndjson"), part=part
+        )
+        return InputTable(kind, tuple(rows), tuple(left_out))
     if suffix in (".json", ".jsonl", ".ndjson"):
         raise BadInput(f"{path}: line 1 is not JSON, although the file name says so.")
     if suffix == ".tsv" or (suffix != ".csv" and header.count("\t") >= 1):
@@ -77,131 +88,109 @@ def read_rows(path: Path) -> InputTable:
         delimiter = ";" if header.count(";") > header.count(",") else ","
         delimiter = "\t" if header.count("\t") > header.count(delimiter) else delimiter
         return _table(path, text, "CSV", delimiter)
-    lines = enumerate(text.splitlines(), 1)
+    lines = enumerate(text.split("\n"), 1)
     return InputTable(
-        "plain text", tuple((n, {"question": line}) for n, line in lines if line.strip())
+        "plain text",
+        tuple((number, {"question": line.strip()}) for number, line in lines if line.strip()),
     )
 
 
 def _text(path: Path, content: bytes) -> str:
     encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    without_mark = content.removeprefix(codecs.BOM_UTF8)
+    is_json = without_mark.lstrip()[:1] in (b"[", b"{")
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:
+        if encoding == "utf-8-sig" and is_json and b"\0" not in content[:65536]:
+            # One damaged line of JSON is left out; in a table, the whole encoding is wrong.
+            return without_mark.decode("utf-8", "surrogateescape")
         line = content[: error.start].count(b"\n") + 1
         raise BadInput(
-            f"{path} is not UTF-8 text (line {line}): give JSONL, CSV, TSV, Parquet or text."
+            f"{path} is not UTF-8 text (line {line}): convert it to UTF-8, or give JSONL, CSV, "
+            "TSV, Parquet or text."
         ) from None
-    if "\0" in text[:65536]:
+    named = plain_suffix(path.name) in (".csv", ".tsv") and "\0" not in text.split("\n", 1)[0]
+    if "\0" in text[:65536] and not (is_json or named):
         raise BadInput(f"{path} is a binary file: give JSONL, CSV, TSV, Parquet or text.")
     return text
 
 
-def _json(path: Path, text: str, *, lines: bool) -> InputTable:
-    """A JSON document, or a JSON value on each line (such files are often named .json, too)."""
-    if not lines:
-        try:
-            return _document(path, json.loads(text))
-        except json.JSONDecodeError as error:
-            if not (text.lstrip()[0] == "{" and error.msg == "Extra data"):
-                raise BadInput(
-                    f"{path}: line {error.lineno} is not JSON ({error.msg}); fix that line."
-                ) from None
-        except RecursionError:
-            raise BadInput(f"{path} is nested too deeply for a list of questions.") from None
-        except ValueError:
-            raise BadInput(f"{path} has a number with thousands of digits; shorten it.") from None
-    rows = []
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            raise BadInput(f"{path}: line {number} is not JSON; fix or remove it.") from None
-        if isinstance(row, list) and number == 1:
-            return _document(path, row)
-        if not isinstance(row, dict):
-            raise BadInput(f"{path}: line {number} is not a JSON object with named columns.")
-        rows.append((number, row))
-    if len(rows) == 1:
-        return _document(path, rows[0][1])
-    return InputTable("JSON Lines", tuple(rows))
-
-
-def _document(path: Path, document: Any) -> InputTable:
-    if isinstance(document, list):
-        for number, row in enumerate(document, 1):
-            if not isinstance(row, dict):
-                raise BadInput(f"{path}: entry {number} is not an object with named columns.")
-        return InputTable("JSON list", tuple(enumerate(document, 1)))
-    if not isinstance(document, dict):
-        raise BadInput(
-            f"{path} contains a single {type(document).__name__}: give a list of questions."
-        )
-    passages = [
-        value
-        for value in document.values()
-        if isinstance(value, dict) and isinstance(value.get("qa_pairs"), list)
-    ]
-    if passages:
-        return InputTable("passages with qa_pairs", tuple(enumerate(_pairs(passages), 1)))
-    lists = {
-        name: value
-        for name, value in document.items()
-        if isinstance(value, list) and value and all(isinstance(entry, dict) for entry in value)
-    }
-    # An object with a question of its own is one row, even if it contains a list of choices.
-    if lists and not isinstance(document.get("question"), str | dict):
-        name = "examples" if "examples" in lists else max(lists, key=lambda key: len(lists[key]))
-        return InputTable(f"JSON object, list {name!r}", tuple(enumerate(lists[name], 1)))
-    return InputTable("JSON object", ((1, document),))
-
-
-def _pairs(passages: list[Row]) -> Iterator[Row]:
-    for passage in passages:
-        for pair in passage["qa_pairs"]:
-            if isinstance(pair, dict):
-                yield {**pair, "passage": passage.get("passage", "")}
-
-
 def _table(path: Path, text: str, kind: str, delimiter: str) -> InputTable:
     """A table with a header line; a TSV has no quoting (OpenBookQA has unpaired quotes)."""
-    unquoted = kind == "TSV"
+    lines = text.splitlines(keepends=True) if "\n" not in text else text.split("\n")
+    if "\n" in text:
+        lines = [f"{line}\n" for line in lines]
     before = csv.field_size_limit(LARGEST_CELL)
     try:
-        reader = csv.reader(
-            io.StringIO(text, newline=""),
-            delimiter=delimiter,
-            quoting=csv.QUOTE_NONE if unquoted else csv.QUOTE_MINIMAL,
-        )
-        header = [name.strip() for name in next(reader)]
-        rows, left_out = [], []
-        for cells in reader:
-            if not any(cell.strip() for cell in cells):
-                continue
-            if len(cells) != len(header):
-                reason = f"it has {len(cells)} columns, the header has {len(header)}"
-                left_out.append((reader.line_num, reason))
-                continue
-            rows.append((reader.line_num, dict(zip(header, cells, strict=True))))
-    except csv.Error as error:
-        raise BadInput(f"{path}: line {reader.line_num} is not {kind} ({error}).") from None
+        records, left_out = _records(lines, delimiter, quoted=kind == "CSV")
     finally:
         csv.field_size_limit(before)
+    if not records:
+        raise BadInput(f"{path}: line 1 is not {kind}: a quote is not closed.")
+    (line, first), *rest = records
+    header = [name.strip() for name in first]
+    if left_out and left_out[0][0] < line:
+        raise BadInput(f"{path}: line {left_out[0][0]} is not {kind}: {left_out[0][1]}.")
     if len(set(header)) < len(header):
         raise BadInput(f"{path}: two columns of line 1 have the same name; rename one.")
+    rows = []
+    for number, cells in rest:
+        if len(cells) == len(header):
+            rows.append((number, dict(zip(header, cells, strict=True))))
+        else:
+            reason = f"it has {len(cells)} columns, the header has {len(header)}"
+            left_out.append((number, reason))
     if not rows and not left_out:
         raise BadInput(f"{path} has a header line but no rows.")
-    return InputTable(kind, tuple(rows), tuple(left_out))
+    return InputTable(kind, tuple(rows), tuple(sorted(left_out)))
 
 
-def _parquet(path: Path, content: bytes) -> InputTable:
-    import pyarrow as arrow
-    from pyarrow import parquet
+def _records(
+    lines: Sequence[str], delimiter: str, *, quoted: bool
+) -> tuple[list[tuple[int, list[str]]], list[tuple[int, str]]]:
+    """(line, cells) of each record, and (line, reason) of lines that cannot be read.
 
-    try:
-        rows = parquet.read_table(arrow.BufferReader(content)).to_pylist()
-    except (arrow.ArrowException, OSError, ValueError, OverflowError, MemoryError, TypeError):
-        raise BadInput(f"{path} is a damaged Parquet file: download it again.") from None
-    return InputTable("Parquet", tuple(enumerate(rows, 1)))
+    A quote that is not closed would swallow the lines up to the next quote. Such a line is left out
+    and reading goes on with the next one.
+    """
+    records: list[tuple[int, list[str]]] = []
+    left_out = []
+    start = 0
+    while start < len(lines):
+        begin = start
+        reader = csv.reader(
+            lines[begin:],
+            delimiter=delimiter,
+            quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
+            strict=True,
+        )
+        try:
+            for cells in reader:
+                end = begin + reader.line_num
+                width = len(records[0][1]) if records else len(cells)
+                if end - start > 1 and len(cells) != width:
+                    raise csv.Error
+                if any(cell.strip() for cell in cells):
+                    records.append((start + 1, cells))
+                start = end
+        except csv.Error as error:
+            cells = [] if "field limit" in str(error) else _one_line(lines[start], delimiter)
+            if records and len(cells) == len(records[0][1]):
+                records.append((start + 1, cells))
+            else:
+                left_out.append((start + 1, _reason(error)))
+            start += 1
+    return records, left_out
+
+
+def _one_line(line: str, delimiter: str) -> list[str]:
+    """The cells of a line with misplaced quotes; none if a quote is open at its end."""
+    cells = next(csv.reader([line], delimiter=delimiter), [])
+    return [] if cells and cells[-1].endswith("\n") else cells
+
+
+def _reason(error: csv.Error) -> str:
+    if "field limit" in str(error):
+        return f"a cell of it is longer than {LARGEST_CELL:,} characters"
+    return "a quote in it is not closed, or misplaced"

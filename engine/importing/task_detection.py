@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from engine.importing.columns import find_columns, flat
+from engine.importing.columns import find_columns
 from engine.importing.label_numbering import AmbiguousLabels
+from engine.importing.layouts import arrange
 from engine.importing.questions import questions_in
 from engine.prompting.tasks import PRESETS
 from store.enums import AnswerType, Split
@@ -46,13 +47,13 @@ def guess_task(path: Path, table: InputTable) -> str | None:
 
 def _by_shape(table: InputTable) -> list[str]:
     """Answer types to try, the most specific first."""
-    rows = [flat(row) for _, row in table.rows[:LOOKED_AT]]
-    columns = list(dict.fromkeys(column for row in rows for column in row))
+    arranged = arrange(table.rows[:LOOKED_AT])
+    rows, columns = [row for _, row in arranged.rows], arranged.columns
     pair = find_columns(columns, AnswerType.NLI, {})
     types = [AnswerType.CHOICE]
     if pair.get("question", "").lower() in ("hypothesis", "sentence2") and "passage" in pair:
         types.append(AnswerType.NLI)
-    answer = find_columns(columns, AnswerType.SPAN, {}).get("answer")
+    answer = find_columns(columns, AnswerType.SPAN, {}).get("answer") or arranged.answer
     if answer and any("\\" in str(row.get(answer, "")) for row in rows):
         types.append(AnswerType.MATH)  # before numbers: LaTeX fits both
     types += [AnswerType.NUMBER, AnswerType.YES_NO, AnswerType.SPAN]

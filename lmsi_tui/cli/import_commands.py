@@ -178,6 +178,7 @@ def _name_of(location: str) -> str:
 
 def load(args: argparse.Namespace) -> None:
     """Import questions from a file into the project, and print what was detected."""
+    from engine.importing.meanings import ROWS
     from engine.importing.questions import questions_in
     from engine.importing.tables import read_rows
     from engine.prompting.tasks import preset
@@ -191,7 +192,7 @@ def load(args: argparse.Namespace) -> None:
         fields[meaning] = column
     if args.task:
         preset(args.task)  # fails on a wrong name before a large file is read
-    table = read_rows(args.file)
+    table = read_rows(args.file, fields.get(ROWS))
     task = args.task or _detected_task(args.file, table)
     imported = questions_in(
         table,

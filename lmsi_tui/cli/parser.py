@@ -156,7 +156,7 @@ def _add_projects(commands: Commands) -> None:
         "file",
         metavar="FILE",
         type=Path,
-        help="JSONL, JSON, CSV, TSV, Parquet or text file, also as .gz",
+        help="JSONL, JSON, CSV, TSV, Parquet or text file, also compressed; or a folder of shards",
     )
     load.add_argument(
         "--split",
@@ -176,7 +176,8 @@ def _add_projects(commands: Commands) -> None:
         action="append",
         default=[],
         metavar="MEANING=COLUMN",
-        help="the column that holds the question, answer, options or passage; repeatable",
+        help="the column that holds the question, answer, options or passage, or a path such as "
+        "messages.0.content; repeatable",
     )
     _add_labels_from(load)
     load.add_argument(

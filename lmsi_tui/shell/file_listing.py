@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from engine.importing.source_files import plain_suffix
 from engine.project.folder import SETTINGS
 from lmsi_tui.formatting.numbers import size
 from lmsi_tui.formatting.sanitize import printable
 from store.errors import BadInput
 
-QUESTION_FILES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".txt")
+QUESTION_FILES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".txt")
 MOST = 20_000
 """Maximum number of entries of a folder that are read."""
 
@@ -27,7 +28,7 @@ class PickerTarget(StrEnum):
 
 TARGET_TEXT = {
     PickerTarget.MODEL: "a model: a Hugging Face folder or a .gguf file",
-    PickerTarget.QUESTIONS: "questions: JSONL, JSON, CSV, TSV, Parquet or text, also as .gz",
+    PickerTarget.QUESTIONS: "questions: JSONL, JSON, CSV, TSV, Parquet or text, also compressed",
     PickerTarget.PROJECT: f"a project: a folder with {SETTINGS}",
 }
 
@@ -71,7 +72,7 @@ def fits(path: Path, target: PickerTarget) -> bool:
         case PickerTarget.PROJECT:
             return (path / SETTINGS).is_file()
         case PickerTarget.QUESTIONS:
-            return path.is_file() and _plain_suffix(path) in QUESTION_FILES
+            return path.is_file() and plain_suffix(path.name) in QUESTION_FILES
         case PickerTarget.MODEL:
             return (path / "config.json").is_file() or (path.suffix == ".gguf" and path.is_file())
 
@@ -88,7 +89,3 @@ def _entry(path: Path, target: PickerTarget) -> Entry:
     else:
         note = ""
     return Entry(path.name, folder, is_target, note)
-
-
-def _plain_suffix(path: Path) -> str:
-    return Path(path.name.lower().removesuffix(".gz")).suffix

@@ -56,7 +56,7 @@ class ImportScreen(FormScreen[None]):
         yield self.row(
             "file",
             Input(
-                placeholder="JSONL, JSON, CSV, TSV, Parquet or text, also .gz",
+                placeholder="JSONL, JSON, CSV, TSV, Parquet or text; or a folder",
                 compact=True,
                 id="file",
             ),
