@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from engine.project.setting_help import help_texts
-from engine.project.settings import choices
+from engine.project.setting_values import choices
 from store.enums import JobKind
 
 if TYPE_CHECKING:

@@ -67,7 +67,7 @@ def open_project(folder: Path) -> Project:
             f"{folder} is not a project, it has no {SETTINGS}: "
             f"create a project with `lmsi-tui init {folder} --model PATH`."
         ) from None
-    return Project(folder, changed(Settings(), values, f"{path}: "))
+    return Project(folder, changed(Settings(), values, folder / SETTINGS))
 
 
 def create_project(folder: Path, settings: Settings) -> Project:
@@ -76,7 +76,7 @@ def create_project(folder: Path, settings: Settings) -> Project:
     Raises:
         BadInput: a setting is wrong, or the folder cannot be created.
     """
-    changed(settings, dataclasses.asdict(settings), f"{folder / SETTINGS}: ")
+    changed(settings, dataclasses.asdict(settings), folder / SETTINGS)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name in FOLDERS:

@@ -1,27 +1,34 @@
 """The settings of a project: the sections of `lmsi.toml` with their defaults, ranges and meanings.
 
-The text under each field is its help, which `lmsi-tui settings` prints. msgspec checks types and
-ranges; `_check` checks rules that involve more than one setting.
+The text under each field is its help, which `lmsi-tui settings` prints. Types and ranges are those
+of the fields; `_conflicts` has the rules that involve more than one setting.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from fractions import Fraction
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Literal, get_type_hints
 
-import msgspec
 from msgspec import Meta
 
+from engine.project.setting_values import SHOWN, Fault, converted, sentences, suggestion
 from store.enums import EarlyStop, PromptFormat, PromptStyle, Weighting
 from store.errors import BadInput
 
-AtLeast0 = Annotated[int, Meta(ge=0)]
-AtLeast1 = Annotated[int, Meta(ge=1)]
-Above0 = Annotated[float, Meta(gt=0)]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+MANY = 1_000_000_000
+"""Limit of counts without a smaller one."""
+Count = Annotated[int, Meta(ge=0, le=MANY)]
+CountFrom1 = Annotated[int, Meta(ge=1, le=MANY)]
+Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 
 
@@ -77,9 +84,9 @@ class ModelSettings:
     servers: tuple[str, ...] = ()
     """Base URLs that serve the teacher, such as `http://node1:8000/v1`. Append `#` and the model's
     name if a server has several models. Empty uses the address that was given to `init`."""
-    batch: int = 0
+    batch: Annotated[int, Meta(ge=0, le=65536)] = 0
     """Paths decoded at the same time (per server); 0 lets the engine choose."""
-    threads: int = 0
+    threads: Annotated[int, Meta(ge=0, le=4096)] = 0
     """Processor threads; 0 uses all."""
 
 
@@ -89,15 +96,15 @@ class SampleSettings:
 
     m: Annotated[int, Meta(ge=1, le=1024)] = 32
     """Paths per question, 1 to 1024 (the paper: 32)."""
-    temperature: Annotated[float, Meta(le=5)] = 0.7
-    """Sampling temperature, above 0 and at most 5 (the paper: 0.7)."""
-    max_tokens: AtLeast0 = 0
+    temperature: Annotated[float, Meta(ge=0, le=5)] = 0.7
+    """Sampling temperature, above 0 and at most 5 (the paper: 0.7); 0 only for a single path."""
+    max_tokens: Count = 0
     """Longest path in tokens; longer paths are cut and abstain. 0 uses the task's default."""
-    seed: int = 0
+    seed: Seed = 0
     """Random seed; the same seed samples the same paths again."""
     threshold: str = "0.6"
     """Share of the m paths that must agree; 0 keeps every plurality answer, as the paper does."""
-    cap: AtLeast0 = 8
+    cap: Count = 8
     """Kept paths per question, in index order; 0 keeps all, as the paper does."""
     early_stop: EarlyStop = EarlyStop.EXACT
     """`exact` gives the decision, label and kept paths of the full m; `fast` risks `epsilon` at
@@ -110,7 +117,7 @@ class SampleSettings:
     """`base` continues plain text, `chat` uses the model's own chat template."""
     top_p: Annotated[float, Meta(gt=0, le=1)] = 1.0
     """Nucleus sampling, in (0, 1]; 1 is off, as in the paper."""
-    top_k: AtLeast0 = 0
+    top_k: Count = 0
     """Sample from the k most likely tokens; 0 is off."""
     min_p: Annotated[float, Meta(ge=0, lt=1)] = 0.0
     """Smallest probability relative to the most likely token, in [0, 1); 0 is off."""
@@ -136,24 +143,24 @@ class TrainSettings:
 
     method: TrainingMethod = "lora"
     """`lora`, `full`, or `qlora`: LoRA on a 4-bit base, on a CUDA device with bitsandbytes."""
-    rank: AtLeast1 = 16
+    rank: Annotated[int, Meta(ge=1, le=65536)] = 16
     """Rank of the LoRA adapter, ≥ 1; a higher rank learns more and needs more memory."""
-    alpha: int = 32
+    alpha: Annotated[int, Meta(ge=1, le=65536)] = 32
     """Scale of the LoRA adapter; its output is multiplied by alpha / rank."""
-    learning_rate: Above0 = 2e-4
+    learning_rate: Annotated[float, Meta(gt=0, le=1)] = 2e-4
     """LoRA needs about ten times the rate of full fine-tuning (the paper: 5e-5, full)."""
-    epochs: Above0 = 3.0
+    epochs: Annotated[float, Meta(gt=0, le=10_000)] = 3.0
     """Passes over the training set, above 0; a fraction uses that part of it."""
-    examples_per_step: AtLeast1 = 32
+    examples_per_step: CountFrom1 = 32
     """Weighted examples per optimizer step (the paper: 32)."""
-    seed: int = 0
+    seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
     """Random seed of the order of the examples and of the initial LoRA weights."""
-    patience: AtLeast0 = 4
+    patience: Count = 4
     """Validations in a row (of ten in a run) without a lower loss after which training stops early;
     0 never stops early. The best weights are kept either way."""
     precision: Precision = Precision.AUTO
     """`auto` computes in bfloat16 on a CUDA device that supports it, in float32 elsewhere."""
-    processes: AtLeast0 = 1
+    processes: Annotated[int, Meta(ge=0, le=1024)] = 1
     """Processes that share each step, one per GPU; 0 uses every GPU of this machine. The result is
     the same except for floating-point rounding."""
     machines: str = ""
@@ -166,7 +173,7 @@ class TrainSettings:
     """Also write metrics as TensorBoard event files, under logs/tensorboard."""
     paths: PathChoice = PathChoice.ALL
     """Which kept paths to train on (`distill` only)."""
-    paths_per_question: AtLeast0 = 0
+    paths_per_question: Count = 0
     """Maximum number of them per question; 0 is no limit (`distill` only)."""
     top_k_logits: Annotated[int, Meta(ge=0, le=1024)] = 0
     """Also train on the teacher's k most likely tokens at each position of a path, such as 16; the
@@ -211,13 +218,13 @@ _NOTHING = object()
 class EvaluateSettings:
     """`[evaluate]`: how models are measured."""
 
-    k: AtLeast1 = 8
+    k: Annotated[int, Meta(ge=1, le=1024)] = 8
     """Paths per question of self-consistency, ≥ 1."""
-    temperature: Above0 = 0.7
+    temperature: Annotated[float, Meta(gt=0, le=10)] = 0.7
     """Temperature of the single path and of self-consistency, the same for every model."""
-    limit: AtLeast0 = 0
+    limit: Count = 0
     """Number of evaluation questions to use, in order; 0 uses all."""
-    seed: int = 1000003
+    seed: Seed = 1000003
     """Random seed of the measured paths; different from the seed of the training paths."""
     ood: bool = True
     """Also measure out-of-domain questions, if there are any."""
@@ -266,36 +273,70 @@ every path with the plurality answer is kept, at any agreement, and trained in a
 """
 
 
-def changed(settings: Settings, changes: Changes, where: str = "") -> Settings:
+def changed(
+    settings: Settings,
+    changes: Changes,
+    file: Path | None = None,
+) -> Settings:
     """Replace some settings and check the result.
 
     Args:
         settings: where `changes` does not name a setting, it keeps its value.
         changes: the new values.
-        where: start of an error message, such as `my-project/lmsi.toml: `.
+        file: that the new values are from, for messages; None if they are from no file.
 
     Raises:
-        BadInput: an unknown section or name, or a value of the wrong type or out of range.
+        BadInput: unknown sections or names, values of the wrong type or out of range, or values
+            that do not fit together. All of them are named.
     """
+    faults: list[Fault] = []
     sections = get_type_hints(Settings)
     replaced = {}
     for section, values in changes.items():
         if section not in sections:
-            raise BadInput(f"{where}{section!r} is not a section; there are {', '.join(sections)}.")
+            offer = suggestion(section, sections) or _places(section)
+            names = offer or f"; there are {', '.join(sections)}"
+            faults.append(Fault(section, "", f"{section!r} is not a section{names}."))
+            continue
         if not isinstance(values, Mapping):
-            raise BadInput(f"{where}{section} must be a section, such as [{section}].")
+            sentence = f"{section} must be a section, such as [{section}]."
+            faults.append(Fault(section, "", sentence))
+            continue
         hints = get_type_hints(sections[section], include_extras=True)
-        converted = {}
+        valid = {}
         for name, value in values.items():
             if name not in hints:
-                raise BadInput(
-                    f"{where}{section}.{name} is not a setting; [{section}] has {', '.join(hints)}."
-                )
-            converted[name] = _convert(value, hints[name], f"{where}{section}.{name}")
-        replaced[section] = dataclasses.replace(getattr(settings, section), **converted)
+                offer = suggestion(name, hints) or _places(name)
+                names = offer or f"; [{section}] has {', '.join(hints)}"
+                sentence = f"{section}.{name} is not a setting{names}."
+                faults.append(Fault(section, name, sentence))
+                continue
+            try:
+                valid[name] = converted(value, hints[name], f"{section}.{name}")
+                if (section, name) == ("sample", "threshold"):
+                    exact_share(valid[name])
+            except BadInput as error:
+                faults.append(Fault(section, name, str(error)))
+        replaced[section] = dataclasses.replace(getattr(settings, section), **valid)
     result = dataclasses.replace(settings, **replaced)
-    _check(result, where)
+    wrong = {f"{fault.section}.{fault.name}" for fault in faults}
+    for involved, sentence in _conflicts(result):
+        if not wrong.intersection(involved):
+            section, _, name = involved[0].partition(".")
+            faults.append(Fault(section, name, sentence))
+    if faults:
+        raise BadInput(sentences(faults, file))
     return result
+
+
+def _places(name: str) -> str:
+    """A question that offers the settings of this name in other sections; "" if there are none."""
+    places = [
+        f"{section}.{name}"
+        for section, hint in get_type_hints(Settings).items()
+        if name in get_type_hints(hint)
+    ]
+    return f" (did you mean {' or '.join(places)}?)" if places else ""
 
 
 def exact_share(text: str) -> Fraction:
@@ -305,84 +346,66 @@ def exact_share(text: str) -> Fraction:
         BadInput: not a number in [0, 1].
     """
     try:
+        # The digits of 1e-999999999 as a fraction would fill the memory.
+        if not _SHARE.fullmatch(text.strip()):
+            raise ValueError
         share = Fraction(text)
     except (ValueError, ZeroDivisionError):
-        raise BadInput(f"sample.threshold is {text!r}: give a share such as 0.6 or 3/5.") from None
+        raise BadInput(
+            f"sample.threshold is {text[:SHOWN]!r}: give a share such as 0.6 or 3/5."
+        ) from None
     if not 0 <= share <= 1:
         raise BadInput(f"sample.threshold is {text}: it must lie between 0 and 1.")
     return share
 
 
-def choices(hint: Any) -> tuple[str, ...]:
-    """The values that a setting of this type can have, if they can be listed."""
-    if hint is bool:
-        return ("true", "false")
-    if get_origin(hint) is Literal:
-        return get_args(hint)
-    return tuple(hint) if isinstance(hint, type) and issubclass(hint, StrEnum) else ()
+_SHARE = re.compile(r"[+-]?[\d./]{1,30}(e[+-]?\d{1,2})?", re.ASCII | re.IGNORECASE)
 
 
-_IN_WORDS = {
-    "Expected ": "must be ",
-    "`int`": "a whole number",
-    "`float`": "a number",
-    "`str`": "text",
-    "`bool`": "true or false",
-    "`array`": "a list",
-    " of length >= 1": " that is not empty",
-}
+def _conflicts(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Rules that involve more than one setting, which these settings break.
 
-
-def _convert(value: object, hint: Any, label: str) -> Any:
-    """Convert a TOML value to a setting's type; numbers become text where text is expected."""
-    plain = get_args(hint)[0] if get_origin(hint) is Annotated else hint
-    item = get_args(plain)[0] if get_origin(plain) is tuple else plain
-    given = value
-    if item is str:
-        value = [_text(part) for part in value] if isinstance(value, list) else _text(value)
-    try:
-        return msgspec.convert(value, hint)
-    except UnicodeEncodeError:
-        raise BadInput(f"{label} is {given!r}: it is not Unicode text.") from None
-    except msgspec.ValidationError as error:
-        reason = str(error).partition(" - at ")[0].partition(", got ")[0]
-        if item is not bool and choices(item) and not reason.startswith("Expected `array`"):
-            reason = f"must be one of {', '.join(choices(item))}"
-        for technical, words in _IN_WORDS.items():
-            reason = reason.replace(technical, words)
-        raise BadInput(f"{label} is {given!r}: it {reason}.") from None
-
-
-def _text(value: object) -> object:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return str(value) if number else value
-
-
-def _check(settings: Settings, where: str) -> None:
-    """Check the rules that involve more than one setting."""
+    Yields:
+        The settings involved, the one to blame first, and a sentence.
+    """
     sample, model = settings.sample, settings.model
-    try:
-        exact_share(sample.threshold)
-    except BadInput as failure:
-        raise BadInput(f"{where}{failure}") from None
-    if sample.temperature <= 0 and sample.m != 1:
-        raise BadInput(
-            f"{where}sample.temperature is {sample.temperature}: paths differ only above 0."
+    if sample.temperature == 0 and sample.m != 1:
+        yield (
+            ("sample.temperature", "sample.m"),
+            "sample.temperature is 0: it must be above 0 unless sample.m is 1, since all paths "
+            "would be the same.",
         )
     if (
         settings.curate.weighting is Weighting.BY_AGREEMENT
         and sample.early_stop is not EarlyStop.OFF
     ):
-        raise BadInput(
-            f"{where}curate.weighting by-agreement needs every path: set sample.early_stop to off."
+        yield (
+            ("curate.weighting", "sample.early_stop"),
+            "curate.weighting by-agreement needs every path: set sample.early_stop to off.",
         )
     if model.engine is Engine.SERVER and not model.servers:
-        raise BadInput(
-            f"{where}model.engine is server but model.servers is empty: "
-            "give the servers' addresses."
+        yield (
+            ("model.engine", "model.servers"),
+            "model.engine is server but model.servers is empty: give the servers' addresses.",
         )
+    for address in model.servers:
+        if not address.startswith(("http://", "https://")):
+            yield (
+                ("model.servers",),
+                f"model.servers has {address[:SHOWN]!r}: write an address like "
+                "http://host:port/v1.",
+            )
     if settings.finetune.top_k_logits:
-        raise BadInput(
-            f"{where}finetune.top_k_logits is set, but a model cannot be its own teacher: "
-            "set it under [distill]."
+        yield (
+            ("finetune.top_k_logits",),
+            "finetune.top_k_logits is set, but a model cannot be its own teacher: "
+            "set it under [distill].",
         )
+    for section in ("finetune", "distill"):
+        train: TrainSettings = getattr(settings, section)
+        if train.sharded and train.method != "lora":
+            yield (
+                (f"{section}.sharded", f"{section}.method"),
+                f"{section}.sharded is true, but weights are sharded with method lora only: "
+                f"{section}.method is {train.method}.",
+            )

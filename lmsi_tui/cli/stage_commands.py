@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
+from engine.jobs.setting_checks import check_settings
 from engine.project.folder import open_project
 from engine.project.settings import changed, exact_share
 from lmsi_tui.cli import follow, plan_command, status_commands
@@ -33,14 +34,14 @@ def stage(args: argparse.Namespace) -> None:
     project = open_project(args.project)
     ensure_schema(project.database)
     changes = settings_from(args.set, args.preset)
-    changed(project.settings, changes)
+    with_changes = replace(project, settings=changed(project.settings, changes))
+    with connect(project.database, read_only=True) as conn:
+        check_settings(conn, with_changes, changes)
     if kind is JobKind.VOTE and (args.replay or args.rule or args.threshold or args.m):
-        replay(args, replace(project, settings=changed(project.settings, changes)))
+        replay(args, with_changes)
         return
     if kind in (JobKind.FINETUNE, JobKind.DISTILL) and args.plan:
-        plan_command.print_plan(
-            args, replace(project, settings=changed(project.settings, changes)), kind
-        )
+        plan_command.print_plan(args, with_changes, kind)
         return
     params: dict[str, object] = {"settings": changes}
     if kind is JobKind.EVALUATE and args.model:
@@ -49,7 +50,7 @@ def stage(args: argparse.Namespace) -> None:
         if args.accept or args.reject:
             decide(args, project)
             return
-        print_forecast(args, replace(project, settings=changed(project.settings, changes)))
+        print_forecast(args, with_changes)
         if args.rounds:
             params["rounds"] = args.rounds
         if args.past_undecided:

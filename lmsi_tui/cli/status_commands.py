@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from engine.jobs.launch import ensure_worker
+from engine.jobs.setting_checks import check_settings
 from engine.project.folder import open_project
 from engine.project.setting_help import help_texts
 from engine.project.settings import changed
@@ -203,4 +204,5 @@ def opened(args: argparse.Namespace) -> Iterator[tuple[Project, sqlite3.Connecti
     project = open_project(args.project)
     ensure_schema(project.database)
     with connect(project.database, read_only=True) as conn:
+        check_settings(conn, project)
         yield project, conn

@@ -7,12 +7,13 @@ from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 from engine.jobs.launch import ensure_worker
+from engine.jobs.setting_checks import check_settings
 from lmsi_tui.shell.store_watcher import StoreWatcher
 from lmsi_tui.shell.worker_supervisor import WorkerSupervisor
 from store import decision_backups, jobs
 from store.connection import connect, transaction
 from store.enums import JobState
-from store.errors import LmsiError, WorkFailed
+from store.errors import BadInput, LmsiError, WorkFailed
 from store.schema import ensure_schema
 
 if TYPE_CHECKING:
@@ -33,12 +34,17 @@ class ProjectSession:
         project: the project to open.
 
         Raises:
-            BadInput, WorkFailed: its database cannot be used.
+            BadInput, WorkFailed: its database cannot be used, or a setting is wrong.
         """
         ensure_schema(project.database)
         self._project = project
         self._open = ExitStack()
         self.conn = self._open.enter_context(connect(project.database))
+        try:
+            check_settings(self.conn, project)
+        except BadInput:
+            self._open.close()
+            raise
         self.watcher = StoreWatcher(
             self._open.enter_context(connect(project.database, read_only=True))
         )

@@ -77,6 +77,36 @@ def test_a_wrong_setting_is_refused_with_its_file_and_name(
     assert SETTINGS in str(refused.value)
 
 
+def test_the_line_of_each_wrong_setting_is_named(tmp_path: Path) -> None:
+    text = (
+        "# settings\n"
+        "sample.m = 0\n"
+        "[finetune]\n"
+        "alpha = 0 # too small\n"
+        '"epochs" = 1e9\n'
+        "[ distill ]\n"
+        "  rank=-1\n"
+        "[evaluate]\n"
+        "unknown = 1\n"
+        "[other]\n"
+    )
+    (tmp_path / SETTINGS).write_text(text)
+    with pytest.raises(BadInput) as refused:
+        open_project(tmp_path)
+    numbered = {
+        "2": "sample.m",
+        "4": "finetune.alpha",
+        "5": "finetune.epochs",
+        "7": "distill.rank",
+        "9": "evaluate.unknown",
+        "10": "'other'",
+    }
+    message = str(refused.value)
+    assert message.startswith(f"{tmp_path / SETTINGS}, line 2: sample.m is 0")
+    for number, name in numbered.items():
+        assert f"ine {number}: {name} is " in message
+
+
 def test_a_folder_without_settings_names_the_command_that_creates_a_project(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="lmsi-tui init"):
         open_project(tmp_path)

@@ -239,11 +239,11 @@ async def test_escape_changes_nothing(project: Project) -> None:
 
 INVALID = [
     (JobKind.SAMPLE, "sample.m", "0", "sample.m is 0: it must be"),
-    (JobKind.SAMPLE, "sample.m", "many", "sample.m is 'many': it must be a whole number."),
-    (JobKind.SAMPLE, "sample.m", "2.5", "sample.m is 2.5: it must be a whole number."),
+    (JobKind.SAMPLE, "sample.m", "many", "sample.m is 'many': it must be a whole number"),
+    (JobKind.SAMPLE, "sample.m", "2.5", "sample.m is 2.5: it must be a whole number"),
     (JobKind.SAMPLE, "sample.threshold", "2", "it must lie between 0 and 1."),
     (JobKind.SAMPLE, "sample.threshold", "", "give a share such as 0.6 or 3/5."),
-    (JobKind.CURATE, "curate.formats", "sung", "it must be one of few-shot-cot"),
+    (JobKind.CURATE, "curate.formats", "sung", "it must be a list of few-shot-cot"),
     (JobKind.CURATE, "curate.formats", "", "curate.formats is []"),
     (JobKind.FINETUNE, "finetune.epochs", "-1", "finetune.epochs is -1: it must be"),
     (JobKind.EVALUATE, "evaluate.k", "0", "evaluate.k is 0: it must be"),
