@@ -97,13 +97,15 @@ def count_vote(
         threshold: share that must agree, an exact decimal or fraction.
         cap: maximum number of kept paths; 0 is no cap, and then `KEEP` needs all m paths.
         epsilon: probability of a different decision that `FAST` accepts at one look.
-        reader: name and version, stored with the vote.
+        reader: name and version, stored with the vote; "" if the caller has merged equal answers.
 
     Returns:
         A vote whose decision is `OPEN` while more paths are needed. The winner of an early
         rejection is the leader at that point.
     """
-    answers = merge_equal(AnswerType(reader.partition("/")[0]), answers[:m])
+    answers = answers[:m]
+    if reader:
+        answers = merge_equal(AnswerType(reader.partition("/")[0]), answers)
     needed = kept_needed(m, threshold)
     counts: Counter[str] = Counter()
     sampled, decision = 0, _decide(counts, 0, m, needed, cap, rule, epsilon)
