@@ -14,7 +14,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
-from textual import events
+from textual import events, work
 from textual.app import App, SuspendNotSupported
 from textual.binding import Binding
 from textual.signal import Signal
@@ -38,10 +38,11 @@ from lmsi_tui.shell.messages import (
 from lmsi_tui.shell.pager import open_pager
 from lmsi_tui.shell.project_session import ProjectSession
 from lmsi_tui.shell.store_watcher import POLL_SECONDS
+from lmsi_tui.shell.subcommand import run_command
 from lmsi_tui.shell.termination import has_shell
 from lmsi_tui.shell.theme import THEMES
 from store import jobs
-from store.enums import JobState
+from store.enums import JobKind, JobState
 from store.errors import BadInput, LmsiError, WorkFailed
 
 if TYPE_CHECKING:
@@ -214,9 +215,15 @@ class LmsiApp(App[None]):
         if self.session is not None:
             self.session.close()
         self.session, self.project, self.conn = session, project, session.conn
-        self.title = f"lmsi {printable(project.folder.resolve().name)}"
+        sign = " (read-only)" if session.read_only else ""
+        self.title = f"lmsi {printable(project.folder.resolve().name)}{sign}"
         self._remember(str(project.folder.resolve()))
         self.switch_mode(place)
+
+    @property
+    def is_read_only(self) -> bool:
+        """Whether nothing can be stored in the project."""
+        return self.session is not None and self.session.read_only
 
     def save_settings(self, settings: Settings) -> None:
         """Save changed settings to lmsi.toml, keeping its comments, and use them.
@@ -247,6 +254,7 @@ class LmsiApp(App[None]):
         if self.session is None:
             return
         try:
+            self.session.check_database()
             if self.session.watcher.has_changed():
                 for job in self.session.changed_jobs():
                     self._notify_end(job)
@@ -299,6 +307,9 @@ class LmsiApp(App[None]):
     def on_job_requested(self, message: JobRequested) -> None:
         """Enqueue a job and start a worker."""
         assert self.session is not None
+        if self.session.read_only and message.kind is JobKind.EXPORT:
+            self._export(message.params)
+            return
         try:
             job, attached = self.session.enqueue(message.kind, message.params)
         except (LmsiError, sqlite3.Error) as failure:
@@ -307,6 +318,18 @@ class LmsiApp(App[None]):
         state = "continues" if attached else "is queued"
         self.notify(f"Job {job.id} ({job.kind}) {state}.", markup=False)
         self.store_changed.publish(None)
+
+    @work(group="export", exit_on_error=False)
+    async def _export(self, params: dict[str, object]) -> None:
+        """Export from a project that cannot store a job."""
+        options = [f"--{name}={params[name]}" for name in ("model", "out") if params.get(name)]
+        folder = str(self.project.folder.absolute())
+        try:
+            events = await run_command("export", *options, "--", str(params["what"]), folder)
+        except LmsiError as failure:
+            self._notify_failure(failure)
+        else:
+            self.notify(printable(f"Written to {events[-1]['result']['written']}."), markup=False)
 
     def on_job_change_requested(self, message: JobChangeRequested) -> None:
         """Request that a job pauses, continues or is cancelled."""

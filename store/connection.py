@@ -117,10 +117,8 @@ def opened(path: Path, mode: str) -> Iterator[sqlite3.Connection]:
             f"This Python has SQLite {sqlite3.sqlite_version}, but {needed} or newer is required: "
             "use a newer Python."
         )
-    if mode != "rwc" and not path.exists():
-        raise BadInput(
-            f"There is no database at {path}: create a project with `lmsi-tui init DIR`."
-        )
+    if mode != "rwc":
+        _require(path)
     uri = f"{path.absolute().as_uri()}?mode={mode}"
     real = path.resolve()  # SQLite keeps its log beside the file, not beside a symlink to it
     wal = real.with_name(real.name + "-wal")
@@ -143,6 +141,30 @@ def opened(path: Path, mode: str) -> Iterator[sqlite3.Connection]:
         conn.execute("PRAGMA wal_autocheckpoint = 0")
         conn.execute("PRAGMA journal_size_limit = 0")
         yield conn
+
+
+def _require(path: Path) -> None:
+    """Raise BadInput if a database does not exist: SQLite would create an empty one."""
+    try:
+        size = path.stat().st_size
+    except (FileNotFoundError, NotADirectoryError):
+        raise missing(path) from None
+    except OSError as error:
+        raise BadInput(
+            f"{path} cannot be read ({error.strerror}): check its permissions."
+        ) from None
+    if path.is_dir():
+        raise missing(path, "is a folder, not a file")
+    if not size:
+        raise missing(path, "is an empty file")
+
+
+def missing(path: Path, problem: str = "is missing") -> BadInput:
+    """The error for a project without its database."""
+    return BadInput(
+        f"The database {path} {problem}: put it back, restore a backup with `lmsi-tui restore`, or "
+        "start with an empty one: `lmsi-tui init DIR --model MODEL --new-database`."
+    )
 
 
 def schema_version(conn: sqlite3.Connection, path: Path) -> int:

@@ -10,6 +10,7 @@ from store.connection import (
     BUSY_SECONDS,
     SCHEMA_VERSION,
     explained,
+    missing,
     opened,
     schema_version,
 )
@@ -18,7 +19,20 @@ from store.migrations import migrate
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["SCHEMA_VERSION", "ensure_schema"]
+__all__ = ["SCHEMA_VERSION", "ensure_schema", "update_schema"]
+
+
+def update_schema(path: Path) -> None:
+    """Migrate an older database of a project; never create one, as `ensure_schema` does.
+
+    Raises:
+        BadInput, WorkFailed: as for `ensure_schema`; or the database is missing or empty, so that
+            a new one would hide that everything stored is gone.
+    """
+    with explained(path):
+        if _version(path) == 0:
+            raise missing(path, "is empty")
+        ensure_schema(path)
 
 
 def ensure_schema(path: Path) -> None:
@@ -33,22 +47,23 @@ def ensure_schema(path: Path) -> None:
         WorkFailed: the disk is full or broken, or the backup cannot be written.
     """
     with explained(path):
-        if path.exists() and _is_current(path):
+        if path.exists() and path.stat().st_size and _version(path) == SCHEMA_VERSION:
             return
         with opened(path, "rwc") as conn:
             _switch_to_wal(conn)
             migrate(conn, path)
 
 
-def _is_current(path: Path) -> bool:
+def _version(path: Path) -> int:
+    """The schema version of an existing database; 0 if its creation was interrupted."""
     try:
         with opened(path, "ro") as conn:
-            return schema_version(conn, path) == SCHEMA_VERSION
+            return schema_version(conn, path)
     except sqlite3.OperationalError as error:
         # The process that created the file died before it switched to WAL. SQLite rolls back its
         # transaction when a writer opens the file.
         if error.sqlite_errorcode == sqlite3.SQLITE_READONLY_ROLLBACK:
-            return False
+            return 0
         raise
 
 

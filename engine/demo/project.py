@@ -25,7 +25,7 @@ from store.connection import connect, transaction
 from store.enums import AnswerType, Split
 from store.errors import BadInput, WorkFailed
 from store.records import Question, question_key
-from store.schema import ensure_schema
+from store.schema import ensure_schema, update_schema
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,6 +73,8 @@ def make_demo(
     if (folder / SETTINGS).exists():
         project = open_project(folder)
         _check_same(project, seed)
+        if any((folder / "logs").glob("*.log")):
+            update_schema(project.database)  # a project in use has lost its database
     elif folder.is_dir() and any(folder.iterdir()):
         raise BadInput(f"{folder} is neither empty nor a project: give a new folder for the demo.")
     else:

@@ -27,7 +27,7 @@ from store import decision_backups, jobs
 from store.connection import connect
 from store.enums import JobState
 from store.errors import LmsiError, WorkFailed
-from store.schema import ensure_schema
+from store.schema import update_schema
 from store.write_failures import write_failure
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def main(folder: Path) -> int:
         with (folder / LOCK).open("ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             database = open_project(folder).database
-            ensure_schema(database)
+            update_schema(database)
             with connect(database) as conn:
                 jobs.requeue_lost(conn, is_alive)
                 _save_decisions(database)

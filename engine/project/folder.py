@@ -9,6 +9,7 @@ my-project/
 from __future__ import annotations
 
 import dataclasses
+import os
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -38,6 +39,13 @@ class Project:
         """The project's SQLite database."""
         return self.folder / DATABASE
 
+    @property
+    def is_read_only(self) -> bool:
+        """Whether nothing can be stored: the folder or the database cannot be written."""
+        return not all(
+            os.access(path, os.W_OK, effective_ids=True) for path in (self.folder, self.database)
+        )
+
     def inside(self, location: str) -> Path:
         """The path of a stored location; relative locations are relative to the project."""
         return self.folder / location
@@ -63,6 +71,12 @@ def open_project(folder: Path) -> Project:
     try:
         values = read_toml(path)
     except FileNotFoundError:
+        if (folder / DATABASE).exists():
+            raise BadInput(
+                f"{folder} has a database, but its {SETTINGS} is missing: put it back, or create "
+                'it with two lines, `[model]` and `teacher = "NAME"`, where NAME is the model to '
+                "improve; other settings then have their defaults."
+            ) from None
         raise BadInput(
             f"{folder} is not a project, it has no {SETTINGS}: "
             f"create a project with `lmsi-tui init {folder} --model PATH`."

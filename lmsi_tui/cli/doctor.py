@@ -132,8 +132,6 @@ def _says(name: str, look: Callable[[], str]) -> Check:
 def _database(project: Project) -> str:
     from store.connection import connect
 
-    if not project.database.exists():
-        return "none yet; the first import creates it"
     with connect(project.database, read_only=True) as conn:
         (verdict,) = conn.execute("PRAGMA quick_check(1)").fetchone()
     if verdict != "ok":
@@ -145,13 +143,14 @@ def _models(project: Project) -> Iterator[Check]:
     from store import inference_sessions, models
     from store.connection import connect
 
-    if not project.database.exists():
-        return
-    with connect(project.database, read_only=True) as conn:
-        rows = models.all_of(conn)
-        sessions = {
-            model.id: next(inference_sessions.of_model(conn, model.id), None) for model in rows
-        }
+    try:
+        with connect(project.database, read_only=True) as conn:
+            rows = models.all_of(conn)
+            sessions = {
+                model.id: next(inference_sessions.of_model(conn, model.id), None) for model in rows
+            }
+    except (LmsiError, sqlite3.Error):
+        return  # the check of the database says why
     for model in rows:
         if not is_server(model.location):
             yield _says(f"model {model.name}", partial(_weights, project, model))

@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.models.identity import base_model, is_server, served_model
-from engine.project.folder import SETTINGS, Project, create_project, open_project
+from engine.project.folder import SETTINGS, Project, create_project, open_project, save_settings
 from engine.project.settings import Settings, changed
 from lmsi_tui.cli.options import settings_from
 from lmsi_tui.cli.output import emit, say
 from lmsi_tui.formatting.numbers import percent
 from lmsi_tui.formatting.sanitize import snippet
 from store import models, questions
-from store.connection import connect, transaction
+from store.connection import DATABASE, connect, transaction
 from store.errors import BadInput
-from store.schema import ensure_schema
+from store.schema import ensure_schema, update_schema
 
 if TYPE_CHECKING:
     import argparse
@@ -38,10 +38,7 @@ def init(args: argparse.Namespace) -> None:
 
     Everything is read before anything is written, so a broken model leaves no partial project.
     """
-    if (args.project / SETTINGS).exists():
-        raise BadInput(
-            f"{args.project} is already a project: edit its {SETTINGS}, or choose another folder."
-        )
+    before = _settings_before(args)
     served = _served(args.model)
     first = args.name or _name_of(served[0][1].served if served else args.model)
     locations = [(first, None if served else _location(args.model))]
@@ -53,7 +50,7 @@ def init(args: argparse.Namespace) -> None:
     changes.setdefault("model", {}).update({"teacher": names[0], "students": names[1:]})
     if len(served) > 1:
         changes["model"].setdefault("servers", [address for address, _ in served])
-    settings = changed(Settings(), changes)
+    settings = changed(before, changes)
     if args.preview:
         for address, offer in served:
             _print_server(args, address, offer)
@@ -68,6 +65,9 @@ def init(args: argparse.Namespace) -> None:
         for name, (_, location) in zip(names, locations, strict=True)
     ]
     project = create_project(args.project, settings)
+    if project.settings != settings:  # the project existed before
+        save_settings(args.project, settings)
+        project = draft
     ensure_schema(project.database)
     with connect(project.database) as conn, transaction(conn):
         for record in records:
@@ -79,6 +79,23 @@ def init(args: argparse.Namespace) -> None:
         f"Made {project.folder}. Next: `lmsi-tui import FILE --split pool --task TYPE "
         f"--project {project.folder}`.",
     )
+
+
+def _settings_before(args: argparse.Namespace) -> Settings:
+    """The settings to start from: the defaults, or those of a project that lost its database."""
+    database = args.project / DATABASE
+    has_database = database.exists() and database.stat().st_size > 0
+    if args.new_database:
+        if has_database:
+            raise BadInput(f"{database} exists: --new-database is for a project without it.")
+        return open_project(args.project).settings
+    if (args.project / SETTINGS).exists():
+        raise BadInput(
+            f"{args.project} is already a project: edit its {SETTINGS}, or choose another folder."
+        )
+    if has_database:
+        open_project(args.project)  # says that the settings are missing
+    return Settings()
 
 
 def _print_server(args: argparse.Namespace, address: str, offer: ServerCapabilities) -> None:
@@ -211,7 +228,7 @@ def load(args: argparse.Namespace) -> None:
         else:
             _print_import(args, imported, f"{len(imported.questions):,} questions in {args.file}")
         return
-    ensure_schema(project.database)
+    update_schema(project.database)
     with connect(project.database) as conn, transaction(conn):
         added = questions.add(conn, imported.questions, imported.gold)
     if args.json:

@@ -145,6 +145,11 @@ def _add_projects(commands: Commands) -> None:
         help="a smaller model to distill into; repeatable",
     )
     init.add_argument("--name", help="name of the model (default: its file name)")
+    init.add_argument(
+        "--new-database",
+        action="store_true",
+        help="start a project with an empty database whose own is gone; its settings are kept",
+    )
     add_settings(init)
     add_preview(init)
     add_json(init)

@@ -12,7 +12,7 @@ from lmsi_tui.formatting.numbers import size
 from store import backups, decision_backups
 from store.backups import BackupKind
 from store.connection import connect
-from store.schema import ensure_schema
+from store.schema import update_schema
 
 if TYPE_CHECKING:
     import argparse
@@ -64,7 +64,7 @@ def show(args: argparse.Namespace, project: Project) -> None:
 
 def merge(args: argparse.Namespace, project: Project, backup: Path) -> None:
     """Add the decisions of a backup that the project does not have."""
-    ensure_schema(project.database)
+    update_schema(project.database)
     with connect(project.database) as conn:
         merged = decision_backups.merge(conn, backup)
     if args.json:
@@ -90,7 +90,7 @@ def put_back(args: argparse.Namespace, project: Project, backup: Path) -> None:
     """Replace the database by a backup."""
     with without_worker(project.folder):
         replaced = backups.put_back(project.database, backup)
-        ensure_schema(project.database)
+        update_schema(project.database)
     if args.json:
         event: dict[str, object] = {"event": "restored", "backup": str(backup)}
         emit(event | {"replaced": None if replaced is None else str(replaced)})

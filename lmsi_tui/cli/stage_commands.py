@@ -20,7 +20,7 @@ from store.connection import connect
 from store.enums import EarlyStop, JobKind, Outcome
 from store.errors import BadInput, LmsiError
 from store.records import RoundDecision
-from store.schema import ensure_schema
+from store.schema import update_schema
 
 if TYPE_CHECKING:
     import argparse
@@ -32,7 +32,7 @@ def stage(args: argparse.Namespace) -> None:
     """Run one stage, or a whole round."""
     kind: JobKind = args.kind
     project = open_project(args.project)
-    ensure_schema(project.database)
+    update_schema(project.database)
     changes = settings_from(args.set, args.preset)
     with_changes = replace(project, settings=changed(project.settings, changes))
     with connect(project.database, read_only=True) as conn:
@@ -159,11 +159,23 @@ def replay(args: argparse.Namespace, project: Project) -> None:
 def export(args: argparse.Namespace) -> None:
     """Write an adapter or a training set."""
     project = open_project(args.project)
-    ensure_schema(project.database)
+    update_schema(project.database)
     params: dict[str, object] = {
         "what": args.what,
         "model": args.model,
         "out": str(args.out.resolve()) if args.out else None,
     }
+    if project.is_read_only:
+        if args.out is None:
+            raise BadInput(f"{project.folder} is read-only: choose another folder with --out.")
+        from engine.conversion.export import export as export_now
+
+        with connect(project.database, read_only=True) as conn:
+            result = export_now(project, conn, params)
+        if args.json:
+            event: dict[str, object] = {"event": "done", "job": None, "kind": JobKind.EXPORT}
+            emit(event | {"result": result, "error": None})
+        say(args, sentence(JobKind.EXPORT, result))
+        return
     job = follow.start(project, JobKind.EXPORT, params, detach=False, as_json=args.json)
     say(args, sentence(job.kind, job.result))

@@ -26,7 +26,7 @@ from store import jobs, models, questions
 from store.connection import connect, transaction
 from store.enums import JobState, PromptFormat, PromptStyle
 from store.errors import BadInput
-from store.schema import ensure_schema
+from store.schema import update_schema
 
 if TYPE_CHECKING:
     import argparse
@@ -42,8 +42,9 @@ WIDTH_WITHOUT_TERMINAL = 140
 def list_jobs(args: argparse.Namespace) -> None:
     """List jobs, print a log, or pause or cancel a job."""
     project = open_project(args.project)
-    ensure_schema(project.database)
-    with connect(project.database) as conn:
+    update_schema(project.database)
+    writes = args.pause is not None or args.cancel is not None
+    with connect(project.database, read_only=not writes) as conn:
         ids = {job.id for job in jobs.all_of(conn)}
         for number in (args.log, args.pause, args.cancel):
             if number is not None and number not in ids:
@@ -202,7 +203,7 @@ def run_doctor(args: argparse.Namespace) -> None:
 def opened(args: argparse.Namespace) -> Iterator[tuple[Project, sqlite3.Connection]]:
     """The project of a command, and a read-only connection to its database."""
     project = open_project(args.project)
-    ensure_schema(project.database)
+    update_schema(project.database)
     with connect(project.database, read_only=True) as conn:
         check_settings(conn, project)
         yield project, conn

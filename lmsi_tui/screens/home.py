@@ -251,6 +251,7 @@ class HomeScreen(LmsiScreen):
         left = Content.assemble(
             (" lmsi  ", "bold $accent"),
             (snippet(name, 32), "bold"),
+            (" (read-only)" if self.lmsi.is_read_only else "", "$warning"),
             f" ▸ round {loop.round}" if loop.round else "",
         )
         rate = home.series.last("tokens_per_second")

@@ -24,6 +24,10 @@ class AppInterface(Protocol):
     store_changed: Signal[None]
     """Published when another connection has committed."""
 
+    @property
+    def is_read_only(self) -> bool:
+        """Whether nothing can be stored in the project."""
+
     def now(self) -> float:
         """Seconds since the epoch; tests and screenshots replace it."""
 

@@ -14,9 +14,11 @@ from store import decision_backups, jobs
 from store.connection import connect, transaction
 from store.enums import JobState
 from store.errors import BadInput, LmsiError, WorkFailed
-from store.schema import ensure_schema
+from store.schema import update_schema
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from engine.project.folder import Project
     from store.enums import JobKind
     from store.records import Job
@@ -36,26 +38,38 @@ class ProjectSession:
         Raises:
             BadInput, WorkFailed: its database cannot be used, or a setting is wrong.
         """
-        ensure_schema(project.database)
+        update_schema(project.database)
         self._project = project
-        self._open = ExitStack()
-        self.conn = self._open.enter_context(connect(project.database))
-        try:
+        self.read_only = project.is_read_only
+        with ExitStack() as opened:
+            self.conn = opened.enter_context(connect(project.database, read_only=self.read_only))
             check_settings(self.conn, project)
-        except BadInput:
-            self._open.close()
-            raise
-        self.watcher = StoreWatcher(
-            self._open.enter_context(connect(project.database, read_only=True))
-        )
-        self._supervisor: WorkerSupervisor | None = WorkerSupervisor(project)
+            self.watcher = StoreWatcher(
+                opened.enter_context(connect(project.database, read_only=True))
+            )
+            self._open = opened.pop_all()
+        self._file = _file_of(project.database)
+        self._supervisor = None if self.read_only else WorkerSupervisor(project)
         self._states = {job.id: job.state for job in jobs.all_of(self.conn)}
         self._save_after = time.monotonic()
 
+    def check_database(self) -> None:
+        """Check that the connections are to the file that the project has now.
+
+        Raises:
+            BadInput: it was moved, deleted or replaced; what is written now would be lost.
+        """
+        if _file_of(self._project.database) != self._file:
+            raise BadInput(
+                f"{self._project.database} was moved, deleted or replaced while it was open: quit, "
+                "and open the project again."
+            )
+
     def close(self) -> None:
         """Back up what the user decided, and close the connections."""
-        with suppress(LmsiError):
-            decision_backups.save(self._project.database)
+        if not self.read_only:
+            with suppress(LmsiError):
+                decision_backups.save(self._project.database)
         self._open.close()
 
     def save_decisions(self) -> None:
@@ -65,7 +79,7 @@ class ProjectSession:
             BadInput, WorkFailed: the backup cannot be written; it is tried again an hour later.
         """
         now = time.monotonic()
-        if now >= self._save_after:
+        if not self.read_only and now >= self._save_after:
             self._save_after = now + SAVE_EVERY
             decision_backups.save(self._project.database)
 
@@ -94,7 +108,11 @@ class ProjectSession:
 
         Returns:
             The job, and whether it was there already.
+
+        Raises:
+            BadInput, WorkFailed: nothing can be stored.
         """
+        self._require_writable()
         with transaction(self.conn):
             job, attached = jobs.enqueue(self.conn, kind, params)
         self._start_worker()
@@ -102,7 +120,12 @@ class ProjectSession:
         return job, attached
 
     def request(self, job_id: int, state: JobState) -> None:
-        """Request that a job pauses, continues or is cancelled."""
+        """Request that a job pauses, continues or is cancelled.
+
+        Raises:
+            BadInput, WorkFailed: nothing can be stored.
+        """
+        self._require_writable()
         with transaction(self.conn):
             if state is JobState.QUEUED:
                 job = jobs.get(self.conn, job_id)
@@ -111,6 +134,23 @@ class ProjectSession:
                 jobs.request(self.conn, job_id, state)
         self._start_worker()
 
+    def _require_writable(self) -> None:
+        self.check_database()
+        if self.read_only:
+            raise BadInput(
+                f"{self._project.folder} is read-only for you, so nothing can be stored in it: "
+                "copy the folder to work on it."
+            )
+
     def _start_worker(self) -> None:
         self._supervisor = WorkerSupervisor(self._project)
         ensure_worker(self._project.folder)
+
+
+def _file_of(path: Path) -> tuple[int, int] | None:
+    """Device and number of a file; None if it is missing."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

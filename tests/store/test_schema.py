@@ -195,7 +195,9 @@ def test_a_newer_database_is_refused_and_not_changed(database: Path) -> None:
 
 def test_an_older_database_names_the_command_that_updates_it(tmp_path: Path) -> None:
     path = tmp_path / "lmsi.db"
-    path.touch()
+    ensure_schema(path)
+    with connect(path) as conn:
+        conn.execute(f"PRAGMA user_version = {SCHEMA_VERSION - 1}")
     with pytest.raises(BadInput, match="lmsi-tui status"), connect(path):
         pass
 
@@ -223,7 +225,7 @@ def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
 def test_a_missing_folder_is_reported(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="cannot be used"):
         ensure_schema(tmp_path / "nowhere" / "lmsi.db")
-    with pytest.raises(BadInput, match="no database at"), connect(tmp_path / "lmsi.db"):
+    with pytest.raises(BadInput, match=r"lmsi\.db is missing"), connect(tmp_path / "lmsi.db"):
         pass
     assert list(tmp_path.iterdir()) == []
 

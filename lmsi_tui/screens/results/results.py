@@ -21,7 +21,9 @@ from lmsi_tui.widgets import results_text
 from lmsi_tui.widgets.curves_page import CurvesPage
 from lmsi_tui.widgets.line_list import LineList
 from store import evaluations, examples, models, reviews, rounds
+from store.connection import transaction
 from store.enums import Method, Outcome
+from store.errors import LmsiError
 from store.records import RoundDecision
 
 if TYPE_CHECKING:
@@ -351,7 +353,13 @@ class ResultsScreen(LmsiScreen):
         def on_answer(yes: bool | None) -> None:
             if yes:
                 decision = RoundDecision(0, number, Outcome.ACCEPT, self.lmsi.now())
-                rounds.decide(self.conn, decision)
+                try:
+                    with transaction(self.conn):
+                        rounds.decide(self.conn, decision)
+                except LmsiError as error:
+                    self.show_error(error)
+                    return
+                self.notify(f"Round {number} is accepted.", markup=False)
                 self.reload()
 
         question = (
