@@ -69,7 +69,7 @@ def run_app(project: Project | None, place: str = "home") -> None:
     from lmsi_tui.app import LmsiApp
 
     app = LmsiApp(project, place=place)
-    with app_exits_on_signals(app):
+    with app_exits_on_signals(app, app.leave):
         app.run()
     if app.internal_error is not None:
         _report(app.internal_error, app_log(project))

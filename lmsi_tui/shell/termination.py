@@ -12,10 +12,10 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import FrameType
 
-    from lmsi_tui.app import LmsiApp
+    from textual.app import App
 
 COMMAND_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 """Signals that end a command; Ctrl-C (SIGINT) pauses the job that a command follows."""
@@ -41,11 +41,12 @@ def exit_on_signals() -> None:
 
 
 @contextmanager
-def app_exits_on_signals(app: LmsiApp) -> Iterator[None]:
+def app_exits_on_signals(app: App[None], leave: Callable[[int], object]) -> Iterator[None]:
     """While the app runs, let a signal end it as its own exit does.
 
     Args:
-        app: its exit code says which signal it was.
+        app: which runs inside.
+        leave: ends it with an exit code.
     """
     attributes = termios.tcgetattr(0)
 
@@ -62,7 +63,7 @@ def app_exits_on_signals(app: LmsiApp) -> Iterator[None]:
 
         signal.signal(signal.SIGALRM, end_now)
         signal.setitimer(signal.ITIMER_REAL, GRACE_SECONDS)
-        app._loop.call_soon_threadsafe(app.leave, code)
+        app._loop.call_soon_threadsafe(leave, code)
 
     before: dict[int, Any] = {
         number: signal.signal(number, end)
