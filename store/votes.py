@@ -79,6 +79,27 @@ def for_run(conn: sqlite3.Connection, run_id: int) -> list[Vote]:
     return [_vote(row) for row in rows]
 
 
+def readers(conn: sqlite3.Connection, run_id: int) -> dict[str, int]:
+    """Number of votes of a run by the reader whose answers they count."""
+    return dict(
+        conn.execute(
+            "SELECT reader, count(*) FROM vote WHERE run_id = ? GROUP BY reader ORDER BY reader",
+            [run_id],
+        )
+    )
+
+
+def other_reader(conn: sqlite3.Connection, run_id: int, current: Iterable[str]) -> str | None:
+    """The reader of a vote of a run that none of these has counted; None if there is none."""
+    for (reader,) in conn.execute(
+        "SELECT reader FROM vote WHERE run_id = ?"
+        " AND reader NOT IN (SELECT value FROM json_each(?)) LIMIT 1",
+        [run_id, json.dumps(list(current))],
+    ):
+        return str(reader)
+    return None
+
+
 def get(conn: sqlite3.Connection, run_id: int, question_id: int) -> Vote | None:
     """The vote on one question, if it was counted."""
     for row in conn.execute(

@@ -36,7 +36,8 @@ def curate_votes(work: Work, model: Model) -> dict[str, object]:
     """Freeze the training set of this model's votes."""
     pool_run = runs.open_pool_run(work, model)
     work.progress.begin("choosing the training set", 0, phase=Phase.CURATION, run=pool_run)
-    reextraction.reextract_outdated(work, pool_run, questions.by_split(work.conn, Split.POOL))
+    pool = questions.by_split(work.conn, Split.POOL)
+    reread = reextraction.read_outdated_again(work, pool_run, pool)
     with connect(work.project.database, training=True) as conn:
         leaked = contamination.of_store(conn).pairs
         frozen = _choose(work, conn, pool_run, model, {leak.pool.id for leak in leaked})
@@ -47,6 +48,7 @@ def curate_votes(work: Work, model: Model) -> dict[str, object]:
         "examples": frozen.examples,
         "label_free": frozen.label_free,
         "tokens": token_counts.count_tokens(work, frozen),
+        **reread.as_json(),
     }
 
 

@@ -9,6 +9,7 @@ from engine.inference import loading
 from engine.jobs import lookups, memory_estimate
 from engine.jobs.plan import Plan, measured_rate
 from engine.sampling import completion, runs
+from engine.sampling.reextraction import Rereading, together
 from store import models, paths
 from store.connection import transaction
 from store.enums import JobKind, Phase, Split
@@ -26,16 +27,22 @@ if TYPE_CHECKING:
 
 def run(work: Work) -> dict[str, object]:
     """Measure the job's `models`; without them, all that no round rejected."""
+    reread: list[Rereading] = []
     measured = [
         _as_json(work.conn, evaluation)
         for model in lookups.models_to_measure(work.conn, work.params.get("models"))
-        for evaluation in measure(work, model)
+        for evaluation in measure(work, model, reread)
     ]
-    return {"evaluations": measured}
+    return {"evaluations": measured, **together(reread).as_json()}
 
 
-def measure(work: Work, model: Model) -> list[Evaluation]:
+def measure(work: Work, model: Model, reread: list[Rereading] | None = None) -> list[Evaluation]:
     """Measure a model by every method on every evaluation split that has questions.
+
+    Args:
+        work: the job.
+        model: to be measured.
+        reread: gets what a newer reader changed in the measurements that were stored before.
 
     Raises:
         BadInput: there are no evaluation questions.
@@ -49,7 +56,11 @@ def measure(work: Work, model: Model) -> list[Evaluation]:
             for eval_run in opened:
                 decoding = f"{eval_run.m} paths" if eval_run.m > 1 else "greedy"
                 title = f"measuring {model.name} on {split}: {eval_run.prompt_format}, {decoding}"
-                completion.sample_missing(work, eval_run, load, questions, title, Phase.MEASURING)
+                changed = completion.sample_missing(
+                    work, eval_run, load, questions, title, Phase.MEASURING
+                )
+                if reread is not None:
+                    reread.append(changed)
                 with transaction(work.conn):
                     evaluations += accuracy.score(work.conn, eval_run, questions)
     return evaluations

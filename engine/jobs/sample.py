@@ -30,8 +30,8 @@ def sample_pool(work: Work, model: Model) -> dict[str, object]:
     pool_run = runs.open_pool_run(work, model)
     pool = questions.by_split(work.conn, Split.POOL)
     with completion.model_loader(work, model, [pool_run], pool) as load:
-        completion.sample_missing(work, pool_run, load, pool, f"sampling {model.name}")
-    return summary(work, pool_run)
+        reread = completion.sample_missing(work, pool_run, load, pool, f"sampling {model.name}")
+    return summary(work, pool_run) | reread.as_json()
 
 
 def summary(work: Work, pool_run: Run) -> dict[str, object]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from engine.jobs import lookups, sample
 from engine.jobs.plan import Plan
-from engine.sampling import reextraction, runs, scheduler
+from engine.sampling import reextraction, runs
 from engine.voting.threshold_curve import kept_at
 from store import questions, votes
 from store.enums import JobKind, Split
@@ -16,25 +16,14 @@ if TYPE_CHECKING:
 
     from engine.project.folder import Project
     from engine.project.job_context import Work
-    from store.records import Run
 
 
 def run(work: Work) -> dict[str, object]:
     """Read the stored paths with the current readers, and count the votes."""
     pool_run = runs.open_pool_run(work, lookups.sampling_model(work.conn, work.settings))
     pool = questions.by_split(work.conn, Split.POOL)
-    before = _winners(work, pool_run)
-    reextraction.reextract(work, pool_run, pool)
-    scheduler.unsettled(work.conn, pool_run, pool)
-    changed = sum(
-        before.get(question_id) != winner
-        for question_id, winner in _winners(work, pool_run).items()
-    )
-    return sample.summary(work, pool_run) | {"changed_winners": changed}
-
-
-def _winners(work: Work, pool_run: Run) -> dict[int, str | None]:
-    return {vote.question_id: vote.winner for vote in votes.for_run(work.conn, pool_run.id)}
+    reread = reextraction.read_again(work, pool_run, pool)
+    return sample.summary(work, pool_run) | {"changed_winners": 0} | reread.as_json()
 
 
 def plan(conn: sqlite3.Connection, project: Project) -> Plan:
@@ -49,5 +38,12 @@ def plan(conn: sqlite3.Connection, project: Project) -> Plan:
         questions=sum(group.questions for group in groups),
         paths=(0, 0),
         kept=kept_at(votes.groups(conn, pool_run.id), pool_run.threshold),
-        reused=(f"{stored:,} stored paths are read again; none is sampled.",),
+        reused=(
+            f"{stored:,} stored paths are read again; none is sampled.",
+            *(
+                f"{outdated.votes:,} votes count answers of {outdated.reader}; they will count "
+                f"those of {outdated.current}."
+                for outdated in reextraction.outdated_votes(conn, pool_run)
+            ),
+        ),
     )

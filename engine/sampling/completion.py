@@ -12,7 +12,8 @@ from engine.inference.prompt_lengths import SequenceLengths, measure_lengths
 from engine.project.settings import Engine
 from engine.prompting.tasks import exemplars_for
 from engine.prompting.templates import Prompt, render
-from engine.sampling import reextraction, scheduler
+from engine.sampling import scheduler
+from engine.sampling.reextraction import Rereading, read_outdated_again
 from store import inference_sessions, models, paths
 from store.enums import Phase, PromptStyle
 from store.errors import BadInput
@@ -32,7 +33,7 @@ def sample_missing(
     questions: Sequence[Question],
     title: str,
     phase: Phase = Phase.SAMPLING,
-) -> None:
+) -> Rereading:
     """Sample the missing paths of a run until every vote is settled.
 
     Args:
@@ -42,15 +43,19 @@ def sample_missing(
         questions: the run's questions.
         title: what the job shows meanwhile.
         phase: of the job meanwhile.
+
+    Returns:
+        What changed because an older reader had read the paths that were stored before.
     """
     _check_chat_layout(work, run)
-    reextraction.reextract_outdated(work, run, questions)
+    rereading = read_outdated_again(work, run, questions)
     missing = scheduler.unsettled(work.conn, run, questions)
     work.progress.begin(title, len(questions), len(questions) - len(missing), phase=phase, run=run)
     if missing:
         prompt_of = prompts_of(work, run, questions)
         before = len(questions) - len(missing)
         scheduler.sample(work.conn, load(), run, missing, prompt_of, work.progress, settled=before)
+    return rereading
 
 
 def _check_chat_layout(work: Work, run: Run) -> None:

@@ -13,6 +13,7 @@ from rich.progress import Progress
 from engine.answers import custom_rules
 from engine.answers.custom_rules import BUILT_IN, Rules
 from engine.review import rule_preview
+from engine.sampling import reextraction, runs
 from lmsi_tui.cli import follow
 from lmsi_tui.cli.output import emit, say
 from lmsi_tui.cli.status_commands import opened
@@ -22,6 +23,7 @@ from lmsi_tui.formatting.reader_text import (
     candidate_json,
     candidate_line,
     change_line,
+    outdated_line,
     preview_json,
     preview_lines,
     rules_lines,
@@ -35,9 +37,10 @@ from store.errors import BadInput
 if TYPE_CHECKING:
     import argparse
     import sqlite3
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from engine.project.folder import Project
+    from engine.review.rule_preview import RulePreview
 
 
 def reader(args: argparse.Namespace) -> None:
@@ -66,15 +69,7 @@ def reader(args: argparse.Namespace) -> None:
                 candidates = rule_preview.merge_candidates(conn, run)
                 pairs = [candidate_json(candidate) for candidate in candidates]
                 emit({"event": "trial", **preview_json(preview), "candidates": pairs})
-            for line in preview_lines(preview):
-                say(args, line)
-            for question in preview.changed[:SHOWN]:
-                say(args, f"  {change_line(question)}")
-            if len(preview.changed) > SHOWN:
-                say(
-                    args,
-                    f"  and {len(preview.changed) - SHOWN:,} more questions (--json lists all)",
-                )
+            print_preview(args, preview)
             say(args, "Nothing was changed. Add --accept to put the rules in force.")
             return
     accept(args, project, kind, rules)
@@ -88,6 +83,7 @@ def show(args: argparse.Namespace, project: Project, conn: sqlite3.Connection) -
         candidates = rule_preview.merge_candidates(conn, pool_run_of(project, conn))
     except BadInput:
         candidates = []  # nothing was sampled, so nothing was reviewed
+    previews = preview_new_versions(args, project, conn, kinds)
     if args.json:
         emit(
             {
@@ -101,11 +97,15 @@ def show(args: argparse.Namespace, project: Project, conn: sqlite3.Connection) -
                     for kind in kinds
                 ],
                 "candidates": [candidate_json(candidate) for candidate in candidates],
+                "outdated": [preview_json(preview) for preview in previews],
             }
         )
         return
     for line in rules_lines(in_force, kinds):
         say(args, line)
+    for preview in previews:
+        print_preview(args, preview)
+        say(args, "`lmsi-tui vote` puts this in force.")
     for candidate in candidates:
         say(args, candidate_line(candidate))
         say(
@@ -113,6 +113,40 @@ def show(args: argparse.Namespace, project: Project, conn: sqlite3.Connection) -
             f"  try it: --type {candidate.answer_type} "
             f"--same '{candidate.kept}' '{candidate.merged}' --try",
         )
+
+
+def preview_new_versions(
+    args: argparse.Namespace,
+    project: Project,
+    conn: sqlite3.Connection,
+    kinds: Sequence[AnswerType],
+) -> list[RulePreview]:
+    """What the current readers would change in votes that count answers of older ones."""
+    run = runs.pool_run(conn, project)
+    outdated = reextraction.outdated_votes(conn, run) if run else ()
+    if run is None or not outdated:
+        return []
+    in_force = custom_rules.in_force(conn)
+    stale = {votes.current.partition("/")[0] for votes in outdated}
+    for votes in outdated:
+        if not args.json and votes.current.partition("/")[0] in kinds:
+            say(args, outdated_line(votes))
+    with _bar(args) as look:
+        return [
+            rule_preview.preview(conn, run, kind, in_force[kind], report=look)
+            for kind in kinds
+            if kind in stale
+        ]
+
+
+def print_preview(args: argparse.Namespace, preview: RulePreview) -> None:
+    """Print what would change, and for which questions."""
+    for line in preview_lines(preview):
+        say(args, line)
+    for question in preview.changed[:SHOWN]:
+        say(args, f"  {change_line(question)}")
+    if len(preview.changed) > SHOWN:
+        say(args, f"  and {len(preview.changed) - SHOWN:,} more questions (--json lists all)")
 
 
 @contextmanager

@@ -13,8 +13,9 @@ from engine.project.settings import changed, exact_share
 from lmsi_tui.cli import follow, plan_command, status_commands
 from lmsi_tui.cli.options import settings_from
 from lmsi_tui.cli.output import emit, say
-from lmsi_tui.formatting.job_results import sentence
+from lmsi_tui.formatting.job_results import sentence, winner_lines
 from lmsi_tui.formatting.numbers import percent
+from lmsi_tui.formatting.reader_text import SHOWN, outdated_json, outdated_line
 from store import decision_backups, models, rounds
 from store.connection import connect
 from store.enums import EarlyStop, JobKind, Outcome
@@ -55,6 +56,8 @@ def stage(args: argparse.Namespace) -> None:
             params["rounds"] = args.rounds
         if args.past_undecided:
             params["past_undecided"] = True
+    if kind is not JobKind.VOTE:
+        tell_outdated(args, project)
     job = follow.start(project, kind, params, detach=args.detach, as_json=args.json)
     if args.detach and args.json:
         emit({"event": "queued", "job": job.id, "kind": job.kind})
@@ -63,7 +66,20 @@ def stage(args: argparse.Namespace) -> None:
     elif kind in (JobKind.ROUND, JobKind.EVALUATE):
         status_commands.show_report(args)
     else:
-        say(args, sentence(job.kind, job.result))
+        say(args, "\n".join([sentence(job.kind, job.result), *winner_lines(job.result, SHOWN)]))
+
+
+def tell_outdated(args: argparse.Namespace, project: Project) -> None:
+    """Say that the votes of the pool's run count answers of older readers, before they change."""
+    from engine.sampling import reextraction, runs
+
+    with connect(project.database, read_only=True) as conn:
+        run = runs.pool_run(conn, project)
+        outdated = reextraction.outdated_votes(conn, run) if run else ()
+    if args.json and outdated:
+        emit({"event": "outdated", "votes": outdated_json(outdated)})
+    for votes in outdated:
+        say(args, outdated_line(votes))
 
 
 def print_forecast(args: argparse.Namespace, project: Project) -> None:

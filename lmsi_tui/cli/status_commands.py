@@ -17,9 +17,12 @@ from engine.project.folder import open_project
 from engine.project.setting_help import help_texts
 from engine.project.settings import changed
 from engine.reports import summary
+from engine.sampling import runs
+from engine.sampling.reextraction import outdated_votes
 from lmsi_tui.cli import follow
 from lmsi_tui.cli.options import settings_from
 from lmsi_tui.cli.output import emit, say
+from lmsi_tui.formatting.reader_text import outdated_json, outdated_line
 from lmsi_tui.formatting.report_tables import print_report
 from lmsi_tui.formatting.sanitize import printable
 from store import jobs, models, questions
@@ -73,8 +76,11 @@ def list_jobs(args: argparse.Namespace) -> None:
 def show_status(args: argparse.Namespace) -> None:
     """Print the questions, runs, votes, training sets and models of a project."""
     with opened(args) as (project, conn):
+        run = runs.pool_run(conn, project)
+        outdated = outdated_votes(conn, run) if run else ()
         if args.json:
-            emit(summary.as_event(conn, project.settings.sample.seed) | {"event": "status"})
+            report = summary.as_event(conn, project.settings.sample.seed)
+            emit(report | {"event": "status", "outdated_votes": outdated_json(outdated)})
             return
         for section, lines in summary.status(conn).items():
             say(args, section.replace("_", " "))
@@ -88,6 +94,8 @@ def show_status(args: argparse.Namespace) -> None:
                 say(args, "  " + ", ".join(words))
             if not lines:
                 say(args, "  none yet")
+        for votes in outdated:
+            say(args, outdated_line(votes))
 
 
 def show_settings(args: argparse.Namespace) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lmsi_tui.formatting.numbers import duration
+from lmsi_tui.formatting.reader_text import winner_text
+from lmsi_tui.formatting.sanitize import snippet
 from store.enums import JobKind
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ def sentence(kind: JobKind, result: dict[str, Any]) -> str:  # noqa: PLR0911 - o
                 f"kept at threshold {result['threshold']}. {result['paths']:,} paths "
                 f"({result['drawn_share']:.0%} of the full votes): "
                 f"{result['ended_properly']:,} ended before the token limit, "
-                f"{result['abstained']:,} gave no answer.{_changes(result)}"
+                f"{result['abstained']:,} gave no answer.{_changes(result)}{reread(result)}"
             )
         case JobKind.CURATE:
             free = "label-free" if result["label_free"] else "with your decisions"
@@ -38,7 +40,7 @@ def sentence(kind: JobKind, result: dict[str, Any]) -> str:  # noqa: PLR0911 - o
             )
             return (
                 f"Training set {result['training_set'][:12]}: {result['examples']:,} examples from "
-                f"{result['questions']:,} questions, {free}.{left_out}"
+                f"{result['questions']:,} questions, {free}.{left_out}{reread(result)}"
             )
         case JobKind.FINETUNE:
             return _trained(result)
@@ -47,7 +49,7 @@ def sentence(kind: JobKind, result: dict[str, Any]) -> str:  # noqa: PLR0911 - o
         case JobKind.EVALUATE:
             count = len({row["model"] for row in result["evaluations"]})
             models = "1 model" if count == 1 else f"{count} models"
-            return f"{len(result['evaluations'])} measurements of {models}."
+            return f"{len(result['evaluations'])} measurements of {models}.{reread(result)}"
         case JobKind.ROUND:
             sentences = [sentence(stage, result[stage]) for stage in _ROUND if stage in result]
             # Older versions had no acceptance test.
@@ -71,6 +73,28 @@ def _changes(result: dict[str, Any]) -> str:
         f" Early stop fast at ε {result['epsilon']:g} changed this share of the decisions: "
         f"{result['change_rate']}."
     )
+
+
+def reread(result: dict[str, Any]) -> str:
+    """What reading the stored paths again has changed; empty if no reader was outdated."""
+    if not result.get("readers") and not result.get("changed_winners"):
+        return ""
+    changed = result["changed_winners"]
+    by = ", ".join(f"{now} (before: {before})" for before, now in result.get("readers", ()))
+    count = f"{changed:,} winner{'s' * (changed != 1)} changed"
+    return f" The stored paths were read again{f' by {by}' if by else ''}: {count}."
+
+
+def winner_lines(result: dict[str, Any], shown: int) -> list[str]:
+    """The changed winners, one per line: the answer before and after, and the question."""
+    changes = result.get("winner_changes", [])
+    lines = [
+        f"  {winner_text(change['before'])} -> {winner_text(change['after'])}  "
+        f"{snippet(change['text'], 60)}"
+        for change in changes[:shown]
+    ]
+    more = result.get("changed_winners", 0) - len(lines)
+    return [*lines, *([f"  and {more:,} more (--json lists up to 1,000)"] if more else [])]
 
 
 def _trained(result: dict[str, Any]) -> str:

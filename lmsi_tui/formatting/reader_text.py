@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from engine.answers.custom_rules import InForce, Rules
     from engine.review.rule_preview import ChangedVote, MergeCandidate, RulePreview
+    from engine.sampling.reextraction import OutdatedVotes
     from store.enums import AnswerType
 
 SHOWN = 20
@@ -49,6 +50,24 @@ def candidate_line(candidate: MergeCandidate) -> str:
         f"reviews treat {snippet(candidate.kept, 30)} and {snippet(candidate.merged, 30)} as equal "
         f"{times} ({candidate.answer_type})"
     )
+
+
+def outdated_line(outdated: OutdatedVotes) -> str:
+    """That votes count the answers of an older reader, and what to do."""
+    return (
+        f"{outdated.votes:,} {'vote counts' if outdated.votes == 1 else 'votes count'} answers "
+        f"of the reader {outdated.reader}; the current one is {outdated.current}. "
+        "`lmsi-tui reader` shows which winners would change, and `lmsi-tui vote` reads the stored "
+        "paths again."
+    )
+
+
+def outdated_json(outdated: Iterable[OutdatedVotes]) -> list[dict[str, object]]:
+    """Outdated votes as JSON objects."""
+    return [
+        {"reader": votes.reader, "current": votes.current, "votes": votes.votes}
+        for votes in outdated
+    ]
 
 
 def preview_lines(preview: RulePreview) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from engine.answers import custom_rules
 from engine.answers.custom_rules import active_reviews
 from engine.project.settings import Engine
 from lmsi_tui.formatting.numbers import percent
@@ -23,7 +24,17 @@ from store import (
     rounds,
     votes,
 )
-from store.enums import Decision, JobKind, JobState, Method, Queue, Split, Stage, Verdict
+from store.enums import (
+    AnswerType,
+    Decision,
+    JobKind,
+    JobState,
+    Method,
+    Queue,
+    Split,
+    Stage,
+    Verdict,
+)
 
 if TYPE_CHECKING:
     import sqlite3
@@ -49,6 +60,8 @@ class _ProjectState:
     models: tuple[Model, ...]
     measured: Mapping[tuple[int, Split, Method], Evaluation]
     students: tuple[str, ...]
+    outdated_reader: str | None
+    """The reader whose answers votes count although there is a newer one; None if there is none."""
 
     def votes(self, decision: Decision | None = None) -> int:
         """Number of votes, or of votes with this decision."""
@@ -121,6 +134,7 @@ def read_loop_status(
         models=tuple(models.all_of(conn)),
         measured=evaluations.newest(conn),
         students=project.settings.model.students,
+        outdated_reader=votes.other_reader(conn, run.id, _current_readers(conn)) if run else None,
     )
     lines = (
         _questions(state),
@@ -142,6 +156,11 @@ def read_loop_status(
         engine="" if engine == Engine.AUTO else str(engine),
         round_status=_round_status(conn, state),
     )
+
+
+def _current_readers(conn: sqlite3.Connection) -> list[str]:
+    in_force = custom_rules.in_force(conn)
+    return [custom_rules.reader_name(kind, in_force[kind]) for kind in AnswerType]
 
 
 def _round_status(conn: sqlite3.Connection, state: _ProjectState) -> str:
@@ -220,12 +239,11 @@ def _vote(state: _ProjectState) -> StageLine:
         return StageLine(LoopStage.VOTE, StageStatus.EMPTY, "", "")
     kept = state.votes(Decision.KEEP)
     status = StageStatus.DONE if state.settled >= state.counts[Split.POOL] else StageStatus.PARTLY
-    return StageLine(
-        LoopStage.VOTE,
-        status,
-        f"{percent(kept / state.settled)} % ≥ {state.run.threshold}",
-        f"{kept:,} kept · {state.settled - kept:,} not",
-    )
+    note = f"{kept:,} kept · {state.settled - kept:,} not"
+    if state.outdated_reader:
+        status, note = StageStatus.PARTLY, f"read by the older {state.outdated_reader}"
+    share = f"{percent(kept / state.settled)} % ≥ {state.run.threshold}"
+    return StageLine(LoopStage.VOTE, status, share, note)
 
 
 def _review(state: _ProjectState) -> StageLine:
@@ -337,6 +355,12 @@ def _advice(state: _ProjectState, lines: Sequence[StageLine]) -> Advice:  # noqa
     pool = state.counts[Split.POOL]
     if not pool:
         return Advice("home.import", "import questions: the pool is empty")
+    if state.outdated_reader:
+        return Advice(
+            "home.vote",
+            f"read the stored paths again: votes count answers of {state.outdated_reader}, "
+            "which is outdated",
+        )
     if state.settled < pool:
         left = pool - state.settled
         return Advice("home.sample", f"sample {left:,} question{'s' * (left != 1)}")

@@ -10,9 +10,10 @@ import pytest
 from engine.answers import custom_rules
 from lmsi_tui.cli.main import run
 from store import jobs, reader_rules, votes
-from store.connection import connect
+from store.connection import connect, transaction
 from store.enums import AnswerType, JobKind
 from tests.lmsi_tui.doubts import Doubt, doubts_project
+from tests.projects import scripted_project
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -113,3 +114,57 @@ def test_unusable_rules_are_reported_in_one_sentence(
     assert words in stderr
     assert stderr.count("\n") == 1
     assert rows(project) == []
+
+
+def make_outdated(project: Project) -> None:
+    """As if `span/0` had read `nyc` as `york`."""
+    with connect(project.database) as conn, transaction(conn):
+        conn.execute("UPDATE reading SET reader = 'span/0'")
+        conn.execute("UPDATE reading SET answer = 'york' WHERE answer = 'nyc'")
+        conn.execute(
+            "UPDATE vote SET reader = 'span/0', winner = 'york',"
+            ' tally = \'[["york", 4], ["big apple", 3], ["x", 1]]\''
+            " WHERE tally LIKE '%nyc%'"
+        )
+
+
+def test_status_reader_and_other_stages_say_that_votes_are_outdated(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["status", str(project.folder)]) == 0
+    assert "lmsi-tui vote" not in capsys.readouterr().out
+    make_outdated(project)
+    assert run(["status", str(project.folder)]) == 0
+    stdout = capsys.readouterr().out
+    assert "span/0" in stdout
+    assert "`lmsi-tui vote`" in stdout
+    assert run(["status", str(project.folder), "--json"]) == 0
+    (event,) = events(capsys)
+    (outdated,) = event["outdated_votes"]
+    assert (outdated["reader"], outdated["votes"]) == ("span/0", 1)
+    assert run(["reader", str(project.folder)]) == 0
+    stdout = capsys.readouterr().out
+    assert "york -> no winner" in stdout
+    assert run(["reader", str(project.folder), "--json"]) == 0
+    (event,) = events(capsys)
+    (preview,) = event["outdated"]
+    changes = {change["before"]: change["after"] for change in preview["changed"]}
+    assert changes["york"] is None
+
+
+def test_vote_says_which_winners_changed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = scripted_project(tmp_path / "q")
+    assert run(["sample", str(project.folder)]) == 0
+    with connect(project.database) as conn, transaction(conn):
+        conn.execute("UPDATE vote SET reader = 'number/0'")
+        conn.execute("UPDATE vote SET winner = '77' WHERE winner = '5'")
+    capsys.readouterr()
+    assert run(["vote", str(project.folder)]) == 0
+    stdout = capsys.readouterr().out
+    assert "before: number/0" in stdout
+    assert "1 winner changed" in stdout
+    assert "77 -> 5" in stdout
+    assert run(["vote", str(project.folder)]) == 0
+    assert "changed" not in capsys.readouterr().out

@@ -179,3 +179,16 @@ def test_rounds_are_counted_by_the_runs_of_the_pool(
     project, conn = seeded
     assert status_of(conn, project).round == 1
     assert line(status_of(conn, project), LoopStage.QUESTIONS).count == str(POOL)
+
+
+def test_votes_of_an_older_reader_are_shown_with_what_to_do(
+    seeded: tuple[Project, sqlite3.Connection],
+) -> None:
+    project, conn = seeded
+    assert line(status_of(conn, project), LoopStage.VOTE).status is StageStatus.DONE
+    with transaction(conn):
+        conn.execute("UPDATE vote SET reader = 'number/0'")
+    loop = status_of(conn, project)
+    assert line(loop, LoopStage.VOTE).status is StageStatus.PARTLY
+    assert "number/0" in line(loop, LoopStage.VOTE).note
+    assert loop.advice.command == "home.vote"
