@@ -48,6 +48,8 @@ class _Connection(sqlite3.Connection):
     """A connection that remembers its file and when to checkpoint it."""
 
     path: Path
+    file: tuple[int, int] | None = None
+    """Device and inode, by which a file is known when it was moved."""
     wal: str
     checkpoint_at: int = WAL_BYTES
 
@@ -78,6 +80,8 @@ def connect(
             )
         if training:
             conn.set_authorizer(_refuse_gold)
+        if isinstance(conn, _Connection):
+            conn.file = _identity(path)
         yield conn
 
 
@@ -184,6 +188,29 @@ def schema_version(conn: sqlite3.Connection, path: Path) -> int:
             f"reads {SCHEMA_VERSION}): update lmsi-tui."
         )
     return int(version)
+
+
+def is_in_place(conn: sqlite3.Connection) -> bool:
+    """Whether the connection's file is still at its path, with the tables of this version.
+
+    SQLite goes on writing into a file that was moved; files beside it would be written to the old
+    place.
+    """
+    if not isinstance(conn, _Connection) or conn.file is None:
+        return True
+    ((version,),) = conn.execute("PRAGMA user_version")
+    return _identity(conn.path) in (conn.file, None) and version == SCHEMA_VERSION
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Device and inode of a file, (0, 0) if there is none; None if nobody can tell."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return 0, 0
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def has_wal_reset_bug(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> bool:

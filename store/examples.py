@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import zlib
 from array import array
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from store.connection import transaction
@@ -63,6 +64,12 @@ def freeze(
         members: its examples; their `id` and `set_key` are ignored.
     """
     with transaction(conn):
+        # Also after the clock was set back, the set that was chosen last is the newest one.
+        ((latest,),) = conn.execute(
+            "SELECT max(created_at) FROM training_set WHERE key <> ?", [frozen.key]
+        )
+        if latest is not None and frozen.created_at < latest:
+            frozen = replace(frozen, created_at=math.nextafter(latest, math.inf))
         if get_set(conn, frozen.key) is not None:
             conn.execute(
                 # The key covers m and the share, so they can be added to an older row.

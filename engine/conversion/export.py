@@ -81,7 +81,7 @@ def _trained_model(conn: sqlite3.Connection, name: str | None) -> Model:
                 f"--model ({', '.join(model.name for model in trained)}), or accept a round with "
                 "`lmsi-tui round --accept NUMBER`."
             )
-    return max(candidates, key=lambda model: model.created_at)
+    return candidates[-1]
 
 
 def _export_adapter(project: Project, model: Model, out: Path) -> Path:
@@ -111,7 +111,7 @@ def _export_training_set(conn: sqlite3.Connection, out: Path) -> Path:
     sets = examples.sets(conn)
     if not sets:
         raise BadInput("There is no training set yet: run `lmsi-tui curate` first.")
-    frozen = max(sets, key=lambda candidate: candidate.created_at)
+    frozen = sets[-1]
     run = paths.run_by_id(conn, frozen.run_id)
     target = out / f"training-set-{frozen.key[:12]}.jsonl"
     with atomic_file(target) as temporary, temporary.open("w", encoding="utf-8") as file:

@@ -80,6 +80,11 @@ def ensure_worker(folder: Path) -> subprocess.Popen[bytes] | None:
     """
     if worker_runs(folder):
         return None
+    if not folder.is_dir():
+        raise WorkFailed(
+            f"There is no project at {folder} any more: if it was moved, run the same command with "
+            "its new place; nothing finished is lost."
+        )
     try:
         (folder / "logs").mkdir(exist_ok=True)
         with (folder / "logs" / "worker.log").open("ab") as log:

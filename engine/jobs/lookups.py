@@ -151,7 +151,7 @@ def training_set(conn: sqlite3.Connection) -> TrainingSet:
         raise StageMissing(
             "There is no training set yet: `lmsi-tui curate` makes one.", JobKind.CURATE
         )
-    return max(sets, key=lambda frozen: frozen.created_at)
+    return sets[-1]
 
 
 def check_trainable(project: Project, base: Model) -> None:

@@ -68,7 +68,8 @@ def run(work: Work) -> dict[str, object]:
             assert isinstance(outcome, dict)
             _measure(work, lookups.model(work.conn, str(outcome["model"])))
     # Since the job was queued, so pauses and restarts are part of it.
-    result["seconds"] = time.time() - jobs.get(work.conn, work.progress.job_id).created_at
+    queued = jobs.get(work.conn, work.progress.job_id).created_at
+    result["seconds"] = max(0.0, time.time() - queued)  # the clock may have been set back
     peak = max(resource.getrusage(whose).ru_maxrss for whose in _MEASURED_PROCESSES)
     result["peak_rss_mb"] = peak / _RSS_PER_MB
     return result

@@ -22,9 +22,15 @@ from typing import TYPE_CHECKING
 from engine.jobs import stages
 from engine.jobs.launch import LOCK, is_alive, process_start
 from engine.project.folder import open_project
-from engine.project.job_context import CancelRequested, PauseRequested, Progress, Work
+from engine.project.job_context import (
+    Abandoned,
+    CancelRequested,
+    PauseRequested,
+    Progress,
+    Work,
+)
 from store import decision_backups, jobs
-from store.connection import connect
+from store.connection import connect, is_in_place
 from store.enums import JobState
 from store.errors import LmsiError, WorkFailed
 from store.schema import update_schema
@@ -68,6 +74,9 @@ def main(folder: Path) -> int:
         return 0  # another worker holds the lock
     except ShutDown:
         return 0
+    except Abandoned:
+        print("The project was moved or updated: another worker continues.", file=sys.stderr)
+        return 0
     except (LmsiError, OSError, sqlite3.Error) as failure:
         # The app and the command line show the last line of this log; a full disk takes no line.
         with suppress(OSError):
@@ -93,6 +102,8 @@ def _work(folder: Path, conn: sqlite3.Connection) -> None:
     assert ticks is not None
     idle_since = time.monotonic()
     while time.monotonic() - idle_since < IDLE_SECONDS:
+        if not is_in_place(conn):
+            raise Abandoned
         job = jobs.claim(conn, pid, ticks)
         if job is None:
             time.sleep(POLL_SECONDS)
@@ -107,6 +118,7 @@ def do(folder: Path, conn: sqlite3.Connection, job: Job) -> None:
 
     Raises:
         ShutDown: after the job was paused.
+        Abandoned: the job stays as it is, so that the next worker continues it.
     """
     shut_down = None
     error: str | None = None
@@ -115,6 +127,10 @@ def do(folder: Path, conn: sqlite3.Connection, job: Job) -> None:
         work = Work(open_project(folder), conn, Progress(conn, job.id), job.params)
         result = stages.RUN[job.kind](work)
         state, message = JobState.DONE, "done"
+    except Abandoned:
+        if conn.in_transaction:
+            conn.rollback()
+        raise
     except PauseRequested as wish:
         shut_down = wish if isinstance(wish, ShutDown) else None
         state, message = JobState.PAUSED, "paused; the same command continues it"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from engine.project.settings import Settings, changed
 from store import jobs
-from store.connection import transaction
+from store.connection import is_in_place, transaction
 from store.enums import JobState
 
 if TYPE_CHECKING:
@@ -28,6 +28,11 @@ METRICS_EVERY = 1.0
 
 class PauseRequested(Exception):
     """The user paused the job; everything committed is kept."""
+
+
+class Abandoned(PauseRequested):
+    """This worker cannot continue the job, but another one can: the project's folder was moved, or
+    a newer version of lmsi-tui has updated the database."""
 
 
 class CancelRequested(Exception):
@@ -89,11 +94,14 @@ class Progress:
 
         Raises:
             PauseRequested, CancelRequested: everything finished is committed at this point.
+            Abandoned: the same, but another worker continues the job.
         """
         now = time.monotonic()
         if now - self._looked < LOOK_EVERY:
             return
         self._looked = now
+        if not is_in_place(self.conn):
+            raise Abandoned
         jobs.heartbeat(self.conn, self.job_id)
         state = jobs.state(self.conn, self.job_id)
         if state is JobState.PAUSING:

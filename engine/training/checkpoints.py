@@ -103,7 +103,12 @@ def save(
     optimizer: torch.optim.Optimizer,
     state: TrainingState,
 ) -> None:
-    """Write a checkpoint, and delete weights that are no longer the best."""
+    """Write a checkpoint, and delete weights that are no longer the best.
+
+    If `work` is gone, the project was moved: the next worker continues from the checkpoint there.
+    """
+    if not work.is_dir():
+        return
     with atomic_file(work / "checkpoint.pt") as temporary:
         torch.save(
             {

@@ -38,11 +38,13 @@ class MetricSeries:
 
     @property
     def seconds_per_step(self) -> float | None:
-        """Training pace since the job was last claimed; None before the second loss."""
+        """Training pace since the job was last claimed, > 0; None before the second loss, or if the
+        clock was set back since the first one."""
         if (
             self.first_loss is None
             or self.last_loss is None
             or self.last_loss[0] <= self.first_loss[0]
+            or self.last_loss[1] <= self.first_loss[1]
         ):
             return None
         return (self.last_loss[1] - self.first_loss[1]) / (self.last_loss[0] - self.first_loss[0])

@@ -75,7 +75,7 @@ class _ProjectState:
     def newest(self, stage: Stage) -> Model | None:
         """The newest model of a stage."""
         of_stage = [model for model in self.models if model.stage is stage]
-        return max(of_stage, key=lambda model: model.created_at, default=None)
+        return max(of_stage, key=lambda model: model.id, default=None)
 
     def accuracy(self, model: Model) -> Evaluation | None:
         """The main measurement of a model: majority votes, else greedy answers."""

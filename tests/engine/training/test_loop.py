@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from engine.packing import batches, prefix_tree, tree_attention
 from engine.packing.batches import Batch, padded_batches
 from engine.packing.encoding import encode
+from engine.project.job_context import Abandoned
 from engine.project.settings import Precision, TooLong, TrainSettings
 from engine.training import loss, passes, tensorboard
 from engine.training.loop import schedule, train
@@ -140,6 +141,31 @@ def are_identical(first: Mapping[str, torch.Tensor], second: Mapping[str, torch.
     return first.keys() == second.keys() and all(
         torch.equal(value, second[name]) for name, value in first.items()
     )
+
+
+@dataclass
+class Mover(Listener):
+    """Moves the project's folder at a step, as the user does, and ends the training."""
+
+    folder: Path = Path()
+
+    def look(self) -> None:
+        if self.step == 2:
+            self.folder.rename(self.folder.with_name("moved"))
+            raise Abandoned
+
+
+def test_a_training_whose_project_was_moved_writes_nothing_to_the_old_place(tmp_path: Path) -> None:
+    undisturbed = trained(tmp_path / "quiet")
+    with pytest.raises(Abandoned):
+        trained(tmp_path / "old", progress=Mover(folder=tmp_path / "old"))
+    assert not (tmp_path / "old").exists()
+    again = Listener()
+    assert replace(trained(tmp_path / "moved", progress=again), seconds=0) == replace(
+        undisturbed, seconds=0
+    )
+    assert again.begun[0][0] > 0
+    assert are_identical(weights(tmp_path / "quiet" / "out"), weights(tmp_path / "moved" / "out"))
 
 
 METHODS = [SETTINGS, replace(SETTINGS, method="full", learning_rate=2e-3)]
