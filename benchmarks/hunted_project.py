@@ -48,6 +48,8 @@ class HuntedProject:
         """
         self.folder = folder
         self.outside = outside
+        self._left: set[Path] = set()
+        """Files in `scratch` that were reported."""
         self.scratch = outside / f"{folder.name}-tmp"
         self.scratch.mkdir(parents=True, exist_ok=True)
         config = outside / "config"
@@ -148,15 +150,11 @@ class HuntedProject:
         self.check(journal, faults, ())
         integrity.check_jobs(self.database, faults, all_ended=True)
         integrity.check_files(self.folder, faults, at_rest=True)
-        faults.add(
-            "leftovers",
-            # An empty folder that torch makes once, always under the same name.
-            *(
-                str(path)
-                for path in self.scratch.iterdir()
-                if not path.name.startswith("torchinductor_")
-            ),
-        )
+        for path in self.scratch.iterdir():
+            # torch makes an empty folder once, always under the same name.
+            if not (path.name.startswith("torchinductor_") or path in self._left):
+                faults.add("leftovers", str(path))
+                self._left.add(path)
 
 
 @contextmanager

@@ -9,13 +9,14 @@ for the same file.
 from __future__ import annotations
 
 import shutil
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine.project.atomic_file import scratch_folder
 from store.errors import BadInput, WorkFailed
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from engine.project.folder import Project
     from store.records import Model
 
@@ -72,9 +73,9 @@ def convert_to_hf(file: Path, folder: Path) -> None:
 
     try:
         # A folder of its own, since transformers would use a tokenizer.json beside the file.
-        with tempfile.TemporaryDirectory() as scratch:
-            (Path(scratch) / "model.gguf").symlink_to(file.resolve())
-            tokenizer = read_tokenizer(Path(scratch) / "model.gguf")
+        with scratch_folder(folder) as scratch:
+            (scratch / "model.gguf").symlink_to(file.resolve())
+            tokenizer = read_tokenizer(scratch / "model.gguf")
             model = AutoModelForCausalLM.from_pretrained(
                 scratch, gguf_file="model.gguf", dtype=torch.float32, local_files_only=True
             )

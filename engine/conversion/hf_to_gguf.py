@@ -11,18 +11,17 @@ from __future__ import annotations
 import json
 import math
 import re
-import tempfile
 from math import prod
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.conversion.verification import verify
 from engine.models.gguf_tokenizer import write_tokenizer
-from engine.project.atomic_file import atomic_file
+from engine.project.atomic_file import atomic_file, scratch_folder
 from store.errors import BadInput
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     import numpy as np
     from gguf import GGUFWriter
@@ -115,7 +114,7 @@ def convert_adapter(adapter: Path, base: Path, out: Path, *, gguf: Path | None =
     adapter_config = _read_json(adapter / "adapter_config.json")
     _check_is_plain_lora(adapter, adapter_config)
     stored = _stored_tensors(adapter, "adapter_model.safetensors")
-    with tempfile.TemporaryDirectory() as scratch, atomic_file(out) as path:
+    with scratch_folder(out) as scratch, atomic_file(out) as path:
         writer = GGUFWriter(path, architecture)
         writer.add_type(GGUFType.ADAPTER)
         writer.add_string(Keys.Adapter.TYPE, "lora")
@@ -138,7 +137,7 @@ def convert_adapter(adapter: Path, base: Path, out: Path, *, gguf: Path | None =
         writer.write_tensors_to_file()
         writer.close()
         if gguf is None:
-            gguf = Path(scratch) / "base.gguf"
+            gguf = scratch / "base.gguf"
             convert_base(base, gguf)
         verify(base, gguf, adapter=adapter, adapter_gguf=path)
 

@@ -60,6 +60,22 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(part, ignore_errors=True)
 
 
+@contextmanager
+def scratch_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `path`, and delete it at the end.
+
+    Its name is always the same, so the next call deletes what a killed process left. In the
+    system's folder for temporary files, such leftovers, which may be as large as a model, stay.
+    """
+    folder = path.with_name(f".{path.name}.scratch")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def _delete_leftovers(path: Path) -> None:
     """Delete the temporary files that killed processes left for `path`."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.*"):

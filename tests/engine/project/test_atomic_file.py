@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from engine.project.atomic_file import atomic_file, atomic_folder
+from engine.project.atomic_file import atomic_file, atomic_folder, scratch_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,3 +71,14 @@ def test_a_folder_that_cannot_be_finished_leaves_the_one_before(tmp_path: Path) 
         fail()
     assert (folder / "weights").read_text() == "whole"
     assert names(tmp_path) == {"model"}
+
+
+def test_what_a_killed_process_left_in_a_scratch_folder_is_deleted(tmp_path: Path) -> None:
+    out = tmp_path / "adapter.gguf"
+    left = tmp_path / ".adapter.gguf.scratch"
+    left.mkdir()
+    (left / "base.gguf").write_bytes(b"half of a model")
+    with scratch_folder(out) as scratch:
+        assert list(scratch.iterdir()) == []
+        (scratch / "base.gguf").write_bytes(b"a model")
+    assert list(tmp_path.iterdir()) == []
