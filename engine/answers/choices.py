@@ -37,8 +37,10 @@ _SEVERAL = re.compile(
     r"(?:[(\[]([A-Za-z])[)\]]|([A-Z])\b(?!['\w]| (?!or\b|and\b)[a-z]))"
 )
 _RULED_OUT = re.compile(
-    r"\W*(?:option |choice |answer )?[(\[]?[A-J][)\]]? (?:is|can be|would be|was) "
-    r"(?:not\b|incorrect|wrong|false|invalid|ruled out|eliminated)",
+    r"\W*(?:(?:hence|so|thus|therefore|clearly|then)\b\W*)?(?:the )?(?:option |choice |answer )?"
+    r"[(\[]?[A-J][)\]]?,? (?:(?:is|can be|would be|was|must be) (?:also |clearly |therefore )?"
+    r"(?:not\b|incorrect|wrong|false|invalid|impossible|excluded|ruled out|eliminated|out\b)"
+    r"|(?:can ?not|could not|does not|can['’]t|couldn['’]t|isn['’]t|wasn['’]t|doesn['’]t)\b)",
     re.I,
 )
 _NONE = re.compile(

@@ -173,6 +173,9 @@ def test_a_choice_is_extracted_from_its_letter_or_its_text(text: str, letter: st
         "The answer is E.",
         "The answer is a green bird.",
         "Option (E) is incorrect.",
+        "Hence, option B is incorrect.",
+        "Option B cannot be right.",
+        "Thus (B) is out.",
         "A: the red fox\nB: a house cat\nC: three blind mice\nD: none of these",
     ],
 )
