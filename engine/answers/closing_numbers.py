@@ -41,17 +41,19 @@ def closing_number(line: str, *, is_whole: bool) -> tuple[str, str] | None:
     answer = None if _LIST_ITEM.match(line) else numbers.number(line)
     if answer:
         return answer, as_shown(line)
-    closing = last_sentence(line)
-    candidates = [text for text in _BOLD.findall(closing)[-1:] if _DIGITS.search(text)]
-    value = _VALUE_AT_END.search(numbers.without_latex(closing).rstrip(" .$"))
+    closing = numbers.without_latex(last_sentence(line))
+    value = _VALUE_AT_END.search(closing.rstrip(" .$"))
+    bold = [text for text in _BOLD.findall(closing)[-1:] if _DIGITS.search(text)]
+    candidates = [(text, text) for text in bold]
     if value:
-        candidates.append(value[1])
+        candidates.append((value[1], closing))
     elif is_whole or line.endswith(_ENDS) or CONCLUDES.match(closing):
-        candidates.append(closing)
-    for text in candidates:
-        answer = numbers.number(text) or (numbers.number_in(text) if has_one_number(text) else None)
-        if answer:
-            return answer, as_shown(text)
+        candidates.append((closing, closing))
+    for text, sentence in candidates:
+        if numbers.number(text) or has_one_number(text):
+            answer = numbers.number_in(sentence)
+            if answer:
+                return answer, as_shown(text)
     return None
 
 

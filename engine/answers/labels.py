@@ -13,6 +13,7 @@ from engine.answers import choices, normalization, numbers
 from engine.answers.closing_numbers import closing_number, has_one_number
 from engine.answers.markup import without_markup
 from engine.answers.sentences import DOLLARS, first_sentence, last_line
+from engine.answers.spelled_numbers import SPELLED
 from store.enums import AnswerType
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ LINE_LABEL = r"""
       |(?:(?:the|my|your)[ ])?(?:(?:final|correct|short|numeric|numerical|full)[ _])?
        (?:answer|ans|solution|soln?|response|result|conclusion|(?:grand[ ])?total)
        (?:[ ]\([^()\n]{1,40}\))?[*_]{0,3}
-       (?:[ ]?[:=]|[ ]?(?:[-–—=]>|→|⇒)|[ ][-–—](?=[ ])|(?=[ \t]*\n)|(?<=\bans)\.)
+       (?:[ ]?(?:[-–—=]>|→|⇒)|[ ]?[:=]|[ ][-–—](?=[ ])|(?=[ \t]*\n)|(?<=\bans)\.)
     )[*_]{0,3}[ \t]*
 """
 """A label at the start of a line, with Markdown around it; for a verbose pattern."""
@@ -102,7 +103,7 @@ def _number(label: str, line: str, own: str, end: int) -> str | None:
         return None
     if last_line(own).endswith(line) and _is_one_sentence(line) and has_one_number(sentence):
         return sentence
-    ends = not re.search(r"\d", after) and not numbers.SPELLED.search(after)
+    ends = not re.search(r"\d", after) and not SPELLED.search(after)
     if ends and numbers.number(sentence):
         return sentence
     reason = _REASON.search(sentence)

@@ -1,12 +1,24 @@
-"""Parse numbers with commas, currencies, units and fractions, in words and in LaTeX."""
+"""Parse numbers with commas, currencies, units and fractions, in words and in LaTeX.
+
+A number is read whole or not at all: if what surrounds the digits changes their value in a way that
+is not understood (`3x`, `5 ft 3 in`, `5 or 6`), there is no number. `engine.answers.number_context`
+decides that.
+"""
 
 from __future__ import annotations
 
+import math
 import re
 from fractions import Fraction
+from functools import lru_cache
+
+from engine.answers.number_context import changed_after, changed_before, is_money_after
+from engine.answers.spelled_numbers import SCALES, parts_in_digits, spelled_number
 
 LONGEST = 1000
 """Maximum number of characters that are parsed: an answer is not longer."""
+_LONGEST_FORM = 100
+"""Maximum number of characters of a number."""
 
 _EMPHASIS = re.compile(
     r"(?<!\d)\*\*|\*\*(?!\d)|(?<![\w*\s])\*(?=\S)|(?<![^\s])\*(?=\S)|(?<=\S)\*(?![\w*])"
@@ -20,64 +32,6 @@ def plain(text: str) -> str:
     """One line without Markdown emphasis, with simple spaces."""
     return _SPACES.sub(" ", _EMPHASIS.sub("", _THIN.sub("", text[:LONGEST]))).strip()
 
-
-_CURRENCY = r"(?:US\$|USD|EUR|GBP|Rs\.?|[$€£¥₹])"
-_AMOUNT = re.compile(
-    rf"""
-    (?<![\w.])
-    (?P<sign>[-−–+]|\b(?:minus|negative)\s)?
-    (?:{_CURRENCY}\s?)?(?P<inner>[-−–])?
-    (?:(?P<whole>\d{{1,3}}(?:,\d{{2,3}}){{0,12}},\d{{3}}(?!\d)|\d{{1,40}}(?!\d))(?P<part>\.\d{{1,40}})?
-       |(?P<only>\.\d{{1,40}}))
-    (?:(?P<over>[ ]\d{{1,9}})?[ ]?/[ ]?(?P<under>\d{{1,20}})(?![\d.]))?
-    (?:e(?P<power>[-+]?\d{{1,2}})\b)?
-    (?:[ ]?(?P<scale>hundred|thousand|million|billion|trillion|k)\b)?
-    """,
-    re.VERBOSE | re.IGNORECASE,
-)
-_SCALES = {
-    "hundred": 100,
-    "thousand": 1000,
-    "k": 1000,
-    "million": 10**6,
-    "billion": 10**9,
-    "trillion": 10**12,
-}
-_GOES_ON = re.compile(r"\d|,\d|:\d| ?[*×·+÷^=/]| ?x ?\d| ?[-−–] ?[($]?[\d.]|\.\d|[xyzn]\b| ?\(\d")
-_SEVERAL = re.compile(
-    r"%?(?: \w{1,20})?,? or (?:about |maybe |even )?(?=[$€£]?[\d.])|%? to (?=[$€£]?\d)", re.I
-)
-_BETWEEN = re.compile(r"\bbetween\b\W{0,4}$", re.I)
-_OPERAND_BEFORE = re.compile(r"[\w)] ?[-−–*×·+÷^/] ?[($]?$")
-
-_ONES = [
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-    "seventeen",
-    "eighteen",
-    "nineteen",
-]
-_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
-_WORDS = {word: value for value, word in enumerate(_ONES)} | {
-    word: 10 * value for value, word in enumerate(_TENS, 2)
-}
-_WORD = rf"(?:{'|'.join([*_WORDS, 'hundred', 'thousand', 'million'])})"
-SPELLED = re.compile(rf"\b(?:minus |negative )?{_WORD}(?:(?: |-| and ){_WORD}){{0,20}}\b", re.I)
 
 LATEX_TEXT = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mbox|boldsymbol)\s?\{([^{}]*)\}")
 _LATEX_FRACTION = re.compile(r"\\[dtc]?frac\s?(?:\{([^{}]*)\}\s?\{([^{}]*)\}|(\d)(\d))")
@@ -108,6 +62,98 @@ def without_latex(text: str) -> str:
     return text
 
 
+# Digits in all notations as plain ones.
+
+_BRACED_POWER = re.compile(r"\^\s?\{\s?([-+−]?\d{1,4})\s?\}")
+_DEGREES = re.compile(r"\^\s?\{?\s?\\circ\s?\}?|\\degree(?![a-zA-Z])")
+_UNIT_POWER = re.compile(r"(?<=[a-zA-Z])\^\s?\{?([23])\}?(?!\d)")
+_LATEX_MARKS = re.compile(
+    r"\\(?P<name>geq?|leq?|neq?|gt|lt|pm|pi|infty|sqrt|sim|div|ldots|dots|cdots|boxed|fbox"
+    r"|displaystyle|implies|Rightarrow|rightarrow|to|therefore|pounds|quad|qquad)(?![a-zA-Z])"
+    r"|\\(?P<space>[,;: ])|\\(?P<none>!)"
+)
+_NAMES = {
+    "ge": "≥", "geq": "≥", "le": "≤", "leq": "≤", "ne": "≠", "neq": "≠", "gt": " > ", "lt": " < ",
+    "pm": "±", "pi": "π", "infty": "∞", "sqrt": "√", "sim": "~", "div": "÷", "boxed": "",
+    "fbox": "", "displaystyle": "", "implies": "=", "Rightarrow": "=", "rightarrow": "=", "to": "=",
+    "therefore": "", "pounds": "£", "quad": " ", "qquad": " ",
+}  # fmt: skip
+_BRACED = re.compile(r"(√?)\{\s?([^{}]{0,60}?)\s?\}")
+_VULGAR = {
+    "½": "1/2", "⅓": "1/3", "⅔": "2/3", "¼": "1/4", "¾": "3/4", "⅕": "1/5", "⅖": "2/5", "⅗": "3/5",
+    "⅘": "4/5", "⅙": "1/6", "⅚": "5/6", "⅐": "1/7", "⅛": "1/8", "⅜": "3/8", "⅝": "5/8", "⅞": "7/8",
+    "⅑": "1/9", "⅒": "1/10",
+}  # fmt: skip
+_OTHER_FORMS = re.compile(
+    rf"(?P<vulgar>[{''.join(_VULGAR)}])|(?<=[\d)])(?P<power>[⁻⁺]?[⁰¹²³⁴-⁹]+)|⁄"
+)
+_SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
+
+
+def _in_plain_digits(text: str) -> str:
+    """One line in which fractions, powers and LaTeX are written in digits and signs."""
+    if "\\" in text or "^" in text:
+        text = _DEGREES.sub("°", text)
+        text = _BRACED_POWER.sub(r"^\1", text)
+        text = _UNIT_POWER.sub(lambda match: "²" if match[1] == "2" else "³", text)
+        text = _LATEX_FRACTION.sub(
+            lambda match: f" {match[1] or match[3]}/{match[2] or match[4]}", text
+        )
+        text = LATEX_TEXT.sub(r" \1 ", _LATEX_MARKS.sub(_latex_mark, text))
+        text = _BRACED.sub(lambda match: match[1] + match[2], text) if "{" in text else text
+    text = plain(without_latex(text))
+    if not text.isascii():
+        text = _OTHER_FORMS.sub(_other_form, text).replace("  ", " ")
+    return parts_in_digits(text)
+
+
+def _latex_mark(match: re.Match[str]) -> str:
+    if match["name"]:
+        return _NAMES.get(match["name"], "...")
+    return " " if match["space"] else ""
+
+
+def _other_form(match: re.Match[str]) -> str:
+    if match["vulgar"]:
+        return f" {_VULGAR[match['vulgar']]}"
+    return f"^{match['power'].translate(_SUPERSCRIPTS)}" if match["power"] else "/"
+
+
+# Amounts.
+
+_CURRENCY = r"(?:US\$|USD|EUR|GBP|Rs\.?|[$€£¥₹])"
+_AMOUNT = re.compile(
+    rf"""
+    (?<![\w.])(?P<root>√[ ]?\(?)?
+    (?P<sign>[-−–+]|[-−][ ]|\b(?:minus|negative)\s)?
+    (?P<money>{_CURRENCY}\s?)?(?P<inner>[-−–])?
+    (?:(?P<whole>\d{{1,3}}(?:,\d{{2,3}}){{0,12}},\d{{3}}(?!\d)
+               |[1-9]\d{{0,2}}(?:[ ]\d{{3}}){{1,6}}(?![\d'’]|[ ]?/)
+               |\d{{1,3}}(?:['’]\d{{3}}){{1,6}}(?!\d)
+               |\d{{1,3}}(?:,[ ]000){{1,4}}(?!\d)
+               |\d{{1,{_LONGEST_FORM}}}(?!\d))(?P<part>\.\d{{1,{_LONGEST_FORM}}})?
+       |(?P<only>\.\d{{1,40}}))
+    (?:(?P<over>[ ](?:and[ ])?\d{{1,9}})?[ ]?/[ ]?(?P<under>\d{{1,20}})(?!\d|\.\d))?
+    (?P<factorial>!(?![!=\w]))?
+    (?:e(?P<power>[-+]?\d{{1,2}})\b)?
+    (?:(?P<ten>[ ]?[*×x·⋅][ ]?10)?[ ]?(?:\^|\*\*)[ ]?\(?(?P<exponent>[-+−]?\d{{1,3}})\)?(?!\.?\d))?
+    (?P<scales>(?:[ -]?(?:{"|".join(SCALES)})s?\b){{0,2}})
+    (?P<letters>[ ]?(?:k|mm?|b|t|bn|mn|mln|mio|mil|tn|trn|cr|lacs?|l)(?![\w²³^'’/&-]))?
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+_SCALE = re.compile("|".join(SCALES))
+_LETTERS = {"bn": 10**9, "mn": 10**6, "mln": 10**6, "mio": 10**6, "lac": 10**5, "lacs": 10**5}
+_MONEY_LETTERS = {
+    "m": 10**6, "mm": 10**6, "mil": 10**6, "b": 10**9, "t": 10**12, "tn": 10**12, "trn": 10**12,
+    "k": 1000, "cr": 10**7, "l": 10**5,
+}  # fmt: skip
+_WITHOUT_MONEY = {"k": 1000, "K": 1000, " k": 1000, "M": 10**6, "B": 10**9} | dict.fromkeys(
+    ("m", "mm", " m", " mm", " mil", " l", " L", "l", "L", " t"), 1
+)
+"""Letters behind an amount without a currency: thousands and millions, or the unit of a measure."""
+
+
 def number_text(value: Fraction) -> str:
     """A decimal if it is finite (`9`, `-4.5`), else a reduced fraction (`1/3`)."""
     rest, twos, fives = value.denominator, 0, 0
@@ -124,90 +170,148 @@ def number_text(value: Fraction) -> str:
     return f"{'-' * (value < 0)}{digits[:-places]}.{digits[-places:]}"
 
 
-def _value(match: re.Match[str]) -> Fraction | None:
-    """The value of a match of `_AMOUNT`; None for a division by zero."""
-    whole = (match["whole"] or "").replace(",", "")
-    value = Fraction(f"{whole or '0'}{match['part'] or match['only'] or ''}")
+def _value(match: re.Match[str], *, is_money: bool) -> Fraction | None:
+    """The value of a match of `_AMOUNT`; None for a division by zero and what is not understood."""
+    whole = re.sub(r"[, '’]", "", match["whole"] or "")
+    value: Fraction | None = Fraction(f"{whole or '0'}{match['part'] or match['only'] or ''}")
     if match["under"]:
-        under = int(match["under"])
-        if under == 0:
-            return None
-        value = value + Fraction(int(match["over"]), under) if match["over"] else value / under
+        value = _fraction(value, match["over"], int(match["under"]))
+    for step in (_with_factorial, _with_power, _with_root):
+        value = None if value is None else step(value, match)
+    if value is None:
+        return None
+    for scale in _SCALE.findall(match["scales"].lower()):
+        value *= SCALES[scale]
+    multiplier = _multiplier(match["letters"], is_money=is_money or bool(match["money"]))
+    if multiplier is None:
+        return None
+    negative = (match["sign"] or "+")[0] != "+" or match["inner"]
+    return -value * multiplier if negative else value * multiplier
+
+
+def _fraction(whole: Fraction | None, over: str | None, under: int) -> Fraction | None:
+    if under == 0 or whole is None:
+        return None
+    return whole + Fraction(int(over.split()[-1]), under) if over else whole / under
+
+
+def _with_factorial(value: Fraction, match: re.Match[str]) -> Fraction | None:
+    if not match["factorial"]:
+        return value
+    if value.denominator != 1 or value > 60 or match["under"]:
+        return None
+    return Fraction(math.factorial(value.numerator))
+
+
+def _with_power(value: Fraction, match: re.Match[str]) -> Fraction | None:
     value *= Fraction(10) ** int(match["power"] or 0)
-    value *= _SCALES.get((match["scale"] or "").lower(), 1)
-    negative = (match["sign"] or "+")[0] not in "+" or match["inner"]
-    return -value if negative else value
+    if not match["exponent"]:
+        return value
+    exponent = int(match["exponent"].replace("−", "-"))
+    if match["ten"]:
+        return value * Fraction(10) ** exponent if abs(exponent) < _LONGEST_FORM else None
+    # (1/2)^2 and 1/2^2, (-2)^2 and -2^2 are not the same.
+    if match["under"] or match["sign"] or match["factorial"] or (value == 0 and exponent <= 0):
+        return None
+    size = len(str(value.numerator)) + len(str(value.denominator))
+    return value**exponent if size * abs(exponent) <= 4 * _LONGEST_FORM else None
 
 
-def spelled_value(text: str) -> Fraction:
-    """The value of number words such as `two hundred and five`."""
-    total = group = 0
-    words = re.split(r"[ -]", text.lower())
-    for word in words:
-        if word in _WORDS:
-            group += _WORDS[word]
-        elif word == "hundred":
-            group = max(group, 1) * 100
-        elif word in _SCALES:
-            total, group = total + max(group, 1) * _SCALES[word], 0
-    value = Fraction(total + group)
-    return -value if words[0] in ("minus", "negative") else value
+def _with_root(value: Fraction, match: re.Match[str]) -> Fraction | None:
+    if not match["root"]:
+        return value
+    if any(match[name] for name in ("sign", "under", "exponent", "scales", "letters")):
+        return None
+    root = Fraction(math.isqrt(value.numerator), math.isqrt(value.denominator))
+    return root if root * root == value else None
 
 
-def _names_another(after: str, value: Fraction | None) -> bool:
-    """Whether another number follows, as in `5 or 6`; `1/2 or 0.5` is the same number twice."""
-    several = _SEVERAL.match(after[:60])
-    if several is None:
-        return False
-    other = _AMOUNT.match(after[several.end() :])
-    return other is None or _value(other) != value
+def _multiplier(letters: str | None, *, is_money: bool) -> int | None:
+    """What letters such as `k`, `m` and `bn` stand for; None if that is unclear."""
+    if not letters:
+        return 1
+    name = letters.strip().lower()
+    if name in _LETTERS:
+        return _LETTERS[name]
+    if is_money:
+        return _MONEY_LETTERS.get(name)
+    return _WITHOUT_MONEY.get(letters)
+
+
+def _other_value(text: str) -> Fraction | None:
+    """The value of the number that a text begins with."""
+    match = _AMOUNT.match(text)
+    return _value(match, is_money=False) if match else None
+
+
+_COMPUTED = re.compile(r"[\d)] ?[-−+*×·/÷x] ?\$?\(?[\d.]")
 
 
 def first_number(text: str) -> tuple[Fraction, int, int] | None:
-    """The number that a statement gives, as (value, start, end) in `plain` text.
+    """The number that a statement gives, as (value, start, end) in plain digits.
 
     The number after the last equals sign, if there is one; a number in words only if there are no
     digits. None if the first number is part of an expression, a list, a time or a range.
     """
     start = text.rfind("=") + 1
     match = _AMOUNT.search(text, start)
-    if match:
-        before, after = text[start : match.start()], text[match.end() : match.end() + 8]
-        if _OPERAND_BEFORE.search(before[-8:]) or _GOES_ON.match(after):
+    if match is None:
+        spelled = None if re.search(r"\d", text[start:]) else spelled_number(text, start)
+        if spelled is None:
             return None
-        value = _value(match)
-        if _BETWEEN.search(before[-16:]) or _names_another(text[match.end() :], value):
+        value, begin, end = spelled
+    else:
+        begin, end = match.span()
+        after = text[end:]
+        amount = _value(match, is_money=is_money_after(after))
+        if amount is not None and "dozen" in match["scales"].lower() and start:
+            # `60/12 = 5 dozen` are 5: what was computed. Without an operator it may be 60.
+            amount = amount / 12 if _COMPUTED.search(text, 0, start) else None
+        is_decimal = match["part"] or match["only"]
+        if amount is None or (is_decimal and after.startswith(("...", "…"))):
             return None
-        return (value, *match.span()) if value is not None else None
-    spelled = SPELLED.search(text, start)
-    if spelled and not re.search(r"\d", text[start:]):
-        return (spelled_value(spelled[0]), *spelled.span())
-    return None
+        value = amount
+    if changed_before(
+        text[start:begin], spaced_sign=bool(match and (match["sign"] or "")[1:] == " ")
+    ):
+        return None
+    if changed_after(text[end:], value, _other_value):
+        return None
+    return value, begin, end
 
 
 def number_in(text: str) -> str | None:
     """The number that an answer statement gives, with any words around it."""
-    first = first_number(plain(without_latex(text[:LONGEST])))
-    return number_text(first[0]) if first else None
+    first = first_number(_in_plain_digits(text[:LONGEST]))
+    return _form(first[0]) if first else None
 
 
-_HALF_WORDS = {"half": "0.5", "one half": "0.5", "a half": "0.5", "a dozen": "12", "none": "0"}
+def _form(value: Fraction) -> str | None:
+    form = number_text(value)
+    return form if len(form) <= _LONGEST_FORM else None
+
+
+_ZERO = {"none"}
 _BEFORE_NUMBER = re.compile(
-    r"(?:[a-z] ?=|about|approximately|around|exactly|is|[=:(\[\"'~$]| )*", re.I
+    r"(?:[a-z] ?=|(?:about|approximately|approx\.?|around|exactly|roughly|is|an?|the)\b"
+    r"|[=:(\[\"'~$]| )*",
+    re.I,
 )
-_AFTER_NUMBER = re.compile(r"[^\d=+*/<>]*")
+_AFTER_NUMBER = re.compile(r"[^\d=+*/<>(]*(?:\([^()]*\)[^\d=+*/<>]*|\(?[^\d=+*/<>]*)")
 
 
+@lru_cache(maxsize=1024)  # the options of a question are asked for with every path
 def number(text: str) -> str | None:
     """`text` as a number, if it is a number with at most a few words of unit."""
-    line = plain(without_latex(text[:LONGEST]))
-    if line.rstrip(".").lower() in _HALF_WORDS:
-        return _HALF_WORDS[line.rstrip(".").lower()]
+    line = _in_plain_digits(text[:LONGEST])
+    if line.rstrip(".").lower() in _ZERO:
+        return "0"
     first = first_number(line)
-    if first is None or len(line) > 120:
+    if first is None or len(line) > _LONGEST_FORM + 20:
         return None
     value, start, end = first
     before = line[line.rfind("=", 0, start) + 1 : start]
     after = line[end:]
     fits = _BEFORE_NUMBER.fullmatch(before) and _AFTER_NUMBER.fullmatch(after)
-    return number_text(value) if fits and len(after.split()) <= 4 else None
+    units = re.sub(r"\([^()]*\)", "", after)
+    return _form(value) if fits and len(units.split()) <= 4 else None

@@ -8,14 +8,8 @@ from functools import lru_cache
 
 from engine.answers.markup import half_width, without_markup
 from engine.answers.normalization import fixed_point
-from engine.answers.numbers import (
-    LONGEST,
-    SPELLED,
-    number_text,
-    plain,
-    spelled_value,
-    without_latex,
-)
+from engine.answers.numbers import LONGEST, number_text, plain, without_latex
+from engine.answers.spelled_numbers import SPELLED, spelled_value
 
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 _UNIT_WORDS = (
@@ -119,9 +113,8 @@ def _part(words: str) -> str:
     with_unit = _WITH_UNIT.fullmatch(words)
     if with_unit:
         words = with_unit[1]
-    if SPELLED.fullmatch(words):
-        words = number_text(spelled_value(words))
-    return words
+    value = spelled_value(words) if SPELLED.fullmatch(words) else None
+    return words if value is None else number_text(value)
 
 
 def _number_token(word: str) -> str:

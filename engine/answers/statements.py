@@ -209,6 +209,8 @@ def _read(
         if answer_type is AnswerType.MATH:
             stated = _several(own, match.start(), stated)
             return stated, math_text(stated)
+        if answer_type is AnswerType.NUMBER:
+            return stated, numbers.number(stated) or _answer_in(answer_type, stated, options)
     elif match["json"]:
         return _whole_answer(answer_type, json_value(own, end), options)
     else:
@@ -311,7 +313,7 @@ def _answer_in(answer_type: AnswerType, stated: str, options: Sequence[str]) -> 
     quoted = re.match(r"[\"'(]+([^\"'()\n]+)[\"')]+", stated)
     match answer_type:
         case AnswerType.NUMBER:
-            sentence = first_sentence(stated)
+            sentence = _number_sentence(stated)
             return numbers.number(sentence) or numbers.number_in(sentence)
         case AnswerType.CHOICE:
             sentence = first_sentence(stated)
@@ -331,7 +333,15 @@ def _answer_in(answer_type: AnswerType, stated: str, options: Sequence[str]) -> 
             return normalization.inference(stated, options)
 
 
+_BELONGS_TO_NUMBER = re.compile(r"!(?=[.,])|\.{3}")
 _JOINS = re.compile(r"\s*(?:,|;|,?\s?and|,?\s?or)\s*")
+
+
+def _number_sentence(stated: str) -> str:
+    """The first sentence, with marks at its end that belong to a number: `5!.`, `0.333...`."""
+    sentence = first_sentence(stated)
+    belongs = _BELONGS_TO_NUMBER.match(stated, len(sentence))
+    return sentence + belongs[0] if belongs and sentence[-1:].isdigit() else sentence
 
 
 def _formula_in(stated: str) -> str | None:

@@ -94,7 +94,7 @@ CASES = (
     Case("granite-io#73", NUMBER, "The answer is one half.", "0.5"),
     Case("granite-io#73", NUMBER, "The answer is 5e3.", "5000"),
     Case("granite-io#73", NUMBER, "The answer is 10\u202f000.", "10000"),
-    Case("granite-io#73", NUMBER, "The answer is 1 500.", "1"),
+    Case("granite-io#73", NUMBER, "The answer is 1 500.", "1500"),
     Case("granite-io#73", NUMBER, "The answer is \u22123.", "-3"),
     Case("granite-io#73", NUMBER, "The answer is (5).", "5"),
     Case("granite-io#73", NUMBER, "The answer is ~5 miles.", "5"),

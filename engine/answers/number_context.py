@@ -1,0 +1,122 @@
+"""What before or after a number changes its value, so that it must not be read alone."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from engine.answers.spelled_numbers import PART, SPELLED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from fractions import Fraction
+
+_MONTH = (
+    r"(?:Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?"
+    r"|Sept?(?:ember)?|Oct(?:ober)?|Nov(?:ember)?|Dec(?:ember)?)"
+)
+_OPERAND_BEFORE = re.compile(
+    r"[\w)%] ?[-−–*×·+÷^/] ?[($]?$"  # 10 - 3
+    r"|(?:[√±∓≤≥≠^_]|(?:^|\s)[<>]) ?\(?$|\w\($|\\[a-z]+ ?\{?\(?$"  # f(3), > 3
+    r"|\b(?:root|square|cube|half|third|quarter|factorial|percent|%) of (?:about )?\$?$"
+    r"|\b(?:twice|double|triple|thrice|log(?:_\w+)?|ln|sin|cos|tan|sqrt|exp|past|quarter to|half"
+    r"|few|several|couple|couple of|many|some) ?\(?\$?$"
+    rf"|\b{_MONTH}\.? (?:the )?$",
+    re.I,
+)
+_BETWEEN = re.compile(r"\bbetween\b\W{0,4}$", re.I)
+_SIGN_FITS = re.compile(r"(?:^|[=(\[:$\"']|\b(?:is|be|was|equals|to|of|are|about))\s*$", re.I)
+
+_PERCENT = re.compile(r" ?(?:%|percent\b|per cent\b)", re.I)
+_SHORT_UNIT = (
+    r"(?:[gmshlwvf]|st|nd|rd|th|km|cm|mm|nm|µm|ml|cl|dl|kg|mg|lb|oz|ft|in|yd|mi|hr|am|pm|gb|mb|kb"
+    r"|tb|hz|kw|pt|qt|°)"
+)
+_MEASURE = (
+    r"(?:h|hrs?|hours?|mins?|minutes?|m|meters?|metres?|ft|feet|foot|inch(?:es)?|lbs?|pounds?|oz"
+    r"|ounces?|yds?|yards?|kg|g|km|cm|mi|miles?|days?|weeks?|months?|years?|dollars?|quarts?|gallons?"
+    r"|cups?|°|['′’\"″])"
+)
+_GOES_ON = re.compile(
+    r"\d|[,.'’]\d|_| ?: ?\d|°\s?\d"
+    r"| ?[*×·⋅÷^=/+√±]|!=|\)\s?[*×·÷^/+√²³]|\) ?[-−–] ?\d"
+    r"| ?x ?[\d(]| ?[-–—−] ?[($]?[\d.]| [-−] ?\(?[b-hj-z](?!\w)"
+    rf"|(?!{_SHORT_UNIT}(?![^\W\d_]))[^\W\d_]{{1,2}}(?![^\W\d_])|[^\W\d_]{{1,5}}\d"
+    r"| ?[πφθ∞√]| [xyz](?![\w'’])"
+    r"|\.?\s?\\[a-z]|\.?[{}]|\((?=[\d.])|\.\("
+    r"| \.?\d"
+    rf"| ?{_MEASURE}\.?,? ?\d"
+    rf"| (?:hour|minute|pound|dollar|year|week|meter|yard)s?,? {SPELLED.pattern} "
+    r"(?:minute|second|ounce|cent|month|day|centimeter|foot|feet|inch)"
+    rf"| f(?:oo|ee)t,? {SPELLED.pattern} inch"
+    r"| (?:out of|by|per|divided by|times|minus|plus|multiplied by|over|less|mod|modulo) \$?\d"
+    rf"| (?:divided by|times|minus|plus|multiplied by) (?={SPELLED.pattern})"
+    r"| of \$?\d| in \d+\W*$| to the (?:power\b|\d|\w+ power\b)| (?:squared|cubed|factorial)\b"
+    r"| ?r(?:em)?\.? ?\d| (?:with a )?remainder| with \d+ (?:left|remaining)"
+    r"| ?(?:‰|‱|per mille\b)"
+    r"| (?:hal(?:ve|f)|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth|\w+ieth)s\b"
+    rf"|-{PART}|[ -](?:ten|hundred|thousand|million)ths?\b| (?:score|gross|couple)\b"
+    r"| ?\(?(?:\w+ )?in (?:thousands|hundreds|millions|billions|lakhs|crores|dozens)\b"
+    rf"|(?:st|nd|rd|th)?,? (?:of )?{_MONTH}\b"
+    r"|(?: [a-z.]{1,20}){1,3} ?[+*×·÷] ?[$(]?\d|(?: [a-z.]{1,20}){1,3} [-−–] ?\$?\d",
+    re.I,
+)
+_QUARTERS = re.compile(r" quarters?\b", re.I)  # 3 coins, or 0.75
+_JOINED = re.compile(
+    r"(?:(?: [a-z°%'’.-]{1,20}){0,3}(?:,| or| to|,? then|;)"
+    r"|(?: [a-z°%'’.-]{1,20}){0,5}(?:,? and| ?&| plus|,? as well as)),? "
+    r"(?:(?:about|even|maybe|perhaps|another|an?|the|other) ){0,2}(?P<other>[$€£₹]?\.?\d"
+    rf"|(?:{SPELLED.pattern})|(?:half|quarter|third)\b)",
+    re.I,
+)
+_IN_PARENTHESES = re.compile(
+    r" \((?P<or>or |maybe |perhaps |possibly )?(?P<inside>\$?[\d.][^()]*)\)?"
+)
+_OPERATOR = re.compile(r"[+*/×÷=−]|\d ?[-x] ?\(?\d")
+_MONEY = re.compile(
+    r" ?(?:dollars?|USD|US\$|euros?|EUR|pounds?|GBP|rupees?|INR|yen|[$€£¥₹])(?!\w)", re.I
+)
+
+
+def is_money_after(after: str) -> bool:
+    """Whether a currency follows a number."""
+    return _MONEY.match(after) is not None
+
+
+def changed_before(before: str, *, spaced_sign: bool) -> bool:
+    """Whether what is before a number changes its value.
+
+    Args:
+        before: the text up to the number.
+        spaced_sign: whether the number begins with a minus sign and a space.
+    """
+    if spaced_sign and not _SIGN_FITS.search(before[-12:]):
+        return True
+    return bool(_OPERAND_BEFORE.search(before[-40:]) or _BETWEEN.search(before[-16:]))
+
+
+def changed_after(after: str, value: Fraction, value_of: Callable[[str], Fraction | None]) -> bool:
+    """Whether what follows a number changes its value, or names another number.
+
+    `1/2 or 0.5` is the same number twice.
+
+    Args:
+        after: the text behind the number.
+        value: the number.
+        value_of: the value of the number that a text begins with.
+    """
+    after = after[:120]
+    percent = _PERCENT.match(after)
+    if percent:
+        after = after[percent.end() :]
+        if re.match(r" of (?:the )?\$?\d", after):
+            return True
+    if _GOES_ON.match(after) or (value < 4 and _QUARTERS.match(after)):
+        return True
+    joined = _JOINED.match(after)
+    if joined:
+        return value_of(after[joined.start("other") :]) != value
+    inside = _IN_PARENTHESES.match(after)
+    if inside is None or (not inside["or"] and _OPERATOR.search(inside["inside"])):
+        return False
+    return value_of(inside["inside"]) != value
