@@ -9,8 +9,11 @@ seeded: `--kind gguf --first 17 --cases 1` repeats one.
 from __future__ import annotations
 
 import argparse
+import bz2
+import gzip
 import io
 import json
+import lzma
 import multiprocessing
 import os
 import resource
@@ -138,8 +141,18 @@ def _parquet(folder: Path) -> list[Path]:
     from pyarrow import parquet
 
     rows = [{**row, "passage": {"text": ["a"], "n": 1}} for row in _QUESTIONS]
-    parquet.write_table(pyarrow.Table.from_pylist(rows), folder / "q.parquet")
-    return [folder / "q.parquet"]
+    table = pyarrow.Table.from_pylist(rows)
+    parquet.write_table(table, folder / "q.parquet")
+    with pyarrow.ipc.new_file(str(folder / "q.arrow"), table.schema) as writer:
+        writer.write_table(table)
+    lines = "".join(json.dumps(row) + "\n" for row in _QUESTIONS).encode()
+    return [
+        folder / "q.parquet",
+        folder / "q.arrow",
+        _write(folder / "q.jsonl.gz", gzip.compress(lines)),
+        _write(folder / "q.jsonl.xz", lzma.compress(lines)),
+        _write(folder / "q.jsonl.bz2", bz2.compress(lines)),
+    ]
 
 
 def _import(folder: Path, path: Path, number: int) -> str | None:
@@ -329,7 +342,7 @@ KINDS = {
     "safetensors": Kind(mutations.safetensors, _safetensors, _load),
     "json": Kind(_mutate_json, _json_lines, _import),
     "csv": Kind(mutations.text, _tables, _import),
-    "parquet": Kind(mutations.bytes_of, _parquet, _import),
+    "binary": Kind(mutations.bytes_of, _parquet, _import),
     "paths": Kind(mutations.json_lines, _paths, _import_paths),
     "settings": Kind(mutations.text, _settings, _show_settings),
     "set": Kind(mutations.text, _set_options, _set),

@@ -34,6 +34,8 @@ class Terminal:
         """
         self.screen = pyte.Screen(columns, rows)
         self._stream = pyte.ByteStream(self.screen)
+        self.output = b""
+        """Everything that the program wrote."""
         self.started = time.perf_counter()
         self.pid, self._file = pty.fork()
         if self.pid == 0:
@@ -74,7 +76,7 @@ class Terminal:
             arrived = time.perf_counter()
             if not output:
                 raise TimeoutError(f"the program ended; its last screen:\n{self.text}")
-            self._stream.feed(output)
+            self._feed(output)
             if condition(self.text):
                 return arrived
         raise TimeoutError(f"no such screen within {PATIENCE:.0f} s; the screen:\n{self.text}")
@@ -84,7 +86,11 @@ class Terminal:
         end = time.perf_counter() + seconds
         while (left := end - time.perf_counter()) > 0:
             if select.select([self._file], [], [], left)[0]:
-                self._stream.feed(os.read(self._file, 1 << 16))
+                self._feed(os.read(self._file, 1 << 16))
+
+    def _feed(self, output: bytes) -> None:
+        self.output += output
+        self._stream.feed(output)
 
     def close(self) -> None:
         """Kill the program."""

@@ -37,6 +37,9 @@ NASTY = {
     "quotes": "'; DROP TABLE path; --",
 }
 
+MARKS = "\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\u200b-\u200d\u2060\ufeff"
+"""Characters without a width, for a regular expression."""
+
 FORBIDDEN = {
     *map(chr, range(0x20)),
     *map(chr, range(0x7F, 0xA0)),

@@ -14,6 +14,12 @@ if TYPE_CHECKING:
 
     from engine.importing.row import Row
 
+MOST_CELLS = 50_000_000
+"""Most cells of a Parquet file: repeated values take no space in it, but do in memory."""
+
+_DAMAGED = (OSError, ValueError, OverflowError, LookupError, MemoryError, TypeError)
+"""What pyarrow raises for damaged files, beside exceptions of its own."""
+
 
 def is_arrow(content: bytes) -> bool:
     """Whether a content is Parquet or Arrow."""
@@ -33,6 +39,13 @@ def arrow_rows(path: Path, content: bytes) -> tuple[str, list[Row]]:
     kind = "Parquet" if content[:4] == b"PAR1" else "Arrow"
     try:
         if kind == "Parquet":
+            metadata = parquet.read_metadata(buffer)
+            if metadata.num_rows * metadata.num_columns > MOST_CELLS:
+                raise BadInput(
+                    f"{path} has {metadata.num_rows:,} rows of {metadata.num_columns} columns, "
+                    f"more than {MOST_CELLS:,} cells: split it."
+                )
+            buffer.seek(0)
             table = parquet.read_table(buffer)
         elif content[:6] == b"ARROW1":
             table = ipc.open_file(buffer).read_all()
@@ -42,7 +55,7 @@ def arrow_rows(path: Path, content: bytes) -> tuple[str, list[Row]]:
             _column(table.column(name), _label_names(table.schema).get(name))
             for name in table.column_names
         ]
-    except (arrow.ArrowException, OSError, ValueError, OverflowError, MemoryError, TypeError):
+    except (arrow.ArrowException, *_DAMAGED):
         raise BadInput(f"{path} is a damaged {kind} file: download it again.") from None
     names = table.column_names
     return kind, [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]

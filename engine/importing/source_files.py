@@ -8,6 +8,7 @@ import lzma
 import re
 import zlib
 from dataclasses import dataclass
+from io import BufferedIOBase, BytesIO
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -144,11 +145,15 @@ def source_name(path: Path) -> str:
     return _stem(path.name) or path.name
 
 
+LARGEST = 2**30
+"""Most bytes of a file when decompressed: a small file may unpack to more than the memory holds."""
+
+
 def content_of(path: Path) -> bytes:
     """The content of a file, decompressed.
 
     Raises:
-        BadInput: it cannot be read, is damaged, or is an archive.
+        BadInput: it cannot be read, is damaged, unpacks to more than `LARGEST`, or is an archive.
     """
     try:
         content = path.read_bytes()
@@ -158,8 +163,12 @@ def content_of(path: Path) -> bytes:
         if content.startswith(mark):
             try:
                 content = decompress(content)
-            except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError):
+            except (OSError, EOFError, ValueError, MemoryError, zlib.error, lzma.LZMAError):
                 raise BadInput(f"{path} is a damaged {kind} file: download it again.") from None
+            if len(content) > LARGEST:
+                raise BadInput(
+                    f"{path} unpacks to more than {LARGEST // 2**20:,} MiB: unpack and split it."
+                )
             break
     if content[:2] == b"PK" and path.suffix.lower() in (".xlsx", ".xlsm", ".ods"):
         raise BadInput(f"{path} is a spreadsheet: save its sheet as CSV and give that file.")
@@ -173,14 +182,24 @@ def _unzstd(content: bytes) -> bytes:
     import pyarrow as arrow
 
     with arrow.CompressedInputStream(arrow.BufferReader(content), "zstd") as stream:
-        return bytes(stream.read())
+        return bytes(stream.read(LARGEST + 1))
+
+
+def _with(opened: Callable[[BytesIO], BufferedIOBase]) -> Callable[[bytes], bytes]:
+    """A function that decompresses, but no more than is needed to see that it is too much."""
+
+    def decompress(content: bytes) -> bytes:
+        with opened(BytesIO(content)) as stream:
+            return stream.read(LARGEST + 1)
+
+    return decompress
 
 
 _DECOMPRESS: tuple[tuple[bytes, str, Callable[[bytes], bytes]], ...] = (
-    (b"\x1f\x8b", "gzip", gzip.decompress),
+    (b"\x1f\x8b", "gzip", _with(lambda packed: gzip.GzipFile(fileobj=packed))),
     (b"\x28\xb5\x2f\xfd", "zstd", _unzstd),
-    (b"\xfd7zXZ\x00", "xz", lzma.decompress),
-    (b"BZh", "bzip2", bz2.decompress),
+    (b"\xfd7zXZ\x00", "xz", _with(lzma.LZMAFile)),
+    (b"BZh", "bzip2", _with(bz2.BZ2File)),
 )
 _ARCHIVES = (
     (b"PK\x03\x04", 0, "zip"),

@@ -160,7 +160,7 @@ def _records(
     while start < len(lines):
         begin = start
         reader = csv.reader(
-            lines[begin:],
+            map(lines.__getitem__, range(begin, len(lines))),  # a slice would copy them each time
             delimiter=delimiter,
             quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
             strict=True,
@@ -186,7 +186,10 @@ def _records(
 
 def _one_line(line: str, delimiter: str) -> list[str]:
     """The cells of a line with misplaced quotes; none if a quote is open at its end."""
-    cells = next(csv.reader([line], delimiter=delimiter), [])
+    try:
+        cells = next(csv.reader([line], delimiter=delimiter), [])
+    except csv.Error:  # a carriage return inside the line
+        return []
     return [] if cells and cells[-1].endswith("\n") else cells
 
 

@@ -10,6 +10,7 @@ from engine.project.folder import open_project
 from lmsi_tui.cli.open_app import has_terminal, run_app
 from lmsi_tui.cli.options import settings_from
 from lmsi_tui.cli.output import emit, say
+from lmsi_tui.formatting.sanitize import printable
 from lmsi_tui.shell.subcommand import COMMAND
 from store.enums import JobKind
 
@@ -29,7 +30,7 @@ def demo(args: argparse.Namespace) -> None:
     elif args.headless or args.json or not has_terminal():
         run_loop(args)
     else:
-        print(f"Making questions and copying three small models into {args.project} …")
+        say(args, f"Making questions and copying three small models into {args.project} …")
         # In another process: the process of the app never loads what makes a database.
         process = subprocess.run(
             [*COMMAND, *args.typed, "--only-make"], stdout=subprocess.DEVNULL, check=False
@@ -37,7 +38,7 @@ def demo(args: argparse.Namespace) -> None:
         if process.returncode:
             sys.exit(process.returncode)  # it has printed the reason
         run_app(open_project(args.project))
-        print(f"Run `lmsi-tui {args.project}` to open this project again.")
+        say(args, f"Run `lmsi-tui {args.project}` to open this project again.")
 
 
 def run_loop(args: argparse.Namespace) -> None:
@@ -46,7 +47,7 @@ def run_loop(args: argparse.Namespace) -> None:
 
     project = demo_project(args)
     if not args.json:
-        print(f"Demo project: {project.folder}", file=sys.stderr)
+        print(printable(f"Demo project: {project.folder}"), file=sys.stderr)
     stage_commands.print_forecast(args, project)
     # Always round 1: the same command again continues or shows the same round.
     params: dict[str, object] = {"settings": {}, "rounds": 1}

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import codecs
 import io
-import json
 import os
 import sys
 import unicodedata
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from lmsi_tui.formatting.sanitize import printable
+from lmsi_tui.formatting.sanitize import json_line, printable
 
 if TYPE_CHECKING:
     import argparse
@@ -120,7 +119,7 @@ def emit(event: dict[str, object]) -> None:
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     is_utf_8 = codecs.lookup(encoding).name == "utf-8"
     # Escaped, a character that the encoding lacks is still the same one for the reader.
-    print(json.dumps(event, ensure_ascii=not is_utf_8), flush=True)
+    print(json_line(event, only_ascii=not is_utf_8), flush=True)
 
 
 def say(args: argparse.Namespace, sentence: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 import textwrap
 from contextlib import contextmanager
@@ -24,7 +23,7 @@ from lmsi_tui.cli.options import settings_from
 from lmsi_tui.cli.output import emit, say
 from lmsi_tui.formatting.reader_text import outdated_json, outdated_line
 from lmsi_tui.formatting.report_tables import print_report
-from lmsi_tui.formatting.sanitize import printable
+from lmsi_tui.formatting.sanitize import json_line, printable
 from store import jobs, models, questions
 from store.connection import connect, transaction
 from store.enums import JobState, PromptFormat, PromptStyle
@@ -55,7 +54,10 @@ def list_jobs(args: argparse.Namespace) -> None:
         if args.log is not None:
             path = project.folder / "logs" / f"job-{args.log}.log"
             text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
-            print(printable(text), end="")
+            if args.json:
+                emit({"event": "log", "job": args.log, "text": text})
+            else:
+                print(printable(text), end="")
             return
         for number, state in ((args.pause, JobState.PAUSING), (args.cancel, JobState.CANCELLING)):
             if number is not None:
@@ -108,7 +110,7 @@ def show_settings(args: argparse.Namespace) -> None:
             meaning = texts.get((section, name), "")
             if args.json:
                 emit({"event": "setting", "name": f"{section}.{name}", "value": value})
-            say(args, f"  {name} = {json.dumps(value)}")
+            say(args, f"  {name} = {json_line(value)}")
             for line in textwrap.wrap(meaning, 88):
                 say(args, f"      {line}")
 
@@ -139,13 +141,12 @@ def write_document(project: Project, conn: sqlite3.Connection, form: str, out: P
     document = project_report.build(project, conn)
     match form:
         case "md":
-            text = rendering.markdown(document)
+            text = printable(rendering.markdown(document))
         case "html":
-            text = rendering.html_page(document)
+            text = printable(rendering.html_page(document))
         case _:
             event = summary.as_event(conn, project.settings.sample.seed)
-            text = json.dumps(event | {"document": rendering.as_json(document)}, ensure_ascii=False)
-    text = printable(text)
+            text = json_line(event | {"document": rendering.as_json(document)})
     if out is None:
         print(text, end="" if text.endswith("\n") else "\n")
         return

@@ -8,7 +8,7 @@ from textual.content import Content
 
 from engine.statistics.confidence_sequence import TARGET_PRECISION
 from lmsi_tui.formatting.numbers import percent
-from lmsi_tui.formatting.sanitize import content, printable, snippet
+from lmsi_tui.formatting.sanitize import content, excerpt, printable, snippet
 from store.enums import Abstention, AnswerType, Decision, Queue, Verdict
 from store.queue import QueueFilter, Scope, triage_decisions
 
@@ -48,16 +48,14 @@ def question_content(opened: OpenQuestion, *, numbered: bool) -> Content:
         numbered: whether options show the keys that pick them, as in an audit.
     """
     question = opened.question
-    text = Content.styled(printable(question.text).strip() or "(an empty question)", "bold")
+    text = Content.styled(excerpt(question.text).strip() or "(an empty question)", "bold")
     for place, answer in enumerate(opened.choices):
         if numbered or question.options:
             key = f"{place + 1}  " if numbered and place < 9 else "   "
             text = text.append(Content.styled(f"\n {key}", "bold $footer-key-foreground"))
-            text = text.append(printable(answer_text(question, answer)))
+            text = text.append(excerpt(answer_text(question, answer)))
     if question.passage.strip():
-        text = text.append(
-            Content.styled("\n" + printable(question.passage).strip(), "$text-muted")
-        )
+        text = text.append(Content.styled("\n" + excerpt(question.passage).strip(), "$text-muted"))
     return text
 
 

@@ -9,7 +9,7 @@ from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
-from lmsi_tui.formatting.sanitize import printable, snippet
+from lmsi_tui.formatting.sanitize import LONGEST, excerpt, printable, snippet
 from store.enums import PromptStyle, Verdict
 
 if TYPE_CHECKING:
@@ -137,10 +137,10 @@ def example_content(shown: ShownExample, boundaries: bool) -> tuple[Content, Con
         shared = example.shared if example.prompt[: example.shared].endswith("\n") else 0
         return (
             # The last line break is that between the two widgets.
-            Content.styled(printable(example.prompt[: max(0, shared - 1)]), PROMPT),
+            Content.styled(excerpt(example.prompt[: max(0, shared - 1)]), PROMPT),
             Content.assemble(
-                (printable(example.prompt[shared:]), PROMPT),
-                (printable(example.completion), LOSS),
+                (excerpt(example.prompt[shared:]), PROMPT),
+                (excerpt(example.completion), LOSS),
                 end,
             ),
         )
@@ -177,8 +177,9 @@ def _pieces_before(prompt: tuple[str, ...], example: Example, style: PromptStyle
 
 
 def _tokens(pieces: Iterable[str], style: str, boundaries: bool, *, first: int = 0) -> Content:
-    if not boundaries:
-        return Content.styled(printable("".join(pieces)), style)
+    pieces = tuple(pieces)
+    if not boundaries or len(pieces) > LONGEST:
+        return Content.styled(excerpt("".join(pieces)), style)
     return Content.assemble(
         *(
             (

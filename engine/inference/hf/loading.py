@@ -27,7 +27,7 @@ SMALL = 50_000_000
 way every machine samples the same paths."""
 _LOAD_ERRORS = (
     *(OSError, ValueError, LookupError, TypeError, RuntimeError, AttributeError, ImportError),
-    *(ArithmeticError, AssertionError, RecursionError, SafetensorError),
+    *(ArithmeticError, AssertionError, RecursionError, SafetensorError, re.error),
 )
 """What transformers and peft raise for invalid files."""
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.inference.chat_template import render_chat
 from engine.models.chat_templates import choose_template
+from engine.models.metadata import read_json_object
 from store.enums import PromptStyle
 from store.errors import BadInput
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from engine.prompting.messages import ChatMessage
     from engine.prompting.templates import Prompt
 
+MOST_TOKENS = 2**24
+"""Bound of token ids; the largest vocabularies have 2**18."""
+
 
 def load_tokenizer(folder: Path) -> Any:
     """The tokenizer of a folder.
@@ -28,6 +32,8 @@ def load_tokenizer(folder: Path) -> Any:
     """
     from transformers import AutoTokenizer
 
+    if (folder / "tokenizer.json").exists():
+        _check_ids(folder / "tokenizer.json")
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
@@ -39,6 +45,22 @@ def load_tokenizer(folder: Path) -> Any:
             f"The tokenizer in {folder} cannot be loaded ({first_line(problem)}): "
             "copy the tokenizer files again."
         ) from problem
+
+
+def _check_ids(file: Path) -> None:
+    """Refuse ids for which the tokenizers package would take all memory and abort the process.
+
+    Raises:
+        BadInput: the file is not a tokenizer, or an id is impossible.
+    """
+    state = read_json_object(file)
+    model, added = state.get("model"), state.get("added_tokens") or []
+    vocabulary = model.get("vocab") if isinstance(model, dict) else None
+    ids = list(vocabulary.values()) if isinstance(vocabulary, dict) else []
+    if isinstance(added, list):
+        ids += [token.get("id") for token in added if isinstance(token, dict)]
+    if not all(isinstance(number, int) and 0 <= number < MOST_TOKENS for number in ids):
+        raise BadInput(f"{file} has a token whose id is not a small number: copy it again.")
 
 
 class PromptTokenizer:

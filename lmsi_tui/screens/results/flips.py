@@ -13,7 +13,7 @@ from textual.widgets import Footer, Static
 from engine.prompting.templates import question_text
 from lmsi_tui.formatting.numbers import points, probability
 from lmsi_tui.formatting.report_tables import TITLES
-from lmsi_tui.formatting.sanitize import content, printable, snippet
+from lmsi_tui.formatting.sanitize import content, excerpt, snippet
 from lmsi_tui.screens.screen import LmsiScreen
 from lmsi_tui.shell.commands import Command, declare
 from lmsi_tui.shell.messages import CopyRequested, PagerRequested
@@ -186,7 +186,7 @@ class FlipsScreen(LmsiScreen):
         if flip is None or self.flips is None:
             return
         question = self.flips.questions[flip.question_id]
-        gold = " or ".join(printable(answer) for answer in self.flips.gold.get(question.id, ()))
+        gold = " or ".join(snippet(answer, 200) for answer in self.flips.gold.get(question.id, ()))
         self.query_one("#question", Static).update(
             Content.assemble(
                 content(_full_text(question)), ("\ncorrect: ", "$text-muted"), (gold, "bold")
@@ -276,7 +276,7 @@ def _short(answer: str | None) -> str:
 
 def _answer_text(model_answer: ModelAnswer, is_right: bool) -> Content:
     sign, style = ("✓ right", "$text-success") if is_right else ("✗ wrong", "$text-error")
-    answer = "no answer" if model_answer.answer is None else printable(model_answer.answer)
+    answer = "no answer" if model_answer.answer is None else snippet(model_answer.answer, 200)
     parts: list[Content | str | tuple[str, str]] = [(sign, f"bold {style}"), f": {answer}\n"]
     if model_answer.tally:
         counts = "  ".join(
@@ -284,5 +284,5 @@ def _answer_text(model_answer: ModelAnswer, is_right: bool) -> Content:
         )
         parts.append((f"votes: {counts}\n", "$text-muted"))
     path = model_answer.path
-    text = printable(path.text.strip()) if path else "The path is not stored."
+    text = excerpt(path.text.strip()) if path else "The path is not stored."
     return Content.assemble(*parts, "\n", text)

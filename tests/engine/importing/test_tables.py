@@ -17,6 +17,7 @@ import pytest
 from pyarrow import ipc, parquet
 
 from engine.answers.extraction import canonical
+from engine.importing import source_files
 from engine.importing.questions import Imported, read_questions
 from engine.importing.tables import LARGEST_CELL, read_rows
 from store.enums import AnswerType, Split
@@ -332,3 +333,20 @@ def test_a_table_in_another_encoding_is_refused_with_its_line(tmp_path: Path) ->
     path.write_bytes("question,answer\nWieviel?,1\nFür wen?,2\n".encode("latin-1"))
     with pytest.raises(BadInput, match=r"q\.csv is not UTF-8 text \(line 3\)"):
         read_rows(path)
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress])
+def test_a_file_that_unpacks_to_too_much_is_refused(
+    compress: Callable[[bytes], bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source_files, "LARGEST", 10_000)
+    path = tmp_path / "bomb.txt.packed"
+    path.write_bytes(compress(b"What is 2 + 3?\n" * 100_000))
+    with pytest.raises(BadInput, match="unpack"):
+        read_rows(path)
+
+
+def test_many_unclosed_quotes_take_linear_time(tmp_path: Path) -> None:
+    path = tmp_path / "quotes.csv"
+    path.write_text("question,answer\n" + 'a"b,"1\n' * 20_001 + "What is 2 + 3?,5\n")
+    assert read_rows(path).rows[-1][1]["answer"] == "5"

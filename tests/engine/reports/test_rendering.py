@@ -175,7 +175,7 @@ def test_text_of_data_sets_is_shown_and_never_interpreted(complete: Project) -> 
     assert "<script" not in text
     assert r"\[d\]" in text
     assert all(line.count("|") - line.count(r"\|") in (0, 2) for line in text.splitlines())
-    assert "http" not in rendering.html_page(report_of(complete)).replace(SVG.strip("{}"), "")
+    assert "http:" not in rendering.html_page(report_of(complete)).replace(SVG.strip("{}"), "")
 
 
 def test_the_plots_are_well_formed_and_part_of_the_page(complete: Project) -> None:
