@@ -56,7 +56,7 @@ class _Connection(sqlite3.Connection):
 
 @contextmanager
 def connect(
-    path: Path, *, read_only: bool = False, training: bool = False
+    path: Path, *, read_only: bool = False, training: bool = False, durable: bool = False
 ) -> Iterator[sqlite3.Connection]:
     """Open a project's database; close it at the end.
 
@@ -65,6 +65,8 @@ def connect(
         read_only: nothing can be written.
         training: an authorizer refuses to read the gold answers (`sqlite3.DatabaseError`), so that
             no query that builds training data can reach them.
+        durable: a commit waits until it is on the disk. For what the user decides: a power failure
+            must not take it.
 
     Raises:
         BadInput: there is no such file, it is not a project's database, or it has another schema
@@ -78,6 +80,8 @@ def connect(
                 f"{path} was written by an older version of lmsi-tui: "
                 "run `lmsi-tui status` in the project once to update it."
             )
+        if durable:
+            conn.execute("PRAGMA synchronous = FULL")
         if training:
             conn.set_authorizer(_refuse_gold)
         if isinstance(conn, _Connection):
@@ -139,7 +143,7 @@ def opened(path: Path, mode: str) -> Iterator[sqlite3.Connection]:
         conn.execute("PRAGMA recursive_triggers = ON")
         # In WAL mode, NORMAL keeps every commit when processes die. Only a power failure can lose
         # the last commits, and their paths are sampled again with the same seeds. FULL waits for
-        # the disk at every path (measured: 110 commits per second instead of 4,000).
+        # the disk at every path (measured: 110 commits per second instead of 4,000); see `durable`.
         conn.execute("PRAGMA synchronous = NORMAL")
         # See _checkpoint. A log that is started anew is cut to what is in it.
         conn.execute("PRAGMA wal_autocheckpoint = 0")

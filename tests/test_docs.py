@@ -56,6 +56,21 @@ def test_named_files_and_modules_exist(page: Path) -> None:
     assert not [path for path in named if not path.exists()]
 
 
+def test_each_promise_of_reliability_names_tests_that_exist() -> None:
+    page = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    promises = [
+        row
+        for table in re.findall(r"^\| promise \|.*\n\|[-|]+\n((?:\|.*\n?)+)", page, re.MULTILINE)
+        for row in table.splitlines()
+    ]
+    assert len(promises) > 15
+    for row in promises:
+        tests = re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", row)
+        assert tests or MODULE.search(row), row
+        for file, test in tests:
+            assert f"def {test}(" in (ROOT / file).read_text(encoding="utf-8"), test
+
+
 def _anchors(page: Path) -> set[str]:
     """The anchors of a page's headings, as GitHub makes them."""
     anchors: set[str] = set()

@@ -197,7 +197,7 @@ def new_rules(conn: sqlite3.Connection, kind: AnswerType, args: argparse.Namespa
 
 def accept(args: argparse.Namespace, project: Project, kind: AnswerType, rules: Rules) -> None:
     """Put the rules in force and extract answers from the stored paths again."""
-    with connect(project.database) as conn:
+    with connect(project.database, durable=True) as conn:
         teacher_of(project, conn)
         in_force = custom_rules.put_in_force(conn, kind, rules)
     name = custom_rules.reader_name(kind, in_force)

@@ -65,7 +65,7 @@ def show(args: argparse.Namespace, project: Project) -> None:
 def merge(args: argparse.Namespace, project: Project, backup: Path) -> None:
     """Add the decisions of a backup that the project does not have."""
     update_schema(project.database)
-    with connect(project.database) as conn:
+    with connect(project.database, durable=True) as conn:
         merged = decision_backups.merge(conn, backup)
     if args.json:
         event: dict[str, object] = {"event": "restored", "backup": str(backup), "replaced": None}

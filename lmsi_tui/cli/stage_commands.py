@@ -108,7 +108,7 @@ def decide(args: argparse.Namespace, project: Project) -> None:
     from engine.evaluation import acceptance
 
     number = args.accept or args.reject
-    with connect(project.database) as conn:
+    with connect(project.database, durable=True) as conn:
         numbers = [row.number for row in rounds.all_of(conn)]
         if number not in numbers:
             existing = f"rounds 1 to {numbers[-1]}" if numbers else "no rounds yet"

@@ -42,7 +42,9 @@ class ProjectSession:
         self._project = project
         self.read_only = project.is_read_only
         with ExitStack() as opened:
-            self.conn = opened.enter_context(connect(project.database, read_only=self.read_only))
+            self.conn = opened.enter_context(
+                connect(project.database, read_only=self.read_only, durable=not self.read_only)
+            )
             check_settings(self.conn, project)
             self.watcher = StoreWatcher(
                 opened.enter_context(connect(project.database, read_only=True))

@@ -166,3 +166,12 @@ def test_the_worker_saves_decisions(project: Project) -> None:
     decide(project)
     worker._save_decisions(replace(project).database)
     assert [backup.decisions for backup in backups.all_of(project.database)] == [1]
+
+
+def test_the_app_waits_until_a_decision_is_on_the_disk(project: Project) -> None:
+    full = 2
+    session = ProjectSession(project)
+    assert session.conn.execute("PRAGMA synchronous").fetchone() == (full,)
+    session.close()
+    with connect(project.database) as conn:  # as a worker's
+        assert conn.execute("PRAGMA synchronous").fetchone() == (1,)
