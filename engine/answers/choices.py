@@ -28,18 +28,22 @@ _LETTER_BEHIND = re.compile(
           |\b(?:corresponding\sto|matching|i\.?e\.?|so|hence|thus)|[(,;:–—-])
         \W{0,3}(?i:the\s)?(?:(?:correct|right)\s)?(?i:option|choice|answer|letter)\b
         (?:\sis)?\W{0,3}(?P<name>[A-Z]\b(?!['’])|[a-z](?=[).,;]|$))
+      |\bmaking\s(?:option\s|choice\s)?[(\[]?(?P<made>[A-Z])[)\]]?\sthe\s(?:correct|right|best)
+      |(?:=>|->|→)\s?(?P<arrow>[A-Z])\W*$
       |(?<=\s)[(\[](?P<end>[A-Za-z])[)\]]\W*$""",
     re.VERBOSE,
 )
 _SEVERAL = re.compile(
     r"\W*(?:(?:either|both|options?|choices?)\W+)*[(\[]?([A-Za-z])[)\]]?"
-    r"(?:\s?,\s?(?:or|and)?\s?|\s(?:or|and)\s|\s?[/&]\s?)(?:option |choice )?"
+    r"(?:\s?,\s?(?:or|and)?\s?|\s(?:or|and)\s|\s?[/&]\s?)(?:maybe |perhaps |possibly )?"
+    r"(?:option |choice )?"
     r"(?:[(\[]([A-Za-z])[)\]]|([A-Z])\b(?!['\w]| (?!or\b|and\b)[a-z]))"
 )
 _RULED_OUT = re.compile(
     r"\W*(?:(?:hence|so|thus|therefore|clearly|then)\b\W*)?(?:the )?(?:option |choice |answer )?"
-    r"[(\[]?[A-J][)\]]?,? (?:(?:is|can be|would be|was|must be) (?:also |clearly |therefore )?"
-    r"(?:not\b|incorrect|wrong|false|invalid|impossible|excluded|ruled out|eliminated|out\b)"
+    r"[(\[]?[A-J][)\]]?,? (?:(?:is|can be|could be|may be|might be|would be|was|must be)"
+    r" (?:also |still |clearly |therefore )?(?:not\b|incorrect|wrong|false|invalid|impossible"
+    r"|possible|plausible|unlikely|excluded|ruled out|eliminated|out\b)"
     r"|(?:can ?not|could not|does not|can['’]t|couldn['’]t|isn['’]t|wasn['’]t|doesn['’]t)\b)",
     re.I,
 )
@@ -103,7 +107,7 @@ def _letter_behind(line: str, options: Sequence[str]) -> str | None:
     meant = _option_meant(line[: named[0].start()].rstrip(" ,;:("), options)
     if meant is None and named[0]["end"]:
         return None
-    said = {(match["name"] or match["end"]).upper() for match in named} | {meant or ""} - {""}
+    said = {next(filter(None, match.groups())).upper() for match in named} | {meant or ""} - {""}
     letter = said.pop()
     return letter if letter in LETTERS[: len(options)] and not said else None
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from engine.answers import choices, normalization, spans
+from engine.answers import normalization, spans
+from engine.answers.closing_choices import bare_choice, closing_choice
 from engine.answers.closing_numbers import CONCLUDES, closing_number
 from engine.answers.formulas.form import math_text
 from engine.answers.labels import without_label
-from engine.answers.markup import without_markup
 from engine.answers.sentences import (
     DOLLARS,
     STATED,
@@ -24,27 +24,6 @@ from store.enums import AnswerType
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_THEREFORE = (
-    r"(?:so|thus|therefore|hence|consequently|then|finally|overall|in conclusion|in summary"
-    r"|(?:this|that|which) means|i(?:'d| would)? (?:think|believe|say|guess|conclude)"
-    r"|i(?:'m| am) (?:(?:fairly|quite|pretty|very) )?(?:sure|certain|confident|going with))"
-)
-_IT_IS = (
-    r"(?:it|this|that|my (?:choice|pick|guess)|the (?:(?:only|correct|right|best|final|remaining"
-    r"|most likely) )*(?:one|choice|option|letter))"
-    r"(?: is|'s| must be| has to be| would be| should be| can only be)"
-    r"(?: (?:therefore|thus|then|clearly|probably|definitely|(?:most )?likely|just|simply))?"
-)
-_BEFORE_LETTER = re.compile(
-    rf"(?:^|(?<=[,;:–—] )|(?<=\band )|(?<=\bso )|(?<=\bthat ))\W*"
-    rf"(?:(?:{_THEREFORE}[,:]? (?:that )?)+(?:{_IT_IS}:? )?|{_IT_IS}:? )",
-    re.IGNORECASE,
-)
-_LETTER = re.compile(
-    r"\W*(?:(?i:the )?(?i:option|choice|letter|answer) )?"
-    r"(?:[A-J](?!['’])(?:\W*$|[).:,;]|[]\"*]+(?!\w)| (?:because|since|as)\b"
-    r"| is (?:the )?(?:only |most )?(?:correct|right|best|likely)\b)|[(\[][a-j][)\]])"
-)
 _OPTION_LINE = re.compile(r"^[ \t]{0,8}[(*]{0,3}[A-J][).:]", re.MULTILINE)
 
 
@@ -69,11 +48,11 @@ def concluded_answer(  # noqa: PLR0911 - a case for each answer type
         case AnswerType.NUMBER:
             return closing_number(last or closing, is_whole=is_whole)
         case AnswerType.CHOICE:
+            concluded = closing_choice(closing, options)
             for text in (alone, last):
-                letter = choices.choice(text, options) if _is_short(text) else None
-                if letter:
-                    return letter, as_shown(text)
-            return _concluded_choice(closing, options)
+                if concluded is None and _is_short(text):
+                    concluded = bare_choice(text, options)
+            return concluded
         case AnswerType.YES_NO | AnswerType.NLI:
             opening = first_sentence(own[:STATED])
             concludes = closing if CONCLUDES.match(closing) else ""
@@ -96,17 +75,6 @@ def concluded_answer(  # noqa: PLR0911 - a case for each answer type
             stated = stated.rsplit("=", 1)[-1] if stated else (alone if len(alone) <= 60 else "")
             answer = math_text(stated) if stated else None
             return (answer, as_shown(stated)) if answer else None
-    return None
-
-
-def _concluded_choice(closing: str, options: Sequence[str]) -> tuple[str, str] | None:
-    """The letter, or the exact option, of a sentence such as `Therefore, it is (b).`"""
-    line = without_markup(closing)
-    for match in reversed(list(_BEFORE_LETTER.finditer(line))):
-        rest = line[match.end() :]
-        if _LETTER.match(rest) or choices.option_with_text(rest, options):
-            letter = choices.choice(rest, options)
-            return (letter, as_shown(rest)) if letter else None
     return None
 
 

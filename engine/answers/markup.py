@@ -10,8 +10,8 @@ LONGEST = 2_000
 
 # Full-width characters.
 
-_WIDE = re.compile(r"[！-～　、。｡､⒜-ⓩ\U0001d400-\U0001d7ff]")
-_PUNCTUATION = {"。": ".", "｡": ".", "、": ",", "､": ","}
+_WIDE = re.compile(r"[！-～　、。｡､【】⒜-ⓩ\U0001d400-\U0001d7ff]")
+_PUNCTUATION = {"。": ".", "｡": ".", "、": ",", "､": ",", "【": "[", "】": "]"}
 
 
 def half_width(text: str) -> str:
@@ -30,12 +30,25 @@ _OPENS = re.compile(
     rf"<\s?{_NAME}(?:\s[^<>\n]{{0,100}})?>|\[{_NAME}\]|<\|begin_of_box\|>", re.IGNORECASE
 )
 _CLOSES = re.compile(
-    rf"<\s?/\s?{_NAME}\s?>|<\s?{_NAME}\s?/>|\[/{_NAME}\]|<\|end_of_box\|>", re.IGNORECASE
+    rf"<\s?/\s?{_NAME}\s?(?:>|$)|<\s?{_NAME}\s?/>|\[/{_NAME}\]|<\|end_of_box\|>", re.IGNORECASE
+)
+
+
+_HTML = re.compile(
+    r"</?(?:b|i|u|em|strong|p|span|div|code|mark|center|font)(?:\s[^<>\n]{0,80})?>|<br\s?/?>",
+    re.IGNORECASE,
 )
 
 
 def plain_tags(text: str) -> str:
-    """The tags that models put around an answer, all as `<answer>` and `</answer>`."""
+    """The tags that models put around an answer, all as `<answer>` and `</answer>`.
+
+    Tags of HTML that only change how words look are left out.
+    """
+    if "&lt;" in text:
+        text = text.replace("&lt;", "<").replace("&gt;", ">")
+    if "<" in text:
+        text = _HTML.sub("", text)
     if "<" in text or "[" in text:
         text = _OPENS.sub("<answer>", _CLOSES.sub("</answer>", text))
     return text
@@ -70,20 +83,25 @@ def json_value(text: str, start: int) -> str:
 # LaTeX around words.
 
 _STYLE = (
-    r"\\(?:text(?:bf|it|rm|sf|tt|sc|normal)?|math(?:bf|it|rm|sf|tt|normal)|mbox|hbox|boldsymbol|bm"
-    r"|emph|underline|operatorname|boxed|fbox)\*?"
+    r"\\(?:text(?:bf|it|rm|sf|tt|sc|normal)?|math(?:bf|it|rm|sf|tt|bb|cal|normal)|mbox|hbox"
+    r"|boldsymbol|bm|emph|underline|operatorname|boxed|fbox|framebox)\*?"
 )
 _STYLED = re.compile(
     rf"{_STYLE}\s?\{{([^{{}}]*)\}}|\{{\s?\\(?:bf|it|rm|sf|tt)\s([^{{}}]*)\}}|{_STYLE}\s([A-Za-z])\b"
 )
+_LOOKS = re.compile(
+    r"\\(?:textcolor|color)\s?\{[^{}]*\}"
+    r"|\\(?:displaystyle|textstyle|[lL]arge|LARGE|[hH]uge|small|bf|rm|it|tt|sf|bfseries)(?![A-Za-z])"
+)
 _FENCED = re.compile(r"\$\$?([^$]+)\$\$?")
-_SPACING = re.compile(r"\\(?:[,;:!~ ]|quad\b|qquad\b)|(?<!\\)~(?=\w)|\\(?:left|right)(?![A-Za-z])")
+_SPACING = re.compile(r"\\(?:[,;:!~ ]|quad\b|qquad\b)|(?<!\\)~|\\(?:left|right)(?![A-Za-z])")
 _INSIDE_BRACKETS = re.compile(r"([(\[]) ?(\w) ?([)\]])")
 
 
 def without_markup(text: str) -> str:
     """Words without the LaTeX around them: `(b)` for `$\\boxed{\\textbf{(b)}}$`."""
     if "\\" in text:
+        text = _LOOKS.sub("", text[:LONGEST])
         for _ in range(4):
             text, styled = _STYLED.subn(
                 lambda match: match[1] or match[2] or match[3] or "", text[:LONGEST]

@@ -35,7 +35,8 @@ STATEMENT = re.compile(
     | ["'](?:final_?|correct_?)?(?:answer|ans|choice|option|result)["']
       (?P<json>\s{{0,3}}:\s{{0,3}})(?=\S)
     | (?P<foreign>)
-      (?:答案|答え|정답|\b(?:Antwort|Réponse|Respuesta|Risposta|Resposta|Antwoord|Ответ)\b)
+      (?:答案|答え|정답|\b(?:Antwort|Réponse|Respuesta|Risposta|Resposta|Antwoord|Ответ)\b
+       (?:[ ](?:correct[ae]|corretta|correta|finale?)\b)?)
       (?:是|为|は|[ ]?\*{{0,2}}:)\*{{0,2}}[ ]?
     | (?P<answer>\b|(?<=_))(?:answers?|ans)\b(?:\*\*|"|'){{0,3}}
       (?:[ ](?:to|for|of|in|from|among|here|choice|option)\b[^.:?!\n]{{0,120}}?)?

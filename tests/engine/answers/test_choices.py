@@ -47,6 +47,17 @@ def choice_of(text: str, options: tuple[str, ...] = CITIES) -> str | None:
         "所以答案是B。",
         "Antwort: B",
         "Réponse : B",
+        "Hence option (B) holds.",
+        "This matches option B.",
+        "Only option B satisfies this.",
+        "Choose B",
+        "We pick (B).",
+        "Final choice: B",
+        "That leaves B.",
+        "My final verdict is: [[B]]",
+        "Rome is wrong, so it's B.",
+        "The best fit is B.",
+        "Respuesta correcta: B",
     ],
 )
 def test_a_conclusion_gives_a_letter(text: str) -> None:
@@ -78,6 +89,10 @@ def test_a_conclusion_gives_a_letter(text: str) -> None:
         "The answer is A and C.",
         "The answer is (A), (C).",
         "The answer is A, C, and D.",
+        "The answer is A, or maybe B.",
+        "A is possible, but so is B.",
+        "Answer: I cannot tell",
+        "The answer is I don't know.",
     ],
 )
 def test_pronouns_articles_and_several_letters_give_none(text: str) -> None:
@@ -98,6 +113,8 @@ def test_the_ninth_option_can_be_named(text: str) -> None:
         ("The answer is 15 kilometers per hour on average, i.e., option (b).", "B"),
         ("The answer is 15, so the correct option is B.", "B"),
         ("The answer is 15.02, which is closest to 15, so option B.", "B"),
+        ("The answer is 15 km => B", "B"),
+        ("The answer is 15, making B the correct choice.", "B"),
         # The value is that of another option: one of the two is a mistake, so neither counts.
         ("The answer is 18 km, which is option B.", None),
         ("The answer is 18 (B).", None),
@@ -113,3 +130,9 @@ def test_a_letter_behind_a_value_counts_unless_they_contradict(
 def test_a_letter_behind_the_text_of_an_option_counts() -> None:
     assert choice_of("The answer is Rome, which corresponds to choice C.") == "C"
     assert choice_of("The answer is Rome, which corresponds to choice B.") is None
+
+
+def test_an_option_that_a_conclusion_rules_out_is_no_answer() -> None:
+    assert choice_of("Rome is wrong.") is None
+    assert choice_of("It is not Rome.") is None
+    assert choice_of("not enough information", ("yes", "not enough information")) == "B"

@@ -21,6 +21,7 @@ def answer_of(answer_type: AnswerType, text: str) -> str | None:
 
 
 TAGGED = (
+    "<b>B</b>", "```\nB\n```",
     "B", " B ", "b", "**B**", "Option B", "(B)", "B.", "\nB\n", "$B$", r"\text{B}", r"\boxed{B}",
     "B. London", "London", "The answer is B", '"B"', "`B`", "B\nIt lies on the Thames.",
     "London is in England.\nB",
@@ -37,6 +38,7 @@ TAGS = (
     ("<|begin_of_box|>", "<|end_of_box|>"),
     ("**<answer>", "</answer>**"),
     ("<answer>", "<answer>"),
+    ("&lt;answer&gt;", "&lt;/answer&gt;"),
 )
 
 
@@ -56,6 +58,9 @@ def test_the_content_of_a_tag_is_the_choice(content: str, tag: tuple[str, str]) 
         (SPAN, "<answer>The answer is Paris.</answer>", "paris"),
         (SPAN, "<ANSWER>21 yards</ANSWER>", "21"),
         (SPAN, "It rains. <answer>Paris", "paris"),
+        (SPAN, "<answer><b>Paris</b></answer>", "paris"),
+        (SPAN, "The answer is <b>Paris</b>.", "paris"),
+        (SPAN, "<answer>Paris</answer", "paris"),
         (SPAN, "<answer>Paris</answer></s>", "paris"),
         (SPAN, "<answer>Paris</answer> <answer>Rome</answer>", "rome"),
         (SPAN, "<|begin_of_box|>Paris<|end_of_box|>", "paris"),
@@ -114,7 +119,8 @@ LATEX_LETTERS = (
     r"\underline{B}", r"$\text{B}$", r"\text{Option B}", r"$\textbf{(B)}\ \text{London}$",
     r"{\bf B}", r"\boxed{\textbf{(B) } London}", r"$\left(B\right)$", r"\text{London}",
     r"$\mathbf B$", r"\textbf{(B)}~London", "\n\\[\nB\n\\]", "\n$$\nB\n$$", "（B）", "Ｂ", "Ｂ．",
-    "（ｂ）", "𝐁",
+    "（ｂ）", "𝐁", "【B】", r"\textcolor{red}{B}", r"{\color{red} B}", r"$\displaystyle B$",
+    r"\boxed{~B~}", r"$\bf{B}$", r"\mathbb{B}",
 )  # fmt: skip
 
 
