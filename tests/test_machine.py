@@ -10,6 +10,7 @@ import time
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
 from engine.jobs.launch import LOCK, ensure_worker
@@ -229,3 +230,28 @@ def test_a_lock_file_that_a_dead_worker_left_does_not_keep_the_next_one_out(
         fcntl.flock(lock, fcntl.LOCK_EX)  # released by the kernel with the process
     assert run_worker(project.folder).returncode == 0
     assert states(project.database) == [JobState.DONE]
+
+
+CHILDREN = """
+import sys, time
+from engine.answers.math_equality import math_equal
+from engine.inference.chat_template import _process
+assert math_equal("1/2", "0.5")
+assert _process.render("{{ word }}", {"word": "hello"}) == "hello"
+print("ready", flush=True)
+time.sleep(600)
+"""
+
+
+def test_the_children_of_a_killed_worker_end_by_themselves() -> None:
+    """Those that compare expressions and render chat templates."""
+    with subprocess.Popen(
+        [sys.executable, "-c", CHILDREN], stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == "ready\n"
+        children = psutil.Process(parent.pid).children(recursive=True)
+        parent.kill()
+    assert len(children) == 2
+    _, alive = psutil.wait_procs(children, PATIENCE)
+    assert alive == []

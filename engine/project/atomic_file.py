@@ -38,7 +38,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
     If the block fails, it is deleted, and a folder that was there before stays as it was.
     """
-    part = path.with_name(f".{path.name}.part")
+    part, before = (path.with_name(f".{path.name}.{end}") for end in ("part", "old"))
+    _settle(path, before)
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     try:
@@ -47,17 +48,21 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             sync(file)
         sync(part)
         if path.exists():
-            # A folder cannot be renamed onto one that has files.
-            before = path.with_name(f".{path.name}.old")
-            shutil.rmtree(before, ignore_errors=True)
-            path.rename(before)
-            part.rename(path)
-            shutil.rmtree(before, ignore_errors=True)
-        else:
-            part.rename(path)
+            path.rename(before)  # a folder cannot be renamed onto one that has files
+        part.rename(path)
         sync(path.parent)
     finally:
+        _settle(path, before)
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _settle(path: Path, before: Path) -> None:
+    """Finish or take back a replacement that ended between its two renames."""
+    if before.exists():
+        if path.exists():
+            shutil.rmtree(before, ignore_errors=True)
+        else:
+            before.rename(path)
 
 
 @contextmanager

@@ -73,6 +73,47 @@ def test_a_folder_that_cannot_be_finished_leaves_the_one_before(tmp_path: Path) 
     assert names(tmp_path) == {"model"}
 
 
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_replacement_that_was_killed_between_its_renames_loses_neither_folder(
+    replaced: bool, tmp_path: Path
+) -> None:
+    folder, before = tmp_path / "model", tmp_path / ".model.old"
+    before.mkdir()
+    (before / "weights").write_text("old")
+    if replaced:
+        folder.mkdir()
+        (folder / "weights").write_text("new")
+
+    def fail() -> None:
+        with atomic_folder(folder):
+            raise OSError("half")
+
+    with pytest.raises(OSError, match="half"):
+        fail()
+    assert (folder / "weights").read_text() == ("new" if replaced else "old")
+    assert names(tmp_path) == {"model"}
+
+
+def test_a_folder_that_cannot_be_renamed_leaves_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "weights").write_text("old")
+    rename = type(folder).rename
+
+    def fail(path: Path, target: Path) -> Path:
+        if path.name == ".model.part":
+            raise OSError("no room for the name")
+        return rename(path, target)
+
+    monkeypatch.setattr(type(folder), "rename", fail)
+    with pytest.raises(OSError, match="no room"), atomic_folder(folder) as part:
+        (part / "weights").write_text("new")
+    assert (folder / "weights").read_text() == "old"
+    assert names(tmp_path) == {"model"}
+
+
 def test_what_a_killed_process_left_in_a_scratch_folder_is_deleted(tmp_path: Path) -> None:
     out = tmp_path / "adapter.gguf"
     left = tmp_path / ".adapter.gguf.scratch"
