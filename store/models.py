@@ -53,6 +53,15 @@ def add(conn: sqlite3.Connection, model: Model) -> Model:
     return stored
 
 
+def relocate(conn: sqlite3.Connection, model: Model) -> None:
+    """Store where the files of a model are now; nothing else of it can change."""
+    with transaction(conn):
+        conn.execute(
+            "UPDATE model SET location = ?, gguf = ?, adapter = ?, adapter_gguf = ? WHERE id = ?",
+            [model.location, model.gguf, model.adapter, model.adapter_gguf, model.id],
+        )
+
+
 def by_name(conn: sqlite3.Connection, name: str) -> Model | None:
     """The model of that name, if there is one."""
     for row in conn.execute(f"SELECT {_COLUMNS} FROM model WHERE name = ?", [name]):

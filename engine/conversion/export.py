@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine.models.location import check_files
 from engine.project.atomic_file import atomic_file, atomic_folder
 from store import examples, models, paths, rounds
 from store.errors import BadInput
@@ -88,11 +89,12 @@ def _export_adapter(project: Project, model: Model, out: Path) -> Path:
     """Copy what training wrote: an adapter's folder, or the weights of a full fine-tuning."""
     if model.training_set is None:
         raise BadInput(f"{model.name} was imported, not trained here: name a trained model.")
+    gguf = model.adapter_gguf if model.adapter else model.gguf
     source = project.inside(model.adapter or model.location)
+    check_files(project, model, [model.adapter or model.location, *([gguf] if gguf else [])])
     target = out / model.name.replace("/", "-")
     if target.resolve() == source.resolve():
         raise BadInput(f"{target} holds the original of {model.name}: export to another folder.")
-    gguf = model.adapter_gguf if model.adapter else model.gguf
     with atomic_folder(target) as part:
         for file in source.rglob("*"):
             copy = part / file.relative_to(source)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING, Any
 
+from engine.models.metadata import TRAINABLE_GGUF
 from engine.project.atomic_file import scratch_folder
 from store.errors import BadInput, WorkFailed
 
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from engine.project.folder import Project
     from store.records import Model
 
-ARCHITECTURES = ("llama", "qwen2")
-"""GGUF architectures whose adapters can be converted to GGUF (`engine.conversion.hf_to_gguf`)."""
 TOLERANCE = 0.1
 """Largest accepted error of the logits, as a share of their spread: llama.cpp also rounds the
 inputs of a quantized matrix, and torch does not."""
@@ -42,11 +41,11 @@ def why_not_convertible(file: Path) -> str | None:
     from engine.models.gguf_header import read_contents
 
     architecture = read_contents(file).values.get("general.architecture")
-    if architecture in ARCHITECTURES:
+    if architecture in TRAINABLE_GGUF:
         return None
     return (
         f"{file.name} is a GGUF of the architecture {architecture}, whose adapters cannot be "
-        f"converted to GGUF (only {', '.join(ARCHITECTURES)}): give the model's Hugging Face "
+        f"converted to GGUF (only {', '.join(TRAINABLE_GGUF)}): give the model's Hugging Face "
         "folder to `lmsi-tui init`."
     )
 

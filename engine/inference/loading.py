@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from engine.models.identity import is_server
+from engine.models.location import check_files
+from engine.models.metadata import facts_of
 from engine.project.settings import Engine
 from store.errors import BadInput
 
@@ -95,6 +97,47 @@ def prompt_location(project: Project, model: Model, settings: ModelSettings) -> 
         return None
     uses_gguf = engine in (Engine.LLAMA_CPP, Engine.AUTO)
     return project.inside(model.gguf if uses_gguf and model.gguf else model.location)
+
+
+def files_needed_by(model: Model, settings: ModelSettings) -> list[str]:
+    """The locations of a model that the engine of the settings reads.
+
+    Raises:
+        BadInput: the engine of the settings cannot read the model's format.
+    """
+    engine = chosen_engine(model, settings)
+    if engine is Engine.SERVER:
+        return [model.adapter] if model.adapter else []
+    if engine is Engine.LLAMA_CPP:
+        places = [model.gguf, model.adapter_gguf]
+    elif engine is Engine.TRANSFORMERS:
+        places = [model.location, model.adapter]
+    else:
+        places = [model.location, model.gguf, model.adapter, model.adapter_gguf]
+    return [place for place in places if place]
+
+
+def check_loadable(project: Project, model: Model, settings: ModelSettings, path: int) -> None:
+    """Check a model's files before it is loaded.
+
+    Args:
+        project: the folder that the model's locations are relative to.
+        model: the model, with its adapter if it has one.
+        settings: choose the engine.
+        path: tokens of the longest path.
+
+    Raises:
+        BadInput: a file is not there, the engine cannot read it, or a path is longer than the
+            model's context.
+    """
+    check_files(project, model, files_needed_by(model, settings))
+    location = prompt_location(project, model, settings)
+    context = facts_of(location).context if location is not None else None
+    if context is not None and path >= context:
+        raise BadInput(
+            f"A path may have {path:,} tokens, but the context of {model.name} holds {context:,} "
+            "together with the prompt: lower sample.max_tokens."
+        )
 
 
 def open_engine(

@@ -27,10 +27,13 @@ if TYPE_CHECKING:
 
 def run(work: Work) -> dict[str, object]:
     """Measure the job's `models`; without them, all that no round rejected."""
+    chosen = lookups.models_to_measure(work.conn, work.params.get("models"))
+    for model in chosen:
+        _missing_paths(work.conn, work.project, work.settings, model)
     reread: list[Rereading] = []
     measured = [
         _as_json(work.conn, evaluation)
-        for model in lookups.models_to_measure(work.conn, work.params.get("models"))
+        for model in chosen
         for evaluation in measure(work, model, reread)
     ]
     return {"evaluations": measured, **together(reread).as_json()}
@@ -107,6 +110,28 @@ def _requested_runs(
     ]
 
 
+def _missing_paths(
+    conn: sqlite3.Connection, project: Project, settings: Settings, model: Model
+) -> tuple[int, int]:
+    """How many paths of a model's measurements are missing, and how many are stored.
+
+    Raises:
+        BadInput: some are missing, and the model cannot be loaded.
+    """
+    missing = stored = longest = 0
+    for split, questions in _some_questions(conn, settings).items():
+        ids = [question.id for question in questions]
+        for requested in _requested_runs(project, settings, model, split, questions):
+            begun = paths.run_by_key(conn, requested.key)
+            present = paths.stored(conn, begun.id, ids, requested.m) if begun else 0
+            stored += present
+            missing += requested.m * len(questions) - present
+            longest = max(longest, requested.max_tokens)
+    if missing:
+        loading.check_loadable(project, model, settings.model, longest)
+    return missing, stored
+
+
 def _as_json(conn: sqlite3.Connection, evaluation: Evaluation) -> dict[str, object]:
     """An evaluation as the job's result and the report hold it."""
     model = models.by_id(conn, evaluation.model_id)
@@ -130,18 +155,12 @@ def plan(conn: sqlite3.Connection, project: Project, names: Sequence[str] = ()) 
     by_split = _some_questions(conn, settings)
     missing = stored = 0
     seconds: float | None = 0.0
-    for split, questions in by_split.items():
-        ids = [question.id for question in questions]
-        for model in measured:
-            left = 0
-            for requested in _requested_runs(project, settings, model, split, questions):
-                begun = paths.run_by_key(conn, requested.key)
-                present = paths.stored(conn, begun.id, ids, requested.m) if begun else 0
-                stored += present
-                left += requested.m * len(questions) - present
-            missing += left
-            rate = measured_rate(conn, "paths_per_second", JobKind.EVALUATE, model) if left else 1.0
-            seconds = seconds + left / rate if rate and seconds is not None else None
+    for model in measured:
+        left, present = _missing_paths(conn, project, settings, model)
+        missing += left
+        stored += present
+        rate = measured_rate(conn, "paths_per_second", JobKind.EVALUATE, model) if left else 1.0
+        seconds = seconds + left / rate if rate and seconds is not None else None
     return Plan(
         JobKind.EVALUATE,
         models=tuple(model.name for model in measured),

@@ -13,6 +13,7 @@ from engine.conversion import gguf_to_hf
 from engine.inference import loading
 from engine.inference.chat_template import layout_in
 from engine.models.identity import is_server
+from engine.models.location import check_files
 from engine.sampling import runs
 from store import examples, models, paths, rounds
 from store.enums import JobKind, Outcome, PromptStyle, Stage
@@ -112,9 +113,11 @@ def chat_notes(project: Project, model: Model) -> tuple[str, ...]:
     """
     if project.settings.sample.style is not PromptStyle.CHAT:
         return ()
-    location = loading.prompt_location(project, model, project.settings.model)
+    settings = project.settings.model
+    location = loading.prompt_location(project, model, settings)
     if location is None:
         return ()
+    check_files(project, model, loading.files_needed_by(model, settings))
     note = layout_in(location).note
     return (note,) if note else ()
 
@@ -158,7 +161,7 @@ def check_trainable(project: Project, base: Model) -> None:
     """Check that a model has weights that a training can start from.
 
     Raises:
-        BadInput: it is on a server, its files are missing, or its GGUF cannot be unpacked.
+        BadInput: it is on a server, has no weights, or its GGUF cannot be unpacked.
     """
     if is_server(base.location):
         raise BadInput(
@@ -166,9 +169,9 @@ def check_trainable(project: Project, base: Model) -> None:
             "Hugging Face folder to `lmsi-tui init` as --student, and `lmsi-tui distill` trains it."
         )
     location = project.inside(base.location)
-    if location.is_dir():
-        return
-    if location.suffix != ".gguf" or not location.exists():
+    if location.is_dir() or not location.exists():
+        return  # files that are not there are reported when they are needed
+    if location.suffix != ".gguf":
         raise BadInput(
             f"{base.name} has no weights to train at {location}: give the model's Hugging Face "
             "folder to `lmsi-tui init`."

@@ -20,6 +20,7 @@ from engine.evaluation import acceptance, drift_alarms
 from engine.jobs import curate, evaluate, lookups, memory_estimate, sample, train
 from engine.jobs.plan import Plan
 from engine.models.identity import is_server
+from engine.models.location import check_files
 from engine.project.folder import Project
 from engine.review import audit
 from engine.sampling import completion, runs
@@ -88,6 +89,7 @@ def _models(
     students = lookups.students(conn, settings) if settings.model.students else []
     for learner in _learners(teacher, students):
         lookups.check_trainable(project, learner)
+        check_files(project, learner)
     return teacher, students
 
 

@@ -82,6 +82,8 @@ def plan_pool(conn: sqlite3.Connection, project: Project, model: Model) -> Plan:
             least += max(0, fewest - uncounted) * group.questions
             most += max(0, m - group.stored) * group.questions
     settings = project.settings.model
+    if most:
+        loading.check_loadable(project, model, settings, requested.max_tokens)
     rate = measured_rate(conn, "paths_per_second", JobKind.SAMPLE, model)
     return Plan(
         JobKind.SAMPLE,

@@ -16,6 +16,7 @@ from engine.conversion import gguf_to_hf
 from engine.jobs import lookups, memory_estimate
 from engine.jobs.plan import Plan, measured_rate
 from engine.models import identity
+from engine.models.location import check_files, files_needed
 from engine.project.settings import TooLong
 from engine.training.distillation import why_no_teacher_logits
 from engine.training_data.dry_run import dry_run
@@ -66,14 +67,27 @@ def train_model(
 
     A training that was finished before is not repeated.
     """
-    from engine.training.distillation import student_examples
-    from engine.training.launcher import Training, train
-
     lookups.check_trainable(work.project, base)
     out = _output(work.project, base, frozen, settings, stage)
     finished = _finished(work.conn, work.project, out)
     if finished is not None:
         return {"model": finished.name, "trained_before": True}
+    with files_needed(work.project, base):
+        return _train(work, base, frozen, settings, stage, out)
+
+
+def _train(
+    work: Work,
+    base: Model,
+    frozen: TrainingSet,
+    settings: TrainSettings,
+    stage: Stage,
+    out: Path,
+) -> dict[str, object]:
+    """Train a model into a folder and store the new one."""
+    from engine.training.distillation import student_examples
+    from engine.training.launcher import Training, train
+
     location = gguf_to_hf.hf_folder(work.project, base)
     if not location.is_dir():
         title = f"unpacking {base.location}"
@@ -219,6 +233,7 @@ def _plan(
         if finished is not None:
             reused.append(f"{finished.name} is the result of this training: nothing is left to do.")
             continue
+        check_files(project, base)
         left.append(base)
         if _unfinished(out).is_dir():
             reused.append(f"The training of {base.name} continues from its checkpoint.")

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FOLDER, GGUF = "Hugging Face folder", "GGUF file"
+TRAINABLE_GGUF = ("llama", "qwen2")
+"""GGUF architectures whose adapters can be converted to GGUF (`engine.conversion.hf_to_gguf`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ class ModelFacts:
     context: int | None
     """Context length in tokens; None if the files do not say."""
     trainable: bool
-    """Whether it can be fine-tuned; a GGUF file can only be sampled."""
+    """Whether it can be fine-tuned; a GGUF file only if its adapter can be written as GGUF."""
 
 
 def facts_of(location: Path) -> ModelFacts:
@@ -75,7 +77,7 @@ def _of_gguf(file: Path) -> ModelFacts:
         tokenizer=f"{kind}, {tokens:,} tokens" if tokens else kind,
         tokenizer_sha256=contents.tokenizer_sha256,
         context=whole_number(values.get(f"{architecture}.context_length")),
-        trainable=False,
+        trainable=architecture in TRAINABLE_GGUF,
     )
 
 

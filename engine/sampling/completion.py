@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from engine.inference import engine_selection, loading
 from engine.inference.chat_template import layout_in
 from engine.inference.prompt_lengths import SequenceLengths, measure_lengths
+from engine.models.location import files_needed
 from engine.project.settings import Engine
 from engine.prompting.tasks import exemplars_for
 from engine.prompting.templates import Prompt, render
@@ -84,7 +85,8 @@ def _chat_layout(work: Work, run: Run, model: Model) -> str:
     if run.prompt_style is not PromptStyle.CHAT:
         return ""
     location = loading.prompt_location(work.project, model, work.settings.model)
-    return layout_in(location).name if location is not None else ""
+    # A model that is not there is reported when it is needed.
+    return layout_in(location).name if location is not None and location.exists() else ""
 
 
 def prompts_of(work: Work, run: Run, questions: Sequence[Question]) -> Callable[[Question], Prompt]:
@@ -111,6 +113,8 @@ def model_loader(
     def load() -> Backend:
         if not opened:
             settings = work.settings.model
+            longest = max(run.max_tokens for run in runs)
+            loading.check_loadable(work.project, model, settings, longest)
             lengths = _sequence_lengths(work, model, runs, questions)
             machine = engine_selection.machine_key(settings)
             # A trained model is about as fast as its base.
@@ -120,7 +124,10 @@ def model_loader(
             ]
             layout = _chat_layout(work, runs[0], model)
             past = engine_selection.past_measurements(earlier, machine, lengths)
-            selected = engine_selection.open_fastest(work.project, model, settings, lengths, past)
+            with files_needed(work.project, model, loading.files_needed_by(model, settings)):
+                selected = engine_selection.open_fastest(
+                    work.project, model, settings, lengths, past
+                )
             opened.append(selected.backend)
             inference_sessions.add(
                 work.conn,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engine.conversion import gguf_to_hf
+from engine.models.location import check_files
 from engine.packing.encoding import TopKLogprobs
 from engine.project.settings import TrainSettings
 from engine.sampling import completion, runs
@@ -195,6 +196,7 @@ def _load_teacher(work: Work, teacher: Model) -> TrainableModel:
         import torch
 
         torch.set_num_threads(threads)
+    check_files(work.project, teacher)
     location = gguf_to_hf.hf_folder(work.project, teacher)
     if not location.is_dir():
         gguf_to_hf.convert_to_hf(work.project.inside(teacher.location), location)

@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from engine.conversion import gguf_to_hf
+from engine.models.identity import is_server
 from store import examples as example_rows
 from store import models, paths
 from store.connection import transaction
@@ -42,6 +43,10 @@ CHUNK = 1000
 def why_not_counted(project: Project, model: Model) -> str | None:
     """Why a model's tokens cannot be counted: it has no tokenizer for training; None if it has."""
     folder = gguf_to_hf.hf_folder(project, model)
+    if not is_server(model.location) and not project.inside(model.location).exists():
+        return (
+            f"{model.name} is not at {project.inside(model.location)}: its tokens are not counted."
+        )
     if not folder.is_dir() and model.location.endswith(".gguf"):
         return f"{model.name} is a GGUF file: its tokens are counted after its first training."
     if not folder.is_dir():

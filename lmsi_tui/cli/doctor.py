@@ -16,6 +16,7 @@ from engine.inference.loading import addresses_of, chosen_engine
 from engine.jobs.launch import worker_runs
 from engine.jobs.lookups import chat_notes
 from engine.models.identity import describe, is_server
+from engine.models.location import check_files
 from engine.project.folder import SETTINGS, Project, open_project
 from engine.project.settings import Engine
 from store.connection import has_wal_reset_bug
@@ -200,6 +201,7 @@ def _offer(model: Model, address: str) -> str:
 
 
 def _weights(project: Project, model: Model) -> str:
+    check_files(project, model)
     location = project.inside(model.location)
     description = describe(location)
     imported = model.base_id is None

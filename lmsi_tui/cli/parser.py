@@ -273,6 +273,24 @@ def _add_status(commands: Commands) -> None:
                 help="write the document to this file (default: stdout)",
             )
 
+    stored_models = add_command(
+        commands,
+        "models",
+        "lmsi_tui.cli.models_command:list_models",
+        "list the models and where they are; say where one was moved",
+        "List the models of a project and whether their files are there. With --moved, store where "
+        "the files of a model are now, if they are the same files.",
+    )
+    add_project(stored_models)
+    stored_models.add_argument(
+        "--moved",
+        action="append",
+        default=[],
+        metavar="NAME=PATH",
+        help="the model's folder or GGUF file is now at PATH; repeatable",
+    )
+    add_json(stored_models)
+
     restore = add_command(
         commands,
         "restore",

@@ -161,8 +161,9 @@ def show_prompt(args: argparse.Namespace) -> None:
 
     The number of its tokens goes to stderr.
     """
-    from engine.inference.loading import prompt_location
+    from engine.inference.loading import files_needed_by, prompt_location
     from engine.inference.rendered_prompt import render_prompt
+    from engine.models.location import check_files
     from engine.prompting.tasks import exemplars_for
     from engine.prompting.templates import render
 
@@ -182,6 +183,8 @@ def show_prompt(args: argparse.Namespace) -> None:
     prompt = render(question, prompt_format, settings.sample.style, exemplars)
     location = prompt_location(project, model, settings.model) if model else None
     if prompt.style is PromptStyle.CHAT and location is not None:
+        assert model is not None
+        check_files(project, model, files_needed_by(model, settings.model))
         rendered = render_prompt(location, prompt)
         print(printable(rendered.text))
         print(f"{rendered.tokens:,} tokens.", file=sys.stderr)

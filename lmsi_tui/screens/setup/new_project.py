@@ -30,8 +30,8 @@ class NewProjectScreen(FormScreen[Path | None]):
     NAME = "new-project"
     HELP = (
         "The model is the one to improve. Students are smaller models that learn from it; they are "
-        "optional. Only Hugging Face folders can be trained; GGUF files and servers can be "
-        "sampled. Nothing is copied: the project stores the paths of the models."
+        "optional. Hugging Face folders can be trained, and so can GGUF files of Llama and Qwen 2; "
+        "servers can only be sampled. Nothing is copied: the project stores the models' paths."
     )
     TITLE_TEXT = "new project"
     DO = "Create the project"
@@ -128,7 +128,7 @@ def _model_text(event: Event, *, is_teacher: bool) -> Content:
         content(f"  tokenizer {event['tokenizer']}; context {context}").stylize("$text-muted"),
     ]
     if not event["trainable"]:
-        warning = "  ! can be sampled but not trained; training needs a Hugging Face folder"
+        warning = "  ! can be sampled but not trained; training needs its Hugging Face folder"
         lines.append(content(warning).stylize("$text-warning"))
     elif not is_teacher:
         same = "same tokenizer as the teacher: learns from its tokens"

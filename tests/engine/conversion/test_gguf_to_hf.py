@@ -97,7 +97,7 @@ def test_an_architecture_without_gguf_adapters_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     convert_base(tiny_model(tmp_path / "base"), tmp_path / "tiny.gguf")
-    monkeypatch.setattr(gguf_to_hf, "ARCHITECTURES", ("qwen2",))
+    monkeypatch.setattr(gguf_to_hf, "TRAINABLE_GGUF", ("qwen2",))
     with pytest.raises(BadInput, match=r"of the architecture llama, whose adapters cannot be"):
         gguf_to_hf.convert_to_hf(tmp_path / "tiny.gguf", tmp_path / "out")
     assert not (tmp_path / "out").exists()

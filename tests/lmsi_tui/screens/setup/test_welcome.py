@@ -170,13 +170,13 @@ async def test_a_new_project_describes_its_models_and_continues_with_questions(
         assert len(questions.by_split(conn, Split.POOL)) == 9
 
 
-async def test_a_gguf_file_is_described_as_not_trainable(tmp_path: Path) -> None:
+async def test_a_gguf_file_that_can_be_trained_is_described_so(tmp_path: Path) -> None:
     shutil.copyfile(MODELS / "pebble-s" / "pebble-s.gguf", tmp_path / "small.gguf")
     async with driven(None) as pilot:
         await pilot.press("n")
         await fill(pilot, "model", "small.gguf")
         assert "GGUF file" in preview(pilot)
-        assert "not trained" in preview(pilot)
+        assert "can be trained" in preview(pilot)
 
 
 @pytest.mark.parametrize(
