@@ -27,7 +27,10 @@ _HYPHEN = re.compile(r"(?<=\w)[-–—](?=\w)|(?<!\S)[-–—]+(?!\S)")
 # Abbreviations: U.S. is US, J. R. Smith is JR Smith.
 
 _INITIALS_APART = re.compile(r"\b([^\W\d_]\.) (?=[^\W\d_]\.)")
-_PERIOD_INSIDE = re.compile(r"(?:(?<=\b[^\W\d_])|(?<=\b[^\W\d_]{2}))\.(?=[^\W\d_]\b)")
+_PERIOD_INSIDE = re.compile(
+    r"(?:(?<=\b[^\W\d_])|(?<=\b[^\W\d_]{2}))\.(?=[^\W\d_]\b)|(?<=[^\W\d_])\.(?=-\w)"
+)
+_HALF_OF_DAY = re.compile(r"(?<=\d)(?=[ap]m\b)")
 _LETTERS_APART = re.compile(r"\b([^\W\d_]) (?=[^\W\d_]\b)")
 
 # Dates: May 5, 1998 is 5 May 1998.
@@ -40,26 +43,45 @@ _MONTH = (
     r"(?P<month>jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?"
     r"|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)\.?"
 )
-_DAY = r"(?:the )?(?P<day>0?[1-9]|[12]\d|3[01])(?:st|nd|rd|th)?"
+_ORDINALS = (
+    *("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth"),
+    *("tenth", "eleventh", "twelfth", "thirteenth", "fourteenth", "fifteenth", "sixteenth"),
+    *("seventeenth", "eighteenth", "nineteenth"),
+    *("twentieth", "twenty-first", "twenty-second", "twenty-third", "twenty-fourth"),
+    *("twenty-fifth", "twenty-sixth", "twenty-seventh", "twenty-eighth", "twenty-ninth"),
+    *("thirtieth", "thirty-first"),
+)
+_DAY = (
+    r"(?:the )?(?P<day>(?:0?[1-9]|[12]\d|3[01])(?=\D|$)(?:st|nd|rd|th)?"
+    rf"|{'|'.join(reversed(_ORDINALS))})"
+)
 _YEAR = r"(?P<year>\d{4})"
-_WEEKDAY = r"(?:(?:mon|tues|wednes|thurs|fri|satur|sun)day,? )?"
+_WEEKDAY = (
+    r"(?:on )?(?:(?:mon|tues?|wed(?:nes)?|thu(?:rs)?|fri|sat(?:ur)?|sun)(?:day)?\.?,? )?(?:on )?"
+)
+_NUMERIC_MONTH = r"(?P<month>0?[1-9]|1[0-2])"
 _DATES = tuple(
     re.compile(rf"\b{pattern}\b")
     for pattern in (
         rf"{_WEEKDAY}{_MONTH} {_DAY}(?:,? |,)(?:of )?{_YEAR}",
         rf"{_WEEKDAY}{_DAY} (?:day )?(?:of )?{_MONTH}(?:,? |,)(?:of )?{_YEAR}",
         rf"{_YEAR},? {_MONTH} {_DAY}",
-        rf"{_YEAR}-(?P<month>0[1-9]|1[0-2])-(?P<day>0[1-9]|[12]\d|3[01])",
+        rf"{_YEAR}[-/.]{_NUMERIC_MONTH}[-/.](?P<day>0?[1-9]|[12]\d|3[01])",
+        # Which of two small numbers is the month cannot be known.
+        rf"(?P<day>1[3-9]|2\d|3[01])[-/.]{_NUMERIC_MONTH}[-/.]{_YEAR}",
+        rf"{_NUMERIC_MONTH}[-/.](?P<day>1[3-9]|2\d|3[01])[-/.]{_YEAR}",
+        rf"{_DAY}-{_MONTH}-{_YEAR}",
         rf"{_MONTH}, (?:of )?{_YEAR}",
     )
 )
 _SHORT_DATES = tuple(
     re.compile(pattern)
     for pattern in (
-        rf"{_MONTH} {_DAY}",
-        rf"{_DAY} (?:day )?(?:of )?{_MONTH}",
-        rf"{_MONTH} (?:of )?{_YEAR}",
+        rf"(?:on )?{_MONTH} {_DAY}",
+        rf"(?:on )?{_DAY} (?:day )?(?:of )?{_MONTH}",
+        rf"(?:in )?(?:the month of )?{_MONTH} (?:of )?{_YEAR}",
         rf"{_YEAR} {_MONTH}",
+        rf"(?:in )?(?:the )?(?:year )?{_YEAR}",
     )
 )
 """Dates only if they are the whole span: elsewhere, `may` and `march` can be verbs."""
@@ -67,8 +89,12 @@ _SHORT_DATES = tuple(
 # Several spans.
 
 _SEPARATOR = re.compile(
-    r" ?(?:(?<!\d),|,(?!\d{2,3}(?!\d))|;) ?(?:(?:and|&) )?| (?:and|&|as well as|along with) "
+    r" ?(?:(?<!\d),|,(?!\d{2,3}(?!\d))|;) ?(?:(?:and|&) (?:also )?)?"
+    r"| (?:and also|and|&|as well as|along with) | [/+] (?=\D)"
+    r"|(?<=[^\W\d_]{3})/(?=[^\W\d_]{3})"
 )
+_FIRST_ITEM = re.compile(r"\(?1[.)] (?=.* \(?2[.)] )")
+_ITEM = re.compile(r",? (?:and )?\(?[2-9][.)] ")
 _BOTH = re.compile(r"\W*both (?=.* (?:and|&) )")
 _SUFFIX = re.compile(r", (?=(?:jr|sr|ii|iii|iv|inc|ltd|llc|phd|md|dc)\b)")
 _HUNDRED_AND = re.compile(rf"\b(hundred|thousand|million) and (?={SPELLED.pattern})")
@@ -88,6 +114,9 @@ def _span_words(text: str) -> str | None:
     words = plain(without_latex(without_markup(half_width(text[:LONGEST])))).casefold()
     words = words.replace("−", "-")
     words = _PERIOD_INSIDE.sub("", _INITIALS_APART.sub(r"\1", words))
+    words = _HALF_OF_DAY.sub(" ", words)
+    if _FIRST_ITEM.match(words):
+        words = _ITEM.sub(", ", _FIRST_ITEM.sub("", words))
     for pattern in _DATES:
         words = pattern.sub(_date, words)
     words = _HUNDRED_AND.sub(r"\1 ", _SUFFIX.sub(" ", _BOTH.sub("", words)))
@@ -126,12 +155,17 @@ def _number_token(word: str) -> str:
 def _date(match: re.Match[str]) -> str:
     """A date as day, month and year, those of them that it has."""
     found = match.groupdict()
-    day, month, year = found.get("day"), found["month"], found.get("year")
+    day, month, year = found.get("day"), found.get("month"), found.get("year")
+    if day in _ORDINALS:
+        day = str(_ORDINALS.index(day) + 1)
+    if month is None:
+        return year or ""
     if month.isdigit():
         month = _MONTHS[int(month) - 1]
     else:
         month = next(name for name in _MONTHS if name.startswith(month[:3]))
-    return " ".join(part for part in (day.lstrip("0") if day else "", month, year or "") if part)
+    day = re.sub(r"\D", "", day).lstrip("0") if day else ""
+    return " ".join(part for part in (day, month, year) if part)
 
 
 def same_span(canonical: str) -> tuple[str, ...]:
@@ -149,7 +183,7 @@ def spans_equal(a: str, b: str) -> bool:
     """
     # The forms of stored answers may be those of an earlier version.
     a, b = span(a) or a, span(b) or b
-    if same_span(a) == same_span(b) or a.replace(",", "") == b.replace(",", ""):
+    if same_span(a) == same_span(b) or a.replace(", ", " ") == b.replace(", ", " "):
         return True
     short, long = sorted((a, b), key=len)
     follows = long[len(short) :]

@@ -123,7 +123,10 @@ def stated_answer(
         before = own[max(0, match.start() - 60) : match.start()]
         if match[0][0].isalpha() and _HYPOTHETICAL.search(before):
             continue
-        if text is None:
+        bullets = _BULLETS.match(own, match.end()) if answer_type is AnswerType.SPAN else None
+        if bullets:
+            stated, answer = _whole_answer(answer_type, bullets[0], options)
+        elif text is None:
             stated, answer = _read(answer_type, match, own, options)
         else:
             stated, answer = text, _answer_in(answer_type, text, options)
@@ -222,6 +225,8 @@ def _read(
     return stated, _answer_in(answer_type, stated, options)
 
 
+_BULLET = re.compile(r"(?:^|\s*\n)\s*(?:[-*•]|\(?\d{1,2}[.)])[ \t]+(?=\S)")
+_BULLETS = re.compile(r"[ \t:*]*(?:\n\s{0,4}(?:[-*•]|\(?\d{1,2}[.)])[ \t]+\S[^\n]{0,100}){2,}")
 _TAG = re.compile("</?answer>")
 
 
@@ -229,6 +234,8 @@ def _whole_answer(
     answer_type: AnswerType, content: str, options: Sequence[str]
 ) -> tuple[str, str | None]:
     """The content of a tag, or the line of it that holds the answer, and its canonical answer."""
+    if answer_type is AnswerType.SPAN and "\n" in content.strip():
+        content = _BULLET.sub(", ", content).removeprefix(", ")
     one_line = " ".join(content.split())
     if answer_type is AnswerType.MATH and " " not in one_line:
         return one_line, math_text(one_line)  # `5!` is a factorial
