@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 DATABASE = "lmsi.db"
 """File name of the database in a project's folder."""
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """`PRAGMA user_version` of the databases that this version reads and writes."""
 
 APPLICATION_ID = 0x6C6D7369
@@ -39,6 +39,9 @@ WAL_BYTES = 4 << 20
 
 _LOCK_MILLISECONDS = 1000
 """How long a checkpoint waits for the write lock."""
+
+_KNOWN_ANSWERS = {"gold", "gold_change"}
+"""Tables that a training connection cannot read, lower case."""
 
 _OLDEST_SQLITE = (3, 37, 0)
 """The first version with STRICT tables."""
@@ -235,7 +238,7 @@ def _refuse_gold(
     # A renamed table would escape the check below.
     if action == sqlite3.SQLITE_ALTER_TABLE:
         return sqlite3.SQLITE_DENY
-    if action == sqlite3.SQLITE_READ and table is not None and table.lower() == "gold":
+    if action == sqlite3.SQLITE_READ and table is not None and table.lower() in _KNOWN_ANSWERS:
         return sqlite3.SQLITE_DENY
     return sqlite3.SQLITE_OK
 

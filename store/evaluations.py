@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from store.records import Evaluation
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 _COLUMNS = "id, model_id, split, method, k, run_id, n, correct, low, high, abstained, created_at"
 
@@ -128,10 +129,43 @@ def flips(conn: sqlite3.Connection, before_id: int, after_id: int) -> list[Flip]
     return [Flip(question_id, a, b, bool(won)) for question_id, a, b, won in rows]
 
 
-def newest_at(conn: sqlite3.Connection) -> tuple[int, float]:
-    """(count, time of the newest): changes whenever something is measured."""
-    ((count, at),) = conn.execute("SELECT count(*), coalesce(max(created_at), 0) FROM evaluation")
-    return count, at
+def containing(conn: sqlite3.Connection, question_ids: Iterable[int]) -> list[Evaluation]:
+    """The evaluations that measured any of these questions, oldest first."""
+    rows = conn.execute(
+        f"SELECT {_COLUMNS} FROM evaluation WHERE id IN (SELECT evaluation_id"
+        " FROM evaluation_answer WHERE question_id IN (SELECT value FROM json_each(?)))"
+        " ORDER BY created_at, id",
+        [json.dumps(list(question_ids))],
+    )
+    return [_evaluation(row) for row in rows]
+
+
+def given_answers(conn: sqlite3.Connection, id_: int) -> dict[int, str | None]:
+    """The canonical answer to each question of an evaluation, by question id."""
+    return dict(
+        conn.execute(
+            "SELECT question_id, answer FROM evaluation_answer WHERE evaluation_id = ?", [id_]
+        )
+    )
+
+
+def delete(conn: sqlite3.Connection, id_: int) -> None:
+    """Delete an evaluation; it can be computed again from its paths."""
+    with transaction(conn):
+        conn.execute("DELETE FROM evaluation_answer WHERE evaluation_id = ?", [id_])
+        conn.execute("DELETE FROM evaluation WHERE id = ?", [id_])
+
+
+def state(conn: sqlite3.Connection) -> tuple[int, float, int, int]:
+    """Changes whenever something is measured, or scored again.
+
+    (count, time of the newest, questions, correct answers).
+    """
+    ((count, at, n, correct),) = conn.execute(
+        "SELECT count(*), coalesce(max(created_at), 0), coalesce(sum(n), 0),"
+        " coalesce(sum(correct), 0) FROM evaluation"
+    )
+    return count, at, n, correct
 
 
 def _evaluation(row: tuple[Any, ...]) -> Evaluation:

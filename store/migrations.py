@@ -70,7 +70,19 @@ def m004_job_phase(db: Database) -> None:
         db.execute(statement)
 
 
-STEPS = (m001_initial, m002_queue_and_encoding, m003_engines_and_rounds, m004_job_phase)
+def m005_changed_questions(db: Database) -> None:
+    """Version 5: changed known answers, and questions that were removed."""
+    for statement in _CHANGED_QUESTIONS.strip().split("\n\n"):
+        db.execute(statement)
+
+
+STEPS = (
+    m001_initial,
+    m002_queue_and_encoding,
+    m003_engines_and_rounds,
+    m004_job_phase,
+    m005_changed_questions,
+)
 """Oldest first; sqlite-utils records each by its name."""
 
 # Statements are separated by blank lines, because triggers contain semicolons.
@@ -449,4 +461,28 @@ UPDATE job SET model_id = CASE kind
     ELSE (SELECT model_id FROM run WHERE run.id = job.run_id)
 END
 WHERE state = 'done'
+"""
+
+# The newest change of a question counts; `gold` keeps what was imported first. A removed question
+# keeps its paths, reviews and examples, but is not sampled, trained on or measured any more.
+_CHANGED_QUESTIONS = """
+CREATE TABLE gold_change (
+    id INTEGER PRIMARY KEY,
+    question_id INTEGER NOT NULL REFERENCES gold (question_id),
+    answers TEXT NOT NULL CHECK (json_array_length(answers) >= 1),
+    created_at REAL NOT NULL
+) STRICT
+
+CREATE INDEX gold_change_question ON gold_change (question_id)
+
+CREATE TRIGGER gold_change_is_not_changed BEFORE UPDATE ON gold_change
+BEGIN SELECT RAISE(ABORT, 'known answers are not changed: newer ones are a later row'); END
+
+CREATE TRIGGER gold_change_is_not_deleted BEFORE DELETE ON gold_change
+BEGIN SELECT RAISE(ABORT, 'known answers are not deleted: newer ones are a later row'); END
+
+CREATE TABLE removal (
+    question_id INTEGER PRIMARY KEY REFERENCES question (id),
+    removed_at REAL NOT NULL
+) STRICT
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Mapping, Sequence
 
+_IN_USE = "id NOT IN (SELECT question_id FROM removal)"
 _COLUMNS = "id, key, split, source, position, task, answer_type, text, options, passage"
 
 
@@ -27,6 +29,8 @@ class Added:
     """Stored in this split before (or twice in the same import)."""
     elsewhere: int
     """Left out because another split has them: training and evaluation must not share questions."""
+    removed: int = 0
+    """Of the known ones, those that were removed; they stay removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +53,23 @@ def add(
         questions: their `id` is ignored.
         gold: known answers (canonical forms, at least one) by `Question.key`. Those of pool
             questions are not stored. A stored question without known answers gets them; one with
-            known answers keeps its own.
+            known answers keeps its own (see `change_gold`).
 
     Raises:
         BadInput: a text has a lone surrogate, which UTF-8 cannot encode.
     """
     with transaction(conn):
+        keys_asked = [json.dumps([question.key for question in questions])]
         splits: dict[str, str] = dict(
             conn.execute(
                 "SELECT key, split FROM question WHERE key IN (SELECT value FROM json_each(?))",
-                [json.dumps([question.key for question in questions])],
+                keys_asked,
             )
+        )
+        ((removed_before,),) = conn.execute(
+            "SELECT count(*) FROM question JOIN removal ON question_id = id"
+            " WHERE key IN (SELECT value FROM json_each(?))",
+            keys_asked,
         )
         new, known, elsewhere = [], 0, 0
         for question in questions:
@@ -105,17 +115,26 @@ def add(
                 if question.split is not Split.POOL and question.key in gold
             ],
         )
-    return Added(len(new), known, elsewhere)
+    return Added(len(new), known, elsewhere, removed_before)
 
 
 def by_split(
-    conn: sqlite3.Connection, split: Split, *, source: str | None = None, limit: int | None = None
+    conn: sqlite3.Connection,
+    split: Split,
+    *,
+    source: str | None = None,
+    limit: int | None = None,
+    as_of: float | None = None,
 ) -> list[Question]:
-    """The questions of a split, or of one `source` in it, in order of import."""
+    """The questions of a split, or of one `source` in it, in order of import.
+
+    Removed questions are left out: those of now, or at the time `as_of` (seconds since the epoch).
+    """
     rows = conn.execute(
         f"SELECT {_COLUMNS} FROM question WHERE split = ? AND (? IS NULL OR source = ?)"
+        " AND id NOT IN (SELECT question_id FROM removal WHERE ? IS NULL OR removed_at <= ?)"
         " ORDER BY id LIMIT ?",
-        [split, source, source, -1 if limit is None else limit],
+        [split, source, source, as_of, as_of, -1 if limit is None else limit],
     )
     return [_question(row) for row in rows]
 
@@ -144,9 +163,9 @@ def by_ids(conn: sqlite3.Connection, ids: Iterable[int]) -> dict[int, Question]:
 
 
 def counts(conn: sqlite3.Connection) -> list[Count]:
-    """Number of questions of each split, source and task, in order of import."""
+    """Number of questions in use of each split, source and task, in order of import."""
     rows = conn.execute(
-        "SELECT split, source, task, count(*) FROM question"
+        f"SELECT split, source, task, count(*) FROM question WHERE {_IN_USE}"
         " GROUP BY split, source, task ORDER BY min(id)"
     )
     return [Count(Split(split), source, task, count) for split, source, task, count in rows]
@@ -154,21 +173,101 @@ def counts(conn: sqlite3.Connection) -> list[Count]:
 
 def tasks(conn: sqlite3.Connection, split: Split) -> list[str]:
     """The tasks of a split's questions, sorted by name."""
-    rows = conn.execute("SELECT DISTINCT task FROM question WHERE split = ? ORDER BY task", [split])
+    rows = conn.execute(
+        f"SELECT DISTINCT task FROM question WHERE split = ? AND {_IN_USE} ORDER BY task", [split]
+    )
     return [task for (task,) in rows]
 
 
 def gold_for(conn: sqlite3.Connection, split: Split) -> dict[int, tuple[str, ...]]:
     """The known answers of a split by question id; questions without any are left out.
 
+    The newest ones that were imported or changed; those of removed questions are left out, too.
+
     Raises:
         sqlite3.DatabaseError: on a training connection, always.
     """
     rows = conn.execute(
-        "SELECT question_id, answers FROM gold JOIN question ON id = question_id WHERE split = ?",
+        "SELECT gold.question_id, coalesce("
+        " (SELECT answers FROM gold_change WHERE gold_change.question_id = gold.question_id"
+        " ORDER BY gold_change.id DESC LIMIT 1), answers)"
+        f" FROM gold JOIN question ON id = gold.question_id WHERE split = ? AND {_IN_USE}",
         [split],
     )
     return {question_id: tuple(json.loads(answers)) for question_id, answers in rows}
+
+
+def change_gold(conn: sqlite3.Connection, answers: Mapping[int, Sequence[str]]) -> None:
+    """Replace the known answers of questions that have some; the older ones stay stored.
+
+    Args:
+        conn: the project's store.
+        answers: canonical forms, at least one, by question id.
+
+    Raises:
+        sqlite3.IntegrityError: a question has no known answers yet.
+    """
+    with transaction(conn):
+        conn.executemany(
+            "INSERT INTO gold_change (question_id, answers, created_at) VALUES (?, ?, ?)",
+            [(id_, json.dumps(list(new)), time.time()) for id_, new in answers.items()],
+        )
+
+
+def changed_gold(conn: sqlite3.Connection) -> int:
+    """Number of questions in use whose known answers were changed after the import."""
+    ((count,),) = conn.execute(
+        "SELECT count(DISTINCT question_id) FROM gold_change"
+        " WHERE question_id NOT IN (SELECT question_id FROM removal)"
+    )
+    return int(count)
+
+
+# Removed questions.
+
+
+def remove(conn: sqlite3.Connection, ids: Iterable[int]) -> None:
+    """Leave questions out from now on; their paths, reviews and examples stay stored.
+
+    Votes on pool questions are deleted: they are counted again from the paths after `restore`.
+    """
+    named = json.dumps(list(ids))
+    with transaction(conn):
+        conn.execute(
+            "INSERT INTO removal (question_id, removed_at) SELECT value, ? FROM json_each(?)"
+            " WHERE true ON CONFLICT DO NOTHING",
+            [time.time(), named],
+        )
+        conn.execute(
+            "DELETE FROM vote WHERE question_id IN"
+            " (SELECT question.id FROM question JOIN json_each(?) ON value = question.id"
+            " WHERE split = 'pool')",
+            [named],
+        )
+
+
+def restore(conn: sqlite3.Connection, ids: Iterable[int]) -> None:
+    """Use removed questions again."""
+    with transaction(conn):
+        conn.execute(
+            "DELETE FROM removal WHERE question_id IN (SELECT value FROM json_each(?))",
+            [json.dumps(list(ids))],
+        )
+
+
+def removed(conn: sqlite3.Connection) -> list[Question]:
+    """The removed questions of every split, in order of import."""
+    rows = conn.execute(f"SELECT {_COLUMNS} FROM question WHERE NOT {_IN_USE} ORDER BY id")
+    return [_question(row) for row in rows]
+
+
+def beginning_with(conn: sqlite3.Connection, prefix: str) -> list[Question]:
+    """The questions of every split, removed ones included, whose key begins with `prefix`."""
+    rows = conn.execute(
+        f"SELECT {_COLUMNS} FROM question WHERE substr(key, 1, ?) = ? ORDER BY id",
+        [len(prefix), prefix],
+    )
+    return [_question(row) for row in rows]
 
 
 def _question(row: tuple[Any, ...]) -> Question:

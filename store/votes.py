@@ -130,7 +130,8 @@ def question_groups(conn: sqlite3.Connection, run_id: int, split: Split) -> list
         " LEFT JOIN vote ON vote.run_id = :run AND vote.question_id = question.id"
         " LEFT JOIN (SELECT question_id, count(*) AS stored FROM path WHERE run_id = :run"
         " GROUP BY question_id) AS drew ON drew.question_id = question.id"
-        " WHERE split = :split GROUP BY 1, 2, 3, 4",
+        " WHERE split = :split AND question.id NOT IN (SELECT question_id FROM removal)"
+        " GROUP BY 1, 2, 3, 4",
         {"run": run_id, "split": split},
     )
     return [QuestionGroup(*row) for row in rows]

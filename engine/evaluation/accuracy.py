@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 from engine.answers.custom_rules import gold_for
 from engine.answers.extraction import equal
 from engine.statistics import intervals
-from store import evaluations, models, paths, rounds, votes
+from store import evaluations, models, paths, questions, rounds, votes
 from store.enums import EarlyStop, Method, PromptFormat, Split, Stage
 from store.records import Evaluation, Model, Question, Run
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from engine.project.settings import SampleSettings, Settings
     from engine.statistics.intervals import Paired
@@ -95,6 +95,39 @@ def score(
         )
         results.append(evaluations.put(conn, evaluation, rows) if keep else evaluation)
     return results
+
+
+def score_again(conn: sqlite3.Connection, question_ids: Iterable[int]) -> int:
+    """Compare the stored answers with the known answers of now, after these questions changed.
+
+    Only evaluations of these questions change. Their time stays that of the measurement. One whose
+    questions were all removed is deleted; its paths stay.
+
+    Returns:
+        Number of evaluations whose result is different now.
+    """
+    changed = 0
+    for evaluation in evaluations.containing(conn, question_ids):
+        gold = gold_for(conn, evaluation.split)
+        given = evaluations.given_answers(conn, evaluation.id)
+        by_id = questions.by_ids(conn, given)
+        rows = [
+            (id_, answer, _is_right(by_id[id_], answer, gold))
+            for id_, answer in given.items()
+            if id_ in gold
+        ]
+        if not rows:
+            evaluations.delete(conn, evaluation.id)
+            changed += 1
+            continue
+        correct = sum(right for _, _, right in rows)
+        low, high = intervals.wilson(correct, len(rows))
+        abstained = sum(answer is None for _, answer, _ in rows)
+        new = replace(
+            evaluation, n=len(rows), correct=correct, low=low, high=high, abstained=abstained
+        )
+        changed += evaluations.put(conn, new, rows) != evaluation
+    return changed
 
 
 def _is_right(question: Question, answer: str | None, gold: Mapping[int, tuple[str, ...]]) -> bool:

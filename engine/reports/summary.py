@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -85,7 +86,8 @@ def status(conn: sqlite3.Connection) -> Json:
         "questions": [
             {"split": row.split, "set": row.source, "task": row.task, "count": row.count}
             for row in rows
-        ],
+        ]
+        + _removed(conn),
         "runs": runs,
         "training_sets": [
             {
@@ -120,6 +122,16 @@ def _engine(conn: sqlite3.Connection, run: Run) -> str:
     if sessions:
         return inference_sessions.describe(sessions[-1])
     return "chosen at the start" if run.engine == "auto" else run.engine
+
+
+def _removed(conn: sqlite3.Connection) -> list[Json]:
+    """Removed questions, and questions whose known answers were changed after their import."""
+    removed = Counter(question.split for question in questions.removed(conn))
+    rows: list[Json] = [
+        {"split": split, "removed": count} for split, count in sorted(removed.items())
+    ]
+    changed = questions.changed_gold(conn)
+    return [*rows, {"changed_known_answers": changed}] if changed else rows
 
 
 def as_event(conn: sqlite3.Connection, seed: int) -> Json:

@@ -41,7 +41,7 @@ def select(
         run: over the pool; its threshold and cap apply.
         votes_by_id: its votes by question id; questions without one are left out.
         contaminated: ids of pool questions that nearly repeat evaluation questions; left out.
-        until: ignore reviews after this time; None takes all.
+        until: ignore reviews and removals of questions after this time; None takes all.
 
     Returns:
         The kept questions, and whether a review excluded a question that the vote keeps: the set
@@ -52,7 +52,7 @@ def select(
     """
     pool = [
         question
-        for question in questions.by_split(conn, Split.POOL)
+        for question in questions.by_split(conn, Split.POOL, as_of=until)
         if question.id in votes_by_id and question.id not in contaminated
     ]
     pairs_by_id = {question.id: paths.for_question(conn, run.id, question.id) for question in pool}

@@ -234,7 +234,7 @@ def rebuild(project: Project, conn: sqlite3.Connection, frozen: TrainingSet) -> 
             validation_share=curate.validation_share if share is None else share,
         ),
     )
-    pool = questions.by_split(conn, Split.POOL)
+    pool = questions.by_split(conn, Split.POOL, as_of=frozen.created_at)
     votes_by_id = {
         vote.question_id: vote for vote in scheduler.recounted(conn, run, pool) if vote.drawn
     }

@@ -23,7 +23,9 @@ from store.schema import ensure_schema, update_schema
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
 
+    from engine.importing.changed_answers import ChangedAnswer
     from engine.importing.questions import Imported
     from engine.inference.server.probe import ServerCapabilities
 
@@ -195,18 +197,15 @@ def _name_of(location: str) -> str:
 
 def load(args: argparse.Namespace) -> None:
     """Import questions from a file into the project, and print what was detected."""
+    from engine.evaluation.accuracy import score_again
+    from engine.importing.changed_answers import changed_answers
     from engine.importing.meanings import ROWS
     from engine.importing.questions import questions_in
     from engine.importing.tables import read_rows
     from engine.prompting.tasks import preset
 
     project = None if args.preview else open_project(args.project)
-    fields = {}
-    for option in args.field:
-        meaning, equals, column = option.partition("=")
-        if not (equals and meaning and column):
-            raise BadInput(f"--field {option} is not valid: write MEANING=COLUMN.")
-        fields[meaning] = column
+    fields = _fields(args.field)
     if args.task:
         preset(args.task)  # fails on a wrong name before a large file is read
     table = read_rows(args.file, fields.get(ROWS))
@@ -223,26 +222,103 @@ def load(args: argparse.Namespace) -> None:
     )
     event = _import_event(args, imported, task)
     if project is None:
+        changed = _changed_in_preview(args, imported)
+        event["changed_answers"] = [_change_as_json(change) for change in changed]
         if args.json:
             emit({"event": "understood", **event})
         else:
             _print_import(args, imported, f"{len(imported.questions):,} questions in {args.file}")
+            _print_changes(args, changed)
         return
     update_schema(project.database)
     with connect(project.database) as conn, transaction(conn):
+        changed = changed_answers(conn, imported, args.split)
+        if changed and not (args.replace_answers or args.keep_answers):
+            raise BadInput(
+                f"{args.file} has other known answers than the project for {len(changed):,} "
+                f"questions ({_shown_changes(changed)}). Nothing was imported: choose "
+                "--replace-answers to take those of the file, or --keep-answers."
+            )
         added = questions.add(conn, imported.questions, imported.gold)
+        scored = 0
+        if changed and args.replace_answers:
+            new = {change.question.id: change.imported for change in changed}
+            questions.change_gold(conn, new)
+            scored = score_again(conn, new)
+    event["changed_answers"] = [_change_as_json(change) for change in changed]
     if args.json:
         counts = {"added": added.added, "known": added.known, "elsewhere": added.elsewhere}
+        counts |= {"removed": added.removed, "scored_again": scored}
         emit({"event": "imported", **event, **counts})
         return
     summary = f"{len(imported.questions):,} questions read from {args.file}, {added.added:,} new"
     _print_import(args, imported, f"{summary}, {added.known:,} already there")
+    _print_added(args, added)
+    _print_changes(args, changed)
+    if changed and args.replace_answers:
+        say(
+            args,
+            f"The project has those of the file now; {scored:,} evaluations changed with them.",
+        )
+    elif changed:
+        say(args, "The project keeps its own.")
+
+
+def _print_added(args: argparse.Namespace, added: questions.Added) -> None:
     if added.elsewhere:
         say(
             args,
             f"{added.elsewhere:,} of them are in another split of this project and stay there: "
             "a question must not be used both to train and to measure.",
         )
+    if added.removed:
+        say(args, f"{added.removed:,} of them were removed and stay removed.")
+
+
+def _changed_in_preview(args: argparse.Namespace, imported: Imported) -> list[ChangedAnswer]:
+    """Known answers that differ from those of the project, if there is one."""
+    from engine.importing.changed_answers import changed_answers
+
+    if not (args.project / SETTINGS).exists():
+        return []
+    with connect(open_project(args.project).database, read_only=True) as conn:
+        return changed_answers(conn, imported, args.split)
+
+
+def _change_as_json(change: ChangedAnswer) -> dict[str, object]:
+    return {
+        "key": change.question.key,
+        "text": change.question.text,
+        "stored": list(change.stored),
+        "imported": list(change.imported),
+    }
+
+
+def _print_changes(args: argparse.Namespace, changed: Sequence[ChangedAnswer]) -> None:
+    if changed:
+        say(args, f"{len(changed):,} known answers differ from those of the project:")
+    for change in changed[:SHOWN_LEFT_OUT]:
+        say(args, f"  {_shown_changes([change])}")
+
+
+def _shown_changes(changed: Sequence[ChangedAnswer]) -> str:
+    shown = [
+        f"{snippet(change.question.text, 60)!r} {snippet(' or '.join(change.stored), 40)} → "
+        f"{snippet(' or '.join(change.imported), 40)}"
+        for change in changed[:SHOWN_FIRST]
+    ]
+    return "; ".join([*shown, "…"] if len(changed) > SHOWN_FIRST else shown)
+
+
+def _fields(options: Sequence[str]) -> dict[str, str]:
+    """Column by meaning, from `--field MEANING=COLUMN`."""
+    fields = {}
+    for option in options:
+        meaning, equals, column = option.partition("=")
+        if not (equals and meaning and column):
+            raise BadInput(f"--field {option} is not valid: write MEANING=COLUMN.")
+        fields[meaning] = column
+    return fields
 
 
 def _detected_task(file: Path, table: Any) -> str:

@@ -45,6 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     _add_app(commands)
     _add_projects(commands)
+    _add_imports(commands)
     add_stages(commands)
     _add_status(commands)
     add_trust(commands)
@@ -154,6 +155,9 @@ def _add_projects(commands: Commands) -> None:
     add_preview(init)
     add_json(init)
 
+
+def _add_imports(commands: Commands) -> None:
+    """Commands that import questions and paths, and change imported questions."""
     load = add_command(
         commands, "import", "lmsi_tui.cli.import_commands:load", "import questions from a file"
     )
@@ -192,8 +196,45 @@ def _add_projects(commands: Commands) -> None:
         default=Path(),
         help="folder of the project (default: the current folder)",
     )
+    decision = load.add_mutually_exclusive_group()
+    decision.add_argument(
+        "--replace-answers",
+        action="store_true",
+        help="take the known answers of the file for questions that have others in the project",
+    )
+    decision.add_argument(
+        "--keep-answers",
+        action="store_true",
+        help="keep the known answers of the project for questions that have others in the file",
+    )
     add_preview(load)
     add_json(load)
+
+    asked = add_command(
+        commands,
+        "questions",
+        "lmsi_tui.cli.question_commands:manage",
+        "list, remove, restore and replace questions",
+        "List the imported questions with their keys, or change which of them are used. A removed "
+        "question is not sampled, trained on or measured any more; its paths are kept.",
+    )
+    add_project(asked)
+    asked.add_argument("--split", type=Split, choices=list(Split), help="list only this split")
+    asked.add_argument("--words", metavar="TEXT", help="list only questions with these words")
+    asked.add_argument("--removed", action="store_true", help="list the removed questions")
+    asked.add_argument(
+        "--limit", type=positive, default=50, metavar="N", help="list at most N (default: 50)"
+    )
+    asked.add_argument(
+        "--remove", metavar="KEY", nargs="+", help="leave these questions out from now on"
+    )
+    asked.add_argument("--restore", metavar="KEY", nargs="+", help="use removed questions again")
+    asked.add_argument(
+        "--replace", metavar="KEY", help="put --text or --answer in place of what is stored"
+    )
+    asked.add_argument("--text", help="the new text of the question; it is sampled anew")
+    asked.add_argument("--answer", help="the right answer of an evaluation question")
+    add_json(asked)
 
     sampled = add_command(
         commands,

@@ -310,6 +310,10 @@ def test_training_data_is_built_without_reading_gold(seeded: Seeded) -> None:
         "CREATE TEMP TABLE copied AS SELECT * FROM gold",
         "UPDATE question SET passage = (SELECT answers FROM gold)",
         "ALTER TABLE gold RENAME TO silver",
+        "SELECT * FROM gold_change",
+        "SELECT answers FROM Gold_Change WHERE question_id = 4",
+        "UPDATE question SET passage = (SELECT answers FROM gold_change)",
+        "ALTER TABLE gold_change RENAME TO silver",
         "SELECT * FROM again.gold",
     ],
 )

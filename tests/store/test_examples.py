@@ -127,13 +127,13 @@ def test_flips_are_the_questions_that_two_evaluations_judge_differently(seeded: 
 
 def test_a_new_evaluation_is_noticed(seeded: Seeded) -> None:
     conn = seeded.conn
-    assert evaluations.newest_at(conn) == (0, 0)
+    assert evaluations.state(conn) == (0, 0, 0, 0)
     run = paths.open_run(conn, a_run(seeded.model.id, "eval run", split=Split.EVAL))
     rows = [(seeded.measured[0].id, "1", True)]
     evaluations.put(conn, an_evaluation(seeded.model.id, run.id), rows)
-    assert evaluations.newest_at(conn) == (1, 11.5)
+    assert evaluations.state(conn)[:2] == (1, 11.5)
     evaluations.put(conn, an_evaluation(seeded.model.id, run.id, created_at=12.5), rows)
-    assert evaluations.newest_at(conn) == (1, 12.5)
+    assert evaluations.state(conn)[:2] == (1, 12.5)
 
 
 def test_each_task_of_a_split_is_listed_once(seeded: Seeded) -> None:

@@ -96,6 +96,8 @@ def test_questions_are_counted_by_split_set_and_task(seeded: Seeded) -> None:
         "UPDATE gold SET answers = '[\"2\"]'",
         "DELETE FROM gold",
         "REPLACE INTO gold SELECT question_id, '[\"2\"]' FROM gold",
+        "UPDATE gold_change SET answers = '[\"2\"]'",
+        "DELETE FROM gold_change",
         "UPDATE example SET weight = 2",
         "DELETE FROM example",
     ],
@@ -105,6 +107,7 @@ def test_what_was_recorded_is_neither_changed_nor_deleted(seeded: Seeded, statem
     paths.add(seeded.conn, seeded.run.id, [a_path(question, 0)], [a_reading()])
     reviews.add(seeded.conn, a_review(seeded, Verdict.NONE))
     examples.freeze(seeded.conn, a_set(seeded), [an_example(question, 0)])
+    questions.change_gold(seeded.conn, {seeded.measured[0].id: ("2",)})
     before = list(seeded.conn.iterdump())
     with pytest.raises(sqlite3.IntegrityError):
         seeded.conn.execute(statement)

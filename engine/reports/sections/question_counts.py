@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from engine.reports.document import ReportSection, Table
+from engine.reports.document import Block, ReportSection, Table
 from store import questions
 
 if TYPE_CHECKING:
@@ -17,4 +17,14 @@ def section(conn: sqlite3.Connection) -> ReportSection:
         (str(group.split), group.source, group.task, f"{group.count:,}")
         for group in questions.counts(conn)
     )
-    return ReportSection("Questions", (Table(("split", "set", "task", "questions"), rows),))
+    blocks: list[Block] = [Table(("split", "set", "task", "questions"), rows)]
+    removed = len(questions.removed(conn))
+    if removed:
+        blocks.append(f"{removed:,} removed questions are not counted.")
+    changed = questions.changed_gold(conn)
+    if changed:
+        blocks.append(
+            f"The known answers of {changed:,} questions were changed after their import. Every "
+            "accuracy here is scored with the current ones; a round keeps the decision of its time."
+        )
+    return ReportSection("Questions", tuple(blocks))

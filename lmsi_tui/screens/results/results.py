@@ -173,7 +173,7 @@ class ResultsScreen(LmsiScreen):
     def reload(self) -> None:
         """Read again after an evaluation, a training, a new set or a decision."""
         seen = (
-            evaluations.newest_at(self.conn),
+            evaluations.state(self.conn),
             len(models.all_of(self.conn)),
             len(examples.sets(self.conn)),
             rounds.newest(self.conn),

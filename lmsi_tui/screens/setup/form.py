@@ -181,6 +181,8 @@ def with_field_names(sentence: str) -> str:
     for option, field in (
         ("--field ", "columns "),
         ("--labels-from", "labels from"),
+        ("--replace-answers", "answers: replace"),
+        ("--keep-answers", "answers: keep"),
         ("--task", "task"),
         ("--name", "name"),
     ):

@@ -30,6 +30,10 @@ SPLITS = {
     Split.EVAL: "eval: evaluation, with known answers",
     Split.OOD: "ood: evaluation, out of domain",
 }
+ANSWERS = (
+    ("replace those of the project", "--replace-answers"),
+    ("keep those of the project", "--keep-answers"),
+)
 SHOWN_SKIPPED = 4
 SHOWN_TEXT = 90
 
@@ -52,7 +56,7 @@ class ImportScreen(FormScreen[None]):
     )
 
     def fields(self) -> ComposeResult:
-        """File, split, task, columns, numbering of labels, limit."""
+        """File, split, task, columns, numbering of labels, differing answers, limit."""
         yield self.row(
             "file",
             Input(
@@ -83,6 +87,11 @@ class ImportScreen(FormScreen[None]):
             "labels from",
             Select(counted, value=GUESS, allow_blank=False, compact=True, id="labels-from"),
         )
+        differing = [("ask if the project has others", GUESS), *ANSWERS]
+        yield self.row(
+            "answers",
+            Select(differing, value=GUESS, allow_blank=False, compact=True, id="answers"),
+        )
         yield self.row(
             "limit",
             Input(placeholder="all", compact=True, id="limit", type="integer", max_length=9),
@@ -109,6 +118,9 @@ class ImportScreen(FormScreen[None]):
         labels_from = self.query_one("#labels-from", Select).value
         if labels_from != GUESS:
             args.append(f"--labels-from={labels_from}")
+        answers = self.query_one("#answers", Select).value
+        if answers != GUESS:
+            args.append(str(answers))
         if self._value("limit"):
             args.append(f"--limit={self._value('limit')}")
         return [*args, "--", str(Path(self._value("file")).expanduser())]
@@ -127,6 +139,14 @@ class ImportScreen(FormScreen[None]):
             sentences.append(
                 f"{event['elsewhere']:,} are in another split and stay there: questions that are "
                 "trained on must not be used for evaluation."
+            )
+        if event["removed"]:
+            sentences.append(f"{event['removed']:,} were removed and stay removed.")
+        if event["changed_answers"]:
+            kept = self.query_one("#answers", Select).value == "--keep-answers"
+            sentences.append(
+                f"{len(event['changed_answers']):,} known answers differ and were "
+                + ("kept." if kept else "replaced; evaluations were scored again.")
             )
         sentences.append("Enter another file, or press escape to continue.")
         with self.prevent(Input.Changed):
@@ -177,6 +197,15 @@ def preview_text(event: Event) -> Content:
         if question["options"]:
             options = " · ".join(snippet(option, 24) for option in question["options"])
             lines.append(content(f"    {snippet(options, SHOWN_TEXT)}").stylize("$text-muted"))
+    changed = event["changed_answers"]
+    if changed:
+        lines.append(content(f"! {len(changed):,} known answers differ from those of the project:"))
+    for change in changed[:SHOWN_SKIPPED]:
+        stored, imported = (
+            snippet(" or ".join(change[name]), 24) for name in ("stored", "imported")
+        )
+        text = content(f"    {snippet(change['text'], 50)}  {stored} → {imported}")
+        lines.append(text.stylize("$text-muted"))
     if event["left_out_count"]:
         lines.append(content(f"! {event['left_out_count']:,} lines skipped:"))
         for line, reason in event["left_out"][:SHOWN_SKIPPED]:

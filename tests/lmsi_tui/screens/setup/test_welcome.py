@@ -269,6 +269,33 @@ async def test_the_form_asks_where_counting_starts_if_the_file_does_not_show_it(
         assert questions.gold_for(conn, Split.EVAL)[asked.id] == ("A",)
 
 
+async def test_the_form_shows_known_answers_that_differ_and_asks_which_to_use(
+    project: Project, tmp_path: Path
+) -> None:
+    with connect(project.database, read_only=True) as conn:
+        asked = questions.by_split(conn, Split.EVAL)[0]
+        (stored,) = questions.gold_for(conn, Split.EVAL)[asked.id]
+    row = {"question": asked.text, "answer": "777"}
+    (tmp_path / "again.jsonl").write_text(json.dumps(row))
+    async with driven(project) as pilot:
+        await pilot.press("i")
+        await settled(pilot)
+        screen = pilot.app.screen
+        screen.query_one("#split", Select).value = "eval"
+        screen.query_one("#task", Select).value = "number"
+        await fill(pilot, "file", str(tmp_path / "again.jsonl"))
+        assert f"{stored} → 777" in preview(pilot)
+        await pilot.press("ctrl+s")
+        await until(pilot, lambda: "Nothing was imported" in preview(pilot))
+        assert "--" not in preview(pilot), "the form has no command-line options"
+        screen.query_one("#answers", Select).value = "--replace-answers"
+        await settled(pilot)
+        await pilot.press("ctrl+s")
+        await until(pilot, lambda: "1 known answers differ and were replaced" in preview(pilot))
+    with connect(project.database, read_only=True) as conn:
+        assert questions.gold_for(conn, Split.EVAL)[asked.id] == ("777",)
+
+
 async def test_columns_can_be_named_if_guessing_fails(project: Project, tmp_path: Path) -> None:
     (tmp_path / "odd.jsonl").write_text('{"enquiry": "What is 1 + 1?", "reply": "2"}\n' * 2)
     async with driven(project) as pilot:
