@@ -29,7 +29,7 @@ _IT_IS = (
 )
 _RULES_OUT = re.compile(r"\b(?:wrong|incorrect|not|never|false|ruled out|eliminated)\b", re.I)
 _BEFORE_LETTER = re.compile(
-    rf"(?:^|(?<=[,;:–—] )|(?<=\band )|(?<=\bso )|(?<=\bthat ))\W*"
+    rf"(?:^|(?<=[.!?,;:–—] )|(?<=\band )|(?<=\bso )|(?<=\bthat ))\W*"
     rf"(?:(?:{_THEREFORE}[,:]? (?:that )?)+(?:{_IT_IS}:? )?|{_IT_IS}:? )",
     re.IGNORECASE,
 )

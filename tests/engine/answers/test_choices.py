@@ -57,6 +57,7 @@ def choice_of(text: str, options: tuple[str, ...] = CITIES) -> str | None:
         "My final verdict is: [[B]]",
         "Rome is wrong, so it's B.",
         "The best fit is B.",
+        "It is not A. It is B.",
         "Respuesta correcta: B",
     ],
 )

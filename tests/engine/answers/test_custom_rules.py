@@ -7,9 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.answers import custom_rules, extraction
-from engine.answers.custom_rules import BUILT_IN, Rules, checked, extract
-from store.enums import Abstention, AnswerType, EndReason
+from engine.answers.custom_rules import (
+    BUILT_IN,
+    Rules,
+    as_counted,
+    checked,
+    current_form,
+    extract,
+)
+from store.enums import Abstention, AnswerType, EndReason, Queue, Verdict
 from store.errors import BadInput
+from store.records import Review
 
 NUMBER, MATH, SPAN, CHOICE = (
     AnswerType.NUMBER,
@@ -149,3 +157,18 @@ def test_the_name_of_a_reader_includes_its_rules() -> None:
     plain = extraction.reader_name(NUMBER)
     assert custom_rules.reader_name(NUMBER) == plain
     assert custom_rules.reader_name(NUMBER, Rules(units=("km",), id=3)) == f"{plain}+3"
+
+
+def test_answers_that_earlier_readers_stored_are_written_as_the_current_one_does() -> None:
+    assert current_form(AnswerType.SPAN, "may 5 1998") == "5 may 1998"
+    assert current_form(AnswerType.SPAN, "u s") == "us"
+    assert current_form(AnswerType.CHOICE, "B") == "B"
+    review = Review(
+        1, 1, 1, Queue.TRIAGE, Verdict.SAME, "may 5 1998", "u s", None, seconds=1, created_at=1
+    )
+    counted = as_counted(review, AnswerType.SPAN, BUILT_IN)
+    assert (counted.answer, counted.other) == ("5 may 1998", "us")
+
+
+def test_a_pair_that_was_stored_without_its_comma_still_counts() -> None:
+    assert Rules(same=(("paris", "paris france"),)).counted_as("paris, france") == "paris"
