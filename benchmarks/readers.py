@@ -65,7 +65,7 @@ class Worker:
         self.process = subprocess.Popen(
             # -P: the folder of the script is not on the import path, only the tree is.
             [sys.executable, "-P", str(TREE / "benchmarks" / "reader_worker.py")],
-            cwd=self.tree,  # first on the import path of `python -m`, by which formulas are compared
+            cwd=self.tree,  # `python -m`, which compares formulas, imports from there first
             env=os.environ | {"PYTHONPATH": str(self.tree)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
