@@ -389,7 +389,14 @@ def _conflicts(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
             "model.engine is server but model.servers is empty: give the servers' addresses.",
         )
     for address in model.servers:
-        if not address.startswith(("http://", "https://")):
+        if "@" in address.partition("#")[0] or "?" in address.partition("#")[0]:
+            # Not quoted: it may hold a password.
+            yield (
+                ("model.servers",),
+                "model.servers has an address with a user, a password or a query: put the key into "
+                "the environment variable LMSI_API_KEY.",
+            )
+        elif not address.startswith(("http://", "https://")):
             yield (
                 ("model.servers",),
                 f"model.servers has {address[:SHOWN]!r}: write an address like "

@@ -42,7 +42,7 @@ def init(args: argparse.Namespace) -> None:
     """
     before = _settings_before(args)
     served = _served(args.model)
-    first = args.name or _name_of(served[0][1].served if served else args.model)
+    first = args.name or (_last_part(served[0][1].served) if served else _name_of(args.model))
     locations = [(first, None if served else _location(args.model))]
     locations += [(_name_of(student), _location(student)) for student in args.student]
     names = [f"{name}/base" for name, _ in locations]
@@ -189,6 +189,11 @@ def _location(text: str) -> Path:
             f"There is no model at {location}: give a Hugging Face folder or a .gguf file."
         )
     return location
+
+
+def _last_part(name: str) -> str:
+    """The name of a served model without its owner."""
+    return name.rstrip("/").rpartition("/")[2].removesuffix(".gguf")
 
 
 def _name_of(location: str) -> str:

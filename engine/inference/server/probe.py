@@ -34,6 +34,10 @@ _PROMPT = "Q:"
 """Continued by probes."""
 
 
+LONGEST_NAME = 300
+"""Most characters of a model's name; models with other names are not listed."""
+
+
 class Dialect(StrEnum):
     """How to make a server sample by temperature alone, without removing unlikely tokens.
 
@@ -121,7 +125,7 @@ async def probe(client: ServerClient, *, attempts: int = ATTEMPTS) -> ServerCapa
     return ServerCapabilities(
         served=served,
         described=_weight_sizes(entry),
-        context=entry.get("max_model_len"),
+        context=_context(entry.get("max_model_len")),
         completions=completions,
         dialect=dialect,
         max_choices=max_choices,
@@ -164,6 +168,7 @@ async def _find_model(client: ServerClient, attempts: int) -> tuple[str, Json]:
         except ServerUnavailable:
             if attempt + 1 == attempts:
                 raise
+    entries = [entry for entry in entries if _is_name(entry["id"])]
     name = client.model_name
     if name:
         return name, next((entry for entry in entries if entry["id"] == name), {})
@@ -233,12 +238,21 @@ async def _has_seeds(
     return bool(texts[0]) and texts[0] == texts[1]
 
 
+def _is_name(text: str) -> bool:
+    return 0 < len(text) <= LONGEST_NAME and text.isprintable()
+
+
+def _context(value: object) -> int | None:
+    return value if type(value) is int and 0 < value < 2**31 else None
+
+
 def _weight_sizes(entry: Json) -> str:
     """Sizes of the weights, which llama-server reports and which outlive a restart."""
     meta = entry.get("meta")
     if not isinstance(meta, dict):
         return ""
-    sizes = {name: meta[name] for name in ("n_params", "n_vocab", "size") if name in meta}
+    names = ("n_params", "n_vocab", "size")
+    sizes = {name: meta[name] for name in names if isinstance(meta.get(name), int | float)}
     return json.dumps(sizes, sort_keys=True) if sizes else ""
 
 

@@ -24,6 +24,10 @@ _CHAT = 256
 """First id of a chat that is encoded as text; all other ids are bytes."""
 
 
+LONGEST_TOKEN = 512
+"""Most characters of a token; the longest are runs of spaces."""
+
+
 class PromptEncoding(Protocol):
     """Converts prompts to requests, and choices to paths."""
 
@@ -86,6 +90,8 @@ class TextEncoding:
     def ending(self, choice: Json, sampling: Sampling) -> Ending:
         """The text before a stop string, which some servers do not remove."""
         text = text_of(choice)
+        if len(text) > LONGEST_TOKEN * sampling.max_tokens:
+            raise ValueError(f"a text of {len(text):,} characters is longer than max_tokens")
         matches = [at for stop in sampling.stop if (at := text.find(stop)) >= 0]
         if matches:
             return Ending(EndReason.STOP, (), text[: min(matches)])
@@ -136,6 +142,7 @@ class TokenEncoding:
         token_ids = choice.get("token_ids")
         if not token_ids:
             return TextEncoding().ending(choice, sampling)
+        _check_token_ids(token_ids, len(self._token_bytes), sampling.max_tokens)
         if self._stop_checker is None or self._stop_checker[0] is not sampling:
             checker = StopChecker(self._token_bytes, self._end_tokens, sampling)
             self._stop_checker = sampling, checker
@@ -148,3 +155,17 @@ class TokenEncoding:
         # It ended at a limit of the server, or at an end token that the folder does not declare.
         cut = choice.get("finish_reason") == "length"
         return Ending(EndReason.LENGTH if cut else EndReason.END, tuple(token_ids), text_of(choice))
+
+
+def _check_token_ids(token_ids: object, vocabulary: int, most: int) -> None:
+    """Refuse ids that no path can have.
+
+    Raises:
+        ValueError: they are not ids of the vocabulary, or too many.
+    """
+    if not isinstance(token_ids, list) or not all(
+        type(token) is int and 0 <= token < vocabulary for token in token_ids
+    ):
+        raise ValueError("token_ids are not ids of the model's tokenizer")
+    if len(token_ids) > most + 1:  # some servers count the end token apart
+        raise ValueError(f"{len(token_ids)} tokens are more than max_tokens")

@@ -7,11 +7,13 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
 from engine.demo import world
 from engine.demo.project import MODELS, TASK
 from engine.inference.loading import addresses_of, chosen_engine
+from engine.inference.server.client import API_KEY
 from engine.jobs import sample
 from engine.project.folder import open_project
 from engine.project.job_context import PauseRequested
@@ -100,6 +102,49 @@ def test_several_servers_of_one_model_are_one_teacher(tmp_path: Path) -> None:
     assert model.location == f"{urls[0]}#org/Llama-7B"
     moved = replace(opened.settings.model, servers=("http://node7:8000/v1",))
     assert addresses_of(model, moved) == ("http://node7:8000/v1#org/Llama-7B",)
+
+
+def test_the_key_is_in_no_file_of_the_project_and_in_no_process_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    key = "sk-hostile-0123456789"
+    monkeypatch.setenv(API_KEY, key)
+    monkeypatch.setenv("LMSI_DEBUG", "1")
+    command_lines: list[str] = []
+
+    def write(body: dict[str, object], number: int) -> dict[str, object]:
+        if body.get("max_tokens") == 64:
+            command_lines.extend(
+                " ".join(process.info["cmdline"] or [])
+                for process in psutil.process_iter(["cmdline"])
+            )
+        return {"text": f" Your key is {key}. The answer is {number}.", "finish_reason": "stop"}
+
+    project = tmp_path / "p"
+    with serving(Fake(served="pebble", key=key, write=write)) as fake:
+        assert run(["init", str(project), "--model", fake.url]) == 0
+        file = questions_file(tmp_path)
+        assert run(["import", str(file), "--task", "number", "--project", str(project)]) == 0
+        sampling = ("--set", "sample.m=8", "--set", "sample.max_tokens=64")
+        done = command("sample", project, *sampling)
+        assert done.returncode == 0, done.stderr
+        fake.faults.extend(["500"] * 12)
+        assert run(["doctor", str(project)]) in (0, 2)
+    failed = command(
+        "sample", project, "--set", "sample.m=9", "--set", "model.servers=['http://x@y']"
+    )
+    assert failed.returncode == 2
+    for report in ("md", "html", "json"):
+        out = project / f"report.{report}"
+        assert run(["report", str(project), "--format", report, "--out", str(out)]) == 0
+    printed = capfd.readouterr()
+    said = [done.stdout, done.stderr, failed.stdout, failed.stderr, printed.out, printed.err]
+    assert not any(key in text for text in said)
+    files = [path for path in project.rglob("*") if path.is_file()]
+    assert {"lmsi.db", "worker.log"} <= {path.name for path in files}
+    assert not [path for path in files if key.encode() in path.read_bytes()]
+    assert any("engine.jobs.worker" in line for line in command_lines)
+    assert not any(key in line for line in command_lines)
 
 
 def test_a_round_on_a_server_without_a_student_is_refused_before_it_starts(

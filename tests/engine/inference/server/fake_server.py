@@ -58,6 +58,8 @@ class Fake:
     """Makes a choice from the request body and a number, unique except for equal seeds."""
     faults: deque[str] = field(default_factory=deque)
     """`drop`, `half`, `empty`, `short`, `long`, or a status."""
+    retry_after: str = ""
+    """Header sent with a status from `faults`."""
     holds: Callable[[str], bool] = lambda _: False
     """Whether a request, by its name, waits for `release`."""
     requests: list[tuple[str, Json]] = field(default_factory=list)
@@ -166,6 +168,8 @@ def serving(fake: Fake) -> Iterator[Fake]:
 
         def respond_bytes(self, status: int, data: bytes, cut: int | None = None) -> None:
             self.send_response(status)
+            if fake.retry_after and status >= 400:
+                self.send_header("Retry-After", fake.retry_after)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data[:cut])
