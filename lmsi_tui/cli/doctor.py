@@ -90,9 +90,9 @@ def _sqlite() -> Check:
     text = sqlite3.sqlite_version
     if has_wal_reset_bug():
         text += (
-            ", which can lose a commit when two programs write and checkpoint at the same instant "
-            "(fixed in 3.51.3, 3.50.7 and 3.44.6); lmsi-tui avoids that, but do not write to "
-            "lmsi.db with other programs while it runs"
+            " has the WAL-reset bug: a commit can be lost when two programs write and checkpoint "
+            "at the same instant (fixed in 3.51.3, 3.50.7 and 3.44.6); lmsi-tui avoids that, but "
+            "do not write to lmsi.db with other programs while it runs"
         )
     return Check("SQLite", True, text)
 
