@@ -23,6 +23,8 @@ _COUNTS_STEPS = re.compile(
 )
 _STEP = re.compile(r"^\W*step \d{1,2}\b\W{0,4}(?=\w)", re.I)
 _LIST_ITEM = re.compile(r"\W*\d{1,2}[.)] +[A-Z]")
+_FACTORIAL = re.compile(r"\W*1?\d!\W*")
+_EXCLAMATION = re.compile(r"(?<=\d)!+(?=\W*$)")
 _DENIES = re.compile(r"\b(?:not|cannot|never|no longer|impossible)\b|n't\b", re.I)
 _ONE = re.compile(r"\b(?:one|zero)\b", re.I)
 
@@ -37,7 +39,9 @@ def closing_number(line: str, *, is_whole: bool) -> tuple[str, str] | None:
         line: the last line, without a label.
         is_whole: whether the last sentence is complete, even without a period.
     """
-    line = _STEP.sub("", line)
+    if _FACTORIAL.fullmatch(line):
+        return None  # `5!` alone: 120, or 5 with an exclamation mark
+    line = _EXCLAMATION.sub(".", _STEP.sub("", line))
     answer = None if _LIST_ITEM.match(line) else numbers.number(line)
     if answer:
         return answer, as_shown(line)
@@ -62,5 +66,7 @@ def has_one_number(text: str) -> bool:
     if _COUNTS_STEPS.search(text) or _DENIES.search(text):
         return False
     digits = set(_DIGITS.findall(text))
+    if digits:
+        return len(digits) == 1 or numbers.is_only_number(text)
     # "There is one way to see it" gives no number.
-    return len(digits) == 1 or (not digits and not _ONE.search(CONCLUDES.sub("", text, count=1)))
+    return _ONE.search(CONCLUDES.sub("", text, count=1)) is None

@@ -43,6 +43,8 @@ _LIST_ITEM = re.compile(r"\W*(?:step )?\d{1,2}[.):] ", re.I)
 _SECOND_ITEM = re.compile(r"\n\W*2[.)] ")
 _NAMED = re.compile(r"\W*[a-zA-Z_]{1,12}\s?=(?!=)\s?")
 _REASON = re.compile(r",? (?:because|since|as)\b|;\s| [-–—] (?=[a-zA-Z])", re.I)
+_BEGINS = re.compile(r"\W{0,3}\d")
+_IN_PARENTHESES = re.compile(r"\([^()]*\)")
 _WORD = re.compile(r"[a-zA-Z]{2,}")
 _COMMAND = re.compile(r"\\[a-zA-Z]+")
 _YES_NO = re.compile(
@@ -113,20 +115,22 @@ def _number(label: str, line: str, own: str, end: int) -> str | None:
 
 def _is_number(label: str, stated: str, own: str, after: str) -> bool:
     """Whether a value that is followed by other numbers is the answer, and not the first step."""
+    closing = closing_number(without_label(last_line(own)), is_whole=True)
     answer = numbers.number(stated)
     if answer is None:
-        return False
+        begins = _BEGINS.match(stated) is not None and has_one_number(stated)
+        return begins and closing is not None and closing[0] == numbers.number_in(stated)
     named = _NAMED.match(stated)
-    value = stated[named.end() :] if named else stated
+    value = _IN_PARENTHESES.sub("", stated[named.end() :] if named else stated)
     is_bare = _WORD.search(_COMMAND.sub("", value)) is None
     is_firm = _FIRM.search(label) is not None
-    if "=" in value:
+    if "=" in value and not after.startswith("\n\n"):
         return is_firm and is_bare  # an equation is a step
-    if is_firm or (is_bare and not named and not _TOTAL.search(label)):
+    is_plain = is_bare and not named and "=" not in value and not _TOTAL.search(label)
+    if is_firm or is_plain:
         return True
-    if after.startswith("\n\n") and not named:
+    if after.startswith("\n\n") and not named and "=" not in value:
         return True
-    closing = closing_number(without_label(last_line(own)), is_whole=True)
     return closing[0] == answer if closing else not named
 
 

@@ -15,18 +15,26 @@ _MONTH = (
     r"(?:Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?"
     r"|Sept?(?:ember)?|Oct(?:ober)?|Nov(?:ember)?|Dec(?:ember)?)"
 )
-_OPERAND_BEFORE = re.compile(
-    r"[\w)%] ?[-−–*×·+÷^/] ?[($]?$"  # 10 - 3
-    r"|(?:[√±∓≤≥≠^_]|(?:^|\s)[<>]) ?\(?$|\w\($|\\[a-z]+ ?\{?\(?$"  # f(3), > 3
-    r"|\b(?:root|square|cube|half|third|quarter|factorial|percent|%) of (?:about )?\$?$"
-    r"|\b(?:twice|double|triple|thrice|log(?:_\w+)?|ln|sin|cos|tan|sqrt|exp|past|quarter to|half"
-    r"|few|several|couple|couple of|many|some) ?\(?\$?$"
-    rf"|\b{_MONTH}\.? (?:the )?$",
-    re.I,
+_MONEY_SIGN = "[$€£₹]?"
+_CHANGES_BEFORE = re.compile(
+    "|".join(
+        (
+            r"[\w)%] ?[-−–*×·+÷^/] ?[($]?$",  # 10 - 3
+            r"[√∛∜±∓≤≥≠^_] ?[(\[{]?$|(?:^|\s)[<>] ?\(?$|[|⌊⌈]$",  # √16, > 3, |-3|
+            r"\w\($|\\[a-z]+ ?\{?\(?$",  # f(3), \lfloor 3
+            r"\b(?:root|square|cube|half|third|quarter|factorial|percent|%) of (?:about )?\$?$",
+            r"\b(?:twice|double|triple|thrice|log(?:_\w+)?|ln|sin|cos|tan|sqrt|exp) ?\(?\$?$",
+            r"\b(?:past|quarter to|half|few|several|couple|couple of|many|some) $",
+            rf"\b{_MONTH}\.? (?:the )?$",  # May 5
+            rf"{SPELLED.pattern}(?: and)? \$?$",  # two thousand and 5
+        )
+    ),
+    re.IGNORECASE,
 )
 _BETWEEN = re.compile(r"\bbetween\b\W{0,4}$", re.I)
 _SIGN_FITS = re.compile(r"(?:^|[=(\[:$\"']|\b(?:is|be|was|equals|to|of|are|about))\s*$", re.I)
 
+_NUMBER = rf"(?:{_MONEY_SIGN}\.?\d|{SPELLED.pattern})"
 _PERCENT = re.compile(r" ?(?:%|percent\b|per cent\b)", re.I)
 _SHORT_UNIT = (
     r"(?:[gmshlwvf]|st|nd|rd|th|km|cm|mm|nm|µm|ml|cl|dl|kg|mg|lb|oz|ft|in|yd|mi|hr|am|pm|gb|mb|kb"
@@ -37,36 +45,42 @@ _MEASURE = (
     r"|ounces?|yds?|yards?|kg|g|km|cm|mi|miles?|days?|weeks?|months?|years?|dollars?|quarts?|gallons?"
     r"|cups?|°|['′’\"″])"
 )
-_GOES_ON = re.compile(
-    r"\d|[,.'’]\d|_| ?: ?\d|°\s?\d"
-    r"| ?[*×·⋅÷^=/+√±]|!=|\)\s?[*×·÷^/+√²³]|\) ?[-−–] ?\d"
-    r"| ?x ?[\d(]| ?[-–—−] ?[($]?[\d.]| [-−] ?\(?[b-hj-z](?!\w)"
-    rf"|(?!{_SHORT_UNIT}(?![^\W\d_]))[^\W\d_]{{1,2}}(?![^\W\d_])|[^\W\d_]{{1,5}}\d"
-    r"| ?[πφθ∞√]| [xyz](?![\w'’])"
-    r"|\.?\s?\\[a-z]|\.?[{}]|\((?=[\d.])|\.\("
-    r"| \.?\d"
-    rf"| ?{_MEASURE}\.?,? ?\d"
-    rf"| (?:hour|minute|pound|dollar|year|week|meter|yard)s?,? {SPELLED.pattern} "
-    r"(?:minute|second|ounce|cent|month|day|centimeter|foot|feet|inch)"
-    rf"| f(?:oo|ee)t,? {SPELLED.pattern} inch"
-    r"| (?:out of|by|per|divided by|times|minus|plus|multiplied by|over|less|mod|modulo) \$?\d"
-    rf"| (?:divided by|times|minus|plus|multiplied by) (?={SPELLED.pattern})"
-    r"| of \$?\d| in \d+\W*$| to the (?:power\b|\d|\w+ power\b)| (?:squared|cubed|factorial)\b"
-    r"| ?r(?:em)?\.? ?\d| (?:with a )?remainder| with \d+ (?:left|remaining)"
-    r"| ?(?:‰|‱|per mille\b)"
-    r"| (?:hal(?:ve|f)|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth|\w+ieth)s\b"
-    rf"|-{PART}|[ -](?:ten|hundred|thousand|million)ths?\b| (?:score|gross|couple)\b"
-    r"| ?\(?(?:\w+ )?in (?:thousands|hundreds|millions|billions|lakhs|crores|dozens)\b"
-    rf"|(?:st|nd|rd|th)?,? (?:of )?{_MONTH}\b"
-    r"|(?: [a-z.]{1,20}){1,3} ?[+*×·÷] ?[$(]?\d|(?: [a-z.]{1,20}){1,3} [-−–] ?\$?\d",
-    re.I,
+_CHANGES_AFTER = re.compile(
+    "|".join(
+        (
+            r"\d|[,;.'’]\d| \.?\d|_| ?: ?\d|°\s?\d",
+            r" ?[*×·⋅÷^=+√±]|!=| ?/(?![a-z]{2})|\)\s?[*×·÷^/+√²³]|\) ?[-−–] ?\d",
+            r" ?x ?[\d(]| ?[-–—−] ?[($€£]?[\d.]| [-−] ?\(?[b-hj-z](?!\w)|-(?:to|by|in|of)-",
+            # 3x, 2e, 5a, but not 5km
+            rf"(?!{_SHORT_UNIT}(?![^\W\d_]))[^\W\d_]{{1,2}}(?![^\W\d_])|[^\W\d_]{{1,5}}\d",
+            r" ?[πφθ∞√]| [xyz](?![\w'’])",
+            r"\.?\s?\\[a-z]|\.?[{}]|\((?=[\d.])|\.\(",  # LaTeX that is not understood, 2(3), 0.(3)
+            rf" ?{_MEASURE}\.?,? \$?\d|[h'′’°\"″] ?\d",  # 5 ft 3 in
+            rf" (?:hour|minute|pound|dollar|year|week|meter|yard)s?,? {SPELLED.pattern} "
+            r"(?:minute|second|ounce|cent|month|day|centimeter|foot|feet|inch)",
+            rf" f(?:oo|ee)t,? {SPELLED.pattern} inch",
+            rf" (?:out of|in|of) every {_NUMBER}| out of {_NUMBER}| of {_NUMBER}| in \d+\W*$",
+            r" (?:by|per|over|less|mod|modulo) \$?\d",
+            rf" (?:divided by|times|minus|plus|multiplied by) {_NUMBER}",
+            r" to the (?:power\b|\d|\w+ power\b)| (?:raised|squared|cubed|factorial)\b",
+            r" ?r(?:em)?\.? ?\d| (?:with a )?remainder| with \d+ (?:left|remaining)",
+            r" ?(?:‰|‱|per mille\b)",
+            r" (?:hal(?:ve|f)|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth|\w+ieth)s\b",
+            rf"-{PART}|[ -](?:ten|hundred|thousand|million)ths?\b",
+            r" (?:score|gross|couple|tens|ones)\b",
+            r" ?\(?(?:\w+ )?in (?:thousands|hundreds|millions|billions|lakhs|crores|dozens)\b",
+            rf"(?:st|nd|rd|th)?,? (?:of )?{_MONTH}\b",
+            r"(?: [a-z.]{1,20}){1,3} ?[+*×·÷] ?[$(]?\d|(?: [a-z.]{1,20}){1,3} [-−–] ?\$?\d",
+        )
+    ),
+    re.IGNORECASE,
 )
 _QUARTERS = re.compile(r" quarters?\b", re.I)  # 3 coins, or 0.75
 _JOINED = re.compile(
     r"(?:(?: [a-z°%'’.-]{1,20}){0,3}(?:,| or| to|,? then|;)"
     r"|(?: [a-z°%'’.-]{1,20}){0,5}(?:,? and| ?&| plus|,? as well as)),? "
-    r"(?:(?:about|even|maybe|perhaps|another|an?|the|other) ){0,2}(?P<other>[$€£₹]?\.?\d"
-    rf"|(?:{SPELLED.pattern})|(?:half|quarter|third)\b)",
+    r"(?:(?:about|even|maybe|perhaps|another|an?|the|other) ){0,2}(?P<other>"
+    rf"[-−–+]?{_NUMBER}|(?:half|quarter|third)\b)",
     re.I,
 )
 _IN_PARENTHESES = re.compile(
@@ -92,7 +106,7 @@ def changed_before(before: str, *, spaced_sign: bool) -> bool:
     """
     if spaced_sign and not _SIGN_FITS.search(before[-12:]):
         return True
-    return bool(_OPERAND_BEFORE.search(before[-40:]) or _BETWEEN.search(before[-16:]))
+    return bool(_CHANGES_BEFORE.search(before[-40:]) or _BETWEEN.search(before[-16:]))
 
 
 def changed_after(after: str, value: Fraction, value_of: Callable[[str], Fraction | None]) -> bool:
@@ -105,13 +119,13 @@ def changed_after(after: str, value: Fraction, value_of: Callable[[str], Fractio
         value: the number.
         value_of: the value of the number that a text begins with.
     """
-    after = after[:120]
+    after = after[:120].lstrip("$")
     percent = _PERCENT.match(after)
     if percent:
         after = after[percent.end() :]
         if re.match(r" of (?:the )?\$?\d", after):
             return True
-    if _GOES_ON.match(after) or (value < 4 and _QUARTERS.match(after)):
+    if _CHANGES_AFTER.match(after) or (value < 4 and _QUARTERS.match(after)):
         return True
     joined = _JOINED.match(after)
     if joined:

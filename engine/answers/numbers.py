@@ -100,7 +100,8 @@ def _in_plain_digits(text: str) -> str:
             lambda match: f" {match[1] or match[3]}/{match[2] or match[4]}", text
         )
         text = LATEX_TEXT.sub(r" \1 ", _LATEX_MARKS.sub(_latex_mark, text))
-        text = _BRACED.sub(lambda match: match[1] + match[2], text) if "{" in text else text
+    if "{" in text:
+        text = _BRACED.sub(lambda match: match[1] + match[2], text)
     text = plain(without_latex(text))
     if not text.isascii():
         text = _OTHER_FORMS.sub(_other_form, text).replace("  ", " ")
@@ -247,6 +248,15 @@ def _other_value(text: str) -> Fraction | None:
 _COMPUTED = re.compile(r"[\d)] ?[-−+*×·/÷x] ?\$?\(?[\d.]")
 
 
+_CONVERTED = re.compile(r"\W*(?:is )?(?P<from>[$€£]?\d[\d.,]*%?)(?: [a-z]+){0,2} ?=\s*$", re.I)
+_TWO_NAMES = re.compile(
+    r"\b[a-z]\w{0,12} ?= ?(?P<from>[^=,;]{0,40}?\d[^=,;]{0,20}?)(?:,|;| and\b| or\b)"
+    r" ?\\?[a-z]\w{0,12} ?= ?$",
+    re.I,
+)
+_PACKS = re.compile(r" ?(?:ml|g|mg|cm|mm|grams?|pages?|pieces?|watts?)\b", re.I)
+
+
 def first_number(text: str) -> tuple[Fraction, int, int] | None:
     """The number that a statement gives, as (value, start, end) in plain digits.
 
@@ -256,34 +266,54 @@ def first_number(text: str) -> tuple[Fraction, int, int] | None:
     start = text.rfind("=") + 1
     match = _AMOUNT.search(text, start)
     if match is None:
-        spelled = None if re.search(r"\d", text[start:]) else spelled_number(text, start)
-        if spelled is None:
-            return None
-        value, begin, end = spelled
+        found = None if re.search(r"\d", text[start:]) else spelled_number(text, start)
     else:
-        begin, end = match.span()
-        after = text[end:]
-        amount = _value(match, is_money=is_money_after(after))
-        if amount is not None and "dozen" in match["scales"].lower() and start:
-            # `60/12 = 5 dozen` are 5: what was computed. Without an operator it may be 60.
-            amount = amount / 12 if _COMPUTED.search(text, 0, start) else None
-        is_decimal = match["part"] or match["only"]
-        if amount is None or (is_decimal and after.startswith(("...", "…"))):
-            return None
-        value = amount
-    if changed_before(
-        text[start:begin], spaced_sign=bool(match and (match["sign"] or "")[1:] == " ")
-    ):
+        amount = _amount(text, match, start)
+        found = None if amount is None else (amount, *match.span())
+    if found is None:
         return None
-    if changed_after(text[end:], value, _other_value):
+    value, begin, end = found
+    has_spaced_sign = match is not None and (match["sign"] or "")[1:] == " "
+    if changed_before(text[start:begin], spaced_sign=has_spaced_sign):
         return None
-    return value, begin, end
+    if changed_after(text[end:], value, _other_value) or _is_one_of_two(text[:start], value):
+        return None
+    return found
+
+
+def _amount(text: str, match: re.Match[str], start: int) -> Fraction | None:
+    """The value of a number in digits, with the letters and marks that follow it."""
+    after = text[match.end() :]
+    value = _value(match, is_money=is_money_after(after))
+    if value is None or ((match["part"] or match["only"]) and after.startswith(("...", "…"))):
+        return None
+    if " " in (match["whole"] or "")[:3] and _PACKS.match(after):
+        return None  # 3 500 ml bottles
+    if start and "dozen" in match["scales"].lower():
+        # `60/12 = 5 dozen` are 5: what was computed. Without an operator it may be 60.
+        return value / 12 if _COMPUTED.search(text, 0, start) else None
+    return value
+
+
+def _is_one_of_two(before: str, value: Fraction) -> bool:
+    """Whether the equation before a number gives another one: `x = 1, y = 2`, `1 hour = 60 min`."""
+    if not before:
+        return False
+    other = _CONVERTED.match(before) or _TWO_NAMES.search(before)
+    return other is not None and _other_value(other["from"]) != value
 
 
 def number_in(text: str) -> str | None:
     """The number that an answer statement gives, with any words around it."""
     first = first_number(_in_plain_digits(text[:LONGEST]))
     return _form(first[0]) if first else None
+
+
+def is_only_number(text: str) -> bool:
+    """Whether a sentence gives a number and has no digits apart from it."""
+    line = _in_plain_digits(text[:LONGEST])
+    first = first_number(line)
+    return first is not None and not re.search(r"\d", line[: first[1]] + line[first[2] :])
 
 
 def _form(value: Fraction) -> str | None:
@@ -297,7 +327,8 @@ _BEFORE_NUMBER = re.compile(
     r"|[=:(\[\"'~$]| )*",
     re.I,
 )
-_AFTER_NUMBER = re.compile(r"[^\d=+*/<>(]*(?:\([^()]*\)[^\d=+*/<>]*|\(?[^\d=+*/<>]*)")
+_PLAIN_AFTER = r"(?:[^\d=+*/<>(]|/(?=[a-zA-Z]{2}))*"
+_AFTER_NUMBER = re.compile(rf"{_PLAIN_AFTER}(?:\([^()]*\)|\()?{_PLAIN_AFTER}")
 
 
 @lru_cache(maxsize=1024)  # the options of a question are asked for with every path

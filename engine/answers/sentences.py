@@ -15,8 +15,10 @@ _NEW_SENTENCE = (
     r"(?:He|She|It|They|We|You|I|This|That|These|Those|There|The|His|Her|Its|Their|So|Therefore"
     r"|Thus|Hence|However|But|And|In|On|If|As|Because|Since|When|After)\b"
 )
+_UNITS = ("ft", "in", "lb", "lbs", "oz", "hr", "hrs", "min", "yd", "yds")
+_SHORT_UNITS = "".join(rf"(?!(?<=\d {unit})\. \d)" for unit in _UNITS)
 SENTENCE_END = re.compile(
-    rf"(?=[.!?])(?<![\s.][A-Za-z])(?<!^[A-Za-z]){_NOT_AFTER}[.!?]+[\"')\]*]*(?=\s|$)"
+    rf"(?=[.!?])(?<![\s.][A-Za-z])(?<!^[A-Za-z]){_NOT_AFTER}{_SHORT_UNITS}[.!?]+[\"')\]*]*(?=\s|$)"
     # "the U.S. They won" are two sentences, "J. K. Rowling" is one name.
     rf"|\.(?<=\.[A-Za-z]\.)(?=\s+{_NEW_SENTENCE})"
 )

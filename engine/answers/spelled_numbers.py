@@ -123,7 +123,8 @@ def _mixed(match: re.Match[str]) -> str:
     value = Fraction(int(whole)) if whole.isdigit() else spelled_value(whole)
     count = _WORDS.get((match["count"] or "one").lower(), 1)
     part = _PARTS[match["part"].lower()]
-    if value is None or count >= part:
+    is_scaled = re.split(r"[ -]", whole.lower())[-1] in SCALES  # a million and a half
+    if value is None or count >= part or is_scaled:
         return match[0]
     return f"{value} {count}/{part}"
 

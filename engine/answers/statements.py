@@ -73,6 +73,7 @@ _VERB = re.compile(
     r"(?:(?:therefore|thus|then|simply|indeed)[ ,]*)?$",
     re.IGNORECASE,
 )
+_BEGINS_WITH_NUMBER = re.compile(r"[^.\d]{0,12}\d")
 _NEGATED = re.compile(
     r"\W*(?:not|n't|never|neither)\b(?! possible)"
     r"|[^.\n]{0,200}\b(?:which|but (?:it|this|that)) (?:is|are) (?:not\b|incorrect|wrong)",
@@ -128,6 +129,8 @@ def stated_answer(
             stated, answer = _whole_answer(answer_type, bullets[0], options)
         elif text is None:
             stated, answer = _read(answer_type, match, own, options)
+            if answer_type is AnswerType.NUMBER and _is_one_of_several_boxes(match, own, stated):
+                return None, stated
         else:
             stated, answer = text, _answer_in(answer_type, text, options)
         if answer_type is AnswerType.CHOICE:
@@ -139,6 +142,8 @@ def stated_answer(
             return answer, as_shown(stated)
         if GIVES_NONE.match(stated) and answer_type is not AnswerType.SPAN:
             return None, stated
+        if answer_type is AnswerType.NUMBER and _BEGINS_WITH_NUMBER.match(stated):
+            return None, stated  # 5 or 6
     return None
 
 
@@ -251,12 +256,16 @@ def _whole_answer(
     return one_line, None
 
 
+_WITHOUT_WORDS = re.compile(r"\A(?:(?:`{3}\w*|[^\w\n$\\]*)[ \t]*\n\s*)+")
+"""Lines below a heading: a rule, or the start of a block of code."""
+
+
 def _statement_text(own: str, start: int) -> tuple[str, int]:
     """The rest of a statement's line after the verb, or the next line, and where it ends."""
     text = _TAG.split(own[start : start + STATED], maxsplit=1)[0]
     body = text.lstrip(" \t:*")
     if body.startswith("\n"):
-        body = body.lstrip("\n \t")
+        body = _WITHOUT_WORDS.sub("", body.lstrip("\n \t"), count=1)
         # A block of LaTeX starts on a line of its own.
         if body.startswith(("\\[", "$$")):
             close = body.find("\\]" if body.startswith("\\[") else "$$", 2)
@@ -297,6 +306,12 @@ def _several(own: str, start: int, last: str) -> str:
         contents.insert(0, content)
         start = match.start()
     return _listed(contents)
+
+
+def _is_one_of_several_boxes(match: re.Match[str], own: str, content: str) -> bool:
+    """Whether a statement is the last of several boxes in a sentence with different content."""
+    is_box = match.re is STATEMENT and match["box"] is not None
+    return is_box and _several(own, match.start(), content) != content
 
 
 def _listed(formulas: Sequence[str]) -> str:

@@ -12,6 +12,8 @@ _THOUGHTS = {
     "[think]": "[/think]",  # Magistral
     "◁think▷": "◁/think▷",  # Kimi
     "<|think|>": "<|/think|>",
+    "<|think_start|>": "<|think_end|>",
+    "<|startofthought|>": "<|endofthought|>",  # Quiet-STaR
     "<|begin_of_thought|>": "<|end_of_thought|>",  # Sky-T1, OpenThinker
     "<|start_thinking|>": "<|end_thinking|>",  # Command A
     "<|inner_prefix|>": "<|inner_suffix|>",  # Apertus
@@ -21,7 +23,10 @@ _THOUGHTS = {
     "<|channel|>commentary": "<|channel|>final",
 }
 """The mark that begins a thought and the one that ends it, in lower case."""
-_TAG = r"(?:\w{1,20}[:_])?(?:think|thinking|thoughts?|reasoning|reflection|analysis|scratch_?pad)"
+_TAG = (
+    r"(?:\w{1,20}[:_])?(?:think(?:ing)?|thoughts?|reasoning|reflections?|analysis|scratch_?pad"
+    r"|monologue|cot)(?:_(?:content|process|scratchpad|fast|faster))?"
+)
 """Tags: `<think>` of DeepSeek-R1, Qwen3 and others, `<thought>` of EXAONE, `<seed:think>`."""
 _ANSWERS = {
     "<|channel|>final",
@@ -35,7 +40,7 @@ _ANSWERS = {
 """Marks that begin the answer, whether or not the thought before them was ended."""
 _TURN = (
     r"<[|｜](?!(?:begin|end)_of_box)[A-Z][\w▁]{2,40}[|｜]>|</?s>|<\|?turn\|?>"
-    r"|<(?:start|end)_of_(?:turn|utterance)>|<(?:bos|eos|eot|eod|eop|sop|pad|unk|extra_id_\d)>"
+    r"|<(?:start|end)_of_(?:turn|utterance|text|sentence)>|<(?:bos|eos|eot|eod|eop|sop|pad|unk|extra_id_\d)>"
     r"|\[/?INST\]|\[/?SYSTEM_PROMPT\]|\[gMASK\]|\[\|[a-z]{3,20}\|\]"
     r"|\[end final response\]|</(?:response|output|solution|conclusion)>"
 )
