@@ -420,6 +420,7 @@ def as_counted(review: Review, answer_type: AnswerType, rules: Rules) -> Review:
     )
 
 
+@lru_cache(maxsize=65536)
 def current_form(answer_type: AnswerType, answer: str) -> str:
     """A canonical answer that an earlier version of the reader stored, as this version writes it.
 

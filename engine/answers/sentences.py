@@ -8,7 +8,7 @@ STATED = 600
 """Maximum length of an answer statement, in characters."""
 _ABBREVIATIONS = (
     "St Mr Ms Mrs Dr Jr Sr No vs Mt Ft Rs Gen Lt Col Capt Sgt Maj Gov Sen Rep Prof Rev Pres"
-    " Jan Feb Mar Apr Jun Jul Aug Sep Sept Oct Nov Dec"
+    " Vol Inc Ltd Corp Jan Feb Mar Apr Jun Jul Aug Sep Sept Oct Nov Dec"
 )
 _NOT_AFTER = "".join(rf"(?<!\b{word})" for word in _ABBREVIATIONS.split())
 _NEW_SENTENCE = (
@@ -20,7 +20,8 @@ _SHORT_UNITS = "".join(rf"(?!(?<=\d {unit})\. \d)" for unit in _UNITS)
 SENTENCE_END = re.compile(
     rf"(?=[.!?])(?<![\s.][A-Za-z])(?<!^[A-Za-z]){_NOT_AFTER}{_SHORT_UNITS}[.!?]+[\"')\]*]*(?=\s|$)"
     # "the U.S. They won" are two sentences, "J. K. Rowling" is one name.
-    rf"|\.(?<=\.[A-Za-z]\.)(?=\s+{_NEW_SENTENCE})"
+    r"|\.(?:(?<=[.\s][A-Za-z]\.)|(?<=\b[JS]r\.)|(?<=\bInc\.)|(?<=\bLtd\.)|(?<=\bCorp\.))"
+    rf"(?=\s+{_NEW_SENTENCE})"
 )
 DOLLARS = re.compile(r"\$\$?([^$\n]{1,400})\$|\\\((.{1,400}?)\\\)|\\\[(.{1,400}?)\\\]")
 """A formula between its delimiters."""

@@ -155,6 +155,10 @@ def test_forms_that_earlier_readers_stored_equal_the_current_ones() -> None:
         ("The answer is Washington, D.C. It is the capital.", "washington dc"),
         ("The answer is 4:30 p.m. They left.", "4:30 pm"),
         ("The answer is Gen. Lee.", "gen lee"),
+        ("The answer is Henry V. He reigned.", "henry v"),
+        ("The answer is Smith Jr. He won.", "smith jr"),
+        ("The answer is Apple Inc. and Google Inc.", "apple inc and google inc"),
+        ("The answer is Apple Inc. It grew.", "apple inc"),
         ("The answer is St. Louis. It won.", "st louis"),
     ],
 )
