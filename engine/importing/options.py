@@ -74,20 +74,28 @@ def options_of(row: Row, column: str | None) -> Options:  # noqa: PLR0911 - a re
             if isinstance(value.get(name), list):
                 given = value.get("label")
                 return _labeled(given if isinstance(given, list) else (), value[name])
+        # A Parquet record has a key for every label of the file, also where a row has fewer.
+        value = {label: text for label, text in value.items() if text is not None}
         names = tuple(value)
         return _labeled(names, names if _scores(value) else tuple(value.values()))
     if isinstance(value, list) and value:
         if all(isinstance(option, dict) for option in value):
             own_texts = [option.get("text", option.get("value", "")) for option in value]
             return _labeled([option.get("label", "") for option in value], own_texts)
-        return _lettered([str(option).strip() for option in value])
+        while value and value[-1] is None:
+            value = value[:-1]
+        return _lettered([_written(option) for option in value])
     return Options()
+
+
+def _written(value: object) -> str:
+    return "" if value is None else str(value).strip()
 
 
 def _from_columns(row: Row, names: Sequence[str]) -> Options:
     """Options in columns of their own; empty ones are left out, the others keep their labels."""
-    filled = tuple(name for name in names if str(row.get(name) or "").strip())
-    texts = [str(row[name]).strip() for name in filled]
+    filled = tuple(name for name in names if _written(row.get(name)))
+    texts = [_written(row[name]) for name in filled]
     lettered = _lettered(texts)
     if lettered.labeled:
         return Options(lettered.texts, lettered.labels, True, filled)
@@ -113,7 +121,7 @@ def _loads(text: str) -> Any:
 
 
 def _labeled(labels: Sequence[object], texts: Sequence[object]) -> Options:
-    options = tuple(str(text).strip() for text in texts)
+    options = tuple(_written(text) for text in texts)
     marks = tuple(str(label).strip().upper() for label in labels)
     if len(marks) != len(options) or not all(marks):
         return Options(options, tuple(LETTERS[: len(options)]))

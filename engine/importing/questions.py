@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 LONGEST_TEXT = 1_000_000
 """Maximum characters of a question, passage or option; a longer one is a damaged file."""
 
+MANY = 10
+"""Number of questions from which it is said that the same option is always right."""
+
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _CLEARLY_ANSWERS = {"answer", "answerkey", "gold", "goldlabel", "correct", "targetscores"}
 """Columns whose content can show that a pool file has another answer type."""
@@ -166,6 +169,10 @@ def questions_in(
         raise BadInput(f"{path} has no usable question: line {number}: {reason}.")
     left_out.sort()
     understood = _understood(table.kind, file, split, numbering)
+    letters = set(gold.values())
+    if chosen.answer_type is AnswerType.CHOICE and len(gold) >= MANY and len(letters) == 1:
+        ((letter,),) = letters
+        understood["answer"] += f" (every right answer is option {letter})"
     return Imported(tuple(questions.values()), gold, tuple(left_out), understood, duplicates)
 
 

@@ -86,8 +86,8 @@ def status(conn: sqlite3.Connection) -> Json:
         "questions": [
             {"split": row.split, "set": row.source, "task": row.task, "count": row.count}
             for row in rows
-        ]
-        + _removed(conn),
+        ],
+        **_question_changes(conn),
         "runs": runs,
         "training_sets": [
             {
@@ -124,14 +124,15 @@ def _engine(conn: sqlite3.Connection, run: Run) -> str:
     return "chosen at the start" if run.engine == "auto" else run.engine
 
 
-def _removed(conn: sqlite3.Connection) -> list[Json]:
-    """Removed questions, and questions whose known answers were changed after their import."""
+def _question_changes(conn: sqlite3.Connection) -> Json:
+    """Removed questions, and known answers changed after their import; empty without any."""
     removed = Counter(question.split for question in questions.removed(conn))
     rows: list[Json] = [
         {"split": split, "removed": count} for split, count in sorted(removed.items())
     ]
     changed = questions.changed_gold(conn)
-    return [*rows, {"changed_known_answers": changed}] if changed else rows
+    rows += [{"known_answers_changed": changed}] if changed else []
+    return {"question_changes": rows} if rows else {}
 
 
 def as_event(conn: sqlite3.Connection, seed: int) -> Json:

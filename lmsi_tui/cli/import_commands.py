@@ -6,6 +6,7 @@ in a process of their own, so that there is only one way to make a project and t
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -286,8 +287,10 @@ def _changed_in_preview(args: argparse.Namespace, imported: Imported) -> list[Ch
 
     if not (args.project / SETTINGS).exists():
         return []
-    with connect(open_project(args.project).database, read_only=True) as conn:
+    # A preview needs no project, so it works beside one that cannot be read.
+    with suppress(BadInput), connect(open_project(args.project).database, read_only=True) as conn:
         return changed_answers(conn, imported, args.split)
+    return []
 
 
 def _change_as_json(change: ChangedAnswer) -> dict[str, object]:

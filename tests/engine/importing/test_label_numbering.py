@@ -141,6 +141,19 @@ LAYOUTS: dict[str, tuple[list[dict[str, Any]], str, str]] = {
         "B",
         "",
     ),
+    "options that are 0": (
+        [
+            {"question": "3 - 3?", "option1": 0, "option2": 3, "answer": 1},
+            {"question": "4 - 1?", "option1": 0, "option2": 3, "answer": 2},
+        ],
+        "AB",
+        "labels counted from 1",
+    ),
+    "a record with more labels than options": (
+        [{"question": "Which?", "options": {"A": "x", "B": "y", "C": None}, "answer": "B"}],
+        "B",
+        "",
+    ),
     "an option left empty": (
         [
             {"question": "a?", "option1": "x", "option2": "", "option3": "z", "answer": 3},
@@ -194,6 +207,11 @@ def test_a_file_that_contradicts_itself_is_refused_with_both_lines(tmp_path: Pat
 def test_a_zero_beside_options_that_are_numbered_from_1_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="line 2 has 0, but its options are numbered 1, 2, 3, 4"):
         imported(written(tmp_path, arc("1234", "3"), arc("1234", "0")))
+
+
+def test_an_option_that_is_always_right_is_said(tmp_path: Path) -> None:
+    found = imported(written(tmp_path, *listed(["B"] * 10)))
+    assert "every right answer is option B" in found.understood["answer"]
 
 
 def test_rows_beyond_the_limit_decide_too(tmp_path: Path) -> None:

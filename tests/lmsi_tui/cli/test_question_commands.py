@@ -113,7 +113,7 @@ def test_replaced_answers_change_the_evaluations_that_used_the_older_ones(
     with sqlite3.connect(project.database) as conn:
         assert conn.execute("SELECT count(*) FROM gold").fetchone() == (4,), "the history stays"
     status = typed(capsys, "status", project.folder)[1]
-    assert "changed known answers 1" in status
+    assert "known answers changed 1" in status
     code, _, _ = typed(capsys, "import", measured(project), *options, "--replace-answers")
     assert (code, accuracies(project)) == (0, before)
 
