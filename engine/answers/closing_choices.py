@@ -19,7 +19,8 @@ _THEREFORE = (
 )
 _IT_IS = (
     r"(?:(?:it|this|that|which|the description)?[ ]?"
-    r"(?:matches|corresponds to|points to|leaves(?: us)?(?: with)?(?: only)?)"
+    r"(?:matches|corresponds to|points to|gives(?: us)?|leaves(?: us)?(?: with)?(?: only)?)"
+    r"|(?:the )?(?:answer|ans)(?: choice| option)?"
     r"|(?:(?:we|i|you|let us|let's) )?(?:choose|pick|select|go with|mark)"
     r"|(?:(?:the|my|correct|right|final|best) )*(?:choice|option|pick|letter|verdict) ?[:=]"
     r"|(?:it|this|that|my (?:final )?(?:choice|pick|guess|verdict|decision)|the (?:(?:only|correct"

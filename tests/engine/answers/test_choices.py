@@ -58,6 +58,10 @@ def choice_of(text: str, options: tuple[str, ...] = CITIES) -> str | None:
         "Rome is wrong, so it's B.",
         "The best fit is B.",
         "It is not A. It is B.",
+        "It is 4 + 4 = 8.\nAns B",
+        "That makes 8, answer B.",
+        "It rains.\nAnswer choice B",
+        "This gives us B",
         "Respuesta correcta: B",
     ],
 )
