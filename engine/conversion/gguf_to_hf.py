@@ -76,7 +76,11 @@ def convert_to_hf(file: Path, folder: Path) -> None:
             (scratch / "model.gguf").symlink_to(file.resolve())
             tokenizer = read_tokenizer(scratch / "model.gguf")
             model = AutoModelForCausalLM.from_pretrained(
-                scratch, gguf_file="model.gguf", dtype=torch.float32, local_files_only=True
+                scratch,
+                gguf_file="model.gguf",
+                dtype=torch.float32,
+                local_files_only=True,
+                trust_remote_code=False,
             )
     except MemoryError:
         raise

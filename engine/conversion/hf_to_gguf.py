@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.conversion.verification import verify
 from engine.models.gguf_tokenizer import write_tokenizer
+from engine.models.weight_files import check_model_files
 from engine.project.atomic_file import atomic_file, scratch_folder
 from store.errors import BadInput
 
@@ -49,6 +50,7 @@ def convert_base(folder: Path, out: Path, *, half: bool | None = None) -> None:
     import numpy as np
     from gguf import GGUFWriter, LlamaFileType
 
+    check_model_files(folder)
     config = _config(folder)
     architecture, is_permuted = _architecture(folder, config)
     stored = _stored_tensors(folder)
@@ -160,7 +162,7 @@ def _config(folder: Path) -> Any:
 
     _read_json(folder / "config.json")
     try:
-        return AutoConfig.from_pretrained(folder, local_files_only=True)
+        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (ValueError, OSError, KeyError) as error:
         raise BadInput(f"{folder}/config.json cannot be used: {_first_line(error)}") from None
 

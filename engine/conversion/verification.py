@@ -6,6 +6,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from engine.models.gguf_tokenizer import load_tokenizer
+from engine.models.weight_files import check_adapter_files, check_model_files
 from store.errors import WorkFailed
 
 if TYPE_CHECKING:
@@ -95,8 +96,15 @@ def _torch_logits(
     import torch
     from transformers import AutoModelForCausalLM
 
+    check_model_files(folder)
+    if adapter is not None:
+        check_adapter_files(adapter)
     model: Any = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.float32, local_files_only=True
+        folder,
+        dtype=torch.float32,
+        local_files_only=True,
+        trust_remote_code=False,
+        use_safetensors=True,
     ).eval()
 
     @torch.inference_mode()
@@ -110,7 +118,7 @@ def _torch_logits(
         return base_logits, base_logits
     from peft import PeftModel
 
-    model = PeftModel.from_pretrained(model, adapter).eval()
+    model = PeftModel.from_pretrained(model, adapter, local_files_only=True).eval()
     return base_logits, last_logits()
 
 

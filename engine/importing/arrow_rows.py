@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MOST_CELLS = 50_000_000
 """Most cells of a Parquet file: repeated values take no space in it, but do in memory."""
 
-_DAMAGED = (OSError, ValueError, OverflowError, LookupError, MemoryError, TypeError)
+_DAMAGED = (OSError, ValueError, OverflowError, LookupError, MemoryError, TypeError, SystemError)
 """What pyarrow raises for damaged files, beside exceptions of its own."""
 
 
@@ -51,6 +51,7 @@ def arrow_rows(path: Path, content: bytes) -> tuple[str, list[Row]]:
             table = ipc.open_file(buffer).read_all()
         else:
             table = ipc.open_stream(buffer).read_all()
+        table.validate(full=True)  # reading values of a damaged table may crash the process
         columns = [
             _column(table.column(name), _label_names(table.schema).get(name))
             for name in table.column_names

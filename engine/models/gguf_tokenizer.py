@@ -40,7 +40,9 @@ def _load(folder: Path) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
     except (ValueError, OSError, KeyError) as error:
         line = (str(error).splitlines() or ["unknown error"])[0]
         raise BadInput(f"The tokenizer in {folder} cannot be loaded: {line}") from None
@@ -60,7 +62,9 @@ def read_tokenizer(file: Path) -> Any:
 
     from engine.models.gguf_header import read_contents
 
-    built = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name, local_files_only=True)
+    built = AutoTokenizer.from_pretrained(
+        file.parent, gguf_file=file.name, local_files_only=True, trust_remote_code=False
+    )
     values = read_contents(file).values
     state = json.loads(built.backend_tokenizer.to_str())
     vocabulary = state["model"]["vocab"]

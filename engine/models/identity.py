@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from engine.models.gguf_header import read_contents
 from engine.models.safetensors_header import parameters_of
+from engine.models.weight_files import check_model_files
 from store.enums import Stage
 from store.errors import BadInput
 from store.records import Model, content_hash
@@ -75,8 +76,7 @@ def tokenizer_of(folder: Path) -> str:
         )
     if not (folder / "config.json").exists():
         raise BadInput(f"{folder} has no config.json, so it is not a Hugging Face model folder.")
-    if not any(folder.glob("*.safetensors")):
-        raise BadInput(f"{folder} has no .safetensors files: save the model in that format first.")
+    check_model_files(folder)
     tokenizers = [folder / name for name in _TOKENIZER_FILES if (folder / name).exists()]
     if not tokenizers:
         raise BadInput(f"{folder} has no tokenizer (tokenizer.json): copy it into this folder.")

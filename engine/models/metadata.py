@@ -5,12 +5,11 @@ No weights are read, so it is fast enough to show them before a project is creat
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from engine.models.identity import tokenizer_of, weights_of
-from store.errors import BadInput
+from engine.models.json_file import read_json_object
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -89,21 +88,6 @@ def _tokenizer(folder: Path, size: int | None) -> str:
     elif (folder / "vocab.json").exists():
         kind = "BPE"
     return f"{kind}, {size:,} tokens" if size else kind
-
-
-def read_json_object(file: Path) -> dict[str, Any]:
-    """The content of a configuration file.
-
-    Raises:
-        BadInput: it cannot be read, or is not a JSON object.
-    """
-    try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise BadInput(f"{file} cannot be read as JSON ({error}): copy it again.") from None
-    if not isinstance(value, dict):
-        raise BadInput(f"{file} is not a JSON object: copy it again.")
-    return value
 
 
 def whole_number(value: object) -> int | None:

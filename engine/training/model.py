@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
+from engine.inference.hf.prompt_tokenizer import first_line
+from engine.models.weight_files import check_model_files
 from engine.packing import tree_attention
 from engine.packing.prefix_tree import ForwardCost
 from engine.project.settings import Precision
@@ -79,17 +81,24 @@ def load_model(
     # Half precision is enough for frozen weights, but not for trained ones.
     dtype = torch.bfloat16 if settings.adapts and is_bfloat16 else torch.float32
     options = _four_bit_options(device) if settings.method == "qlora" else {}
+    check_model_files(base)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(
+            base, local_files_only=True, trust_remote_code=False
+        )
         causal = AutoModelForCausalLM.from_pretrained(
-            base, dtype=dtype, local_files_only=True, **options
+            base,
+            dtype=dtype,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            **options,
         )
     except MemoryError:
         raise
     except Exception as error:  # safetensors and tokenizers raise exceptions of their own
         raise BadInput(
-            f"{base} cannot be loaded as a language model with its tokenizer: "
-            f"{str(error).splitlines()[0]}"
+            f"{base} cannot be loaded as a language model with its tokenizer: {first_line(error)}"
         ) from error
     _disable_dropout(causal)
     torch.manual_seed(settings.seed)
@@ -253,16 +262,16 @@ def load_tokenization(base: Path) -> Tokenization:
         BadInput: the folder's tokenizer or configuration cannot be read.
     """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
-        config = AutoConfig.from_pretrained(base, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(
+            base, local_files_only=True, trust_remote_code=False
+        )
+        config = AutoConfig.from_pretrained(base, local_files_only=True, trust_remote_code=False)
         if (base / "generation_config.json").exists():
             generation = GenerationConfig.from_pretrained(base, local_files_only=True)
         else:
             generation = GenerationConfig.from_model_config(config)
     except Exception as error:  # readers of tokenizer.json raise nothing narrower
-        raise BadInput(
-            f"The tokenizer in {base} cannot be loaded: {str(error).splitlines()[0]}"
-        ) from error
+        raise BadInput(f"The tokenizer in {base} cannot be loaded: {first_line(error)}") from error
     return Tokenization(
         tokenizer,
         _end_tokens(tokenizer, config, generation),

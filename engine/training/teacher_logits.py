@@ -16,6 +16,7 @@ import numpy as np
 
 from engine.conversion import gguf_to_hf
 from engine.models.location import check_files
+from engine.models.weight_files import check_adapter_files
 from engine.packing.encoding import TopKLogprobs
 from engine.project.settings import TrainSettings
 from engine.sampling import completion, runs
@@ -206,7 +207,10 @@ def _load_teacher(work: Work, teacher: Model) -> TrainableModel:
         from peft import PeftModel
 
         adapter = work.project.inside(teacher.adapter)
-        merged: Any = PeftModel.from_pretrained(model.causal, adapter).merge_and_unload()
+        check_adapter_files(adapter)
+        merged: Any = PeftModel.from_pretrained(
+            model.causal, adapter, local_files_only=True
+        ).merge_and_unload()
         model = replace(model, wrapped=merged, causal=merged, weights={})
     model.causal.eval().requires_grad_(False)
     return model

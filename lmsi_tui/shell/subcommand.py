@@ -45,6 +45,11 @@ async def run_command(command: str, *arguments: str) -> list[Event]:
             process.kill()
             await process.wait()
         raise
+    if process.returncode and process.returncode < 0:
+        raise WorkFailed(
+            f"`lmsi-tui {command}` crashed (signal {-process.returncode}) and changed nothing: the "
+            "file may be damaged, or memory ran out."
+        )
     if process.returncode:
         lines = stderr.decode("utf-8", "replace").strip().splitlines() or [
             "the command printed no message"

@@ -16,7 +16,9 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM
 
 from engine.inference.hf.prompt_tokenizer import first_line
-from engine.models.metadata import read_json_object, whole_number
+from engine.models.json_file import read_json_object
+from engine.models.metadata import whole_number
+from engine.models.weight_files import check_adapter_files, check_model_files
 from store.errors import BadInput
 
 if TYPE_CHECKING:
@@ -45,6 +47,9 @@ def load_model(folder: Path, adapter: Path | None, device: torch.device) -> Any:
     Raises:
         BadInput: the folder is invalid or of an unknown architecture, or the adapter does not fit.
     """
+    check_model_files(folder)
+    if adapter is not None:
+        check_adapter_files(adapter)
     try:
         model, info = AutoModelForCausalLM.from_pretrained(
             folder,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.inference.chat_template import render_chat
 from engine.models.chat_templates import choose_template
-from engine.models.metadata import read_json_object
+from engine.models.json_file import read_json_object
 from store.enums import PromptStyle
 from store.errors import BadInput
 
@@ -144,5 +144,7 @@ def start_tokens(tokenizer: Any) -> list[int]:
 
 def first_line(problem: Exception) -> str:
     """The first line of an exception's message, shortened, to be quoted in a sentence."""
+    if "trust_remote_code" in str(problem):
+        return "it needs Python code of its own, and such code is never run"
     lines = str(problem).strip().splitlines()
     return lines[0][:160].rstrip(" .:") if lines else type(problem).__name__

@@ -1,0 +1,78 @@
+"""Which files of a model or adapter may be loaded: safetensors, and no code.
+
+Other formats of weights are pickles, which run code of their author when they are loaded. A folder
+may also name code of its own (`auto_map`) or weights elsewhere; all of this is refused here, before
+a library looks at the folder.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from engine.models.json_file import read_json_object
+from store.errors import BadInput
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
+"""Names of weights that are pickles, or may be."""
+
+INDEX = "model.safetensors.index.json"
+
+
+def check_model_files(folder: Path) -> None:
+    """Refuse a model folder whose weights are not safetensors files in this folder.
+
+    Raises:
+        BadInput: the weights are missing or pickles, lie elsewhere, or belong to an adapter.
+    """
+    if (folder / "adapter_config.json").exists():
+        raise BadInput(
+            f"{folder} holds an adapter (adapter_config.json), which names its base model itself: "
+            "merge the two into one model, and give that folder."
+        )
+    if not any(folder.glob("*.safetensors")):
+        raise _no_safetensors(folder, ".safetensors files")
+    if (folder / INDEX).exists():
+        _check_index(folder / INDEX)
+
+
+def check_adapter_files(folder: Path) -> None:
+    """Refuse an adapter whose weights are not safetensors.
+
+    Raises:
+        BadInput: they are missing, or a pickle.
+    """
+    if not (folder / "adapter_model.safetensors").is_file():
+        raise _no_safetensors(folder, "adapter_model.safetensors")
+    config = read_json_object(folder / "adapter_config.json")
+    if config.get("peft_type") != "LORA":
+        raise BadInput(
+            f"The adapter {folder} is of the type {str(config.get('peft_type'))[:40]}: only LORA "
+            "can be used."
+        )
+
+
+def _no_safetensors(folder: Path, name: str) -> BadInput:
+    pickles = sorted(path.name for mark in PICKLES for path in folder.glob(mark))
+    if not pickles:
+        return BadInput(f"{folder} has no {name}: save it in that format first.")
+    return BadInput(
+        f"{folder} has its weights only as {pickles[0]}, a format that can run code when it is "
+        f"loaded: get the model with {name}, or convert it where you trust it with transformers' "
+        "save_pretrained."
+    )
+
+
+def _check_index(file: Path) -> None:
+    names = read_json_object(file).get("weight_map")
+    files = names.values() if isinstance(names, dict) else [""]
+    for name in sorted({name if isinstance(name, str) else "" for name in files}):
+        plain = name.endswith(".safetensors") and not {"/", "\\", "\0"} & set(name)
+        if not plain or not (file.parent / name).is_file():
+            raise BadInput(
+                f"{file} names {json.dumps(name)[:100]}, which is not a .safetensors file of this "
+                "folder: copy the whole folder again."
+            )
