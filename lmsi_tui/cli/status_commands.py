@@ -27,7 +27,7 @@ from lmsi_tui.formatting.sanitize import json_line, printable
 from store import jobs, models, questions
 from store.connection import connect, transaction
 from store.enums import JobState, PromptFormat, PromptStyle
-from store.errors import BadInput
+from store.errors import BadInput, LmsiError
 from store.schema import update_schema
 
 if TYPE_CHECKING:
@@ -181,21 +181,29 @@ def show_prompt(args: argparse.Namespace) -> None:
     exemplars = exemplars_for(project, settings.sample, question.task)
     prompt_format = PromptFormat(args.format) if args.format else settings.sample.format
     prompt = render(question, prompt_format, settings.sample.style, exemplars)
-    location = prompt_location(project, model, settings.model) if model else None
-    if prompt.style is PromptStyle.CHAT and location is not None:
-        assert model is not None
-        check_files(project, model, files_needed_by(model, settings.model))
-        rendered = render_prompt(location, prompt)
-        print(printable(rendered.text))
-        print(f"{rendered.tokens:,} tokens.", file=sys.stderr)
+    is_chat = prompt.style is PromptStyle.CHAT
+    if not is_chat:
+        print(printable(prompt.text), flush=True)
+    try:
+        location = prompt_location(project, model, settings.model) if model else None
+        if model is None or location is None:
+            rendered = None
+        else:
+            check_files(project, model, files_needed_by(model, settings.model))
+            rendered = render_prompt(location, prompt)
+    except LmsiError as error:
+        if is_chat:
+            raise
+        # Plain text does not depend on the model.
+        print(printable(f"The tokens were not counted: {error}"), file=sys.stderr)
         return
-    print(printable(prompt.text), flush=True)
-    if prompt.style is PromptStyle.CHAT:
-        print("The server makes the prompt of these messages.", file=sys.stderr)
-    elif location is not None and location.exists():
-        rendered = render_prompt(location, prompt)
+    if is_chat:
+        print(printable(rendered.text if rendered else prompt.text), flush=True)
+    if rendered is not None:
         start = f", {printable(rendered.start)} before the text included" if rendered.start else ""
         print(f"{rendered.tokens:,} tokens{start}.", file=sys.stderr)
+    elif is_chat:
+        print("The server makes the prompt of these messages.", file=sys.stderr)
 
 
 def run_doctor(args: argparse.Namespace) -> None:

@@ -12,6 +12,7 @@ from engine.inference.template_process import TODAY
 from engine.jobs import stages
 from engine.jobs.sample import sample_pool
 from engine.project.folder import Project, open_project
+from engine.project.settings import changed
 from engine.sampling import runs, scheduler
 from lmsi_tui.cli import doctor
 from lmsi_tui.cli.main import run
@@ -32,7 +33,7 @@ NOTE = "takes no system turn"
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_model(tmp_path_factory.mktemp("models") / "tiny")
+    return tiny_model(tmp_path_factory.mktemp("models") / "tiny", context=512)
 
 
 def a_project(folder: Path, model: Path, template: str) -> Project:
@@ -118,3 +119,27 @@ def test_the_prompt_is_printed_as_the_model_gets_it(
     printed = capsys.readouterr()
     assert printed.out == "Q: What is 2 + 2?\nA: Let's think step by step.\n"
     assert printed.err.endswith(" tokens.\n")
+
+
+def test_a_plain_prompt_is_printed_without_the_model(
+    tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = a_project(tmp_path, model, GEMMA_2)
+    (tmp_path / "model").rename(tmp_path / "elsewhere")
+    capsys.readouterr()
+    assert run(["prompt", str(project.folder), "--set", "sample.style=base"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out == "Q: What is 2 + 2?\nA: Let's think step by step.\n"
+    assert "no model at" in printed.err
+    assert run(["prompt", str(project.folder)]) == 2
+    assert "no model at" in capsys.readouterr().err
+
+
+def test_a_path_longer_than_the_context_is_refused_in_the_plan(tmp_path: Path, model: Path) -> None:
+    project = a_project(tmp_path, model, GEMMA_2)
+    for tokens in (511, 512):
+        settings = changed(project.settings, {"sample": {"max_tokens": tokens}})
+        with connect(project.database, read_only=True) as conn:
+            problem = stages.plan(conn, project, JobKind.SAMPLE, settings).problem
+        assert (problem is None) == (tokens == 511)
+        assert problem is None or "sample.max_tokens" in problem
