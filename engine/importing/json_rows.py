@@ -222,6 +222,7 @@ def _unnested(row: Row, outer: Row) -> Iterator[Row]:
         return
     own = {**outer, **{name: value for name, value in row.items() if name not in _NESTED}}
     for name in _NESTED:
-        for inner in row.get(name) or ():
+        nested = row.get(name)
+        for inner in nested if isinstance(nested, list) else ():
             if isinstance(inner, dict):
                 yield from _unnested(inner, own)

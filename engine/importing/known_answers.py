@@ -63,6 +63,8 @@ def best_scored(value: Any) -> str | None:
     """The only answer with the highest score above 0 in BIG-bench's `target_scores`."""
     if not isinstance(value, dict) or not value:
         return None
+    if not all(isinstance(score, int | float) for score in value.values()):
+        return None
     highest = max(value.values())
     best = [name for name, score in value.items() if score == highest and score > 0]
     return best[0] if len(best) == 1 else None

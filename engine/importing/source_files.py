@@ -30,8 +30,10 @@ _NO_DATA = {
 }
 """Files that the `datasets` library writes beside the data."""
 _SHARD = re.compile(
-    r"(?P<stem>.*?)[-_.]?(?P<number>\d{4,5})(?:-of-(?P<total>\d{4,5}))?(?:-[\w-]+)?"
+    r"(?P<stem>.*?)[-_.]?(?:(?P<number>\d{4,6})-of-(?P<total>\d{4,6})|(?P<bare>0\d{3,4}))"
+    r"(?:-[0-9a-f]{8}[\w-]*)?"
 )
+"""`train-00000-of-00002`, `0000`, Spark's `part-00000-…`; the number of a year is none."""
 _NAMELESS = {"", "part", "data", "shard", "dataset"}
 """Stems of shards whose folder is named after the split instead."""
 _MOST_LISTED = 8
@@ -107,7 +109,7 @@ def _parts(folder: Path, found: Iterable[Path]) -> list[_Part]:
         stem = match["stem"]
         label = "/".join(where if stem.lower() in _NAMELESS and where else [*where, stem])
         total = int(match["total"]) if match["total"] else None
-        shards.setdefault(label, []).append((int(match["number"]), total, file))
+        shards.setdefault(label, []).append((int(match["number"] or match["bare"]), total, file))
     for label, numbered in shards.items():
         _refuse_missing(folder, label, numbered)
         parts.append(_Part(label, tuple(file for _, _, file in sorted(numbered))))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from engine.importing.known_answers import known_answers
+from engine.importing.known_answers import best_scored, known_answers
 from store.enums import AnswerType
 
 NO_DATE = {"day": "", "month": "", "year": ""}
@@ -97,3 +97,18 @@ def test_the_accepted_answers_of_other_types(
     answer_type: AnswerType, value: object, expected: tuple[str, ...]
 ) -> None:
     assert known_answers(answer_type, value) == expected
+
+
+@pytest.mark.parametrize(
+    ("scores", "best"),
+    [
+        ({"yes": 1, "no": 0}, "yes"),
+        ({"yes": 0.5, "no": 0.5}, None),
+        ({"yes": 0, "no": 0}, None),
+        ({"yes": "1", "no": [0]}, None),
+        ({}, None),
+        ("yes", None),
+    ],
+)
+def test_the_best_score_names_the_answer(scores: object, best: str | None) -> None:
+    assert best_scored(scores) == best

@@ -203,6 +203,28 @@ def test_a_folder_may_name_splits_and_configurations_as_folders(tmp_path: Path) 
     assert texts(imported(tmp_path / "main" / "test")) == ["main test?"]
 
 
+def test_a_year_in_a_name_is_no_number_of_a_shard(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        (tmp_path / f"arc-2018-{split}.jsonl").write_text(LINES)
+    with pytest.raises(BadInput, match=r"arc-2018-test\.jsonl, arc-2018-train\.jsonl"):
+        imported(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "data/train-0000{}-of-00002-0123456789abcdef.parquet",
+        "part-0000{}-4e8a6f1c-77b0-4c65-9a31-1f2d3c4b5a69-c000.snappy.parquet",
+        "default/train/000{}.parquet",
+    ],
+)
+def test_shards_are_recognized_by_their_names(tmp_path: Path, pattern: str) -> None:
+    for shard in (1, 0):
+        columns = {"question": [f"part {shard}?"], "answer": [shard]}
+        write_parquet(tmp_path / pattern.format(shard), columns)
+    assert texts(imported(tmp_path)) == ["part 0?", "part 1?"]
+
+
 def test_a_missing_shard_is_reported(tmp_path: Path) -> None:
     shards(tmp_path, "train", 3)
     (tmp_path / "train-00001-of-00003.parquet").unlink()
