@@ -61,6 +61,13 @@ SWITCH_INTERVAL = 0.0005
 """Seconds for which a reading thread may keep the interpreter while a key press waits for it. The
 default is 5 ms, and each query that handles the key may wait that long again."""
 
+WISHES = {
+    JobState.PAUSING: "pauses at its next safe point",
+    JobState.QUEUED: "continues",
+    JobState.CANCELLING: "stops at its next safe point; finished work is kept",
+}
+"""What a job does after a request, by the requested state."""
+
 TRANSITION = 0.001
 """Seconds for which painting is delayed when the screen changes."""
 
@@ -338,6 +345,8 @@ class LmsiApp(App[None]):
             self.session.request(message.job_id, message.state)
         except (LmsiError, sqlite3.Error) as failure:
             self._notify_failure(failure)
+        else:
+            self.notify(f"Job {message.job_id} {WISHES[message.state]}.", markup=False)
         self.store_changed.publish(None)
 
     def on_screen_requested(self, message: ScreenRequested) -> None:

@@ -33,6 +33,10 @@ CONFIDENCE = Fraction(95, 100)
 TARGET_PRECISION = Fraction(95, 100)
 """Default precision that a threshold is certified for."""
 
+FEWEST_AUDITS = 10
+"""Audits below which only the interval is reported: an estimate from fewer looks more precise than
+it is. Fewer suffice if they are all of the accepted questions."""
+
 _WRONG, _RIGHT = 0.5, 10.0
 """Beta prior of the bet on the share of wrong questions: about one in twenty. The interval is valid
 for any prior, and shorter for a prior near the truth."""
@@ -71,6 +75,11 @@ class PrecisionEstimate:
     low: float
     """Lower end of the interval, a share; valid at all times of the audit simultaneously."""
     high: float
+
+    @property
+    def has_enough_audits(self) -> bool:
+        """Whether the estimate is worth reporting, not only the interval."""
+        return self.audited >= min(FEWEST_AUDITS, self.size)
 
     @property
     def expected_wrong(self) -> tuple[float, float, float] | None:
@@ -206,8 +215,8 @@ def estimate(
 ) -> PrecisionEstimate:
     """The precision over these strata, each weighted by its size.
 
-    A stratum without audits takes the rate of the others. The interval, not the estimate, shows how
-    uncertain it is.
+    A stratum without audits takes the rate of the others, and the estimate stays in the interval.
+    The interval, not the estimate, shows how uncertain it is.
     """
     size, audited = (
         sum(stratum.size for stratum in counts),
@@ -225,6 +234,7 @@ def estimate(
             1
             - sum(stratum.size * rate for stratum, rate in zip(counts, shares, strict=True)) / size
         )
+        share = min(max(share, low), high)
     return PrecisionEstimate(
         size=size,
         audited=audited,

@@ -9,7 +9,7 @@ from engine.evaluation import calibration, pilot
 from engine.evaluation.pilot import HeadroomVerdict
 from engine.review import audit
 from engine.sampling import runs
-from engine.statistics.confidence_sequence import CONFIDENCE, TARGET_PRECISION
+from engine.statistics.confidence_sequence import CONFIDENCE, FEWEST_AUDITS, TARGET_PRECISION
 from lmsi_tui.formatting.numbers import duration, percent, points
 from lmsi_tui.formatting.sanitize import snippet
 from store import models
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from engine.importing.contamination import Contamination
     from engine.project.folder import Project
-    from engine.statistics.confidence_sequence import Certificate
+    from engine.statistics.confidence_sequence import Certificate, PrecisionEstimate
     from store.records import Model, Run
 
 NOTHING_KNOWN = (
@@ -142,6 +142,23 @@ def _share(part: int, whole: int) -> str:
     return f"{percent(part / max(1, whole))} %"
 
 
+def _wrong_labels(precision: PrecisionEstimate) -> list[str]:
+    """How many labels are wrong, and how many of those remain; empty before the first audit."""
+    if not (precision.expected_wrong and precision.expected_left):
+        return []
+    middle, fewest, most = precision.expected_wrong
+    left, fewest_left, most_left = precision.expected_left
+    if precision.has_enough_audits:
+        wrong = f"Expected wrong labels: {middle:,.0f} ({fewest:,.0f} to {most:,.0f})."
+        remain = f"about {left:,.0f}"
+    else:
+        wrong = f"Wrong labels: {fewest:,.0f} to {most:,.0f}."
+        remain = f"{fewest_left:,.0f} to {most_left:,.0f}"
+    return [
+        f"{wrong} Those that the audit found are left out, so {remain} remain in the training set."
+    ]
+
+
 def audit_lines(
     result: audit.Audit,
     certificates: Sequence[Certificate],
@@ -152,22 +169,19 @@ def audit_lines(
     precision = result.precision
     if precision is None:
         return ["No question is accepted at this threshold, so there is nothing to audit."]
-    estimate = (
-        f"{percent(precision.estimate)} % " if precision.estimate is not None else "not known yet "
-    )
+    if precision.estimate is None:
+        estimate = "not known yet "
+    elif precision.has_enough_audits:
+        estimate = f"{percent(precision.estimate)} % "
+    else:
+        estimate = f"too few audits for an estimate, fewer than {FEWEST_AUDITS} "
     lines = [
         f"{precision.audited:,} of {precision.size:,} accepted questions audited, "
         f"{precision.wrong:,} of them wrong, {precision.skipped:,} skipped.",
         f"Label precision: {estimate}({_interval(precision.low, precision.high)} %, "
         "95 % confidence, valid whenever you stop).",
     ]
-    if precision.expected_wrong and precision.expected_left:
-        middle, fewest, most = precision.expected_wrong
-        left = precision.expected_left[0]
-        lines.append(
-            f"Expected wrong labels: {middle:,.0f} ({fewest:,.0f} to {most:,.0f}). Those that the "
-            f"audit found are left out, so about {left:,.0f} remain in the training set."
-        )
+    lines += _wrong_labels(precision)
     lines.append(
         f"Thresholds, certified for a label precision of {percent(float(target))} % at "
         f"{percent(float(confidence))} % confidence, from strict to loose:"

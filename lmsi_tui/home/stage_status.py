@@ -268,7 +268,7 @@ def _training_set(state: _ProjectState) -> StageLine:
         return StageLine(LoopStage.TRAINING_SET, StageStatus.EMPTY, "", "")
     frozen = state.frozen
     free = "label-free" if frozen.label_free else "human-assisted"
-    note = f"{frozen.questions:,} questions · {free}"
+    note = f"{free} · {frozen.questions:,} questions"
     if _is_behind(state):
         note = "older than the last review"
     status = StageStatus.PARTLY if _is_behind(state) else StageStatus.DONE

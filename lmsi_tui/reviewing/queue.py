@@ -110,6 +110,8 @@ class ReviewQueue:
     """Tasks of the pool."""
     votes: int
     """Number of votes in scope at the time of reading; a different number outdates the order."""
+    any_votes: bool
+    """Whether the run has a vote, in scope or not."""
     open_votes: int
     """Votes that need more paths."""
     newest: int
@@ -178,6 +180,7 @@ def read_queue(
         judged=judged,
         tasks=tuple(questions.tasks(conn, Split.POOL)),
         votes=queue.size(conn, run.id, selection.scope),
+        any_votes=queue.size(conn, run.id, Scope.ALL) > 0,
         open_votes=queue.open_votes(conn, run.id),
         newest=newest,
     )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from textual.content import Content
 
-from engine.statistics.confidence_sequence import TARGET_PRECISION
+from engine.statistics.confidence_sequence import FEWEST_AUDITS, TARGET_PRECISION
 from lmsi_tui.formatting.numbers import percent
 from lmsi_tui.formatting.sanitize import content, excerpt, printable, snippet
 from store.enums import Abstention, AnswerType, Decision, Queue, Verdict
@@ -159,12 +159,20 @@ def audit_summary_text(summary: AuditSummary | None) -> Content:
     assert precision.estimate is not None
     assert precision.expected_left is not None
     wrong, fewest, most = precision.expected_left
-    lines = [
-        f"Of {precision.size:,} accepted labels {percent(precision.estimate)} % are right "
-        f"({percent(precision.low)} to {percent(precision.high)} %, valid whenever you stop): "
-        f"about {wrong:,.0f} wrong labels remain ({fewest:,.0f} to {most:,.0f}).",
-        _certification(summary),
-    ]
+    interval = f"{percent(precision.low)} to {percent(precision.high)} %"
+    if precision.has_enough_audits:
+        result = (
+            f"Of {precision.size:,} accepted labels {percent(precision.estimate)} % are right "
+            f"({interval}, valid whenever you stop): about {wrong:,.0f} wrong labels remain "
+            f"({fewest:,.0f} to {most:,.0f})."
+        )
+    else:
+        result = (
+            f"{precision.audited:,} of {precision.size:,} accepted labels judged, too few for an "
+            f"estimate (from {min(FEWEST_AUDITS, precision.size)}): {interval} are right, and "
+            f"{fewest:,.0f} to {most:,.0f} wrong labels remain."
+        )
+    lines = [result, _certification(summary)]
     if consistency.repeated:
         lines.append(
             f"Unannounced repeats: {consistency.same:,} of {consistency.repeated:,} "
@@ -201,23 +209,32 @@ def empty_text(queue: ReviewQueue) -> str:
             f"All {len(queue.ids):,} accepted questions are audited: {agreed} of {judged} agree."
             "\n\nPress b for triage, u to undo the last audit, or escape for the home screen."
         )
-    is_filtered = queue.selection.filter != QueueFilter()
-    if not queue.ids and is_filtered:
-        return "No question matches the filter.\n\nPress / to change it."
-    if not queue.ids and queue.open_votes:
-        return (
-            f"No doubtful votes yet; {queue.open_votes:,} are still open. A question appears here "
-            "when its vote is settled and doubtful.\n\n"
-            "Press b to audit the accepted questions, or escape for the home screen."
-        )
     if not queue.ids:
-        return (
-            "No vote is doubtful.\n\n"
-            "Press b to audit the accepted questions, or escape, then c for the training set."
-        )
+        return _nothing_doubtful(queue)
     kind = "doubtful" if queue.selection.filter.scope is Scope.DOUBTFUL else "selected"
     return (
         f"All {len(queue.ids):,} {kind} questions are done.\n\n"
         "Press b to audit the accepted questions, p to look back, u to undo the last decision, "
         "or escape, then c for the training set."
+    )
+
+
+def _nothing_doubtful(queue: ReviewQueue) -> str:
+    """Why no question is in the triage queue."""
+    if not queue.any_votes:
+        return (
+            "No votes yet: nothing has been sampled.\n\n"
+            "Press escape for the home screen, then s to sample."
+        )
+    if queue.selection.filter != QueueFilter():
+        return "No question matches the filter.\n\nPress / to change it."
+    if queue.open_votes:
+        return (
+            f"No doubtful votes yet; {queue.open_votes:,} are still open. A question appears here "
+            "when its vote is settled and doubtful.\n\n"
+            "Press b to audit the accepted questions, or escape for the home screen."
+        )
+    return (
+        "No vote is doubtful.\n\n"
+        "Press b to audit the accepted questions, or escape, then c for the training set."
     )

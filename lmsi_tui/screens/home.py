@@ -11,7 +11,7 @@ from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.lazy import Lazy
 from textual.message import Message
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from lmsi_tui.formatting.job_states import AT_WORK, GOING_ON, title
 from lmsi_tui.formatting.sanitize import content, printable, snippet
@@ -27,6 +27,7 @@ from lmsi_tui.home.view_model import (
 from lmsi_tui.screens.screen import LmsiScreen
 from lmsi_tui.shell.commands import Command, declare
 from lmsi_tui.shell.messages import JobChangeRequested, ScreenRequested, StageRequested
+from lmsi_tui.widgets.key_bar import KeyBar
 from lmsi_tui.widgets.panes.evaluation_pane import EvaluationPane
 from lmsi_tui.widgets.panes.job_line import JobLine, job_status
 from lmsi_tui.widgets.panes.sampling_pane import SamplingPane
@@ -41,8 +42,6 @@ if TYPE_CHECKING:
     from textual.app import ComposeResult
 
 
-PALETTE_WIDTH = 100
-"""Terminal width from which the footer lists the command palette."""
 REST = 4.0
 """Wait at least this many times the duration of the last read before the next one."""
 ACTIONS = {
@@ -92,9 +91,6 @@ class HomeScreen(LmsiScreen):
         Command("home.evaluate", "e", "plan('evaluate')", "evaluate", "Evaluate models."),
         Command("home.import", "i", "app.import", "import", "Import questions from a file.", False),
         Command(
-            "home.export", "x", "plan('export')", "export", "Export an adapter or a training set."
-        ),
-        Command(
             "home.go",
             "g",
             "plan('round')",
@@ -102,6 +98,9 @@ class HomeScreen(LmsiScreen):
             "Run the whole loop once, from sampling to evaluation.",
         ),
         Command("home.pause", "p", "pause", "pause", "Pause or resume the job."),
+        Command(
+            "home.export", "x", "plan('export')", "export", "Export an adapter or a training set."
+        ),
         Command("home.stop", "k", "stop", "stop", "Stop the job; finished work is kept.", False),
         Command(
             "home.vote",
@@ -174,7 +173,7 @@ class HomeScreen(LmsiScreen):
                 yield SamplingPane()
                 yield TrainingPane()
                 yield EvaluationPane()
-        yield Lazy(Footer(compact=True, show_command_palette=self.app.size.width >= PALETTE_WIDTH))
+        yield Lazy(KeyBar())
 
     def on_mount(self) -> None:
         """Check every five seconds whether a silent worker has died."""
@@ -185,11 +184,6 @@ class HomeScreen(LmsiScreen):
         job = self.home.job if self.home else None
         if self.is_current and job is not None and job.state in AT_WORK:
             self.reload()
-
-    def on_resize(self) -> None:
-        """Hide the palette from the footer of a narrow terminal; its key still works."""
-        for footer in self.query(Footer):
-            footer.show_command_palette = self.size.width >= PALETTE_WIDTH
 
     # Reading and drawing.
 
@@ -244,7 +238,7 @@ class HomeScreen(LmsiScreen):
         for pane in self.query(SnapshotPane):
             pane.set_class(pane is shown, "-shown")
         live = self.query_one("#live")
-        live.border_title = title(home.stage) if home.stage is not None else "welcome"
+        live.border_title = live_title(home)
 
     def _top_bar(self, loop: LoopStatus, home: HomeSnapshot) -> Content:
         name = printable(self.lmsi.project.folder.resolve().name)
@@ -334,3 +328,13 @@ class HomeScreen(LmsiScreen):
         from lmsi_tui.screens.log import LogScreen
 
         self.app.push_screen(LogScreen(job.id))
+
+
+def live_title(home: HomeSnapshot) -> str:
+    """The job that the right pane shows; of a whole loop that runs, also the stage it is at."""
+    if home.job is None:
+        return "welcome"
+    name = title(home.job.kind)
+    if home.stage in (None, home.job.kind) or home.job.state in (JobState.DONE, JobState.CANCELLED):
+        return name
+    return f"{name} · {title(home.stage)}"

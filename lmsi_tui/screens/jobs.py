@@ -6,8 +6,10 @@ from collections import Counter
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
+from textual.binding import Binding
 from textual.containers import Vertical
-from textual.widgets import DataTable, Footer, Static
+from textual.message import Message
+from textual.widgets import DataTable, Input, Static
 
 from lmsi_tui.formatting.job_results import job_text
 from lmsi_tui.formatting.job_states import UNFINISHED, title
@@ -17,14 +19,30 @@ from lmsi_tui.screens.screen import LmsiScreen
 from lmsi_tui.shell.commands import Command, declare
 from lmsi_tui.shell.messages import CopyRequested, JobChangeRequested, PagerRequested
 from lmsi_tui.widgets.job_table import JobList, JobTable
+from lmsi_tui.widgets.key_bar import KeyBar
 from lmsi_tui.widgets.log_tail import LogTail, tail_of
-from store import jobs
+from store import jobs, models
 from store.enums import JobState
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from textual.app import ComposeResult
 
     from store.records import Job
+
+
+class JobFilter(Input):
+    """The words that the shown jobs must have."""
+
+    BINDINGS: ClassVar = [Binding("escape", "leave", "all jobs")]
+
+    class Left(Message):
+        """Escape was pressed."""
+
+    def action_leave(self) -> None:
+        """Give up the filter."""
+        self.post_message(self.Left())
 
 
 class JobsScreen(LmsiScreen):
@@ -44,6 +62,7 @@ class JobsScreen(LmsiScreen):
         Command("jobs.restart", "R", "restart", "restart", "Start the same job again."),
         Command("jobs.log", "l", "log", "log", "Show the log full-screen."),
         Command("jobs.open", "o", "open", "pager", "Open the log in your pager."),
+        Command("jobs.find", "slash", "find", "find", "Show only jobs with some words."),
         Command("jobs.copy", "y", "copy", "copy", "Copy the job's message.", shown=False),
     )
 
@@ -52,6 +71,7 @@ class JobsScreen(LmsiScreen):
         yield Static(id="top-bar", markup=False)
         with Vertical(id="all", classes="pane"):
             yield JobTable()
+            yield JobFilter(placeholder="words of kind, state, model or message", compact=True)
         with Vertical(id="selected", classes="pane"):
             yield Static(id="says", markup=False)
             yield LogTail()
@@ -60,10 +80,11 @@ class JobsScreen(LmsiScreen):
             classes="empty",
             markup=False,
         )
-        yield Footer()
+        yield KeyBar()
 
     def on_mount(self) -> None:
         """Focus the list."""
+        self.query_one(JobFilter).display = False
         self.query_one(JobTable).focus()
 
     def reload(self) -> None:
@@ -71,9 +92,17 @@ class JobsScreen(LmsiScreen):
         all_jobs = tuple(reversed(jobs.all_of(self.conn)))
         self.set_class(not all_jobs, "-no-jobs")
         where = f"{self.app.title} ▸ jobs"
+        words = self.query_one(JobFilter).value.lower().split()
+        names = {model.id: model.name for model in models.all_of(self.conn)} if words else {}
+        shown = tuple(job for job in all_jobs if matches(job, words, names))
         counts = " · ".join(_counts(all_jobs))
+        if words:
+            counts = f"{len(shown):,} of {counts}"
         self.query_one("#top-bar", Static).update(content(f"{where}   {counts}"))
-        self.query_one(JobTable).show(JobList(all_jobs, self.lmsi.now()))
+        self.query_one("#all").border_subtitle = (
+            "no job has all of these words; escape shows all" if words and not shown else ""
+        )
+        self.query_one(JobTable).show(JobList(shown, self.lmsi.now()))
 
     @property
     def job(self) -> Job | None:
@@ -89,6 +118,8 @@ class JobsScreen(LmsiScreen):
         tail = self.query_one(LogTail)
         if job is None:
             tail.follow(None)
+            pane.border_title = pane.border_subtitle = ""
+            self.query_one("#says", Static).update("")
             return
         pane.border_title = f"job {job.id} · {title(job.kind)} · {job.state}"
         message_line = self.query_one("#says", Static)
@@ -97,6 +128,23 @@ class JobsScreen(LmsiScreen):
         tail.follow(log_of(self.lmsi.project, job.id))
         pane.border_subtitle = "log" if tail.line_count else "the log is empty"
 
+    @on(JobFilter.Changed)
+    def filter_jobs(self, message: JobFilter.Changed) -> None:
+        """Show the jobs that match what was typed."""
+        message.stop()
+        self.reload()
+
+    @on(JobFilter.Submitted)
+    @on(JobFilter.Left)
+    def leave_filter(self, message: Message) -> None:
+        """Go back to the list; escape also shows all jobs again."""
+        message.stop()
+        field = self.query_one(JobFilter)
+        if isinstance(message, JobFilter.Left):
+            field.value = ""
+        field.display = bool(field.value.strip())
+        self.query_one(JobTable).focus()
+
     @on(DataTable.RowSelected)
     def open_details(self, message: DataTable.RowSelected) -> None:
         """Open the job when its selected row is clicked."""
@@ -104,6 +152,12 @@ class JobsScreen(LmsiScreen):
         self.action_details()
 
     # Commands.
+
+    def action_find(self) -> None:
+        """Filter the jobs."""
+        field = self.query_one(JobFilter)
+        field.display = True
+        field.focus()
 
     def action_details(self) -> None:
         """Show all details of the job."""
@@ -170,6 +224,20 @@ class JobsScreen(LmsiScreen):
             self.post_message(
                 CopyRequested(job_text(self.job), f"the message of job {self.job.id}")
             )
+
+
+def matches(job: Job, words: Sequence[str], names: Mapping[int, str]) -> bool:
+    """Whether a job has all words, anywhere in what the list and the details show of it.
+
+    Args:
+        job: the job.
+        words: in lower case.
+        names: of the models, by id.
+    """
+    shown = (job.id, title(job.kind), job.kind, job.state, job_text(job))
+    model = names.get(job.model_id, "") if job.model_id is not None else ""
+    text = " ".join(map(str, (*shown, model, job.params, job.result))).lower()
+    return all(word in text for word in words)
 
 
 def _counts(all_jobs: tuple[Job, ...]) -> list[str]:

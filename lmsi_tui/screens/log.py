@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.binding import Binding
 from textual.containers import Vertical
 from textual.screen import ModalScreen
-from textual.widgets import Footer
 
 from lmsi_tui.screens.screen import AppScreen
 from lmsi_tui.shell.app_interface import lmsi_app
 from lmsi_tui.shell.messages import PagerRequested
+from lmsi_tui.widgets.key_bar import KeyBar
 from lmsi_tui.widgets.log_tail import LogTail, tail_of
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class LogScreen(AppScreen[None], ModalScreen[None]):
         with Vertical(classes="dialog") as dialog:
             dialog.border_title = f"log of job {self.job_id}"
             yield LogTail()
-        yield Footer(show_command_palette=False)
+        yield KeyBar()
 
     def on_mount(self) -> None:
         """Start at the end of the log."""

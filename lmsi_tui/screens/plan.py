@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
 from textual.containers import Vertical, VerticalScroll
+from textual.css.scalar import Scalar
 from textual.message import Message
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
@@ -97,16 +98,22 @@ class PlanScreen(LmsiScreen, ModalScreen[None]):
             yield Static(id="hint", markup=False)
 
     def on_mount(self) -> None:
-        """Read the settings file again."""
+        """Say which keys work while the plan is computed, and read the settings file again."""
+        self._update_hint()
+        self.screen_layout_refresh_signal.subscribe(self, self._fit_settings)
         try:
             self.lmsi.project = open_project(self.lmsi.project.folder)
         except LmsiError as error:
             self.show_error(error)
 
-    def on_resize(self) -> None:
-        """Give the settings the height that the plan and the keys leave."""
-        around = 9 + self.query_one(PlanSummary).size.height
-        self.query_one("#settings").styles.max_height = max(3, self.size.height - around)
+    def _fit_settings(self, _: object) -> None:
+        """Give the settings the height that the plan, the meaning and the keys leave."""
+        around = 7 + self.query_one(PlanSummary).size.height
+        around += self.query_one("#meaning").size.height
+        height = max(3, self.size.height - around)
+        settings = self.query_one("#settings")
+        if settings.styles.max_height != Scalar.parse(str(height)):
+            settings.styles.max_height = height
 
     # The plan.
 
@@ -139,7 +146,6 @@ class PlanScreen(LmsiScreen, ModalScreen[None]):
         if is_first:
             self._add_parameters(message.plan)
         self._update_hint()
-        self.call_after_refresh(self.on_resize)
 
     def _add_parameters(self, job_plan: Plan) -> None:
         rows = [SettingRow(parameter) for parameter in job_parameters(self.kind, job_plan)]
@@ -156,6 +162,8 @@ class PlanScreen(LmsiScreen, ModalScreen[None]):
             if job_plan.first is not None:
                 key = self._key_of(job_plan.first)
                 hint = f"First press {key} on the home screen. Escape closes."
+        elif job_plan is None:
+            hint = "Enter starts the job without the plan. ↑ ↓ select. Escape closes."
         else:
             saves = "saves settings and " if self._edits else ""
             hint = f"Enter {saves}starts the job. ↑ ↓ select. Escape closes."
@@ -241,6 +249,7 @@ class PlanScreen(LmsiScreen, ModalScreen[None]):
             except LmsiError as error:
                 self.show_error(error)
                 return
+            self.notify("The changed settings are saved in lmsi.toml.", markup=False)
         params = params_of(self.kind, self._parameters, self.lmsi.project.folder)
         self.post_message(JobRequested(self.kind, params))
         self.dismiss()

@@ -10,7 +10,7 @@ from textual.message import Message
 from textual.reactive import reactive
 from textual.widget import Widget
 
-from lmsi_tui.formatting.sanitize import printable
+from lmsi_tui.formatting.sanitize import snippet
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,7 +66,7 @@ class OptionCycler(Widget, can_focus=True):
 
     def render(self) -> Content:
         """The value, with arrows if there are other options."""
-        shown = printable(self.value)
+        shown = snippet(self.value, max(1, self.content_size.width - 4))
         return Content(f"‹ {shown} ›" if len(self.values) > 1 else f"  {shown}")
 
     def action_turn(self, steps: int) -> None:

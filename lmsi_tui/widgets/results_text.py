@@ -242,6 +242,10 @@ def verdict(comparison: Comparison) -> tuple[str, str, str]:
     return "·", "not shown to differ", "$text-muted"
 
 
+_WITH_COUNTS = 84
+"""Width from which a comparison shows how many answers were won and lost; flips shows them, too."""
+
+
 def comparison_line(overview: ResultsOverview, row: ComparisonRow, width: int) -> Content:
     """A row as a line; the bar of the interval takes the remaining width."""
     comparison, result = row.comparison, row.comparison.result
@@ -271,6 +275,6 @@ def comparison_line(overview: ResultsOverview, row: ComparisonRow, width: int) -
         (f"{gain:<23}", "bold"),
         (f"{text:<23}", style),
         (f"p {probability(result.p):<8}", "$text-muted"),
-        f"{f'+{result.won} −{result.lost}':<9}",
+        f"{f'+{result.won} −{result.lost}':<9}" if width >= _WITH_COUNTS else "",
         (f"  {bar}" if room >= 10 else "", "$primary"),
     )

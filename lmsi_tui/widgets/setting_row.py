@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from rich.cells import cell_len
 from textual import on
 from textual.containers import Horizontal, Vertical
 from textual.message import Message
@@ -32,7 +34,6 @@ class SettingRow(Vertical):
     SettingRow OptionCycler { width: 24; }
     SettingRow .meaning {
         width: 1fr; height: 1; padding-left: 2; color: $text-muted;
-        text-wrap: nowrap; text-overflow: ellipsis;
     }
     SettingRow .wrong { display: none; height: auto; padding-left: 27; color: $text-error; }
     SettingRow.-wrong .wrong { display: block; }
@@ -78,8 +79,13 @@ class SettingRow(Vertical):
                 yield OptionCycler(self.setting.choices, self._text)
             else:
                 yield Input(self._text, compact=True, select_on_focus=False)
-            yield Static(content(self.setting.meaning), classes="meaning", markup=False)
+            yield Static(classes="meaning", markup=False)
         yield Static(classes="wrong", markup=False)
+
+    def on_resize(self) -> None:
+        """Show as much of the meaning as fits; the whole text is below, for the focused setting."""
+        meaning = self.query_one(".meaning", Static)
+        meaning.update(content(first_clauses(self.setting.meaning, meaning.content_size.width)))
 
     def on_descendant_focus(self) -> None:
         """Report the focus."""
@@ -99,6 +105,18 @@ class SettingRow(Vertical):
         """Show a validation error; an empty text hides it."""
         self.set_class(bool(sentence), "-wrong")
         self.query_one(".wrong", Static).update(content(sentence))
+
+
+def first_clauses(text: str, width: int) -> str:
+    """The longest beginning of a text that fits and ends with a clause; empty if none does."""
+    text = printable(text)
+    if cell_len(text) <= width:
+        return text
+    starts = [text[: match.start()] for match in re.finditer(r"[.,;:](?= )| (?=\()", text)]
+    fits = [
+        part for part in starts if cell_len(part) <= width and part.count("(") == part.count(")")
+    ]
+    return fits[-1] if fits else ""
 
 
 def shown(value: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from engine.reports.document import Block, ReportSection, Table
-from engine.statistics.confidence_sequence import CONFIDENCE
+from engine.statistics.confidence_sequence import CONFIDENCE, FEWEST_AUDITS
 
 if TYPE_CHECKING:
     from engine.review.audit import Audit
@@ -19,12 +19,21 @@ def section(audited: Audit) -> ReportSection:
             "Audit", ("The accepted labels have not been audited, so their precision is unknown.",)
         )
     expected, fewest, most = precision.expected_wrong
+    interval = f"{100 * precision.low:.1f} to {100 * precision.high:.1f} %"
+    validity = "a 95 % confidence sequence, valid whenever the audit stopped"
+    if precision.has_enough_audits:
+        result = (
+            f"Precision: {100 * precision.estimate:.1f} % ({interval}, {validity}). Expected wrong "
+            f"labels: {expected:,.0f} ({fewest:,.0f} to {most:,.0f})."
+        )
+    else:
+        result = (
+            f"Fewer than {FEWEST_AUDITS} audits are too few for an estimate. Precision: {interval} "
+            f"({validity}). Wrong labels: {fewest:,.0f} to {most:,.0f}."
+        )
     blocks: list[Block] = [
         f"{precision.audited:,} of {precision.size:,} accepted questions were sampled at random "
-        f"and judged blind: {precision.wrong:,} wrong, {precision.skipped:,} skipped. Precision: "
-        f"{100 * precision.estimate:.1f} % ({100 * precision.low:.1f} to "
-        f"{100 * precision.high:.1f} %, a 95 % confidence sequence, valid whenever the audit "
-        f"stopped). Expected wrong labels: {expected:,.0f} ({fewest:,.0f} to {most:,.0f}).",
+        f"and judged blind: {precision.wrong:,} wrong, {precision.skipped:,} skipped. {result}",
         Table(
             ("threshold", "questions", "audited", "wrong", "precision ≥ 0.95 at 95 %"),
             tuple(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.message import Message
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from engine.prompting.templates import question_text
 from lmsi_tui.formatting.numbers import points, probability
@@ -17,6 +17,7 @@ from lmsi_tui.formatting.sanitize import content, excerpt, snippet
 from lmsi_tui.screens.screen import LmsiScreen
 from lmsi_tui.shell.commands import Command, declare
 from lmsi_tui.shell.messages import CopyRequested, PagerRequested
+from lmsi_tui.widgets.key_bar import KeyBar
 from lmsi_tui.widgets.line_list import LineList
 from lmsi_tui.widgets.results_text import SPLITS, verdict
 from store import evaluations, paths, questions, votes
@@ -120,7 +121,7 @@ class FlipsScreen(LmsiScreen):
                         with VerticalScroll(id=side, classes="pane") as pane:
                             pane.border_title = content(f"{side} · {snippet(name, 80)}")
                             yield Static(id=f"{side}-path", markup=False)
-        yield Footer()
+        yield KeyBar()
 
     def _head(self) -> Content:
         comparison, result = self.comparison, self.comparison.result

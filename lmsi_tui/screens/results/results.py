@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.message import Message
-from textual.widgets import ContentSwitcher, Footer, Static
+from textual.widgets import ContentSwitcher, Static
 
 from engine.evaluation import majority_curves
 from engine.reports import model_tree
@@ -19,6 +19,7 @@ from lmsi_tui.shell.commands import Command, declare
 from lmsi_tui.shell.messages import CopyRequested, PagerRequested
 from lmsi_tui.widgets import results_text
 from lmsi_tui.widgets.curves_page import CurvesPage
+from lmsi_tui.widgets.key_bar import KeyBar
 from lmsi_tui.widgets.line_list import LineList
 from store import evaluations, examples, models, reviews, rounds
 from store.connection import transaction
@@ -166,7 +167,7 @@ class ResultsScreen(LmsiScreen):
             with VerticalScroll(id="trust", classes="pane") as pane:
                 pane.border_title = "trust"
                 yield Static(LOADING, id="trust-text", markup=False)
-        yield Footer()
+        yield KeyBar()
 
     # Reading.
 

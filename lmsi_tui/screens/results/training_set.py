@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.containers import Horizontal
 from textual.content import Content
 from textual.message import Message
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from lmsi_tui.formatting.sanitize import printable, snippet
 from lmsi_tui.screens.screen import LmsiScreen
 from lmsi_tui.shell.commands import Command, declare
 from lmsi_tui.shell.messages import CopyRequested, PagerRequested
 from lmsi_tui.widgets.example_text import ExampleText, ShownExample, origin_facts, plain_text
+from lmsi_tui.widgets.key_bar import KeyBar
 from lmsi_tui.widgets.line_list import LineList
 from lmsi_tui.widgets.set_summary import SetSelection, SetSummary, head, read_summary, table
 from store import examples, models, origins, questions
@@ -122,7 +123,7 @@ class TrainingSetScreen(LmsiScreen):
             text = ExampleText(id="text", classes="pane")
             text.border_title = "example"
             yield text
-        yield Footer()
+        yield KeyBar()
 
     # Reading.
 

@@ -150,7 +150,8 @@ class ReaderScreen(FormScreen[None]):
         """Report success and close."""
         event = events[-1]
         self.app.notify(
-            f"{event['reader']} is in force; job {event['job']} extracts all answers again."
+            f"{event['reader']} is in force; job {event['job']} extracts all answers again.",
+            markup=False,
         )
         self._lmsi.store_changed.publish(None)
         self.dismiss(None)

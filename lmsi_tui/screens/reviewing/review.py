@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual.containers import Horizontal
 from textual.message import Message
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from engine.review.question import open_question
 from lmsi_tui.formatting.sanitize import content, printable
@@ -17,6 +17,7 @@ from lmsi_tui.screens.reviewing.queue_screen import QueueScreen
 from lmsi_tui.screens.reviewing.review_commands import COMMANDS
 from lmsi_tui.shell.commands import declare
 from lmsi_tui.shell.messages import CopyRequested, PagerRequested
+from lmsi_tui.widgets.key_bar import KeyBar
 from lmsi_tui.widgets.reviewing.question_table import QuestionTable
 from lmsi_tui.widgets.reviewing.review_case import ReviewCase, case_content
 from store import queue
@@ -29,6 +30,19 @@ if TYPE_CHECKING:
     from engine.review.question import OpenQuestion
     from lmsi_tui.reviewing.queue import AuditSummary, QueueSelection
 
+_FOR_A_QUESTION = frozenset(
+    f"review.{name}"
+    for name in ("answer-1", "majority", "none", "type", "same", "skip", "path", "list")
+)
+"""Commands that need an open question."""
+_BEFORE_THE_ANSWER = frozenset({"review.answer-1", "review.none", "review.type"})
+"""Commands that answer the question of an audit."""
+_AUDIT_TITLES = {
+    "review.answer-1": "pick",
+    "review.none": "broken",
+    "review.skip": "cannot judge",
+    "review.audit": "triage",
+}
 _TRIAGE_ONLY = frozenset({"majority", "same", "find", "list"})
 """Actions that an audit lacks: its sample is random, and its vote is hidden."""
 
@@ -86,7 +100,7 @@ right answer before you see the vote. This estimates how often the vote is right
             yield QuestionTable(id="table")
             yield ReviewCase(id="case")
             yield Static(LOADING, id="empty", classes="empty", markup=False)
-        yield Footer()
+        yield KeyBar()
 
     # Drawing.
 
@@ -145,6 +159,22 @@ right answer before you see the vote. This estimates how often the vote is right
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Disable the actions that an audit lacks."""
         return not (self.session.auditing and action in _TRIAGE_ONLY)
+
+    def key_title(self, command: str, title: str) -> str | None:
+        """What a key does in triage, in an audit, and after the answer of an audit."""
+        session = self.session
+        if session.opened is None and command in _FOR_A_QUESTION:
+            return None
+        if not session.auditing:
+            return title
+        if session.audit is not None:
+            judged = {"review.skip": "continue", "review.audit": "triage"}
+            return None if command in _BEFORE_THE_ANSWER else judged.get(command, title)
+        if command == "review.path" or (
+            command == "review.answer-1" and not (session.opened and session.opened.choices)
+        ):
+            return None
+        return _AUDIT_TITLES.get(command, title)
 
     # Deciding.
 

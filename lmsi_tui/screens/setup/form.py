@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 from textual import on, work
 from textual.containers import Horizontal, VerticalScroll
 from textual.screen import ModalScreen
-from textual.widgets import Button, Footer, Input, Static
+from textual.widgets import Button, Input, Static
 
 from lmsi_tui.formatting.sanitize import content, printable
 from lmsi_tui.screens.screen import AppScreen
 from lmsi_tui.shell.subcommand import run_command
+from lmsi_tui.widgets.key_bar import KeyBar
 from store.errors import LmsiError
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class FormScreen(AppScreen[Answer], ModalScreen[Answer], Generic[Answer]):
             with Horizontal(id="buttons"):
                 yield Button(self.DO, id="do", variant="primary", compact=True)
                 yield Button("Close", id="close", compact=True)
-        yield Footer(show_command_palette=False)
+        yield KeyBar()
 
     def fields(self) -> ComposeResult:
         """The input rows."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from textual import on
 from textual.containers import Vertical
 from textual.content import Content
-from textual.widgets import Footer, OptionList, Static
+from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from engine.project.folder import SETTINGS, open_project
@@ -16,6 +16,7 @@ from lmsi_tui.formatting.sanitize import content
 from lmsi_tui.screens.screen import LmsiScreen
 from lmsi_tui.shell.commands import Command, declare
 from lmsi_tui.shell.config import read_config
+from lmsi_tui.widgets.key_bar import KeyBar
 from store.errors import BadInput, LmsiError
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class WelcomeScreen(LmsiScreen):
             yield Static(TITLE, id="title", markup=False)
             yield Static(DESCRIPTION, id="what", classes="muted", markup=False)
             yield OptionList(*self._options(), markup=False)
-        yield Footer()
+        yield KeyBar()
 
     def _options(self) -> list[Option | None]:
         options: list[Option | None] = [
@@ -75,9 +76,16 @@ class WelcomeScreen(LmsiScreen):
         ]
         if self._recent:
             options.append(None)  # a separator
+            heading = Content.styled("    Recent projects", "$text-muted")
+            options.append(Option(heading, id="recent", disabled=True))
         for number, folder in enumerate(self._recent):
             path = Path(folder)
-            options.append(Option(_line(" ", path.name, str(path.parent)), id=f"recent-{number}"))
+            line = Content.assemble(
+                "    ",
+                content(path.name).stylize("bold"),
+                content(f"  {path.parent}").stylize("$text-muted"),
+            )
+            options.append(Option(line, id=f"recent-{number}"))
         return options
 
     def on_mount(self) -> None:

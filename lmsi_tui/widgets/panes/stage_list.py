@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from rich.cells import cell_len
 from textual.binding import Binding
 from textual.content import Content
 from textual.message import Message
@@ -88,7 +89,7 @@ class StageList(Widget, can_focus=True):
             row = row.stylize("on $surface-lighten-1")
         if self._rows_per_stage == 1:
             return [row]
-        note = Content.styled(f"   {snippet(line.note, max(1, width - 3))}", "$text-muted")
+        note = Content.styled(f"   {_parts_that_fit(line.note, width - 3)}", "$text-muted")
         return [row, note] if self._rows_per_stage == 2 else [row, note, Content("")]
 
     def on_focus(self) -> None:
@@ -123,3 +124,11 @@ class StageList(Widget, can_focus=True):
         if number == self.cursor:
             self.action_choose()
         self.cursor = number
+
+
+def _parts_that_fit(note: str, width: int) -> str:
+    """The first parts of a note, which ` · ` separates; the first is cut if it is too long."""
+    parts = note.split(" · ")
+    while len(parts) > 1 and cell_len(" · ".join(parts)) > width:
+        parts.pop()
+    return snippet(" · ".join(parts), max(1, width))

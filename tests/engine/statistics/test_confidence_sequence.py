@@ -46,7 +46,7 @@ def test_the_interval_contains_the_estimate_and_possible_precisions(
     assert 0 <= result.low <= result.high <= 1
     assert result.low >= sum(stratum.audited - stratum.wrong for stratum in counts) / size - 1e-9
     assert result.high <= 1 - sum(stratum.wrong for stratum in counts) / size + 1e-9
-    if result.estimate is not None and all(stratum.audited for stratum in counts):
+    if result.estimate is not None:
         assert result.low - 1e-9 <= result.estimate <= result.high + 1e-9
 
 
@@ -120,6 +120,23 @@ def test_without_audits_the_interval_is_uninformative() -> None:
     result = estimate([StratumAudit(100, 0, 0)])
     assert (result.estimate, result.low, result.high) == (None, 0.0, 1.0)
     assert result.expected_wrong is None
+
+
+@pytest.mark.parametrize(
+    ("counts", "enough"),
+    [
+        ([StratumAudit(56, 0, 0)], False),
+        ([StratumAudit(56, 1, 1)], False),
+        ([StratumAudit(50, 5, 0), StratumAudit(6, 4, 0)], False),
+        ([StratumAudit(50, 6, 0), StratumAudit(6, 4, 0)], True),
+        ([StratumAudit(4, 3, 0)], False),
+        ([StratumAudit(4, 4, 0)], True),
+    ],
+)
+def test_an_estimate_needs_ten_audits_or_all_of_them(
+    counts: list[StratumAudit], enough: bool
+) -> None:
+    assert estimate(counts).has_enough_audits is enough
 
 
 def test_strata_are_weighted_by_their_size() -> None:

@@ -88,7 +88,8 @@ def test_an_audit_prints_precision_and_the_audits_still_needed(sampled: Project)
     text = stdout_of(sampled, "audit")
     assert "3 of " in text
     assert "1 of them wrong" in text
-    assert "Expected wrong labels: " in text
+    assert "too few audits for an estimate" in text
+    assert "Wrong labels: 1 to " in text
     assert "With n = 3 fixed before" in stdout_of(sampled, "audit", "--planned", 3)
     assert "exactly 5 judged" in stdout_of(sampled, "audit", "--planned", 5)
     event = line(stdout_of(sampled, "audit", "--json", "--precision", "0.5"))

@@ -11,6 +11,7 @@ from textual.widgets import Static
 from engine.jobs.launch import process_start
 from engine.project.folder import create_project
 from engine.project.settings import Settings
+from lmsi_tui.formatting.job_states import title
 from lmsi_tui.home.snapshots import stage_of
 from lmsi_tui.home.view_model import LoopStage, StageStatus
 from lmsi_tui.screens.confirm import ConfirmScreen
@@ -127,7 +128,7 @@ async def test_every_stage_shows_its_count_and_its_last_result(project: Project)
         assert shown[LoopStage.VOTE].count == f"{100 * kept / POOL:.1f} % ≥ 0.6"
         assert shown[LoopStage.REVIEW].count == f"{POOL - kept - 3} doubtful"
         assert shown[LoopStage.REVIEW].note == "3 decided · 3 audited"
-        assert shown[LoopStage.TRAINING_SET].note.endswith("human-assisted")
+        assert shown[LoopStage.TRAINING_SET].note.startswith("human-assisted")
         assert shown[LoopStage.FINETUNE].note == f"{TEACHER}/lmsi"
         assert "±" in shown[LoopStage.FINETUNE].count
         assert shown[LoopStage.EVALUATE].count == "4 of 4 models"
@@ -527,6 +528,22 @@ async def test_a_round_shows_its_current_stage(
             home(pilot).query_one(pane)
         ]
         assert lines(pilot)[place].status is StageStatus.RUNNING
+        assert live_title_of(pilot) == f"whole loop · {title(kind)}"
+
+
+def live_title_of(pilot: Pilot[None]) -> str:
+    return str(home(pilot).query_one("#live").border_title)
+
+
+@pytest.mark.parametrize("kind", list(JobKind))
+async def test_the_right_pane_is_titled_after_the_job_that_it_shows(
+    kind: JobKind, project: Project
+) -> None:
+    job = begin(project, kind, "at work", 1, 2, None)
+    with connect(project.database) as conn:
+        jobs.finish(conn, job.id, JobState.DONE, "done", None, {})
+    async with driven(project, now=NOW) as pilot:
+        assert live_title_of(pilot) == title(kind)
 
 
 # A real worker.

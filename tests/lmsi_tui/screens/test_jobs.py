@@ -9,15 +9,15 @@ from textual.widgets import Static
 
 from lmsi_tui.screens.confirm import ConfirmScreen
 from lmsi_tui.screens.job import JobScreen, flattened
-from lmsi_tui.screens.jobs import JobsScreen
+from lmsi_tui.screens.jobs import JobsScreen, matches
 from lmsi_tui.screens.log import LogScreen
 from lmsi_tui.shell.messages import CopyRequested, PagerRequested
 from lmsi_tui.widgets.job_table import JobTable
 from lmsi_tui.widgets.log_tail import MAX_LINES, TAIL_BYTES, LogTail, tail_of
-from store import jobs
+from store import jobs, models
 from store.connection import connect, transaction
 from store.enums import JobKind, JobState
-from tests.lmsi_tui.driving import driven, settled, until
+from tests.lmsi_tui.driving import driven, notices, settled, until
 from tests.projects import scripted_project
 from tests.seed import at_work, running, seeded_project
 
@@ -237,3 +237,59 @@ async def test_a_failed_job_shows_its_whole_error(project: Project) -> None:
         assert says.has_class("bad")
         assert str(says.render()) == error
         assert "! failed" in str(table(pilot).get_row_at(0)[2])
+
+
+async def test_the_list_shows_only_jobs_that_have_the_typed_words(project: Project) -> None:
+    every_job = rows(project)
+    async with driven(project, "jobs") as pilot:
+        await pilot.press("slash", *"curate", "space", *"done")
+        await settled(pilot)
+        shown = [job.id for job in table(pilot)._shown]
+        assert shown == [job.id for job in reversed(every_job) if "curate" in job.kind]
+        assert f"{len(shown)} of {len(every_job)} jobs" in top_bar(pilot)
+        await pilot.press("enter")
+        await settled(pilot)
+        assert table(pilot).has_focus
+        assert table(pilot).row_count == len(shown), "the filter stays"
+        await pilot.press("slash", "space", *"nothing")
+        await settled(pilot)
+        assert table(pilot).row_count == 0
+        assert "no job has all" in str(pilot.app.screen.query_one("#all").border_subtitle)
+        await pilot.press("escape")
+        await settled(pilot)
+        assert table(pilot).row_count == len(every_job)
+        assert isinstance(pilot.app.screen, JobsScreen), "escape leaves the filter first"
+
+
+def top_bar(pilot: Pilot[None]) -> str:
+    return str(pilot.app.screen.query_one("#top-bar", Static).content)
+
+
+@pytest.mark.parametrize(
+    ("words", "kinds"),
+    [
+        ("EVALUATE", {JobKind.EVALUATE}),
+        ("maple-small/distilled distill", {JobKind.DISTILL, JobKind.EVALUATE}),
+        ("threshold 0.6", {JobKind.SAMPLE}),
+        ("done", set(JobKind) - {JobKind.VOTE, JobKind.EXPORT, JobKind.ROUND}),
+        ("failed", set()),
+    ],
+)
+def test_a_job_is_found_by_kind_state_model_and_message(
+    words: str, kinds: set[JobKind], project: Project
+) -> None:
+    with connect(project.database, read_only=True) as conn:
+        names = {model.id: model.name for model in models.all_of(conn)}
+    shown = {job.kind for job in rows(project) if matches(job, words.lower().split(), names)}
+    assert shown == kinds
+
+
+async def test_a_request_is_confirmed(project: Project) -> None:
+    job = begin(project)
+    async with driven(project, "jobs") as pilot:
+        await pilot.press("p")
+        await settled(pilot)
+        assert f"Job {job.id} pauses at its next safe point." in notices(pilot)
+        await pilot.press("p")
+        await settled(pilot)
+        assert f"Job {job.id} continues." in notices(pilot)
