@@ -21,7 +21,7 @@ from textual.signal import Signal
 from textual.widgets import Input
 
 from lmsi_tui.formatting.job_results import job_text
-from lmsi_tui.formatting.job_states import title
+from lmsi_tui.formatting.job_states import WISHES, title
 from lmsi_tui.formatting.sanitize import plain, printable
 from lmsi_tui.screens.modes import MODES, load_all
 from lmsi_tui.screens.screen import AppScreen
@@ -60,13 +60,6 @@ KEYS_SECONDS = 0.5
 SWITCH_INTERVAL = 0.0005
 """Seconds for which a reading thread may keep the interpreter while a key press waits for it. The
 default is 5 ms, and each query that handles the key may wait that long again."""
-
-WISHES = {
-    JobState.PAUSING: "pauses at its next safe point",
-    JobState.QUEUED: "continues",
-    JobState.CANCELLING: "stops at its next safe point; finished work is kept",
-}
-"""What a job does after a request, by the requested state."""
 
 TRANSITION = 0.001
 """Seconds for which painting is delayed when the screen changes."""
@@ -397,22 +390,17 @@ class LmsiApp(App[None]):
         self.leave()
 
     def leave(self, return_code: int = 0) -> None:
-        """End the app, with a message if a job continues.
-
-        Args:
-            return_code: exit code of the process.
-        """
+        """End the app with an exit code, and with a message if a job continues."""
         running: list[Job] = []
         if self.session is not None:
             with suppress(LmsiError, sqlite3.Error):  # a broken database must not keep the app open
                 running = jobs.unfinished(self.conn)
-        message = None
-        if running:
-            message = plain(
-                f"Job {running[0].id} ({running[0].kind}) continues without the app; "
-                f"`lmsi-tui {self.project.folder}` shows it again."
-            )
-        self.exit(return_code=return_code, message=message)
+        messages = [
+            f"Job {job.id} ({job.kind}) continues without the app; "
+            f"`lmsi-tui {self.project.folder}` shows it again."
+            for job in running[:1]
+        ]
+        self.exit(return_code=return_code, message=plain(messages[0]) if messages else None)
 
     def action_help_quit(self) -> None:
         """Copy the selected text, or quit if ctrl+c is pressed twice."""

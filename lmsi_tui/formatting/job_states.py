@@ -44,6 +44,13 @@ AT_WORK = (JobState.RUNNING, JobState.PAUSING, JobState.CANCELLING)
 GOING_ON = (*AT_WORK, JobState.QUEUED, JobState.PAUSED)
 """States in which a job has not ended."""
 
+WISHES = {
+    JobState.PAUSING: "pauses at its next safe point",
+    JobState.QUEUED: "continues",
+    JobState.CANCELLING: "stops at its next safe point; finished work is kept",
+}
+"""What a job does after a request, by the requested state."""
+
 
 def title(kind: JobKind) -> str:
     """The name of a kind of job on the screen."""

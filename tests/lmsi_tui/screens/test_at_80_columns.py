@@ -43,7 +43,7 @@ async def test_no_label_of_a_dialog_is_cut(project: Project) -> None:
             for widget in app.screen.query(Static):
                 if not widget.display or not widget.region or widget.has_class("muted"):
                     continue
-                text = widget.visual.get_optimal_width(widget.styles, widget.size.width)
+                text = widget.visual.get_optimal_width({}, widget.size.width)
                 assert widget.size.height > 1 or text <= widget.size.width, (name, widget, text)
             for button in app.screen.query(Button):
                 assert len(str(button.label)) <= button.size.width, (name, button.label)
