@@ -51,7 +51,9 @@ def scored_outputs(model: TrainableModel, batch: Batch) -> torch.Tensor:
             use_cache=False,
             **_mask_arguments(model.causal, batch, dtype),
         ).last_hidden_state
-        return states.flatten(0, 1)[batch.scored]
+        # Tokens that begin several branches are scored several times. The gradient of `states[…]`
+        # adds such rows with atomic operations, in any order; that of `embedding` has one order.
+        return functional.embedding(batch.scored, states.flatten(0, 1))
     # Logits of the columns in which any row is scored, not of the prompts before them.
     width = batch.tokens.shape[1]
     row, column = batch.scored // width, batch.scored % width

@@ -217,3 +217,19 @@ def test_recomputed_activations_give_the_same_gradients(
     assert recomputed_loss == pytest.approx(loss, abs=1e-6)
     for name, gradient in kept.items():
         torch.testing.assert_close(recomputed[name], gradient, atol=1e-6, rtol=1e-5)
+
+
+def test_gradients_are_the_same_bits_each_time_on_several_threads(tmp_path: Path) -> None:
+    # One token is followed by many different ones, so the gradient of its state has many terms:
+    # enough of them that two threads share the work.
+    model = loaded(tiny_model(tmp_path / "model", width=256, layers=1))
+    examples = [encoded([1, 2, 3], [token, 4]) for token in range(5, 405)]
+    torch.set_num_threads(2)
+    try:
+        loss, first = gradients(model, examples)
+        for _ in range(15):
+            again, repeated = gradients(model, examples)
+            assert again == loss
+            assert all(torch.equal(first[name], repeated[name]) for name in first)
+    finally:
+        torch.set_num_threads(1)
