@@ -25,6 +25,10 @@ _STEP = re.compile(r"^\W*step \d{1,2}\b\W{0,4}(?=\w)", re.I)
 _LIST_ITEM = re.compile(r"\W*\d{1,2}[.)] +[A-Z]")
 _FACTORIAL = re.compile(r"\W*1?\d!\W*")
 _EXCLAMATION = re.compile(r"(?<=\d)!+(?=\W*$)")
+_CLAUSE = re.compile(
+    r"\b(?:so|therefore|thus|hence|for a total of|which (?:makes|leaves|gives|means|equals))\b",
+    re.I,
+)
 _DENIES = re.compile(r"\b(?:not|cannot|never|no longer|impossible)\b|n't\b", re.I)
 _ONE = re.compile(r"\b(?:one|zero)\b", re.I)
 
@@ -53,6 +57,8 @@ def closing_number(line: str, *, is_whole: bool) -> tuple[str, str] | None:
         candidates.append((value[1], closing))
     elif is_whole or line.endswith(_ENDS) or CONCLUDES.match(closing):
         candidates.append((closing, closing))
+        clauses = _CLAUSE.split(closing)
+        candidates += [(clause, clause) for clause in clauses[1:][-1:]]
     for text, sentence in candidates:
         if numbers.number(text) or has_one_number(text):
             answer = numbers.number_in(sentence)

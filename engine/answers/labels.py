@@ -23,7 +23,8 @@ LINE_LABEL = r"""
     [ \t]*(?:[>\#•\-*_]{1,6}[ \t]*){0,2}
     (?:A[*_]{0,3}:
       |(?:(?:the|my|your)[ ])?(?:(?:final|correct|short|numeric|numerical|full)[ _])?
-       (?:answer|ans|solution|soln?|response|result|conclusion|(?:grand[ ])?total)
+       (?:answer|ans|solution|soln?|response|result|output|conclusion
+          |(?:grand[ ])?total|(?<=final[ ])value)
        (?:[ ]\([^()\n]{1,40}\))?[*_]{0,3}
        (?:[ ]?(?:[-–—=]>|→|⇒)|[ ]?[:=]|[ ][-–—](?=[ ])|(?=[ \t]*\n)|(?<=\bans)\.)
     )[*_]{0,3}[ \t]*
@@ -58,6 +59,7 @@ _LETTER = re.compile(
     r"(?:[A-Z](?=[)\].:,;\"*$]|'(?!\w)|\s*$|\s[-–—(]|\s(?:because|since|as|which|or|and)\b)"
     r"|[(\[][a-z][)\]]|[a-z](?=[)\]]|[.:](?:\s|$)|\s*$))"
 )
+_IS_CORRECT = re.compile(r"\bis (?:the )?(?:only |most )?(?:correct|right|best|likely)\b", re.I)
 _REASONS = re.compile(r"\b(?:because|so|since|therefore|thus|hence|but|however)\b", re.I)
 
 
@@ -140,6 +142,8 @@ def _is_choice(line: str, rest: str, options: Sequence[str]) -> bool:
         sentence, options
     ):
         return True
+    if _IS_CORRECT.search(sentence):
+        return True
     ends = not rest.strip() and _is_one_sentence(line)
     return ends and (len(line.split()) <= 4 or not _REASONS.search(line))
 
@@ -170,7 +174,8 @@ def _is_formula(line: str, rest: str) -> bool:
     words = len(_WORD.findall(written))
     if fenced:
         return ends or words <= 4
-    return ends or (words <= 3 and ("=" not in sentence or "=" not in rest))
+    looks_like_one = words <= 1 or (words <= 3 and re.search(r"[\d\\]", sentence) is not None)
+    return ends or (looks_like_one and ("=" not in sentence or "=" not in rest))
 
 
 def _is_one_sentence(line: str) -> bool:

@@ -54,7 +54,7 @@ _MAY_BEGIN = re.compile(
     r"####|\\(?:boxed|fbox)|<answer>|ans(?=w|\W|$)|correct |right |best |most |likeliest "
     r"|i(?= |'ll|'d)|[\"'](?=final|correct|ans|choice|option|result)"
     r"|\n(?=[ \t>#•*_-]*(?:a|the |my |your |final|correct|short|numeric|full|sol|resp|result"
-    r"|conclusion|grand|total))|答|정답|antwo|réponse|resp|risp|отв"
+    r"|output|conclusion|grand|total))|答|정답|antwo|réponse|resp|risp|отв"
 )
 """Where a statement in lower case can begin, apart from the start of the text.
 
