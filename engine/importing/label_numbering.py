@@ -136,6 +136,19 @@ def inference_numbering(answers: Sequence[Any], labels: int, given: int | None =
     return Numbering(first, f"labels counted from {first}" if first else "")
 
 
+def check_yes_no(where: str, answers: Sequence[Any]) -> None:
+    """Refuse numbers that do not show which one is yes; 1 is yes only beside 0.
+
+    Raises:
+        BadInput: the file has 2 and no 0.
+    """
+    numbers = {value for answer in answers if (value := position_of(answer)) is not None}
+    if 2 in numbers and 0 not in numbers:
+        raise BadInput(
+            f"{where}: the numbers 1 and 2 do not say which is yes: write yes and no, or 1 and 0."
+        )
+
+
 def _are_texts(numbered: Sequence[_Numbered]) -> bool:
     """Whether numbers are texts of options, as in `options: [12, 15, 18], answer: 15`."""
     texts = [row for row in numbered if row.is_text]

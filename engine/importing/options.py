@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -114,10 +116,19 @@ def _scores(value: Mapping[str, Any]) -> bool:
 
 
 def _loads(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return text
+    """A value written as JSON, or as Python shows it, as pandas writes lists to CSV."""
+    for read in (json.loads, _python_value):
+        try:
+            return read(text)
+        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+            continue
+    return text
+
+
+def _python_value(text: str) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a backslash that escapes nothing
+        return ast.literal_eval(text)
 
 
 def _labeled(labels: Sequence[object], texts: Sequence[object]) -> Options:

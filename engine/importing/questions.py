@@ -21,6 +21,7 @@ from engine.importing.known_answers import (
 from engine.importing.label_numbering import (
     NO_NUMBERS,
     Numbering,
+    check_yes_no,
     inference_numbering,
     label_numbering,
 )
@@ -246,6 +247,8 @@ def _numbering(
     if chosen.answer_type is AnswerType.NLI:
         labels = 2 if chosen.name == "rte" else 3
         return inference_numbering([row.get(column) for _, row in rows], labels, labels_from)
+    if chosen.answer_type is AnswerType.YES_NO and split is not Split.POOL:
+        check_yes_no(where, [row.get(column) for _, row in rows])
     if chosen.answer_type is not AnswerType.CHOICE:
         return NO_NUMBERS
     answers = [

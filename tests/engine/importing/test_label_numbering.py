@@ -108,6 +108,11 @@ LAYOUTS: dict[str, tuple[list[dict[str, Any]], str, str]] = {
     "other numbers of options": (listed([2], 3) + listed([5, 1], 5), "BEA", "counted from 1"),
     "marks": (listed([[0, 0, 1, 0], [1, 0, 0, 0]]), "CA", ""),
     "a list of one": (listed([["B"], ["red"]]), "BA", ""),
+    "options as pandas writes them": (
+        [{"question": "Which?", "options": "['\\\\dots', \"it's green\"]", "answer": "B"}],
+        "B",
+        "",
+    ),
     "letters and texts": (listed(["B", "(c)", "white"]), "BCD", ""),
     "ARC with letters and numbers": (
         [arc("ABCD", "C"), arc("1234", "1"), arc("123", "3"), arc("ABCDE", "E")],
@@ -237,6 +242,15 @@ def test_inference_labels_may_be_counted_from_1(tmp_path: Path) -> None:
     answers = [found.gold[question.key] for question in found.questions]
     assert answers == [("yes",), ("no",), ("it is not possible to tell",)]
     assert "labels counted from 1" in found.understood["answer"]
+
+
+def test_numbers_that_do_not_say_which_is_yes_are_refused(tmp_path: Path) -> None:
+    rows = [{"question": f"Is it {n}?", "answer": n} for n in (1, 2, 1)]
+    with pytest.raises(BadInput, match="do not say which is yes"):
+        imported(written(tmp_path, *rows), task="yes-no")
+    rows = [{"question": f"Is it {n}?", "answer": n} for n in (1, 0)]
+    found = imported(written(tmp_path, *rows), task="yes-no")
+    assert [found.gold[question.key] for question in found.questions] == [("yes",), ("no",)]
 
 
 def test_paths_from_elsewhere_are_measured_with_the_same_numbering(tmp_path: Path) -> None:
