@@ -76,6 +76,7 @@ _ANSWER = [
     "correctoption",
     "cop",
     "answerspans",
+    "answersspans",
     "validatedanswers",
     "expected",
     "expectedanswer",
