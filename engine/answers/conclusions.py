@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from engine.answers import normalization, spans
 from engine.answers.closing_choices import bare_choice, closing_choice
 from engine.answers.closing_numbers import CONCLUDES, closing_number
-from engine.answers.formulas.form import math_text
+from engine.answers.formulas.form import math_text, split_top
 from engine.answers.labels import without_label
 from engine.answers.sentences import (
     DOLLARS,
@@ -72,7 +72,9 @@ def concluded_answer(  # noqa: PLR0911 - a case for each answer type
         case AnswerType.MATH:
             fenced = list(DOLLARS.finditer(closing))
             stated = next((group for group in fenced[-1].groups() if group), "") if fenced else ""
-            stated = stated.rsplit("=", 1)[-1] if stated else (alone if len(alone) <= 60 else "")
+            stated = (
+                split_top(stated, ("=",))[-1] if stated else (alone if len(alone) <= 60 else "")
+            )
             answer = math_text(stated) if stated else None
             return (answer, as_shown(stated)) if answer else None
     return None

@@ -90,14 +90,17 @@ def _may_be_product(letters: str, other: str) -> bool:
     return len(letters) <= _SHORT and not _is_words(other) and _is_value(other)
 
 
+_ELEMENT_OF = re.compile(VARIABLE + r"\\in(?=\\\{)")
+
+
 def _items(form: str) -> list[str]:
     r"""The items of a list or a set; `\pm 3` is a list of two."""
-    inside = _between(form, r"\{", r"\}")
+    inside = _between(_ELEMENT_OF.sub("", form), r"\{", r"\}")
     if inside is not None and "|" not in inside and ":" not in inside:
         form = inside
     items = []
     for item in split_top(form, (",", ";")):
-        if r"\pm" in item:
+        if r"\pm" in item or r"\mp" in item:
             for plus, minus in (("+", "-"), ("-", "+")):
                 written = item.replace(r"\pm", plus).replace(r"\mp", minus)
                 items.append(math_text(written) or written)

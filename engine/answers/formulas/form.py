@@ -208,6 +208,7 @@ def _form(text: str) -> str | None:
         return None
     pieces = _trimmed(_without_units(fractions(_and_or(_trimmed(pieces)))))
     form = _without_names(written(pieces)).strip()
+    form = re.sub(r"^\(([\dA-Z.]+)\)(?=_[\d{])", r"\1", form)  # `(101)_2`
     if form == r"\{\}":
         return r"\emptyset"
     return form if re.search(r"\w", form) else None

@@ -35,6 +35,8 @@ ALPHABETS = frozenset(
 )
 WITH_ARGUMENT = frozenset(["color", "textcolor", "tag", "label", "phantom", "hphantom", "vphantom"])
 """Commands that are dropped with their first argument."""
+ACCENTS = frozenset(["mathbb", "mathcal", "overline", "bar", "vec", "hat", "tilde", "widehat"])
+"""Commands whose argument is written in braces: `\\mathbb R` is `\\mathbb{R}`."""
 FUNCTIONS = frozenset([
     "sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh",
     "log", "ln", "exp",

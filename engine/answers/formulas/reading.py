@@ -39,11 +39,14 @@ _DECIMAL_COMMA = re.compile(r"(\d+)\{,\}(\d+)")
 _REPEATING = re.compile(
     r"(\d*)\.(\d*)(?:\\overline\s?\{\s?(\d+)\s?\}|\\(?:bar|dot)\s?(?:\{\s?(\d+)\s?\}|(\d)))(?![\d_])"
 )
+_DIGITS = re.compile(r"\d{2,}")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?|\.\d+")
 _GROUPED_DECIMALS = re.compile(r"\d*\.\d{3}(?:(?:\\[,;:! ]|~)\d{3})*(?:\\[,;:! ]|~)\d{1,3}(?!\d)")
 _POWER_OF_TEN = re.compile(r"[eE]([-+]?\d{1,2})(?![\w.])")
 _LETTERS = re.compile(r"[A-Za-z]+")
 _HALF_OF_DAY = re.compile(r"([ap])\.?\s?m\b\.?", re.IGNORECASE)
+_FORMULA = re.compile(r"[-+(]?\s?\d")
+"""Text that begins so is not words: `\\text{12 cm}`, `\\text{3 and -3}`."""
 _NAMED = re.compile(r"\\([A-Za-z]+)\*?")
 _ROW_END = re.compile(r"\\\\(?:\s*\[[^\]\[]{0,10}\])?|\\cr(?![A-Za-z])")
 
@@ -87,6 +90,9 @@ class _Reader:
         if match:
             self.place = match.end()
             found.append(Piece("space", " "))
+        elif self.text.startswith("...", self.place) and found and "." in found[-1].text:
+            self.place += 3  # after a decimal; elsewhere it ends a sentence
+            found.append(Piece("command", r"\ldots"))
         elif (
             character.isdecimal()
             or (character == "." and self.text[self.place + 1 : self.place + 2].isdecimal())
@@ -228,6 +234,9 @@ class _Reader:
                 for _ in range(2 if name == "binom" else 1)
             )
             found.append(Piece("value", rf"\{name}{root}{arguments}"))
+        elif name in names.ACCENTS:
+            argument = written(self._argument(number=False))
+            found.append(Piece("value", rf"\{name}{{{argument}}}"))
         elif name in ("begin", "end"):
             found.append(Piece("mark", rf"\{name}{{{self._raw_group()}}}"))
             aligned = found[-1].text == r"\begin{array}"
@@ -279,7 +288,7 @@ class _Reader:
             found.append(Piece("script", f"_{_braced(names.BASES.get(base[1], base[1]))}"))
         elif words in names.WRITTEN_OUT:
             self._named(names.WRITTEN_OUT[words], found)
-        elif is_unit or re.search(r"[A-Za-z]{2}", words):
+        elif is_unit or (re.search(r"[A-Za-z]{2}", words) and not _FORMULA.match(words)):
             found.append(Piece("words", words))
         else:
             inner = _Reader(words)
@@ -290,7 +299,12 @@ class _Reader:
 
     def _script(self, mark: str, found: list[Piece]) -> None:
         self.place += 1
+        start = self.place
         content = self._argument(number=True)
+        log_of_digits = _DIGITS.fullmatch(self.text[start : self.place].lstrip())
+        if found and found[-1].text == r"\log" and log_of_digits and self._is_item_over():
+            self.place -= len(log_of_digits[0]) - 1  # `\log_28` is `\log_2 8`
+            content = [Piece("number", log_of_digits[0][0])]
         inside = written(content)
         if mark == "^" and inside in (r"\circ", "o"):
             found.append(Piece("unit", r"^{\circ}"))
@@ -383,6 +397,10 @@ class _Reader:
                     self.place = place + 1
                     return self.text[start:place]
         raise NotLatexError
+
+    def _is_item_over(self) -> bool:
+        rest = self.text[self.place :].lstrip()
+        return not rest or rest[0] in "+-=,;)]}.&"
 
     def _skip_space(self) -> None:
         match = _SPACE.match(self.text, self.place)

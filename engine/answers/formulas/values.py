@@ -109,6 +109,9 @@ _ANGLE = re.compile(r"(\d+(?:\.\d+)?)\^\{\\circ\}")
 _OPERATORS = frozenset(["+", "-", "*", "/", r"\cdot", r"\times", r"\div", "=", ")", "}", "|"])
 
 
+_WITH_SCRIPTS = {rf"\{name}" for name in FUNCTIONS} | {r"\sum", r"\prod"}
+
+
 def explicit(form: str) -> str:
     """The expression with every product, mixed number and argument of a function spelled out."""
     form = _MIXED.sub(_mixed, _ANGLE.sub(r"(\1\\cdot\\frac{\\pi}{180})", form))
@@ -159,18 +162,18 @@ def _with_arguments(tokens: Sequence[str]) -> list[str]:
         name = tokens[place]
         result.append(name)
         place += 1
-        if name.removeprefix("\\") not in FUNCTIONS or not name.startswith("\\"):
+        if name not in _WITH_SCRIPTS:
             continue
         while place < len(tokens) and tokens[place] in ("^", "_"):  # `\sin^2 x`, `\log_2 8`
             end = _group_end(tokens, place + 1)
             script = tokens[place + 1 : end]
             result += [tokens[place], *(script if script[:1] == ["{"] else ["{", *script, "}"])]
             place = end
-        if place < len(tokens) and tokens[place] == "(":
+        if name in (r"\sum", r"\prod") or (place < len(tokens) and tokens[place] == "("):
             continue
         end = place
         while end < len(tokens) and tokens[end] not in _OPERATORS:
-            if tokens[end].removeprefix("\\") in FUNCTIONS and tokens[end].startswith("\\"):
+            if tokens[end] in _WITH_SCRIPTS:
                 break
             end = _group_end(tokens, end)
         if end > place:
