@@ -13,7 +13,7 @@ from engine.jobs import launch
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-for name, value in launch.ENVIRONMENT.items():
+for name, value in (launch.ENVIRONMENT | launch.OFFLINE).items():
     os.environ.setdefault(name, value)  # before anything imports torch
 
 if "PYTEST_XDIST_WORKER" in os.environ:

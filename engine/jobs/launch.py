@@ -30,9 +30,17 @@ ENVIRONMENT = {
     "OMP_WAIT_POLICY": "PASSIVE",
     "GOMP_SPINCOUNT": "1000",
     "TOKENIZERS_PARALLELISM": "false",
-    "HF_HUB_OFFLINE": "1",
 }
 """Defaults of environment variables for the worker's libraries."""
+
+OFFLINE = {
+    "HF_HUB_OFFLINE": "1",
+    "HF_DATASETS_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "DO_NOT_TRACK": "1",
+}
+"""Keeps the worker's libraries from the network, whatever the user's environment says."""
 
 started: list[subprocess.Popen[bytes]] = []
 """The workers of this process: without a reference, Python warns that they still run."""
@@ -96,7 +104,10 @@ def ensure_worker(folder: Path) -> subprocess.Popen[bytes] | None:
                 stderr=log,
                 start_new_session=True,
                 cwd=folder,
-                env=ENVIRONMENT | os.environ | {"PYTHONIOENCODING": "utf-8:backslashreplace"},
+                env=ENVIRONMENT
+                | os.environ
+                | OFFLINE
+                | {"PYTHONIOENCODING": "utf-8:backslashreplace"},
             )
     except OSError as error:
         raise WorkFailed(f"The worker of {folder} cannot be started: {error}.") from None

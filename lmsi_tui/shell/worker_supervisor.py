@@ -53,5 +53,15 @@ class WorkerSupervisor:
             log = self.project.folder / "logs" / "worker.log"
             lines = log.read_text(errors="replace").split("\n") if log.exists() else []
             last_line = next((line for line in reversed(lines) if line.strip()), "nothing")
-            raise WorkFailed(f"The worker crashes at start; the last line of {log} is: {last_line}")
+            raise WorkFailed(
+                f"The worker crashes at start{self._signal()}; the last line of {log} is: "
+                f"{last_line[:300].rstrip('.')}."
+            )
         self.process = ensure_worker(self.project.folder)
+
+    def _signal(self) -> str:
+        """How a native library ended the last worker, if one did."""
+        code = self.process.returncode if self.process is not None else None
+        if code is None or code >= 0:
+            return ""
+        return f" or in a model's library (signal {-code}: a damaged file, or no memory left)"
