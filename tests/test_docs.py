@@ -56,8 +56,9 @@ def test_named_files_and_modules_exist(page: Path) -> None:
     assert not [path for path in named if not path.exists()]
 
 
-def test_each_promise_of_reliability_names_tests_that_exist() -> None:
-    page = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", ["docs/reliability.md", "SECURITY.md"])
+def test_each_promise_names_tests_that_exist(name: str) -> None:
+    page = (ROOT / name).read_text(encoding="utf-8")
     promises = [
         row
         for table in re.findall(r"^\| promise \|.*\n\|[-|]+\n((?:\|.*\n?)+)", page, re.MULTILINE)
