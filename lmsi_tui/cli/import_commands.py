@@ -121,8 +121,10 @@ def _print_models(args: argparse.Namespace, places: dict[str, Path]) -> None:
         facts = facts_of(place)
         teacher = teacher or facts
         same_tokenizer = facts.tokenizer_sha256 == teacher.tokenizer_sha256
+        note = _chat_note(place)
         if args.json:
             event: dict[str, object] = {"event": "model", "name": name, "place": str(place)}
+            event["chat_note"] = note
             event |= {
                 field: getattr(facts, field)
                 for field in (
@@ -136,7 +138,6 @@ def _print_models(args: argparse.Namespace, places: dict[str, Path]) -> None:
         say(args, f"{name}: {facts.kind}, {facts.architecture}, {size} parameters.")
         context = f"{facts.context:,} tokens" if facts.context else "unknown"
         say(args, f"  tokenizer {facts.tokenizer}; context {context}.")
-        note = _chat_note(place)
         if note:
             say(args, f"  {note}")
         if not facts.trainable:

@@ -127,6 +127,8 @@ def _model_text(event: Event, *, is_teacher: bool) -> Content:
         ),
         content(f"  tokenizer {event['tokenizer']}; context {context}").stylize("$text-muted"),
     ]
+    if event.get("chat_note"):
+        lines.append(content(f"  {event['chat_note']}").stylize("$text-muted"))
     if not event["trainable"]:
         warning = "  ! can be sampled but not trained; training needs its Hugging Face folder"
         lines.append(content(warning).stylize("$text-warning"))

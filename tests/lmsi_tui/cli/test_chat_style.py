@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import TYPE_CHECKING
 
@@ -61,6 +62,8 @@ def test_where_the_system_text_goes_is_told_before_sampling(
         run(["init", str(tmp_path / "new"), "--model", str(tmp_path / "model"), "--preview"]) == 0
     )
     assert NOTE in capsys.readouterr().out
+    assert run([*new, "--preview", "--json"]) == 0
+    assert NOTE in json.loads(capsys.readouterr().out)["chat_note"]
     checks = {check.name: check.says for check in doctor._project(project.folder)}
     assert NOTE in checks["chat template of model/base"]
     with connect(project.database, read_only=True) as conn:
