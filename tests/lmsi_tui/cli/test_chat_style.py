@@ -58,11 +58,10 @@ def test_where_the_system_text_goes_is_told_before_sampling(
 ) -> None:
     project = a_project(tmp_path, model, GEMMA_2)
     capsys.readouterr()
-    assert (
-        run(["init", str(tmp_path / "new"), "--model", str(tmp_path / "model"), "--preview"]) == 0
-    )
+    new = ["init", str(tmp_path / "new"), "--model", str(tmp_path / "model"), "--preview"]
+    assert run(new) == 0
     assert NOTE in capsys.readouterr().out
-    assert run([*new, "--preview", "--json"]) == 0
+    assert run([*new, "--json"]) == 0
     assert NOTE in json.loads(capsys.readouterr().out)["chat_note"]
     checks = {check.name: check.says for check in doctor._project(project.folder)}
     assert NOTE in checks["chat template of model/base"]
