@@ -142,6 +142,7 @@ class Journal:
         self._version: tuple[float, ...] = ()
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
+        self._lock = threading.Lock()
 
     def __enter__(self) -> Journal:
         self._thread.start()
@@ -158,6 +159,10 @@ class Journal:
 
     def look(self) -> None:
         """Add what is new."""
+        with self._lock:
+            self._look()
+
+    def _look(self) -> None:
         # A connection of its own each time: one that stays open would keep SQLite from deleting
         # the log when the last process ends, and so hide what happens then.
         version = tuple(

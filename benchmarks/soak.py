@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
+import itertools
 import random
 import shutil
 import subprocess
@@ -34,37 +34,21 @@ from typing import TYPE_CHECKING
 from benchmarks import integrity
 from benchmarks.hunted_project import HuntedProject, make_demo, make_scripted
 from benchmarks.integrity import CHECKS, Faults, Journal
+from benchmarks.kinds_of_work import KINDS, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from benchmarks.terminal import Terminal
 
-IMPORTED = 3000
-"""Questions of one import."""
-APP_SECONDS = 8.0
-"""Within which the app is killed."""
+APP_SECONDS = 6.0
+"""Within which the app is killed once its first screen is drawn."""
+STARTS = 0.15
+"""Share of the apps that are killed while they start."""
 RESTART_SECONDS = 60.0
 """How long the app may take to start a killed worker again."""
 WORKER_KILLS = 3
 """Kills of the worker under one command, which gives up after five crashes without progress."""
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """A kind of work, and how to start it."""
-
-    name: str
-    arguments: Callable[[HuntedProject, int], Sequence[str]]
-    """Of the command for the n-th piece of work; the first is the one that is compared."""
-    weight: float = 1.0
-    """Its share of the kills."""
-    scripted: bool = False
-    """Whether it works on the project with the scripted model."""
-    worker: bool = True
-    """Whether a worker does the work."""
-    app: str = ""
-    """The keys to press if it opens the app; a space is a pause."""
 
 
 @dataclass(slots=True)
@@ -77,84 +61,6 @@ class Row:
     seconds: float = 0.0
     """Of the command: undisturbed, or of a later one that was quicker."""
     faults: Faults = field(default_factory=Faults)
-
-
-def _seeded(command: str, setting: str) -> Callable[[HuntedProject, int], Sequence[str]]:
-    """A command on the project, whose later pieces of work differ by a setting."""
-
-    def arguments(project: HuntedProject, n: int) -> Sequence[str]:
-        value = 0.05 + n / 1000 if setting == "curate.validation_share" else 1000 + n
-        changes = ["--set", f"{setting}={value}"] if n else []
-        return [command, str(project.folder), *changes]
-
-    return arguments
-
-
-def _import(project: HuntedProject, n: int) -> Sequence[str]:
-    file = project.outside / f"questions-{n}.jsonl"
-    if not file.exists():
-        lines = [
-            json.dumps({"question": f"What is {number} plus {n}?", "answer": str(number + n)})
-            for number in range(IMPORTED)
-        ]
-        file.write_text("\n".join(lines) + "\n")
-    # Nothing is measured on them, so they do not change the other work.
-    split = ("--split", "ood", "--task", "gsm8k", "--name", f"sums-{n}")
-    return ["import", str(file), *split, "--project", str(project.folder)]
-
-
-def _import_paths(project: HuntedProject, _: int) -> Sequence[str]:
-    file = project.outside / "paths.jsonl"
-    if not file.exists():
-        samples = [f"Count. The answer is {number}." for number in (4, 4, 5, 4)]
-        lines = [
-            json.dumps({"question": f"What is 2 plus {number}?", "samples": samples})
-            for number in range(IMPORTED)
-        ]
-        file.write_text("\n".join(lines) + "\n")
-    return ["import-paths", str(file), "--task", "gsm8k"]
-
-
-def _export(what: str, *options: str) -> Callable[[HuntedProject, int], Sequence[str]]:
-    def arguments(project: HuntedProject, n: int) -> Sequence[str]:
-        out = project.folder.with_name(f"{project.folder.name}-out") / f"{what}-{n}"
-        return ["export", what, str(project.folder), *options, "--out", str(out)]
-
-    return arguments
-
-
-def _round(project: HuntedProject, n: int) -> Sequence[str]:
-    seeds = [f"{name}.seed={700 + n}" for name in ("sample", "finetune", "distill")]
-    changes = [part for seed in seeds for part in ("--set", seed)]
-    return ["round", str(project.folder), *changes]
-
-
-def _app_work(project: HuntedProject, n: int) -> Sequence[str]:
-    return ["sample", str(project.folder), "--set", f"sample.seed={2000 + n}"]
-
-
-def _on_project(command: str) -> Callable[[HuntedProject, int], Sequence[str]]:
-    return lambda project, _: [command, str(project.folder)]
-
-
-KINDS = (
-    Kind("import", _import, worker=False),
-    Kind("import-paths", _import_paths, 0.3, worker=False),
-    Kind("sample", _seeded("sample", "sample.seed"), 1.5),
-    Kind("sample, scripted", _seeded("sample", "sample.seed"), 1.5, scripted=True),
-    Kind("vote, math", _on_project("vote"), scripted=True),
-    Kind("vote", _on_project("vote"), 0.7),
-    Kind("curate", _seeded("curate", "curate.validation_share")),
-    Kind("finetune", _seeded("finetune", "finetune.seed"), 1.5),
-    Kind("evaluate", _seeded("evaluate", "evaluate.seed"), 1.5),
-    Kind("distill", _seeded("distill", "distill.seed"), 1.5),
-    Kind("export adapter", _export("adapter", "--model", "pebble-l/lmsi"), 0.7),
-    Kind("export student", _export("adapter", "--model", "pebble-m/distilled"), 0.5),
-    Kind("export set", _export("training-set"), 0.7),
-    Kind("round", _round, 1.5),
-    Kind("app, review", _on_project("review"), worker=False, app=" a x 1 u a m a x a "),
-    Kind("app, worker", _app_work, 1.5, app=" j h r j h "),
-)
 
 
 class Hunt:
@@ -245,12 +151,11 @@ class Hunt:
             arguments = [str(project.folder)]
         app = project.open_app(arguments)
         self.row.starts += 1
-        end = time.monotonic() + self._moment(self.row.seconds)
-        keys = iter(self.kind.app * 100)
-        while time.monotonic() < end:
-            app.drain(min(0.15, max(0.0, end - time.monotonic())))
-            if "lmsi" in app.text and (key := next(keys)) != " ":
-                app.press(key.encode())
+        if self.rng.random() < STARTS:
+            app.drain(self.rng.uniform(0.02, 2.0))
+        else:
+            app.until(lambda text: "palette" in text)  # in the footer of every screen
+            self._press_keys(app, self._moment(self.row.seconds))
         target = self.rng.choice(("app", "worker", "both") if self.kind.worker else ("app",))
         if target == "worker":
             if project.kill_workers():
@@ -265,6 +170,15 @@ class Hunt:
             self._killed("app", [worker.pid for worker in project.workers()])
         if self.kind.worker and self.rng.random() < 0.25:
             self.finish()
+
+    def _press_keys(self, app: Terminal, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        for key in itertools.cycle(self.kind.app):
+            app.drain(min(0.15, max(0.0, end - time.monotonic())))
+            if time.monotonic() > end:
+                return
+            if key != " ":
+                app.press(key.encode())
 
     def _wait_for_worker(self, app: Terminal) -> None:
         """The open app starts a killed worker again, if a job is waiting for one."""
@@ -428,11 +342,14 @@ def main() -> bool:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
+    names = [kind.name for kind in KINDS]
+    parser.add_argument("--only", action="append", choices=names, help="repeatable; in this order")
     parser.add_argument("--keep", action="store_true", help="keep the projects and logs")
     args = parser.parse_args()
     outside = Path(tempfile.mkdtemp(prefix="lmsi-soak-"))
     print(f"projects, journals and logs: {outside}", flush=True)
-    rows, compared = storm(args.kills, args.seed, outside)
+    kinds = [kind for kind in KINDS if kind.name in (args.only or names)]
+    rows, compared = storm(args.kills, args.seed, outside, kinds)
     print(table(rows), *compared, sep="\n")
     faulty = any(row.faults for row in rows.values())
     for name, row in rows.items():

@@ -15,6 +15,7 @@ import pytest
 
 from benchmarks import integrity, soak
 from benchmarks.integrity import CHECKS, MARK, Faults, Journal
+from benchmarks.kinds_of_work import KINDS
 from engine.project.folder import create_project
 from engine.project.settings import Settings
 from store import jobs, models, questions
@@ -241,7 +242,7 @@ def test_faults_are_counted_in_the_table() -> None:
 
 @pytest.mark.slow
 def test_a_small_storm_on_a_scripted_model_finds_nothing(tmp_path: Path) -> None:
-    kinds = [kind for kind in soak.KINDS if kind.scripted]
+    kinds = [kind for kind in KINDS if kind.scripted]
     rows, compared = soak.storm(8, 5, tmp_path, kinds)
     assert sum(row.kills.total() for row in rows.values()) >= 8
     assert {name: row.faults.found for name, row in rows.items() if row.faults} == {}
