@@ -59,7 +59,7 @@ class Row:
     starts: int = 0
     completed: int = 0
     seconds: float = 0.0
-    """Of the command: undisturbed, or of a later one that was quicker."""
+    """Of the last command in which nothing was killed."""
     faults: Faults = field(default_factory=Faults)
 
 
@@ -72,6 +72,8 @@ class Hunt:
         self.kind, self.project, self.journal = kind, project, journal
         self.row, self.rng = row, rng
         self.piece = 0
+        self.disturbed = False
+        """Whether something was killed in this piece of work."""
 
     @property
     def kills(self) -> int:
@@ -102,6 +104,7 @@ class Hunt:
     def _completed(self) -> None:
         self.row.completed += 1
         self.piece += 1
+        self.disturbed = False
         self.project.check_at_rest(self.journal, self.row.faults)
 
     def _moment(self, seconds: float) -> float:
@@ -112,7 +115,7 @@ class Hunt:
         """Start the command, and kill something; True if it completed before."""
         arguments = self.kind.arguments(self.project, self.piece)
         command = self.project.start(arguments)
-        began = time.monotonic()
+        began, undisturbed = time.monotonic(), not self.disturbed
         self.row.starts += 1
         for _ in range(WORKER_KILLS):
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -120,8 +123,8 @@ class Hunt:
                     self.row.faults.add(
                         "stuck", f"{' '.join(arguments)} ended with {command.returncode}"
                     )
-                # The machine was busier when the undisturbed command was measured.
-                self.row.seconds = min(self.row.seconds, time.monotonic() - began)
+                if undisturbed:  # the machine may be busier or less busy than it was
+                    self.row.seconds = time.monotonic() - began
                 return True
             target = self.rng.choice(
                 ("command", "worker", "both") if self.kind.worker else ("command",)
@@ -154,7 +157,7 @@ class Hunt:
         if self.rng.random() < STARTS:
             app.drain(self.rng.uniform(0.02, 2.0))
         else:
-            app.until(lambda text: "palette" in text)  # in the footer of every screen
+            app.until(lambda text: "help" in text)  # in the footer of every screen
             self._press_keys(app, self._moment(self.row.seconds))
         target = self.rng.choice(("app", "worker", "both") if self.kind.worker else ("app",))
         if target == "worker":
@@ -193,6 +196,7 @@ class Hunt:
 
     def _killed(self, target: str, roots: Sequence[int]) -> None:
         self.row.kills[target] += 1
+        self.disturbed = True
         self.project.check(self.journal, self.row.faults, roots)
 
 
