@@ -214,6 +214,8 @@ def _form(text: str) -> str | None:
     return form if re.search(r"\w", form) else None
 
 
+_INTEGER = re.compile(r"0|-?[1-9]\d{0,30}", re.ASCII)
+"""Most answers; they are canonical."""
 _EMPHASIS = re.compile(
     r"^[\s*`_]+|[\s*`_]+(?=[\s*`_.]*$)|(?<!\S)\*\*(?=\S)|(?<=\S)\*\*(?=[\s.,;:)]|$)"
 )
@@ -228,6 +230,8 @@ def math_text(text: str) -> str | None:
     form: str | None = text if len(text) <= LONGEST else None
     # One simplification may uncover another.
     for _ in range(8):
+        if form and _INTEGER.fullmatch(form):
+            return form
         simplified = _form(form) if form else None
         if simplified == form:
             return form
