@@ -51,7 +51,7 @@ class HelpScreen(AppScreen[None], ModalScreen[None]):
             dialog.border_subtitle = "escape close"
             if self._about.HELP:
                 yield Static(content(_paragraphs(self._about.HELP) + "\n"), markup=False)
-            yield Static(self._table(name))
+            yield Static(self._table(name), markup=False)
             yield Static(
                 Content.assemble(
                     content(f"\n{MOUSE}\n\n"),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import sqlite3
 import sys
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,11 +26,10 @@ from tests.nasty import FORBIDDEN, MARKS
 from tests.seed import at_work
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from engine.project.folder import Project
 
 MOST_MARKS = 8
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -219,3 +220,16 @@ def test_the_terminal_of_the_app_gets_no_sequence_of_hostile_text(project: Proje
     text = raw.decode("utf-8", "replace")
     assert not {*map(chr, range(0x80, 0xA0)), "\u202e", "\u2066"} & set(text)
     assert "\x1b]0;HOSTILE" not in text
+
+
+def test_no_widget_or_notification_interprets_markup() -> None:
+    interpreting = {"Static", "Label", "OptionList", "notify", "RichLog"}
+    for file in sorted((ROOT / "lmsi_tui").rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call):
+                continue
+            name = ast.unparse(node.func).rpartition(".")[2]
+            texts = [arg for arg in node.args if not isinstance(arg, ast.Constant)]
+            if name in interpreting and texts:
+                keywords = {word.arg: ast.unparse(word.value) for word in node.keywords}
+                assert keywords.get("markup") == "False", f"{file}:{node.lineno}"
