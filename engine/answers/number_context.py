@@ -26,6 +26,7 @@ _CHANGES_BEFORE = re.compile(
             r"\b(?:twice|double|triple|thrice|log(?:_\w+)?|ln|sin|cos|tan|sqrt|exp) ?\(?\$?$",
             r"\b(?:past|quarter to|half|few|several|couple|couple of|many|some) $",
             rf"\b{_MONTH}\.? (?:the )?$",  # May 5
+            r"(?:^|\s)[–—] ?$|(?<!\bno )\b(?:more|less|fewer|greater|higher|lower) than \$?$",
             rf"{SPELLED.pattern}(?: and)? \$?$",  # two thousand and 5
         )
     ),
@@ -50,20 +51,27 @@ _CHANGES_AFTER = re.compile(
         (
             r"\d|[,;.'’]\d| \.?\d|_| ?: ?\d|°\s?\d",
             r" ?[*×·⋅÷^=+√±]|!=| ?/(?![a-z]{2})|\)\s?[*×·÷^/+√²³]|\) ?[-−–] ?\d",
-            r" ?x ?[\d(]| ?[-–—−] ?[($€£]?[\d.]| [-−] ?\(?[b-hj-z](?!\w)|-(?:to|by|in|of)-",
+            r" ?x ?[\d(]| ?[-–—−] ?[($€£]?[\d.]| [-−] ?\(?[b-hj-z](?!\w)|-(?:to|by|in|of|for)-",
             # 3x, 2e, 5a, but not 5km
             rf"(?!{_SHORT_UNIT}(?![^\W\d_]))[^\W\d_]{{1,2}}(?![^\W\d_])|[^\W\d_]{{1,5}}\d",
-            r" ?[πφθ∞√]| [xyz](?![\w'’])",
+            r" ?[πφθ∞√]| [xyz](?![a-z'’])",
             r"\.?\s?\\[a-z]|\.?[{}]|\((?=[\d.])|\.\(",  # LaTeX that is not understood, 2(3), 0.(3)
             rf" ?{_MEASURE}\.?,? \$?\d|[h'′’°\"″] ?\d",  # 5 ft 3 in
             rf" (?:hour|minute|pound|dollar|year|week|meter|yard)s?,? {SPELLED.pattern} "
             r"(?:minute|second|ounce|cent|month|day|centimeter|foot|feet|inch)",
             rf" f(?:oo|ee)t,? {SPELLED.pattern} inch",
-            rf" (?:out of|in|of) every {_NUMBER}| out of {_NUMBER}| of {_NUMBER}| in \d+\W*$",
+            rf" (?:out of|in|of) every {_NUMBER}| (?:out )?of {_NUMBER}| in {_NUMBER}\d*\W*$",
+            rf"(?: [a-z]{{1,12}}){{0,4}} (?:than|as) (?:\$?\d|{SPELLED.pattern}\W*$)",
+            r" of (?:an? )?(?:dozen|hundred|\w+illion)\b",
+            r"(?: minutes?)? (?:past|before|after|till) \d| choose \d| oh\b",
+            r" ?\(?(?:plus or minus|give or take)",
+            r"\)? ?\(?(?:in )?(?:base\b|binary|hexadecimal|octal)",
+            r" ?[≤≥≠]| [<>] |[<>] ?\d|<[a-z]<| (?:repeating|recurring)\b",
             r" (?:by|per|over|less|mod|modulo) \$?\d",
             rf" (?:divided by|times|minus|plus|multiplied by) {_NUMBER}",
-            r" to the (?:power\b|\d|\w+ power\b)| (?:raised|squared|cubed|factorial)\b",
-            r" ?r(?:em)?\.? ?\d| (?:with a )?remainder| with \d+ (?:left|remaining)",
+            r" to the (?:power\b|\d|\w+ power\b|\w+(?:th|rd|nd)\b)",
+            r" (?:raised|squared|cubed|factorial)\b",
+            r" ?r(?:em)?\.? ?\d| (?:with )?(?:a )?remainder| with \d+ (?:left|remaining)",
             r" ?(?:‰|‱|per mille\b)",
             r" (?:hal(?:ve|f)|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth|\w+ieth)s\b",
             rf"-{PART}|[ -](?:ten|hundred|thousand|million)ths?\b",
@@ -75,9 +83,10 @@ _CHANGES_AFTER = re.compile(
     ),
     re.IGNORECASE,
 )
+_ORDINAL = re.compile(r"^(?:st|nd|rd|th)(?= (?:and|or|to) )")
 _QUARTERS = re.compile(r" quarters?\b", re.I)  # 3 coins, or 0.75
 _JOINED = re.compile(
-    r"(?:(?: [a-z°%'’.-]{1,20}){0,3}(?:,| or| to|,? then|;)"
+    r"(?:(?: [a-z°%'’.-]{1,20}){0,3}(?:,? or|,| to|,? then|;)"
     r"|(?: [a-z°%'’.-]{1,20}){0,5}(?:,? and| ?&| plus|,? as well as)),? "
     r"(?:(?:about|even|maybe|perhaps|another|an?|the|other) ){0,2}(?P<other>"
     rf"[-−–+]?{_NUMBER}|(?:half|quarter|third)\b)",
@@ -120,6 +129,7 @@ def changed_after(after: str, value: Fraction, value_of: Callable[[str], Fractio
         value_of: the value of the number that a text begins with.
     """
     after = after[:120].lstrip("$")
+    after = _ORDINAL.sub("", after)
     percent = _PERCENT.match(after)
     if percent:
         after = after[percent.end() :]

@@ -87,6 +87,7 @@ _VULGAR = {
 _OTHER_FORMS = re.compile(
     rf"(?P<vulgar>[{''.join(_VULGAR)}])|(?<=[\d)])(?P<power>[⁻⁺]?[⁰¹²³⁴-⁹]+)|⁄"
 )
+_TIMES_TEN = re.compile(r"(?<=\d) times (?=10\b)")
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
 
 
@@ -105,7 +106,7 @@ def _in_plain_digits(text: str) -> str:
     text = plain(without_latex(text))
     if not text.isascii():
         text = _OTHER_FORMS.sub(_other_form, text).replace("  ", " ")
-    return parts_in_digits(text)
+    return parts_in_digits(_TIMES_TEN.sub("*", text))
 
 
 def _latex_mark(match: re.Match[str]) -> str:
@@ -254,6 +255,7 @@ _TWO_NAMES = re.compile(
     r" ?\\?[a-z]\w{0,12} ?= ?$",
     re.I,
 )
+_COEFFICIENT = re.compile(r"\W*(?:is )?\d+ ?[xyzn] ?= ?$")
 _PACKS = re.compile(r" ?(?:ml|g|mg|cm|mm|grams?|pages?|pieces?|watts?)\b", re.I)
 
 
@@ -299,6 +301,8 @@ def _is_one_of_two(before: str, value: Fraction) -> bool:
     """Whether the equation before a number gives another one: `x = 1, y = 2`, `1 hour = 60 min`."""
     if not before:
         return False
+    if _COEFFICIENT.match(before):
+        return True  # 2x = 8
     other = _CONVERTED.match(before) or _TWO_NAMES.search(before)
     return other is not None and _other_value(other["from"]) != value
 

@@ -35,7 +35,7 @@ _PARTS = {
     "twentieth": 20, "hundredth": 100, "thousandth": 1000,
 }  # fmt: skip
 PART = rf"(?:{'|'.join(_PARTS)})"
-_MAY_HAVE_PARTS = re.compile(r"hal[fv]|third|quarter|(?:[fnrhx]|en)th|ieth", re.I)
+_MAY_HAVE_PARTS = re.compile(r"hal[fv]|third|quarter|(?:[dfnrhx]|en)th|ieth", re.I)
 _COUNT = rf"(?:{'|'.join(_ONES[1:])})"
 _MIXED = re.compile(
     rf"(?P<whole>(?<![\w.,/])\d{{1,12}}|{SPELLED.pattern})[- ](?:and|&)[- ]"
@@ -58,7 +58,8 @@ _AT_START = re.compile(
     re.I,
 )
 _HALF_A = re.compile(
-    r"\b(?:one[- ]|a )?half (?:an? )?(?=(?:dozen|hundred|thousand|million|billion|trillion)\b)",
+    r"\b(?:(?:one[- ]|a )?half|an? (?P<part>quarter|third)) (?:an? )?"
+    r"(?=(?:dozen|hundred|thousand|million|billion|trillion)\b)",
     re.I,
 )
 
@@ -111,7 +112,7 @@ def parts_in_digits(text: str) -> str:
     if not _MAY_HAVE_PARTS.search(text):
         return text
     text = _MIXED.sub(_mixed, text)
-    text = _HALF_A.sub("1/2 ", text)
+    text = _HALF_A.sub(lambda match: f"1/{_PARTS[(match['part'] or 'half').lower()]} ", text)
     text = _FRACTION.sub(_fraction, text)
     return _AT_START.sub(
         lambda match: f"{match['before']}1/{_PARTS[(match['part'] or 'half').lower()]}", text

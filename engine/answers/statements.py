@@ -356,7 +356,7 @@ def _answer_in(answer_type: AnswerType, stated: str, options: Sequence[str]) -> 
             return normalization.inference(stated, options)
 
 
-_BELONGS_TO_NUMBER = re.compile(r"!(?=[.,])|\.{3}")
+_BELONGS_TO_NUMBER = re.compile(r"!(?=[.,]|\s?[=*/×·]|\s[a-z])|\.{3}")
 _JOINS = re.compile(r"\s*(?:,|;|,?\s?and|,?\s?or)\s*")
 
 
@@ -364,7 +364,9 @@ def _number_sentence(stated: str) -> str:
     """The first sentence, with marks at its end that belong to a number: `5!.`, `0.333...`."""
     sentence = first_sentence(stated)
     belongs = _BELONGS_TO_NUMBER.match(stated, len(sentence))
-    return sentence + belongs[0] if belongs and sentence[-1:].isdigit() else sentence
+    if belongs is None or not sentence[-1:].isdigit():
+        return sentence
+    return stated[: belongs.end()] + first_sentence(stated[belongs.end() :])
 
 
 def _formula_in(stated: str) -> str | None:

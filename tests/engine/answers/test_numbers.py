@@ -67,6 +67,9 @@ VALUES = [
     ("\\frac{-1}{2}", "-0.5"), ("−2½", "-2.5"), ("minus two and a half", "-2.5"),
     ("5 \\text{ million}", "5000000"), ("$1\\,234$", "1234"), ("3/4 million", "750000"),
     ("1 1/2 dozen", "18"), ("3 tenths", "0.3"), ("１２", "12"), ("٣", "3"), ("0/5", "0"),
+    ("4! ways", "24"), ("$4! = 24$", "24"), ("no more than 20", "20"), ("5 hundredths", "0.05"),
+    ("3.5 times 10^4", "35000"), ("a quarter million", "250000"), ("twenty one and a half", "21.5"),
+    ("five-eighths of an inch", "0.625"), ("-  3", "-3"), ("|x| = 5", "5"),
     # words
     ("one hundred and five", "105"), ("two thousand five hundred", "2500"), ("zero", "0"),
     ("twelve hundred", "1200"), ("two point five", "2.5"), ("twenty-one", "21"), ("none", "0"),
@@ -83,6 +86,7 @@ NO_VALUES = [
     "120 seconds = 2 minutes", "\\boxed{5, 6}", "\\boxed{3} and \\boxed{-3}", "(x, y) = (3, 4)",
     "5\\text{ or }6", "5\\text{ cm} \\times 3\\text{ cm}", "3 500 ml bottles", "€10-€15", "10%–20%",
     "5 or 6. That took 3 hours",
+    "3rd and 4th", "5, or about 6", "5 choose 2", "one in ten", "one oh five",
     # expressions
     "$3\\pi$", "3π", "3 π", "2e", "2x", "3 x", "2i", "5a", "\\sqrt{2}", "2\\sqrt{5}", "12 - x",
     "|-3|", "⌊3.7⌋", "\\lfloor 3.7 \\rfloor", "∛27", "\\sqrt[3]{27}", "10/x", "1e-400",
@@ -90,13 +94,17 @@ NO_VALUES = [
     "-2^2", "f(5)", "log 100", "log_2 8", "\\binom{5}{2}", "5 x 10", "12 apples + 3 pears",
     "25% - 10%", "\\frac{\\pi}{2}", "\\sqrt{16}/4", "\\sqrt{\\frac{1}{4}}",
     "9^9^9", "10^1000", "101_2", "0x1F",
+    "3 x^2", "2x = 8", "1010 (base 2)", "1010 in binary", "10 to the sixth", "ten squared",
     # words that change the value
+    "one less than 6", "3 more than 6", "3 times as many as 6", "20% more than 50", "—5", "– 5",
+    "three quarters of a million", "5 minutes past 3", "0.3 repeating", "7 with remainder 2",
     "half of 12", "half of fifty", "twice 6", "twice six", "five out of seven", "5 tens", "4-to-1",
     "1 in every 6", "two hours and a half", "a million and a half", "10 raised to the 6th",
     "10% of 50", "5 out of 6", "the square root of 16", "5 squared",
     "a few hundred", "a couple", "3 score", "5 (in thousands)", "5 in thousands", "4 remainder 2",
     "4 with 2 left over", "3 in 4", "twenty-fifth", "five hundredth", "300 K", "3 quarters", "5‰",
     # bounds, ranges, times, ratios and dates
+    "3-for-5", "5 (plus or minus 2)", "3 < x < 5", "3 ≤ x",
     "> 5", "≥ 5", "±3", "\\pm 3", "3 ± 1", "5-7", "5 – 7", "3–4", "3 to 4", "5+", "3:30", "3:2",
     "3 : 2", "45° 30'", "May 5, 1998", "5 May", "5/3/1998", "1998-05-03", "1.2.3",
     # decimals that go on, or with a comma
@@ -138,7 +146,7 @@ SUFFIXES = {
     "": 1, " apples": 1, " km": 1, "%": 1, " dollars": 1, " per day": 1, " (rounded)": 1, "½": None,
     " dozen": 12, " thousand": 1000, " million": 10**6, " lakh": 10**5, "bn": 10**9, "k": 1000,
     " hundred thousand": 10**5, " x 10^3": 1000, "e2": 100, " or so": 1, " and a half": None,
-    "x": None, "π": None, " 1/2": None, " ft 3 in": None, " and 3 pears": None, " or 999": None,
+    "x": None, "π": None, " 1/2": None, " ft 3 in": None, " and 3 pears": None, " or 1000": None,
     "-999": None, ":30": None, ",5": None, "^2": None, "!.": None, " m/s": 1, "'s": 1, "+": None,
 }  # fmt: skip
 
