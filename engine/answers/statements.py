@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from engine.answers import choices, normalization, numbers, spans
-from engine.answers.formulas.form import math_text
+from engine.answers.formulas.form import VARIABLE, math_text
 from engine.answers.labels import GIVES_NONE, LINE_LABEL, answer_text
 from engine.answers.markup import json_value, tagged
 from engine.answers.math_structure import exact_value
@@ -293,11 +293,16 @@ _BETWEEN_BOXES = re.compile(
     re.DOTALL,
 )
 """Between two boxes of a list of answers."""
+_NAMED_VALUE = re.compile(rf"(?<![A-Za-z\\])({VARIABLE})\s*=\s*$")
+_NAME_LENGTH = 40
 
 
 def _several(own: str, start: int, last: str) -> str:
-    """The content of a box, after those of the boxes before it in its sentence."""
-    contents = [last]
+    """The content of a box, after those of the boxes before it in its sentence.
+
+    `x=\\boxed{3}` and `y=\\boxed{4}` keep their names, because their order means something.
+    """
+    contents, names = [last], [_name_before(own, start)]
     for match in reversed(list(_BOX.finditer(own, max(0, start - 2 * STATED), start))):
         content = _braced(own, match.end())
         gap = own[match.end() + len(content) + 1 : start]
@@ -305,7 +310,16 @@ def _several(own: str, start: int, last: str) -> str:
             break
         contents.insert(0, content)
         start = match.start()
+        names.insert(0, _name_before(own, start))
+    if len(set(names)) == len(names) > 1 and all(names):
+        contents = [f"{name}={content}" for name, content in zip(names, contents, strict=True)]
     return _listed(contents)
+
+
+def _name_before(own: str, start: int) -> str:
+    """The variable whose value begins at `start`, as in `x = 5`; else empty."""
+    named = _NAMED_VALUE.search(own[max(0, start - _NAME_LENGTH) : start])
+    return named[1] if named else ""
 
 
 def _is_one_of_several_boxes(match: re.Match[str], own: str, content: str) -> bool:

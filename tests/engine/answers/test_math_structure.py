@@ -55,6 +55,8 @@ def test_answers_that_mean_something_else_differ_in_both_orders(a: str, b: str) 
         (r"The solutions are $\boxed{3}$ and $\boxed{-3}$.", "3,-3"),
         (r"We get \(\boxed{1}\), \(\boxed{2}\), or \(\boxed{3}\).", "1,2,3"),
         (r"So $x=\boxed{\frac12}$ or $x = \boxed{0.5}$.", "0.5"),
+        (r"So $x=\boxed{3}$ and $y = \boxed{4}$.", "x=3,y=4"),
+        (r"So $x_1=\boxed{3}$ or $x_1 = \boxed{4}$.", "3,4"),
         (r"It is \boxed{5}, that is, \boxed{5}.", "5"),
         (r"It is not \boxed{3} but \boxed{4}.", "4"),
         (r"First \boxed{3}. Correcting: \boxed{4}.", "4"),
