@@ -53,7 +53,8 @@ def known_answers(
             forms = [_form(AnswerType.SPAN, text) for text in [*_spans(value), *_spans(others)]]
             return tuple(dict.fromkeys(form for form in forms if form))
         case AnswerType.YES_NO if isinstance(value, int | float) or value in ("0", "1"):
-            return ("yes" if float(value) else "no",) if float(value) in (0, 1) else ()
+            # Compared, not converted: an integer may be too large for a float.
+            return ("yes" if value in (1, "1") else "no",) if value in (0, 1, "0", "1") else ()
         case _:
             form = None if isinstance(value, bool) else _form(answer_type, value)
             return (form,) if form else ()

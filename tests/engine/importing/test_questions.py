@@ -325,3 +325,12 @@ def test_a_missing_file_a_folder_and_unknown_columns_are_refused(tmp_path: Path)
         evaluation(path, "number", hint="question")
     with pytest.raises(BadInput, match="--limit is 0"):
         read_questions(path, task="number", split=Split.POOL, limit=0)
+
+
+def test_a_number_too_large_for_a_float_is_no_yes_or_no(tmp_path: Path) -> None:
+    file = tmp_path / "q.jsonl"
+    rows = [{"question": "Is it so?", "answer": 1}, {"question": "Is it not?", "answer": 10**400}]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    imported = read_questions(file, task="yes-no", split=Split.EVAL)
+    assert list(imported.gold.values()) == [("yes",)]
+    assert [number for number, _ in imported.left_out] == [2]
