@@ -77,7 +77,7 @@ class WelcomeScreen(LmsiScreen):
         if self._recent:
             options.append(None)  # a separator
             heading = Content.styled("    Recent projects", "$text-muted")
-            options.append(Option(heading, id="recent", disabled=True))
+            options.append(Option(heading, disabled=True))
         for number, folder in enumerate(self._recent):
             path = Path(folder)
             line = Content.assemble(

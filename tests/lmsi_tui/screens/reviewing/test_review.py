@@ -492,6 +492,13 @@ async def test_a_growing_queue_is_read_again(
 # Empty queues.
 
 
+async def test_before_the_first_vote_the_queue_says_that_there_are_none(tmp_path: Path) -> None:
+    project = doubts_project(tmp_path / "started", [])
+    async with driven(project, "review") as pilot:
+        assert "No votes yet" in shown(pilot)
+        assert "then s to sample" in shown(pilot)
+
+
 async def test_an_empty_queue_says_what_to_press(tmp_path: Path) -> None:
     unsampled = scripted_project(tmp_path / "unsampled")
     with at_work(unsampled):

@@ -115,6 +115,7 @@ async def test_recent_projects_are_offered_while_they_exist(
     remember(recent=[str(tmp_path / "gone"), str(project.folder)])
     async with driven(None) as pilot:
         choices = pilot.app.screen.query_one(OptionList)
+        assert any("Recent projects" in str(option.prompt) for option in choices.options)
         assert [option.id for option in choices.options if option.id and "recent" in option.id] == [
             "recent-0"
         ]
