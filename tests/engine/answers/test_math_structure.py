@@ -106,7 +106,15 @@ def number(value: Fraction, style: int) -> str:
     """A non-negative number in one of several notations."""
     whole, rest = divmod(value.numerator, value.denominator)
     if not rest:
-        return (f"{whole}", f"{whole}.0", f"{whole:,}", f"{whole:,}".replace(",", r"\,"))[style]
+        # Not 1,100: in parentheses that is a pair.
+        grouped = f"{whole:,}"
+        styles = (
+            f"{whole}",
+            f"{whole}.0",
+            grouped.replace(",", "{,}"),
+            grouped.replace(",", r"\,"),
+        )
+        return styles[style]
     fraction = rf"\frac{{{value.numerator}}}{{{value.denominator}}}"
     mixed = rf"{whole}\frac{{{rest}}}{{{value.denominator}}}" if whole else fraction
     return (fraction, fraction.replace("frac", "dfrac"), mixed, f"({fraction})")[style]
