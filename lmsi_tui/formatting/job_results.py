@@ -56,6 +56,9 @@ def sentence(kind: JobKind, result: dict[str, Any]) -> str:  # noqa: PLR0911 - o
             if result.get("rounds"):
                 sentences.append(_round(result["rounds"][-1]))
             return " ".join(sentences)
+        case JobKind.EXPORT:
+            model = result.get("model")
+            return f"{f'{model} is' if model else 'The training set is'} in {result['written']}."
         case _:
             return ", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in result.items())
 

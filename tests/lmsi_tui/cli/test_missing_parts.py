@@ -275,7 +275,7 @@ def test_a_read_only_project_is_exported_without_a_job(
     assert run(typed) == 2
     assert "--out" in capsys.readouterr().err
     assert run([*typed, f"--out={out}"]) == 0
-    assert str(out) in capsys.readouterr().out
+    assert f"The training set is in {out}" in capsys.readouterr().out
     assert run([*typed, f"--out={out}", "--json"]) == 0
     event = json.loads(capsys.readouterr().out)
     assert event["result"]["written"].startswith(str(out))
