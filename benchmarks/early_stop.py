@@ -31,7 +31,7 @@ import numpy as np
 from scipy.special import betainc
 
 from engine.answers import extraction
-from engine.importing.options import inline_options
+from engine.importing.labels.options import inline_options
 from engine.project.settings import exact_share
 from engine.sampling.early_stop_replay import THRESHOLDS, decide
 from engine.sampling.runs import pool_run

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from engine.importing.options import inline_options
+from engine.importing.labels.options import inline_options
 from store.enums import AnswerType
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from engine.importing.options import option_columns
+from engine.importing.labels.options import option_columns
 from store.enums import AnswerType
 
 if TYPE_CHECKING:

@@ -12,21 +12,21 @@ from typing import TYPE_CHECKING
 
 from engine.answers.normalization import LETTERS
 from engine.importing.columns import MEANINGS, prompt_parts
-from engine.importing.known_answers import (
+from engine.importing.labels.known_answers import (
     UNREADABLE,
     best_scored,
     known_answers,
     why_unreadable,
 )
-from engine.importing.label_numbering import (
+from engine.importing.labels.label_numbering import (
     NO_NUMBERS,
     Numbering,
     check_yes_no,
     inference_numbering,
     label_numbering,
 )
+from engine.importing.labels.options import Options, inline_options, options_of
 from engine.importing.meanings import ROWS, Understood, listed, understand
-from engine.importing.options import Options, inline_options, options_of
 from engine.importing.source_files import source_name
 from engine.importing.tables import InputTable, read_rows
 from engine.prompting.tasks import Preset, preset

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from engine.answers import extraction
 from engine.importing.columns import find_columns, flat
-from engine.importing.known_answers import known_answers
-from engine.importing.label_numbering import NO_NUMBERS, Numbering, label_numbering
+from engine.importing.labels.known_answers import known_answers
+from engine.importing.labels.label_numbering import NO_NUMBERS, Numbering, label_numbering
+from engine.importing.labels.options import Options, inline_options, options_of
 from engine.importing.layouts import arrange, harness_samples, is_harness_log
-from engine.importing.options import Options, inline_options, options_of
 from engine.importing.tables import read_rows
 from engine.prompting.tasks import Preset, preset
 from engine.voting import majority

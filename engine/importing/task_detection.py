@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from engine.importing.columns import find_columns
-from engine.importing.label_numbering import AmbiguousLabels
+from engine.importing.labels.label_numbering import AmbiguousLabels
 from engine.importing.layouts import arrange
 from engine.importing.questions import questions_in
 from engine.prompting.tasks import PRESETS

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from engine.answers.normalization import LETTERS
 from engine.evaluation.accuracy import score_again
-from engine.importing.known_answers import known_answers
-from engine.importing.label_numbering import NO_NUMBERS
-from engine.importing.options import Options
+from engine.importing.labels.known_answers import known_answers
+from engine.importing.labels.label_numbering import NO_NUMBERS
+from engine.importing.labels.options import Options
 from engine.project.folder import open_project
 from lmsi_tui.cli.output import emit, say
 from lmsi_tui.formatting.sanitize import snippet

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from engine.answers.extraction import extract
-from engine.importing.options import inline_options
+from engine.importing.labels.options import inline_options
 from engine.importing.sampled_outputs import read_sampled, sampled_report
 from store.enums import AnswerType, EndReason
 from store.errors import BadInput

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from engine.importing.known_answers import best_scored, known_answers
+from engine.importing.labels.known_answers import best_scored, known_answers
 from store.enums import AnswerType
 
 NO_DATE = {"day": "", "month": "", "year": ""}

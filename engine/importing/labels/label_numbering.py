@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 from engine.answers import extraction
 from engine.answers.normalization import LETTERS
 from engine.answers.numbers import number
-from engine.importing.options import OPTION_COLUMN
+from engine.importing.labels.options import OPTION_COLUMN
 from store.enums import AnswerType, EndReason
 from store.errors import BadInput
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from engine.importing.options import Options
+    from engine.importing.labels.options import Options
 
 _POSITION = re.compile(
     r"(?:(?:option|choice|answer|ending|alternative|number)[ _]?)?\(?([+-]?\d{1,4})(?:\.0+)?[).]?",

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from engine.answers import extraction
 from engine.answers.normalization import UNKNOWN
-from engine.importing.label_numbering import Numbering, option_letter
+from engine.importing.labels.label_numbering import Numbering, option_letter
 from store.enums import AnswerType, EndReason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from engine.importing.options import Options
+    from engine.importing.labels.options import Options
 
 _STATEMENT = re.compile(r"\b(?:answer|ans)\b\W{0,3}(?:is\b|:|=)", re.I)
 _MONTHS = "January February March April May June July August September October November December"

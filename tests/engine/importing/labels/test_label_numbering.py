@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from engine.importing.label_numbering import AmbiguousLabels
+from engine.importing.labels.label_numbering import AmbiguousLabels
 from engine.importing.questions import Imported, read_questions
 from engine.importing.sampled_outputs import read_sampled
 from store.enums import Split

@@ -1,0 +1,1 @@
+"""Known answers, options, and the labels that name them."""
