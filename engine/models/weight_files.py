@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
 """Names of weights that are pickles, or may be."""
 
+MOST_LAYERS = 10_000
+
 INDEX = "model.safetensors.index.json"
 
 
@@ -37,6 +39,8 @@ def check_model_files(folder: Path) -> None:
         raise _no_safetensors(folder, ".safetensors files")
     if (folder / INDEX).exists():
         _check_index(folder / INDEX)
+    if (folder / "config.json").exists():
+        _check_layers(folder / "config.json")
 
 
 def check_adapter_files(folder: Path) -> None:
@@ -64,6 +68,15 @@ def _no_safetensors(folder: Path, name: str) -> BadInput:
         f"loaded: get the model with {name}, or convert it where you trust it with transformers' "
         "save_pretrained."
     )
+
+
+def _check_layers(file: Path) -> None:
+    """Refuse a number of layers that a library would create until the memory is full."""
+    config = read_json_object(file)
+    for part in (config, config.get("text_config")):
+        layers = part.get("num_hidden_layers", 0) if isinstance(part, dict) else 0
+        if isinstance(layers, int) and layers > MOST_LAYERS:
+            raise BadInput(f"{file} says that the model has {layers:,} layers: copy it again.")
 
 
 def _check_index(file: Path) -> None:

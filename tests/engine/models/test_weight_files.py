@@ -114,6 +114,17 @@ def test_an_index_may_name_only_safetensors_files_of_the_folder(name: str, model
         check_model_files(model)
 
 
+@pytest.mark.parametrize("inside", [False, True], ids=["plain", "text_config"])
+def test_an_impossible_number_of_layers_is_refused(inside: bool, model: Path) -> None:
+    config = json.loads((model / "config.json").read_text())
+    layers = {"num_hidden_layers": 2**63}
+    (model / "config.json").write_text(
+        json.dumps(config | ({"text_config": layers} if inside else layers))
+    )
+    with pytest.raises(BadInput, match="layers"):
+        check_model_files(model)
+
+
 def test_a_folder_that_names_another_model_as_its_base_is_refused(model: Path) -> None:
     (model / "adapter_config.json").write_text('{"base_model_name_or_path": "someone/else"}')
     for read in readers(model):
