@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from engine.answers import choices, math_structure, normalization, numbers, spans
 from engine.answers.conclusions import concluded_answer
 from engine.answers.formulas.form import math_text
-from engine.answers.markup import half_width, plain_tags
+from engine.answers.markup import half_width, plain_tags, without_markup
+from engine.answers.refusals import refuses
 from engine.answers.statements import first_statement_end, stated_answer
 from engine.answers.thoughts import own_turn
 from store.enums import Abstention, AnswerType, EndReason
@@ -74,6 +75,9 @@ def extract(
     if stated is None or stated[0] is None:
         return Extraction(None, None, Abstention.NO_ANSWER)
     answer, shown = stated
+    takes_words = answer_type in (AnswerType.SPAN, AnswerType.MATH)
+    if takes_words and refuses(without_markup(shown)):
+        return Extraction(None, None, Abstention.NO_ANSWER)
     return Extraction(answer, shown, None)
 
 

@@ -28,6 +28,26 @@ _YES_NO = re.compile(
     r"(?!-| (?:answer|one|body|way|matter|doubt|longer|more|less|single|other|evidence)\b)",
     re.I,
 )
+_ASKED = re.compile(r"\W*(?:yes(?: or |\s?/\s?)no|true(?: or |\s?/\s?)false)\s?[?:]\W*(?=\w)", re.I)
+"""The question, repeated before its answer."""
+_TRUTH = re.compile(
+    r"\W*(?:the|this|that) (?:given |above |following )?"
+    r"(?:statement|claim|assertion|sentence|hypothesis|conclusion|proposition)"
+    r" (?:is|was|must be)(?: (?:therefore|thus|clearly|definitely|actually))?(?P<not> not|n't)?"
+    r" (?:(?P<yes>true|correct|right)|(?P<no>false|incorrect|wrong))"
+    r"(?=\W*$|[.,;!]| because\b| since\b| as\b)",
+    re.I,
+)
+_VERDICT = (
+    r"(?:yes|no|true|false|entail(?:ment|ed)|contradict(?:ion|ed)|neutral|maybe|unknown"
+    r"|(?:it is |it's )?(?:not possible|impossible) to (?:tell|say))"
+)
+_SEVERAL = re.compile(
+    rf"\W*(?:(?:(?:that |it )?(?:is|would be|could be) )?(?:either|both) )?{_VERDICT}\b[\"'*]*"
+    rf"(?:,? (?:and|or|and/or) |\s?/\s?|, (?={_VERDICT}\b\W*(?:$|,? or )))[\"'*]*{_VERDICT}"
+    r"(?:\W*$|[.,;:?!)/]| (?:or|at the same time)\b)",
+    re.I,
+)
 _UNKNOWN = re.compile(
     r"not possible to (?:tell|say|know|determine|conclude)"
     r"|impossible to (?:tell|say|know|determine)"
@@ -37,13 +57,16 @@ _UNKNOWN = re.compile(
     r"|unclear|uncertain|\b(?:neutral|unknown|maybe|neither)\b",
     re.I,
 )
+_ABOUT = (
+    r"\W*(?:(?:an?|the|it is|it's|this is|premise|hypothesis|text|passage|statement|sentence|is"
+    r"|clearly|directly|therefore) )*"
+)
 _ENTAILED = re.compile(
-    r"\W*(?:(?:an?|the|it is|it's|this is) )*(?:entail(?:ment|ed|s)|implied|definitely true)\b",
+    rf"{_ABOUT}(?:entail(?:ment|ed|s)|implied|definitely true)\b",
     re.I,
 )
 _CONTRADICTED = re.compile(
-    r"\W*(?:(?:an?|the|it is|it's|this is) )*"
-    r"(?:contradict(?:ion|ed|s|ory)|not[ _-]entail(?:ment|ed)|refuted)\b",
+    rf"{_ABOUT}(?:contradict(?:ion|ed|s|ory)|not[ _-]entail(?:ment|ed)|refuted)\b",
     re.I,
 )
 _LETTERED = re.compile(r"\W*(?:option |choice )?(?:[(\[]([a-c])[)\]]|([a-c])(?:[).:]|$))\s*", re.I)
@@ -54,8 +77,14 @@ def _line(text: str) -> str:
 
 
 def yes_no(text: str) -> str | None:
-    """`yes` or `no`; also from true and false."""
-    match = _YES_NO.match(_line(text))
+    """`yes` or `no`; also from true and false. None for both (`yes and no`)."""
+    line = _ASKED.sub("", _line(text), count=1)
+    if _SEVERAL.match(line):
+        return None
+    truth = _TRUTH.match(line)
+    if truth:
+        return "yes" if (truth["yes"] is None) == (truth["not"] is not None) else "no"
+    match = _YES_NO.match(line)
     if match is None:
         return None
     return "yes" if match["yes"] else "no"
@@ -75,13 +104,13 @@ def inference(text: str, options: Sequence[str] = ()) -> str | None:
         number_of = LETTERS.index((lettered[1] or lettered[2]).upper())
         meant = options or INFERENCES
         return inference(meant[number_of]) if number_of < len(meant) else None
+    if _SEVERAL.match(line):
+        return None
     if _UNKNOWN.search(line[:80]):
         return UNKNOWN
     if _ENTAILED.match(line):
         return "yes"
-    if _CONTRADICTED.match(line):
-        return "no"
-    return yes_no(line)
+    return "no" if _CONTRADICTED.match(line) else yes_no(line)
 
 
 def fixed_point(step: Callable[[str], str | None], text: str) -> str | None:

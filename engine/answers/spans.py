@@ -11,7 +11,8 @@ from engine.answers.normalization import fixed_point
 from engine.answers.numbers import LONGEST, number_text, plain, without_latex
 from engine.answers.spelled_numbers import SPELLED, spelled_value
 
-_ARTICLES = re.compile(r"\b(?:a|an|the)\b")
+_ARTICLES = re.compile(r"\b(?:an|the)\b|\ba\b(?= +\w)")
+"""The last letter of `vitamin A` is no article."""
 _UNIT_WORDS = (
     "%|percent|percentage points?|points?|yards?|yrs?|years?|months?|weeks?|days?|hours?|minutes?"
     "|seconds?|dollars?|cents?|euros?|pounds?|francs?|people|persons|inhabitants|men|women|children"
