@@ -18,12 +18,13 @@ from engine.answers.sentences import (
     last_line,
     last_sentence,
 )
-from engine.answers.statements import find_statements
+from engine.answers.statements import REPORTED, find_statements
 from store.enums import AnswerType
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_BUT = re.compile(r"\b(?:but|however|whereas)\b(?:[^,]*,(?= (?:so|therefore|thus)\b))?[, ]*", re.I)
 _OPTION_LINE = re.compile(r"^[ \t]{0,8}[(*]{0,3}[A-J][).:]", re.MULTILINE)
 
 
@@ -39,7 +40,7 @@ def concluded_answer(  # noqa: PLR0911 - a case for each answer type
     is_whole = not own.endswith(last)
     if answer_type in (AnswerType.NUMBER, AnswerType.YES_NO, AnswerType.NLI):
         alone, last = without_label(alone), without_label(last)
-    closing = last_sentence(without_label(last))
+    closing = _own_clause(last_sentence(without_label(last)))
     # An answer statement that is not of the type is not read in another way.
     alone, last, closing = (
         "" if any(find_statements(text)) else text for text in (alone, last, closing)
@@ -78,6 +79,15 @@ def concluded_answer(  # noqa: PLR0911 - a case for each answer type
             answer = math_text(stated) if stated else None
             return (answer, as_shown(stated)) if answer else None
     return None
+
+
+def _own_clause(sentence: str) -> str:
+    """What the path says against an answer of others: `You might think the answer is 8, but …`."""
+    statement = next(find_statements(sentence), None)
+    if statement is None or not REPORTED.search(sentence[: statement.start()]):
+        return sentence
+    own = _BUT.search(sentence, statement.end())
+    return sentence[own.end() :] if own else sentence
 
 
 def _is_short(text: str) -> bool:

@@ -177,7 +177,11 @@ def extract(
     """
     if rules.empty or end is EndReason.LENGTH:
         return built_in or extraction.extract(answer_type, text, options=options, end=end)
-    own = extraction.own_words(text) if rules.patterns or rules.fallbacks else ""
+    own = (
+        extraction.own_words(answer_type, text, options)
+        if rules.patterns or rules.fallbacks
+        else ""
+    )
     result = _matched(answer_type, rules.patterns, own, options, rules.units)
     if result is None:
         bare = without_units(text, rules.units)

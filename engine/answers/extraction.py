@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from engine.answers import choices, math_structure, normalization, numbers, spans
 from engine.answers.conclusions import concluded_answer
+from engine.answers.corrections import corrected_answer
 from engine.answers.formulas.form import math_text
 from engine.answers.markup import half_width, plain_tags, without_markup
 from engine.answers.refusals import refuses
@@ -66,15 +67,20 @@ def extract(
     """
     if end is EndReason.LENGTH:
         return Extraction(None, None, Abstention.TRUNCATED)
-    own = own_words(text)
+    own = own_words(answer_type, text, options)
     if not own.strip():
         only_thinks = bool(text.strip())
         return Extraction(None, None, Abstention.NO_ANSWER if only_thinks else Abstention.EMPTY)
     own = plain_tags(half_width(own))
-    stated = stated_answer(answer_type, own, options) or concluded_answer(answer_type, own, options)
-    if stated is None or stated[0] is None:
+    statement = stated_answer(answer_type, own, options)
+    found: tuple[str | None, str] | None
+    if statement is None:
+        found = concluded_answer(answer_type, own, options)
+    else:
+        found = corrected_answer(answer_type, own, statement[2], options) or statement[:2]
+    if found is None or found[0] is None:
         return Extraction(None, None, Abstention.NO_ANSWER)
-    answer, shown = stated
+    answer, shown = found
     takes_words = answer_type in (AnswerType.SPAN, AnswerType.MATH)
     if takes_words and refuses(without_markup(shown)):
         return Extraction(None, None, Abstention.NO_ANSWER)
@@ -120,16 +126,37 @@ _STARTS_ANEW = re.compile(
     r"|\n[ \t]*(?:#{1,4} ?|\*\*)?(?:Human|User)(?:\*\*)?:"
 )
 """Begins a new question or a new turn."""
+_TASK = (
+    r"(?:Question|Problem|Exercise|Example|Instruction|Passage|Premise|Input|Context|Assistant|Task"
+    r"|Follow-?up)"
+)
 _MAY_START_ANEW = re.compile(
-    r"\n[ \t]*(?:#{1,4} ?|\*\*)?(?:Question|Problem|Exercise|Example|Instruction|Passage"
-    r"|Premise|Input|Context|Assistant)\b ?#?\d{0,4}\*{0,2}[:.\n]"
+    rf"\n[ \t]*(?:#{{1,4}} ?|\*\*|\[)?"
+    rf"(?:{_TASK}|(?:Next|New|Similar|Another|Related|Bonus|Practice|Follow-?up) (?i:{_TASK}))\b"
+    r" ?#?\d{0,4}(?:\*\*|\])?[:.\]\n]"
+    r"|(?:\n[ \t]*|(?<=[.!?] ))(?:Now,? )?(?i:let'?s|let us|here(?:'s| is)) "
+    r"(?i:(?:now )?(?:try|do|solve|look at|move on to|consider|work on|take)? ?"
+    r"(?:another|the next|a (?:new|similar|different)|one more) "
+    r"(?:one|problem|question|exercise|puzzle|task)\b)"
 )
 """Begins a new question after the answer, but may be part of the reasoning before it."""
+_GIVES_QUESTION = re.compile(
+    rf"\W*(?:{_TASK}|Hypothesis|Sentence|Options)\b ?#?\d{{0,4}}\W*[:.\n]"
+    r"|\W*(?i:sure|ok(?:ay)?|certainly|of course|all ?right|no problem|let|here|first|step|given"
+    r"|suppose|assume|below|the (?:question|passage|problem)|this|i|we|you|to)\b"
+)
+"""Begins the question repeated, or words before it, and not an answer."""
+_BARE = 5
+"""Maximum number of words of an answer that no blank line separates from the next question."""
 _ANNOTATION = re.compile(r"<<[^<>\n]{0,200}>>")
 
 
-def own_words(text: str) -> str:
-    """The end of the path's own text: outside its thoughts, before another question begins."""
+def own_words(answer_type: AnswerType, text: str, options: Sequence[str] = ()) -> str:
+    """The end of the path's own text: outside its thoughts, before another question begins.
+
+    A heading such as `Question:` begins another one if the text before it gives an answer; else it
+    may be the path's own question, repeated.
+    """
     text = plain_tags(half_width(own_turn(text)))
     anew = _STARTS_ANEW.search(text)
     text = text[: anew.start()] if anew else text
@@ -137,6 +164,14 @@ def own_words(text: str) -> str:
     anew = _MAY_START_ANEW.search(own)
     if anew is None:
         return own
+    before = own[: anew.start()]
+    is_apart = anew[0].startswith("\n") and before.endswith("\n")
+    if (
+        (is_apart or len(before.split()) <= _BARE)
+        and not _GIVES_QUESTION.match(before)
+        and concluded_answer(answer_type, before, options)
+    ):
+        return before
     stated = first_statement_end(own)
     anew = None if stated is None else _MAY_START_ANEW.search(own, stated)
     return own[: anew.start()] if anew else own

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 STATED = 600
 """Maximum length of an answer statement, in characters."""
@@ -45,6 +49,15 @@ def last_sentence(line: str) -> str:
     return line[starts[-1] if starts else 0 :].strip()
 
 
+_ITEM = re.compile(r"(?:[-–—•*>]|\(?1[.)](?![^\n]*\n\s*\(?2[.)]))[ \t]+(?=\S)")
+
+
+def item_start(line: str) -> int:
+    """The length of the mark of a list, or of a quote, that a line begins with: `- 25` is 25."""
+    mark = _ITEM.match(line)
+    return mark.end() if mark else 0
+
+
 _WORD = re.compile(r"\w")
 _LAYOUT = re.compile(r"\s*(?:\\end\s?\{[a-z*]{1,20}\}[\s\\\])$]*|`{3}\w*\s*)$")
 _DECORATION = re.compile(
@@ -61,11 +74,20 @@ _COURTESY = re.compile(
 
 def last_line(text: str) -> str:
     """The last line with words, without courtesies, emojis and LaTeX or code fences behind it."""
-    for whole_line in reversed(text.splitlines()):
-        line = _without_courtesies(whole_line[-STATED:])
-        if line:
+    lines = text.splitlines()
+    for number in range(len(lines) - 1, -1, -1):
+        line = _without_courtesies(lines[number][-STATED:])
+        if line and (line[0] not in "-–—" or _begins_formula(lines[:number])):
             return line
+        if line:
+            return line[item_start(line) :]
     return ""
+
+
+def _begins_formula(lines: Sequence[str]) -> bool:
+    """Whether a minus sign after these lines is part of a formula, and not the mark of a list."""
+    before = next((line.strip() for line in reversed(lines) if line.strip()), "=")
+    return before.endswith(("=", "\\[", "$$"))
 
 
 def _without_courtesies(line: str) -> str:

@@ -11,7 +11,7 @@ from engine.answers.formulas.form import VARIABLE, math_text
 from engine.answers.labels import GIVES_NONE, LINE_LABEL, answer_text
 from engine.answers.markup import json_value, tagged
 from engine.answers.math_structure import exact_value
-from engine.answers.sentences import DOLLARS, STATED, as_shown, first_sentence
+from engine.answers.sentences import DOLLARS, STATED, as_shown, first_sentence, item_start
 from store.enums import AnswerType
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ STATEMENT = re.compile(
       (?:[ ](?:to|for|of|in|from|among|here|choice|option)\b[^.:?!\n]{{0,120}}?)?
       (?:[ ](?:must|should|would|will|can|may)(?:[ ]only|[ ]therefore)?)?
       (?:[ ]?\*{{0,3}}[ ]?{_SAID}(?![a-z])[ ]?\*{{0,3}}[ ]?){{1,2}}
-      (?:(?:therefore|thus|then|simply|indeed)\b[ ,]{{0,2}})?
+      (?:(?:therefore|thus|then|simply|indeed|actually|really|in[ ]fact)\b[ ,]{{0,2}})?
     | \b(?:correct|right|best|most[ ]likely|most[ ]appropriate|likeliest)[ ]
       (?:option|choice|completion|statement|conclusion|response|ending)\b[^.:?!\n]{{0,60}}?
       [ ]?\*{{0,3}}{_SAID}(?![a-z])[ ]?\*{{0,3}}[ ]?
@@ -70,7 +70,7 @@ _LETTER_STATEMENT = re.compile(
 )
 _VERB = re.compile(
     r"(?:\b(?:is|was|are|be|equals)\b|是|为|は)[ *:=]*"
-    r"(?:(?:therefore|thus|then|simply|indeed)[ ,]*)?$",
+    r"(?:(?:therefore|thus|then|simply|indeed|actually|really|in[ ]fact)[ ,]*)?$",
     re.IGNORECASE,
 )
 _BEGINS_WITH_NUMBER = re.compile(r"[^.\d]{0,12}\d")
@@ -86,6 +86,22 @@ _CHECKS_ITSELF = re.compile(
     re.I,
 )
 _HYPOTHETICAL = re.compile(r"\b(?:if|whether|unless|suppose|assuming)\b[^.,:;\n]{0,40}$", re.I)
+REPORTED = re.compile(
+    r"(?:\b(?:common|typical|frequent|easy) (?:mistake|error|misconception)\b"
+    r"|\b(?:one|you|someone|people|students|many|some|others|they) "
+    r"(?:(?:might|may|could|would|will|often|wrongly|incorrectly|mistakenly) ){0,2}"
+    r"(?:think|say|guess|assume|conclude|believe|answer|suppose)\b"
+    r"|\bat first (?:glance|sight|look)\b|\btempt(?:ing|ed)\b)[^.!?\n]{0,80}$",
+    re.I,
+)
+"""Before a statement of an answer that is not the path's own."""
+_CONDITIONAL = re.compile(
+    r"(?:^|[.!?:\n]\s{0,4})(?:(?:also|note|however|but)(?: that)?[:,]? )?"
+    r"(?:if|suppose|assuming|had)\b[^.!?\n]{0,150}, (?:then )?(?:the |my )?$",
+    re.I,
+)
+_BEFORE = 160
+"""Characters before a statement that say whose answer it is."""
 _OR_BEFORE = re.compile(r"\bor\W{0,3}(?:Action\W{1,3})?$")
 _LETTER_ALONE = re.compile(r"\W*[A-Za-z]\W*$|\([A-Za-z]\)")
 
@@ -112,25 +128,29 @@ def find_statements(text: str) -> Iterator[re.Match[str]]:
 
 def stated_answer(
     answer_type: AnswerType, own: str, options: Sequence[str]
-) -> tuple[str | None, str] | None:
-    """The last answer statement of the type, as (answer, shown).
+) -> tuple[str | None, str, int] | None:
+    """The last answer statement of the type, as (answer, shown, end of its first words).
 
     The answer is None if it says that there is none, which ends the search. A statement of another
-    type (`The answer is found by adding …`) is skipped, as is a label that opens the reasoning.
+    type (`The answer is found by adding …`) is skipped, as is a label that opens the reasoning, and
+    an answer of others (`Many people think the answer is 8`). One under a condition counts only if
+    there is no other.
     """
     places = _statements(answer_type, own, options)
     places = places[: _rambling_from(own, [match.span() for match, _ in places])]
+    conditional: tuple[str | None, str, int] | None = None
     for match, text in reversed(places[-_TRIED:]):
-        before = own[max(0, match.start() - 60) : match.start()]
-        if match[0][0].isalpha() and _HYPOTHETICAL.search(before):
+        before = own[max(0, match.start() - _BEFORE) : match.start()]
+        if _is_of_others(match, before):
             continue
+        is_conditional = _CONDITIONAL.search(before) is not None
         bullets = _BULLETS.match(own, match.end()) if answer_type is AnswerType.SPAN else None
         if bullets:
             stated, answer = _whole_answer(answer_type, bullets[0], options)
         elif text is None:
             stated, answer = _read(answer_type, match, own, options)
             if answer_type is AnswerType.NUMBER and _is_one_of_several_boxes(match, own, stated):
-                return None, stated
+                return None, stated, match.end()
         else:
             stated, answer = text, _answer_in(answer_type, text, options)
         if answer_type is AnswerType.CHOICE:
@@ -139,12 +159,21 @@ def stated_answer(
             if _OR_BEFORE.search(before) or choices.names_no_choice(stated, options):
                 return None
         if answer is not None:
-            return answer, as_shown(stated)
-        if GIVES_NONE.match(stated) and answer_type is not AnswerType.SPAN:
-            return None, stated
-        if answer_type is AnswerType.NUMBER and _BEGINS_WITH_NUMBER.match(stated):
-            return None, stated  # 5 or 6
-    return None
+            if not is_conditional:
+                return answer, as_shown(stated), match.end()
+            conditional = conditional or (answer, as_shown(stated), match.end())
+            continue
+        says_none = GIVES_NONE.match(stated) and answer_type is not AnswerType.SPAN
+        is_several = answer_type is AnswerType.NUMBER and _BEGINS_WITH_NUMBER.match(stated)
+        if says_none or is_several:  # is_several: 5 or 6
+            return None, stated, match.end()
+    return conditional
+
+
+def _is_of_others(match: re.Match[str], before: str) -> bool:
+    """Whether a statement is a supposition, or not the path's own answer."""
+    is_supposed = match[0][0].isalpha() and _HYPOTHETICAL.search(before[-60:])
+    return bool(is_supposed or REPORTED.search(before))
 
 
 def _statements(
@@ -266,6 +295,7 @@ def _statement_text(own: str, start: int) -> tuple[str, int]:
     body = text.lstrip(" \t:*")
     if body.startswith("\n"):
         body = _WITHOUT_WORDS.sub("", body.lstrip("\n \t"), count=1)
+        body = body[item_start(body) :]
         # A block of LaTeX starts on a line of its own.
         if body.startswith(("\\[", "$$")):
             close = body.find("\\]" if body.startswith("\\[") else "$$", 2)
