@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _LABEL = re.compile(
     r"""\W*(?i:(?:the\s)?(?:(?:correct|right|best)\s)?(?:answer|option|choice|letter)\b\W*)?
-    (?:(?P<upper>[A-Z])(?:[)\].:,;"}]|'(?!\w)|$|\s?[-–—]\s)|[(\[](?P<in>[a-z])[)\]]
+    (?:(?P<upper>[A-Z])(?:[)\].:,;!"}]|'(?!\w)|$|\s?[-–—]\s)|[(\[](?P<in>[a-z])[)\]]
        |(?P<lower>[a-z])(?:[)\]]|[.:](?:\s|$)|$))""",
     re.VERBOSE,
 )
@@ -53,6 +53,12 @@ _NONE = re.compile(
 )
 _NONE_OPTION = re.compile(
     r"none(?: of (?:the|these|them|those|above|all).{0,20})?|no correct answer"
+)
+_ORDINALS = ("first", "second", "third", "fourth", "fifth")
+_COUNTED = re.compile(
+    r"\W*(?:the )?(?:(?:option|choice|answer|number|no\.)(?: number)? #?(?P<digit>\d)"
+    rf"|(?P<word>{'|'.join(_ORDINALS)}) (?:option|choice|answer|statement|alternative))\W*",
+    re.IGNORECASE,
 )
 _NOT_WORDS = re.compile(r"[^\w.+\-/%√^²³]+")
 
@@ -140,6 +146,9 @@ def _option_meant(line: str, options: Sequence[str]) -> str | None:
     words, bare = _bare_text(line), [_bare_text(option) for option in options]
     if _NONE.search(words):
         return _only([bool(_NONE_OPTION.fullmatch(option)) for option in bare])
+    counted = _COUNTED.fullmatch(line)
+    if counted:
+        return _counted(counted, options)
     value = number(line)
     if value is None:
         return _option_within(words, bare)
@@ -148,6 +157,18 @@ def _option_meant(line: str, options: Sequence[str]) -> str | None:
     if same is None and value.isdigit() and not any(re.search(r"\d", text) for text in options):
         return LETTERS[int(value) - 1] if 1 <= int(value) <= len(options) else None
     return same
+
+
+def _counted(counted: re.Match[str], options: Sequence[str]) -> str | None:
+    """The letter of `option 2` or `the second option`; None if `2` is another option's text."""
+    if counted["word"]:
+        place = _ORDINALS.index(counted["word"].lower())
+    else:
+        place = int(counted["digit"]) - 1
+    if not 0 <= place < len(options):
+        return None
+    same = _only([number(option) == counted["digit"] for option in options])
+    return LETTERS[place] if same in (None, LETTERS[place]) else None
 
 
 def _option_within(words: str, bare: Sequence[str]) -> str | None:

@@ -30,7 +30,7 @@ _IT_IS = (
 )
 _RULES_OUT = re.compile(r"\b(?:wrong|incorrect|not|never|false|ruled out|eliminated)\b", re.I)
 _BEFORE_LETTER = re.compile(
-    rf"(?:^|(?<=[.!?,;:–—] )|(?<=\band )|(?<=\bso )|(?<=\bthat ))\W*"
+    rf"(?:^|(?<=[.!?,;:–—] )|(?<=\band )|(?<=\bbut )|(?<=\bso )|(?<=\bthat ))\W*"
     rf"(?:(?:{_THEREFORE}[,:]? (?:that )?)+(?:{_IT_IS}:? )?|{_IT_IS}:? )",
     re.IGNORECASE,
 )
@@ -42,9 +42,19 @@ _LETTER = re.compile(
 )
 
 
+_CLOSEST = re.compile(
+    r"\bbut (?:(?i:option|choice) )?[(\[]?([A-J])[)\]]? (?:is|comes|seems)(?: to be)?(?: the)?"
+    r" (?:closest|nearest|best|most (?:likely|plausible))\b"
+)
+
+
 def closing_choice(closing: str, options: Sequence[str]) -> tuple[str, str] | None:
     """The letter, or the exact option, of a sentence such as `Therefore, it is (b).`"""
     line = without_markup(closing)
+    closest = _CLOSEST.search(line)
+    if closest:
+        letter = choices.choice(closest[1], options)
+        return (letter, closest[1]) if letter else None
     for match in reversed(list(_BEFORE_LETTER.finditer(line))):
         rest = line[match.end() :]
         if _LETTER.match(rest) or choices.option_with_text(rest, options):

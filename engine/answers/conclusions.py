@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 from engine.answers import normalization, spans
 from engine.answers.closing_choices import bare_choice, closing_choice
+from engine.answers.closing_formulas import formula_at_end
 from engine.answers.closing_numbers import CONCLUDES, closing_number
-from engine.answers.formulas.form import math_text, split_top
+from engine.answers.formulas.form import math_text
 from engine.answers.labels import without_label
+from engine.answers.refusals import refuses
 from engine.answers.sentences import (
-    DOLLARS,
     STATED,
     as_shown,
     first_sentence,
@@ -68,14 +69,11 @@ def concluded_answer(  # noqa: PLR0911 - a case for each answer type
                 if answer:
                     return answer, as_shown(text)
         case AnswerType.SPAN:
-            answer = spans.span(alone) if _is_short(alone) else None
-            return (answer, as_shown(alone)) if answer else None
+            stated = _span_in(alone, own)
+            answer = spans.span(stated) if stated else None
+            return (answer, as_shown(stated)) if answer else None
         case AnswerType.MATH:
-            fenced = list(DOLLARS.finditer(closing))
-            stated = next((group for group in fenced[-1].groups() if group), "") if fenced else ""
-            stated = (
-                split_top(stated, ("=",))[-1] if stated else (alone if len(alone) <= 60 else "")
-            )
+            stated = formula_at_end(alone, closing, own)
             answer = math_text(stated) if stated else None
             return (answer, as_shown(stated)) if answer else None
     return None
@@ -88,6 +86,25 @@ def _own_clause(sentence: str) -> str:
         return sentence
     own = _BUT.search(sentence, statement.end())
     return sentence[own.end() :] if own else sentence
+
+
+_LIST = re.compile(
+    r"[^\n]{0,100}\b(?:are|is|were|was|include)\s?:\**[ \t]*\n"
+    r"(?P<items>(?:\s{0,4}(?:[-*•]|\d{1,2}[.)])[ \t]+[^\n:]{1,40}(?:\n|$)){1,10})\s*"
+)
+_MARK = re.compile(r"^\s*(?:[-*•]|\d{1,2}[.)])[ \t]+", re.MULTILINE)
+_BOLD = re.compile(r"\*\*([^*\n]{1,80}[^*\n:.])\*\*")
+
+
+def _span_in(alone: str, own: str) -> str:
+    """The words that are the whole path, those of them in bold, or a list; else empty."""
+    items = _LIST.fullmatch(own) if len(own) <= STATED else None
+    if items:
+        return ", ".join(_MARK.sub("", items["items"].strip()).splitlines())
+    if not _is_short(alone) or refuses(last_sentence(alone)):
+        return ""
+    bold = _BOLD.findall(alone)
+    return bold[0] if len(bold) == 1 else spans.without_remarks(alone)
 
 
 def _is_short(text: str) -> bool:

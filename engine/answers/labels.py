@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from engine.answers import choices, normalization, numbers
+from engine.answers import choices, normalization, numbers, spans
 from engine.answers.closing_numbers import closing_number, has_one_number
 from engine.answers.markup import without_markup
 from engine.answers.sentences import DOLLARS, first_sentence, last_line
@@ -160,6 +160,9 @@ def _is_verdict(answer_type: AnswerType, line: str, rest: str, options: Sequence
 
 def _is_span(line: str, rest: str) -> bool:
     sentence = first_sentence(line)
+    answer = spans.without_remarks(sentence)
+    if len(answer) < len(sentence):
+        return len(answer.split()) <= 5
     words, is_sentence = len(sentence.split()), sentence != line
     if not rest.strip() and _is_one_sentence(line):
         return words <= 20

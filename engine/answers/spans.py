@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from fractions import Fraction
 from functools import lru_cache
 
@@ -20,7 +21,16 @@ _UNIT_WORDS = (
     "|kilometers?|km|meters?|metres?|feet|ft|inches|acres?|tons?|households|families|housing units"
 )
 _NUMBER = r"-?(?:\d{1,3}(?:,\d{2,3})*,\d{3}|\d+)(?:\.\d+)?"
-_WITH_UNIT = re.compile(rf"({_NUMBER}) ?(?:{_UNIT_WORDS})(?: old)?")
+_SCALES = {
+    "hundred": 100,
+    "thousand": 10**3,
+    "million": 10**6,
+    "billion": 10**9,
+    "trillion": 10**12,
+}
+_WITH_UNIT = re.compile(
+    rf"({_NUMBER}) ?(?:({'|'.join(_SCALES)})(?: (?:{_UNIT_WORDS}))?|(?:{_UNIT_WORDS})(?: old)?)"
+)
 _NUMBER_TOKEN = re.compile(_NUMBER)
 _NOT_SPAN = re.compile(r"(?<!\d)[.,:](?!\d)|(?<=\d)[.,:](?!\d)|(?<!\d)[.,:](?=\d)|[^\w\s.,:%+-]|_")
 _HYPHEN = re.compile(r"(?<=\w)[-–—](?=\w)|(?<!\S)[-–—]+(?!\S)")
@@ -111,9 +121,30 @@ def span(text: str) -> str | None:
     return fixed_point(_span_words, text)
 
 
+_REMARK = re.compile(r"(?<=[\w.\"'”*)]) ?\([^()\n]{1,200}\)(?=\W*$)")
+_EXPLAINED = re.compile(
+    r"\s\W{0,4}(?:explanation|reason(?:ing)?|justification|rationale|evidence|note|context)\*{0,2}:"
+    r"|,? (?:because|since)\b"
+    r"|, (?:who|whom|whose|which|as (?:the|stated|mentioned|it|he|she|they))\b",
+    re.I,
+)
+_SENTENCE = re.compile(r"\W*(?:it|they|he|she|we|i|there|this|that|to)\b", re.I)
+
+
+def without_remarks(text: str) -> str:
+    """The words before a remark in brackets, an explanation or a clause about them."""
+    explained = _EXPLAINED.search(text)
+    answer = text[: explained.start()] if explained else text
+    if not re.search(r"\w", answer) or _SENTENCE.match(answer):
+        answer = text
+    if answer.count("(") == 1:
+        answer = _REMARK.sub("", answer)
+    return answer
+
+
 def _span_words(text: str) -> str | None:
     words = plain(without_latex(without_markup(half_width(text[:LONGEST])))).casefold()
-    words = words.replace("−", "-")
+    words = _without_accents(words.replace("−", "-"))
     words = _PERIOD_INSIDE.sub("", _INITIALS_APART.sub(r"\1", words))
     words = _HALF_OF_DAY.sub(" ", words)
     if _FIRST_ITEM.match(words):
@@ -131,6 +162,16 @@ def _span_words(text: str) -> str | None:
     return form or None
 
 
+_ACCENTS = re.compile("(?<=[a-z])[\u0300-\u036f]+")
+
+
+def _without_accents(words: str) -> str:
+    """Latin letters without accents: `beyonce` for `beyoncé`."""
+    if words.isascii():
+        return words
+    return unicodedata.normalize("NFC", _ACCENTS.sub("", unicodedata.normalize("NFD", words)))
+
+
 def _part(words: str) -> str:
     """One of several spans."""
     for pattern in _SHORT_DATES:
@@ -142,7 +183,8 @@ def _part(words: str) -> str:
     words = _LETTERS_APART.sub(r"\1", words)
     with_unit = _WITH_UNIT.fullmatch(words)
     if with_unit:
-        words = with_unit[1]
+        scale = _SCALES.get(with_unit[2] or "", 1)
+        words = number_text(Fraction(with_unit[1].replace(",", "")) * scale)
     value = spelled_value(words) if SPELLED.fullmatch(words) else None
     return words if value is None else number_text(value)
 

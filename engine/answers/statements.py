@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _GAP = 100
 """Maximum number of characters between two boxes of a list."""
+_UNCLOSED = 40
+"""Maximum length of what follows a brace that is never closed."""
 _LOOKED_AT = 200
 """Maximum number of statements that are looked at."""
 _TRIED = 20
@@ -32,7 +34,8 @@ STATEMENT = re.compile(
     | (?P<label>(?:^|\n){LINE_LABEL})
     | \bAnswer\(
     | (?P<tag><answer>)
-    | ["'](?:final_?|correct_?)?(?:answer|ans|choice|option|result)["']
+    | ["'](?:final_?|correct_?)?(?:answer|ans|choice|option|result)
+      (?:_(?:choice|option|letter|text))?["']
       (?P<json>\s{{0,3}}:\s{{0,3}})(?=\S)
     | (?P<foreign>)
       (?:答案|答え|정답|\b(?:Antwort|Réponse|Respuesta|Risposta|Resposta|Antwoord|Ответ)\b
@@ -306,14 +309,18 @@ def _statement_text(own: str, start: int) -> tuple[str, int]:
 
 
 def _braced(own: str, start: int) -> str:
-    """The content of the braces that open just before `start`; empty if they never close."""
+    """The content of the braces that open just before `start`.
+
+    Empty if they never close, unless the text ends a few characters later: `\\boxed{4`.
+    """
     depth = 1
     for place in range(start, min(len(own), start + 2 * STATED)):
         if own[place] in "{}" and own[place - 1] != "\\":
             depth += 1 if own[place] == "{" else -1
             if depth == 0:
                 return own[start:place]
-    return ""
+    rest = own[start:].strip()
+    return rest.rstrip(" .$") if depth == 1 and len(rest) <= _UNCLOSED and "\n" not in rest else ""
 
 
 _BOX = re.compile(r"\\(?:boxed|fbox)\s?\{")
@@ -343,7 +350,7 @@ def _several(own: str, start: int, last: str) -> str:
         names.insert(0, _name_before(own, start))
     if len(set(names)) == len(names) > 1 and all(names):
         contents = [f"{name}={content}" for name, content in zip(names, contents, strict=True)]
-    return _listed(contents)
+    return listed(contents)
 
 
 def _name_before(own: str, start: int) -> str:
@@ -358,7 +365,7 @@ def _is_one_of_several_boxes(match: re.Match[str], own: str, content: str) -> bo
     return is_box and _several(own, match.start(), content) != content
 
 
-def _listed(formulas: Sequence[str]) -> str:
+def listed(formulas: Sequence[str]) -> str:
     """Several formulas as a list; `$\\frac{1}{2}$ or $0.5$` is one answer."""
     forms = dict.fromkeys(math_text(formula) for formula in formulas)
     values = {form and exact_value(form) for form in forms}
@@ -368,7 +375,7 @@ def _listed(formulas: Sequence[str]) -> str:
 
 
 _SMALL_WORDS = re.compile(
-    r"(?:simply|just|exactly|about|approximately|therefore|thus|that|:)\s+", re.I
+    r"\A(?:simply|just|exactly|about|approximately|therefore|thus|that|:)\s+", re.I
 )
 
 
@@ -393,7 +400,9 @@ def _answer_in(answer_type: AnswerType, stated: str, options: Sequence[str]) -> 
         case AnswerType.MATH:
             return _formula_in(stated)
         case AnswerType.SPAN:
-            return spans.span(first_sentence(_SMALL_WORDS.sub("", stated, count=1)))
+            return spans.span(
+                spans.without_remarks(first_sentence(_SMALL_WORDS.sub("", stated, count=1)))
+            )
         case AnswerType.YES_NO:
             return normalization.yes_no(stated)
         case AnswerType.NLI:
@@ -426,4 +435,4 @@ def _formula_in(stated: str) -> str | None:
         follows := DOLLARS.match(stated, join.end())
     ):
         formulas.append(follows)
-    return math_text(_listed([match[1] or match[2] or match[3] for match in formulas]))
+    return math_text(listed([match[1] or match[2] or match[3] for match in formulas]))

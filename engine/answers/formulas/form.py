@@ -22,6 +22,7 @@ from engine.answers.formulas.pieces import (
 )
 from engine.answers.formulas.reading import NotLatexError, pieces_of
 from engine.answers.numbers import LONGEST, number_text
+from engine.answers.spelled_numbers import SPELLED, spelled_value
 
 _SCALES = {
     "dozen": 12, "hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9,
@@ -209,6 +210,9 @@ def _form(text: str) -> str | None:
     pieces = _trimmed(_without_units(fractions(_and_or(_trimmed(pieces)))))
     form = _without_names(written(pieces)).strip()
     form = re.sub(r"^\(([\dA-Z.]+)\)(?=_[\d{])", r"\1", form)  # `(101)_2`
+    if SPELLED.fullmatch(form):
+        value = spelled_value(form)
+        form = form if value is None else number_text(value)
     if form == r"\{\}":
         return r"\emptyset"
     return form if re.search(r"\w", form) else None

@@ -63,6 +63,13 @@ def choice_of(text: str, options: tuple[str, ...] = CITIES) -> str | None:
         "It rains.\nAnswer choice B",
         "This gives us B",
         "Respuesta correcta: B",
+        "I am not sure, but I would guess B.",
+        "Eliminating A, C, D, the answer is B!",
+        "The correct answer is Option 2.",
+        "The answer is the second option.",
+        '{"answer_choice": "B"}',
+        "None of these is right, but B is closest.",
+        "Final choice: B.",
     ],
 )
 def test_a_conclusion_gives_a_letter(text: str) -> None:
@@ -102,6 +109,13 @@ def test_a_conclusion_gives_a_letter(text: str) -> None:
 )
 def test_pronouns_articles_and_several_letters_give_none(text: str) -> None:
     assert choice_of(text, TEN) is None
+
+
+def test_a_numbered_option_is_not_read_if_another_option_is_that_number() -> None:
+    assert choice_of("The answer is option 2.", ("2", "3", "4", "5")) is None
+    assert choice_of("The answer is option 2.", ("1", "2", "3", "4")) == "B"
+    assert choice_of("The answer is option 7.") is None
+    assert choice_of("It could be A, but I think B is wrong.") is None
 
 
 @pytest.mark.parametrize("text", ["The answer is I.", "(I)", "I", "I.", "It is I.", "Option I"])

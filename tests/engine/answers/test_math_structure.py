@@ -66,6 +66,21 @@ def test_answers_that_mean_something_else_differ_in_both_orders(a: str, b: str) 
         ("The answer is 5!.", "5!"),
         ("The answer is 12!", "12"),
         (r"The answer is $12\,000$ dollars.", "12000"),
+        ("So $x=3$ or $x=-3$.", "3,-3"),
+        ("The solutions are $x = 1$ and $x = 2$.", "1,2"),
+        ("So $x=1$, $x=2$, and $x=3$.", "1,2,3"),
+        ("The roots are $3$ and $-3$.", "3,-3"),
+        ("So $x=3$ and $y=4$.", "x=3,y=4"),
+        ("So $3+4=7$ and $7+1=8$.", "8"),
+        ("Since $x=2$ and $y=3$, we get $x+y=5$.", "5"),
+        (
+            "The matrix is\n\\[\n\\begin{pmatrix} 1 \\\\ 2 \\end{pmatrix}.\n\\]",
+            r"\begin{pmatrix}1\\2\end{pmatrix}",
+        ),
+        ("We get\n\\[\nx = 5.\n\\]", "5"),
+        (r"\boxed{4", "4"),
+        (r"So it is $\boxed{\frac{1}{2}$", r"\frac{1}{2}"),
+        ("The answer is five.", "5"),
     ],
 )
 def test_the_whole_answer_of_a_path_is_read(text: str, answer: str) -> None:

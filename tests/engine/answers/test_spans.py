@@ -92,6 +92,10 @@ def test_a_date_in_any_order_is_the_date_of_a_record(date: str) -> None:
         ("in May 1998", "May, 1998"),
         ("in the year 1998", "1998"),
         ("on May 5", "the 5th of May"),
+        ("3 million", "3000000"),
+        ("2.5 million people", "2,500,000"),
+        ("Beyoncé", "Beyonce"),
+        ("São Paulo", "Sao Paulo"),
     ],
 )
 def test_dates_and_abbreviations_are_the_same_in_every_spelling(a: str, b: str) -> None:
@@ -124,6 +128,7 @@ def test_dates_and_abbreviations_are_the_same_in_every_spelling(a: str, b: str) 
         ("vitamin A", "vitamin"),
         ("hepatitis A and B", "hepatitis B"),
         ("plan A", "plan B"),
+        ("3 million", "3"),
     ],
 )
 def test_other_spans_differ(a: str, b: str) -> None:
@@ -163,16 +168,41 @@ def test_forms_that_earlier_readers_stored_equal_the_current_ones() -> None:
         ("The answer is Apple Inc. and Google Inc.", "apple inc and google inc"),
         ("The answer is Apple Inc. It grew.", "apple inc"),
         ("The answer is St. Louis. It won.", "st louis"),
+        ("The answer is because they lost.", "because they lost"),
+        ("The answer is (Smith).", "smith"),
+        ("the players who scored", "players who scored"),
+        ("They left because it rained", "they left because it rained"),
+        ("The teams are:\n- Denver\n- Chicago", "denver, chicago"),
     ],
 )
 def test_the_whole_span_is_read_and_not_the_next_sentence(text: str, answer: str) -> None:
     assert extract(SPAN, text, end=EndReason.END).answer == answer
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Denver (Broncos)",
+        '"Denver" (line 3)',
+        "Denver, who threw for 300 yards",
+        "The answer is Denver, which won the game.",
+        "The answer is Denver since it scored more.",
+        "Answer: Denver because they won",
+        "Answer: Denver, which won on Sunday after a long and hard fight with Chicago in snow.",
+        "Answer: Denver Explanation: they won.",
+        "The answer is Denver. **Explanation:** they won.",
+        "The team that won was **Denver**.",
+        "The answer is:\n- Denver",
+    ],
+)
+def test_what_is_said_about_a_span_is_no_part_of_it(text: str) -> None:
+    assert extract(SPAN, text, end=EndReason.END).answer == "denver"
+
+
 WORDS = st.sampled_from(
     ["Smith", "the U.S.", "5", "5 ships", "1,234", "May 5, 1998", "5 May", "two", "Paris, France",
      "J. R. Lee", "Jr.", "hundred", "both", "a", "1)", "2)", "5/25/1998", "first", "May", "in 1998",
-     "4pm", "on", "-"]
+     "4pm", "on", "-", "million", "vitamin A", "José", "й"]
 )  # fmt: skip
 JOINTS = st.sampled_from([" and ", ", ", ", and ", "; ", " & ", " ", " or ", ". "])
 SPANS = st.lists(st.tuples(WORDS, JOINTS), min_size=1, max_size=5).map(

@@ -62,6 +62,9 @@ FORMS = (
     (r"2 \times 3", r"2\times3"),
     ("**73**", "73"),
     ("2.0x", "2x"),
+    ("five", "5"),
+    (r"\text{one hundred and five}", "105"),
+    (r"\text{one or two}", "one or two"),
     ("}", None),
     (r"\frac{1", None),
     (".", None),
@@ -79,7 +82,7 @@ PARTS = st.sampled_from([
     "+", "/", "*", "|", "'", ":", "$", "**", "`", r"\!", r"\%", "{,}", r"\leq", r"\pi", r"\text{",
     r"\begin{pmatrix}", r"\end{pmatrix}", r"\pm", r"\circ", r"\left", r"\right", r"\log", r"\over",
     r"\overline", r"\choose", r"\infty", r"\sin", r"\cdot", r"\binom", r"\text{ cm}", "e", "e3",
-    r"\text{ or }", "or", "and", "million", "p.m.", "apples", "°", "½", "²",
+    r"\text{ or }", "or", "and", "million", "five", "p.m.", "apples", "°", "½", "²",
 ])  # fmt: skip
 
 
