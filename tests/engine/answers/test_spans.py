@@ -193,6 +193,7 @@ def test_the_whole_span_is_read_and_not_the_next_sentence(text: str, answer: str
         "The answer is Denver. **Explanation:** they won.",
         "The team that won was **Denver**.",
         "The answer is:\n- Denver",
+        "The answer is:\n1. Denver",
     ],
 )
 def test_what_is_said_about_a_span_is_no_part_of_it(text: str) -> None:
