@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from engine.answers.closing_numbers import CONCLUDES
 from engine.answers.formulas.form import VARIABLE, split_top
 from engine.answers.sentences import DOLLARS, STATED
 from engine.answers.statements import listed
@@ -23,6 +24,24 @@ _BLOCK = re.compile(
 """A formula on lines of its own, which ends the text."""
 
 
+_LEADS = re.compile(
+    rf"(?:{CONCLUDES.pattern})?"
+    r"(?:(?:the|we|there|it|this|that|our|[a-z])\b[^=$\d\\]{0,60}?"
+    r"(?<!to )\b(?:is|are|equals?|get|have|becomes|find|obtain)\b[: ]*(?:that )?)?",
+    re.IGNORECASE,
+)
+"""What comes before the value in a sentence: `So the sum is`."""
+_VALUE = re.compile(
+    r"(?:(?:[^\W\d_](?![^\W\d_])|\\[A-Za-z]+|[\d\s{}()\[\].,=+*/^_<>|-]|and\b|or\b){1,80}"
+    r"|-?\d[\d,]*(?:\.\d+)? [a-z]{3,20}(?: [a-z]{2,20})?[.!]?)"
+)
+_LISTS = re.compile(r",|\b(?:and|or)\b")
+_SENTENCE = re.compile(
+    r"(?<!\\)\b(?:I|we|you|is|are|was|were|has|have|need|so|therefore|thus|hence|because|can)\b",
+    re.IGNORECASE,
+)
+
+
 def formula_at_end(alone: str, closing: str, own: str) -> str:
     """The formula that ends a path, or the whole of a short one; else empty."""
     formulas = _formulas_at_end(closing)
@@ -31,7 +50,12 @@ def formula_at_end(alone: str, closing: str, own: str) -> str:
     block = _BLOCK.search(own, max(0, len(own) - STATED))
     if block:
         return _side(block[1])
-    return alone if len(alone) <= 60 else ""
+    sentence = alone or (closing if CONCLUDES.match(closing) else "")
+    leads = _LEADS.match(sentence)
+    value = sentence[leads.end() :] if leads else ""
+    if leads and leads.end() and _VALUE.fullmatch(value):
+        return value if _LISTS.search(value) else _side(value)
+    return alone if len(alone) <= 60 and not _SENTENCE.search(alone) else ""
 
 
 def _formulas_at_end(closing: str) -> list[str]:

@@ -43,8 +43,10 @@ _VERDICT = (
     r"|(?:it is |it's )?(?:not possible|impossible) to (?:tell|say))"
 )
 _SEVERAL = re.compile(
-    rf"\W*(?:(?:(?:that |it )?(?:is|would be|could be) )?(?:either|both) )?{_VERDICT}\b[\"'*]*"
-    rf"(?:,? (?:and|or|and/or) |\s?/\s?|, (?={_VERDICT}\b\W*(?:$|,? or )))[\"'*]*{_VERDICT}"
+    r"\W*(?:(?:options|choices)\W+)?(?:(?:that |it )?(?:is|would be|could be) )?"
+    rf"(?:(?:either|both) )?{_VERDICT}\b[\"'*]*"
+    r"(?:,? (?:and|or|and/or|&|but)(?: also)? |\s?[/|]\s?"
+    rf"|, (?={_VERDICT}\b\W*(?:$|,? or |, {_VERDICT})))[\"'*]*{_VERDICT}"
     r"(?:\W*$|[.,;:?!)/]| (?:or|at the same time)\b)",
     re.I,
 )
@@ -70,6 +72,10 @@ _CONTRADICTED = re.compile(
     re.I,
 )
 _LETTERED = re.compile(r"\W*(?:option |choice )?(?:[(\[]([a-c])[)\]]|([a-c])(?:[).:]|$))\s*", re.I)
+
+
+_LETTERED_VERDICT = re.compile(rf"[(\[][a-c][)\]] {_VERDICT}", re.I)
+"""Of a list of the options."""
 
 
 def _line(text: str) -> str:
@@ -100,7 +106,7 @@ def inference(text: str, options: Sequence[str] = ()) -> str | None:
     if lettered:
         rest = line[lettered.end() :].strip(" .*\"')")
         if rest:
-            return inference(rest)
+            return None if _LETTERED_VERDICT.search(rest) else inference(rest)
         number_of = LETTERS.index((lettered[1] or lettered[2]).upper())
         meant = options or INFERENCES
         return inference(meant[number_of]) if number_of < len(meant) else None

@@ -81,9 +81,18 @@ def test_answers_that_mean_something_else_differ_in_both_orders(a: str, b: str) 
         (r"\boxed{4", "4"),
         (r"So it is $\boxed{\frac{1}{2}$", r"\frac{1}{2}"),
         ("The answer is five.", "5"),
+        ("The solutions are x = 3 and x = -3.", "3,-3"),
+        ("It is odd.\nSo x = 5.", "5"),
+        ("So x is 5.", "5"),
+        ("So 2 + 3 = 5", "5"),
+        ("The sum is 5.", "5"),
+        ("There are 12 ways.", "12"),
+        ("no real solutions", "no real solutions"),
+        ("The number is even.", None),
+        ("I think this is hard.", None),
     ],
 )
-def test_the_whole_answer_of_a_path_is_read(text: str, answer: str) -> None:
+def test_the_whole_answer_of_a_path_is_read(text: str, answer: str | None) -> None:
     assert extract(MATH, text, end=EndReason.END).answer == answer
 
 
