@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from engine.answers import normalization, spans
 from engine.answers.closing_choices import bare_choice, closing_choice
 from engine.answers.closing_formulas import formula_at_end
-from engine.answers.closing_numbers import CONCLUDES, closing_number
+from engine.answers.closing_numbers import CONCLUDES, SUPPOSES, closing_number
 from engine.answers.formulas.form import math_text
 from engine.answers.labels import without_label
 from engine.answers.refusals import refuses
@@ -73,7 +73,7 @@ def concluded_answer(  # noqa: PLR0911 - a case for each answer type
             answer = spans.span(stated) if stated else None
             return (answer, as_shown(stated)) if answer else None
         case AnswerType.MATH:
-            stated = formula_at_end(alone, closing, own)
+            stated = "" if SUPPOSES.match(closing) else formula_at_end(alone, closing, own)
             answer = math_text(stated) if stated else None
             return (answer, as_shown(stated)) if answer else None
     return None

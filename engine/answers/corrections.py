@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 
 _DOUBTS = re.compile(
     r"(?:[.!?\n;]\s*|,? but )\W{0,3}(?:(?:oh|no|hmm+|um|uh|but|and|yes)\b[\s,.:;…!—-]{1,4}){0,2}"
-    r"(?P<marker>wait|hold on|actually|correction|oops|sorry|on second thoughts?|no(?=[:,])"
+    r"(?P<marker>wait|hold on|actually|correction|oops|sorry(?! for)|on second thoughts?|no(?=[:,])"
     r"|let me (?:re-?(?:check|compute|calculate|consider|think|do|examine|read|evaluate)|correct"
     r"|double[ -]check|check again|fix)"
-    r"|i (?:made (?:an?|one) (?:mistake|error)|forgot|missed|misread|miscounted|was wrong)"
+    r"|i (?:made (?:an?|one) (?:mistake|error)|forgot(?! to (?:mention|say|note))|missed|misread"
+    r"|miscounted|was wrong)"
     r"|that(?:'s| is| was) (?:not right|not correct|wrong|incorrect)"
     r"|(?:the )?(?:second|other|next) part|part (?:2|two|b|\(b\)))\b"
     r"(?:\W{1,3}(?:no|wait|actually|sorry|hold on)\b)?[\s,.:;…!—-]*",
@@ -26,8 +27,11 @@ _DOUBTS = re.compile(
 )
 """Begins a sentence in which the path doubts an answer that it has stated."""
 _WITHDRAWS = re.compile(
-    r"\b(?:correction|oops|forgot|mistake|error|wrong|incorrect|miss(?:ed|read)|misread|miscounted"
-    r"|re-?(?:compute|calculate|do)|(?:not|n['’]t)(?: be)?(?: quite)? (?:right|correct)"
+    r"\b(?:correction|oops|forgot(?! to (?:mention|say|note))|mistake|error|missed|misread"
+    r"|miscounted"
+    r"|(?:that|this|it|i|my \w+|the (?:answer|above|result))(?:['’]s|['’]m| is| was| am) "
+    r"(?:wrong|incorrect)|re-?(?:compute|calculate|do)"
+    r"|(?:not|n['’]t)(?: be)?(?: quite)? (?:right|correct)"
     r"|correct (?:this|that|it|myself))\b",
     re.I,
 )

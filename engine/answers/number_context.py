@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ _CHANGES_BEFORE = re.compile(
             rf"\b{_MONTH}\.? (?:the )?$",  # May 5
             r"(?:^|\s)[–—] ?$|(?<!\bno )\b(?:more|less|fewer|greater|higher|lower) than \$?$",
             rf"{SPELLED.pattern}(?: and)? \$?$",  # two thousand and 5
+            r"\b(?:(?<!left )over|under|above|below|beyond|exceed(?:s|ing)?) \$?$",
         )
     ),
     re.IGNORECASE,
@@ -63,6 +65,14 @@ _CHANGES_AFTER = re.compile(
             rf" (?:out of|in|of) every {_NUMBER}| (?:out )?of {_NUMBER}| in {_NUMBER}\d*\W*$",
             rf"(?: [a-z]{{1,12}}){{0,4}} (?:than|as) (?:\$?\d|{SPELLED.pattern}\W*$)",
             r" of (?:an? )?(?:dozen|hundred|\w+illion)\b",
+            r"(?: [a-z]{1,20}){0,3} or (?:more|less|fewer|greater|higher|lower|over|under|above"
+            r"|below|up)\b| and (?:up|above|over|below|under)\b",
+            r"(?! (?:per|each|an?|is|was|are|as|because)\b)(?: [a-z]{1,20}){1,2} of "
+            rf"(?!one\b){_NUMBER}",  # 3 boxes of 4
+            rf"(?: [a-z]{{1,20}}){{0,3}} (?:at|for|costing) {_NUMBER}[\d.,]*(?: [a-z]+)?,? "
+            r"(?:each|apiece|per|a piece)\b",
+            r" plus\b| (?:double|triple)d?\W*$",
+            rf"(?: [a-z]{{1,20}})?,? (?:and )?(?-i:[A-Z])[a-z]+:? {_MONEY_SIGN}\d",  # Tom 3, Ann 4
             r"(?: minutes?)? (?:past|before|after|till) \d| choose \d| oh\b",
             r" ?\(?(?:plus or minus|give or take)",
             r"\)? ?\(?(?:in )?(?:base\b|binary|hexadecimal|octal)",
@@ -99,6 +109,29 @@ _OPERATOR = re.compile(r"[+*/×÷=−]|\d ?[-x] ?\(?\d")
 _MONEY = re.compile(
     r" ?(?:dollars?|USD|US\$|euros?|EUR|pounds?|GBP|rupees?|INR|yen|[$€£¥₹])(?!\w)", re.I
 )
+
+
+_WITH_PARTS = re.compile(
+    r"(?<![\w.,/$])(?P<whole>\$?\d{1,9})(?P<unit>(?: [a-z]{1,20}){0,3})"
+    r"(?: \((?P<inside>[^()]{3,80})\)|: (?P<rest>[^():]{3,80})$)"
+)
+_PART = re.compile(r"(?<![\w.,/])\d{1,9}(?![\w/]|[.,]\d)")
+
+
+def without_parts(text: str) -> str:
+    """A text without the numbers that a number is the sum or product of: `5 (2 red, 3 blue)`."""
+    if "(" not in text and ":" not in text:
+        return text
+    return _WITH_PARTS.sub(_without_parts, text)
+
+
+def _without_parts(match: re.Match[str]) -> str:
+    inside = match["inside"] or match["rest"]
+    parts = [int(part) for part in _PART.findall(inside)]
+    whole = int(match["whole"].lstrip("$"))
+    if len(parts) < 2 or _OPERATOR.search(inside) or whole not in (sum(parts), math.prod(parts)):
+        return match[0]
+    return f"{match['whole']}{match['unit']}"
 
 
 def is_money_after(after: str) -> bool:

@@ -12,7 +12,12 @@ import re
 from fractions import Fraction
 from functools import lru_cache
 
-from engine.answers.number_context import changed_after, changed_before, is_money_after
+from engine.answers.number_context import (
+    changed_after,
+    changed_before,
+    is_money_after,
+    without_parts,
+)
 from engine.answers.spelled_numbers import SCALES, parts_in_digits, spelled_number
 
 LONGEST = 1000
@@ -24,7 +29,7 @@ _EMPHASIS = re.compile(
     r"(?<!\d)\*\*|\*\*(?!\d)|(?<![\w*\s])\*(?=\S)|(?<![^\s])\*(?=\S)|(?<=\S)\*(?![\w*])"
     r"|`|(?<!\w)__?(?=\w)|(?<=\w)__?(?!\w)"
 )
-_THIN = re.compile(r"(?<=\d)[\u00a0\u2009\u202f](?=\d{3})")
+_THIN = re.compile(r"(?<=\d)(?:[\u00a0\u2009\u202f](?=\d{3})|_(?=\d{3}(?!\d)))")
 _SPACES = re.compile(r"\s+")
 
 
@@ -78,7 +83,7 @@ _NAMES = {
     "fbox": "", "displaystyle": "", "implies": "=", "Rightarrow": "=", "rightarrow": "=", "to": "=",
     "therefore": "", "pounds": "£", "quad": " ", "qquad": " ",
 }  # fmt: skip
-_BRACED = re.compile(r"(√?)\{\s?([^{}]{0,60}?)\s?\}")
+_BRACED = re.compile(r"(√?)(?<!frac)(?<!frac )\{\s?([^{}]{0,60}?)\s?\}")
 _VULGAR = {
     "½": "1/2", "⅓": "1/3", "⅔": "2/3", "¼": "1/4", "¾": "3/4", "⅕": "1/5", "⅖": "2/5", "⅗": "3/5",
     "⅘": "4/5", "⅙": "1/6", "⅚": "5/6", "⅐": "1/7", "⅛": "1/8", "⅜": "3/8", "⅝": "5/8", "⅞": "7/8",
@@ -87,6 +92,7 @@ _VULGAR = {
 _OTHER_FORMS = re.compile(
     rf"(?P<vulgar>[{''.join(_VULGAR)}])|(?<=[\d)])(?P<power>[⁻⁺]?[⁰¹²³⁴-⁹]+)|⁄"
 )
+_TIMES_ROOT = re.compile(r"(?<![\w.,/])(\d{1,9}) ?√ ?(?:\((?=\d+\)))?(\d{1,9})\b(?![.,/^]\d)\)?")
 _TIMES_TEN = re.compile(r"(?<=\d) times (?=10\b)")
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
 
@@ -101,12 +107,21 @@ def _in_plain_digits(text: str) -> str:
             lambda match: f" {match[1] or match[3]}/{match[2] or match[4]}", text
         )
         text = LATEX_TEXT.sub(r" \1 ", _LATEX_MARKS.sub(_latex_mark, text))
+        text = _LATEX_FRACTION.sub(r" \1\3/\2\4", text)
     if "{" in text:
         text = _BRACED.sub(lambda match: match[1] + match[2], text)
     text = plain(without_latex(text))
+    if "√" in text:
+        text = _TIMES_ROOT.sub(_times_root, text)
+    text = without_parts(text)
     if not text.isascii():
         text = _OTHER_FORMS.sub(_other_form, text).replace("  ", " ")
     return parts_in_digits(_TIMES_TEN.sub("*", text))
+
+
+def _times_root(match: re.Match[str]) -> str:
+    root = math.isqrt(int(match[2]))
+    return str(int(match[1]) * root) if root * root == int(match[2]) else match[0]
 
 
 def _latex_mark(match: re.Match[str]) -> str:
@@ -255,7 +270,8 @@ _TWO_NAMES = re.compile(
     r" ?\\?[a-z]\w{0,12} ?= ?$",
     re.I,
 )
-_COEFFICIENT = re.compile(r"\W*(?:is )?\d+ ?[xyzn] ?= ?$")
+_COEFFICIENT = re.compile(r"(?:^\W*(?:is )?|(?<![=\s])\s)\d+ ?[xyzn] ?= ?$")
+_ONE_OF_THEM = re.compile(r"one of (?:them|these|those|the|us|my|his|her|their)\b", re.I)
 _PACKS = re.compile(r" ?(?:ml|g|mg|cm|mm|grams?|pages?|pieces?|watts?)\b", re.I)
 
 
@@ -269,6 +285,8 @@ def first_number(text: str) -> tuple[Fraction, int, int] | None:
     match = _AMOUNT.search(text, start)
     if match is None:
         found = None if re.search(r"\d", text[start:]) else spelled_number(text, start)
+        if found and _ONE_OF_THEM.match(text, found[1]):
+            return None
     else:
         amount = _amount(text, match, start)
         found = None if amount is None else (amount, *match.span())
@@ -301,7 +319,7 @@ def _is_one_of_two(before: str, value: Fraction) -> bool:
     """Whether the equation before a number gives another one: `x = 1, y = 2`, `1 hour = 60 min`."""
     if not before:
         return False
-    if _COEFFICIENT.match(before):
+    if _COEFFICIENT.search(before):
         return True  # 2x = 8
     other = _CONVERTED.match(before) or _TWO_NAMES.search(before)
     return other is not None and _other_value(other["from"]) != value
@@ -327,7 +345,8 @@ def _form(value: Fraction) -> str | None:
 
 _ZERO = {"none"}
 _BEFORE_NUMBER = re.compile(
-    r"(?:[a-z] ?=|(?:about|approximately|approx\.?|around|exactly|roughly|is|an?|the)\b"
+    r"(?:[a-z] ?=|(?:about|approximately|approx\.?|around|exactly|roughly|at least|at most"
+    r"|no (?:more|less|fewer) than|is|an?|the)\b"
     r"|[=:(\[\"'~$]| )*",
     re.I,
 )

@@ -25,7 +25,9 @@ SCALES = {
 }
 _WORD = rf"(?:{'|'.join([*_WORDS, *SCALES])})"
 SPELLED = re.compile(
-    rf"\b(?:minus |negative )?{_WORD}(?:(?: |-| and |-and-){_WORD}){{0,20}}\b", re.I
+    rf"\b(?:minus |negative )?{_WORD}"
+    rf"(?:(?: |-| and |-and-|(?:(?<=thousand)|(?<=million)|(?<=billion)), ){_WORD}){{0,20}}\b",
+    re.I,
 )
 _POINT = re.compile(rf" point((?: (?:{'|'.join(_ONES[:10])})\b){{1,20}})", re.I)
 
@@ -66,7 +68,7 @@ _HALF_A = re.compile(
 
 def spelled_value(text: str) -> Fraction | None:
     """The value of number words; None if they are several numbers, as `two and three`."""
-    words = re.split(r"[ -]+", text.lower())
+    words = re.split(r"[ ,-]+", text.lower())
     negative = words[0] in ("minus", "negative")
     total, group, room, last_scale, previous = 0, 0, 99, 0, ""
     for word in words[negative:]:

@@ -382,12 +382,16 @@ _SMALL_WORDS = re.compile(
 def _answer_in(answer_type: AnswerType, stated: str, options: Sequence[str]) -> str | None:  # noqa: PLR0911 - a case for each answer type
     """The canonical answer of one statement."""
     stated = stated.strip()
+    instead = _INSTEAD.match(stated)
+    stated = instead[1] if instead else stated.removeprefix("— ")
     if not stated or _NEGATED.match(stated):
         return None
     quoted = re.match(r"[\"'(]+([^\"'()\n]+)[\"')]+", stated)
     match answer_type:
         case AnswerType.NUMBER:
             sentence = _number_sentence(stated)
+            if _UNKNOWN.match(sentence):
+                return None
             return numbers.number(sentence) or numbers.number_in(sentence)
         case AnswerType.CHOICE:
             sentence = first_sentence(stated)
@@ -409,6 +413,15 @@ def _answer_in(answer_type: AnswerType, stated: str, options: Sequence[str]) -> 
             return normalization.inference(stated, options)
 
 
+_INSTEAD = re.compile(
+    r"\W*not [^.,;\n]{1,40}[,;] "
+    r"(?:but (?:rather |instead )?(?!it\b|I\b)|it(?:'s| is) |rather )(\S.*)",
+    re.I | re.DOTALL,
+)
+"""`not 12, but 14` gives 14."""
+_UNKNOWN = re.compile(
+    r"\W*(?:unknown|undetermined|indeterminate|undefined|impossible|can ?not|can't)\b", re.I
+)
 _BELONGS_TO_NUMBER = re.compile(r"!(?=[.,]|\s?[=*/×·]|\s[a-z])|\.{3}")
 _JOINS = re.compile(r"\s*(?:,|;|,?\s?and|,?\s?or)\s*")
 

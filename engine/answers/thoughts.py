@@ -60,6 +60,9 @@ _IN_WORDS = {
     re.compile(r"\s*here are my reasoning steps:", re.I): re.compile(
         r"\[begin final response\]", re.I
     ),  # Apriel
+    re.compile(r"\s*<\|im_start\|>think\b"): re.compile(
+        r"<\|im_end\|>(?:\s*<\|im_start\|>answer\b)?"
+    ),  # Ling
     # gpt-oss, decoded without its special tokens
     re.compile(r"\s*analysis(?=[A-Z])"): re.compile(r"assistant ?final"),
 }

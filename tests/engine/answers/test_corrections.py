@@ -35,6 +35,8 @@ def answer_of(answer_type: AnswerType, text: str) -> str | None:
         (NUMBER, "The answer is 5. Wait, let me check. 5 * 2 = 10, which matches.", "5"),
         (NUMBER, "The answer is 5. Let me verify. 5 * 2 = 10.", "5"),
         (NUMBER, "The answer is 5.\n\nActually, this is the number of all pens.", "5"),
+        (NUMBER, "The answer is 5.\n\nI forgot to mention that this is per day.", "5"),
+        (CHOICE, "The answer is B. Wait, look at A: iron is wrong, since it rusts.", "B"),
         (CHOICE, "The answer is A. Wait, let me double check. Iron.\n\nYes, A is right.", "A"),
     ],
 )
@@ -53,6 +55,7 @@ def test_an_answer_that_is_taken_back_does_not_count(
         (NUMBER, "If Tom has 3, the answer is 7.", "7"),
         (NUMBER, "I would say the answer is 7.", "7"),
         (CHOICE, "The answer is B. Many students think the answer is A.", "B"),
+        (CHOICE, "The answer is not A; it is B.", "B"),
         (CHOICE, "At first glance the answer is A, but copper is better, so it's B.", "B"),
     ],
 )
