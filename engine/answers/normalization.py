@@ -28,12 +28,16 @@ _YES_NO = re.compile(
     r"(?!-| (?:answer|one|body|way|matter|doubt|longer|more|less|single|other|evidence)\b)",
     re.I,
 )
-_ASKED = re.compile(r"\W*(?:yes(?: or |\s?/\s?)no|true(?: or |\s?/\s?)false)\s?[?:]\W*(?=\w)", re.I)
+_ASKED = re.compile(
+    r"\A\W*(?:yes(?: or |\s?/\s?)no|true(?: or |\s?/\s?)false)\s?[?:]\W*(?=\w)", re.I
+)
 """The question, repeated before its answer."""
 _TRUTH = re.compile(
-    r"\W*(?:the|this|that) (?:given |above |following )?"
+    r"\W*(?:(?:the|this|that) (?:given |above |following )?"
     r"(?:statement|claim|assertion|sentence|hypothesis|conclusion|proposition)"
-    r" (?:is|was|must be)(?: (?:therefore|thus|clearly|definitely|actually))?(?P<not> not|n't)?"
+    r"|(?:it|this|that)(?=(?: is|'s|n't| was| not)+ (?:true|false)))"
+    r"(?:'s| (?:is|was|must be))(?: (?:therefore|thus|clearly|definitely|actually))?"
+    r"(?P<not> not|n't)?"
     r" (?:(?P<yes>true|correct|right)|(?P<no>false|incorrect|wrong))"
     r"(?=\W*$|[.,;!]| because\b| since\b| as\b)",
     re.I,

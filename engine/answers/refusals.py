@@ -9,7 +9,7 @@ _SOURCE = (
     r"|given information|information(?: given| provided)?|data|record)"
 )
 _REFUSES = re.compile(
-    rf"""\W*(?:(?:(?:i'm|i\sam|we\sare|we're)\s)?(?:so\s|very\s)?
+    rf"""\W*(?:as\san?\s(?:ai|language|text|assistant)\b[^,.\n]{{0,40}},\s)?(?:(?:(?:i'm|i\sam|we\sare|we're)\s)?(?:so\s|very\s)?
          (?:sorry|afraid|unfortunately|apologies|honestly|well|hmm|but|however|that)\b\W*)*
     (?:(?:i|we)\s(?:really\s|honestly\s|just\s|simply\s|still\s)?
          (?:(?:do\snot|don't|did\snot|didn't)\s(?:really\s|actually\s)?
@@ -23,8 +23,8 @@ _REFUSES = re.compile(
       |(?:the|this|your)\s{_SOURCE}\s(?:does\snot|doesn't|did\snot|didn't|do\snot|never|fails\sto)\s
          (?:\w+ly\s)?(?:say|state|mention|specify|tell|give|provide|contain|include|indicate|answer
            |reveal|explain|describe|discuss|list|identify|name|have|make\s(?:it\s)?clear)
-      |(?:the\s)?(?:answer|solution|(?:this|that|the)\s\w{{2,20}}|it|this|that)\s
-         (?:is|was)\s(?:not|n't)\s(?:explicitly\s|directly\s|clearly\s)?
+      |(?:the\s)?(?:answer|solution|(?:this|that|the|his|her|their|its)\s[\w'\s]{{2,40}}?|it|this|that)
+         (?:\s(?:is|was|are|were)\snot|\s(?:is|was|are|were)n't|'s\snot)\s(?:explicitly\s|directly\s|clearly\s)?
          (?:stated|given|mentioned|provided|specified|known|clear|possible\sto\s(?:tell|say|answer
            |determine|know)|in\sthe\s{_SOURCE})\b
       |(?:there|the\s{_SOURCE})\s(?:is|are|has|have|contains?|gives?|provides?)\s
@@ -33,7 +33,7 @@ _REFUSES = re.compile(
       |(?:not\senough|insufficient)\s(?:information|data|context|details?)\b
       |no\s(?:idea|clue|information|answer)\b
       |(?:impossible|not\spossible)\sto\s(?:tell|say|know|determine|answer)\b
-      |(?:it\sis\s|it's\s|it\s|the\sanswer\s(?:is\s)?|currently\s|simply\s)?
+      |(?:it\sis\s|it's\s|it\s|the\s(?:answer|question|problem)\s(?:is\s)?|currently\s|simply\s)?
          (?:unknown|unclear|uncertain|unsure|undetermined|n/?a
            |not\s(?:explicitly\s|directly\s|clearly\s)?(?:sure|certain|known|clear|stated|given
              |mentioned|provided|specified|available|applicable|answerable|determined)

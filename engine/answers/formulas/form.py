@@ -221,7 +221,7 @@ def _form(text: str) -> str | None:
 _INTEGER = re.compile(r"0|-?[1-9]\d{0,30}", re.ASCII)
 """Most answers; they are canonical."""
 _EMPHASIS = re.compile(
-    r"^[\s*`_]+|[\s*`_]+(?=[\s*`_.]*$)|(?<!\S)\*\*(?=\S)|(?<=\S)\*\*(?=[\s.,;:)]|$)"
+    r"^[\s*`_]+|(?<![\s*`_])[\s*`_]++(?=[\s*`_.]*$)|(?<!\S)\*\*(?=\S)|(?<=\S)\*\*(?=[\s.,;:)]|$)"
 )
 
 

@@ -31,6 +31,10 @@ UNKNOWN = "it is not possible to tell"
         ("Therefore, the statement is not true.", "no"),
         ("Bees fly. The statement is not false.", "yes"),
         ("The statement is true only if it rains.", None),
+        ("It is not true.", "no"),
+        ("That's not true.", "no"),
+        ("That is true.", "yes"),
+        ("This is false.", "no"),
     ],
 )
 def test_one_of_yes_and_no_is_read(text: str, answer: str | None) -> None:

@@ -107,6 +107,7 @@ def test_the_canonical_form_is_idempotent(text: str) -> None:
         "1," * 500,
         "^" * 1000,
         "9" * 1000,
+        "a" + " " * 1900 + "(",
         "1e99" * 250,
     ],
 )
