@@ -85,9 +85,10 @@ def test_each_trained_model_is_compared_with_its_base_and_the_next_larger_one(
 
 def test_status_and_report_agree_with_it(finished: tuple[Project, Json]) -> None:
     project, report = finished
-    for name in ("report", "status"):
+    more: dict[str, object]
+    for name, more in (("report", {}), ("status", {"outdated_votes": []})):
         printed = json.loads(command(name, project.folder, "--json").stdout.splitlines()[-1])
-        assert printed == report | {"event": name}
+        assert printed == report | {"event": name} | more
 
 
 def test_repeating_the_command_changes_nothing(finished: tuple[Project, Json]) -> None:

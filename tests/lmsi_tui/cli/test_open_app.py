@@ -345,7 +345,7 @@ def test_a_signal_also_ends_an_app_that_does_not_respond(
     terminals: list[Terminal], project: Project, tmp_path: Path
 ) -> None:
     terminals.append(terminal := Terminal(sys.executable, "-c", STUCK, "story", cwd=tmp_path))
-    terminal.shows("the loop", "jobs")
+    terminal.shows("the loop", "quit")
     before = terminal.wrote
     terminal.press("p")
     terminal.signal(signal.SIGTERM)
