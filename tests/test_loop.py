@@ -85,8 +85,8 @@ def test_each_trained_model_is_compared_with_its_base_and_the_next_larger_one(
 
 def test_status_and_report_agree_with_it(finished: tuple[Project, Json]) -> None:
     project, report = finished
-    more: dict[str, object]
-    for name, more in (("report", {}), ("status", {"outdated_votes": []})):
+    added: dict[str, Json] = {"report": {}, "status": {"outdated_votes": []}}
+    for name, more in added.items():
         printed = json.loads(command(name, project.folder, "--json").stdout.splitlines()[-1])
         assert printed == report | {"event": name} | more
 
