@@ -309,10 +309,7 @@ def _statement_text(own: str, start: int) -> tuple[str, int]:
 
 
 def _braced(own: str, start: int) -> str:
-    """The content of the braces that open just before `start`.
-
-    Empty if they never close, unless the text ends a few characters later: `\\boxed{4`.
-    """
+    """The content of the braces that open just before `start`, which a short end may not close."""
     depth = 1
     for place in range(start, min(len(own), start + 2 * STATED)):
         if own[place] in "{}" and own[place - 1] != "\\":
