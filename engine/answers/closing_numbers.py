@@ -38,7 +38,7 @@ _PLANS = re.compile(
     r"\W*(?:(?:so|now|first|then|next)\b[, ]*)?"
     rf"(?:please\b(?! note)|(?:we|i|you) (?:need|have|want) to (?:{_TO_DO}|know)\b"
     rf"|(?:we|i)(?:'ll| will| can| am going to| are going to) {_TO_DO}\b"
-    rf"|to {_TO_DO} [^,]*$)",
+    rf"|to {_TO_DO} [^,]*$|(?:the|your) (?:question|problem) (?:asks|says|states|gives|has)\b)",
     re.I,
 )
 """Begins a sentence that says what is asked or what is still to do."""

@@ -10,6 +10,7 @@ from engine.answers.closing_choices import bare_choice, closing_choice
 from engine.answers.closing_formulas import formula_at_end
 from engine.answers.closing_numbers import CONCLUDES, SUPPOSES, closing_number
 from engine.answers.formulas.form import math_text
+from engine.answers.hedges import REPORTED
 from engine.answers.labels import without_label
 from engine.answers.refusals import refuses
 from engine.answers.sentences import (
@@ -19,7 +20,7 @@ from engine.answers.sentences import (
     last_line,
     last_sentence,
 )
-from engine.answers.statements import REPORTED, find_statements
+from engine.answers.statements import find_statements
 from store.enums import AnswerType
 
 if TYPE_CHECKING:

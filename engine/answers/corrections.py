@@ -14,21 +14,23 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _DOUBTS = re.compile(
-    r"(?:[.!?\n;]\s*|,? but )\W{0,3}(?:(?:oh|no|hmm+|um|uh|but|and|yes)\b[\s,.:;…!—-]{1,4}){0,2}"
-    r"(?P<marker>wait|hold on|actually|correction|oops|sorry(?! for)|on second thoughts?|no(?=[:,])"
+    r"(?:[.!?\n;]\s*|,? but |, (?=no,? wait\b))\W{0,3}"
+    r"(?:(?:oh|no|hmm+|um|uh|but|and|yes)\b[\s,.:;…!—-]{1,4}){0,2}"
+    r"(?P<marker>wait|hold on|actually|correction|oops|scratch that|sorry(?! for)"
+    r"|on second thoughts?|upon (?:re-?checking|reflection|review)|no(?=[:,])"
     r"|let me (?:re-?(?:check|compute|calculate|consider|think|do|examine|read|evaluate)|correct"
     r"|double[ -]check|check again|fix)"
     r"|i (?:made (?:an?|one) (?:mistake|error)|forgot(?! to (?:mention|say|note))|missed|misread"
     r"|miscounted|was wrong)"
     r"|that(?:'s| is| was) (?:not right|not correct|wrong|incorrect)"
     r"|(?:the )?(?:second|other|next) part|part (?:2|two|b|\(b\)))\b"
-    r"(?:\W{1,3}(?:no|wait|actually|sorry|hold on)\b)?[\s,.:;…!—-]*",
+    r"(?:\W{1,3}(?:no|wait|actually|sorry|hold on)\b(?!\W*$))?[\s,.:;…!—-]*",
     re.I,
 )
 """Begins a sentence in which the path doubts an answer that it has stated."""
 _WITHDRAWS = re.compile(
-    r"\b(?:correction|oops|forgot(?! to (?:mention|say|note))|mistake|error|missed|misread"
-    r"|miscounted"
+    r"\b(?:correction|oops|scratch|forgot(?! to (?:mention|say|note))|mistake|error|missed"
+    r"|misread|miscounted"
     r"|(?:that|this|it|i|my \w+|the (?:answer|above|result))(?:['’]s|['’]m| is| was| am) "
     r"(?:wrong|incorrect)|re-?(?:compute|calculate|do)"
     r"|(?:not|n['’]t)(?: be)?(?: quite)? (?:right|correct)"
@@ -37,7 +39,8 @@ _WITHDRAWS = re.compile(
 )
 _CONFIRMS = re.compile(
     r"\W*yes\b|\bmatch(?:es)?\b|\bchecks? out\b|\bworks\b|\bconfirm(?:s|ed)?\b|\bverified\b"
-    r"|\bagrees?\b|\bconsistent\b|\bas (?:before|expected)\b|, which is\b"
+    r"|\bagrees?\b|\bconsistent\b|\bas (?:before|expected)\b"
+    r"|, which is (?:the (?:same|given)|what|given|correct|right|as|equal|consistent)\b"
     r"|\b(?:is|was|are|that's|it's|looks|seems) (?:indeed |still )?(?:correct|right|fine|good)\b",
     re.I,
 )

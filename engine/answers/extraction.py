@@ -128,13 +128,15 @@ _STARTS_ANEW = re.compile(
 """Begins a new question or a new turn."""
 _TASK = (
     r"(?:Question|Problem|Exercise|Example|Instruction|Passage|Premise|Input|Context|Assistant|Task"
-    r"|Follow-?up)"
+    r"|Follow-?up|Quiz|Your turn)"
 )
 _MAY_START_ANEW = re.compile(
     rf"\n[ \t]*(?:#{{1,4}} ?|\*\*|\[)?"
-    rf"(?:{_TASK}|(?:Next|New|Similar|Another|Related|Bonus|Practice|Follow-?up) (?i:{_TASK}))\b"
+    rf"(?:{_TASK}|(?:Next|New|Similar|Another|Related|Bonus|Practice|Extra|Additional"
+    rf"|Second|Follow-?up) (?i:{_TASK}))\b"
     r" ?#?\d{0,4}(?:\*\*|\])?[:.\]\n]"
-    r"|(?:\n[ \t]*|(?<=[.!?] ))(?:Now,? )?(?i:let'?s|let us|here(?:'s| is)) "
+    r"|(?:\n[ \t]*|(?<=[.!?] ))(?i:(?:(?:now|next|then),? )?"
+    r"(?:let'?s|let us|here(?:'s| is)|moving on to|try)) "
     r"(?i:(?:now )?(?:try|do|solve|look at|move on to|consider|work on|take)? ?"
     r"(?:another|the next|a (?:new|similar|different)|one more) "
     r"(?:one|problem|question|exercise|puzzle|task)\b)"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from engine.answers import choices, normalization, numbers, spans
 from engine.answers.formulas.form import VARIABLE, math_text
+from engine.answers.hedges import is_conditional, is_of_others
 from engine.answers.labels import GIVES_NONE, LINE_LABEL, answer_text
 from engine.answers.markup import json_value, tagged
 from engine.answers.math_structure import exact_value
@@ -88,21 +89,6 @@ _CHECKS_ITSELF = re.compile(
     r"|alternatively|action|answer|final|explanation|why)",
     re.I,
 )
-_HYPOTHETICAL = re.compile(r"\b(?:if|whether|unless|suppose|assuming)\b[^.,:;\n]{0,40}$", re.I)
-REPORTED = re.compile(
-    r"(?:\b(?:common|typical|frequent|easy) (?:mistake|error|misconception)\b"
-    r"|\b(?:one|you|someone|people|students|many|some|others|they) "
-    r"(?:(?:might|may|could|would|will|often|wrongly|incorrectly|mistakenly) ){0,2}"
-    r"(?:think|say|guess|assume|conclude|believe|answer|suppose)\b"
-    r"|\bat first (?:glance|sight|look)\b|\btempt(?:ing|ed)\b)[^.!?\n]{0,80}$",
-    re.I,
-)
-"""Before a statement of an answer that is not the path's own."""
-_CONDITIONAL = re.compile(
-    r"(?:^|[.!?:\n]\s{0,4})(?:(?:also|note|however|but)(?: that)?[:,]? )?"
-    r"(?:if|suppose|assuming|had)\b[^.!?\n]{0,150}, (?:then )?(?:the |my )?$",
-    re.I,
-)
 _BEFORE = 160
 """Characters before a statement that say whose answer it is."""
 _OR_BEFORE = re.compile(r"\bor\W{0,3}(?:Action\W{1,3})?$")
@@ -144,9 +130,9 @@ def stated_answer(
     conditional: tuple[str | None, str, int] | None = None
     for match, text in reversed(places[-_TRIED:]):
         before = own[max(0, match.start() - _BEFORE) : match.start()]
-        if _is_of_others(match, before):
+        if is_of_others(match, before):
             continue
-        is_conditional = _CONDITIONAL.search(before) is not None
+        conditionally = is_conditional(match, before, own)
         bullets = _BULLETS.match(own, match.end()) if answer_type is AnswerType.SPAN else None
         if bullets:
             stated, answer = _whole_answer(answer_type, bullets[0], options)
@@ -162,7 +148,7 @@ def stated_answer(
             if _OR_BEFORE.search(before) or choices.names_no_choice(stated, options):
                 return None
         if answer is not None:
-            if not is_conditional:
+            if not conditionally:
                 return answer, as_shown(stated), match.end()
             conditional = conditional or (answer, as_shown(stated), match.end())
             continue
@@ -171,12 +157,6 @@ def stated_answer(
         if says_none or is_several:  # is_several: 5 or 6
             return None, stated, match.end()
     return conditional
-
-
-def _is_of_others(match: re.Match[str], before: str) -> bool:
-    """Whether a statement is a supposition, or not the path's own answer."""
-    is_supposed = match[0][0].isalpha() and _HYPOTHETICAL.search(before[-60:])
-    return bool(is_supposed or REPORTED.search(before))
 
 
 def _statements(
