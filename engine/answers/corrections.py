@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _DOUBTS = re.compile(
-    r"(?:[.!?\n;]\s*|,? but |, (?=no,? wait\b))\W{0,3}"
+    r"(?:[.!?\n;]\s{0,4}|,? but |, (?=no,? wait\b))\W{0,3}"
     r"(?:(?:oh|no|hmm+|um|uh|but|and|yes)\b[\s,.:;…!—-]{1,4}){0,2}"
     r"(?P<marker>wait|hold on|actually|correction|oops|scratch that|sorry(?! for)"
     r"|on second thoughts?|upon (?:re-?checking|reflection|review)|no(?=[:,])"
