@@ -265,7 +265,11 @@ def _artifacts(disk: Path) -> dict[str, int]:
         for project in disk.glob("project*")
         for folder in ARTIFACTS
         for path in (project / folder).rglob("*")
-        if path.is_file() and not any(name.startswith(".") for name in path.relative_to(disk).parts)
+        if path.is_file()
+        and not any(
+            name.startswith(".") or name.endswith(".unfinished")  # a training on its way
+            for name in path.relative_to(disk).parts
+        )
     }
 
 
