@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _JOINS = re.compile(r"\s*(?:,|,?\s(?:and|or))\s*")
 _BETWEEN = re.compile(r"\b(?:between|from|of)\s*$", re.IGNORECASE)
-_ASSIGNED = re.compile(rf"\s*({VARIABLE})\s*=\s*([^=]+)")
+_ASSIGNED = re.compile(rf"\s*({VARIABLE}(?:\([^()]{{1,20}}\))?)\s*=\s*([^=]+)")
 _BLOCK = re.compile(
     r"(?:\\\[|\$\$)\s*("
     r"[^$&\n]{1,200}|[^$&\n]{0,60}\\begin\{[pbv]?matrix\}[^$]{1,400}\\end\{[pbv]?matrix\}[^$&\n]{0,20}"
@@ -32,8 +32,9 @@ _LEADS = re.compile(
 )
 """What comes before the value in a sentence: `So the sum is`."""
 _VALUE = re.compile(
-    r"(?:(?:[^\W\d_](?![^\W\d_])|\\[A-Za-z]+|[\d\s{}()\[\].,=+*/^_<>|-]|and\b|or\b){1,80}"
-    r"|-?\d[\d,]*(?:\.\d+)? [a-z]{3,20}(?: [a-z]{2,20})?[.!]?)"
+    r"(?:(?:[^\W\d_](?![^\W\d_])|\\[A-Za-z]+|[\d\s{}()\[\].,:=+*/^_<>|-]|and\b|or\b){1,80}"
+    r"|-?\d[\d,]*(?:\.\d+)? (?!(?:or|and|is|to|if|in|at|more|less|am|pm)\b)"
+    r"[a-z]{2,20}(?: [a-z]{2,20})?[.!]?)"
 )
 _LISTS = re.compile(r",|\b(?:and|or)\b")
 _SENTENCE = re.compile(
