@@ -51,7 +51,8 @@ _GIVES_UP = re.compile(
 )
 _DURATION = re.compile(
     r",?\s*\b(?:after|in|within|during|(?:at|by) the end of)(?: the| these| those| all)?"
-    r"(?: first| last| next)? \d{1,4} (?:seconds?|minutes?|hours?|days?|weeks?|months?|years?)\b,?",
+    r"(?: first| last| next)? \d{1,4} (?:seconds?|minutes?|hours?|days?|weeks?|months?|years?)\b"
+    r"(?!,? (?:and|or|to) |[ -](?:\d|old)),?",
     re.I,
 )
 _OF_PARTS = re.compile(r"^\W*(?:On|In|For|At|From) ")

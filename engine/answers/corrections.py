@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _DOUBTS = re.compile(
-    r"(?:[.!?\n;]\s{0,4}|,? but |, (?=no,? wait\b))\W{0,3}"
-    r"(?:(?:oh|no|hmm+|um|uh|but|and|yes)\b[\s,.:;…!—-]{1,4}){0,2}"
+    r"(?:[.!?\n;]\W{0,6}(?=[a-z])|,? but \W{0,3}|, (?=no,? wait\b))"
+    r"(?:(?:oh|no|hmm+|um|uh|but|and|yes|however)\b[\s,.:;…!—-]{1,4}){0,2}"
     r"(?P<marker>wait|hold on|actually|correction|oops|scratch that|sorry(?! for)"
     r"|on second thoughts?|upon (?:re-?checking|reflection|review)|no(?=[:,])"
     r"|let me (?:re-?(?:check|compute|calculate|consider|think|do|examine|read|evaluate)|correct"
@@ -43,6 +43,9 @@ _CONFIRMS = re.compile(
     r"|, which is (?:the (?:same|given)|what|given|correct|right|as|equal|consistent)\b"
     r"|\b(?:is|was|are|that's|it's|looks|seems) (?:indeed |still )?(?:correct|right|fine|good)\b",
     re.I,
+)
+_VERIFIES = re.compile(
+    r"\b(?:verif(?:y|ying)|(?:double[ -])?check(?:ing)?|confirm|make sure|sanity)\b", re.I
 )
 _CONCLUDES_LATE = re.compile(r"[,;] (?:so|therefore|thus|hence)\b", re.I)
 _LOOKED_AT = 300
@@ -83,6 +86,9 @@ def corrected_answer(
         return None
     if _WITHDRAWS.search(own[doubt.start() : doubt.start() + _LOOKED_AT]):
         return answer or (None, closing)
+    is_value = answer_type in (AnswerType.NUMBER, AnswerType.MATH)
+    if is_value and _VERIFIES.search(own[doubt.start() : doubt.start() + _LOOKED_AT]):
+        return None  # the values of a check are not the answer
     concludes = is_bare or CONCLUDES.match(closing) or _CONCLUDES_LATE.search(closing)
     is_part = doubt["marker"].lower().find("part") >= 0
     return answer if concludes or is_part else None

@@ -23,6 +23,7 @@ def answer_of(text: str, answer_type: AnswerType = AnswerType.NUMBER) -> str | N
         "The answer is unknown because 2 values are missing.",
         "We need 2x = 10",
         "Let x = 5, she says.",
+        "The train arrives in 3 hours and 20 minutes.",
         "Answer: On Monday, 10 pages. On Tuesday, 15 pages.",
     ],
 )

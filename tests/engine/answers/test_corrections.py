@@ -40,6 +40,7 @@ def answer_of(answer_type: AnswerType, text: str) -> str | None:
         (NUMBER, "The answer is 5. Wait, let me check. 5 * 2 = 10, which matches.", "5"),
         (NUMBER, "The answer is 5. Let me verify. 5 * 2 = 10.", "5"),
         (NUMBER, "The answer is 5.\n\nActually, this is the number of all pens.", "5"),
+        (NUMBER, "The answer is 5. Wait, let me verify. 5 - 2 = 3. So Tom has 3, as he said.", "5"),
         (NUMBER, "The answer is 5.\n\nI forgot to mention that this is per day.", "5"),
         (CHOICE, "The answer is B. Wait, look at A: iron is wrong, since it rusts.", "B"),
         (CHOICE, "The answer is A. Wait, let me double check. Iron.\n\nYes, A is right.", "A"),
