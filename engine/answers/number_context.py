@@ -172,7 +172,8 @@ def changed_after(after: str, value: Fraction, value_of: Callable[[str], Fractio
         return True
     joined = _JOINED.match(after)
     if joined:
-        return value_of(after[joined.start("other") :]) != value
+        is_other_form = " or" in after[: joined.start("other")]  # 1/2 or 0.5
+        return not is_other_form or value_of(after[joined.start("other") :]) != value
     inside = _IN_PARENTHESES.match(after)
     if inside is None or (not inside["or"] and _OPERATOR.search(inside["inside"])):
         return False

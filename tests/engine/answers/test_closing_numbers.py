@@ -42,6 +42,7 @@ def test_a_supposed_value_is_no_mathematical_answer() -> None:
         "3 boxes of 4 pens",
         "5 at $2 each",
         "5 plus tax",
+        "3 and 3 pears",
         "4 double",
         "one of them",
         "10 or more",
