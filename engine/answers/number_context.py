@@ -73,7 +73,8 @@ _CHANGES_AFTER = re.compile(
             r"(?:each|apiece|per|a piece)\b",
             r" plus\b| (?:double|triple)d?\W*$",
             rf"(?: [a-z]{{1,20}})?,? (?:and )?(?-i:[A-Z])[a-z]+:? {_MONEY_SIGN}\d",  # Tom 3, Ann 4
-            r"(?: minutes?)? (?:past|before|after|till) \d| choose \d| oh\b",
+            r"(?: minutes?)? (?:past|before|after|till) "
+            r"(?!\d{1,4} (?:hours?|days?|weeks?|months?|years?)\b)\d| choose \d| oh\b",
             r" ?\(?(?:plus or minus|give or take)",
             r"\)? ?\(?(?:in )?(?:base\b|binary|hexadecimal|octal)",
             r" ?[≤≥≠]| [<>] |[<>] ?\d|<[a-z]<| (?:repeating|recurring)\b",

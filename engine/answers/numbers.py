@@ -107,7 +107,7 @@ def _in_plain_digits(text: str) -> str:
             lambda match: f" {match[1] or match[3]}/{match[2] or match[4]}", text
         )
         text = LATEX_TEXT.sub(r" \1 ", _LATEX_MARKS.sub(_latex_mark, text))
-        text = _LATEX_FRACTION.sub(r" \1\3/\2\4", text)
+        text = _LATEX_FRACTION.sub(r" \1\3/\2\4", LATEX_TEXT.sub(r" \1 ", text))
     if "{" in text:
         text = _BRACED.sub(lambda match: match[1] + match[2], text)
     text = plain(without_latex(text))

@@ -68,6 +68,8 @@ def test_half_of_an_answer_is_not_read(value: str) -> None:
         ("So, John is 45 miles from home at the end of the 4 hours.", "45"),
         ("He will be 12 in 3 years.", "12"),
         ("5 after 3 days", "5"),
+        ("The answer is 5 after 3 days.", "5"),
+        ("The answer is \\(\\mathbf{12\\text{ apples}}\\).", "12"),
         ("On Tuesday she has 15 pages left.", "15"),
         ("We need to buy 5 boxes.", "5"),
         ("Please note that the total is 5.", "5"),
