@@ -65,7 +65,7 @@ def rooms_of(modules: nx.DiGraph) -> nx.DiGraph:
 
 
 def room_of(module: str) -> str:
-    """The room of a module: `engine.answers` for `engine.answers.numbers`."""
+    """The room of a module: `engine.answers` for `engine.answers.forms.numbers`."""
     return ".".join(module.split(".")[:2])
 
 

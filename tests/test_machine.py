@@ -234,7 +234,7 @@ def test_a_lock_file_that_a_dead_worker_left_does_not_keep_the_next_one_out(
 
 CHILDREN = """
 import sys, time
-from engine.answers.math_equality import math_equal
+from engine.answers.formulas.math_equality import math_equal
 from engine.inference.chat_template import _process
 assert math_equal("1/2", "0.5")
 assert _process.render("{{ word }}", {"word": "hello"}) == "hello"

@@ -12,14 +12,15 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engine.answers import choices, math_structure, normalization, numbers, spans
-from engine.answers.conclusions import concluded_answer
-from engine.answers.corrections import corrected_answer
+from engine.answers.forms import choices, normalization, numbers, spans
+from engine.answers.forms.markup import half_width, plain_tags, without_markup
+from engine.answers.formulas import math_structure
 from engine.answers.formulas.form import math_text
-from engine.answers.markup import half_width, plain_tags, without_markup
-from engine.answers.refusals import refuses
-from engine.answers.statements import first_statement_end, stated_answer
-from engine.answers.thoughts import own_turn
+from engine.answers.reading.conclusions import concluded_answer
+from engine.answers.reading.corrections import corrected_answer
+from engine.answers.reading.refusals import refuses
+from engine.answers.reading.statements import first_statement_end, stated_answer
+from engine.answers.reading.thoughts import own_turn
 from store.enums import Abstention, AnswerType, EndReason
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def canonical(answer_type: AnswerType, text: str, options: Sequence[str] = ()) -
 def equal(answer_type: AnswerType, a: str, b: str) -> bool:
     """Whether two canonical answers are the same answer.
 
-    Numbers are compared exactly. `MATH` compares structure (`engine.answers.math_structure`), and
+    Numbers are compared exactly. `MATH` compares structure (`math_structure`), and
     single values with math-verify, in a separate process and for a limited time.
     """
     if a == b:

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engine.answers.normalization import LETTERS
+from engine.answers.forms.normalization import LETTERS
 from engine.importing.columns import MEANINGS, prompt_parts
 from engine.importing.labels.known_answers import (
     UNREADABLE,

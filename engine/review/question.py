@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from engine.answers import custom_rules
 from engine.answers.custom_rules import BUILT_IN, Rules, active_reviews
 from engine.answers.extraction import equal
-from engine.answers.normalization import INFERENCES, LETTERS
+from engine.answers.forms.normalization import INFERENCES, LETTERS
 from engine.prompting.templates import question_text
 from engine.review.decisions import Ruling, found_wrong, ruling_of
 from engine.voting.majority import merge_equal

@@ -14,7 +14,7 @@ from fractions import Fraction
 from functools import lru_cache
 
 from engine.answers.extraction import equal
-from engine.answers.spans import same_span
+from engine.answers.forms.spans import same_span
 from engine.project.settings import exact_share
 from store.enums import AnswerType, Decision, EarlyStop
 from store.records import Vote

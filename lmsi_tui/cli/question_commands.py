@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from engine.answers.normalization import LETTERS
+from engine.answers.forms.normalization import LETTERS
 from engine.evaluation.accuracy import score_again
 from engine.importing.labels.known_answers import known_answers
 from engine.importing.labels.label_numbering import NO_NUMBERS

@@ -2,7 +2,7 @@ r"""The canonical form of a mathematical answer.
 
 Notation is unified without changing what it means (`engine.answers.formulas.reading`); units,
 percent signs and the name of a value (`x = 5`) are left out. Which canonical forms are the same
-answer is decided by `engine.answers.math_structure`.
+answer is decided by `engine.answers.formulas.math_structure`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
+from engine.answers.forms.numbers import LONGEST, number_text
+from engine.answers.forms.spelled_numbers import SPELLED, spelled_value
 from engine.answers.formulas.names import FUNCTIONS
 from engine.answers.formulas.pieces import (
     DEGREE,
@@ -21,8 +23,6 @@ from engine.answers.formulas.pieces import (
     written,
 )
 from engine.answers.formulas.reading import NotLatexError, pieces_of
-from engine.answers.numbers import LONGEST, number_text
-from engine.answers.spelled_numbers import SPELLED, spelled_value
 
 _SCALES = {
     "dozen": 12, "hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9,

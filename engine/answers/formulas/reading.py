@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
+from engine.answers.forms.numbers import number_text
 from engine.answers.formulas import names
 from engine.answers.formulas.pieces import Piece, solid, written
-from engine.answers.numbers import number_text
 
 _DEPTH = 40
 """Maximum depth of nested groups: deeper input is not an answer."""

@@ -1,6 +1,6 @@
 r"""Compare expressions and equations by value, with math-verify and SymPy.
 
-Only the child process of `engine.answers.math_equality` imports this module: SymPy can run forever.
+Only the child process of `math_equality` imports this module: SymPy can run forever.
 math-verify's grammar reads `2(3)` as 5, `\log_2 3\cdot 4` as a logarithm of 12, and decimals as
 floats that are equal to six places; so expressions are made explicit before they are parsed, and a
 result counts only if the values agree to many digits.

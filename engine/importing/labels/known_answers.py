@@ -8,7 +8,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from engine.answers import extraction
-from engine.answers.normalization import UNKNOWN
+from engine.answers.forms.normalization import UNKNOWN
 from engine.importing.labels.label_numbering import Numbering, option_letter
 from store.enums import AnswerType, EndReason
 

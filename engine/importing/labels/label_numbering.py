@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from engine.answers import extraction
-from engine.answers.normalization import LETTERS
-from engine.answers.numbers import number
+from engine.answers.forms.normalization import LETTERS
+from engine.answers.forms.numbers import number
 from engine.importing.labels.options import OPTION_COLUMN
 from store.enums import AnswerType, EndReason
 from store.errors import BadInput

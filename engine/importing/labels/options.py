@@ -9,7 +9,7 @@ import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from engine.answers.normalization import LETTERS
+from engine.answers.forms.normalization import LETTERS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

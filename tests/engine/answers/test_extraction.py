@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.answers import extraction, math_equality
+from engine.answers import extraction
 from engine.answers.extraction import canonical, equal, extract, reader_name
+from engine.answers.formulas import math_equality
 from store.enums import Abstention, AnswerType, EndReason
 
 NUMBER, CHOICE, YES_NO = AnswerType.NUMBER, AnswerType.CHOICE, AnswerType.YES_NO

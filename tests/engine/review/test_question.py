@@ -149,7 +149,7 @@ def test_formulas_written_differently_are_compared_only_on_request(
         compared.append((a, b))
         return {a, b} == {"x+1", "1+x"}
 
-    monkeypatch.setattr("engine.answers.math_equality.math_equal", math_equal)
+    monkeypatch.setattr("engine.answers.formulas.math_equality.math_equal", math_equal)
     question = add_question(conn, ["x+1", "1+x", "x", "x+1"], AnswerType.MATH)
     compared.clear()
     opened = open_question(conn, RUN, question.id)

@@ -553,7 +553,7 @@ async def test_every_key_works_at_every_size(size: tuple[int, int], tmp_path: Pa
 def formulas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     """`x+1` and `1+x` are equal, and nothing else is."""
     monkeypatch.setattr(
-        "engine.answers.math_equality.math_equal", lambda a, b: {a, b} == {"x+1", "1+x"}
+        "engine.answers.formulas.math_equality.math_equal", lambda a, b: {a, b} == {"x+1", "1+x"}
     )
     return doubts_project(
         tmp_path / "formulas",

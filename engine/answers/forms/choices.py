@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from engine.answers.markup import half_width, without_markup
-from engine.answers.normalization import LETTERS
-from engine.answers.numbers import LONGEST, number, plain
+from engine.answers.forms.markup import half_width, without_markup
+from engine.answers.forms.normalization import LETTERS
+from engine.answers.forms.numbers import LONGEST, number, plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

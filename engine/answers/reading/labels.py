@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from engine.answers import choices, normalization, numbers, spans
-from engine.answers.closing_numbers import closing_number, has_one_number
-from engine.answers.markup import without_markup
-from engine.answers.sentences import DOLLARS, first_sentence, last_line
-from engine.answers.spelled_numbers import SPELLED
+from engine.answers.forms import choices, normalization, numbers, spans
+from engine.answers.forms.markup import without_markup
+from engine.answers.forms.spelled_numbers import SPELLED
+from engine.answers.reading.closing_numbers import closing_number, has_one_number
+from engine.answers.reading.sentences import DOLLARS, first_sentence, last_line
 from store.enums import AnswerType
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import math
 import re
 from typing import TYPE_CHECKING
 
-from engine.answers.spelled_numbers import PART, SPELLED
+from engine.answers.forms.spelled_numbers import PART, SPELLED
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,13 +6,13 @@ import itertools
 import re
 from typing import TYPE_CHECKING
 
-from engine.answers import choices, normalization, numbers, spans
+from engine.answers.forms import choices, normalization, numbers, spans
+from engine.answers.forms.markup import json_value, tagged
 from engine.answers.formulas.form import VARIABLE, math_text
-from engine.answers.hedges import is_conditional, is_of_others
-from engine.answers.labels import GIVES_NONE, LINE_LABEL, answer_text
-from engine.answers.markup import json_value, tagged
-from engine.answers.math_structure import exact_value
-from engine.answers.sentences import DOLLARS, STATED, as_shown, first_sentence, item_start
+from engine.answers.formulas.math_structure import exact_value
+from engine.answers.reading.hedges import is_conditional, is_of_others
+from engine.answers.reading.labels import GIVES_NONE, LINE_LABEL, answer_text
+from engine.answers.reading.sentences import DOLLARS, STATED, as_shown, first_sentence, item_start
 from store.enums import AnswerType
 
 if TYPE_CHECKING:

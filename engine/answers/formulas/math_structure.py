@@ -2,7 +2,7 @@ r"""Which canonical forms are the same mathematical answer.
 
 Structure is compared here: exact numbers, words, lists, sets, tuples and intervals, unions,
 matrices, equations and inequalities. Only single values such as `\sqrt{8}`, and equations that are
-written differently, are given to math-verify (`engine.answers.math_equality`), and only if it reads
+written differently, are given to math-verify (`math_equality`), and only if it reads
 everything in them: it would drop the base of `24_5`, the primes of `f'`, and units.
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from engine.answers import math_equality
+from engine.answers.formulas import math_equality
 from engine.answers.formulas.form import VARIABLE, has_unknowns, math_text, split_top
 from engine.answers.formulas.names import FUNCTIONS
 from engine.answers.formulas.pieces import is_product

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.answers.extraction import extract
-from engine.answers.numbers import number, number_text
-from engine.answers.spelled_numbers import spelled_value
+from engine.answers.forms.numbers import number, number_text
+from engine.answers.forms.spelled_numbers import spelled_value
 from store.enums import AnswerType, EndReason
 
 

@@ -1,7 +1,7 @@
 """Parse numbers with commas, currencies, units and fractions, in words and in LaTeX.
 
 A number is read whole or not at all: if what surrounds the digits changes their value in a way that
-is not understood (`3x`, `5 ft 3 in`, `5 or 6`), there is no number. `engine.answers.number_context`
+is not understood (`3x`, `5 ft 3 in`, `5 or 6`), there is no number. `number_context`
 decides that.
 """
 
@@ -12,13 +12,13 @@ import re
 from fractions import Fraction
 from functools import lru_cache
 
-from engine.answers.number_context import (
+from engine.answers.forms.number_context import (
     changed_after,
     changed_before,
     is_money_after,
     without_parts,
 )
-from engine.answers.spelled_numbers import SCALES, parts_in_digits, spelled_number
+from engine.answers.forms.spelled_numbers import SCALES, parts_in_digits, spelled_number
 
 LONGEST = 1000
 """Maximum number of characters that are parsed: an answer is not longer."""

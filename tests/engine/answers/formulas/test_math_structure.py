@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.answers import math_equality
 from engine.answers.extraction import canonical, equal, extract
+from engine.answers.formulas import math_equality
 from engine.voting.majority import merge_equal
 from store.enums import AnswerType, EndReason
 

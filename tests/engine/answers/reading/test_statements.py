@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.answers.statements import STATEMENT, find_statements
+from engine.answers.reading.statements import STATEMENT, find_statements
 
 PARTS = st.sampled_from(
     [

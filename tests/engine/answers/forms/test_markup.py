@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from engine.answers.extraction import extract
-from engine.answers.markup import half_width, plain_tags, without_markup
+from engine.answers.forms.markup import half_width, plain_tags, without_markup
 from store.enums import AnswerType, EndReason
 
 NUMBER, CHOICE, YES_NO = AnswerType.NUMBER, AnswerType.CHOICE, AnswerType.YES_NO

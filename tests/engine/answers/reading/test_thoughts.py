@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.answers.extraction import extract
-from engine.answers.thoughts import own_turn
+from engine.answers.reading.thoughts import own_turn
 from store.enums import Abstention, AnswerType, EndReason
 
 NUMBER, SPAN = AnswerType.NUMBER, AnswerType.SPAN

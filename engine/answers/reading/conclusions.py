@@ -5,22 +5,22 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from engine.answers import normalization, spans
-from engine.answers.closing_choices import bare_choice, closing_choice
-from engine.answers.closing_formulas import formula_at_end
-from engine.answers.closing_numbers import CONCLUDES, SUPPOSES, closing_number
+from engine.answers.forms import normalization, spans
 from engine.answers.formulas.form import math_text
-from engine.answers.hedges import REPORTED
-from engine.answers.labels import without_label
-from engine.answers.refusals import refuses
-from engine.answers.sentences import (
+from engine.answers.reading.closing_choices import bare_choice, closing_choice
+from engine.answers.reading.closing_formulas import formula_at_end
+from engine.answers.reading.closing_numbers import CONCLUDES, SUPPOSES, closing_number
+from engine.answers.reading.hedges import REPORTED
+from engine.answers.reading.labels import without_label
+from engine.answers.reading.refusals import refuses
+from engine.answers.reading.sentences import (
     STATED,
     as_shown,
     first_sentence,
     last_line,
     last_sentence,
 )
-from engine.answers.statements import find_statements
+from engine.answers.reading.statements import find_statements
 from store.enums import AnswerType
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from engine.answers import numbers
-from engine.answers.sentences import as_shown, last_sentence
+from engine.answers.forms import numbers
+from engine.answers.reading.sentences import as_shown, last_sentence
 
 _VALUE_AT_END = re.compile(r"=\s*\**\s*([^=\n]{1,120})$")
 _BOLD = re.compile(r"\*\*([^*\n]{1,120})\*\*")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from engine.answers.sentences import STATED, first_sentence
+from engine.answers.reading.sentences import STATED, first_sentence
 
 _HYPOTHETICAL = re.compile(r"\b(?:if|whether|unless|suppose|assuming)\b[^.,:;\n]{0,40}$", re.I)
 REPORTED = re.compile(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from engine.answers.closing_numbers import CONCLUDES
 from engine.answers.formulas.form import VARIABLE, split_top
-from engine.answers.sentences import DOLLARS, STATED
-from engine.answers.statements import listed
+from engine.answers.reading.closing_numbers import CONCLUDES
+from engine.answers.reading.sentences import DOLLARS, STATED
+from engine.answers.reading.statements import listed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

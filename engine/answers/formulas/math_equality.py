@@ -29,12 +29,12 @@ MEMORY = 2 * 2**30
 
 
 class _Child:
-    """A running `python -m engine.answers.math_equality`: a JSON line in, `true` or `false` out."""
+    """The running child: a JSON line in, `true` or `false` out."""
 
     def __init__(self) -> None:
         # In a session of its own, so that Ctrl-C reaches only the parent.
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "engine.answers.math_equality"],
+            [sys.executable, "-m", "engine.answers.formulas.math_equality"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from engine.answers.closing_numbers import CONCLUDES
-from engine.answers.conclusions import concluded_answer
-from engine.answers.sentences import last_line, last_sentence
+from engine.answers.reading.closing_numbers import CONCLUDES
+from engine.answers.reading.conclusions import concluded_answer
+from engine.answers.reading.sentences import last_line, last_sentence
 from store.enums import AnswerType
 
 if TYPE_CHECKING:

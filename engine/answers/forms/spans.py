@@ -7,10 +7,10 @@ import unicodedata
 from fractions import Fraction
 from functools import lru_cache
 
-from engine.answers.markup import half_width, without_markup
-from engine.answers.normalization import fixed_point
-from engine.answers.numbers import LONGEST, number_text, plain, without_latex
-from engine.answers.spelled_numbers import SPELLED, spelled_value
+from engine.answers.forms.markup import half_width, without_markup
+from engine.answers.forms.normalization import fixed_point
+from engine.answers.forms.numbers import LONGEST, number_text, plain, without_latex
+from engine.answers.forms.spelled_numbers import SPELLED, spelled_value
 
 _ARTICLES = re.compile(r"\b(?:an|the)\b|\ba\b(?= +\w)")
 """The last letter of `vitamin A` is no article."""

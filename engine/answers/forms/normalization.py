@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from engine.answers.markup import half_width, without_markup
-from engine.answers.numbers import LONGEST, plain
+from engine.answers.forms.markup import half_width, without_markup
+from engine.answers.forms.numbers import LONGEST, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

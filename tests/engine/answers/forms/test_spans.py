@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.answers.extraction import equal, extract
-from engine.answers.spans import same_span, span, spans_equal
+from engine.answers.forms.spans import same_span, span, spans_equal
 from engine.voting.majority import merge_equal
 from store.enums import AnswerType, EndReason
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from engine.answers import choices
-from engine.answers.markup import without_markup
-from engine.answers.sentences import as_shown
+from engine.answers.forms import choices
+from engine.answers.forms.markup import without_markup
+from engine.answers.reading.sentences import as_shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,0 +1,1 @@
+"""Find what a path states or concludes, outside its thoughts."""
