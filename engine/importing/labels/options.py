@@ -84,7 +84,7 @@ def options_of(row: Row, column: str | None) -> Options:  # noqa: PLR0911 - a re
         if all(isinstance(option, dict) for option in value):
             own_texts = [option.get("text", option.get("value", "")) for option in value]
             return _labeled([option.get("label", "") for option in value], own_texts)
-        while value and value[-1] is None:
+        while value[-1:] == [None]:
             value = value[:-1]
         return _lettered([_written(option) for option in value])
     return Options()

@@ -14,7 +14,13 @@ from lmsi_tui.formatting.sanitize import content, printable
 from lmsi_tui.reviewing.queue import audit_summary
 from lmsi_tui.reviewing.text import LOADING, NOT_SAMPLED, answer_text, empty_text, top_bar
 from lmsi_tui.screens.reviewing.queue_screen import QueueScreen
-from lmsi_tui.screens.reviewing.review_commands import COMMANDS
+from lmsi_tui.screens.reviewing.review_commands import (
+    AUDIT_TITLES,
+    BEFORE_THE_ANSWER,
+    COMMANDS,
+    FOR_A_QUESTION,
+    TRIAGE_ONLY,
+)
 from lmsi_tui.shell.commands import declare
 from lmsi_tui.shell.messages import CopyRequested, PagerRequested
 from lmsi_tui.widgets.key_bar import KeyBar
@@ -29,22 +35,6 @@ if TYPE_CHECKING:
 
     from engine.review.question import OpenQuestion
     from lmsi_tui.reviewing.queue import AuditSummary, QueueSelection
-
-_FOR_A_QUESTION = frozenset(
-    f"review.{name}"
-    for name in ("answer-1", "majority", "none", "type", "same", "skip", "path", "list")
-)
-"""Commands that need an open question."""
-_BEFORE_THE_ANSWER = frozenset({"review.answer-1", "review.none", "review.type"})
-"""Commands that answer the question of an audit."""
-_AUDIT_TITLES = {
-    "review.answer-1": "pick",
-    "review.none": "broken",
-    "review.skip": "cannot judge",
-    "review.audit": "triage",
-}
-_TRIAGE_ONLY = frozenset({"majority", "same", "find", "list"})
-"""Actions that an audit lacks: its sample is random, and its vote is hidden."""
 
 
 class ReviewScreen(QueueScreen):
@@ -158,23 +148,23 @@ right answer before you see the vote. This estimates how often the vote is right
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Disable the actions that an audit lacks."""
-        return not (self.session.auditing and action in _TRIAGE_ONLY)
+        return not (self.session.auditing and action in TRIAGE_ONLY)
 
     def key_title(self, command: str, title: str) -> str | None:
         """What a key does in triage, in an audit, and after the answer of an audit."""
         session = self.session
-        if session.opened is None and command in _FOR_A_QUESTION:
+        if session.opened is None and command in FOR_A_QUESTION:
             return None
         if not session.auditing:
             return title
         if session.audit is not None:
             judged = {"review.skip": "continue", "review.audit": "triage"}
-            return None if command in _BEFORE_THE_ANSWER else judged.get(command, title)
+            return None if command in BEFORE_THE_ANSWER else judged.get(command, title)
         if command == "review.path" or (
             command == "review.answer-1" and not (session.opened and session.opened.choices)
         ):
             return None
-        return _AUDIT_TITLES.get(command, title)
+        return AUDIT_TITLES.get(command, title)
 
     # Deciding.
 
@@ -449,15 +439,12 @@ right answer before you see the vote. This estimates how often the vote is right
         if (opened := self.session.opened) is None:
             return
         path = self.query_one(ReviewCase).path
-        if path is not None:
-            self.post_message(CopyRequested(path.text, "the path"))
-        else:
-            self.post_message(CopyRequested(opened.text, "the question"))
+        text, name = (path.text, "the path") if path else (opened.text, "the question")
+        self.post_message(CopyRequested(text, name))
 
     def action_open(self) -> None:
         """Open the question and its path in the pager."""
         if (opened := self.session.opened) is None:
             return
         path = self.query_one(ReviewCase).path
-        text = opened.text
-        self.post_message(PagerRequested(f"{text}\n\n{path.text}" if path is not None else text))
+        self.post_message(PagerRequested(f"{opened.text}\n\n{path.text}" if path else opened.text))

@@ -71,3 +71,19 @@ COMMANDS = (
         "review.open", "o", "open", "open", "Open question and path in your pager.", shown=False
     ),
 )
+
+FOR_A_QUESTION = frozenset(
+    f"review.{name}"
+    for name in ("answer-1", "majority", "none", "type", "same", "skip", "path", "list")
+)
+"""Commands that need an open question."""
+BEFORE_THE_ANSWER = frozenset({"review.answer-1", "review.none", "review.type"})
+"""Commands that answer the question of an audit."""
+AUDIT_TITLES = {
+    "review.answer-1": "pick",
+    "review.none": "broken",
+    "review.skip": "cannot judge",
+    "review.audit": "triage",
+}
+TRIAGE_ONLY = frozenset({"majority", "same", "find", "list"})
+"""Actions that an audit lacks: its sample is random, and its vote is hidden."""
