@@ -6,7 +6,7 @@ import re
 
 from engine.answers.reading.sentences import STATED, first_sentence
 
-_HYPOTHETICAL = re.compile(r"\b(?:if|whether|unless|suppose|assuming)\b[^.,:;\n]{0,40}$", re.I)
+_HYPOTHETICAL = re.compile(r"\b(?:if|whether|unless|suppose|assuming)\b[^.,:;\n]{0,40}\Z", re.I)
 REPORTED = re.compile(
     r"(?:\b(?:common|typical|frequent|easy) (?:mistake|error|misconception)\b"
     r"|\b(?:(?:one|you|someone) (?:might|may|could|would)|(?:people|students|many|some|others|they)"
@@ -15,14 +15,14 @@ REPORTED = re.compile(
     r"|\bat first (?:glance|sight|look)\b|\btempt(?:ing|ed)\b"
     r"|\b(?:wrong|incorrect) to (?:say|think|claim)\b"
     r"|\bprevious (?:example|question|problem)\b)"
-    r"(?:(?!\b(?:so|thus|therefore|hence|then|but)\b)[^.!?\n]){0,80}$"
-    r"|\b(?:wrong|incorrect|naive) $",
+    r"(?:(?!\b(?:so|thus|therefore|hence|then|but)\b)[^.!?\n]){0,80}\Z"
+    r"|\b(?:wrong|incorrect|naive) \Z",
     re.I,
 )
 """Before a statement of an answer that is not the path's own."""
 _CONDITIONAL = re.compile(
     r"(?:^|[.!?:\n]\s{0,4})(?:(?:also|note|however|but)(?: that)?[:,]? )?"
-    r"(?:if|suppose|assuming|had)\b[^.!?\n]{0,150}, (?:then )?(?:the |my )?$",
+    r"(?:if|suppose|assuming|had)\b[^.!?\n]{0,150}, (?:then )?(?:the |my )?\Z",
     re.I,
 )
 _IF = re.compile(r"\b(?:if|without|otherwise|had)\b", re.I)

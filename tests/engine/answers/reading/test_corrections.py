@@ -35,6 +35,9 @@ def answer_of(answer_type: AnswerType, text: str) -> str | None:
         (CHOICE, "The answer is A.\n\nWait, let me check again. Copper is better.\n\nSo B.", "B"),
         (CHOICE, "The answer is A. Oh wait, the answer is actually B.", "B"),
         (MATH, "\\boxed{5}\n\nWait, $x$ must be negative, so $x = -5$.", "-5"),
+        # The line before is not about the answer.
+        (NUMBER, "One would expect 250 * 20% = 50 to play\n#### 50", "50"),
+        (NUMBER, "It would be wrong to stop here if there are more\n#### 50", "50"),
         # These only check the answer.
         (NUMBER, "The answer is 5. Wait, let me check: 5 + 2 = 7. Yes, that works.", "5"),
         (NUMBER, "The answer is 5. Wait, let me check. 5 * 2 = 10, which matches.", "5"),
