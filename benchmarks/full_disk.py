@@ -144,7 +144,10 @@ def _stages(project: Path, scratch: Path) -> list[Stage]:
         Stage("export adapter", ("export", "adapter", at)),
         Stage("export training-set", ("export", "training-set", at)),
         Stage("report", ("report", at, "--format", "html", "--out", f"{at}/exports/report.html")),
-        Stage("import", ("import", at, str(questions), "--split", "pool", "--task", "number")),
+        Stage(
+            "import",
+            ("import", str(questions), "--project", at, "--split", "pool", "--task", "number"),
+        ),
         Stage("demo (new project)", ("demo", f"{at}-2", "--headless", "--only-make", *_sizes())),
     ]
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import sys
 import textwrap
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from engine.jobs.launch import ensure_worker
 from engine.jobs.setting_checks import check_settings
+from engine.project.atomic_file import atomic_file
 from engine.project.folder import open_project
 from engine.project.setting_help import help_texts
 from engine.project.settings import changed
@@ -29,6 +30,7 @@ from store.connection import connect, transaction
 from store.enums import JobState, PromptFormat, PromptStyle
 from store.errors import BadInput, LmsiError
 from store.schema import update_schema
+from store.write_failures import write_failure
 
 if TYPE_CHECKING:
     import argparse
@@ -134,7 +136,7 @@ def write_document(project: Project, conn: sqlite3.Connection, form: str, out: P
     """Write the full report as Markdown, HTML or JSON, to a file or to stdout.
 
     Raises:
-        BadInput: the file cannot be written.
+        BadInput, WorkFailed: the file cannot be written; one that was there before is unchanged.
     """
     from engine.reports import project_report, rendering
 
@@ -150,10 +152,14 @@ def write_document(project: Project, conn: sqlite3.Connection, form: str, out: P
     if out is None:
         print(text, end="" if text.endswith("\n") else "\n")
         return
+    # A device or a pipe cannot be replaced; the error for a missing folder comes from the write.
+    is_file = out.parent.is_dir() and (out.is_file() or not out.exists())
     try:
-        out.write_text(text, encoding="utf-8")
+        with atomic_file(out) if is_file else nullcontext(out) as file:
+            file.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise BadInput(f"{out} cannot be written: {error.strerror}.") from None
+        unwritable = BadInput(f"{out} cannot be written: {error.strerror}.")
+        raise write_failure(error, out) or unwritable from None
 
 
 def show_prompt(args: argparse.Namespace) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -195,3 +197,26 @@ def test_commands_run_in_every_environment(environment: dict[str, str], project:
         ran = shell(f"lmsi-tui {typed}", project, **environment)
         assert (ran.returncode, ran.stderr) == (0, ""), typed
         assert ran.stdout.strip(), typed
+
+
+def test_a_report_that_does_not_fit_on_the_disk_leaves_the_one_before(
+    project: Project,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    page = tmp_path / "report.html"
+    page.write_text("the one before")
+
+    def full(*_: object, **__: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    assert run(["report", str(project.folder), "--format", "html", "--out", str(page)]) == 1
+    assert "full" in capsys.readouterr().err
+    assert page.read_text() == "the one before"
+    assert list(tmp_path.iterdir()) == [page]
+
+
+def test_a_report_can_be_written_to_a_device(project: Project) -> None:
+    assert run(["report", str(project.folder), "--format", "md", "--out", os.devnull]) == 0
