@@ -37,7 +37,7 @@ test-slow: $(INSTALLED) ## Run the long tests: kill -9 at random moments, whole 
 check: $(INSTALLED) ## Check format, lint, spelling, types and the order of the rooms
 	$(BIN)/ruff format --check $(PACKAGES)
 	$(BIN)/ruff check $(PACKAGES)
-	$(BIN)/codespell $(PACKAGES) docs .github *.md Makefile pyproject.toml
+	$(BIN)/codespell $(PACKAGES) docs findings .github *.md Makefile pyproject.toml
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 

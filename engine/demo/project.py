@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from engine.demo import world
 from engine.models.identity import base_model
 from engine.project.atomic_file import atomic_file
-from engine.project.folder import SETTINGS, Project, create_project, open_project
+from engine.project.folder import SETTINGS, Project, create_project, is_unused, open_project
 from engine.project.settings import (
     EvaluateSettings,
     ModelSettings,
@@ -75,7 +75,7 @@ def make_demo(
         _check_same(project, seed)
         if any((folder / "logs").glob("*.log")):
             update_schema(project.database)  # a project in use has lost its database
-    elif folder.is_dir() and any(folder.iterdir()):
+    elif folder.is_dir() and not is_unused(folder):
         raise BadInput(f"{folder} is neither empty nor a project: give a new folder for the demo.")
     else:
         project = create_project(folder, settings_for(seed, changes or {}))

@@ -19,6 +19,7 @@ from engine.project.settings import Settings, changed
 from engine.project.toml_file import read_toml
 from store.connection import DATABASE
 from store.errors import BadInput
+from store.write_failures import write_failure
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -89,6 +90,7 @@ def create_project(folder: Path, settings: Settings) -> Project:
 
     Raises:
         BadInput: a setting is wrong, or the folder cannot be created.
+        WorkFailed: the disk is full, or nothing may be written there.
     """
     changed(settings, dataclasses.asdict(settings), folder / SETTINGS)
     try:
@@ -100,10 +102,18 @@ def create_project(folder: Path, settings: Settings) -> Project:
     except (FileExistsError, NotADirectoryError):
         raise BadInput(f"{folder} is a file: give a folder for the project.") from None
     except OSError as error:
-        raise BadInput(
-            f"The project folder {folder} cannot be created: {error.strerror}."
-        ) from None
+        not_created = BadInput(f"The project folder {folder} cannot be created: {error.strerror}.")
+        raise write_failure(error, folder) or not_created from None
     return open_project(folder)
+
+
+def is_unused(folder: Path) -> bool:
+    """Whether a folder is empty, but for what an interrupted `create_project` leaves."""
+    return not any(
+        path.name not in FOLDERS or not path.is_dir() or any(path.iterdir())
+        for path in folder.iterdir()
+        if not path.name.startswith(f".{SETTINGS}.")
+    )
 
 
 def save_settings(folder: Path, settings: Settings) -> None:

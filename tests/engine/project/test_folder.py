@@ -1,13 +1,20 @@
 from __future__ import annotations
 
+import errno
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from engine.project.folder import SETTINGS, create_project, open_project, save_settings
+from engine.project.folder import (
+    SETTINGS,
+    create_project,
+    is_unused,
+    open_project,
+    save_settings,
+)
 from engine.project.settings import SampleSettings, Settings, changed
-from store.errors import BadInput
+from store.errors import BadInput, WorkFailed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -126,3 +133,24 @@ def test_paths_inside_the_project_are_stored_relative_to_it(tmp_path: Path) -> N
     assert project.stored(inside) == "models/m"
     assert project.inside("models/m") == inside
     assert project.inside(project.stored(tmp_path / "other")) == (tmp_path / "other").resolve()
+
+
+def test_a_folder_is_unused_if_only_an_interrupted_creation_wrote_to_it(tmp_path: Path) -> None:
+    assert is_unused(tmp_path)
+    (tmp_path / "logs").mkdir()
+    (tmp_path / f".{SETTINGS}.77").write_text("[mod")
+    assert is_unused(tmp_path)
+    (tmp_path / "logs" / "notes.txt").write_text("mine")
+    assert not is_unused(tmp_path)
+
+
+def test_a_project_on_a_full_disk_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("engine.project.folder.save_settings", full)
+    with pytest.raises(WorkFailed, match="full"):
+        create_project(tmp_path / "new", Settings())
+    assert is_unused(tmp_path / "new")
