@@ -20,8 +20,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # The workers of pytest-xdist share the cores, and the models of most tests are tiny.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# Speed is measured in benchmarks/, never in a test. In CI, properties are tried on the same examples
-# each time; elsewhere on new ones.
+# Speed is measured in benchmarks/, never in a test. In CI, properties are tried on the same
+# examples each time, elsewhere on new ones.
 settings.register_profile("untimed", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("untimed")
 
