@@ -139,8 +139,9 @@ class Journal:
         self.database = database
         self.file = file
         self.seen: Facts = {}
-        self._version: tuple[float, ...] = ()
+        self._version: tuple[int, ...] = ()
         self._end = threading.Event()
+        self._followed = False
         self._thread = threading.Thread(target=self._follow, daemon=True)
         self._lock = threading.Lock()
 
@@ -151,11 +152,13 @@ class Journal:
     def __exit__(self, *_: object) -> None:
         self._end.set()
         self._thread.join()
+        assert self._followed, "the journal ended before the storm"
         self.look()
 
     def _follow(self) -> None:
         while not self._end.wait(POLL_SECONDS):
             self.look()
+        self._followed = True
 
     def look(self) -> None:
         """Add what is new."""
@@ -166,9 +169,8 @@ class Journal:
         # A connection of its own each time: one that stays open would keep SQLite from deleting
         # the log when the last process ends, and so hide what happens then.
         version = tuple(
-            path.stat().st_mtime_ns
+            _changed_at(path)
             for path in (self.database, self.database.with_name(f"{DATABASE}-wal"))
-            if path.exists()
         )
         if version == self._version:
             return
@@ -190,6 +192,14 @@ class Journal:
         if not self.file.exists():
             return {}
         return dict(map(json.loads, self.file.read_text(encoding="utf-8").splitlines()))
+
+
+def _changed_at(path: Path) -> int:
+    """When a file was changed, in nanoseconds; 0 if there is none: SQLite deletes the log."""
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
 
 
 def check_database(database: Path, journal: Facts, faults: Faults) -> None:
