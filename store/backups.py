@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from store.atomic_file import atomic_file, sync
 from store.connection import APPLICATION_ID, SCHEMA_VERSION, explained
 from store.errors import BadInput, WorkFailed
 
@@ -152,22 +153,15 @@ def put_back(database: Path, backup: Path, now: float | None = None) -> Path | N
         BadInput: another process has the database open.
         WorkFailed: the disk is full or broken; the database is as it was.
     """
-    temporary = database.with_name(f".{database.name}.restored")
-    with locked(database) as folder, _disk_errors(database):
-        try:
-            shutil.copyfile(backup, temporary)
-            with opened_copy(temporary) as conn:
-                conn.execute("PRAGMA journal_mode = WAL")
-            _sync(temporary)
-            replaced = None
-            if database.exists():
-                _fold_log(database)
-                replaced = _free(folder, f"{BackupKind.REPLACED}-{_stamp(now)}")
-                _keep(database, replaced)
-            temporary.replace(database)
-            _sync(database.parent)
-        finally:
-            temporary.unlink(missing_ok=True)
+    replaced = None
+    with locked(database) as folder, _disk_errors(database), atomic_file(database) as temporary:
+        shutil.copyfile(backup, temporary)
+        with opened_copy(temporary) as conn:
+            conn.execute("PRAGMA journal_mode = WAL")
+        if database.exists():
+            _fold_log(database)
+            replaced = _free(folder, f"{BackupKind.REPLACED}-{_stamp(now)}")
+            _keep(database, replaced)
     return replaced
 
 
@@ -216,7 +210,7 @@ def _keep(database: Path, name: Path) -> None:
         os.link(database.resolve(), name)
     except OSError:  # another file system, or one without links
         shutil.copyfile(database, name)
-        _sync(name)
+        sync(name)
 
 
 @contextmanager
@@ -239,15 +233,8 @@ def locked(database: Path) -> Iterator[Path]:
 def named(folder: Path, stem: str, now: float | None) -> Iterator[tuple[Path, Path]]:
     """A temporary path and the name that it gets when the block succeeds."""
     path = _free(folder, f"{stem}-{_stamp(now)}")
-    temporary = folder / f".{path.name}"
-    with _disk_errors(path):
-        try:
-            yield temporary, path
-            _sync(temporary)
-            temporary.replace(path)
-            _sync(folder)
-        finally:
-            temporary.unlink(missing_ok=True)
+    with _disk_errors(path), atomic_file(path) as temporary:
+        yield temporary, path
 
 
 @contextmanager
@@ -275,15 +262,6 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
     uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
     with contextlib.closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as conn:
         yield conn
-
-
-def _sync(path: Path) -> None:
-    """Wait until a file or folder is on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _free(folder: Path, stem: str, suffix: str = ".db") -> Path:

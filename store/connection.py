@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from store.errors import BadInput, LmsiError, WorkFailed
-from store.write_failures import disk_is_full
+from store.write_failures import disk_full, disk_is_full
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -307,14 +307,10 @@ def _failure(error: sqlite3.Error, path: Path) -> LmsiError | None:
     locked_out = BadInput(
         f"{path} cannot be used ({error}): make the file and its folder readable and writable."
     )
-    full = WorkFailed(
-        f"The disk of {path} is full: free some space and run the same command again; nothing "
-        "stored is lost."
-    )
     if code & 0xFF == sqlite3.SQLITE_IOERR and disk_is_full(path):
-        return full  # the shared memory of the log could not grow
+        return disk_full(path)  # the shared memory of the log could not grow
     return {
-        sqlite3.SQLITE_FULL: full,
+        sqlite3.SQLITE_FULL: disk_full(path),
         sqlite3.SQLITE_IOERR: WorkFailed(
             f"The disk of {path} failed ({error}): check the disk and run the same command again; "
             "nothing stored is lost."

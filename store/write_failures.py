@@ -38,8 +38,13 @@ def write_failure(error: BaseException, place: Path) -> WorkFailed | None:
             if reason is not None:
                 return WorkFailed(reason)
     if any(_WRITE_FAILED.search(str(cause)) for cause in _causes(error)) and disk_is_full(place):
-        return WorkFailed(str(_reason(errno.ENOSPC, place)))
+        return disk_full(place)
     return None
+
+
+def disk_full(place: Path) -> WorkFailed:
+    """The sentence about a full disk."""
+    return WorkFailed(str(_reason(errno.ENOSPC, place)))
 
 
 def disk_is_full(place: Path) -> bool:

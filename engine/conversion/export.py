@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.models.location import check_files
-from engine.project.atomic_file import atomic_file, atomic_folder
 from store import examples, models, paths, rounds
+from store.atomic_file import atomic_file, atomic_folder
 from store.errors import BadInput
 from store.write_failures import write_failure
 

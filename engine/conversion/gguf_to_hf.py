@@ -12,7 +12,7 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 from engine.models.metadata import TRAINABLE_GGUF
-from engine.project.atomic_file import scratch_folder
+from store.atomic_file import scratch_folder
 from store.errors import BadInput, WorkFailed
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from engine.conversion.verification import verify
 from engine.models.gguf_tokenizer import write_tokenizer
 from engine.models.weight_files import check_model_files
-from engine.project.atomic_file import atomic_file, scratch_folder
+from store.atomic_file import atomic_file, scratch_folder
 from store.errors import BadInput
 
 if TYPE_CHECKING:

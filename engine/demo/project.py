@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from engine.demo import world
 from engine.models.identity import base_model
-from engine.project.atomic_file import atomic_file
 from engine.project.folder import SETTINGS, Project, create_project, is_unused, open_project
 from engine.project.settings import (
     EvaluateSettings,
@@ -21,6 +20,7 @@ from engine.project.settings import (
     changed,
 )
 from store import models, questions
+from store.atomic_file import atomic_file
 from store.connection import connect, transaction
 from store.enums import AnswerType, Split
 from store.errors import BadInput, WorkFailed

@@ -6,7 +6,7 @@ import ctypes
 import os
 from typing import TYPE_CHECKING
 
-from engine.project.atomic_file import atomic_file
+from store.atomic_file import atomic_file
 from store.errors import WorkFailed
 
 if TYPE_CHECKING:

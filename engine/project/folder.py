@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from engine.project.atomic_file import atomic_file
 from engine.project.settings import Settings, changed
 from engine.project.toml_file import read_toml
+from store.atomic_file import atomic_file
 from store.connection import DATABASE
 from store.errors import BadInput
 from store.write_failures import write_failure

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from engine.project.atomic_file import atomic_file, atomic_folder
+from store.atomic_file import atomic_file, atomic_folder
 from store.records import content_hash
 
 if TYPE_CHECKING:

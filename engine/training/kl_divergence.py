@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from engine.packing.encoding import TopKLogprobs
-from engine.project.atomic_file import atomic_file
+from store.atomic_file import atomic_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

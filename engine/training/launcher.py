@@ -24,13 +24,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.project.atomic_file import atomic_file
 from engine.project.job_context import CancelRequested, PauseRequested, Progress
 from engine.project.settings import Settings, changed
 from engine.training import checkpoints, loop, tensorboard
 from engine.training.data_parallel import DataParallel
 from engine.training.kl_divergence import read_top_k, write_top_k
 from store import jobs
+from store.atomic_file import atomic_file
 from store.connection import DATABASE, connect
 from store.enums import JobState, PromptFormat, PromptStyle
 from store.errors import BadInput, LmsiError, WorkFailed

@@ -12,7 +12,6 @@ from rich.console import Console
 
 from engine.jobs.launch import ensure_worker
 from engine.jobs.setting_checks import check_settings
-from engine.project.atomic_file import atomic_file
 from engine.project.folder import open_project
 from engine.project.setting_help import help_texts
 from engine.project.settings import changed
@@ -26,6 +25,7 @@ from lmsi_tui.formatting.reader_text import outdated_json, outdated_line
 from lmsi_tui.formatting.report_tables import print_report
 from lmsi_tui.formatting.sanitize import json_line, printable
 from store import jobs, models, questions
+from store.atomic_file import atomic_file
 from store.connection import connect, transaction
 from store.enums import JobState, PromptFormat, PromptStyle
 from store.errors import BadInput, LmsiError

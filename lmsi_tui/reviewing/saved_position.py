@@ -6,9 +6,9 @@ import json
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from engine.project.atomic_file import atomic_file
 from lmsi_tui.reviewing.queue import QueueSelection
 from lmsi_tui.shell.config import config_path
+from store.atomic_file import atomic_file
 from store.enums import Queue
 from store.queue import QueueFilter, Scope, Sort
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 import platformdirs
 
-from engine.project.atomic_file import atomic_file
 from engine.project.toml_file import read_toml
+from store.atomic_file import atomic_file
 from store.errors import BadInput
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from engine.jobs.launch import ensure_worker, worker_runs
 from store.errors import WorkFailed
-from store.write_failures import disk_is_full
+from store.write_failures import disk_full, disk_is_full
 
 if TYPE_CHECKING:
     import subprocess
@@ -46,10 +46,7 @@ class WorkerSupervisor:
         self.last_progress = progress
         if self.attempts_left == 0:
             if disk_is_full(self.project.folder):
-                raise WorkFailed(
-                    f"The disk of {self.project.folder} is full: free some space and run the same "
-                    "command again; nothing stored is lost."
-                )
+                raise disk_full(self.project.folder)
             log = self.project.folder / "logs" / "worker.log"
             lines = log.read_text(errors="replace").split("\n") if log.exists() else []
             last_line = next((line for line in reversed(lines) if line.strip()), "nothing")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from store import backups, migrations, models
+from store import atomic_file, backups, migrations, models
 from store.backups import BackupKind
 from store.connection import connect
 from store.errors import BadInput, LmsiError, WorkFailed
@@ -115,7 +115,7 @@ def test_without_a_backup_the_migration_does_not_start(
         def full(_: object) -> None:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(backups, "_sync", full)
+        monkeypatch.setattr(atomic_file, "sync", full)
     with pytest.raises(WorkFailed, match="backup"):
         ensure_schema(database)
     assert version_of(database) == OLD

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from engine.project.atomic_file import atomic_file, atomic_folder, scratch_folder
+from store.atomic_file import atomic_file, atomic_folder, scratch_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
