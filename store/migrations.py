@@ -49,31 +49,32 @@ def migrate(conn: sqlite3.Connection, path: Path) -> None:
 
 def m001_initial(db: Database) -> None:
     """The tables of version 1."""
-    for statement in INITIAL.strip().split("\n\n"):
-        db.execute(statement)
+    _execute(db, INITIAL)
 
 
 def m002_queue_and_encoding(db: Database) -> None:
     """Version 2: an index for the review queue, and token counts of training sets."""
-    for statement in _QUEUE_AND_ENCODING.strip().split("\n\n"):
-        db.execute(statement)
+    _execute(db, _QUEUE_AND_ENCODING)
 
 
 def m003_engines_and_rounds(db: Database) -> None:
     """Version 3: inference sessions, custom rules, rounds, and top-k teacher logits."""
-    for statement in _ENGINES_AND_ROUNDS.strip().split("\n\n"):
-        db.execute(statement)
+    _execute(db, _ENGINES_AND_ROUNDS)
 
 
 def m004_job_phase(db: Database) -> None:
     """Version 4: what a job is doing, and with which run and model."""
-    for statement in _JOB_PHASE.strip().split("\n\n"):
-        db.execute(statement)
+    _execute(db, _JOB_PHASE)
 
 
 def m005_changed_questions(db: Database) -> None:
     """Version 5: changed known answers, and questions that were removed."""
-    for statement in _CHANGED_QUESTIONS.strip().split("\n\n"):
+    _execute(db, _CHANGED_QUESTIONS)
+
+
+def _execute(db: Database, statements: str) -> None:
+    """Execute statements that are separated by blank lines, because triggers contain semicolons."""
+    for statement in statements.strip().split("\n\n"):
         db.execute(statement)
 
 
