@@ -246,3 +246,15 @@ class Screen:
 """
     (function,) = threads(source)
     assert used_of_self(function) == {"set:loading", "query_one"}
+
+
+def test_the_readers_are_not_loaded_before_the_home_screen_is_shown() -> None:
+    tell = "import sys; print('engine.answers' in sys.modules)"
+    ran = subprocess.run(
+        [sys.executable, "-c", f"import lmsi_tui.app, lmsi_tui.screens.home\n{tell}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ran.stdout == "False\n"

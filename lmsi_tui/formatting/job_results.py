@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lmsi_tui.formatting.numbers import duration
-from lmsi_tui.formatting.reader_text import winner_text
 from lmsi_tui.formatting.sanitize import snippet
 from store.enums import JobKind
 
@@ -86,6 +85,11 @@ def reread(result: dict[str, Any]) -> str:
     by = ", ".join(f"{now} (before: {before})" for before, now in result.get("readers", ()))
     count = f"{changed:,} winner{'s' * (changed != 1)} changed"
     return f" The stored paths were read again{f' by {by}' if by else ''}: {count}."
+
+
+def winner_text(answer: str | None, width: int = 24) -> str:
+    """A winner, or `no winner`."""
+    return "no winner" if answer is None else snippet(answer, width)
 
 
 def winner_lines(result: dict[str, Any], shown: int) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from engine.answers import custom_rules
+from lmsi_tui.formatting.job_results import winner_text
 from lmsi_tui.formatting.numbers import percent
 from lmsi_tui.formatting.sanitize import snippet
 
@@ -115,11 +116,6 @@ def change_text(change: ChangedVote) -> str:
             f"{len(change.lost)} {'decision' if len(change.lost) == 1 else 'decisions'} lost"
         )
     return ", ".join(words)
-
-
-def winner_text(answer: str | None, width: int = 24) -> str:
-    """A winner, or `no winner`."""
-    return "no winner" if answer is None else snippet(answer, width)
 
 
 def change_line(change: ChangedVote) -> str:

@@ -11,7 +11,8 @@ from textual.widgets import Input, Select, Static, TextArea
 
 from engine.answers import custom_rules
 from engine.prompting.tasks import preset
-from lmsi_tui.formatting.reader_text import preview_event_lines, winner_text
+from lmsi_tui.formatting.job_results import winner_text
+from lmsi_tui.formatting.reader_text import preview_event_lines
 from lmsi_tui.formatting.sanitize import content, snippet
 from lmsi_tui.screens.setup.form import FormScreen
 from lmsi_tui.shell.app_interface import lmsi_app
