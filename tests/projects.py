@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -23,7 +25,7 @@ from store.schema import ensure_schema
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
 TEACHER = "scripted/base"
@@ -148,6 +150,22 @@ def command(*arguments: object, cwd: Path | None = None) -> subprocess.Completed
         cwd=cwd,
         timeout=300,
     )
+
+
+@contextmanager
+def signals_reach_children() -> Iterator[None]:
+    """Let processes that start inside react to signals.
+
+    Tests that run in the background, or under nohup, ignore some, and children inherit that.
+    """
+    default = dict.fromkeys((signal.SIGHUP, signal.SIGQUIT), signal.SIG_DFL)
+    handlers = default | {signal.SIGINT: signal.default_int_handler}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def last_job(project: Project) -> Job:

@@ -21,6 +21,7 @@ import pytest
 from store import jobs
 from store.connection import connect
 from store.enums import JobKind
+from tests.projects import signals_reach_children
 from tests.seed import at_work, running, seeded_project
 
 if TYPE_CHECKING:
@@ -42,15 +43,16 @@ class Terminal:
     def __init__(self, *command: str, cwd: Path, **environment: str) -> None:
         self._own, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 36, 120, 0, 0))
-        self._process = subprocess.Popen(
-            command,
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            cwd=cwd,
-            env=os.environ | {"TERM": "xterm-256color"} | environment,
-            start_new_session=True,
-        )
+        with signals_reach_children():
+            self._process = subprocess.Popen(
+                command,
+                stdin=theirs,
+                stdout=theirs,
+                stderr=theirs,
+                cwd=cwd,
+                env=os.environ | {"TERM": "xterm-256color"} | environment,
+                start_new_session=True,
+            )
         os.close(theirs)
         self.wrote = b""
 

@@ -19,7 +19,14 @@ from lmsi_tui.cli.parser import build_parser
 from store import inference_sessions, jobs, paths, questions
 from store.connection import connect
 from store.enums import EarlyStop, JobKind, JobState, Split
-from tests.projects import TEACHER, add_round, command, last_job, scripted_project
+from tests.projects import (
+    TEACHER,
+    add_round,
+    command,
+    last_job,
+    scripted_project,
+    signals_reach_children,
+)
 
 if TYPE_CHECKING:
     import argparse
@@ -130,15 +137,13 @@ def test_a_detached_job_runs_without_the_command(tmp_path: Path) -> None:
 
 def started(project: Project) -> subprocess.Popen[str]:
     """A running `sample` command that has stored some paths."""
-    # Tests started in the background ignore SIGINT, and their child processes would inherit that.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "lmsi_tui", "sample", str(project.folder)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    signal.signal(signal.SIGINT, before)
+    with signals_reach_children():
+        process = subprocess.Popen(
+            [sys.executable, "-m", "lmsi_tui", "sample", str(project.folder)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
     while not drawn(project):
         assert process.poll() is None, process.communicate()
         with suppress(subprocess.TimeoutExpired):
