@@ -27,6 +27,11 @@ def padded_capacity(tokens: int) -> int:
     return -(-tokens // CAPACITY_STEP) * CAPACITY_STEP
 
 
+def whole_steps(tokens: int) -> int:
+    """The number of tokens, rounded down to a multiple of `CAPACITY_STEP`: shapes recur."""
+    return tokens // CAPACITY_STEP * CAPACITY_STEP
+
+
 class BucketedKVCache:
     """Keys and values of the paths in a number of slots; the caller assigns the slots."""
 

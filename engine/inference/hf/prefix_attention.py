@@ -46,13 +46,21 @@ def _attention(
     *,
     tree_attention: PromptAttention | StepAttention | None = None,
     scaling: float | None = None,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """The attention function that the model's layers call; [1, heads, tokens, head size] each."""
+    """The attention function that the model's layers call; [1, heads, tokens, head size] each.
+
+    A layer with a sliding window passes it, and one that caps its scores the cap: s becomes
+    c tanh(s / c).
+    """
     if tree_attention is None:
         raise TypeError("they do not pass on keyword arguments to the attention")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    out = tree_attention.attend(module.layer_idx, query[0], key[0], value[0], scale)
+    out = tree_attention.attend(
+        module.layer_idx, query[0], key[0], value[0], scale, sliding_window, softcap
+    )
     return out[None], None
 
 
@@ -88,7 +96,16 @@ class PromptAttention:
         )
         self._valid = cache.tensor(np.flatnonzero(offsets < np.asarray(lengths)[:, None]))
 
-    def attend(self, index: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+    def attend(
+        self,
+        index: int,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        scale: float,
+        window: int | None = None,
+        softcap: float | None = None,
+    ) -> Tensor:
         """Attention of the row in layer `index`; stores its keys and values.
 
         Args:
@@ -97,6 +114,8 @@ class PromptAttention:
             key: [key heads, tokens, head size].
             value: like `key`.
             scale: of the scores.
+            window: number of tokens that each one attends to, itself included; None for all.
+            softcap: bound of the scores, or None.
 
         Returns:
             [tokens, heads, head size].
@@ -106,20 +125,27 @@ class PromptAttention:
         queries, keys, values = (
             part[:, self._table].transpose(0, 1) for part in (query, key, value)
         )
-        before = layer.prefix_keys.shape[1] if self._has_prefix else 0
+        prefix_length = layer.prefix_keys.shape[1] if self._has_prefix else 0
+        before = prefix_length if window is None else min(prefix_length, window - 1)
         all_keys, all_values = keys, values
         if before:
-            all_keys = torch.cat([layer.prefix_keys.expand(prompts, -1, -1, -1), keys], dim=2)
-            all_values = torch.cat([layer.prefix_values.expand(prompts, -1, -1, -1), values], dim=2)
+            seen = slice(prefix_length - before, prefix_length)
+            prefix_keys, prefix_values = layer.prefix_keys[:, seen], layer.prefix_values[:, seen]
+            all_keys = torch.cat([prefix_keys.expand(prompts, -1, -1, -1), keys], dim=2)
+            all_values = torch.cat([prefix_values.expand(prompts, -1, -1, -1), values], dim=2)
         group = query.shape[0] // key.shape[0]
         mask = torch.ones(longest, before + longest, dtype=torch.bool, device=key.device)
+        mask = mask.tril(before)
+        if window is not None:
+            mask = mask.triu(before - window + 1)
         # The query heads that share a key head become further queries of that head.
-        out = scaled_dot_product_attention(
+        out = _masked_attention(
             queries.reshape(prompts, key.shape[0], group * longest, -1),
             all_keys,
             all_values,
-            attn_mask=mask.tril(before).repeat(group, 1),
-            scale=scale,
+            mask.repeat(group, 1),
+            scale,
+            softcap,
         )
         if self._lanes is None:
             layer.extend_prefix(keys[0], values[0])
@@ -127,6 +153,19 @@ class PromptAttention:
             layer.put_suffixes(self._lanes, self._lane_count, keys, values)
         out = out.view(prompts, query.shape[0], longest, -1).transpose(1, 2)
         return out.flatten(0, 1)[self._valid]
+
+
+def _capped(scores: Tensor, softcap: float) -> Tensor:
+    return (scores / softcap).tanh_().mul_(softcap)
+
+
+def _masked_attention(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: float, softcap: float | None
+) -> Tensor:
+    if softcap is None:
+        return scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale)
+    scores = _capped(query @ key.mT * scale, softcap).masked_fill_(~mask, -torch.inf)
+    return scores.softmax(-1, dtype=torch.float32).to(value.dtype) @ value
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +179,18 @@ class _BucketPaths:
     """[paths] row of each in the bucket."""
     newest: Tensor
     """[paths] position at which the newest token of each is stored."""
-    bias: Tensor
-    """See `TreeCache.attention_bias`."""
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """What the layers with one length of window read in a step."""
+
+    prefix: slice
+    suffix: slice
+    path_starts: list[int]
+    """By bucket."""
+    biases: list[Tensor]
+    """By bucket; see `TreeCache.attention_bias`."""
 
 
 class StepAttention:
@@ -161,21 +210,19 @@ class StepAttention:
         lengths: [n], tokens of each path, in the same order.
         """
         self._cache = cache
-        self._suffix_capacity = cache.suffix_capacity(lanes)
+        self._lanes, self._lengths = lanes, lengths
+        self._longest = int((cache.prompt_lengths(lanes) + lengths).max())
+        self._views: dict[int | None, _View] = {}
         self._buckets = []
         end = 0
         for bucket, members in buckets:
             span = slice(end, end := end + len(members))
-            bias = cache.attention_bias(
-                lanes[span], lengths[span], self._suffix_capacity, cache.paths.capacity(bucket)
-            )
             self._buckets.append(
                 _BucketPaths(
                     bucket,
                     span,
                     cache.tensor(np.arange(len(members))),
                     cache.tensor(lengths[span] - 1),
-                    bias,
                 )
             )
         blocks, table, positions = _lane_blocks(lanes)
@@ -184,39 +231,72 @@ class StepAttention:
         self._table = cache.tensor(table)
         self._positions = cache.tensor(positions)
 
-    def attend(self, index: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+    def attend(
+        self,
+        index: int,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        scale: float,
+        window: int | None = None,
+        softcap: float | None = None,
+    ) -> Tensor:
         """Like `PromptAttention.attend`; the row's tokens are the paths."""
         layer = self._cache.layer(index, key[None], value[None])
+        view = self._view(window)
         key_heads = key.shape[0]
         newest = torch.stack([key, value]).permute(2, 0, 1, 3)
         queries = (query * scale).transpose(0, 1).unflatten(1, (key_heads, -1))
-        on_prefix = _split_paths(_merge_paths(queries) @ layer.prefix_keys.mT, len(queries))
-        suffix_keys = self._suffixes(layer.suffix_keys)
-        suffix_values = self._suffixes(layer.suffix_values)
+        prefix_keys = layer.prefix_keys[:, view.prefix]
+        prefix_values = layer.prefix_values[:, view.prefix]
+        suffix_keys = self._suffixes(layer.suffix_keys, view.suffix)
+        suffix_values = self._suffixes(layer.suffix_values, view.suffix)
+        on_prefix = _split_paths(_merge_paths(queries) @ prefix_keys.mT, len(queries))
         on_suffix = self._by_path(self._by_lane(queries) @ suffix_keys.mT)
 
         outs, suffixes = [], []
-        for paths in self._buckets:
+        for paths, path_start, bias in zip(
+            self._buckets, view.path_starts, view.biases, strict=True
+        ):
             span = paths.span
             cached = self._cache.paths.keys_and_values(index, paths.bucket)
             cached[:, paths.rows, :, paths.newest] = newest[span]
-            keys, values = cached[:, : len(paths.rows)]
+            keys, values = cached[:, : len(paths.rows), :, path_start:]
             parts = [on_prefix[span], on_suffix[span], queries[span] @ keys.mT]
             scores = torch.cat(parts, dim=-1)
-            scores[..., -paths.bias.shape[-1] :] += paths.bias
+            if softcap is not None:
+                scores = _capped(scores, softcap)
+            scores[..., -bias.shape[-1] :] += bias
             sizes = [part.shape[-1] for part in parts]
             prefix, suffix, path = scores.softmax(-1).split(sizes, dim=-1)
             out = path @ values
-            out += _split_paths(_merge_paths(prefix) @ layer.prefix_values, len(out))
+            out += _split_paths(_merge_paths(prefix) @ prefix_values, len(out))
             outs.append(out)
             suffixes.append(suffix)
         out = torch.cat(outs)
         out += self._by_path(self._by_lane(torch.cat(suffixes)) @ suffix_values)
         return out.flatten(1, 2)
 
-    def _suffixes(self, stored: Tensor) -> Tensor:
-        """[blocks, key heads, suffix capacity, head size]."""
-        stored = stored[:, :, : self._suffix_capacity]
+    def _view(self, window: int | None) -> _View:
+        """What a layer with this window reads; computed at the first call."""
+        if window is not None and window >= self._longest:
+            window = None
+        if window not in self._views:
+            prefix, suffix = self._cache.visible_prompts(self._lanes, self._lengths, window)
+            starts, biases = [], []
+            for paths in self._buckets:
+                lanes, lengths = self._lanes[paths.span], self._lengths[paths.span]
+                path = self._cache.visible_path(lengths, paths.bucket, window)
+                starts.append(path.start)
+                biases.append(
+                    self._cache.attention_bias(lanes, lengths, prefix, suffix, path, window)
+                )
+            self._views[window] = _View(prefix, suffix, starts, biases)
+        return self._views[window]
+
+    def _suffixes(self, stored: Tensor, suffix: slice) -> Tensor:
+        """[blocks, key heads, columns of the suffix, head size]."""
+        stored = stored[:, :, suffix]
         return stored[: len(self._blocks)] if self._every_lane else stored[self._blocks]
 
     def _by_lane(self, part: Tensor) -> Tensor:

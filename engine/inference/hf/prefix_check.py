@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from engine.inference.hf.prefix_attention import NAME, register_attention
 from engine.inference.hf.prefix_tree import PrefixTree
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
     from torch import Tensor
@@ -27,6 +27,11 @@ _SEQUENCES = (
     (*_PREFIX, 6, 4),
 )
 """Two prompts, then two paths of the first and one of the second, one token each."""
+_SHORT_WINDOW = 3
+"""Length of sliding windows during the trial: it ends in a prompt for two of the paths, and in the
+prefix for the other one."""
+_KINDS = {"full_attention", "sliding_attention"}
+"""Kinds of layers whose attention can be shared."""
 _UNSUPPORTED = (TypeError, ValueError, RuntimeError, AttributeError, KeyError, IndexError)
 """Raised by layers that do not support being called this way."""
 
@@ -35,34 +40,50 @@ def enable_shared_prefix(model: Any) -> str | None:
     """Switch a model to shared-prefix attention if its results stay the same.
 
     What the model's config does not tell is found by trial: a small tree is evaluated with both
-    kinds of attention.
+    kinds of attention, and with sliding windows that are shorter than its sequences.
 
     Returns:
         None, or the reason why the model keeps its own attention.
     """
     config = model.config.get_text_config()
     kinds = set(getattr(config, "layer_types", None) or ())
-    window = getattr(config, "sliding_window", None)
-    if window is None or window >= (getattr(config, "max_position_embeddings", None) or math.inf):
-        kinds.discard("sliding_attention")
-    elif not kinds:
-        return f"its attention slides over a window of {window} tokens"
-    if kinds - {"full_attention"}:
-        return f"it has layers other than full attention ({', '.join(sorted(kinds))})"
-    if getattr(config, "attn_logit_softcapping", None):
-        return "it caps its attention scores"
+    if other := kinds - _KINDS:
+        return f"it has layers other than full and sliding attention ({', '.join(sorted(other))})"
     original = model.config._attn_implementation
     register_attention()
     try:
-        expected = [_full_logits(model, tokens) for tokens in _SEQUENCES]
-        model.set_attn_implementation(NAME)
-        error = _error(model, _tree_logits(model), expected)
+        with _short_windows(model):
+            expected = [_full_logits(model, tokens) for tokens in _SEQUENCES]
+            model.set_attn_implementation(NAME)
+            error = _error(model, _tree_logits(model), expected)
         reason = None if error is None else f"the results differ by {error:.1e}"
     except _UNSUPPORTED as problem:
         reason = f"its layers are not compatible ({str(problem).splitlines()[0][:120]})"
     if reason:
         model.set_attn_implementation(original)
     return reason
+
+
+@contextmanager
+def _short_windows(model: Any) -> Iterator[None]:
+    """Shorten the model's sliding windows.
+
+    The mask of the model's own attention comes from the config, the window that a layer passes to
+    ours often from an attribute of its own: the trial shows whether they agree.
+    """
+    windowed = [
+        holder
+        for holder in (model.config.get_text_config(), *model.modules())
+        if isinstance(getattr(holder, "sliding_window", None), int)
+    ]
+    lengths = [holder.sliding_window for holder in windowed]
+    try:
+        for holder in windowed:
+            holder.sliding_window = _SHORT_WINDOW
+        yield
+    finally:
+        for holder, length in zip(windowed, lengths, strict=True):
+            holder.sliding_window = length
 
 
 def supports_kv_cache(model: Any) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from engine.inference.hf.kv_cache import BucketedKVCache, padded_capacity
+from engine.inference.hf.kv_cache import BucketedKVCache, padded_capacity, whole_steps
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -125,35 +125,78 @@ class TreeCache:
         lengths: NDArray[np.int64] = prefix + self.suffix_lengths[lanes]
         return lengths
 
-    def suffix_capacity(self, lanes: NDArray[np.int64]) -> int:
-        """Capacity for the longest suffix in these lanes."""
-        return padded_capacity(int(self.suffix_lengths[lanes].max()))
+    def visible_prompts(
+        self, lanes: NDArray[np.int64], lengths: NDArray[np.int64], window: int | None
+    ) -> tuple[slice, slice]:
+        """The tokens of the prefix, and of every lane's suffix, that some path may attend to.
+
+        Args:
+            lanes: [n], lane of each path's prompt.
+            lengths: [n], tokens of each path.
+            window: number of tokens that each one attends to, itself included; None for all.
+        """
+        longest = int(self.suffix_lengths[lanes].max())
+        capacity = padded_capacity(longest)
+        if window is None:
+            return slice(0, self.prefix_length), slice(0, capacity)
+        # The first token that each path attends to, counted in its suffix; negative in the prefix.
+        in_suffix = self.suffix_lengths[lanes] + lengths - window
+        in_prefix = np.where(self.has_prefix[lanes], in_suffix, 0) + self.prefix_length
+        first, end = int(in_prefix.min()), self.prefix_length
+        prefix = slice(end if first >= end else whole_steps(max(0, first)), end)
+        first = int(in_suffix.min())
+        return prefix, slice(capacity if first >= longest else self._start(first), capacity)
+
+    def visible_path(self, lengths: NDArray[np.int64], bucket: int, window: int | None) -> slice:
+        """The tokens that some path of a bucket may attend to, of paths with these lengths [n]."""
+        start = 0 if window is None else self._start(int(lengths.min()) - window)
+        return slice(start, self.paths.capacity(bucket))
+
+    def _start(self, first: int) -> int:
+        """Where to begin reading keys and values that are stored sequence by sequence.
+
+        oneDNN, which computes products in half precision, copies operands that are not dense, at
+        several times the cost of the product: there everything is read.
+        """
+        is_copied = self._device.type == "cpu" and self._dtype != torch.float32
+        return 0 if is_copied else whole_steps(max(0, first))
 
     def attention_bias(
         self,
         lanes: NDArray[np.int64],
         lengths: NDArray[np.int64],
-        suffix_capacity: int,
-        path_capacity: int,
+        prefix: slice,
+        suffix: slice,
+        path: slice,
+        window: int | None,
     ) -> Tensor:
         """What to add to the last columns of the scores: -inf where a path must not attend.
 
         Args:
             lanes: [n], lane of each path's prompt.
             lengths: [n], tokens of each path.
-            suffix_capacity: number of score columns for the suffix of the prompt.
-            path_capacity: number of score columns for the path.
+            prefix: its tokens that have score columns.
+            suffix: the same for the suffix of the prompt.
+            path: the same for the path.
+            window: see `visible_prompts`.
 
         Returns:
-            [n, 1, 1, suffix_capacity + path_capacity]; with columns for the prefix before these if
-            a prompt does not begin with it.
+            [n, 1, 1, columns of suffix and path]; with the columns of the prefix before these if a
+            path must not attend to some of them.
         """
-        masked = [
-            np.arange(suffix_capacity) >= self.suffix_lengths[lanes, None],
-            np.arange(path_capacity) >= lengths[:, None],
-        ]
-        without_prefix = ~self.has_prefix[lanes, None]
-        if without_prefix.any():
-            masked.insert(0, np.repeat(without_prefix, self.prefix_length, axis=1))
+        prefix_index, suffix_index, path_index = (
+            np.arange(part.start, part.stop) for part in (prefix, suffix, path)
+        )
+        suffix_lengths, lengths = self.suffix_lengths[lanes, None], lengths[:, None]
+        in_prefix = ~self.has_prefix[lanes, None]
+        in_suffix, in_path = suffix_index >= suffix_lengths, path_index >= lengths
+        if window is not None:
+            in_path |= path_index < lengths - window
+            in_suffix |= suffix_index < suffix_lengths + lengths - window
+            first = self.prefix_length + suffix_lengths + lengths - window
+            in_prefix = in_prefix | (prefix_index < first)
+        masked = [in_suffix, in_path]
+        if in_prefix.any():
+            masked.insert(0, np.broadcast_to(in_prefix, (len(lanes), len(prefix_index))))
         bias = np.where(np.concatenate(masked, axis=1), np.float32(-np.inf), np.float32(0))
         return self.tensor(bias).to(self._dtype)[:, None, None]

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 STORIES = Path(__file__).parents[5] / "shared" / "data" / "models" / "stories260K" / "hf"
 GREEDY = Sampling(temperature=0, max_tokens=20)
 PLAIN: dict[str, dict[str, Any]] = {
-    "mistral with a window": {"family": "mistral", "sliding_window": 12},
-    "gemma2, which caps its scores": {"family": "gemma2", "query_pre_attn_scalar": 8},
     "lfm2, with a convolution layer": {
         "family": "lfm2",
         "layer_types": ["conv", "full_attention"],

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tests.engine.families import FAMILIES
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -19,6 +21,9 @@ SHAPES: dict[str, dict[str, Any]] = {
     "qwen2, untied": {"family": "qwen2", "tied": False},
     "qwen3": {"family": "qwen3"},
     "mistral without a window": {"family": "mistral", "sliding_window": None},
+    "mistral with a window": FAMILIES["mistral"],
+    "gemma 2": FAMILIES["gemma 2"],
+    "gemma 3": FAMILIES["gemma 3"],
     "gemma 1, whose heads are wider than its state": {"family": "gemma", "head_dim": 256},
 }
 
