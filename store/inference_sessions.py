@@ -95,6 +95,10 @@ def describe(session: InferenceSession) -> str:
         parts.append(f"flash attention {'on' if details['flash_attention'] else 'off'}")
     if "threads" in details:
         parts.append(f"{details['threads']} thread{'s' if details['threads'] != 1 else ''}")
+    if "copy" in details:
+        parts.append(f"from the converted copy {details['copy']}")
+    if "no_copy" in details:
+        parts.append(f"without a converted copy, since {details['no_copy']}")
     rates = details.get("engines", {})
     if rates:
         compared = ", ".join(f"{name} {rate:,.0f}" for name, rate in sorted(rates.items()))

@@ -69,6 +69,13 @@ def by_name(conn: sqlite3.Connection, name: str) -> Model | None:
     return None
 
 
+def owner_of_weights(conn: sqlite3.Connection, model: Model) -> Model:
+    """The model itself; of an adapter, the model that it was trained on."""
+    while model.adapter is not None and model.base_id is not None:
+        model = by_id(conn, model.base_id)
+    return model
+
+
 def by_id(conn: sqlite3.Connection, id_: int) -> Model:
     """The model of that row number.
 

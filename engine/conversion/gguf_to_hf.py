@@ -8,11 +8,13 @@ for the same file.
 
 from __future__ import annotations
 
+import json
 import shutil
 from typing import TYPE_CHECKING, Any
 
+from engine.models.gguf_header import read_contents
 from engine.models.metadata import TRAINABLE_GGUF
-from store.atomic_file import scratch_folder
+from store.atomic_file import atomic_file, scratch_folder
 from store.errors import BadInput, WorkFailed
 
 if TYPE_CHECKING:
@@ -28,6 +30,18 @@ MAX_BYTES_FOR_HALF = 2.5
 """Bytes per weight of a file up to which 16 bits hold all of its information."""
 
 
+class NotConvertible(BadInput):
+    """A GGUF file of which no folder can be made."""
+
+    def __init__(self, file: Path, reason: str) -> None:
+        """`reason` is a clause that says why."""
+        super().__init__(
+            f"{file.name} cannot be trained: {reason}; give the model's Hugging Face folder to "
+            "`lmsi-tui init`."
+        )
+        self.reason = reason
+
+
 def hf_folder(project: Project, model: Model) -> Path:
     """Where a model can be trained from: its own folder, else the one its GGUF is converted to."""
     location = project.inside(model.location)
@@ -36,10 +50,18 @@ def hf_folder(project: Project, model: Model) -> Path:
     return project.folder / "models" / f"{location.stem}-{model.sha256[:8]}"
 
 
+def folder_size(file: Path) -> int:
+    """Bytes that the folder of a GGUF file takes, approximately."""
+    weights = int(read_contents(file).parameters)
+    return (2 if _fits_half(file, weights) else 4) * weights
+
+
+def _fits_half(file: Path, weights: int) -> bool:
+    return file.stat().st_size <= MAX_BYTES_FOR_HALF * weights
+
+
 def why_not_convertible(file: Path) -> str | None:
     """Why a GGUF file cannot be converted for training; None if its header allows it."""
-    from engine.models.gguf_header import read_contents
-
     architecture = read_contents(file).values.get("general.architecture")
     if architecture in TRAINABLE_GGUF:
         return None
@@ -53,13 +75,15 @@ def why_not_convertible(file: Path) -> str | None:
 def convert_to_hf(file: Path, folder: Path) -> None:
     """Write a GGUF file as a Hugging Face folder and check it against llama.cpp.
 
-    Does nothing if the folder exists. All weights are in memory at once, in 32 bits.
+    If the folder exists, only its end tokens are checked. All weights are in memory at once, in 32
+    bits.
 
     Raises:
         BadInput: transformers cannot read the file's architecture, weights or tokenizer, or the
             folder does not agree with llama.cpp.
     """
     if folder.is_dir():
+        _write_end_tokens(folder, file)
         return
     if (reason := why_not_convertible(file)) is not None:
         raise BadInput(reason)
@@ -67,7 +91,6 @@ def convert_to_hf(file: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM
 
     from engine.conversion.verification import verify
-    from engine.models.gguf_header import read_contents
     from engine.models.gguf_tokenizer import read_tokenizer
 
     try:
@@ -86,31 +109,41 @@ def convert_to_hf(file: Path, folder: Path) -> None:
         raise
     except Exception as error:  # readers of other formats raise exceptions of their own
         line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise BadInput(_cannot_be_trained(file, f"transformers cannot read it ({line})")) from error
-    weights = read_contents(file).parameters
-    if file.stat().st_size <= MAX_BYTES_FOR_HALF * weights:
+        raise NotConvertible(file, f"transformers cannot read it ({line})") from error
+    if _fits_half(file, read_contents(file).parameters):
         model = model.to(torch.float16)
     part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     try:
         _write_folder(model, part)
         tokenizer.save_pretrained(part)
+        _write_end_tokens(part, file)
         del model
         verify(part, file, tolerance=TOLERANCE)
         part.replace(folder)
     except WorkFailed as error:
         reason = str(error).partition(":")[0].replace(str(part), "transformers")
         reason = reason if reason.startswith("llama.cpp") else reason[0].lower() + reason[1:]
-        raise BadInput(_cannot_be_trained(file, reason)) from error
+        raise NotConvertible(file, reason) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _cannot_be_trained(file: Path, reason: str) -> str:
-    return (
-        f"{file.name} cannot be trained: {reason}; give the model's Hugging Face folder to "
-        "`lmsi-tui init`."
-    )
+def _write_end_tokens(folder: Path, file: Path) -> None:
+    """Let a path end in the folder's model at every token at which llama.cpp ends it.
+
+    llama.cpp knows more of them by their names than the one that a file declares: with Qwen, a text
+    ends with `<|endoftext|>` and a turn with `<|im_end|>`.
+    """
+    from engine.inference.llama.vocabulary import read_vocabulary
+
+    with read_vocabulary(file) as vocabulary:
+        ends = sorted(vocabulary.end_tokens)
+    settings = folder / "generation_config.json"
+    values = json.loads(settings.read_text(encoding="utf-8")) if settings.exists() else {}
+    if values.get("eos_token_id") != ends:
+        with atomic_file(settings) as temporary:
+            temporary.write_text(json.dumps(values | {"eos_token_id": ends}), encoding="utf-8")
 
 
 def _write_folder(model: Any, folder: Path) -> None:

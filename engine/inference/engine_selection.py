@@ -1,5 +1,6 @@
 """Choose the faster engine for a model that exists both as GGUF and as a Hugging Face folder.
 
+A model that exists only as GGUF gets the folder by conversion, if that pays (`ConvertedCopy`).
 Neither engine is always faster: it depends on the processor's instructions, the size of the model
 and the lengths of prompts and paths. So both sample for a moment, and the result is stored with the
 run (table `sitting`), so that later loads on this machine need not measure again.
@@ -12,16 +13,17 @@ import platform
 import time
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from engine.inference import loading
 from engine.inference.backend import TINY_PARAMETERS, PathRequest, Sampling
 from engine.project.settings import Engine
-from store.errors import LmsiError, WorkFailed
+from store.errors import BadInput, LmsiError, WorkFailed
 from store.records import content_hash
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
     from engine.inference.backend import Backend
     from engine.inference.prompt_lengths import SequenceLengths
@@ -46,6 +48,28 @@ class PastMeasurements:
     """Tokens per second by engine, 0 for one that failed; empty if never compared."""
     config: Mapping[str, Any] | None = None
     """The context config with which llama.cpp was fastest."""
+
+
+class ConvertedCopy(Protocol):
+    """The Hugging Face folder that a model that exists only as GGUF can be converted to."""
+
+    @property
+    def folder(self) -> Path:
+        """Where the copy is, or would be."""
+
+    def why_not(self, rate: float | None) -> str | None:
+        """Why the copy is not to be used; None if it exists or is worth making.
+
+        Args:
+            rate: llama.cpp's tokens per second; None if not measured yet.
+        """
+
+    def make(self) -> None:
+        """Make the copy, if it does not exist.
+
+        Raises:
+            BadInput: it could not be made, or it differs from the file.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +127,7 @@ def open_fastest(
     settings: ModelSettings,
     lengths: SequenceLengths,
     past: PastMeasurements | None = None,
+    copy: ConvertedCopy | None = None,
 ) -> SelectedBackend:
     """Load a model with the engine of the settings, or with the faster of two.
 
@@ -112,66 +137,127 @@ def open_fastest(
         settings: engine, number of threads and batch size.
         lengths: of prompts and paths.
         past: measurements of earlier loads.
+        copy: of a model that exists only as GGUF; None if llama.cpp is to sample it.
 
     Raises:
         BadInput: the model is invalid.
         WorkFailed: no engine can load it.
     """
-    past = past or PastMeasurements()
-    engine = loading.chosen_engine(model, settings)
-    rates = dict(past.rates)
-    backend: Backend | None = None
-    config = past.config
-    if engine is Engine.AUTO:
-        if not any(rates.values()):
-            rates, backend, config = _compare(project, model, settings, lengths, config)
-        engine = Engine(max(rates, key=lambda name: rates[name]))
-    if backend is None or backend.name != engine:
-        if backend is not None:
-            backend.close()
-        backend = loading.open_engine(project, model, settings, engine, lengths, config)
-    details: dict[str, Any] = dict(backend.details)
-    if rates:
-        details["engines"] = rates
-    if config and engine is Engine.LLAMA_CPP:
-        details.setdefault("measured", config.get("measured", {}))
-    return SelectedBackend(backend, details)
+    search = _Search(project, model, settings, lengths, past or PastMeasurements(), copy)
+    try:
+        return search.run()
+    except BaseException:
+        search.close()
+        raise
 
 
-def _compare(
-    project: Project,
-    model: Model,
-    settings: ModelSettings,
-    lengths: SequenceLengths,
-    config: Mapping[str, Any] | None,
-) -> tuple[dict[str, float], Backend | None, Mapping[str, Any] | None]:
-    """Tokens per second of both engines, the backend that is still open, llama.cpp's config.
+class _Search:
+    """One call of `open_fastest`. At most one backend is open: memory for one model is enough."""
 
-    They are loaded one after the other, so memory for one model is enough.
-    """
-    rates: dict[str, float] = {}
-    problem: LmsiError | None = None
-    backend: Backend | None = None
-    for engine in (Engine.LLAMA_CPP, Engine.TRANSFORMERS):
-        if backend is not None:
-            backend.close()
-            backend = None
+    def __init__(
+        self,
+        project: Project,
+        model: Model,
+        settings: ModelSettings,
+        lengths: SequenceLengths,
+        past: PastMeasurements,
+        copy: ConvertedCopy | None,
+    ) -> None:
+        self.project, self.model, self.settings = project, model, settings
+        self.lengths, self.copy = lengths, copy
+        self.rates = dict(past.rates)
+        self.config = past.config
+        self.backend: Backend | None = None
+        self.no_copy: str | None = None
+        """Why the copy is not used, if it was considered."""
+
+    def run(self) -> SelectedBackend:
+        engine = loading.chosen_engine(self.model, self.settings)
+        if self.copy is not None:
+            engine = self._consider(self.copy)
+        if engine is Engine.AUTO:
+            if not any(self.rates.values()):
+                self._compare()
+            engine = self._fastest()
+        backend = self._open(engine)
+        details: dict[str, Any] = dict(backend.details)
+        if self.rates:
+            details["engines"] = self.rates
+        if self.config and engine is Engine.LLAMA_CPP:
+            details.setdefault("measured", self.config.get("measured", {}))
+        if self.copy is not None and engine is Engine.TRANSFORMERS:
+            details["copy"] = self.project.stored(self.copy.folder)
+        if self.no_copy is not None:
+            details["no_copy"] = self.no_copy
+        return SelectedBackend(backend, details)
+
+    def _fastest(self) -> Engine:
+        return Engine(max(self.rates, key=lambda name: self.rates[name]))
+
+    def _consider(self, copy: ConvertedCopy) -> Engine:
+        """llama.cpp; or `AUTO` with the copy made, if it may be faster."""
+        if any(self.rates.values()) and self._fastest() is Engine.LLAMA_CPP:
+            return Engine.LLAMA_CPP
+        rate = self.rates.get(Engine.LLAMA_CPP)
+        if rate is None and not copy.folder.is_dir():
+            backend = self._open(Engine.LLAMA_CPP)
+            self.config = self.config or backend.details
+            measured: Any = self.config.get("measured") or {}
+            rate = max(measured.values(), default=None) or self._measure(backend)
+        self.no_copy = copy.why_not(rate)
+        if self.no_copy is not None:
+            return Engine.LLAMA_CPP
+        self.close()
         try:
-            backend = loading.open_engine(project, model, settings, engine, lengths, config)
-            is_tiny = (model.parameters or TINY_PARAMETERS) < TINY_PARAMETERS
-            rates[engine] = round(measure_rate(backend, lengths, is_tiny=is_tiny), 1)
-            if engine is Engine.LLAMA_CPP:
-                config = backend.details
-        except LmsiError as error:  # the other engine may work
-            rates[engine] = 0.0
-            problem = error
-    if not any(rates.values()):
-        if backend is not None:
-            backend.close()
-        raise problem or WorkFailed(
-            f"{model.name} cannot be sampled: neither engine produces tokens."
-        )
-    return rates, backend, config
+            copy.make()
+        except BadInput as error:
+            self.no_copy = str(error)
+            # Not tried again at each load.
+            self.rates = {Engine.LLAMA_CPP: round(rate or 0.0, 1), Engine.TRANSFORMERS: 0.0}
+            return Engine.LLAMA_CPP
+        return Engine.AUTO
+
+    def _compare(self) -> None:
+        """Measure the tokens per second of both engines."""
+        problem: LmsiError | None = None
+        for engine in (Engine.LLAMA_CPP, Engine.TRANSFORMERS):
+            try:
+                backend = self._open(engine)
+                self.rates[engine] = round(self._measure(backend), 1)
+                if engine is Engine.LLAMA_CPP:
+                    self.config = backend.details
+            except LmsiError as error:  # the other engine may work
+                self.rates[engine] = 0.0
+                problem = error
+        if not any(self.rates.values()):
+            raise problem or WorkFailed(
+                f"{self.model.name} cannot be sampled: neither engine produces tokens."
+            )
+
+    def _measure(self, backend: Backend) -> float:
+        is_tiny = (self.model.parameters or TINY_PARAMETERS) < TINY_PARAMETERS
+        return measure_rate(backend, self.lengths, is_tiny=is_tiny)
+
+    def _open(self, engine: Engine) -> Backend:
+        """The open backend, if it is of this engine; otherwise a new one in its place."""
+        if self.backend is None or self.backend.name != engine:
+            self.close()
+            self.backend = loading.open_engine(
+                self.project,
+                self.model,
+                self.settings,
+                engine,
+                self.lengths,
+                self.config,
+                self.copy.folder if self.copy is not None else None,
+            )
+        return self.backend
+
+    def close(self) -> None:
+        """Close the open backend."""
+        if self.backend is not None:
+            self.backend.close()
+            self.backend = None
 
 
 def measure_rate(backend: Backend, lengths: SequenceLengths, *, is_tiny: bool) -> float:

@@ -147,6 +147,7 @@ def open_engine(
     engine: Engine,
     lengths: SequenceLengths,
     config: Mapping[str, Any] | None = None,
+    copy: Path | None = None,
 ) -> Backend:
     """Load a model with one engine.
 
@@ -158,6 +159,7 @@ def open_engine(
         lengths: of prompts and paths.
         config: llama.cpp's fastest context config on this machine, as stored by an earlier load;
             None measures it.
+        copy: the folder that a model that exists only as GGUF was converted to, for transformers.
     """
     threads, batch_size = settings.threads or None, settings.batch or None
     if engine is Engine.SCRIPTED:
@@ -196,7 +198,7 @@ def open_engine(
     from engine.inference.hf.backend import open_transformers
 
     return open_transformers(
-        project.inside(model.location),
+        copy or project.inside(model.location),
         adapter=project.inside(model.adapter) if model.adapter else None,
         threads=threads,
         batch_size=batch_size,

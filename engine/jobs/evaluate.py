@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from engine.evaluation import accuracy
 from engine.inference import loading
-from engine.jobs import lookups, memory_estimate
+from engine.jobs import converted_copy, lookups, memory_estimate
 from engine.jobs.plan import Plan, measured_rate
 from engine.sampling import completion, runs
 from engine.sampling.reextraction import Rereading, together
@@ -55,7 +55,8 @@ def measure(work: Work, model: Model, reread: list[Rereading] | None = None) -> 
         requested = _requested_runs(work.project, work.settings, model, split, questions)
         with transaction(work.conn):
             opened = [paths.open_run(work.conn, request) for request in requested]
-        with completion.model_loader(work, model, opened, questions) as load:
+        copy = converted_copy.of(work, model, opened, questions)
+        with completion.model_loader(work, model, opened, questions, copy) as load:
             for eval_run in opened:
                 decoding = f"{eval_run.m} paths" if eval_run.m > 1 else "greedy"
                 title = f"measuring {model.name} on {split}: {eval_run.prompt_format}, {decoding}"
@@ -161,11 +162,15 @@ def plan(conn: sqlite3.Connection, project: Project, names: Sequence[str] = ()) 
         stored += present
         rate = measured_rate(conn, "paths_per_second", JobKind.EVALUATE, model) if left else 1.0
         seconds = seconds + left / rate if rate and seconds is not None else None
+    copies = [
+        converted_copy.describe(project, models.owner_of_weights(conn, model)) for model in measured
+    ]
     return Plan(
         JobKind.EVALUATE,
         models=tuple(model.name for model in measured),
         questions=sum(map(len, by_split.values())),
         paths=(missing, missing),
+        copy=" ".join(dict.fromkeys(filter(None, copies))) if missing else "",
         reused=(f"{stored:,} paths of these measurements are stored.",) if stored else (),
         memory=memory_estimate.largest(
             memory_estimate.of_sampling(

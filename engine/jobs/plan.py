@@ -39,6 +39,8 @@ class Plan:
     """What is stored already, a sentence for each."""
     notes: tuple[str, ...] = ()
     """What is special about how it works, a sentence for each."""
+    copy: str = ""
+    """Whether a model that exists only as GGUF is sampled from a converted copy, a sentence."""
     could_show: str = ""
     """What the test at the end of a round could detect, a sentence."""
     memory: tuple[Part, ...] = ()

@@ -17,7 +17,7 @@ import time
 from typing import TYPE_CHECKING
 
 from engine.evaluation import acceptance, drift_alarms
-from engine.jobs import curate, evaluate, lookups, memory_estimate, sample, train
+from engine.jobs import converted_copy, curate, evaluate, lookups, memory_estimate, sample, train
 from engine.jobs.plan import Plan
 from engine.models.identity import is_server
 from engine.models.location import check_files
@@ -261,7 +261,8 @@ def _alarms(work: Work, before: Model, after: Model, *, measured: bool) -> list[
 def _indicators_on_pool(work: Work, model: Model) -> DriftIndicators | None:
     pool = questions.by_split(work.conn, Split.POOL, limit=ALARM_QUESTIONS)
     pool_run = runs.open_pool_run(work, model)
-    with completion.model_loader(work, model, [pool_run], pool) as load:
+    copy = converted_copy.of(work, model, [pool_run], pool)
+    with completion.model_loader(work, model, [pool_run], pool, copy) as load:
         title = f"sampling {model.name} for the alarms"
         completion.sample_missing(work, pool_run, load, pool, title)
     return drift_alarms.indicators_of_run(work.conn, pool_run, {question.id for question in pool})
@@ -305,6 +306,7 @@ def plan(conn: sqlite3.Connection, project: Project) -> Plan:
             sampled.paths[0] + measured.paths[0] + of_trained,
             sampled.paths[1] + measured.paths[1] + of_trained,
         ),
+        copy=sampled.copy or measured.copy,
         reused=(*sampled.reused, *measured.reused),
         could_show=acceptance.describe_power(acceptance.estimate_power(conn, in_domain))
         if teacher in learners

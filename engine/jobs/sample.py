@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from engine.inference import loading
-from engine.jobs import lookups, memory_estimate
+from engine.jobs import converted_copy, lookups, memory_estimate
 from engine.jobs.plan import Plan, measured_rate
 from engine.sampling import completion, early_stop_replay, runs
 from engine.voting.majority import fewest_paths
-from store import paths, questions, votes
+from store import models, paths, questions, votes
 from store.enums import Decision, JobKind, Split
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ def sample_pool(work: Work, model: Model) -> dict[str, object]:
     """Sample the pool with this model."""
     pool_run = runs.open_pool_run(work, model)
     pool = questions.by_split(work.conn, Split.POOL)
-    with completion.model_loader(work, model, [pool_run], pool) as load:
+    copy = converted_copy.of(work, model, [pool_run], pool)
+    with completion.model_loader(work, model, [pool_run], pool, copy) as load:
         reread = completion.sample_missing(work, pool_run, load, pool, f"sampling {model.name}")
     return summary(work, pool_run) | reread.as_json()
 
@@ -91,6 +92,7 @@ def plan_pool(conn: sqlite3.Connection, project: Project, model: Model) -> Plan:
         questions=count,
         paths=(least, most),
         notes=lookups.chat_notes(project, model),
+        copy=converted_copy.describe(project, models.owner_of_weights(conn, model)) if most else "",
         reused=(f"{stored:,} paths of this run are stored and count.",) if stored else (),
         memory=memory_estimate.of_sampling(
             project,

@@ -78,9 +78,10 @@ class ModelSettings:
     students: tuple[str, ...] = ()
     """Names of smaller models that are trained on the teacher's kept paths."""
     engine: Engine = Engine.AUTO
-    """`auto` uses transformers for a Hugging Face folder, llama.cpp for a GGUF file, the faster of
-    the two if both exist (measured once per machine), and a server for an address. `server` sends
-    the local teacher and its adapters to `servers`."""
+    """`auto` uses transformers for a Hugging Face folder, the faster of transformers and llama.cpp
+    for a GGUF file (measured once per machine; transformers needs a converted copy, which is made
+    if there is much to sample), and a server for an address. `server` sends the local teacher and
+    its adapters to `servers`."""
     servers: tuple[str, ...] = ()
     """Base URLs that serve the teacher, such as `http://node1:8000/v1`. Append `#` and the model's
     name if a server has several models. Empty uses the address that was given to `init`."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from engine.inference.backend import Backend
+    from engine.inference.engine_selection import ConvertedCopy
     from engine.project.job_context import Work
     from store.records import Model, Question, Run
 
@@ -55,7 +56,10 @@ def sample_missing(
     if missing:
         prompt_of = prompts_of(work, run, questions)
         before = len(questions) - len(missing)
-        scheduler.sample(work.conn, load(), run, missing, prompt_of, work.progress, settled=before)
+        backend = load()
+        # Loading may have been a phase of its own.
+        work.progress.begin(title, len(questions), before, phase=phase, run=run)
+        scheduler.sample(work.conn, backend, run, missing, prompt_of, work.progress, settled=before)
     return rereading
 
 
@@ -102,11 +106,22 @@ def prompts_of(work: Work, run: Run, questions: Sequence[Question]) -> Callable[
 
 @contextmanager
 def model_loader(
-    work: Work, model: Model, runs: Sequence[Run], questions: Sequence[Question]
+    work: Work,
+    model: Model,
+    runs: Sequence[Run],
+    questions: Sequence[Question],
+    copy: ConvertedCopy | None = None,
 ) -> Iterator[Callable[[], Backend]]:
     """Yield a function that loads the model at its first call, with room for these runs' prompts.
 
     Each load is stored with the runs: the engine, and what was measured to choose it.
+
+    Args:
+        work: the job.
+        model: to be loaded, with its adapter if it has one.
+        runs: that sample it.
+        questions: of these runs.
+        copy: of a model that exists only as GGUF, if it may be sampled instead of the file.
     """
     opened: list[Backend] = []
 
@@ -126,7 +141,7 @@ def model_loader(
             past = engine_selection.past_measurements(earlier, machine, lengths)
             with files_needed(work.project, model, loading.files_needed_by(model, settings)):
                 selected = engine_selection.open_fastest(
-                    work.project, model, settings, lengths, past
+                    work.project, model, settings, lengths, past, copy
                 )
             opened.append(selected.backend)
             inference_sessions.add(

@@ -198,7 +198,7 @@ def _load_teacher(work: Work, teacher: Model) -> TrainableModel:
 
         torch.set_num_threads(threads)
     check_files(work.project, teacher)
-    location = gguf_to_hf.hf_folder(work.project, teacher)
+    location = gguf_to_hf.hf_folder(work.project, models.owner_of_weights(work.conn, teacher))
     if not location.is_dir():
         gguf_to_hf.convert_to_hf(work.project.inside(teacher.location), location)
     # Method full, because lora would add a new adapter.

@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from engine.inference.loading import addresses_of, chosen_engine
+from engine.jobs import converted_copy
 from engine.jobs.launch import worker_runs
 from engine.jobs.lookups import chat_notes
 from engine.models.identity import describe, is_server
@@ -159,8 +160,19 @@ def _models(project: Project) -> Iterator[Check]:
         if last is not None:
             yield Check(f"last sampling of {model.name}", True, inference_sessions.describe(last))
         if model.base_id is None:
+            yield from _converted_copy(project, model)
             yield from _servers(project, model)
             yield from _chat_template(project, model)
+
+
+def _converted_copy(project: Project, model: Model) -> Iterator[Check]:
+    """Whether a model that exists only as GGUF is sampled from a copy, and where that is."""
+    if project.inside(model.location).is_file():
+        check = _says(
+            f"converted copy of {model.name}", lambda: converted_copy.describe(project, model)
+        )
+        if check.says:
+            yield check
 
 
 def _chat_template(project: Project, model: Model) -> Iterator[Check]:

@@ -67,6 +67,8 @@ def summary_rows(plan: Plan) -> list[tuple[str, str, str]]:
     if plan.paths is not None:
         facts.append(("paths", _paths(*plan.paths), ""))
     facts += [("" if number else "prompt", note, "") for number, note in enumerate(plan.notes)]
+    if plan.copy:
+        facts.append(("copy", plan.copy, ""))
     if plan.memory:
         facts.append(("memory", *_memory(plan)))
     if plan.problem is None and plan.kind not in (JobKind.CURATE, JobKind.VOTE, JobKind.EXPORT):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -14,11 +15,14 @@ from engine.conversion.hf_to_gguf import convert_base
 from engine.demo.project import MODELS, make_demo
 from engine.inference.backend import Sampling
 from engine.inference.engine_selection import open_fastest
+from engine.inference.hf.backend import open_transformers
+from engine.inference.llama.vocabulary import read_vocabulary
 from engine.inference.prompt_lengths import SequenceLengths
 from engine.jobs import curate, evaluate, sample, stages, train
 from engine.models.gguf_quantize import quantize
 from engine.models.identity import base_model
 from engine.project.settings import Engine
+from engine.prompting.messages import ChatMessage
 from store import models
 from store.connection import connect, transaction
 from store.enums import JobKind
@@ -91,6 +95,24 @@ def test_a_converted_gguf_has_the_weights_it_was_written_from(tmp_path: Path) ->
     assert before.keys() == after.keys()
     assert all(torch.equal(value, after[name]) for name, value in before.items())
     assert not list(tmp_path.glob(".*"))
+
+
+def test_a_copy_ends_paths_where_llama_cpp_ends_them(tmp_path: Path) -> None:
+    base = tiny_model(tmp_path / "base", chat=True)
+    convert_base(base, tmp_path / "tiny.gguf")
+    gguf_to_hf.convert_to_hf(tmp_path / "tiny.gguf", tmp_path / "out")
+    chat = [ChatMessage("system", "Be brief."), ChatMessage("user", "½ of <|end|> 12?")]
+    with (
+        read_vocabulary(tmp_path / "tiny.gguf") as vocabulary,
+        closing(open_transformers(tmp_path / "out")) as copy,
+    ):
+        expected = vocabulary.end_tokens
+        assert copy._end_tokens == expected
+        assert copy.tokenize_chat(chat) == vocabulary.chat(chat)
+    settings = tmp_path / "out" / "generation_config.json"
+    settings.unlink()  # as a folder without them was written
+    gguf_to_hf.convert_to_hf(tmp_path / "tiny.gguf", tmp_path / "out")
+    assert json.loads(settings.read_text())["eos_token_id"] == sorted(expected)
 
 
 def test_an_architecture_without_gguf_adapters_is_refused(

@@ -83,7 +83,7 @@ def test_stored_measurements_are_not_repeated(
     past = engine_selection.past_measurements(
         earlier, engine_selection.machine_key(SETTINGS), LENGTHS
     )
-    monkeypatch.setattr(engine_selection, "_compare", None)
+    monkeypatch.setattr(engine_selection._Search, "_compare", None)
     selected = engine_selection.open_fastest(project, model, SETTINGS, LENGTHS, past)
     with closing(selected.backend):
         assert selected.backend.name == faster
