@@ -91,7 +91,7 @@ class ConvertedCopy:
         if not self.folder.is_dir():
             place = self.work.project.stored(self.folder)
             size = _gib(gguf_to_hf.folder_size(self.file))
-            title = f"converting {self.base.location}, to sample it faster ({place}, {size})"
+            title = f"converting {self.file.name}, to sample it faster ({place}, {size})"
             self.work.progress.begin(title, 0, phase=Phase.CONVERSION, model=self.base)
         try:
             gguf_to_hf.convert_to_hf(self.file, self.folder)
