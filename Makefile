@@ -9,7 +9,7 @@ TEST_PROCESSES ?= auto
 PACKAGES := store engine lmsi_tui scripts tests benchmarks screenshots
 
 .DEFAULT_GOAL := help
-.PHONY: help install hooks demo test test-slow check format bench pebbles screenshots docs clean
+.PHONY: help install hooks demo test test-slow check format bench real pebbles screenshots docs clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,14 @@ format: $(INSTALLED) ## Format the code and fix what the linter can
 
 bench: $(INSTALLED) ## Reproduce the measurements in the README: three seeds, about two hours
 	$(BIN)/python -m benchmarks.gains --set evaluate.ood=false
+
+# Each variable of `make real` that is set becomes an option.
+REAL_OPTIONS = $(if $(MODEL),--model "$(MODEL)") $(if $(STUDENT),--student "$(STUDENT)") \
+	$(if $(QUESTIONS),--questions "$(QUESTIONS)") $(if $(TASK),--task "$(TASK)") \
+	$(if $(QUICK),--quick) $(if $(PAST_PILOT),--past-pilot)
+
+real: $(INSTALLED) ## Run the loop on a real model: MODEL=, QUESTIONS=, TASK=, STUDENT=, QUICK=1
+	$(BIN)/python -m benchmarks.real $(REAL_OPTIONS)
 
 pebbles: $(INSTALLED) ## Train the included models from scratch (a quarter of an hour)
 	$(BIN)/python -m scripts.make_pebbles

@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import random
 import subprocess
 import sys
 import time
@@ -23,27 +22,25 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.control import drop_control_job, train_controls
 from engine.demo import world
 from engine.evaluation.accuracy import compare
-from engine.jobs import curate, evaluate, train
-from engine.jobs.launch import ENVIRONMENT, process_start
+from engine.jobs import evaluate
+from engine.jobs.launch import ENVIRONMENT
 from engine.project.folder import open_project
-from engine.project.job_context import Progress, Work
-from engine.sampling import runs
 from engine.statistics import intervals
-from engine.training_data import selection
 from lmsi_tui.formatting.numbers import percent, points, probability
 from scripts import documents
-from store import evaluations, examples, jobs, models, paths, questions, votes
-from store.connection import DATABASE, connect, transaction
-from store.enums import EndReason, JobKind, JobState, Method, Split, Stage
+from store import evaluations, models, paths, questions, votes
+from store.connection import connect
+from store.enums import Method, Split
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
 
     from engine.project.folder import Project
-    from store.records import Evaluation, Model, Question, Reading, ReasoningPath, Run, TrainingSet
+    from store.records import Evaluation, Question, Run
 
 SEEDS = (101, 102, 103)
 """Not used while the world was designed and the settings were chosen."""
@@ -122,77 +119,10 @@ def run_loop(folder: Path, seed: int, args: argparse.Namespace) -> Project:
     return open_project(folder)
 
 
-def drop_control_job(folder: Path) -> None:
-    """End the job of a killed control, because a worker would run it as an ordinary job."""
-    if not (folder / DATABASE).exists():
-        return
-    with connect(folder / DATABASE) as conn:
-        for job in jobs.all_of(conn):
-            if "control" in job.params and job.finished_at is None:
-                jobs.finish(conn, job.id, JobState.CANCELLED, "restarted", None, {})
-
-
 def run_control(project: Project, seed: int) -> None:
     """Train the three models on unvoted paths and measure them, unless that is done."""
-    ticks = process_start(os.getpid())
-    assert ticks is not None
-    with connect(project.database) as conn:
-        with transaction(conn):
-            queued, _ = jobs.enqueue(conn, JobKind.FINETUNE, {"control": seed})
-        job = jobs.claim(conn, os.getpid(), ticks)
-        assert job is not None
-        assert job.id == queued.id
-        work = Work(project, conn, Progress(conn, job.id), {})
-        settings = project.settings
-        teacher = models.by_name(conn, settings.model.teacher)
-        assert teacher is not None
-        run = runs.open_pool_run(work, teacher)
-        frozen = freeze_unvoted(work, run, teacher, seed)
-        for name, training in (
-            (teacher.name, settings.finetune),
-            *((student, settings.distill) for student in settings.model.students),
-        ):
-            base = models.by_name(conn, name)
-            assert base is not None
-            trained = train.train_model(work, base, frozen, training, Stage.CONTROL)
-            model = models.by_name(conn, str(trained["model"]))
-            assert model is not None
-            evaluate.measure(work, model)
-        jobs.finish(conn, job.id, JobState.DONE, "done", None, {})
-
-
-def freeze_unvoted(work: Work, run: Run, teacher: Model, seed: int) -> TrainingSet:
-    """Freeze a set of as many questions and paths as LMSI kept: random questions, first paths.
-
-    Every question has its first paths regardless of its vote, so they are a fair sample. Paths
-    without an answer are left out, which favors the control.
-    """
-    voted = next(each for each in examples.sets(work.conn) if each.run_id == run.id)
-    rows = examples.examples(work.conn, voted.key)
-    budget = len({row.path_id for row in rows if row.path_id is not None})
-    pool = questions.by_split(work.conn, Split.POOL)
-    random.Random(seed).shuffle(pool)
-    kept: list[selection.KeptQuestion] = []
-    cap = work.settings.sample.cap
-    for question in pool[: voted.questions]:
-        with_answers = answered(paths.for_question(work.conn, run.id, question.id))[: cap or None]
-        for answer in dict.fromkeys(answer for _, answer in with_answers):
-            agreeing = tuple(path for path, its in with_answers if its == answer)[:budget]
-            budget -= len(agreeing)
-            if agreeing:
-                kept.append(
-                    selection.KeptQuestion(question, answer, agreeing, len(agreeing), False)
-                )
-    return curate.freeze(work, run, kept, teacher)
-
-
-def answered(pairs: Sequence[tuple[ReasoningPath, Reading]]) -> list[tuple[ReasoningPath, str]]:
-    """Complete paths with their answers, in index order."""
-    return [
-        (path, reading.answer)
-        for path, reading in pairs
-        if reading.answer is not None and path.end is not EndReason.LENGTH
-    ]
+    for work, model in train_controls(project, seed):
+        evaluate.measure(work, model)
 
 
 def print_seed(conn: sqlite3.Connection, seed: int) -> None:
