@@ -186,7 +186,7 @@ def _arguments() -> argparse.Namespace:
 def run(args: argparse.Namespace) -> str:
     """Run the loop in a project; returns the tables as Markdown."""
     model = args.model or package_model(Path("build/real/models"))
-    name = model.resolve().name.removesuffix(".gguf")
+    name = model.absolute().name.removesuffix(".gguf")
     folder = args.folder or Path("build/real") / (f"{name}-quick" if args.quick else name)
     sizes = QUICK if args.quick else FULL
     pool, evaluation = args.pool or sizes.pool, args.evaluation or sizes.evaluation
