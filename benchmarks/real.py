@@ -21,6 +21,7 @@ import argparse
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -142,6 +143,7 @@ def main() -> None:
     args = _arguments()
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)  # the control is trained in this process
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the seconds are kept then, too
     try:
         text = run(args)
     except KeyboardInterrupt:
