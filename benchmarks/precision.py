@@ -1,9 +1,11 @@
 """Compare bfloat16 with float32 on this processor: steps of one LoRA training, in turns.
 
     python -m benchmarks.precision                  # SmolLM2-135M's shape, random weights
+    python -m benchmarks.precision --model FOLDER   # a Hugging Face folder
     python -m benchmarks.precision --steps 8 --threads 2
 
-Prints the median seconds per step and the largest relative difference of the loss.
+Prints the median processor seconds per step, which other work on the machine hardly changes, and
+the largest relative difference of the loss.
 """
 
 from __future__ import annotations
@@ -56,13 +58,14 @@ def training_examples(count: int, seed: int) -> list[EncodedExample]:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", type=Path, help="a Hugging Face folder")
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     models, optimizers = {}, {}
     with tempfile.TemporaryDirectory() as folder:
-        base = tiny_model(Path(folder) / "base", **SHAPE)
+        base = args.model or tiny_model(Path(folder) / "base", **SHAPE)
         for kind in (Precision.FLOAT32, Precision.BFLOAT16):
             model = load_model(base, TrainSettings(precision=kind))
             models[kind] = model
@@ -72,17 +75,18 @@ def main() -> None:
     for step in range(args.steps):
         batch = training_examples(2, step)
         for kind, model in models.items():
-            start = time.perf_counter()
+            start = time.process_time()
             losses[kind].append(accumulate_gradients(model, batch))
             optimizers[kind].step()
             optimizers[kind].zero_grad()
-            seconds[kind].append(time.perf_counter() - start)
+            seconds[kind].append(time.process_time() - start)
     flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     units = [name for name in ("amx_bf16", "avx512_bf16") if name in flags]
     print(f"{args.steps} steps, {args.threads} threads, {' '.join(units) or 'no bf16 units'}")
     for kind, times in seconds.items():
         first, last = losses[kind][0], losses[kind][-1]
-        print(f"{kind}: {statistics.median(times):.2f} s per step, loss {first:.4f} to {last:.4f}")
+        median = statistics.median(times)
+        print(f"{kind}: {median:.2f} CPU s per step, loss {first:.4f} to {last:.4f}")
     full, half = losses[Precision.FLOAT32], losses[Precision.BFLOAT16]
     difference = max(abs(a / b - 1) for a, b in zip(half, full, strict=True))
     speedup = statistics.median(seconds[Precision.FLOAT32]) / statistics.median(
