@@ -26,6 +26,15 @@ if TYPE_CHECKING:
     from engine.statistics.intervals import Paired
 
 
+FORMATS = (
+    (PromptFormat.FEW_SHOT_DIRECT, True),
+    (PromptFormat.FEW_SHOT_COT, True),
+    (PromptFormat.FEW_SHOT_COT, False),
+)
+"""(prompt format, greedy) of the runs that measure direct answers, greedy chain of thought, and the
+single path with the vote."""
+
+
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """Two models measured on the same questions with the same method."""
@@ -200,16 +209,6 @@ def _pairs(conn: sqlite3.Connection, all_models: Sequence[Model]) -> Iterator[tu
             larger = [base for base in bases if (base.parameters or 0) > (model.parameters or 0)]
             if larger:
                 yield larger[0], model
-
-
-def formats_to_measure() -> tuple[tuple[PromptFormat, bool], ...]:
-    """(prompt format, greedy) of the runs that measure direct answers, greedy chain of thought, and
-    the single path with the vote."""
-    return (
-        (PromptFormat.FEW_SHOT_DIRECT, True),
-        (PromptFormat.FEW_SHOT_COT, True),
-        (PromptFormat.FEW_SHOT_COT, False),
-    )
 
 
 def sampling_of(settings: Settings, *, greedy: bool) -> SampleSettings:

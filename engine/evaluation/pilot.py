@@ -9,15 +9,26 @@ the two is the headroom: 56.5 to 74.4 % on GSM8K for PaLM-540B, where LMSI gaine
 from __future__ import annotations
 
 import math
-import random
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from engine.evaluation.pilot_verdict import (
+    MIN_HEADROOM,
+    LabelYield,
+    Obstacle,
+    PilotCounts,
+    PilotVerdict,
+    Usefulness,
+    can_change,
+    judge,
+    label_yield,
+)
+from engine.evaluation.sampling_forecast import SamplingForecast, forecast, forecast_grid
 from engine.statistics import intervals
 from engine.voting.majority import count_vote, merge_equal
 from store import evaluations, paths, questions
-from store.enums import Decision, Method, Split
+from store.enums import Decision, EarlyStop, Method, Split
 from store.errors import BadInput
 
 if TYPE_CHECKING:
@@ -26,19 +37,10 @@ if TYPE_CHECKING:
 
     from engine.project.settings import SampleSettings
     from engine.statistics.intervals import Paired
-    from store.records import Evaluation, Model, Question, Run
-
-MIN_HEADROOM = 0.05
-"""A headroom that is significantly smaller than this share counts as none."""
+    from store.records import Evaluation, Model, Question
 
 QUESTIONS = 80
-"""Questions of a pilot by default; 60 to 100 are usual."""
-
-FORECAST_M = (8, 16, 32)
-FORECAST_THRESHOLDS = ("0.4", "0.6", "0.8")
-
-_REPEATS = 4
-"""Votes simulated for each pilot question and forecast."""
+"""Most questions of a pilot by default; 60 to 100 are usual."""
 
 _OFTEN_TRUNCATED, _OFTEN_UNREAD = 0.05, 0.10
 """Shares of paths above which the pilot gives advice."""
@@ -71,20 +73,15 @@ class PilotAccuracy:
 
 
 @dataclass(frozen=True, slots=True)
-class SamplingForecast:
-    """Cost and yield of a full run over the pool, extrapolated from the pilot's votes."""
+class StudentPilot:
+    """What distillation could teach a student. The field names are keys of `pilot --json`."""
 
-    m: int
-    threshold: str
-    paths_per_question: float
-    """Mean, with the early stop of the project, from 1 to m."""
-    kept_share: float
-    """The yield: share of the questions that are kept."""
-    paths: int
-    """Over the whole pool."""
-    tokens: int
-    seconds: float | None
-    """At the speed of the pilot's own paths; None if that is unknown."""
+    model: str
+    greedy: PilotAccuracy
+    gap: Paired
+    """The headroom of distillation: the teacher's majority minus the student's greedy answer."""
+    counts: PilotCounts
+    outlook: PilotVerdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +110,15 @@ class Pilot:
     pool: int
     """Questions that a full run would sample."""
     forecasts: tuple[SamplingForecast, ...]
+    threshold: str
+    """At which the votes of `labels` keep a question."""
+    labels: LabelYield
+    """Of the pilot's own votes of k paths."""
+    counts: PilotCounts
+    outlook: PilotVerdict
+    """Whether LMSI can be expected to help the model itself."""
+    students: tuple[StudentPilot, ...] = ()
+    """The project's students whose greedy answers were measured."""
 
     @property
     def n(self) -> int:
@@ -123,6 +129,11 @@ class Pilot:
     def verdict(self) -> HeadroomVerdict:
         """What the interval of the headroom supports."""
         return judge_headroom(self.gap)
+
+    def can_change(self, more: int) -> bool:
+        """Whether a verdict is open that `more` further questions could settle."""
+        counts = (self.counts, *(student.counts for student in self.students))
+        return any(can_change(each, more) for each in counts)
 
 
 def judge_headroom(headroom: Paired) -> HeadroomVerdict:
@@ -142,7 +153,12 @@ def newest_evaluations(
     return (greedy, majority) if greedy and majority else None
 
 
-def from_evaluations(conn: sqlite3.Connection, model: Model, settings: SampleSettings) -> Pilot:
+def from_evaluations(
+    conn: sqlite3.Connection,
+    model: Model,
+    settings: SampleSettings,
+    students: Sequence[Model] = (),
+) -> Pilot:
     """Compute the pilot from a model's stored evaluations.
 
     Args:
@@ -150,6 +166,7 @@ def from_evaluations(conn: sqlite3.Connection, model: Model, settings: SampleSet
         model: the model that would sample the pool.
         settings: how it would sample the pool: early stop, cap, and m and threshold of the first
             forecast.
+        students: models that would be distilled from it; those not measured are left out.
 
     Raises:
         BadInput: the model has not been measured, or its two evaluations share no question.
@@ -158,22 +175,26 @@ def from_evaluations(conn: sqlite3.Connection, model: Model, settings: SampleSet
     if pair is None:
         raise BadInput(f"{model.name} has not been measured: run `lmsi-tui pilot`.")
     greedy, majority = (evaluations.answers(conn, evaluation.id) for evaluation in pair)
+    answers_of = {student.id: _greedy_answers(conn, student) for student in students}
     common = sorted(greedy.keys() & majority.keys())
     if not common:
         raise BadInput(
             f"The greedy and the majority evaluation of {model.name} share no question: "
             "`lmsi-tui evaluate` measures both on the same questions."
         )
-    headroom = intervals.paired([greedy[i] for i in common], [majority[i] for i in common])
+    headroom = _headroom(greedy, majority, common)
     run = paths.run_by_id(conn, pair[1].run_id)
-    counts = paths.counts(conn, run.id)
+    sampled = paths.counts(conn, run.id)
     tokens, seconds = paths.pace(conn, run.id)
-    per_path = counts.tokens / max(1, counts.paths)
+    per_path = sampled.tokens / max(1, sampled.paths)
     per_second = tokens / seconds if seconds > 0 else None
     pool = len(questions.by_split(conn, Split.POOL))
-    answers = _in_order(
+    by_question = _in_order(
         paths.answers_by_question(conn, run.id, common), questions.by_ids(conn, common)
     )
+    answers = list(by_question.values())
+    kept = {i for i in common if _is_kept(by_question.get(i, ()), pair[1].k, settings)}
+    counts = _counts(greedy, majority, kept, common)
     return Pilot(
         model=model.name,
         k=pair[1].k,
@@ -182,17 +203,84 @@ def from_evaluations(conn: sqlite3.Connection, model: Model, settings: SampleSet
         gap=headroom,
         detectable=intervals.detectable_by(headroom),
         questions_needed=questions_needed(headroom),
-        paths=counts.paths,
-        truncated=counts.paths - counts.ended,
-        unread=max(0, counts.abstained - (counts.paths - counts.ended)),
+        paths=sampled.paths,
+        truncated=sampled.paths - sampled.ended,
+        unread=max(0, sampled.abstained - (sampled.paths - sampled.ended)),
         tokens_per_path=per_path,
         tokens_per_second=per_second,
         pool=pool,
         forecasts=tuple(
             forecast(answers, run, settings, m, threshold, pool, per_path, per_second)
-            for m, threshold in _forecast_grid(settings)
+            for m, threshold in forecast_grid(settings)
+        ),
+        threshold=settings.threshold,
+        labels=label_yield(len(common), len(kept), counts.right),
+        counts=counts,
+        outlook=judge(counts),
+        students=tuple(
+            _student(student, answers_of[student.id], majority, kept)
+            for student in students
+            if majority.keys() & answers_of[student.id].keys()
         ),
     )
+
+
+def _student(
+    student: Model, greedy: Mapping[int, bool], majority: Mapping[int, bool], kept: set[int]
+) -> StudentPilot:
+    common = sorted(greedy.keys() & majority.keys())
+    counts = _counts(greedy, majority, kept, common)
+    return StudentPilot(
+        model=student.name,
+        greedy=_accuracy([greedy[i] for i in common]),
+        gap=_headroom(greedy, majority, common),
+        counts=counts,
+        outlook=judge(counts),
+    )
+
+
+def _greedy_answers(conn: sqlite3.Connection, model: Model) -> dict[int, bool]:
+    """Whether a model's newest greedy answers are right; empty if it has none."""
+    evaluation = evaluations.newest(conn).get((model.id, Split.EVAL, Method.COT))
+    return evaluations.answers(conn, evaluation.id) if evaluation else {}
+
+
+def _headroom(
+    greedy: Mapping[int, bool], majority: Mapping[int, bool], common: Sequence[int]
+) -> Paired:
+    return intervals.paired([greedy[i] for i in common], [majority[i] for i in common])
+
+
+def _counts(
+    greedy: Mapping[int, bool],
+    majority: Mapping[int, bool],
+    kept: set[int],
+    common: Sequence[int],
+) -> PilotCounts:
+    return PilotCounts(
+        n=len(common),
+        right=sum(i in kept and majority[i] for i in common),
+        wrong=sum(i in kept and not majority[i] for i in common),
+        greedy=sum(greedy[i] for i in common),
+        won=sum(majority[i] and not greedy[i] for i in common),
+        lost=sum(greedy[i] and not majority[i] for i in common),
+    )
+
+
+def _is_kept(answers: Sequence[str | None], k: int, settings: SampleSettings) -> bool:
+    """Whether a vote of the k paths of an evaluation keeps its question."""
+    vote = count_vote(
+        answers,
+        run_id=0,
+        question_id=0,
+        m=k,
+        rule=EarlyStop.OFF,
+        threshold=settings.threshold,
+        cap=0,
+        epsilon=settings.epsilon,
+        reader="",
+    )
+    return vote.decision is Decision.KEEP
 
 
 def questions_needed(headroom: Paired) -> int | None:
@@ -206,65 +294,35 @@ def questions_needed(headroom: Paired) -> int | None:
     return max(headroom.n + 1, math.ceil(intervals.Z95**2 * variance / distance**2))
 
 
-def forecast(
-    answers_by_question: Sequence[Sequence[str | None]],
-    run: Run,
-    settings: SampleSettings,
-    m: int,
-    threshold: str,
-    pool: int,
-    tokens_per_path: float,
-    tokens_per_second: float | None,
-) -> SamplingForecast:
-    """Simulate votes of m paths by sampling the pilot's paths with replacement.
-
-    If m is larger than the pilot's k, answers that the pilot did not see are missing, so the
-    forecast agreement is slightly too high.
-    """
-    rng = random.Random(run.seed)  # noqa: S311 - a simulation
-    sampled = kept = votes = 0
-    for answers in answers_by_question:
-        for _ in range(_REPEATS):
-            vote = count_vote(
-                rng.choices(answers, k=m),
-                run_id=0,
-                question_id=0,
-                m=m,
-                rule=settings.early_stop,
-                threshold=threshold,
-                cap=settings.cap,
-                epsilon=settings.epsilon,
-                reader="",
-            )
-            votes += 1
-            sampled += vote.drawn
-            kept += vote.decision is Decision.KEEP
-    per_question = sampled / max(1, votes)
-    total = round(per_question * pool)
-    tokens = round(total * tokens_per_path)
-    return SamplingForecast(
-        m=m,
-        threshold=threshold,
-        paths_per_question=per_question,
-        kept_share=kept / max(1, votes),
-        paths=total,
-        tokens=tokens,
-        seconds=tokens / tokens_per_second if tokens_per_second else None,
-    )
-
-
 def advice(pilot: Pilot) -> list[str]:
     """Sentences about what could help; only what the numbers support."""
+    obstacles = pilot.outlook.obstacles
+    useless = pilot.outlook.answer is Usefulness.NO
     sentences = []
-    if pilot.verdict is HeadroomVerdict.NO_HEADROOM:
+    if useless and {Obstacle.FEW_RIGHT_LABELS, Obstacle.WRONG_LABELS} & set(obstacles):
+        sentences += [
+            "Another model: a larger one, or one that was trained for such questions "
+            "(`lmsi-tui init DIR --model OTHER`).",
+            "Easier questions, on which the model is right more often.",
+            "Another prompt style, if the model has a chat template (`--set sample.style=chat`).",
+        ]
+    if useless and Obstacle.NEARLY_ALL_RIGHT in obstacles:
+        sentences.append(
+            "Harder questions. Or use this model as the teacher of a smaller one "
+            "(`lmsi-tui init DIR --model THIS --student SMALLER`)."
+        )
+    elif pilot.verdict is HeadroomVerdict.NO_HEADROOM or (
+        useless and Obstacle.NEARLY_ALL_RIGHT not in obstacles
+    ):
         sentences.append(
             "Distill from a larger teacher instead: in the paper this gave by far the largest "
             "gains (`lmsi-tui init DIR --model LARGER --student THIS`)."
         )
-    if pilot.verdict is HeadroomVerdict.UNKNOWN and pilot.questions_needed:
+    if pilot.outlook.answer is Usefulness.UNKNOWN and pilot.questions_needed:
         sentences.append(
             f"More questions with known answers: at these rates, about "
-            f"{pilot.questions_needed:,} would give a verdict (`lmsi-tui pilot --questions N`)."
+            f"{pilot.questions_needed:,} would show whether there is headroom "
+            "(`lmsi-tui pilot --questions N`)."
         )
     if pilot.truncated > _OFTEN_TRUNCATED * pilot.paths:
         sentences.append(
@@ -276,7 +334,7 @@ def advice(pilot: Pilot) -> list[str]:
             f"Worked examples in the expected format: {pilot.unread:,} of {pilot.paths:,} paths "
             "have no readable answer (`lmsi-tui prompt` shows the prompt)."
         )
-    if pilot.verdict is not HeadroomVerdict.HEADROOM and pilot.k < 16:
+    if pilot.outlook.answer is Usefulness.UNKNOWN and pilot.k < 16:
         sentences.append(
             f"More paths for each vote: {pilot.k} show less of the headroom than the paper's 32 "
             "(`--set evaluate.k=N`)."
@@ -284,20 +342,14 @@ def advice(pilot: Pilot) -> list[str]:
     return sentences
 
 
-def _forecast_grid(settings: SampleSettings) -> list[tuple[int, str]]:
-    """(m, threshold) of the forecasts, the project's own first."""
-    usual = [(m, threshold) for m in FORECAST_M for threshold in FORECAST_THRESHOLDS]
-    return list(dict.fromkeys([(settings.m, settings.threshold), *usual]))
-
-
 def _in_order(
     answers: Mapping[int, Mapping[int, str | None]], by_id: Mapping[int, Question]
-) -> list[list[str | None]]:
+) -> dict[int, list[str | None]]:
     """The answers of each question in index order, with equal formulas merged."""
-    return [
-        merge_equal(by_id[id_].answer_type, [by_index[i] for i in sorted(by_index)])
+    return {
+        id_: merge_equal(by_id[id_].answer_type, [by_index[i] for i in sorted(by_index)])
         for id_, by_index in answers.items()
-    ]
+    }
 
 
 def _accuracy(right: Sequence[bool]) -> PilotAccuracy:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from engine.project.folder import Project
     from engine.project.job_context import Work
     from engine.project.settings import Settings
+    from store.enums import PromptFormat
     from store.records import Evaluation, Model, Question, Run
 
 
@@ -32,7 +33,7 @@ def run(work: Work) -> dict[str, object]:
         _missing_paths(work.conn, work.project, work.settings, model)
     reread: list[Rereading] = []
     measured = [
-        _as_json(work.conn, evaluation)
+        evaluation_json(work.conn, evaluation)
         for model in chosen
         for evaluation in measure(work, model, reread)
     ]
@@ -52,21 +53,36 @@ def measure(work: Work, model: Model, reread: list[Rereading] | None = None) -> 
     """
     evaluations: list[Evaluation] = []
     for split, questions in _some_questions(work.conn, work.settings).items():
-        requested = _requested_runs(work.project, work.settings, model, split, questions)
-        with transaction(work.conn):
-            opened = [paths.open_run(work.conn, request) for request in requested]
-        copy = converted_copy.of(work, model, opened, questions)
-        with completion.model_loader(work, model, opened, questions, copy) as load:
-            for eval_run in opened:
-                decoding = f"{eval_run.m} paths" if eval_run.m > 1 else "greedy"
-                title = f"measuring {model.name} on {split}: {eval_run.prompt_format}, {decoding}"
-                changed = completion.sample_missing(
-                    work, eval_run, load, questions, title, Phase.MEASURING
-                )
-                if reread is not None:
-                    reread.append(changed)
-                with transaction(work.conn):
-                    evaluations += accuracy.score(work.conn, eval_run, questions)
+        requested = requested_runs(work.project, work.settings, model, split, questions)
+        evaluations += measure_runs(work, model, requested, questions, reread)
+    return evaluations
+
+
+def measure_runs(
+    work: Work,
+    model: Model,
+    requested: Sequence[Run],
+    questions: Sequence[Question],
+    reread: list[Rereading] | None = None,
+) -> list[Evaluation]:
+    """Sample what is missing of a model's runs on these questions, and score them."""
+    evaluations: list[Evaluation] = []
+    with transaction(work.conn):
+        opened = [paths.open_run(work.conn, request) for request in requested]
+    copy = converted_copy.of(work, model, opened, questions)
+    with completion.model_loader(work, model, opened, questions, copy) as load:
+        for eval_run in opened:
+            decoding = f"{eval_run.m} paths" if eval_run.m > 1 else "greedy"
+            title = (
+                f"measuring {model.name} on {eval_run.split}: {eval_run.prompt_format}, {decoding}"
+            )
+            changed = completion.sample_missing(
+                work, eval_run, load, questions, title, Phase.MEASURING
+            )
+            if reread is not None:
+                reread.append(changed)
+            with transaction(work.conn):
+                evaluations += accuracy.score(work.conn, eval_run, questions)
     return evaluations
 
 
@@ -88,14 +104,24 @@ def _some_questions(conn: sqlite3.Connection, settings: Settings) -> dict[Split,
     return by_split
 
 
-def _requested_runs(
+def requested_runs(
     project: Project,
     settings: Settings,
     model: Model,
     split: Split,
     questions: Sequence[Question],
+    formats: Sequence[tuple[PromptFormat, bool]] = accuracy.FORMATS,
 ) -> list[Run]:
-    """The runs that measure every method on a split, as they would be stored."""
+    """The runs that measure a model on a split, as they would be stored.
+
+    Args:
+        project: the folder of the model's files.
+        settings: how paths are sampled.
+        model: to be measured.
+        split: of the questions.
+        questions: all of them, also those that are measured later: their tasks are part of a run.
+        formats: (prompt format, greedy) of each run.
+    """
     tasks = [question.task for question in questions]
     return [
         runs.requested_run(
@@ -107,7 +133,7 @@ def _requested_runs(
             prompt_format,
             tasks,
         )
-        for prompt_format, greedy in accuracy.formats_to_measure()
+        for prompt_format, greedy in formats
     ]
 
 
@@ -122,7 +148,7 @@ def _missing_paths(
     missing = stored = longest = 0
     for split, questions in _some_questions(conn, settings).items():
         ids = [question.id for question in questions]
-        for requested in _requested_runs(project, settings, model, split, questions):
+        for requested in requested_runs(project, settings, model, split, questions):
             begun = paths.run_by_key(conn, requested.key)
             present = paths.stored(conn, begun.id, ids, requested.m) if begun else 0
             stored += present
@@ -133,7 +159,7 @@ def _missing_paths(
     return missing, stored
 
 
-def _as_json(conn: sqlite3.Connection, evaluation: Evaluation) -> dict[str, object]:
+def evaluation_json(conn: sqlite3.Connection, evaluation: Evaluation) -> dict[str, object]:
     """An evaluation as the job's result and the report hold it."""
     model = models.by_id(conn, evaluation.model_id)
     return {

@@ -10,7 +10,17 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from engine.jobs import curate, evaluate, export, memory_estimate, rounds, sample, train, vote
+from engine.jobs import (
+    curate,
+    evaluate,
+    export,
+    memory_estimate,
+    pilot,
+    rounds,
+    sample,
+    train,
+    vote,
+)
 from engine.jobs.job_settings import settings_of
 from engine.jobs.lookups import StageMissing
 from engine.jobs.plan import Plan
@@ -25,13 +35,18 @@ if TYPE_CHECKING:
     from engine.project.job_context import Work
     from engine.project.settings import Settings
 
+
+def _evaluate(work: Work) -> dict[str, object]:
+    return pilot.run(work) if "pilot" in work.params else evaluate.run(work)
+
+
 RUN: dict[JobKind, Callable[[Work], dict[str, object]]] = {
     JobKind.SAMPLE: sample.run,
     JobKind.VOTE: vote.run,
     JobKind.CURATE: curate.run,
     JobKind.FINETUNE: train.finetune,
     JobKind.DISTILL: train.distill,
-    JobKind.EVALUATE: evaluate.run,
+    JobKind.EVALUATE: _evaluate,
     JobKind.EXPORT: export.run,
     JobKind.ROUND: rounds.run,
 }

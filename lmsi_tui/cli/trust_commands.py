@@ -15,6 +15,7 @@ from lmsi_tui.cli.options import settings_from
 from lmsi_tui.cli.output import emit, say
 from lmsi_tui.cli.status_commands import opened
 from lmsi_tui.formatting.numbers import percent
+from lmsi_tui.formatting.pilot_text import pilot_lines
 from lmsi_tui.formatting.sanitize import printable
 from lmsi_tui.formatting.trust_text import (
     NOTHING_KNOWN,
@@ -22,11 +23,12 @@ from lmsi_tui.formatting.trust_text import (
     audit_lines,
     calibration_lines,
     leak_lines,
-    pilot_lines,
     pool_run_of,
+    students_of,
     teacher_of,
 )
 from store import questions
+from store.connection import connect
 from store.enums import JobKind, Split
 from store.errors import BadInput
 
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
+    from engine.project.folder import Project
+    from engine.project.settings import Changes
     from engine.statistics.confidence_sequence import Certificate, PrecisionEstimate
 
 
@@ -42,33 +46,50 @@ if TYPE_CHECKING:
 
 def run_pilot(args: argparse.Namespace) -> None:
     """Measure the teacher on a few questions if needed, and print whether LMSI can help."""
-    with opened(args) as (project, conn):
+    with opened(args) as (project, _):
         changes = settings_from(args.set, args.preset)
-        settings = changed(project.settings, changes)
-        teacher = teacher_of(project, conn)
-        with_answers = len(questions.gold_for(conn, Split.EVAL))
-        if not with_answers:
-            raise BadInput(
-                "A pilot needs questions with known answers: import 60 to 100 of them with "
-                "`lmsi-tui import FILE --split eval --task TYPE`."
-            )
-        before = pilot.newest_evaluations(conn, teacher)
-    minimum = args.questions or pilot.QUESTIONS
-    measured = min(evaluation.n for evaluation in before) if before else 0
-    if measured < min(minimum, with_answers) or changes:
-        measuring = {name: dict(section) for name, section in changes.items()}
-        # Never fewer than before, because a new measurement of a run replaces the old one.
-        limit = max(minimum, measured)
-        measuring.setdefault("evaluate", {}).update({"limit": limit, "ood": False})
-        params: dict[str, object] = {"settings": measuring, "models": [teacher.name]}
-        follow.start(project, JobKind.EVALUATE, params, detach=False, as_json=args.json)
-    with opened(args) as (_, conn):
-        result = pilot.from_evaluations(conn, teacher, settings.sample)
+    result = measured_pilot(project, changes, args.questions or pilot.QUESTIONS, args.json)
     if args.json:
         emit({"event": "pilot", **pilot_json(result)})
         return
     for line in pilot_lines(result):
         say(args, line)
+
+
+def measured_pilot(project: Project, changes: Changes, most: int, as_json: bool) -> pilot.Pilot:
+    """Measure the teacher, and the students' greedy answers, until the verdict is certain.
+
+    Args:
+        project: an open project.
+        changes: of its settings, for this pilot.
+        most: questions with known answers, unless more were measured before.
+        as_json: print the job's progress as JSON lines.
+
+    Raises:
+        BadInput: no question has a known answer.
+        BadInput, WorkFailed, Interrupted: of the job that measures.
+    """
+    settings = changed(project.settings, changes)
+    with connect(project.database, read_only=True) as conn:
+        teacher = teacher_of(project, conn)
+        students = students_of(project, conn)
+        known = len(questions.gold_for(conn, Split.EVAL))
+        if not known:
+            raise BadInput(
+                "A pilot needs questions with known answers: import 60 to 100 of them with "
+                "`lmsi-tui import FILE --split eval --task TYPE`."
+            )
+        if not changes and pilot.newest_evaluations(conn, teacher):
+            result = pilot.from_evaluations(conn, teacher, settings.sample, students)
+            complete = len(result.students) == len(students)
+            if complete and not result.can_change(min(most, known) - result.n):
+                return result
+    measuring = {name: dict(section) for name, section in changes.items()}
+    names = [model.name for model in (teacher, *students)]
+    params: dict[str, object] = {"settings": measuring, "models": names, "pilot": most}
+    follow.start(project, JobKind.EVALUATE, params, detach=False, as_json=as_json)
+    with connect(project.database, read_only=True) as conn:
+        return pilot.from_evaluations(conn, teacher, settings.sample, students)
 
 
 def pilot_json(result: pilot.Pilot) -> dict[str, object]:

@@ -20,15 +20,16 @@ def add_trust(commands: Commands) -> None:
         "pilot",
         "lmsi_tui.cli.trust_commands:run_pilot",
         "estimate from a few questions with known answers whether LMSI can help",
-        "Measure on a few questions with known answers how much better the majority vote is than "
-        "a single greedy answer, and estimate what a full run would cost.",
+        "Measure on a few questions with known answers how many labels the vote would keep, how "
+        "many of them are right, and how much better the vote is than a single greedy answer. Stop "
+        "as soon as the verdict is certain, and estimate what a full run would cost.",
     )
     add_project(pilot)
     pilot.add_argument(
         "--questions",
         type=positive,
         metavar="N",
-        help="minimum number of questions to measure; fewer if not available (default: 80)",
+        help="most questions to measure; fewer if the verdict is certain earlier (default: 80)",
     )
     add_settings(pilot)
     add_json(pilot)

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engine.evaluation import calibration, pilot
-from engine.evaluation.pilot import HeadroomVerdict
 from engine.review import audit
 from engine.sampling import runs
 from engine.statistics.confidence_sequence import CONFIDENCE, FEWEST_AUDITS, TARGET_PRECISION
-from lmsi_tui.formatting.numbers import duration, percent, points
+from lmsi_tui.formatting.numbers import percent
+from lmsi_tui.formatting.pilot_text import pilot_lines
 from lmsi_tui.formatting.sanitize import snippet
 from store import models
 from store.errors import BadInput
@@ -51,7 +51,8 @@ def sections(conn: sqlite3.Connection, project: Project) -> list[TrustSection]:
     sample = project.settings.sample
 
     def pilot_of() -> list[str]:
-        return pilot_lines(pilot.from_evaluations(conn, teacher_of(project, conn), sample))
+        teacher, students = teacher_of(project, conn), students_of(project, conn)
+        return pilot_lines(pilot.from_evaluations(conn, teacher, sample, students))
 
     def audit_of() -> list[str]:
         result = audit.of_store(conn, pool_run_of(project, conn), threshold=sample.threshold)
@@ -83,55 +84,6 @@ def _lines_or_why(lines: Callable[[], list[str]]) -> tuple[str, ...]:
         return tuple(lines())
     except BadInput as missing:
         return (str(missing),)
-
-
-def pilot_lines(result: pilot.Pilot) -> list[str]:
-    """A pilot as lines of text."""
-    gap = result.gap
-    lines = [
-        f"{result.model} on {result.n:,} questions with known answers (95 % intervals):",
-        f"  greedy chain of thought   {_accuracy(result.greedy)}",
-        f"  majority of {result.k:<3} paths     {_accuracy(result.majority)}",
-        f"  headroom                  {points(gap.gain)} points "
-        f"({points(gap.low)} to {points(gap.high)})",
-        f"  paths                     {result.paths:,}: {_share(result.truncated, result.paths)} "
-        f"truncated, {_share(result.unread, result.paths)} without an answer",
-    ]
-    lines.append(
-        f"The smallest headroom detectable with 80 % power at n = {result.n:,} is "
-        f"{percent(result.detectable)} points."
-        if result.detectable is not None
-        else f"At n = {result.n:,}, headroom cannot be distinguished from chance."
-    )
-    lines.append(f"Verdict: {_VERDICTS[result.verdict]}")
-    suggestions = pilot.advice(result)
-    if suggestions:
-        lines += ["Suggestions:", *(f"  - {suggestion}" for suggestion in suggestions)]
-    if result.pool:
-        lines.append(f"Estimated cost of a full run over the pool ({result.pool:,} questions):")
-        for forecast in result.forecasts:
-            time = f", about {duration(forecast.seconds)}" if forecast.seconds is not None else ""
-            lines.append(
-                f"  m = {forecast.m:<3} threshold {forecast.threshold:4} "
-                f"{forecast.paths:9,} paths, {forecast.tokens:11,} tokens{time}; "
-                f"keeps {percent(forecast.kept_share)} %"
-            )
-    return lines
-
-
-_VERDICTS = {
-    HeadroomVerdict.NO_HEADROOM: "no headroom. The majority vote is less than 5 points above "
-    "greedy, so there is little for the model to learn from itself.",
-    HeadroomVerdict.HEADROOM: "headroom present. The majority vote is right more often than a "
-    "greedy answer. LMSI needs this, but it guarantees no gain: measure after a round.",
-    HeadroomVerdict.UNKNOWN: "cannot tell yet. The interval of the headroom includes both 0 and 5 "
-    "points.",
-}
-
-
-def _accuracy(accuracy: pilot.PilotAccuracy) -> str:
-    between = _interval(accuracy.low, accuracy.high)
-    return f"{percent(accuracy.share)} % ({between}), n = {accuracy.n:,}"
 
 
 def _interval(low: float, high: float) -> str:
@@ -295,6 +247,12 @@ def teacher_of(project: Project, conn: sqlite3.Connection) -> Model:
             f"The teacher {name!r} is not a model of this project: set model.teacher in lmsi.toml."
         )
     return teacher
+
+
+def students_of(project: Project, conn: sqlite3.Connection) -> list[Model]:
+    """The project's students, without those that are not in the store."""
+    stored = (models.by_name(conn, name) for name in project.settings.model.students)
+    return [student for student in stored if student]
 
 
 def pool_run_of(project: Project, conn: sqlite3.Connection) -> Run:

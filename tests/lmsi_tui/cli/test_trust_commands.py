@@ -13,6 +13,7 @@ from store import jobs, paths, questions, reviews
 from store.connection import connect
 from store.enums import Queue, Split, Verdict
 from store.records import Review
+from tests.engine.evaluation.scripted import rule, write_script
 from tests.projects import command, scripted_project
 from tests.test_layering import SLOW, loaded_after
 
@@ -58,24 +59,38 @@ def judge(project: Project, count: int, verdict: Verdict = Verdict.MAJORITY) -> 
 
 def test_a_pilot_measures_only_what_is_missing_and_gives_a_verdict(tmp_path: Path) -> None:
     project = scripted_project(tmp_path, pool=20, evaluation=30)
-    text = stdout_of(project, "pilot", "--questions", 24)
-    assert "n = 24" in text
-    assert "Verdict: " in text
+    text = stdout_of(project, "pilot", "--questions", 8)
+    assert "n = 8" in text
+    assert "Verdict: cannot tell yet" in text
     assert "80 % power" in text
     assert "over the pool (20 questions)" in text
     with connect(project.database, read_only=True) as conn:
         assert len(jobs.all_of(conn)) == 1
-    event = line(stdout_of(project, "pilot", "--questions", 20, "--json"))
+    event = line(stdout_of(project, "pilot", "--questions", 6, "--json"))
     assert event["event"] == "pilot"
-    assert event["n"] == 24
+    assert event["n"] == 8
     assert event["verdict"] in ("no fuel", "fuel present", "cannot tell yet")
     with connect(project.database, read_only=True) as conn:
         assert len(jobs.all_of(conn)) == 1, "nothing is measured twice"
-    assert line(stdout_of(project, "pilot", "--questions", 30, "--json"))["n"] == 30
-    again = stdout_of(
-        project, "pilot", "--questions", 10, "--set", "sample.threshold=0.9", "--json"
-    )
-    assert line(again)["n"] == 30, "other settings remove no measurement"
+    again = stdout_of(project, "pilot", "--questions", 7, "--set", "sample.threshold=0.9", "--json")
+    assert line(again)["n"] == 8, "other settings remove no measurement"
+
+
+def test_a_pilot_stops_when_its_verdict_is_certain(tmp_path: Path) -> None:
+    project = scripted_project(tmp_path, pool=4, evaluation=60)
+    scattered = {str(number): 1.0 for number in range(5000, 5040)}
+    write_script(project.folder / "models" / "script.json", [rule("", scattered)])
+    event = line(stdout_of(project, "pilot", "--json"))
+    assert event["n"] == 32
+    assert event["outlook"] == {
+        "answer": "no",
+        "obstacles": ["few right labels"],
+        "questions": 32,
+        "error": 0.05,
+    }
+    assert line(stdout_of(project, "pilot", "--questions", 60, "--json"))["n"] == 32
+    with connect(project.database, read_only=True) as conn:
+        assert len(jobs.all_of(conn)) == 1, "a certain verdict needs no more questions"
 
 
 def test_an_audit_prints_precision_and_the_audits_still_needed(sampled: Project) -> None:

@@ -1,0 +1,111 @@
+"""The pilot: measure a few questions at a time, and stop as soon as its verdict is certain."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from engine.evaluation import pilot
+from engine.jobs import evaluate, lookups
+from engine.sampling.reextraction import Rereading, together
+from store import evaluations, paths, questions
+from store.enums import PromptFormat, Split
+from store.errors import BadInput
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator, Sequence
+
+    from engine.project.job_context import Work
+    from store.records import Question, Run
+
+FIRST_LOOKS = (10, 20, 32, 44, 56, 68, 80)
+"""Questions after which the pilot looks at the verdict; then after a third more each time."""
+
+_GREEDY = (PromptFormat.FEW_SHOT_COT, True)
+_VOTE = (PromptFormat.FEW_SHOT_COT, False)
+
+
+def run(work: Work) -> dict[str, object]:
+    """Measure the job's `models`, of which the first one votes and the others are its students.
+
+    `pilot` is the largest number of questions. What was measured before counts.
+
+    Raises:
+        BadInput: no question has a known answer, or a model cannot be loaded.
+    """
+    most = work.params["pilot"]
+    assert isinstance(most, int)
+    teacher, *students = lookups.models_to_measure(work.conn, work.params.get("models"))
+    known = questions.gold_for(work.conn, Split.EVAL).keys()
+    usable = [
+        question for question in questions.by_split(work.conn, Split.EVAL) if question.id in known
+    ]
+    if not usable:
+        raise BadInput(
+            "A pilot needs questions with known answers: import 60 to 100 of them with "
+            "`lmsi-tui import FILE --split eval --task TYPE`."
+        )
+    requested = {
+        model.id: evaluate.requested_runs(
+            work.project,
+            work.settings,
+            model,
+            Split.EVAL,
+            usable,
+            (_GREEDY, _VOTE) if model is teacher else (_GREEDY,),
+        )
+        for model in (teacher, *students)
+    }
+    measured = {id_: _measured(work.conn, runs) for id_, runs in requested.items()}
+    first = measured[teacher.id]
+    ordered = sorted(usable, key=lambda question: (question.id not in first, _place(question)))
+    limit = min(max(most, len(first)), len(ordered))
+    reread: list[Rereading] = []
+    for count in looks(len(first), limit):
+        stored = []
+        for model in (teacher, *students):
+            further = [each for each in ordered[count:] if each.id in measured[model.id]]
+            stored += evaluate.measure_runs(
+                work, model, requested[model.id], [*ordered[:count], *further], reread
+            )
+        result = pilot.from_evaluations(work.conn, teacher, work.settings.sample, students)
+        if not result.can_change(limit - count):
+            break
+    return {
+        "evaluations": [evaluate.evaluation_json(work.conn, each) for each in stored],
+        **together(reread).as_json(),
+    }
+
+
+def looks(measured: int, limit: int) -> Iterator[int]:
+    """Numbers of questions after which the pilot looks, increasing, the last one `limit`.
+
+    Args:
+        measured: questions that were measured before; no look has fewer.
+        limit: the most, ≥ 1 and ≥ `measured`.
+    """
+    count = min(max(measured, FIRST_LOOKS[0]), limit)
+    while count < limit:
+        yield count
+        following = (look for look in FIRST_LOOKS if look > count)
+        count = min(next(following, count + count // 3), limit)
+    yield limit
+
+
+def _measured(conn: sqlite3.Connection, requested: Sequence[Run]) -> set[int]:
+    """The questions that an earlier evaluation of these runs measured. A new evaluation replaces
+    it, so it must measure them, too."""
+    begun = {run.id for request in requested if (run := paths.run_by_key(conn, request.key))}
+    return {
+        question_id
+        for evaluation in evaluations.all_of(conn)
+        if evaluation.run_id in begun
+        for question_id in evaluations.answers(conn, evaluation.id)
+    }
+
+
+def _place(question: Question) -> bytes:
+    """A random place that never changes: files are often sorted by task or difficulty, and a few
+    questions must be like the others."""
+    return sha256(question.key.encode()).digest()
