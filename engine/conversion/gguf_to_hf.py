@@ -1,17 +1,17 @@
-"""Convert a GGUF file to the Hugging Face folder that training needs.
+"""Convert a GGUF file to a Hugging Face folder, as training and the transformers engine need it.
 
-transformers reads the file and restores its weights as floats of 16 or 32 bits; the folder is
-written once, beside the project's models. It is compared with llama.cpp on the file itself, in
-token ids and in logits, and gets its name only if it agrees: what is trained on it is an adapter
-for the same file.
+The weights are restored as floats of 16 or 32 bits; the folder is written once, beside the
+project's models. It is compared with llama.cpp on the file itself, in token ids and in logits, and
+gets its name only if it agrees: what is trained on it is an adapter for the same file.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from engine.conversion.restored_weights import number_type, write_weights
 from engine.models.gguf_header import read_contents
 from engine.models.metadata import TRAINABLE_GGUF
 from store.atomic_file import atomic_file, scratch_folder
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 TOLERANCE = 0.1
 """Largest accepted error of the logits, as a share of their spread: llama.cpp also rounds the
 inputs of a quantized matrix, and torch does not."""
-MAX_BYTES_FOR_HALF = 2.5
-"""Bytes per weight of a file up to which 16 bits hold all of its information."""
 
 
 class NotConvertible(BadInput):
@@ -52,12 +50,8 @@ def hf_folder(project: Project, model: Model) -> Path:
 
 def folder_size(file: Path) -> int:
     """Bytes that the folder of a GGUF file takes, approximately."""
-    weights = int(read_contents(file).parameters)
-    return (2 if _fits_half(file, weights) else 4) * weights
-
-
-def _fits_half(file: Path, weights: int) -> bool:
-    return file.stat().st_size <= MAX_BYTES_FOR_HALF * weights
+    contents = read_contents(file)
+    return (4 if number_type(file, contents) == "F32" else 2) * contents.parameters
 
 
 def why_not_convertible(file: Path) -> str | None:
@@ -75,50 +69,25 @@ def why_not_convertible(file: Path) -> str | None:
 def convert_to_hf(file: Path, folder: Path) -> None:
     """Write a GGUF file as a Hugging Face folder and check it against llama.cpp.
 
-    If the folder exists, only its end tokens are checked. All weights are in memory at once, in 32
-    bits.
+    If the folder exists, only its end tokens are checked.
 
     Raises:
-        BadInput: transformers cannot read the file's architecture, weights or tokenizer, or the
-            folder does not agree with llama.cpp.
+        NotConvertible: the file holds something that transformers does not compute, its tokenizer
+            cannot be expressed, or the folder does not agree with llama.cpp.
     """
     if folder.is_dir():
         _write_end_tokens(folder, file)
         return
     if (reason := why_not_convertible(file)) is not None:
         raise BadInput(reason)
-    import torch
-    from transformers import AutoModelForCausalLM
-
     from engine.conversion.verification import verify
-    from engine.models.gguf_tokenizer import read_tokenizer
 
-    try:
-        # A folder of its own, since transformers would use a tokenizer.json beside the file.
-        with scratch_folder(folder) as scratch:
-            (scratch / "model.gguf").symlink_to(file.resolve())
-            tokenizer = read_tokenizer(scratch / "model.gguf")
-            model = AutoModelForCausalLM.from_pretrained(
-                scratch,
-                gguf_file="model.gguf",
-                dtype=torch.float32,
-                local_files_only=True,
-                trust_remote_code=False,
-            )
-    except MemoryError:
-        raise
-    except Exception as error:  # readers of other formats raise exceptions of their own
-        line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise NotConvertible(file, f"transformers cannot read it ({line})") from error
-    if _fits_half(file, read_contents(file).parameters):
-        model = model.to(torch.float16)
     part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
     try:
-        _write_folder(model, part)
-        tokenizer.save_pretrained(part)
+        _write_folder(file, part)
         _write_end_tokens(part, file)
-        del model
         verify(part, file, tolerance=TOLERANCE)
         part.replace(folder)
     except WorkFailed as error:
@@ -146,22 +115,27 @@ def _write_end_tokens(folder: Path, file: Path) -> None:
             temporary.write_text(json.dumps(values | {"eos_token_id": ends}), encoding="utf-8")
 
 
-def _write_folder(model: Any, folder: Path) -> None:
-    """Write what `save_pretrained` writes; it refuses a model that was read from a GGUF file."""
-    from safetensors.torch import save_file
+def _write_folder(file: Path, folder: Path) -> None:
+    from transformers import GenerationConfig
 
-    folder.mkdir(parents=True)
-    config, weights = model.config, model.state_dict()
-    if config.tie_word_embeddings:  # the head is a copy of the embedding
-        weights.pop("lm_head.weight", None)
-    save_file(
-        {name: value.contiguous() for name, value in weights.items()},
-        folder / "model.safetensors",
-        {"format": "pt"},
-    )
-    if hasattr(config, "quantization_config"):
-        del config.quantization_config
-    config.architectures = [type(model).__name__]
-    config.dtype = model.dtype
-    config.save_pretrained(folder)
-    model.generation_config.save_pretrained(folder)
+    from engine.conversion import hyperparameters
+    from engine.conversion.families import FAMILIES
+    from engine.models.gguf_tokenizer import read_tokenizer
+
+    contents = read_contents(file)
+    architecture = contents.values["general.architecture"]
+    family = next(family for family in FAMILIES if family.architecture == architecture)
+    try:
+        config = hyperparameters.read(family, file, contents)
+        # A folder of its own, since transformers would use a tokenizer.json beside the file.
+        with scratch_folder(folder) as scratch:
+            (scratch / "model.gguf").symlink_to(file.resolve())
+            read_tokenizer(scratch / "model.gguf").save_pretrained(folder)
+        config.dtype = write_weights(folder / "model.safetensors", file, contents, family, config)
+        config.save_pretrained(folder)
+        GenerationConfig.from_model_config(config).save_pretrained(folder)
+    except (MemoryError, OSError):
+        raise
+    except Exception as error:  # the classes of transformers raise exceptions of their own
+        line = (str(error).splitlines() or [type(error).__name__])[0]
+        raise NotConvertible(file, f"it cannot be read ({line.rstrip('.')})") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+from engine.models.gguf_header import read_contents
 from engine.models.gguf_tokenizer import load_tokenizer
 from engine.models.weight_files import check_adapter_files, check_model_files
 from store.errors import WorkFailed
@@ -60,7 +61,9 @@ def verify(
     names = "".join(token.content for token in tokenizer.get_added_tokens_decoder().values())
     tokenizer.encode_special_tokens = True  # names of special tokens in a text are text
     probes = [tokenizer.encode(text).ids for text in _PROBES]
-    with closing(open_llama_cpp(gguf, adapter=adapter_gguf, batch_size=1, context=512)) as model:
+    context = _context(gguf)
+    opened = open_llama_cpp(gguf, adapter=adapter_gguf, batch_size=1, context=context)
+    with closing(opened) as model:
         for text in (*_PROBES, f"a{names} b", ""):
             if model.tokenize(text) != tokenizer.encode(text).ids:
                 raise WorkFailed(
@@ -87,6 +90,16 @@ def verify(
             f"(error {(error / effect).max():.1%} of the change, {ADAPTER_TOLERANCE:.0%} is "
             "allowed): use this model with the transformers engine."
         )
+
+
+def _context(gguf: Path) -> int:
+    """Tokens for which the probes are compared.
+
+    In a longer context, llama.cpp applies LongRoPE's factors for long texts to short ones, too.
+    """
+    values = read_contents(gguf).values
+    name = f"{values.get('general.architecture')}.rope.scaling.original_context_length"
+    return min(512, values.get(name) or 512)
 
 
 def _torch_logits(

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import mmap
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from typing import TYPE_CHECKING, Any
 
 from store.errors import BadInput
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 _SCALARS = {
@@ -27,7 +28,19 @@ _SCALARS = {
     11: "q",
     12: "d",
 }
-_STRING, _ARRAY = 8, 9
+_BOOL, _STRING, _ARRAY = 7, 8, 9
+
+
+@dataclass(frozen=True, slots=True)
+class TensorInfo:
+    """Where a tensor is in a GGUF file."""
+
+    shape: tuple[int, ...]
+    """As in numpy: the last dimension is contiguous."""
+    kind: int
+    """The number type, as `gguf.GGMLQuantizationType`."""
+    start: int
+    """Offset in bytes from the start of the file."""
 
 
 class _Header:
@@ -48,7 +61,14 @@ class _Header:
             start = self.at
             self.values[key] = self._value(self._number("I"))
             self.raw[key] = data[start : self.at]
-        self.tensors = [self._tensor() for _ in range(tensors)]
+        found = [self._tensor() for _ in range(tensors)]
+        alignment = self.values.get("general.alignment", 32)
+        if not isinstance(alignment, int) or alignment < 1:
+            raise ValueError("alignment")
+        start = -(-self.at // alignment) * alignment
+        self.tensors = {
+            name: TensorInfo(shape, kind, start + offset) for name, shape, kind, offset in found
+        }
 
     def _take(self, size: int) -> int:
         start, self.at = self.at, self.at + size
@@ -81,11 +101,11 @@ class _Header:
                 self._value(inner)
         return count
 
-    def _tensor(self) -> tuple[str, int, int, int]:
-        """Name, number of weights, type, and offset in bytes from the start of the weights."""
+    def _tensor(self) -> tuple[str, tuple[int, ...], int, int]:
+        """Name, shape, type, and offset in bytes from the start of the weights."""
         name, dimensions = self._text(), self._number("I")
-        count = prod(self._number("Q") for _ in range(min(dimensions, 8)))
-        return name, count, self._number("I"), self._number("Q")
+        shape = tuple(self._number("Q") for _ in range(min(dimensions, 8)))
+        return name, shape[::-1], self._number("I"), self._number("Q")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +118,9 @@ class Contents:
     parameters: int
     arrays: frozenset[str] = frozenset()
     """Keys whose value is an array."""
+    flags: Mapping[str, tuple[bool, ...]] = field(default_factory=dict)
+    """The arrays of truth values, by key."""
+    tensors: Mapping[str, TensorInfo] = field(default_factory=dict)
 
     @property
     def chat_templates(self) -> dict[str, str]:
@@ -137,23 +160,31 @@ def read_contents(path: Path) -> Contents:
     tokenizer = hashlib.sha256()
     for key in sorted(key for key in header.raw if key.startswith("tokenizer.ggml.")):
         tokenizer.update(key.encode() + b"\0" + header.raw[key])
-    weights = (count for name, count, _, _ in header.tensors if name != "rope_freqs.weight")
-    arrays = (key for key, raw in header.raw.items() if raw[:4] == struct.pack("<I", _ARRAY))
-    return Contents(header.values, tokenizer.hexdigest(), sum(weights), frozenset(arrays))
+    weights = (
+        prod(tensor.shape)
+        for name, tensor in header.tensors.items()
+        if not name.startswith("rope_")  # computed from the configuration
+    )
+    arrays = {key: raw for key, raw in header.raw.items() if raw[:4] == struct.pack("<I", _ARRAY)}
+    is_flags = struct.pack("<II", _ARRAY, _BOOL)
+    return Contents(
+        header.values,
+        tokenizer.hexdigest(),
+        sum(weights),
+        frozenset(arrays),
+        {key: tuple(map(bool, raw[16:])) for key, raw in arrays.items() if raw[:8] == is_flags},
+        header.tensors,
+    )
 
 
 def _end_of_weights(header: _Header) -> int:
     """The size in bytes that the file must have."""
     from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
-    alignment = header.values.get("general.alignment", 32)
-    if not isinstance(alignment, int) or alignment < 1:
-        raise ValueError("alignment")
-    start = -(-header.at // alignment) * alignment
     end = header.at
-    for _, count, kind, offset in header.tensors:
+    for tensor in header.tensors.values():
         # Of a type that is newer than the gguf package, only the start can be checked.
-        is_known = kind in GGMLQuantizationType.__members__.values()
-        block, size = GGML_QUANT_SIZES[GGMLQuantizationType(kind)] if is_known else (1, 0)
-        end = max(end, start + offset + count // block * size)
+        is_known = tensor.kind in GGMLQuantizationType.__members__.values()
+        block, size = GGML_QUANT_SIZES[GGMLQuantizationType(tensor.kind)] if is_known else (1, 0)
+        end = max(end, tensor.start + prod(tensor.shape) // block * size)
     return end

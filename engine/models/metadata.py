@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FOLDER, GGUF = "Hugging Face folder", "GGUF file"
-TRAINABLE_GGUF = ("llama", "qwen2")
-"""GGUF architectures whose adapters can be converted to GGUF (`engine.conversion.hf_to_gguf`)."""
+TRAINABLE_GGUF = ("llama", "qwen2", "qwen3", "gemma2", "gemma3", "phi3", "smollm3")
+"""GGUF architectures that can be converted to a folder, and their adapters to GGUF
+(`engine.conversion.families`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,9 +145,13 @@ class LlamaContext:
     def fits(self, config: ContextConfig) -> bool:
         """Whether sequences and memory suffice, and the precision is that of the model's file.
 
-        The fused kernel rounds to half precision internally, even for keys in float32.
+        The fused kernel rounds to half precision internally, even for keys in float32. And a model
+        with two sets of rope factors takes the one for long texts by the size of a buffer, which in
+        the `unified` layout is that of all sequences together.
         """
         if config.flash_attention and self._exact:
+            return False
+        if config.unified and "rope_factors_long.weight" in self._contents.tensors:
             return False
         return config.batch_size <= _max_batch_size() and (
             config.batch_size == 1 or self.memory_needed(config) <= _memory_budget()

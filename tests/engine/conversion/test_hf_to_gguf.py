@@ -206,7 +206,7 @@ def test_a_model_in_the_wrong_order_is_refused_and_leaves_no_file(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "engine.conversion.hf_to_gguf._permute", lambda tensor, _source, _config: tensor
+        "engine.conversion.hf_to_gguf.to_gguf", lambda _family, _config, _name, weights: weights
     )
     with pytest.raises(WorkFailed, match="logits of the GGUF file differ"):
         convert_base(folder, tmp_path / "model.gguf")
@@ -229,7 +229,7 @@ def test_a_tokenizer_with_the_wrong_name_is_refused(
     [
         ({"architectures": ["GPT2LMHeadModel"]}, "is a GPT2LMHeadModel"),
         ({"hidden_act": "gelu"}, "activation gelu"),
-        ({"rope_parameters": {"rope_type": "yarn", "factor": 4.0}}, "by yarn"),
+        ({"rope_parameters": {"rope_type": "dynamic", "factor": 4.0}}, "by dynamic"),
         ({"vocab_size": 400}, "more tokens than the 400 rows"),
     ],
 )
@@ -303,7 +303,7 @@ def test_an_adapter_in_the_wrong_order_is_refused(
 ) -> None:
     adapter = write_adapter(folder, tmp_path / "adapter", target_modules=["q_proj"])
     monkeypatch.setattr(
-        "engine.conversion.hf_to_gguf._permute", lambda tensor, _source, _config: tensor
+        "engine.conversion.hf_to_gguf.to_gguf", lambda _family, _config, _name, weights: weights
     )
     with pytest.raises(WorkFailed, match=r"logits|changes"):
         convert_adapter(adapter, folder, tmp_path / "adapter.gguf", gguf=gguf)
