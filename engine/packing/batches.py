@@ -80,11 +80,16 @@ class Batch:
             self.distillation.to(device) if self.distillation is not None else None,
         )
 
-    def dense_mask(self, dtype: torch.dtype) -> torch.Tensor:
-        """[B, 1, S, S], additive: 0 where a token attends to another, else the lowest number."""
+    def dense_mask(self, dtype: torch.dtype, window: int | None = None) -> torch.Tensor:
+        """[B, 1, S, S], additive: 0 where a token attends to another, else the lowest number.
+
+        With a window, a token attends to the last `window` tokens of its branch, itself included.
+        """
         index = torch.arange(self.tokens.shape[1], device=self.tokens.device)
         row, column = index[:, None], index[None, :]
         attends = (column <= row) & (row < self.subtree_end[:, None, :])
+        if window is not None:
+            attends &= self.positions[:, :, None] - self.positions[:, None, :] < window
         masked = torch.full((), torch.finfo(dtype).min, dtype=dtype, device=attends.device)
         return torch.where(attends, torch.zeros_like(masked), masked)[:, None]
 

@@ -75,16 +75,41 @@ class ForwardCost:
         return tokens * self.token + tokens**2 * self.pair
 
 
-def pack(examples: Sequence[EncodedExample], cost: ForwardCost) -> list[PackedRow]:
+def pack(
+    examples: Sequence[EncodedExample], cost: ForwardCost, apart_from: int | None = None
+) -> list[PackedRow]:
     """Pack examples into rows of one tree each, sharing prefixes where that is cheaper.
 
     Every example is in exactly one row. No tree is longer than `ROW_TOKENS` unless it holds a
     single example. Sorted by their tokens, examples share the most with their neighbors; of all
     ways to cut that order into rows this is the cheapest.
+
+    Args:
+        examples: to be packed.
+        cost: of the rows.
+        apart_from: examples of more tokens than this do not share a row with others; None if any
+            may.
     """
     coded = [np.asarray(example.tokens, np.int64) for example in examples]
+    is_long = [apart_from is not None and len(sequence) > apart_from for sequence in coded]
+    return [
+        row
+        for kind in (False, True)
+        for row in _pack(
+            examples, coded, [number for number, long in enumerate(is_long) if long == kind], cost
+        )
+    ]
+
+
+def _pack(
+    examples: Sequence[EncodedExample],
+    coded: Sequence[Integers],
+    numbers: Sequence[int],
+    cost: ForwardCost,
+) -> list[PackedRow]:
+    """Pack the examples with these numbers."""
     # Big-endian bytes sort as the token ids do.
-    order = sorted(range(len(examples)), key=lambda number: coded[number].astype(">u4").tobytes())
+    order = sorted(numbers, key=lambda number: coded[number].astype(">u4").tobytes())
     common = [_common_length(coded[first], coded[second]) for first, second in pairwise(order)]
     lengths = np.array([len(coded[number]) for number in order], np.float64)
     added = np.cumsum(lengths - np.array([0, *common][: len(order)]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,6 +14,8 @@ from engine.packing import tree_attention
 from engine.training.kl_divergence import top_k_kl_divergence
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from engine.packing.batches import Batch
     from engine.training.model import TrainableModel
 
@@ -32,8 +35,25 @@ def loss_sum(model: TrainableModel, batch: Batch) -> torch.Tensor:
             path_loss = losses @ batch.weights.to(losses.dtype)
             return path_loss + _distillation_term(nn.Identity(), outputs, batch)
         head = model.causal.lm_head.weight
-        summed: torch.Tensor = _HeadLoss.apply(outputs, head, batch.targets, batch.weights)
-        return summed + _distillation_term(model.causal.lm_head, outputs, batch)
+        summed: torch.Tensor = _HeadLoss.apply(
+            outputs, head, batch.targets, batch.weights, _logit_softcap(model.causal)
+        )
+        return summed + _distillation_term(
+            partial(head_logits, model.causal), outputs, batch, vocabulary=len(head)
+        )
+
+
+def head_logits(causal: Any, states: torch.Tensor) -> torch.Tensor:
+    """The logits of hidden states [T, hidden size]."""
+    logits: torch.Tensor = causal.get_output_embeddings()(states)
+    softcap = _logit_softcap(causal)
+    return logits if softcap is None else torch.tanh(logits / softcap) * softcap
+
+
+def _logit_softcap(causal: Any) -> float | None:
+    """The bound c of a model's logits, which are c tanh(x / c) (Gemma 2); None if it has none."""
+    softcap: float | None = getattr(causal.config, "final_logit_softcapping", None)
+    return softcap
 
 
 def scored_outputs(model: TrainableModel, batch: Batch) -> torch.Tensor:
@@ -69,18 +89,25 @@ def scored_outputs(model: TrainableModel, batch: Batch) -> torch.Tensor:
 
 def _mask_arguments(causal: Any, batch: Batch, dtype: torch.dtype) -> dict[str, Any]:
     """The arguments that give a batch of trees to the model's attention implementation."""
-    match causal.config._attn_implementation:
-        case tree_attention.NAME:
-            # Without a mask, the model would build a dense one.
-            unused = torch.zeros(1, 1, 1, 1, dtype=dtype, device=batch.tokens.device)
-            return {
-                "attention_mask": unused,
-                "tree_mask": tree_attention.block_sparse_mask(batch.subtree_end[0], dtype),
-            }
-        case "flex_attention":
-            return {"attention_mask": tree_attention.flex_mask(batch.subtree_end)}
-        case _:
-            return {"attention_mask": batch.dense_mask(dtype)}
+    attention = causal.config._attn_implementation
+    if attention == tree_attention.NAME:
+        # Without a mask, the model would build a dense one.
+        unused = torch.zeros(1, 1, 1, 1, dtype=dtype, device=batch.tokens.device)
+        tree_mask = tree_attention.TreeMask(batch.subtree_end[0], batch.positions[0], dtype)
+        return {"attention_mask": unused, "tree_mask": tree_mask}
+
+    def mask(window: int | None) -> Any:
+        if attention == "flex_attention":
+            return tree_attention.flex_mask(batch.subtree_end, batch.positions, window)
+        return batch.dense_mask(dtype, window)
+
+    # Models with layers of several kinds take a mask for each kind.
+    window = getattr(causal.config, "sliding_window", None)
+    kinds = getattr(causal.config, "layer_types", None)
+    if kinds is None:
+        return {"attention_mask": mask(window)}
+    windows = {"full_attention": None, "sliding_attention": window}
+    return {"attention_mask": {kind: mask(windows[kind]) for kind in set(kinds)}}
 
 
 class _HeadLoss(torch.autograd.Function):
@@ -97,6 +124,7 @@ class _HeadLoss(torch.autograd.Function):
         head: torch.Tensor,
         targets: torch.Tensor,
         weights: torch.Tensor,
+        softcap: float | None,
     ) -> torch.Tensor:
         size = max(1, HEAD_LOGITS // len(head))
         needs_hidden, needs_head = ctx.needs_input_grad[:2]
@@ -106,6 +134,9 @@ class _HeadLoss(torch.autograd.Function):
             hidden.split(size), targets.split(size), weights.split(size), strict=True
         ):
             logits = _at_least_float32(functional.linear(chunk, head))
+            if softcap is not None:
+                capped = torch.tanh(logits / softcap)
+                logits = capped * softcap
             weight = chunk_weights.to(logits.dtype)
             logprobs = logits.log_softmax(-1)
             losses.append(-(logprobs.gather(1, target[:, None])[:, 0] @ weight))
@@ -114,6 +145,8 @@ class _HeadLoss(torch.autograd.Function):
             gradient = logprobs.exp_()
             gradient[torch.arange(len(target), device=target.device), target] -= 1
             gradient *= weight[:, None]
+            if softcap is not None:
+                gradient *= 1 - capped**2
             if needs_hidden:
                 hidden_gradients.append((gradient @ head.to(gradient.dtype)).to(hidden.dtype))
             if head_gradient is not None:
@@ -126,7 +159,7 @@ class _HeadLoss(torch.autograd.Function):
         gradients = [
             None if gradient is None else gradient * outer[0] for gradient in ctx.saved_tensors
         ]
-        return (*gradients, None, None)
+        return (*gradients, None, None, None)
 
 
 def _at_least_float32(numbers: torch.Tensor) -> torch.Tensor:
@@ -134,7 +167,10 @@ def _at_least_float32(numbers: torch.Tensor) -> torch.Tensor:
 
 
 def _distillation_term(
-    head: nn.Module, outputs: torch.Tensor, batch: Batch
+    head: Callable[[torch.Tensor], torch.Tensor],
+    outputs: torch.Tensor,
+    batch: Batch,
+    vocabulary: int | None = None,
 ) -> torch.Tensor | float:
     """What a batch's distillation target adds to its path loss.
 
@@ -145,6 +181,7 @@ def _distillation_term(
         head: maps outputs to logits.
         outputs: [T, …], of the scored tokens.
         batch: on the device.
+        vocabulary: number of logits; None if the outputs are the logits.
     """
     if (target := batch.distillation) is None:
         return 0.0
@@ -156,7 +193,7 @@ def _distillation_term(
         path_loss = functional.cross_entropy(logits, batch.targets[index], reduction="none")
         return top_k_kl_divergence(logits, token_ids, logprobs) - path_loss
 
-    size = max(1, HEAD_LOGITS // getattr(head, "out_features", outputs.shape[-1]))
+    size = max(1, HEAD_LOGITS // (vocabulary or outputs.shape[-1]))
     fields = (target.scored_index, target.token_ids, target.logprobs)
     chunks = zip(*(field.split(size) for field in fields), strict=True)
     excesses = torch.cat([checkpoint(excess, *chunk, use_reentrant=False) for chunk in chunks])

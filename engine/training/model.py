@@ -30,8 +30,19 @@ RECOMPUTE_FROM = 100_000_000
 """Number of weights from which activations are recomputed for the gradient, to save memory."""
 LAYER_OVERHEAD = {"cpu": 2e7, "cuda": 2e10}
 """Operations that fit into the time it takes to start the kernels of one layer, by device."""
-PACKABLE_TYPES = ("llama", "mistral", "qwen2", "qwen3")
+PACKABLE_TYPES = (
+    "gemma2",
+    "gemma3_text",
+    "llama",
+    "mistral",
+    "phi3",
+    "qwen2",
+    "qwen3",
+    "smollm3",
+)
 """Model types whose layers take a mask and whose head is one matrix (covered by tests)."""
+PACKABLE_LAYERS = {"full_attention", "sliding_attention"}
+"""Kinds of layers that take a mask."""
 SPARSE_ATTENTION = (tree_attention.NAME, "flex_attention")
 """Attention implementations that skip masked pairs of tokens."""
 
@@ -120,7 +131,7 @@ def load_model(
     reason = why_not_packable(causal)
     if reason:
         _log.warning("Every example is trained in a row of its own, which is slower: %s.", reason)
-    elif causal.config._attn_implementation == "sdpa":
+    elif causal.config._attn_implementation == dense_attention(causal):
         causal.set_attn_implementation(_fastest_attention(device))
     weights = {name: value for name, value in wrapped.named_parameters() if value.requires_grad}
     return TrainableModel(
@@ -198,6 +209,11 @@ def _fastest_attention(device: torch.device) -> str:
     return "flex_attention" if device.type == "cuda" else tree_attention.NAME
 
 
+def dense_attention(causal: Any) -> str:
+    """The attention implementation that takes a dense mask; `eager` if scores are capped."""
+    return "sdpa" if causal._supports_sdpa else "eager"
+
+
 def forward_cost(causal: Any, device: torch.device) -> ForwardCost:
     """Estimate the cost of a forward pass; attention counts only where a dense mask is used."""
     config = causal.config
@@ -216,23 +232,41 @@ def forward_cost(causal: Any, device: torch.device) -> ForwardCost:
 def why_not_packable(causal: Any) -> str | None:
     """Why a model's examples cannot be packed into prefix trees; None if they can.
 
-    A tree needs layers in which every token may attend to every earlier one, positions that do not
-    depend on the longest row, attention that takes a mask, and a head that is one matrix.
+    A tree needs layers in which a token may attend to every earlier one or to a window of them,
+    positions that do not depend on the longest row, attention that takes a mask, and a head that is
+    one matrix.
     """
     config = causal.config
     if config.model_type not in PACKABLE_TYPES:
         return f"prefix-tree packing is not tested for models of type {config.model_type}"
     if config._attn_implementation not in ("sdpa", "eager", *SPARSE_ATTENTION):
         return f"its attention ({config._attn_implementation}) takes no mask"
-    other_layers = set(getattr(config, "layer_types", None) or ()) - {"full_attention"}
+    other_layers = set(getattr(config, "layer_types", None) or ()) - PACKABLE_LAYERS
     if other_layers:
         return f"some of its layers have {', '.join(sorted(other_layers))}"
-    if config.model_type == "mistral" and config.sliding_window:
-        return "its attention has a sliding window"
-    rope_type = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
-    if rope_type in ("dynamic", "longrope"):
-        return f"its positions depend on the longest row (rope type {rope_type})"
+    if any(rope.get("rope_type") == "dynamic" for rope in _ropes(config)):
+        return "its positions depend on the longest row (rope type dynamic)"
     return None
+
+
+def short_length(causal: Any) -> int | None:
+    """Most tokens of a row for which the model uses its short rope factors; None without such.
+
+    The longest row of a batch decides which factors transformers uses for all of them.
+    """
+    lengths = [
+        int(rope["original_max_position_embeddings"])
+        for rope in _ropes(causal.config)
+        if rope.get("rope_type") == "longrope"
+    ]
+    return min(lengths, default=None)
+
+
+def _ropes(config: Any) -> list[dict[str, Any]]:
+    """The rope parameters of each kind of layer."""
+    parameters = getattr(config, "rope_parameters", None) or {}
+    nested = [value for value in parameters.values() if isinstance(value, dict)]
+    return nested or [parameters]
 
 
 def end_tokens(model: TrainableModel) -> frozenset[int]:

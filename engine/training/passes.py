@@ -14,12 +14,19 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from engine.inference.hf.sliding_windows import short_windows
 from engine.packing import prefix_tree
 from engine.packing.batches import Batch, concatenated_batches, padded_batches
 from engine.packing.encoding import EncodedExample
 from engine.training.data_parallel import SINGLE_PROCESS
 from engine.training.loss import loss_sum
-from engine.training.model import SPARSE_ATTENTION, TrainableModel, forward_cost
+from engine.training.model import (
+    SPARSE_ATTENTION,
+    TrainableModel,
+    dense_attention,
+    forward_cost,
+    short_length,
+)
 from store.enums import PromptFormat
 from store.errors import WorkFailed
 
@@ -30,6 +37,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+SHORT_WINDOW = 8
+"""Length of sliding windows while packing is verified."""
 OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
 """What torch's errors say on CUDA, on Linux and on other systems when memory runs out."""
 
@@ -46,32 +55,47 @@ class PassInterrupted(Exception):
 def pack_rows(model: TrainableModel, examples: Sequence[EncodedExample]) -> list[PackedRow]:
     """Pack examples into prefix trees if the model shares prefixes, else one into each row."""
     if model.shares_prefixes:
-        return prefix_tree.pack(examples, model.cost)
+        return prefix_tree.pack(examples, model.cost, apart_from=short_length(model.causal))
     return prefix_tree.one_per_row(examples)
 
 
 def make_batches(model: TrainableModel, rows: Sequence[PackedRow]) -> list[Batch]:
-    """Batch rows: concatenated if attention skips masked pairs, else padded."""
+    """Batch rows: concatenated if attention skips masked pairs, else padded.
+
+    Rows with positions that call for other rope factors are batched apart.
+    """
+    limit = short_length(model.causal)
     is_sparse = model.causal.config._attn_implementation in SPARSE_ATTENTION
-    if model.shares_prefixes and is_sparse:
-        return concatenated_batches(rows)
-    return padded_batches(rows, model.cost)
+    batches = []
+    for kind in (False, True):
+        part = [row for row in rows if (limit is not None and row.positions.max() >= limit) == kind]
+        if part and model.shares_prefixes and is_sparse:
+            batches += concatenated_batches(part)
+        elif part:
+            batches += padded_batches(part, model.cost)
+    return batches
 
 
 def verify_packing(model: TrainableModel, examples: Sequence[EncodedExample]) -> TrainableModel:
     """Return the model, set to train rows alone if packing does not give the same loss.
 
-    A few examples with common prefixes are enough: a mask that is ignored shows. A sparse attention
-    that fails here is replaced by a dense mask first.
+    A few examples with common prefixes are enough: a mask that is ignored shows, and so does a
+    window, which is shortened for this. A sparse attention that fails here is replaced by a dense
+    mask first.
     """
     if not model.shares_prefixes:
         return model
+    with short_windows(model.causal, SHORT_WINDOW):
+        return _verified(model, examples)
+
+
+def _verified(model: TrainableModel, examples: Sequence[EncodedExample]) -> TrainableModel:
     sample = sorted(examples, key=lambda example: example.tokens)[:4]
     local = replace(model, parallel=SINGLE_PROCESS)  # every process comes to the same result
     attention = model.causal.config._attn_implementation
     packed_loss, error = _packed_loss(local, sample)
     if attention in SPARSE_ATTENTION:
-        model.causal.set_attn_implementation("sdpa")
+        model.causal.set_attn_implementation(dense_attention(model.causal))
     unpacked = replace(model, shares_prefixes=False)
     loss = mean_loss(replace(local, shares_prefixes=False), pack_rows(unpacked, sample))
     tolerance = 2e-2 if model.is_bfloat16 else 1e-4
@@ -83,7 +107,7 @@ def verify_packing(model: TrainableModel, examples: Sequence[EncodedExample]) ->
             "Packed rows are trained with a dense mask: %s does not work here%s.", attention, error
         )
         cost = forward_cost(model.causal, model.device)
-        return verify_packing(replace(model, cost=cost), examples)
+        return _verified(replace(model, cost=cost), examples)
     _log.warning(
         "Every example is trained in a row of its own, which is slower: the model ignores the mask "
         "of a prefix tree (loss %.6g packed, %.6g alone)%s.",

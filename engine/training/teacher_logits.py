@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gc
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -222,7 +223,7 @@ def _score_row(model: TrainableModel, row: PackedRow, k: int) -> TopKLogprobs:
 
     from engine.packing.batches import padded_batches
     from engine.training.kl_divergence import top_k_logprobs
-    from engine.training.loss import HEAD_LOGITS, scored_outputs
+    from engine.training.loss import HEAD_LOGITS, head_logits, scored_outputs
 
     (batch,) = padded_batches([row], model.cost)
     batch = batch.to(model.device)
@@ -230,9 +231,7 @@ def _score_row(model: TrainableModel, row: PackedRow, k: int) -> TopKLogprobs:
     autocast = torch.autocast(model.device.type, torch.bfloat16, enabled=model.is_bfloat16)
     with torch.no_grad(), autocast:
         outputs = scored_outputs(model, batch)
-        head = (
-            model.causal.get_output_embeddings() if model.shares_prefixes else torch.nn.Identity()
-        )
+        head = partial(head_logits, model.causal) if model.shares_prefixes else torch.nn.Identity()
         size = max(1, HEAD_LOGITS // vocabulary)
         # Embedding rows after the last token are padding, which the student may not have.
         chunks = [top_k_logprobs(head(chunk)[:, :vocabulary], k) for chunk in outputs.split(size)]

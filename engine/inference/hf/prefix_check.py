@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,9 +10,10 @@ from transformers import DynamicCache
 
 from engine.inference.hf.prefix_attention import NAME, register_attention
 from engine.inference.hf.prefix_tree import PrefixTree
+from engine.inference.hf.sliding_windows import short_windows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
     from torch import Tensor
@@ -52,7 +52,7 @@ def enable_shared_prefix(model: Any) -> str | None:
     original = model.config._attn_implementation
     register_attention()
     try:
-        with _short_windows(model):
+        with short_windows(model, _SHORT_WINDOW):
             expected = [_full_logits(model, tokens) for tokens in _SEQUENCES]
             model.set_attn_implementation(NAME)
             error = _error(model, _tree_logits(model), expected)
@@ -62,28 +62,6 @@ def enable_shared_prefix(model: Any) -> str | None:
     if reason:
         model.set_attn_implementation(original)
     return reason
-
-
-@contextmanager
-def _short_windows(model: Any) -> Iterator[None]:
-    """Shorten the model's sliding windows.
-
-    The mask of the model's own attention comes from the config, the window that a layer passes to
-    ours often from an attribute of its own: the trial shows whether they agree.
-    """
-    windowed = [
-        holder
-        for holder in (model.config.get_text_config(), *model.modules())
-        if isinstance(getattr(holder, "sliding_window", None), int)
-    ]
-    lengths = [holder.sliding_window for holder in windowed]
-    try:
-        for holder in windowed:
-            holder.sliding_window = _SHORT_WINDOW
-        yield
-    finally:
-        for holder, length in zip(windowed, lengths, strict=True):
-            holder.sliding_window = length
 
 
 def supports_kv_cache(model: Any) -> bool:

@@ -515,7 +515,7 @@ def test_a_model_that_cannot_be_packed_trains_single_rows_and_warns(
 def test_a_model_that_ignores_the_mask_trains_single_rows_and_warns(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def lower_triangle(batch: Batch, dtype: torch.dtype) -> torch.Tensor:
+    def lower_triangle(batch: Batch, dtype: torch.dtype, _window: int | None) -> torch.Tensor:
         size = batch.tokens.shape[1]
         return torch.full((size, size), torch.finfo(dtype).min, dtype=dtype).triu(1)[None, None]
 
@@ -524,7 +524,7 @@ def test_a_model_that_ignores_the_mask_trains_single_rows_and_warns(
     monkeypatch.setattr(
         tree_attention,
         "block_sparse_mask",
-        lambda until, dtype: cut(torch.full_like(until, len(until)), dtype),
+        lambda until, *rest: cut(torch.full_like(until, len(until)), *rest),
     )
     result = trained(tmp_path)
     assert not result.shares_prefixes

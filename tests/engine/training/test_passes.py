@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -12,8 +13,9 @@ from hypothesis import strategies as st
 
 from engine.packing import prefix_tree, tree_attention
 from engine.project.settings import TrainSettings
-from engine.training.model import forward_cost, load_model
-from engine.training.passes import accumulate_gradients, verify_packing
+from engine.training.model import dense_attention, forward_cost, load_model
+from engine.training.passes import accumulate_gradients, mean_loss, pack_rows, verify_packing
+from tests.engine.families import FAMILIES, WINDOW
 from tests.engine.packing.examples import encoded, shared_prefix_examples
 from tests.engine.tiny import tiny_model
 
@@ -25,14 +27,10 @@ if TYPE_CHECKING:
     from engine.project.settings import TrainingMethod
     from engine.training.model import TrainableModel
 
-FAMILIES = [
-    pytest.param({"family": "llama", "heads": 4, "key_heads": 2}, id="llama, two key heads"),
-    pytest.param({"family": "llama", "heads": 2, "key_heads": 2, "tied": False}, id="llama"),
+SHAPES = [
     pytest.param({"family": "qwen2", "heads": 4, "key_heads": 1}, id="qwen2, one key head"),
-    pytest.param({"family": "qwen3", "heads": 4, "key_heads": 2}, id="qwen3"),
-    pytest.param(
-        {"family": "mistral", "heads": 4, "key_heads": 2, "sliding_window": None}, id="mistral"
-    ),
+    pytest.param({"family": "mistral", "sliding_window": None}, id="mistral without a window"),
+    *(pytest.param(shape, id=family) for family, shape in FAMILIES.items()),
 ]
 
 
@@ -75,7 +73,10 @@ def assert_packing_changes_nothing(
     token that attends to one other): its size counts as at least a thousandth of the largest.
     """
     assert model.shares_prefixes
+    attention = model.causal.config._attn_implementation
+    model.causal.set_attn_implementation("eager")
     unpacked_loss, unpacked = gradients(dataclasses.replace(model, shares_prefixes=False), examples)
+    model.causal.set_attn_implementation(attention)
     loss, packed = gradients(model, examples)
     assert loss == pytest.approx(unpacked_loss, rel=tolerance)
     largest = max(float(gradient.norm()) for gradient in unpacked.values())
@@ -84,21 +85,57 @@ def assert_packing_changes_nothing(
         assert float((packed[name] - gradient).norm()) <= tolerance * size, name
 
 
-@pytest.mark.parametrize("shape", FAMILIES)
+@pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_packed_rows_have_the_loss_and_gradients_of_single_rows(
     tmp_path: Path, shape: dict[str, Any], method: TrainingMethod
 ) -> None:
     model = loaded(tiny_model(tmp_path / "model", **shape), method)
-    for attention in ("tree", "sdpa", "eager"):
+    assert verify_packing(model, shared_prefix_examples()) is model
+    for attention in ("tree", dense_attention(model.causal)):
         assert_packing_changes_nothing(
             with_attention(model, attention), shared_prefix_examples(), 1e-5
         )
 
 
+@pytest.mark.parametrize("shares", [True, False])
+def test_examples_that_need_other_rope_factors_do_not_change_those_of_shorter_ones(
+    tmp_path: Path, shares: bool
+) -> None:
+    model = loaded(tiny_model(tmp_path / "model", **FAMILIES["phi 3, long context"]), "full")
+    model = dataclasses.replace(model, shares_prefixes=shares)
+    prefix = [int(token) for token in np.random.default_rng(0).integers(5, 500, 120)]
+    # Of 124, 128, 129, 140 and 140 tokens: the last three use the factors for long contexts.
+    examples = [encoded(prefix, list(range(5, 5 + count))) for count in (4, 8, 9, 20)]
+    examples.append(encoded(prefix, list(range(6, 26))))
+    rows = pack_rows(model, examples)
+    assert len(rows) == (2 if shares else 5)
+    loss = mean_loss(model, rows)
+    alone = dataclasses.replace(model, shares_prefixes=False)
+    losses = [mean_loss(alone, pack_rows(alone, [example])) for example in examples]
+    lengths = [len(example.completion) for example in examples]
+    assert loss == pytest.approx(float(np.average(losses, weights=lengths)), rel=1e-5)
+
+
+def test_a_window_that_is_off_by_one_is_found_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    within = tree_attention.TreeMask.within
+    monkeypatch.setattr(
+        tree_attention.TreeMask,
+        "within",
+        lambda mask, window: within(mask, window and window + 1),
+    )
+    model = loaded(tiny_model(tmp_path / "model", **FAMILIES["gemma 3"]))
+    verified = verify_packing(model, shared_prefix_examples())
+    assert verified.causal.config._attn_implementation == "sdpa"
+    assert verified.causal.config.sliding_window == WINDOW
+    assert verified.shares_prefixes
+
+
 @pytest.mark.parametrize("attention", ["tree", "sdpa", "eager"])
 @pytest.mark.parametrize("recompute", [False, True], ids=["kept", "recomputed"])
-@pytest.mark.parametrize("family", ["llama", "qwen3"])
+@pytest.mark.parametrize("family", ["llama 2", "qwen 3", "mistral"])
 def test_in_float64_they_agree_to_nine_digits(
     tmp_path: Path, family: str, recompute: bool, attention: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,7 +143,7 @@ def test_in_float64_they_agree_to_nine_digits(
         monkeypatch.setattr("engine.training.model.RECOMPUTE_FROM", 0)
     # Norms and softmax compute in float32 whatever the weights are, which would hide seven digits.
     monkeypatch.setattr(torch, "float32", torch.float64)
-    model = loaded(tiny_model(tmp_path / "model", family=family))
+    model = loaded(tiny_model(tmp_path / "model", **FAMILIES[family]))
     model.wrapped.double()
     assert model.causal.is_activation_checkpointing == recompute
     assert_packing_changes_nothing(with_attention(model, attention), shared_prefix_examples(), 1e-9)
