@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from engine.prompting.messages import ChatMessage
-    from store.enums import EndReason
+    from store.enums import AnswerType, EndReason
 
 
 TINY_PARAMETERS = 20_000_000
@@ -36,6 +36,9 @@ class Sampling:
     min_p: float = 0.0
     stop: tuple[str, ...] = ()
     """Strings that end a path. Matched on bytes, since a token may hold half a character."""
+    answer_type: AnswerType | None = None
+    """A path ends after the sentence that states an answer of this type
+    (`engine.inference.answer_sentence`); None lets it go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +101,13 @@ class Backend(Protocol):
         The spelling of a special token is read as plain text.
         """
 
-    def tokenize_chat(self, messages: Sequence[ChatMessage]) -> list[int]:
+    def tokenize_chat(
+        self, messages: Sequence[ChatMessage], *, thinking: bool = False
+    ) -> list[int]:
         """Token ids of a chat, with the opening of the assistant's next message.
 
         If the last message is the assistant's, it is left open for the model to continue.
+        `thinking` lets the model think first, if its template can switch that.
 
         Raises:
             BadInput: the model has no chat template.

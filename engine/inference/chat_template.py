@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import atexit
 import json
+import re
 import signal
 import subprocess
 import sys
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,10 @@ SECONDS = 5.0
 """Processor time that a template may take to render one chat."""
 
 
+_SWITCHES_THINKING = re.compile(r"\benable_thinking\b")
+"""The name of the variable in the templates of Qwen 3, SmolLM 3 and others."""
+
+
 class _LimitExceeded(BadInput):
     """The template takes too long: another layout would, too."""
 
@@ -44,6 +49,8 @@ class ChatLayout:
     system turn."""
     as_parts: frozenset[str]
     """Roles whose content is a list of parts, such as `[{"type": "text", "text": "…"}]`."""
+    switches_thinking: bool = False
+    """Whether the template has a variable that lets the model think first, or not."""
 
     @property
     def note(self) -> str:
@@ -56,7 +63,8 @@ class ChatLayout:
     def name(self) -> str:
         """What differs from the most common layout, as it is stored; "" if nothing does."""
         folded = ["system-in-user"] if self.folds_system else []
-        return " ".join([*folded, *(f"{role}-parts" for role in sorted(self.as_parts))])
+        parts = [f"{role}-parts" for role in sorted(self.as_parts)]
+        return " ".join([*folded, *parts, *(["thinking"] if self.switches_thinking else [])])
 
     def turns(self, messages: Sequence[ChatMessage]) -> list[dict[str, Any]]:
         """The messages as a template gets them."""
@@ -91,6 +99,8 @@ def render_chat(
     messages: Sequence[ChatMessage],
     special_tokens: Mapping[str, str],
     special: Sequence[str],
+    *,
+    thinking: bool = False,
 ) -> list[tuple[str, bool]]:
     """The text of a chat, with the opening of the assistant's next message.
 
@@ -102,6 +112,7 @@ def render_chat(
         messages: the chat so far; the system's first, then the user's and the assistant's in turn.
         special_tokens: what the template can insert, such as `bos_token`.
         special: the texts of all special tokens.
+        thinking: let the model think first, if the template can switch that.
 
     Returns:
         Spans of text in order, each with whether special tokens in it are to be parsed.
@@ -115,7 +126,7 @@ def render_chat(
     opened = masked.pop().content if masked and masked[-1].role == "assistant" else ""
     names = tuple(sorted(special_tokens.items()))
     layout = chat_layout(template, tuple(message.role for message in masked), names)
-    text = _render(template, layout.turns(masked), names)
+    text = _render(template, layout.turns(masked), names, thinking=thinking)
     for number, message in enumerate(masked):
         if message.content.strip() not in text:
             raise _left_out(masked, number)
@@ -150,7 +161,9 @@ def chat_layout(
             continue
         hidden = [number for number, probe in enumerate(probes) if probe.content not in text]
         if not hidden:
-            return layout
+            return replace(
+                layout, switches_thinking=_SWITCHES_THINKING.search(template) is not None
+            )
         failures.append(_left_out(probes, hidden[-1]))
     raise failures[0]
 
@@ -179,7 +192,11 @@ def _left_out(messages: Sequence[ChatMessage], number: int) -> BadInput:
 
 
 def _render(
-    template: str, turns: Sequence[dict[str, Any]], special_tokens: tuple[tuple[str, str], ...]
+    template: str,
+    turns: Sequence[dict[str, Any]],
+    special_tokens: tuple[tuple[str, str], ...],
+    *,
+    thinking: bool = False,
 ) -> str:
     return _process.render(
         template,
@@ -189,6 +206,7 @@ def _render(
             "add_generation_prompt": True,
             "tools": None,
             "documents": None,
+            "enable_thinking": thinking,
         },
     )
 

@@ -146,7 +146,9 @@ class Scripted:
         """The bytes of the text."""
         return list(text.encode())
 
-    def tokenize_chat(self, messages: Sequence[ChatMessage]) -> list[int]:
+    def tokenize_chat(
+        self, messages: Sequence[ChatMessage], *, thinking: bool = False
+    ) -> list[int]:
         """One line for each message; the last one is the assistant's and left open."""
         lines = [f"{message.role}: {message.content}" for message in messages]
         if messages[-1].role != "assistant":

@@ -53,7 +53,7 @@ def measure(work: Work, model: Model, reread: list[Rereading] | None = None) -> 
     """
     evaluations: list[Evaluation] = []
     for split, questions in _some_questions(work.conn, work.settings).items():
-        requested = requested_runs(work.project, work.settings, model, split, questions)
+        requested = requested_runs(work.conn, work.project, work.settings, model, split, questions)
         evaluations += measure_runs(work, model, requested, questions, reread)
     return evaluations
 
@@ -105,6 +105,7 @@ def _some_questions(conn: sqlite3.Connection, settings: Settings) -> dict[Split,
 
 
 def requested_runs(
+    conn: sqlite3.Connection,
     project: Project,
     settings: Settings,
     model: Model,
@@ -125,6 +126,7 @@ def requested_runs(
     tasks = [question.task for question in questions]
     return [
         runs.requested_run(
+            conn,
             project,
             settings.model,
             model,
@@ -148,7 +150,7 @@ def _missing_paths(
     missing = stored = longest = 0
     for split, questions in _some_questions(conn, settings).items():
         ids = [question.id for question in questions]
-        for requested in requested_runs(project, settings, model, split, questions):
+        for requested in requested_runs(conn, project, settings, model, split, questions):
             begun = paths.run_by_key(conn, requested.key)
             present = paths.stored(conn, begun.id, ids, requested.m) if begun else 0
             stored += present

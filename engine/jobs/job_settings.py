@@ -21,7 +21,14 @@ _CHOICE = ("paths", "paths_per_question", "top_k_logits", "mix")
 RELEVANT: dict[JobKind, tuple[str, ...]] = {
     JobKind.SAMPLE: (
         *(f"sample.{name}" for name in (*_SAMPLE, "epsilon", "style", "top_p", "top_k", "min_p")),
-        *("sample.exemplars", "model.teacher", "model.engine", "model.batch", "model.threads"),
+        *(
+            "sample.thinking",
+            "sample.exemplars",
+            "model.teacher",
+            "model.engine",
+            "model.batch",
+            "model.threads",
+        ),
     ),
     JobKind.VOTE: ("sample.m", "sample.threshold", "sample.early_stop", "sample.cap"),
     JobKind.CURATE: (

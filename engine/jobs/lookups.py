@@ -14,6 +14,7 @@ from engine.inference import loading
 from engine.inference.chat_template import layout_in
 from engine.models.identity import is_server
 from engine.models.location import check_files
+from engine.project.settings import StyleChoice
 from engine.sampling import runs
 from store import examples, models, paths, rounds
 from store.enums import JobKind, Outcome, PromptStyle, Stage
@@ -105,21 +106,33 @@ def models_to_measure(conn: sqlite3.Connection, names: object) -> list[Model]:
     return kept or [model(conn, "")]
 
 
-def chat_notes(project: Project, model: Model) -> tuple[str, ...]:
-    """What is special about the prompts of a model, if the settings ask for chats.
+def style_notes(project: Project, model: Model, style: PromptStyle) -> tuple[str, ...]:
+    """How a model is asked in this style, where the settings do not say it already.
 
     Raises:
         BadInput: its chat template cannot be used, or there is none.
     """
-    if project.settings.sample.style is not PromptStyle.CHAT:
-        return ()
-    settings = project.settings.model
-    location = loading.prompt_location(project, model, settings)
-    if location is None:
-        return ()
-    check_files(project, model, loading.files_needed_by(model, settings))
-    note = layout_in(location).note
-    return (note,) if note else ()
+    settings, sample = project.settings.model, project.settings.sample
+    notes: list[str] = []
+    if style is PromptStyle.CHAT:
+        if sample.style is StyleChoice.AUTO:
+            notes.append(
+                "The model is asked through its chat template (sample.style = auto; base gives "
+                "the plain text of the paper)."
+            )
+        location = loading.prompt_location(project, model, settings)
+        if location is not None:
+            check_files(project, model, loading.files_needed_by(model, settings))
+            layout = layout_in(location)
+            if layout.note:
+                notes.append(layout.note)
+            if sample.thinking and not layout.switches_thinking:
+                notes.append(
+                    "sample.thinking is true, but the chat template has no switch for thinking."
+                )
+    elif sample.thinking:
+        notes.append("sample.thinking is true, but only a chat can switch thinking.")
+    return tuple(notes)
 
 
 def begun_pool_run(conn: sqlite3.Connection, project: Project, model: Model) -> Run:

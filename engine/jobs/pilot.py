@@ -48,6 +48,7 @@ def run(work: Work) -> dict[str, object]:
         )
     requested = {
         model.id: evaluate.requested_runs(
+            work.conn,
             work.project,
             work.settings,
             model,

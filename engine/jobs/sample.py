@@ -91,7 +91,7 @@ def plan_pool(conn: sqlite3.Connection, project: Project, model: Model) -> Plan:
         models=(model.name,),
         questions=count,
         paths=(least, most),
-        notes=lookups.chat_notes(project, model),
+        notes=lookups.style_notes(project, model, requested.prompt_style),
         copy=converted_copy.describe(project, models.owner_of_weights(conn, model)) if most else "",
         reused=(f"{stored:,} paths of this run are stored and count.",) if stored else (),
         memory=memory_estimate.of_sampling(

@@ -64,8 +64,8 @@ def encode(
 
     A completion consists of the sampled token ids. If there are none (direct answers, imported
     paths, another tokenizer), its text is tokenized as the continuation of the prompt. Every
-    completion ends with an end token, so that the model learns to stop: the sampled one, or the
-    tokenizer's own after a stop string and after tokenized text.
+    completion ends with an end token, so that the model learns to stop: the sampled one, or else
+    the tokenizer's own; in a chat, the one with which the template ends a message.
 
     Args:
         examples: of one training set.
@@ -82,6 +82,8 @@ def encode(
             'set "eos_token" in its tokenizer_config.json.'
         )
     prompt_tokenizer = PromptTokenizer(tokenizer)
+    end_token = prompt_tokenizer.turn_end(end_tokens) if style is PromptStyle.CHAT else None
+    end_token = tokenizer.eos_token_id if end_token is None else end_token
     prompts: dict[str, tuple[int, ...]] = {}
     continuations: dict[tuple[str, str], tuple[int, ...]] = {}
     encoded = []
@@ -97,7 +99,7 @@ def encode(
                 continuations[key] = _continuation_ids(*key, prompt_tokenizer)
             completion = continuations[key]
         if not completion or completion[-1] not in end_tokens:
-            completion = (*completion, tokenizer.eos_token_id)
+            completion = (*completion, end_token)
         encoded.append(
             EncodedExample(
                 example.question_id,

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, get_type_hints
 from msgspec import Meta
 
 from engine.project.setting_values import SHOWN, Fault, converted, sentences, suggestion
-from store.enums import EarlyStop, PromptFormat, PromptStyle, Weighting
+from store.enums import EarlyStop, PromptFormat, Weighting
 from store.errors import BadInput
 
 if TYPE_CHECKING:
@@ -40,6 +40,14 @@ class Engine(StrEnum):
     LLAMA_CPP = "llama.cpp"
     SERVER = "server"
     SCRIPTED = "scripted"
+
+
+class StyleChoice(StrEnum):
+    """How questions are put to a model. The values are those of `PromptStyle`, and `auto`."""
+
+    AUTO = "auto"
+    BASE = "base"
+    CHAT = "chat"
 
 
 class Precision(StrEnum):
@@ -114,8 +122,12 @@ class SampleSettings:
     """Probability of a different decision that `fast` accepts at one look, in (0, 0.5)."""
     format: PromptFormat = PromptFormat.FEW_SHOT_COT
     """Prompt format; the paper samples with `few-shot-cot`."""
-    style: PromptStyle = PromptStyle.BASE
-    """`base` continues plain text, `chat` uses the model's own chat template."""
+    style: StyleChoice = StyleChoice.AUTO
+    """`chat` uses the model's own chat template, `base` continues plain text, as the paper does.
+    `auto` is `chat` for a model whose template can show the questions, and `base` for others."""
+    thinking: bool = False
+    """Let a model think first, if its chat template can switch that (Qwen 3, SmolLM 3): its paths
+    are much longer. Only in style `chat`, and only where the format asks for reasoning."""
     top_p: Annotated[float, Meta(gt=0, le=1)] = 1.0
     """Nucleus sampling, in (0, 1]; 1 is off, as in the paper."""
     top_k: Count = 0

@@ -39,7 +39,8 @@ class Prompt:
     """A rendered prompt, before tokenization."""
 
     text: str
-    """Plain text; for a chat, its messages as a JSON list of `[role, content]`."""
+    """Plain text; for a chat, its messages as a JSON list of `[role, content]`, or an object with
+    these `messages` and `thinking` if the model is to think first."""
     style: PromptStyle
     shared: int
     """Length in characters of the few-shot prefix of `text`, which is the same for every question
@@ -47,7 +48,14 @@ class Prompt:
 
     def messages(self) -> tuple[ChatMessage, ...]:
         """The messages of a chat prompt."""
-        return tuple(ChatMessage(role, content) for role, content in json.loads(self.text))
+        chat = json.loads(self.text)
+        messages = chat["messages"] if isinstance(chat, dict) else chat
+        return tuple(ChatMessage(role, content) for role, content in messages)
+
+    @property
+    def thinking(self) -> bool:
+        """Whether the chat template is asked to let the model think first."""
+        return self.style is PromptStyle.CHAT and self.text.startswith("{")
 
 
 def question_text(
@@ -91,6 +99,8 @@ def render(
     prompt_format: PromptFormat,
     style: PromptStyle,
     exemplars: Sequence[Exemplar],
+    *,
+    thinking: bool = False,
 ) -> Prompt:
     """Render the prompt of a question.
 
@@ -99,11 +109,13 @@ def render(
         prompt_format: one of the paper's four.
         style: plain text or chat.
         exemplars: worked examples of the question's task; ignored by the zero-shot formats.
+        thinking: let the model think first; only in a chat whose format asks for reasoning.
     """
     text = question_text(question.answer_type, question.text, question.options, question.passage)
     examples = tuple(exemplars) if prompt_format.few_shot else ()
     if style is PromptStyle.CHAT:
-        return _render_chat(question.answer_type, text, prompt_format, examples)
+        thinks = thinking and prompt_format.reasons
+        return _render_chat(question.answer_type, text, prompt_format, examples, thinks)
     shared = _few_shot_prefix(question.answer_type, examples, prompt_format.reasons)
     opening = f" {STEP_BY_STEP}" if prompt_format is PromptFormat.ZERO_SHOT_COT else ""
     return Prompt(f"{shared}Q: {text}\nA:{opening}", style, len(shared))
@@ -126,6 +138,7 @@ def _render_chat(
     text: str,
     prompt_format: PromptFormat,
     exemplars: Sequence[Exemplar],
+    thinks: bool,
 ) -> Prompt:
     system = _CHAT_REASONING if prompt_format.reasons else _CHAT_DIRECT
     messages = [["system", system]]
@@ -134,9 +147,11 @@ def _render_chat(
         answer = _exemplar_answer(answer_type, exemplar, reasons=prompt_format.reasons)
         messages.append(["assistant", answer.strip()])
     messages.append(["user", text])
-    if prompt_format is PromptFormat.ZERO_SHOT_COT:
+    # The first words of an answer would end the thoughts before they begin.
+    if prompt_format is PromptFormat.ZERO_SHOT_COT and not thinks:
         messages.append(["assistant", STEP_BY_STEP])
-    return Prompt(json.dumps(messages, ensure_ascii=False), PromptStyle.CHAT, 0)
+    chat = {"messages": messages, "thinking": True} if thinks else messages
+    return Prompt(json.dumps(chat, ensure_ascii=False), PromptStyle.CHAT, 0)
 
 
 def stop_strings(style: PromptStyle) -> tuple[str, ...]:
@@ -145,9 +160,14 @@ def stop_strings(style: PromptStyle) -> tuple[str, ...]:
 
 
 def prompt_hash(
-    prompt_format: PromptFormat, style: PromptStyle, exemplars: Sequence[Exemplar]
+    prompt_format: PromptFormat,
+    style: PromptStyle,
+    exemplars: Sequence[Exemplar],
+    *,
+    thinking: bool = False,
 ) -> str:
     """Hash of everything in a prompt except the question; part of a run's key."""
+    thinks = thinking and style is PromptStyle.CHAT and prompt_format.reasons
     examples = exemplars if prompt_format.few_shot else ()
     return content_hash(
         [
@@ -164,5 +184,6 @@ def prompt_hash(
                 ]
                 for exemplar in examples
             ],
+            *(["thinking"] if thinks else []),
         ]
     )

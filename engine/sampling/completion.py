@@ -66,7 +66,8 @@ def sample_missing(
 def _check_chat_layout(work: Work, run: Run) -> None:
     """Check that the stored paths of a run were sampled from the prompts of today.
 
-    Earlier, a template that takes no system turn or no plain text left out what it could not show.
+    Earlier, a template that takes no system turn or no plain text left out what it could not show,
+    and one that can switch thinking off was not asked to.
     Such paths must not be counted with new ones.
 
     Raises:
@@ -78,9 +79,10 @@ def _check_chat_layout(work: Work, run: Run) -> None:
     sessions = inference_sessions.of_run(work.conn, run.id)
     if not any(session.details.get("chat_layout") == layout for session in sessions):
         raise BadInput(
-            "The stored paths of this run were sampled by an older version, whose prompts lacked "
-            "the question or the instructions, since the chat template did not show them: set "
-            "sample.seed (for a measurement evaluate.seed) to another number to sample new ones."
+            "The stored paths of this run were sampled by an older version with other prompts: "
+            "the chat template left out the question or the instructions, or let the model think. "
+            "Set sample.seed (for a measurement evaluate.seed) to another number to sample new "
+            "ones."
         )
 
 
@@ -99,8 +101,13 @@ def prompts_of(work: Work, run: Run, questions: Sequence[Question]) -> Callable[
         task: exemplars_for(work.project, work.settings.sample, task)
         for task in {question.task for question in questions}
     }
+    thinking = work.settings.sample.thinking
     return lambda question: render(
-        question, run.prompt_format, run.prompt_style, exemplars[question.task]
+        question,
+        run.prompt_format,
+        run.prompt_style,
+        exemplars[question.task],
+        thinking=thinking,
     )
 
 

@@ -7,15 +7,17 @@ hash of what that distribution depends on, so the same settings always lead to t
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from engine.inference import loading
+from engine.inference import loading, prompt_style
 from engine.project.folder import Project
+from engine.project.settings import StyleChoice
 from engine.prompting.tasks import exemplars_for, preset
 from engine.prompting.templates import prompt_hash
 from store import models, paths, questions, rounds
 from store.connection import transaction
-from store.enums import EarlyStop, PromptFormat, Split
+from store.enums import EarlyStop, PromptFormat, PromptStyle, Split
 from store.errors import BadInput
 from store.records import Model, Question, Run, content_hash
 
@@ -25,6 +27,12 @@ if TYPE_CHECKING:
 
     from engine.project.job_context import Work
     from engine.project.settings import ModelSettings, SampleSettings, Settings
+
+THINKING_LIMIT = 16
+"""How many times longer than a task's default a path may be that begins with thoughts."""
+
+_ENDS_AFTER_ANSWER = "ends after the sentence that states the answer"
+"""Part of a run's key."""
 
 
 def pool_run(conn: sqlite3.Connection, project: Project, model: Model | None = None) -> Run | None:
@@ -74,8 +82,9 @@ def requested_pool_run(conn: sqlite3.Connection, project: Project, model: Model)
             "`lmsi-tui import FILE --split pool --task TYPE`."
         )
     settings = project.settings
+    sample = settings.sample
     return requested_run(
-        project, settings.model, model, Split.POOL, settings.sample, settings.sample.format, tasks
+        conn, project, settings.model, model, Split.POOL, sample, sample.format, tasks
     )
 
 
@@ -96,13 +105,14 @@ def open_run(
 ) -> Run:
     """The run with these settings: the stored one, or a new one."""
     run = requested_run(
-        work.project, work.settings.model, model, split, sample, prompt_format, tasks
+        work.conn, work.project, work.settings.model, model, split, sample, prompt_format, tasks
     )
     with transaction(work.conn):
         return paths.open_run(work.conn, run)
 
 
 def requested_run(
+    conn: sqlite3.Connection,
     project: Project,
     model_settings: ModelSettings,
     model: Model,
@@ -115,45 +125,43 @@ def requested_run(
 
     The key covers what a path's distribution depends on and nothing else, so another m, threshold
     or early-stop rule goes on with the stored paths.
+
+    Where the settings leave the style to the model, and in how paths end, a model goes on as its
+    stored runs began, and so do the models that are trained from it: they stay comparable, and no
+    version of lmsi-tui begins a run anew that an older one has begun.
     """
     from importlib.metadata import version
 
     engine = loading.chosen_engine(model, model_settings)
     package = {"transformers": "transformers", "llama.cpp": "llama-cpp-python"}.get(engine)
+    style = style_of(conn, project, model_settings, model, sample)
+    thinks = sample.thinking and style is PromptStyle.CHAT and prompt_format.reasons
     prompts = content_hash(
         [
-            [task, prompt_hash(prompt_format, sample.style, exemplars_for(project, sample, task))]
+            [
+                task,
+                prompt_hash(
+                    prompt_format, style, exemplars_for(project, sample, task), thinking=thinks
+                ),
+            ]
             for task in sorted(set(tasks))
         ]
     )
-    max_tokens = sample.max_tokens or max(preset(task).max_tokens for task in set(tasks))
-    distribution = [
-        model.sha256,
-        split,
-        prompt_format,
-        sample.style,
-        prompts,
-        sample.temperature,
-        sample.top_p,
-        sample.top_k,
-        sample.min_p,
-        max_tokens,
-        sample.seed,
-    ]
-    return Run(
+    longest = max(preset(task).max_tokens for task in set(tasks))
+    run = Run(
         id=0,
-        key=content_hash(distribution),
+        key="",
         model_id=model.id,
         split=split,
         prompt_format=prompt_format,
-        prompt_style=sample.style,
+        prompt_style=style,
         prompt_sha256=prompts,
         m=sample.m,
         temperature=sample.temperature,
         top_p=sample.top_p,
         top_k=sample.top_k,
         min_p=sample.min_p,
-        max_tokens=max_tokens,
+        max_tokens=sample.max_tokens or longest * (THINKING_LIMIT if thinks else 1),
         seed=sample.seed,
         early_stop=sample.early_stop,
         epsilon=sample.epsilon if sample.early_stop is EarlyStop.FAST else 0.0,
@@ -165,6 +173,80 @@ def requested_run(
         engine_version=version(package) if package else "",
         created_at=time.time(),
     )
+    if thinks or not _shall_end_after_answer(conn, project, model_settings, model, style):
+        return replace(run, key=_key(model, run))
+    return replace(run, key=_key(model, run, _ENDS_AFTER_ANSWER))
+
+
+def _shall_end_after_answer(
+    conn: sqlite3.Connection,
+    project: Project,
+    model_settings: ModelSettings,
+    model: Model,
+    style: PromptStyle,
+) -> bool:
+    """Whether paths of a model end after their answer, as in the first run of its family.
+
+    Without such a run, they do if the model has a chat template: such models go on after the
+    answer, and those that were not tuned begin the next question, which ends the path anyway. In
+    thoughts, an answer is no end.
+    """
+    for run in _family_runs(conn, model):
+        if run.prompt_style is style:
+            return ends_after_answer(conn, run)
+    template = prompt_style.usable_template(project, model, model_settings)
+    return bool(template) and not prompt_style.may_think(template, thinking=False)
+
+
+def ends_after_answer(conn: sqlite3.Connection, run: Run) -> bool:
+    """Whether the paths of a run end after the sentence that states their answer
+    (`engine.inference.answer_sentence`); its key tells."""
+    return run.key == _key(models.by_id(conn, run.model_id), run, _ENDS_AFTER_ANSWER)
+
+
+def _key(model: Model, run: Run, *more: str) -> str:
+    """Hash of what the distribution of a run's paths depends on."""
+    return content_hash(
+        [
+            model.sha256,
+            run.split,
+            run.prompt_format,
+            run.prompt_style,
+            run.prompt_sha256,
+            run.temperature,
+            run.top_p,
+            run.top_k,
+            run.min_p,
+            run.max_tokens,
+            run.seed,
+            *more,
+        ]
+    )
+
+
+def style_of(
+    conn: sqlite3.Connection,
+    project: Project,
+    model_settings: ModelSettings,
+    model: Model,
+    sample: SampleSettings,
+) -> PromptStyle:
+    """The style in which a model is asked: if the settings leave it to the model, that of the
+    pool's earlier runs of the same family, else the one that its chat template allows.
+
+    Raises:
+        BadInput: the engine of the settings cannot read the model's format.
+    """
+    if sample.style is StyleChoice.AUTO:
+        of_pool = [run.prompt_style for run in _family_runs(conn, model) if run.split is Split.POOL]
+        if of_pool:
+            return of_pool[-1]
+    return prompt_style.style_of(project, model, model_settings, sample.style)
+
+
+def _family_runs(conn: sqlite3.Connection, model: Model) -> list[Run]:
+    """The runs of a model and of the one that it was trained from, oldest first."""
+    return [run for run in paths.runs(conn) if run.model_id in (model.id, model.base_id)]
 
 
 def accepted_model(conn: sqlite3.Connection, teacher: Model) -> Model:

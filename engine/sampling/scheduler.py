@@ -20,6 +20,7 @@ from engine.answers.custom_rules import BUILT_IN, Rules
 from engine.inference.backend import Backend, Generation, PathRequest, Sampling, path_seed
 from engine.inference.prompt_lengths import common_prefix_length
 from engine.prompting.templates import Prompt, stop_strings
+from engine.sampling import runs
 from engine.voting import majority
 from store import paths, votes
 from store.connection import transaction
@@ -104,8 +105,10 @@ def sample(
         BadInput: a prompt with its path does not fit into the model's context.
     """
     tally = Tally(time.monotonic(), before=settled, total=settled + len(questions))
+    ends_after_answer = runs.ends_after_answer(conn, run)
     for _task, group in groupby(questions, key=lambda question: question.task):
-        source = _Source(conn, backend, run, list(group), prompt_of, progress, tally)
+        of_task = list(group)
+        source = _Source(conn, backend, run, of_task, prompt_of, progress, tally)
         sampling = Sampling(
             temperature=run.temperature,
             max_tokens=run.max_tokens,
@@ -113,6 +116,7 @@ def sample(
             top_k=run.top_k,
             min_p=run.min_p,
             stop=stop_strings(run.prompt_style),
+            answer_type=of_task[0].answer_type if ends_after_answer else None,
         )
         for generation in backend.sample(source, sampling):
             source.store(generation)
@@ -240,7 +244,8 @@ class _Source:
             return self._tokenized.pop(question.id)
         prompt = self.prompt_of(question)
         if prompt.style is PromptStyle.CHAT:
-            return tuple(self.backend.tokenize_chat(prompt.messages()))
+            chat = self.backend.tokenize_chat(prompt.messages(), thinking=prompt.thinking)
+            return tuple(chat)
         return tuple(self.backend.tokenize(prompt.text))
 
     # Called by the backend.

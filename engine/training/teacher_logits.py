@@ -103,6 +103,7 @@ def _prompts(
         return from_set
     pool = questions.by_split(work.conn, Split.POOL)
     current = runs.requested_run(
+        work.conn,
         work.project,
         work.settings.model,
         models.by_id(work.conn, run.model_id),

@@ -90,7 +90,11 @@ def build(
     examples = selection.build_examples(
         kept,
         lambda question, prompt_format: render(
-            question, prompt_format, run.prompt_style, exemplars[question.task]
+            question,
+            prompt_format,
+            run.prompt_style,
+            exemplars[question.task],
+            thinking=settings.sample.thinking,
         ),
         answer_sentence,
         formats=settings.curate.formats,

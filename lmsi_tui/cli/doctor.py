@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING
 from engine.inference.loading import addresses_of, chosen_engine
 from engine.jobs import converted_copy
 from engine.jobs.launch import worker_runs
-from engine.jobs.lookups import chat_notes
+from engine.jobs.lookups import style_notes
 from engine.models.identity import describe, is_server
 from engine.models.location import check_files
 from engine.project.folder import SETTINGS, Project, open_project
 from engine.project.settings import Engine
+from engine.sampling import runs
 from store.connection import has_wal_reset_bug
 from store.enums import PromptStyle
 from store.errors import BadInput, LmsiError
@@ -151,6 +152,7 @@ def _models(project: Project) -> Iterator[Check]:
             sessions = {
                 model.id: next(inference_sessions.of_model(conn, model.id), None) for model in rows
             }
+            styles = {model.id: _style(conn, project, model) for model in rows}
     except (LmsiError, sqlite3.Error):
         return  # the check of the database says why
     for model in rows:
@@ -162,7 +164,7 @@ def _models(project: Project) -> Iterator[Check]:
         if model.base_id is None:
             yield from _converted_copy(project, model)
             yield from _servers(project, model)
-            yield from _chat_template(project, model)
+            yield from _chat_template(project, model, styles[model.id])
 
 
 def _converted_copy(project: Project, model: Model) -> Iterator[Check]:
@@ -175,13 +177,21 @@ def _converted_copy(project: Project, model: Model) -> Iterator[Check]:
             yield check
 
 
-def _chat_template(project: Project, model: Model) -> Iterator[Check]:
-    """Whether the model's template can show a chat, if the settings ask for one."""
-    if project.settings.sample.style is PromptStyle.CHAT and not is_server(model.location):
+def _style(conn: sqlite3.Connection, project: Project, model: Model) -> PromptStyle:
+    settings = project.settings
+    try:
+        return runs.style_of(conn, project, settings.model, model, settings.sample)
+    except BadInput:
+        return PromptStyle.BASE  # the check of the engine says why
+
+
+def _chat_template(project: Project, model: Model, style: PromptStyle) -> Iterator[Check]:
+    """Whether the model's template can show a chat, if it is asked in one."""
+    if style is PromptStyle.CHAT and not is_server(model.location):
         fits = "shows every message"
         yield _says(
             f"chat template of {model.name}",
-            lambda: " ".join(chat_notes(project, model)) or fits,
+            lambda: " ".join(style_notes(project, model, style)) or fits,
         )
 
 

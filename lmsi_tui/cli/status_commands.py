@@ -179,14 +179,20 @@ def show_prompt(args: argparse.Namespace) -> None:
         in_split = questions.by_split(conn, args.split)
         settings = changed(project.settings, settings_from(args.set, args.preset))
         model = models.by_name(conn, settings.model.teacher)
+        prompt_format = PromptFormat(args.format) if args.format else settings.sample.format
+        style = (
+            runs.style_of(conn, project, settings.model, model, settings.sample)
+            if model
+            else PromptStyle.BASE
+        )
     if args.number > len(in_split):
         raise BadInput(
             f"--number is {args.number}, but {args.split} has {len(in_split)} questions."
         )
     question = in_split[args.number - 1]
     exemplars = exemplars_for(project, settings.sample, question.task)
-    prompt_format = PromptFormat(args.format) if args.format else settings.sample.format
-    prompt = render(question, prompt_format, settings.sample.style, exemplars)
+    prompt = render(question, prompt_format, style, exemplars, thinking=settings.sample.thinking)
+    print(f"Style {style}, format {prompt_format}:", file=sys.stderr)
     is_chat = prompt.style is PromptStyle.CHAT
     if not is_chat:
         print(printable(prompt.text), flush=True)

@@ -167,9 +167,9 @@ def test_every_format_fits_every_shape(name: str, prompt_format: PromptFormat) -
         name in (*FOLDED, "Gemma 3") or (name == "Mistral 3" and not prompt_format.few_shot)
     )
     if prompt_format is PromptFormat.ZERO_SHOT_COT:
-        opening = {"R1": "<think>\n", "Qwen 3": "assistant\n"}.get(name, "")
+        opening = {"R1": "<think>\n", "Qwen 3": "<think>\n\n</think>\n\n"}.get(name, "")
         assert text.endswith(opening + PREFILL)
-        assert "</think>" not in text
+        assert ("</think>" in text) == (name == "Qwen 3")  # an empty thought
 
 
 @pytest.mark.slow
@@ -195,3 +195,26 @@ def test_the_prompt_command_tokenizes_as_the_engines_do(
     assert backend.tokenize_chat(messages) == ids
     backend.close()
     assert render_prompt(gguf, prompt) == render_prompt(folder, prompt) == expected
+
+
+@pytest.mark.parametrize("name", ["Qwen 3", "SmolLM 3"])
+def test_thinking_is_off_unless_the_settings_switch_it_on(
+    name: str, vocabulary: Vocabulary
+) -> None:
+    loaded = tokenizer()
+    loaded.chat_template = vocabulary.template = SHAPES[name]
+    ours = PromptTokenizer(loaded)
+    texts = []
+    for thinking in (False, True):
+        prompt = render(
+            question(), PromptFormat.ZERO_SHOT_COT, PromptStyle.CHAT, (), thinking=thinking
+        )
+        assert prompt.thinking is thinking
+        assert ours.prompt(prompt) == vocabulary.prompt(prompt)
+        texts.append("".join(part for part, _ in ours.spans(prompt)))
+    off, on = texts
+    assert off.endswith(PREFILL)
+    # The model begins its own message, with its thoughts.
+    assert on.endswith("assistant\n")
+    assert ("/no_think" in off) == (name == "SmolLM 3")
+    assert "/no_think" not in on

@@ -127,13 +127,15 @@ class Transformers:
         """Token ids of plain text, with the model's own start token if its tokenizer adds one."""
         return self._tokenizer.tokenize(text)
 
-    def tokenize_chat(self, messages: Sequence[ChatMessage]) -> list[int]:
+    def tokenize_chat(
+        self, messages: Sequence[ChatMessage], *, thinking: bool = False
+    ) -> list[int]:
         """Token ids of a chat, with the opening of the assistant's next or unfinished message.
 
         Raises:
             BadInput: there is no chat template, or it rejects these messages.
         """
-        return self._tokenizer.tokenize_chat(messages)
+        return self._tokenizer.tokenize_chat(messages, thinking=thinking)
 
     def sample(self, source: PathSource, sampling: Sampling) -> Iterator[Generation]:
         """Yield paths as they finish.

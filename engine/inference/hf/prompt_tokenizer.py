@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 from engine.inference.chat_template import render_chat
 from engine.models.chat_templates import choose_template
 from engine.models.json_file import read_json_object
+from engine.prompting.messages import ChatMessage
 from store.enums import PromptStyle
 from store.errors import BadInput
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
-    from engine.prompting.messages import ChatMessage
     from engine.prompting.templates import Prompt
 
 MOST_TOKENS = 2**24
@@ -83,7 +83,7 @@ class PromptTokenizer:
             BadInput: there is no chat template, or it does not fit.
         """
         if prompt.style is PromptStyle.CHAT:
-            return self.tokenize_chat(prompt.messages())
+            return self.tokenize_chat(prompt.messages(), thinking=prompt.thinking)
         return self.tokenize(prompt.text)
 
     def spans(self, prompt: Prompt) -> list[tuple[str, bool]]:
@@ -93,14 +93,16 @@ class PromptTokenizer:
             BadInput: there is no chat template, or it does not fit.
         """
         if prompt.style is PromptStyle.CHAT:
-            return self._chat_spans(prompt.messages())
+            return self._chat_spans(prompt.messages(), thinking=prompt.thinking)
         return [(prompt.text, False)]
 
     def tokenize(self, text: str) -> list[int]:
         """Token ids of plain text, with the model's own start token if its tokenizer adds one."""
         return self._start + self.encode(text)
 
-    def tokenize_chat(self, messages: Sequence[ChatMessage]) -> list[int]:
+    def tokenize_chat(
+        self, messages: Sequence[ChatMessage], *, thinking: bool = False
+    ) -> list[int]:
         """Token ids of a chat, with the opening of the assistant's next or unfinished message.
 
         A start token is there only if the template writes it.
@@ -108,10 +110,24 @@ class PromptTokenizer:
         Raises:
             BadInput: there is no chat template, or it does not fit these messages.
         """
-        spans = self._chat_spans(messages)
+        spans = self._chat_spans(messages, thinking=thinking)
         return [token for text, special in spans for token in self.encode(text, special=special)]
 
-    def _chat_spans(self, messages: Sequence[ChatMessage]) -> list[tuple[str, bool]]:
+    def turn_end(self, end_tokens: Collection[int]) -> int | None:
+        """The token with which the chat template ends a message of the assistant, of those that end
+        a generation; None if it writes none of them."""
+        mark = "probe."
+        turns = [ChatMessage("user", "a"), ChatMessage("assistant", mark), ChatMessage("user", "b")]
+        try:
+            text = "".join(part for part, _ in self._chat_spans(turns, thinking=False))
+        except BadInput:
+            return None
+        after = self.encode(text.rpartition(mark)[2], special=True)
+        return next((token for token in after if token in end_tokens), None)
+
+    def _chat_spans(
+        self, messages: Sequence[ChatMessage], *, thinking: bool
+    ) -> list[tuple[str, bool]]:
         template = choose_template(self._tokenizer.chat_template)
         if not template:
             raise BadInput(
@@ -124,7 +140,11 @@ class PromptTokenizer:
             if isinstance(value, str)
         }
         return render_chat(
-            template, messages, {"bos_token": "", "eos_token": ""} | special_tokens, self._special
+            template,
+            messages,
+            {"bos_token": "", "eos_token": ""} | special_tokens,
+            self._special,
+            thinking=thinking,
         )
 
     def encode(self, text: str, *, special: bool = False) -> list[int]:

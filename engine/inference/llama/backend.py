@@ -112,13 +112,15 @@ class LlamaCpp:
         """Token ids of plain text, with the model's start token if it has one."""
         return self.vocabulary.plain(text)
 
-    def tokenize_chat(self, messages: Sequence[ChatMessage]) -> list[int]:
+    def tokenize_chat(
+        self, messages: Sequence[ChatMessage], *, thinking: bool = False
+    ) -> list[int]:
         """Token ids of a chat, with the opening of the assistant's next or unfinished message.
 
         Raises:
             BadInput: the model has no chat template, or it cannot be rendered.
         """
-        return self.vocabulary.chat(messages)
+        return self.vocabulary.chat(messages, thinking=thinking)
 
     def logits(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
         """[vocabulary] float32 after these tokens.

@@ -90,7 +90,7 @@ class Vocabulary:
             BadInput: the model has no chat template, or it does not fit.
         """
         if prompt.style is PromptStyle.CHAT:
-            return self.chat(prompt.messages())
+            return self.chat(prompt.messages(), thinking=prompt.thinking)
         return self.plain(prompt.text)
 
     def spans(self, prompt: Prompt) -> list[tuple[str, bool]]:
@@ -100,28 +100,32 @@ class Vocabulary:
             BadInput: the model has no chat template, or it does not fit.
         """
         if prompt.style is PromptStyle.CHAT:
-            return self._chat_spans(prompt.messages())
+            return self._chat_spans(prompt.messages(), thinking=prompt.thinking)
         return [(prompt.text, False)]
 
     def plain(self, text: str) -> list[int]:
         """Token ids of plain text, with the model's start token if it has one."""
         return self.start + self.tokenize(text)
 
-    def chat(self, messages: Sequence[ChatMessage]) -> list[int]:
+    def chat(self, messages: Sequence[ChatMessage], *, thinking: bool = False) -> list[int]:
         """Token ids of a chat, with the opening of the assistant's next or unfinished message.
 
         Raises:
             BadInput: the model has no chat template, or it does not fit these messages.
         """
         ids: list[int] = []
-        for text, special in self._chat_spans(messages):
+        for text, special in self._chat_spans(messages, thinking=thinking):
             ids += self.tokenize(text, special=special)
         return ids
 
-    def _chat_spans(self, messages: Sequence[ChatMessage]) -> list[tuple[str, bool]]:
+    def _chat_spans(
+        self, messages: Sequence[ChatMessage], *, thinking: bool
+    ) -> list[tuple[str, bool]]:
         if not self.template:
             raise BadInput(f"{self.source} has no chat template: set sample.style to base.")
-        return render_chat(self.template, messages, self.special_tokens, self.special)
+        return render_chat(
+            self.template, messages, self.special_tokens, self.special, thinking=thinking
+        )
 
     def _bytes(self, token: int, *, special: bool = False) -> bytes:
         buffer = ctypes.create_string_buffer(256)

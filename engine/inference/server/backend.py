@@ -243,13 +243,15 @@ class Servers:
         """Token ids of plain text; its bytes if only the server has the tokenizer."""
         return self.encoding.tokenize(text)
 
-    def tokenize_chat(self, messages: Sequence[ChatMessage]) -> list[int]:
+    def tokenize_chat(
+        self, messages: Sequence[ChatMessage], *, thinking: bool = False
+    ) -> list[int]:
         """Token ids of a chat; a marker and bytes if only the server has the template.
 
         Raises:
             BadInput: the folder has no chat template.
         """
-        return self.encoding.tokenize_chat(messages)
+        return self.encoding.tokenize_chat(messages, thinking=thinking)
 
     def sample(self, source: PathSource, sampling: Sampling) -> Iterator[Generation]:
         """Yield paths as the responses arrive.

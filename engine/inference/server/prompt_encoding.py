@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from engine.inference.answer_sentence import end_in_text
 from engine.inference.server.client import Json, text_of
 from engine.inference.server.probe import Dialect, ServerCapabilities
 from engine.inference.stopping import Ending, StopChecker
@@ -34,7 +35,9 @@ class PromptEncoding(Protocol):
     def tokenize(self, text: str) -> list[int]:
         """Ids of plain text."""
 
-    def tokenize_chat(self, messages: Sequence[ChatMessage]) -> list[int]:
+    def tokenize_chat(
+        self, messages: Sequence[ChatMessage], *, thinking: bool = False
+    ) -> list[int]:
         """Ids of a chat."""
 
     def request(
@@ -56,10 +59,13 @@ class TextEncoding:
         """The bytes of the text."""
         return list(text.encode())
 
-    def tokenize_chat(self, messages: Sequence[ChatMessage]) -> list[int]:
+    def tokenize_chat(
+        self, messages: Sequence[ChatMessage], *, thinking: bool = False
+    ) -> list[int]:
         """A marker, and the messages as bytes of JSON; the server applies its own template."""
         turns = [{"role": message.role, "content": message.content} for message in messages]
-        return [_CHAT, *json.dumps(turns).encode()]
+        chat = {"messages": turns, "thinking": True} if thinking else turns
+        return [_CHAT, *json.dumps(chat).encode()]
 
     def request(
         self, prompt: tuple[int, ...], capabilities: ServerCapabilities
@@ -76,8 +82,11 @@ class TextEncoding:
                     "text: set sample.style to chat."
                 )
             return "completions", {"prompt": bytes(prompt).decode()}
-        messages = json.loads(bytes(prompt[1:]))
+        chat = json.loads(bytes(prompt[1:]))
+        messages = chat["messages"] if isinstance(chat, dict) else chat
         fields: Json = {"messages": messages}
+        if isinstance(chat, dict):
+            fields["chat_template_kwargs"] = {"enable_thinking": True}
         if messages[-1]["role"] == "assistant":
             if capabilities.dialect is not Dialect.MINUS_ONE:
                 raise BadInput(
@@ -93,6 +102,9 @@ class TextEncoding:
         if len(text) > LONGEST_TOKEN * sampling.max_tokens:
             raise ValueError(f"a text of {len(text):,} characters is longer than max_tokens")
         matches = [at for stop in sampling.stop if (at := text.find(stop)) >= 0]
+        if sampling.answer_type is not None:
+            end = end_in_text(sampling.answer_type, text)
+            matches += [] if end is None else [end]
         if matches:
             return Ending(EndReason.STOP, (), text[: min(matches)])
         if choice.get("finish_reason") == "length":
@@ -124,9 +136,11 @@ class TokenEncoding:
         """Token ids of plain text."""
         return self._tokenizer.tokenize(text)
 
-    def tokenize_chat(self, messages: Sequence[ChatMessage]) -> list[int]:
+    def tokenize_chat(
+        self, messages: Sequence[ChatMessage], *, thinking: bool = False
+    ) -> list[int]:
         """Token ids of a chat, with the folder's own template."""
-        return self._tokenizer.tokenize_chat(messages)
+        return self._tokenizer.tokenize_chat(messages, thinking=thinking)
 
     def request(
         self, prompt: tuple[int, ...], capabilities: ServerCapabilities

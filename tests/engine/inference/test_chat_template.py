@@ -113,7 +113,7 @@ def test_a_template_gets_what_transformers_gives() -> None:
         "{{ bos_token }}{% if tools is none and documents is none and add_generation_prompt %}"
         "{% for m in messages %}{% if loop.index > 9 %}{% break %}{% endif %}"
         "{{ m | tojson }}{{ {'a': '<é>'} | tojson(indent=1) }}{% endfor %}{% endif %}"
-        "{{ strftime_now('%Y') | length }}{{ dict(a=1).a }}{{ enable_thinking is defined }}"
+        "{{ strftime_now('%Y') | length }}{{ dict(a=1).a }}{{ enable_thinking }}"
     )
     assert text_of(template, bos="<s>") == (
         '<s>{"role": "system", "content": "Be brief."}{\n "a": "<é>"\n}'

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from engine.inference.backend import Sampling
 from engine.inference.stopping import Ending, StopChecker
-from store.enums import EndReason
+from store.enums import AnswerType, EndReason
 
 TOKEN_BYTES = [
     b"",
@@ -132,3 +132,17 @@ def test_incremental_matching_equals_matching_in_the_whole_text(
 def test_only_rows_that_may_have_ended_are_candidates(rows: int) -> None:
     newest, lengths = np.array([9, 4, 1, 0][:rows]), np.array([5, 5, 100, 5][:rows])
     assert stop_checker("Q:").candidates(newest, lengths).tolist() == [1, 2][: rows - 1]
+
+
+def test_a_path_ends_after_its_answer_if_asked_to() -> None:
+    pieces = [b"", b" The", b" answer", b" is", b" 5", b".", b"\n\nQ", b" then"]
+    path = [1, 2, 3, 4, 5, 1, 2, 3, 4, 5, 1, 2]
+    goes_on = StopChecker(pieces, {END}, Sampling(1, 100))
+    assert first_ending(goes_on, path) is None
+    ends = StopChecker(pieces, {END}, Sampling(1, 100, answer_type=AnswerType.NUMBER))
+    once = Ending(EndReason.STOP, (1, 2, 3, 4, 5), " The answer is 5.")
+    assert first_ending(ends, path) == once
+    assert first_ending(ends, [1, 2, 3, 4, 5, 6, 7]) == once
+    assert first_ending(ends, [1, 2, 3, 4, 5, 7, END]) == Ending(
+        EndReason.END, (1, 2, 3, 4, 5, 7, END), " The answer is 5. then"
+    )

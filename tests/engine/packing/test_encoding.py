@@ -95,6 +95,20 @@ def test_a_chat_is_rendered_with_its_template_and_left_open() -> None:
     assert tokenizer.decode(second.prompt).endswith("Let us see.")
 
 
+def test_the_answer_of_a_chat_ends_as_the_template_ends_a_message() -> None:
+    tokenizer = tiny_tokenizer(chat=True)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<end_of_turn>"]})
+    tokenizer.chat_template = (
+        "{% for m in messages %}{{ m.role }}: {{ m.content }}<end_of_turn>\n{% endfor %}"
+    )
+    turn_end, end = tokenizer.convert_tokens_to_ids("<end_of_turn>"), tokenizer.eos_token_id
+    chat = [example(prompt='[["user", "How many?"]]', completion="9", token_ids=(7, 8))]
+    (encoded,) = encode(chat, tokenizer, PromptStyle.CHAT, {end, turn_end})
+    assert encoded.completion == (7, 8, turn_end)
+    (encoded,) = encode(chat, tokenizer, PromptStyle.CHAT, {end})
+    assert encoded.completion == (7, 8, end)
+
+
 def test_a_tokenizer_without_end_token_or_template_is_refused() -> None:
     tokenizer = tiny_tokenizer()
     with pytest.raises(BadInput, match=r"sample\.style"):

@@ -7,11 +7,21 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from engine.models.identity import base_model
 from engine.project.settings import changed
-from engine.sampling.runs import open_pool_run, pool_run
+from engine.sampling import runs
+from engine.sampling.runs import (
+    THINKING_LIMIT,
+    ends_after_answer,
+    open_pool_run,
+    pool_run,
+    requested_pool_run,
+)
 from store import models, paths
 from store.connection import connect
-from store.enums import JobKind
+from store.enums import JobKind, PromptStyle, Split
+from tests.engine.chat_shapes import CHATML
+from tests.engine.tiny import tiny_model
 from tests.projects import TEACHER, a_model, claimed, scripted_project
 
 if TYPE_CHECKING:
@@ -98,3 +108,73 @@ def test_a_models_own_run_is_found_beside_that_of_another(
     assert pool_run(conn, project, stored) == second
     assert pool_run(conn, project) == first
     assert [run.key for run in paths.runs(conn)] == [first.key, second.key]
+
+
+@pytest.fixture
+def chat_project(tmp_path: Path) -> Project:
+    """A project whose teacher has a chat template."""
+    folder = tiny_model(tmp_path / "tiny")
+    (folder / "chat_template.jinja").write_text(CHATML)
+    made = scripted_project(tmp_path / "p")
+    with connect(made.database) as conn:
+        models.add(conn, base_model(made, "tiny/base", folder))
+    model: dict[str, object] = {"teacher": "tiny/base", "engine": "auto"}
+    return with_settings(made, model=model, sample={"exemplars": ""})
+
+
+def requested(project: Project, **sample: object) -> Run:
+    with connect(project.database) as conn:
+        teacher = models.by_name(conn, "tiny/base")
+        assert teacher is not None
+        return requested_pool_run(conn, with_settings(project, sample=sample), teacher)
+
+
+def opened(project: Project, run: Run) -> Run:
+    with connect(project.database) as conn:
+        return paths.open_run(conn, run)
+
+
+def test_a_model_with_a_template_is_asked_in_a_chat_that_ends_after_its_answer(
+    chat_project: Project,
+) -> None:
+    chat = requested(chat_project)
+    assert chat.prompt_style is PromptStyle.CHAT
+    assert chat.key == requested(chat_project, style="chat").key
+    with connect(chat_project.database) as conn:
+        assert ends_after_answer(conn, chat)
+        assert ends_after_answer(conn, requested(chat_project, style="base"))
+        assert not ends_after_answer(conn, requested(chat_project, thinking=True))
+    thinks = requested(chat_project, thinking=True)
+    assert thinks.max_tokens == THINKING_LIMIT * chat.max_tokens
+    assert requested(chat_project, thinking=True, max_tokens=100).max_tokens == 100
+    assert requested(chat_project, style="base", thinking=True).max_tokens == chat.max_tokens
+
+
+@pytest.mark.parametrize("style", ["base", "chat"])
+def test_what_an_older_version_began_goes_on(
+    chat_project: Project, style: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as older:
+        older.setattr(runs, "_shall_end_after_answer", lambda *_: False)
+        begun = opened(chat_project, requested(chat_project, style=style))
+    assert requested(chat_project).key == begun.key
+    # A new measurement is comparable with an old one.
+    with connect(chat_project.database) as conn:
+        assert not ends_after_answer(conn, requested(chat_project, temperature=1.0))
+
+
+def test_the_pool_decides_the_style_that_the_settings_leave_open(chat_project: Project) -> None:
+    base = requested(chat_project, style="base")
+    in_base = with_settings(chat_project, sample={"style": "base"}).settings
+    with connect(chat_project.database) as conn:
+        teacher = models.by_name(conn, "tiny/base")
+        assert teacher is not None
+        measured = runs.requested_run(
+            *(conn, chat_project, in_base.model, teacher, Split.EVAL, in_base.sample),
+            *(base.prompt_format, ["number"]),
+        )
+        paths.open_run(conn, measured)
+    assert requested(chat_project).prompt_style is PromptStyle.CHAT
+    opened(chat_project, base)
+    assert requested(chat_project).key == base.key
+    assert requested(chat_project, style="chat").prompt_style is PromptStyle.CHAT
