@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING
 from benchmarks.control import drop_control_job, train_controls, voted_set
 from benchmarks.package_model import package_model
 from benchmarks.real_tables import tables
-from engine.evaluation.pilot import HeadroomVerdict
+from engine.evaluation.pilot_verdict import Usefulness
 from engine.importing.questions import read_questions
 from engine.jobs.launch import ENVIRONMENT
 from engine.project.folder import SETTINGS, Project, open_project
@@ -269,12 +269,13 @@ def run_pilot(stages: Stages, teacher: str, *, past: bool, count: int) -> None:
     stages.run("pilot", *limit)
     command = [sys.executable, "-m", "lmsi_tui", "pilot", str(stages.project), *limit, "--json"]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    verdict = json.loads(done.stdout.splitlines()[-1])["verdict"]
-    if verdict == HeadroomVerdict.NO_HEADROOM and not past:
+    result = json.loads(done.stdout.splitlines()[-1])
+    outlooks = [each["outlook"] for each in (result, *result["students"])]
+    if all(outlook["answer"] == Usefulness.NO for outlook in outlooks) and not past:
+        reasons = dict.fromkeys(reason for outlook in outlooks for reason in outlook["obstacles"])
         raise Stopped(
-            f"The pilot says that LMSI cannot help {teacher} with these questions, so the loop "
-            "ends here. Try another model or easier questions; --past-pilot (PAST_PILOT=1) goes "
-            "on."
+            f"The loop ends here, because the pilot says that LMSI cannot help {teacher} with "
+            f"these questions ({', '.join(reasons)}). --past-pilot (PAST_PILOT=1) goes on."
         )
 
 

@@ -78,6 +78,8 @@ def _comparisons(conn: sqlite3.Connection) -> list[str]:
     rows = []
     for before, after in _pairs(models.all_of(conn)):
         for method, title in METHODS.items():
+            if method is Method.DIRECT:
+                continue
             first = newest.get((before.id, Split.EVAL, method))
             second = newest.get((after.id, Split.EVAL, method))
             compared = compare(conn, first, second) if first and second else None

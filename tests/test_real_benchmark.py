@@ -90,6 +90,22 @@ def test_the_loop_ends_with_tables_and_goes_on_where_it_was(tmp_path: Path) -> N
 
 
 @pytest.mark.slow
+def test_the_loop_ends_with_the_reason_if_the_pilot_says_no(tmp_path: Path) -> None:
+    file = pebble_questions(tmp_path / "questions.jsonl", 60)
+    rows = [json.loads(line) | {"answer": "123456789"} for line in file.read_text().splitlines()]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    known = read_questions(file, task="pebble", split=Split.EVAL)
+    folder, model = tmp_path / "project", PEBBLES / "pebble-s"
+    options = ("sample.m=8", "evaluate.k=4", "sample.threshold=0.3")
+    real.add_questions(real.make_project(folder, model, None, "pebble-s", options), known, 4)
+    stages = real.Stages(folder)
+    with pytest.raises(real.Stopped, match="labels") as stopped:
+        real.run_pilot(stages, "pebble-s/base", past=False, count=0)
+    assert stopped.value.exit_code == 0
+    real.run_pilot(stages, "pebble-s/base", past=True, count=0)
+
+
+@pytest.mark.slow
 def test_the_loop_begins_on_the_packaged_model(tmp_path: Path) -> None:
     try:
         model = package_model.package_model(tmp_path)
