@@ -37,15 +37,7 @@ def run(work: Work) -> dict[str, object]:
     most = work.params["pilot"]
     assert isinstance(most, int)
     teacher, *students = lookups.models_to_measure(work.conn, work.params.get("models"))
-    known = questions.gold_for(work.conn, Split.EVAL).keys()
-    usable = [
-        question for question in questions.by_split(work.conn, Split.EVAL) if question.id in known
-    ]
-    if not usable:
-        raise BadInput(
-            "A pilot needs questions with known answers: import 60 to 100 of them with "
-            "`lmsi-tui import FILE --split eval --task TYPE`."
-        )
+    usable = usable_questions(work.conn)
     requested = {
         model.id: evaluate.requested_runs(
             work.conn,
@@ -60,7 +52,7 @@ def run(work: Work) -> dict[str, object]:
     }
     measured = {id_: _measured(work.conn, runs) for id_, runs in requested.items()}
     first = measured[teacher.id]
-    ordered = sorted(usable, key=lambda question: (question.id not in first, _place(question)))
+    ordered = sorted(usable, key=lambda question: question.id not in first)
     limit = min(max(most, len(first)), len(ordered))
     reread: list[Rereading] = []
     for count in looks(len(first), limit):
@@ -104,6 +96,22 @@ def _measured(conn: sqlite3.Connection, requested: Sequence[Run]) -> set[int]:
         if evaluation.run_id in begun
         for question_id in evaluations.answers(conn, evaluation.id)
     }
+
+
+def usable_questions(conn: sqlite3.Connection) -> list[Question]:
+    """The questions with known answers, in the order in which they are measured.
+
+    Raises:
+        BadInput: there are none.
+    """
+    known = questions.gold_for(conn, Split.EVAL).keys()
+    usable = [question for question in questions.by_split(conn, Split.EVAL) if question.id in known]
+    if not usable:
+        raise BadInput(
+            "A pilot needs questions with known answers: import 60 to 100 of them with "
+            "`lmsi-tui import FILE --split eval --task TYPE`."
+        )
+    return sorted(usable, key=_place)
 
 
 def _place(question: Question) -> bytes:

@@ -16,6 +16,7 @@ from engine.jobs import (
     export,
     memory_estimate,
     pilot,
+    pilot_styles,
     rounds,
     sample,
     train,
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
 
 def _evaluate(work: Work) -> dict[str, object]:
+    if "styles" in work.params:
+        return pilot_styles.run(work)
     return pilot.run(work) if "pilot" in work.params else evaluate.run(work)
 
 

@@ -6,7 +6,7 @@ import dataclasses
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from engine.evaluation import calibration, pilot
+from engine.evaluation import calibration, pilot, pilot_styles
 from engine.project.settings import changed, exact_share
 from engine.review import audit
 from engine.statistics.intervals import clopper_pearson
@@ -17,6 +17,7 @@ from lmsi_tui.cli.status_commands import opened
 from lmsi_tui.formatting.numbers import percent
 from lmsi_tui.formatting.pilot_text import pilot_lines
 from lmsi_tui.formatting.sanitize import printable
+from lmsi_tui.formatting.style_text import style_lines
 from lmsi_tui.formatting.trust_text import (
     NOTHING_KNOWN,
     SHOWN_NEXT,
@@ -48,6 +49,16 @@ def run_pilot(args: argparse.Namespace) -> None:
     """Measure the teacher on a few questions if needed, and print whether LMSI can help."""
     with opened(args) as (project, _):
         changes = settings_from(args.set, args.preset)
+    if args.styles:
+        styles = compared_styles(
+            project, changes, args.questions or pilot_styles.QUESTIONS, args.json
+        )
+        if args.json:
+            emit({"event": "pilot-styles", **dataclasses.asdict(styles)})
+            return
+        for line in style_lines(styles):
+            say(args, line)
+        return
     result = measured_pilot(project, changes, args.questions or pilot.QUESTIONS, args.json)
     if args.json:
         emit({"event": "pilot", **pilot_json(result)})
@@ -90,6 +101,33 @@ def measured_pilot(project: Project, changes: Changes, most: int, as_json: bool)
     follow.start(project, JobKind.EVALUATE, params, detach=False, as_json=as_json)
     with connect(project.database, read_only=True) as conn:
         return pilot.from_evaluations(conn, teacher, settings.sample, students)
+
+
+def compared_styles(
+    project: Project, changes: Changes, count: int, as_json: bool
+) -> pilot_styles.StylePilot:
+    """Sample the same questions in each style, and compare them.
+
+    Args:
+        project: an open project.
+        changes: of its settings, for this pilot.
+        count: questions with known answers.
+        as_json: print the job's progress as JSON lines.
+
+    Raises:
+        BadInput: no question has a known answer, or the model has no chat template that works.
+        BadInput, WorkFailed, Interrupted: of the job that samples.
+    """
+    settings = changed(project.settings, changes)
+    with connect(project.database, read_only=True) as conn:
+        teacher = teacher_of(project, conn)
+    measuring = {name: dict(section) for name, section in changes.items()}
+    params: dict[str, object] = {"settings": measuring, "models": [teacher.name], "styles": count}
+    job = follow.start(project, JobKind.EVALUATE, params, detach=False, as_json=as_json)
+    with connect(project.database, read_only=True) as conn:
+        return pilot_styles.compare(
+            conn, teacher, *pilot_styles.of_job(conn, job), settings.sample.threshold
+        )
 
 
 def pilot_json(result: pilot.Pilot) -> dict[str, object]:

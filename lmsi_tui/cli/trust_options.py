@@ -29,7 +29,14 @@ def add_trust(commands: Commands) -> None:
         "--questions",
         type=positive,
         metavar="N",
-        help="most questions to measure; fewer if the verdict is certain earlier (default: 80)",
+        help="most questions to measure; fewer if the verdict is certain earlier (default: 80, "
+        "with --styles 20)",
+    )
+    pilot.add_argument(
+        "--styles",
+        action="store_true",
+        help="compare the styles in which the model can be asked: plain text with worked examples, "
+        "a chat without and with them",
     )
     add_settings(pilot)
     add_json(pilot)

@@ -174,3 +174,10 @@ def test_leaks_are_shown_with_both_questions(tmp_path: Path) -> None:
     assert leaks[0]["overlap"] == 1.0
     stdout_of(project, "sample")
     assert "1 pool questions nearly match evaluation questions" in stdout_of(project, "curate")
+
+
+def test_styles_need_a_chat_template(tmp_path: Path) -> None:
+    project = scripted_project(tmp_path, evaluation=6)
+    done = command("pilot", project.folder, "--styles")
+    assert done.returncode == 2
+    assert "no chat template" in done.stderr
