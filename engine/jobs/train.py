@@ -20,6 +20,7 @@ from engine.models.location import check_files, files_needed
 from engine.project.settings import TooLong
 from engine.training.distillation import why_no_teacher_logits
 from engine.training_data.dry_run import dry_run
+from engine.training_data.student_prompts import in_style, set_style, training_style
 from store import examples, models, paths
 from store.connection import transaction
 from store.enums import JobKind, Phase, Stage
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from engine.project.folder import Project
     from engine.project.job_context import Work
     from engine.project.settings import TrainSettings
+    from store.enums import PromptStyle
     from store.records import TrainingSet
 
 CHARACTERS_PER_TOKEN = 4
@@ -68,12 +70,13 @@ def train_model(
     A training that was finished before is not repeated.
     """
     lookups.check_trainable(work.project, base)
-    out = _output(work.project, base, frozen, settings, stage)
+    style = training_style(work.conn, work.project, work.settings, frozen, base)
+    out = _output(work.conn, work.project, base, frozen, settings, stage, style)
     finished = _finished(work.conn, work.project, out)
     if finished is not None:
         return {"model": finished.name, "trained_before": True}
     with files_needed(work.project, base):
-        return _train(work, base, frozen, settings, stage, out)
+        return _train(work, base, frozen, settings, stage, style, out)
 
 
 def _train(
@@ -82,6 +85,7 @@ def _train(
     frozen: TrainingSet,
     settings: TrainSettings,
     stage: Stage,
+    style: PromptStyle,
     out: Path,
 ) -> dict[str, object]:
     """Train a model into a folder and store the new one."""
@@ -98,6 +102,7 @@ def _train(
     )
     teacher: Mapping[int, TopKLogprobs] = {}
     if settings.top_k_logits:
+        _check_same_style(work.conn, base, frozen, style)
         from engine.training.teacher_logits import teacher_logprobs
 
         teacher = teacher_logprobs(work, base, frozen, chosen, settings.top_k_logits)
@@ -106,11 +111,11 @@ def _train(
         work,
         Training(
             base=location,
-            examples=chosen,
+            examples=in_style(work.conn, work.project, work.settings, chosen, frozen, style),
             settings=settings,
             out=out,
             work=_unfinished(out),
-            style=paths.run_by_id(work.conn, frozen.run_id).prompt_style,
+            style=style,
             threads=work.settings.model.threads or None,
             events=work.project.folder / "logs" / "tensorboard" / out.name,
             teacher=teacher,
@@ -122,10 +127,18 @@ def _train(
 
 
 def _output(
-    project: Project, base: Model, frozen: TrainingSet, settings: TrainSettings, stage: Stage
+    conn: sqlite3.Connection,
+    project: Project,
+    base: Model,
+    frozen: TrainingSet,
+    settings: TrainSettings,
+    stage: Stage,
+    style: PromptStyle,
 ) -> Path:
     """The folder that a training writes; it appears when the training is finished."""
-    return project.folder / "adapters" / identity.recipe(base, frozen.key, stage, settings)
+    own_style = style if style is not set_style(conn, frozen) else None
+    name = identity.recipe(base, frozen.key, stage, settings, own_style)
+    return project.folder / "adapters" / name
 
 
 def _unfinished(out: Path) -> Path:
@@ -226,15 +239,21 @@ def _plan(
         lookups.check_trainable(project, base)
     frozen = lookups.training_set(conn)
     reused = [f"The training set {frozen.key[:12]}, {frozen.examples:,} examples."]
-    left = []
+    left, notes = [], []
     for base in bases:
-        out = _output(project, base, frozen, settings, stage)
+        style = training_style(conn, project, project.settings, frozen, base)
+        out = _output(conn, project, base, frozen, settings, stage, style)
         finished = _finished(conn, project, out)
         if finished is not None:
             reused.append(f"{finished.name} is the result of this training: nothing is left to do.")
             continue
         check_files(project, base)
         left.append(base)
+        if style is not set_style(conn, frozen):
+            notes.append(
+                f"{base.name} is trained in style {style}, in which it is measured; its teacher "
+                f"was sampled in style {set_style(conn, frozen)}."
+            )
         if _unfinished(out).is_dir():
             reused.append(f"The training of {base.name} continues from its checkpoint.")
     dry_runs = [dry_run(conn, project, frozen, base) for base in left]
@@ -261,12 +280,30 @@ def _plan(
         questions=frozen.questions,
         steps=math.ceil(settings.epochs * size.weight / settings.examples_per_step),
         reused=tuple(reused),
+        notes=tuple(notes),
         looked=tuple(dry_runs),
         memory=memory_estimate.largest(
             memory_estimate.of_training(project, base, settings, tokens_at_once) for base in left
         ),
         seconds=(sum(times), sum(times)) if len(times) == len(left) else None,
     )
+
+
+def _check_same_style(
+    conn: sqlite3.Connection, student: Model, frozen: TrainingSet, style: PromptStyle
+) -> None:
+    """Check that a student's completions have the tokens that the teacher sampled.
+
+    Raises:
+        BadInput: they do not, since its prompts have another style.
+    """
+    of_set = set_style(conn, frozen)
+    if style is not of_set:
+        raise BadInput(
+            f"{student.name} is trained in style {style} and its teacher was sampled in style "
+            f"{of_set}, so the teacher's token probabilities do not apply to it: set "
+            f"sample.style to {of_set}, or distill.top_k_logits to 0 to train on the paths alone."
+        )
 
 
 def _check_teacher_logits(
@@ -276,6 +313,8 @@ def _check_teacher_logits(
     teacher = models.by_id(conn, paths.run_by_id(conn, frozen.run_id).model_id)
     has_tokens = examples.has_tokens(conn, frozen.key)
     for student in students:
+        style = training_style(conn, project, project.settings, frozen, student)
+        _check_same_style(conn, student, frozen, style)
         reason = why_no_teacher_logits(
             student, teacher, frozen, project.settings, has_tokens=has_tokens
         )

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from engine.project.folder import Project
     from engine.project.settings import TrainSettings
+    from store.enums import PromptStyle
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt")
 
@@ -119,9 +120,19 @@ def base_model(project: Project, name: str, location: Path, gguf: Path | None = 
     )
 
 
-def recipe(base: Model, set_key: str, stage: Stage, settings: TrainSettings) -> str:
-    """Identifies a training run: a hash of everything that decides its result."""
-    return content_hash([base.sha256, set_key, stage, settings.deciding()])[:16]
+def recipe(
+    base: Model,
+    set_key: str,
+    stage: Stage,
+    settings: TrainSettings,
+    style: PromptStyle | None = None,
+) -> str:
+    """Identifies a training run: a hash of everything that decides its result.
+
+    `style` is that of the prompts if it is not the one of the set.
+    """
+    own_style = [style] if style else []
+    return content_hash([base.sha256, set_key, stage, settings.deciding(), *own_style])[:16]
 
 
 def is_server(location: str) -> bool:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engine.training_data import token_counts
+from engine.training_data.student_prompts import tokens_key
 from store import examples
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def dry_run(
 ) -> DryRun:
     """Show what a model would be trained on. Scans the set: call it from a thread."""
     reason = token_counts.why_not_counted(project, model)
-    tokenizer = model.tokenizer_sha256
+    tokenizer = tokens_key(conn, project, project.settings, frozen, model)
     if reason is None and examples.encoded_up_to(conn, frozen.key, tokenizer) < frozen.examples:
         reason = f"The tokens of {model.name} are not all counted yet: run `lmsi-tui curate` again."
     if reason is not None:

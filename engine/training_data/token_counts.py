@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 
 from engine.conversion import gguf_to_hf
 from engine.models.identity import is_server
+from engine.training_data.student_prompts import in_style, tokens_key, training_style
 from store import examples as example_rows
-from store import models, paths
+from store import models
 from store.connection import transaction
 from store.enums import Phase
 from store.errors import BadInput
@@ -87,29 +88,31 @@ def trained_models(conn: sqlite3.Connection, project: Project) -> list[Model]:
 
 
 def count_tokens(work: Work, frozen: TrainingSet) -> dict[str, object]:
-    """Count and store the set's tokens for the teacher and each student with another tokenizer.
+    """Count and store the set's tokens for the teacher and each student with another tokenizer or
+    style.
 
     Stored counts are kept, and an interrupted count continues where it stopped.
 
     Returns:
         For each model by name: the number of examples counted, or why they are not.
     """
-    style = paths.run_by_id(work.conn, frozen.run_id).prompt_style
     counts: dict[str, object] = {}
     for model in trained_models(work.conn, replace(work.project, settings=work.settings)):
         reason = why_not_counted(work.project, model)
         if reason is None:
             try:
-                _count(work, frozen, model, style)
+                _count(work, frozen, model)
             except BadInput as error:
                 reason = str(error)
         counts[model.name] = frozen.examples if reason is None else reason
     return counts
 
 
-def _count(work: Work, frozen: TrainingSet, model: Model, style: PromptStyle) -> None:
-    tokenizer_sha256, conn = model.tokenizer_sha256, work.conn
-    begin = example_rows.encoded_up_to(conn, frozen.key, tokenizer_sha256)
+def _count(work: Work, frozen: TrainingSet, model: Model) -> None:
+    conn, settings = work.conn, work.settings
+    style = training_style(conn, work.project, settings, frozen, model)
+    key = tokens_key(conn, work.project, settings, frozen, model)
+    begin = example_rows.encoded_up_to(conn, frozen.key, key)
     if begin >= frozen.examples:
         return
     from engine.training.model import load_tokenization
@@ -133,12 +136,13 @@ def _count(work: Work, frozen: TrainingSet, model: Model, style: PromptStyle) ->
         positions = range(first, min(first + CHUNK, frozen.examples))
         chunk = list(example_rows.at(conn, frozen.key, positions).values())
         chunk.sort(key=lambda example: example.position)
+        chunk = in_style(conn, work.project, settings, chunk, frozen, style)
         encoded = encode_for(
             chunk,
             tokenization.tokenizer,
             style,
             tokenization.end_tokens,
-            tokenizer_sha256,
+            model.tokenizer_sha256,
             frozen,
         )
         rows = []
@@ -148,7 +152,7 @@ def _count(work: Work, frozen: TrainingSet, model: Model, style: PromptStyle) ->
             rows.append(
                 Encoding(
                     frozen.key,
-                    tokenizer_sha256,
+                    key,
                     example.position,
                     len(tokens.prompt),
                     len(tokens.completion),

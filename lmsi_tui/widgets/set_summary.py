@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from textual.content import Content
 
 from engine.training_data import token_counts
+from engine.training_data.student_prompts import tokens_key
 from lmsi_tui.formatting.sanitize import printable
 from store import examples, models, paths
 
@@ -42,6 +43,7 @@ class ModelFit:
 
     name: str
     tokenizer_sha256: str
+    """Under which its tokens are counted."""
     limit: int | None
     """Context length in tokens; None if its folder does not state it."""
     too_long: int
@@ -125,7 +127,8 @@ def _model_fit(
     conn: sqlite3.Connection, project: Project, frozen: TrainingSet, model: Model
 ) -> ModelFit:
     limit = token_counts.context_of(project, model)
-    tokenizer, too_long, reason = model.tokenizer_sha256, 0, None
+    tokenizer = tokens_key(conn, project, project.settings, frozen, model)
+    too_long, reason = 0, None
     if not examples.encoded_up_to(conn, frozen.key, tokenizer):
         reason = token_counts.why_not_counted(project, model) or (
             f"Tokens of {model.name} are not counted yet; curate again to count them."
