@@ -193,15 +193,15 @@ def _shall_end_after_answer(
     """
     for run in _family_runs(conn, model):
         if run.prompt_style is style:
-            return ends_after_answer(conn, run)
+            return ends_after_answer(run, models.by_id(conn, run.model_id))
     template = prompt_style.usable_template(project, model, model_settings)
     return bool(template) and not prompt_style.may_think(template, thinking=False)
 
 
-def ends_after_answer(conn: sqlite3.Connection, run: Run) -> bool:
-    """Whether the paths of a run end after the sentence that states their answer
-    (`engine.inference.answer_sentence`); its key tells."""
-    return run.key == _key(models.by_id(conn, run.model_id), run, _ENDS_AFTER_ANSWER)
+def ends_after_answer(run: Run, model: Model) -> bool:
+    """Whether the paths of a model's run end after the sentence that states their answer
+    (`engine.inference.answer_sentence`); the key of the run tells."""
+    return run.key == _key(model, run, _ENDS_AFTER_ANSWER)
 
 
 def _key(model: Model, run: Run, *more: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
+from engine.sampling.runs import ends_after_answer
 from engine.training_data import provenance
 from lmsi_tui.cli.output import emit, say
 from lmsi_tui.cli.status_commands import opened
@@ -126,7 +127,8 @@ def _run_lines(run: Run, engines: str, sampler: Model) -> list[str]:
         f"engine {engines}",
         f"             {run.prompt_format} ({run.prompt_style}), prompts {run.prompt_sha256[:12]}, "
         f"m {run.m}, temperature {run.temperature:g}, top-p {run.top_p:g}, top-k {run.top_k}, "
-        f"min-p {run.min_p:g}, {run.max_tokens} tokens, seed {run.seed}",
+        f"min-p {run.min_p:g}, {run.max_tokens} tokens, seed {run.seed}"
+        + (", ended after the answer" if ends_after_answer(run, sampler) else ""),
     ]
 
 

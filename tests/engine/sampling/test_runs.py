@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from engine.project.folder import Project
-    from store.records import Run
+    from store.records import Model, Run
 
 
 @pytest.fixture
@@ -122,10 +122,16 @@ def chat_project(tmp_path: Path) -> Project:
     return with_settings(made, model=model, sample={"exemplars": ""})
 
 
-def requested(project: Project, **sample: object) -> Run:
+def a_chat_teacher(project: Project) -> Model:
     with connect(project.database) as conn:
         teacher = models.by_name(conn, "tiny/base")
-        assert teacher is not None
+    assert teacher is not None
+    return teacher
+
+
+def requested(project: Project, **sample: object) -> Run:
+    teacher = a_chat_teacher(project)
+    with connect(project.database) as conn:
         return requested_pool_run(conn, with_settings(project, sample=sample), teacher)
 
 
@@ -140,10 +146,10 @@ def test_a_model_with_a_template_is_asked_in_a_chat_that_ends_after_its_answer(
     chat = requested(chat_project)
     assert chat.prompt_style is PromptStyle.CHAT
     assert chat.key == requested(chat_project, style="chat").key
-    with connect(chat_project.database) as conn:
-        assert ends_after_answer(conn, chat)
-        assert ends_after_answer(conn, requested(chat_project, style="base"))
-        assert not ends_after_answer(conn, requested(chat_project, thinking=True))
+    asked = a_chat_teacher(chat_project)
+    assert ends_after_answer(chat, asked)
+    assert ends_after_answer(requested(chat_project, style="base"), asked)
+    assert not ends_after_answer(requested(chat_project, thinking=True), asked)
     thinks = requested(chat_project, thinking=True)
     assert thinks.max_tokens == THINKING_LIMIT * chat.max_tokens
     assert requested(chat_project, thinking=True, max_tokens=100).max_tokens == 100
@@ -159,16 +165,15 @@ def test_what_an_older_version_began_goes_on(
         begun = opened(chat_project, requested(chat_project, style=style))
     assert requested(chat_project).key == begun.key
     # A new measurement is comparable with an old one.
-    with connect(chat_project.database) as conn:
-        assert not ends_after_answer(conn, requested(chat_project, temperature=1.0))
+    again = requested(chat_project, temperature=1.0)
+    assert not ends_after_answer(again, a_chat_teacher(chat_project))
 
 
 def test_the_pool_decides_the_style_that_the_settings_leave_open(chat_project: Project) -> None:
     base = requested(chat_project, style="base")
     in_base = with_settings(chat_project, sample={"style": "base"}).settings
+    teacher = a_chat_teacher(chat_project)
     with connect(chat_project.database) as conn:
-        teacher = models.by_name(conn, "tiny/base")
-        assert teacher is not None
         measured = runs.requested_run(
             *(conn, chat_project, in_base.model, teacher, Split.EVAL, in_base.sample),
             *(base.prompt_format, ["number"]),
