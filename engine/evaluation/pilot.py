@@ -304,7 +304,7 @@ def advice(pilot: Pilot) -> list[str]:
             "Another model: a larger one, or one that was trained for such questions "
             "(`lmsi-tui init DIR --model OTHER`).",
             "Easier questions, on which the model is right more often.",
-            "Another prompt style, if the model has a chat template (`--set sample.style=chat`).",
+            "Another prompt style: `lmsi-tui pilot --styles` compares them.",
         ]
     if useless and Obstacle.NEARLY_ALL_RIGHT in obstacles:
         sentences.append(

@@ -64,8 +64,9 @@ def encode(
 
     A completion consists of the sampled token ids. If there are none (direct answers, imported
     paths, another tokenizer), its text is tokenized as the continuation of the prompt. Every
-    completion ends with an end token, so that the model learns to stop: the sampled one, or else
-    the tokenizer's own; in a chat, the one with which the template ends a message.
+    completion ends with an end token of the model, so that it learns to stop: the sampled one, or
+    else the tokenizer's own; in a chat, the one with which the template ends a message. It replaces
+    the end token of a teacher with the same tokens that ends otherwise.
 
     Args:
         examples: of one training set.
@@ -84,6 +85,7 @@ def encode(
     prompt_tokenizer = PromptTokenizer(tokenizer)
     end_token = prompt_tokenizer.turn_end(end_tokens) if style is PromptStyle.CHAT else None
     end_token = tokenizer.eos_token_id if end_token is None else end_token
+    special = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
     prompts: dict[str, tuple[int, ...]] = {}
     continuations: dict[tuple[str, str], tuple[int, ...]] = {}
     encoded = []
@@ -99,7 +101,8 @@ def encode(
                 continuations[key] = _continuation_ids(*key, prompt_tokenizer)
             completion = continuations[key]
         if not completion or completion[-1] not in end_tokens:
-            completion = (*completion, end_token)
+            foreign_end = completion[-1:] and completion[-1] in special
+            completion = (*(completion[:-1] if foreign_end else completion), end_token)
         encoded.append(
             EncodedExample(
                 example.question_id,

@@ -73,11 +73,11 @@ _HEADROOM = {
 
 _OBSTACLES = {
     Obstacle.FEW_RIGHT_LABELS: "too few questions get a right label (fewer than "
-    f"{FEW_RIGHT:.0%} of them)",
+    f"{FEW_RIGHT * 100:.0f} % of them)",
     Obstacle.WRONG_LABELS: "at least half of the kept labels are wrong",
     Obstacle.NO_HEADROOM: f"the majority is less than {MIN_HEADROOM * 100:.0f} points above greedy",
-    Obstacle.NEARLY_ALL_RIGHT: f"more than {NEARLY_ALL:.0%} of the greedy answers are right "
-    "already, so there is little left to learn",
+    Obstacle.NEARLY_ALL_RIGHT: f"more than {NEARLY_ALL * 100:.0f} % of the greedy answers are "
+    "right already, so there is little left to learn",
 }
 
 _OPEN = {
@@ -91,11 +91,11 @@ _OPEN = {
 def _verdict(outlook: PilotVerdict, method: str) -> str:
     """The verdict in sentences: the answer, the reason, the number of questions and the error."""
     after = f"after {outlook.questions:,} questions"
-    error = f"(in error at most {outlook.error:.0%} of the time)"
+    error = f"(error at most {outlook.error * 100:.0f} %)"
     match outlook.answer:
         case Usefulness.NO:
             reasons = "; ".join(_OBSTACLES[obstacle] for obstacle in outlook.obstacles)
-            return f"no, {after} {error}. {method} will not help here: {reasons}."
+            return f"no, {after} {error}. {method} is not expected to help here: {reasons}."
         case Usefulness.YES:
             return (
                 f"yes, {after} {error}. {method} has what it needs: enough right labels and "

@@ -53,6 +53,16 @@ def test_sampled_tokens_are_kept_and_end_once() -> None:
     assert direct.completion == (*tokenizer(text).input_ids, end)
 
 
+def test_the_end_token_of_another_model_is_replaced() -> None:
+    tokenizer = tiny_tokenizer()
+    end, teachers_end = tokenizer.eos_token_id, tokenizer.pad_token_id
+    sampled = example(token_ids=(30, 31, teachers_end))
+    (student,) = encode([sampled], tokenizer, PromptStyle.BASE, {end})
+    (teacher,) = encode([sampled], tokenizer, PromptStyle.BASE, {teachers_end})
+    assert student.completion == (30, 31, end)
+    assert teacher.completion == (30, 31, teachers_end)
+
+
 def test_the_name_of_the_end_token_in_a_question_stays_text() -> None:
     tokenizer = tiny_tokenizer()
     end = tokenizer.eos_token_id
