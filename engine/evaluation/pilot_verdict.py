@@ -52,12 +52,12 @@ class Obstacle(StrEnum):
 
 
 _WEIGHTS = {
-    Obstacle.FEW_RIGHT_LABELS: 0.5,
-    Obstacle.WRONG_LABELS: 0.2,
-    Obstacle.NO_HEADROOM: 0.1,
-    Obstacle.NEARLY_ALL_RIGHT: 0.2,
+    Obstacle.FEW_RIGHT_LABELS: 0.45,
+    Obstacle.WRONG_LABELS: 0.1,
+    Obstacle.NO_HEADROOM: 0.3,
+    Obstacle.NEARLY_ALL_RIGHT: 0.15,
 }
-"""Weights of the evidence for "no": the most for what the fewest questions can show."""
+"""Weights of the evidence for "no": the most for what is most often the reason."""
 
 
 @dataclass(frozen=True, slots=True)

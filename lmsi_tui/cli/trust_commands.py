@@ -80,7 +80,8 @@ def measured_pilot(project: Project, changes: Changes, most: int, as_json: bool)
         BadInput: no question has a known answer.
         BadInput, WorkFailed, Interrupted: of the job that measures.
     """
-    settings = changed(project.settings, changes)
+    project = dataclasses.replace(project, settings=changed(project.settings, changes))
+    settings = project.settings
     with connect(project.database, read_only=True) as conn:
         teacher = teacher_of(project, conn)
         students = students_of(project, conn)

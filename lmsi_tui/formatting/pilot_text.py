@@ -65,9 +65,10 @@ def pilot_lines(result: pilot.Pilot) -> list[str]:
 
 
 _HEADROOM = {
-    HeadroomVerdict.NO_HEADROOM: "none. The majority vote is less than 5 points above greedy, so "
-    "there is little for the model to learn from itself.",
-    HeadroomVerdict.HEADROOM: "present. The majority vote is right more often than greedy.",
+    HeadroomVerdict.NO_HEADROOM: "none, by this interval. The majority vote is less than 5 points "
+    "above greedy, so there is little for the model to learn from itself.",
+    HeadroomVerdict.HEADROOM: "present, by this interval. The majority vote is right more often "
+    "than greedy.",
     HeadroomVerdict.UNKNOWN: "cannot tell yet. The interval includes both 0 and 5 points.",
 }
 
@@ -102,8 +103,8 @@ def _verdict(outlook: PilotVerdict, method: str) -> str:
                 "headroom. That guarantees no gain: measure after a round."
             )
         case Usefulness.UNKNOWN:
-            unknown = "; ".join(_OPEN[obstacle] for obstacle in outlook.obstacles)
-            return f"cannot tell yet, {after}. Not certain yet: {unknown}."
+            unknown = "; whether ".join(_OPEN[obstacle] for obstacle in outlook.obstacles)
+            return f"cannot tell yet, {after}. Not certain yet {error}: whether {unknown}."
 
 
 def _headroom(gap: Paired) -> str:
