@@ -12,6 +12,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from engine.inference.hf.prompt_tokenizer import first_line
+from engine.inference.hf.rope_factors import ropes
 from engine.models.weight_files import check_model_files
 from engine.packing import tree_attention
 from engine.packing.prefix_tree import ForwardCost
@@ -244,29 +245,9 @@ def why_not_packable(causal: Any) -> str | None:
     other_layers = set(getattr(config, "layer_types", None) or ()) - PACKABLE_LAYERS
     if other_layers:
         return f"some of its layers have {', '.join(sorted(other_layers))}"
-    if any(rope.get("rope_type") == "dynamic" for rope in _ropes(config)):
+    if any(rope.get("rope_type") == "dynamic" for rope in ropes(config)):
         return "its positions depend on the longest row (rope type dynamic)"
     return None
-
-
-def short_length(causal: Any) -> int | None:
-    """Most tokens of a row for which the model uses its short rope factors; None without such.
-
-    The longest row of a batch decides which factors transformers uses for all of them.
-    """
-    lengths = [
-        int(rope["original_max_position_embeddings"])
-        for rope in _ropes(causal.config)
-        if rope.get("rope_type") == "longrope"
-    ]
-    return min(lengths, default=None)
-
-
-def _ropes(config: Any) -> list[dict[str, Any]]:
-    """The rope parameters of each kind of layer."""
-    parameters = getattr(config, "rope_parameters", None) or {}
-    nested = [value for value in parameters.values() if isinstance(value, dict)]
-    return nested or [parameters]
 
 
 def end_tokens(model: TrainableModel) -> frozenset[int]:

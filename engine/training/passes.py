@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from engine.inference.hf.rope_factors import short_length
 from engine.inference.hf.sliding_windows import short_windows
 from engine.packing import prefix_tree
 from engine.packing.batches import Batch, concatenated_batches, padded_batches
@@ -25,7 +26,6 @@ from engine.training.model import (
     TrainableModel,
     dense_attention,
     forward_cost,
-    short_length,
 )
 from store.enums import PromptFormat
 from store.errors import WorkFailed
@@ -55,7 +55,7 @@ class PassInterrupted(Exception):
 def pack_rows(model: TrainableModel, examples: Sequence[EncodedExample]) -> list[PackedRow]:
     """Pack examples into prefix trees if the model shares prefixes, else one into each row."""
     if model.shares_prefixes:
-        return prefix_tree.pack(examples, model.cost, apart_from=short_length(model.causal))
+        return prefix_tree.pack(examples, model.cost, apart_from=short_length(model.causal.config))
     return prefix_tree.one_per_row(examples)
 
 
@@ -64,7 +64,7 @@ def make_batches(model: TrainableModel, rows: Sequence[PackedRow]) -> list[Batch
 
     Rows with positions that call for other rope factors are batched apart.
     """
-    limit = short_length(model.causal)
+    limit = short_length(model.causal.config)
     is_sparse = model.causal.config._attn_implementation in SPARSE_ATTENTION
     batches = []
     for kind in (False, True):

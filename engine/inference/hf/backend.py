@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,9 +20,11 @@ from transformers import DynamicCache
 
 from engine.inference.batch_size import TRANSFORMERS, default_batch_size
 from engine.inference.hf.loading import end_tokens, load_model, token_bytes
+from engine.inference.hf.prefix_attention import NAME as SHARED_PREFIX
 from engine.inference.hf.prefix_check import cached_step, enable_shared_prefix, supports_kv_cache
 from engine.inference.hf.prefix_tree import PrefixTree
 from engine.inference.hf.prompt_tokenizer import PromptTokenizer, load_tokenizer
+from engine.inference.hf.rope_factors import ShortPaths, ropes, short_length
 from engine.inference.hf.running_batch import RunningBatch, RunningPaths
 from engine.inference.stopping import StopChecker
 from store.errors import BadInput
@@ -99,6 +102,7 @@ class Transformers:
         self._tokenizer = PromptTokenizer(tokenizer)
         self._end_tokens = end_tokens(model, tokenizer)
         self._token_bytes = token_bytes(tokenizer, max(config.vocab_size, len(tokenizer)))
+        self._own_attention = model.config._attn_implementation
         reason = enable_shared_prefix(model)
         self.shares_prefix = reason is None
         self.details: dict[str, object] = {
@@ -145,10 +149,21 @@ class Transformers:
             WorkFailed: the logits are not finite.
         """
         stop_checker = StopChecker(self._token_bytes, self._end_tokens, sampling)
-        if self.shares_prefix:
+        limit = short_length(self._config)
+        if not self.shares_prefix:
+            yield from self._sample_unshared(source, sampling, stop_checker)
+        elif limit is None:
             yield from self._sample_shared(source, sampling, stop_checker)
         else:
-            yield from self._sample_unshared(source, sampling, stop_checker)
+            short = ShortPaths(source, limit - sampling.max_tokens, self.batch_size)
+            yield from self._sample_shared(short, sampling, stop_checker)
+            while long := short.take_waiting():
+                self._model.set_attn_implementation(self._own_attention)
+                try:
+                    yield from self._sample_unshared(long, sampling, stop_checker)
+                finally:
+                    self._model.set_attn_implementation(SHARED_PREFIX)
+                yield from self._sample_shared(short, sampling, stop_checker)
 
     def close(self) -> None:
         """Free the memory of the model."""
@@ -224,8 +239,8 @@ class Transformers:
 
     def _batch_count(self, batch_size: int) -> int:
         """How many running batches step side by side."""
-        rope = (getattr(self._config, "rope_parameters", None) or {}).get("rope_type")
-        if self._model.device.type != "cpu" or rope in ("dynamic", "longrope"):
+        is_dynamic = any(rope.get("rope_type") == "dynamic" for rope in ropes(self._config))
+        if self._model.device.type != "cpu" or is_dynamic:
             return 1  # the longest path changes such a rope for all batches
         return max(1, min(MAX_RUNNING_BATCHES, self._threads, batch_size // MIN_PATHS))
 
@@ -246,7 +261,7 @@ class Transformers:
         heads = getattr(config, "num_attention_heads", None) or 1
         key_heads = getattr(config, "num_key_value_heads", None) or heads
         head_size = getattr(config, "head_dim", None) or config.hidden_size // heads
-        own_tokens = sampling.max_tokens + len(first.prompt) - first.shared * self.shares_prefix
+        own_tokens = sampling.max_tokens + len(first.prompt) - first.shared
         cached = 2 * config.num_hidden_layers * key_heads * head_size * size * own_tokens
         scores = 3 * 4 * heads * (len(first.prompt) + sampling.max_tokens)
         logits = 3 * 4 * config.vocab_size
@@ -272,7 +287,7 @@ class Transformers:
             if first is None:
                 return
             requests = [first]
-            batch_size = self._fitting_batch_size(first, sampling)
+            batch_size = self._fitting_batch_size(replace(first, shared=0), sampling)
             while len(requests) < batch_size and (request := self._next(source, sampling)):
                 requests.append(request)
             for length in sorted({len(request.prompt) for request in requests}):
@@ -291,7 +306,11 @@ class Transformers:
         sampling: Sampling,
         stop_checker: StopChecker,
     ) -> Iterator[Generation]:
-        """Decode paths whose prompts have the same length."""
+        """Decode paths whose prompts have the same length.
+
+        Paths that outgrow a model's short rope factors start again, all in the same step.
+        """
+        limit = short_length(self._config)
         prompts = list(dict.fromkeys(request.prompt for request in requests))
         running = RunningPaths(len(requests), sampling.max_tokens)
         running.add(requests, [prompts.index(request.prompt) for request in requests])
@@ -309,4 +328,8 @@ class Transformers:
             settled = {question for question in questions if source.is_settled(question)}
             done |= running.rows_of(settled)
             if len(done) < len(requests):
-                logits = cached_step(self._model, running.newest()[:, None], cache)
+                tokens = running.newest()[:, None]
+                if limit is not None and cache.get_seq_length() == limit:
+                    cache = DynamicCache(config=self._model.config)
+                    tokens = running.whole(prompts)
+                logits = cached_step(self._model, tokens, cache)

@@ -148,6 +148,11 @@ class RunningPaths:
         """[count] the last token of each path."""
         return self._tokens[np.arange(self.count), self._lengths[: self.count] - 1]
 
+    def whole(self, prompts: Sequence[Sequence[int]]) -> NDArray[np.int64]:
+        """[count, tokens] prompt and path of every row, of equal length; prompts by lane."""
+        written = self._tokens[: self.count, : self._lengths[0]]
+        return np.concatenate([np.array(prompts)[self.lanes], written], axis=1)
+
     def step(self, tree: PrefixTree) -> Tensor:
         """[count, vocabulary] the logits of each path's next token."""
         rows = slice(self.count)

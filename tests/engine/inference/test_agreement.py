@@ -15,7 +15,10 @@ from engine.conversion.hf_to_gguf import convert_base
 from engine.inference.backend import Generation, Sampling
 from engine.inference.hf.backend import Transformers, open_transformers
 from engine.inference.llama.backend import LlamaCpp, open_llama_cpp
+from engine.inference.llama.context_config import ContextConfig
 from engine.prompting.messages import ChatMessage
+from tests.engine.families import FAMILIES, WINDOW
+from tests.engine.inference.hf.tiny_backend import random_prompts
 from tests.engine.tiny import ListSource, requests, tiny_model
 
 if TYPE_CHECKING:
@@ -89,6 +92,29 @@ def test_greedy_paths_are_equal(pair: Pair) -> None:
     results = sampled(ours, path_requests, greedy)
     assert results == sampled(llama_cpp, path_requests, greedy)
     assert len(results) == 6
+
+
+@pytest.mark.parametrize("family", ["gemma 2", "gemma 3"])
+def test_both_respect_windows_that_are_shorter_than_shared_prompts(
+    family: str, tmp_path: Path
+) -> None:
+    """Prompts and paths begin with copies, in both layouts of llama.cpp."""
+    shape = FAMILIES[family] | {"query_pre_attn_scalar": 16}  # llama.cpp knows no other
+    folder = tiny_model(tmp_path, **shape)
+    convert_base(folder, folder / "model.gguf")
+    path_requests = requests(random_prompts(5), paths=3, shared=30)
+    greedy = Sampling(temperature=0, max_tokens=3 * WINDOW)
+    with closing(open_transformers(folder, threads=1, batch_size=8)) as ours:
+        assert ours.shares_prefix
+        expected = sampled(ours, path_requests, greedy)
+    assert len({path.token_ids for path in expected.values()}) == 5
+    for unified in (False, True):
+        config = ContextConfig(8, unified, flash_attention=False, threads=1)
+        with closing(
+            open_llama_cpp(folder / "model.gguf", threads=1, context=256, config=config)
+        ) as llama_cpp:
+            assert llama_cpp.details["layout"] == ("unified" if unified else "streams")
+            assert sampled(llama_cpp, path_requests, greedy) == expected
 
 
 def test_long_greedy_paths_of_a_trained_model_are_equal(stories: Pair) -> None:

@@ -14,6 +14,7 @@ from scipy import stats
 from engine.inference.backend import Generation, PathRequest, Sampling
 from store.enums import EndReason
 from store.errors import BadInput
+from tests.engine.families import FAMILIES
 from tests.engine.inference.hf.tiny_backend import SHAPES, hf_tokenizer, opened, random_prompts
 from tests.engine.tiny import ListSource, StoppingSource, StopRequested, requests, tiny_model
 
@@ -93,6 +94,21 @@ def test_a_model_that_cannot_share_prefixes_is_sampled_with_a_warning(
     results = sampled(backend, requests(prompts, paths=3, shared=30), GREEDY)
     for i, prompt in enumerate(prompts):
         assert list(results[f"q{i}", 2].token_ids) == generated(folder, prompt)
+
+
+@pytest.mark.parametrize("prefix", [100, 110, 140])
+def test_paths_that_outgrow_the_short_rope_factors_equal_those_of_generate(
+    prefix: int, tmp_path: Path
+) -> None:
+    """The limit is 128 tokens: some paths stay below, some cross it, some begin above it."""
+    folder = tiny_model(tmp_path, **FAMILIES["phi 3, long context"])
+    backend = opened(folder, batch_size=4)
+    assert backend.shares_prefix
+    prompts = random_prompts(5, prefix)
+    results = sampled(backend, requests(prompts, paths=2, shared=prefix), GREEDY)
+    for i, prompt in enumerate(prompts):
+        expected = generated(folder, prompt)
+        assert [list(results[f"q{i}", j].token_ids) for j in range(2)] == [expected, expected]
 
 
 def test_the_details_are_json(folder: Path) -> None:
