@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from engine.conversion.restored_weights import number_type, write_weights
 from engine.models.gguf_header import read_contents
 from engine.models.metadata import TRAINABLE_GGUF
-from store.atomic_file import atomic_file, scratch_folder
+from store.atomic_file import atomic_file
 from store.errors import BadInput, WorkFailed
 
 if TYPE_CHECKING:
@@ -120,17 +120,14 @@ def _write_folder(file: Path, folder: Path) -> None:
 
     from engine.conversion import hyperparameters
     from engine.conversion.families import FAMILIES
-    from engine.models.gguf_tokenizer import read_tokenizer
+    from engine.conversion.tokenizer_from_gguf import read_tokenizer
 
     contents = read_contents(file)
     architecture = contents.values["general.architecture"]
     family = next(family for family in FAMILIES if family.architecture == architecture)
     try:
         config = hyperparameters.read(family, file, contents)
-        # A folder of its own, since transformers would use a tokenizer.json beside the file.
-        with scratch_folder(folder) as scratch:
-            (scratch / "model.gguf").symlink_to(file.resolve())
-            read_tokenizer(scratch / "model.gguf").save_pretrained(folder)
+        read_tokenizer(file).save_pretrained(folder)
         config.dtype = write_weights(folder / "model.safetensors", file, contents, family, config)
         config.save_pretrained(folder)
         GenerationConfig.from_model_config(config).save_pretrained(folder)

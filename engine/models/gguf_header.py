@@ -133,6 +133,25 @@ class Contents:
         }
 
 
+def read_strings(path: Path, key: str) -> list[str]:
+    """The texts of an array in the metadata of a file that `read_contents` accepts.
+
+    Raises:
+        BadInput: there is no such array, or it holds something else.
+    """
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        raw = _Header(data).raw.get(key, b"")
+    if raw[:8] != struct.pack("<II", _ARRAY, _STRING):
+        raise BadInput(f"{path} has no list of texts {key}: download the file again.")
+    (count,) = struct.unpack_from("<Q", raw, 8)
+    texts, at = [], 16
+    for _ in range(count):
+        (size,) = struct.unpack_from("<Q", raw, at)
+        texts.append(raw[at + 8 : at + 8 + size].decode(errors="replace"))
+        at += 8 + size
+    return texts
+
+
 def read_contents(path: Path) -> Contents:
     """Read the header of a GGUF file and check that the file is complete.
 

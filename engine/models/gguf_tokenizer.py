@@ -1,4 +1,4 @@
-"""Convert tokenizers between Hugging Face folders and the metadata of GGUF files.
+"""Write the tokenizer of a Hugging Face folder as metadata of a GGUF file.
 
 Two kinds can be written: byte-level BPE with a pre-tokenizer that llama.cpp has a name for, and BPE
 over characters with byte fallback, as converted from SentencePiece files.
@@ -10,6 +10,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from engine.models.chat_templates import choose_template
+from engine.models.pre_tokenizers import PROBES, RULES
 from store.errors import BadInput
 
 if TYPE_CHECKING:
@@ -17,13 +18,7 @@ if TYPE_CHECKING:
 
     from gguf import GGUFWriter
     from tokenizers import Tokenizer
-
-_CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
-_REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-_PRE_TOKENIZERS = {  # the pattern that splits text before the merges: llama.cpp's name of it
-    _CONTRACTIONS + r"\p{N}" + _REST: "qwen2",
-    _CONTRACTIONS + r"\p{N}{1,3}" + _REST: "llama-bpe",
-}
+    from tokenizers.pre_tokenizers import PreTokenizer
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
@@ -49,53 +44,6 @@ def _load(folder: Path) -> Any:
     if not hasattr(tokenizer, "backend_tokenizer"):
         raise BadInput(f"{folder} has no tokenizer.json: save its tokenizer with transformers.")
     return tokenizer
-
-
-def read_tokenizer(file: Path) -> Any:
-    """The tokenizer of a GGUF file as transformers builds it, corrected.
-
-    transformers ignores llama.cpp's pre-tokenizer and the normalization of Qwen's text, and its
-    classes append special tokens of their own to the vocabulary.
-    """
-    from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
-    from transformers import AutoTokenizer, PreTrainedTokenizerFast
-
-    from engine.models.gguf_header import read_contents
-
-    built = AutoTokenizer.from_pretrained(
-        file.parent, gguf_file=file.name, local_files_only=True, trust_remote_code=False
-    )
-    values = read_contents(file).values
-    state = json.loads(built.backend_tokenizer.to_str())
-    vocabulary = state["model"]["vocab"]
-    if isinstance(vocabulary, dict):  # a GGUF lists its special tokens among the others
-        ids = set(vocabulary.values())
-        state["added_tokens"] = [token for token in state["added_tokens"] if token["id"] in ids]
-    tokenizer = Tokenizer.from_str(json.dumps(state))
-    for rule, name in _PRE_TOKENIZERS.items():
-        if name == values.get("tokenizer.ggml.pre"):
-            tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-                [
-                    pre_tokenizers.Split(Regex(rule), "isolated"),
-                    pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-                ]
-            )
-            tokenizer.normalizer = normalizers.NFC() if name == "qwen2" else None
-    numbers = {
-        f"{part}_token": values.get(f"tokenizer.ggml.{key}_token_id")
-        for part, key in (("eos", "eos"), ("bos", "bos"), ("pad", "padding"), ("unk", "unknown"))
-    }
-    names = {
-        name: tokenizer.id_to_token(number)
-        for name, number in numbers.items()
-        if number is not None
-    }
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        chat_template=choose_template(read_contents(file).chat_templates) or None,
-        clean_up_tokenization_spaces=False,
-        **names,
-    )
 
 
 def write_tokenizer(writer: GGUFWriter, folder: Path, size: int) -> None:
@@ -132,8 +80,7 @@ def write_tokenizer(writer: GGUFWriter, folder: Path, size: int) -> None:
     for token in state["added_tokens"]:
         tokens[token["id"]] = token["content"]
         kinds[token["id"]] = TokenType.CONTROL if token["special"] else TokenType.USER_DEFINED
-    # A merge is a pair, or a text with a space in older files.
-    merges = [pair.split(" ", 1) if isinstance(pair, str) else pair for pair in model["merges"]]
+    merges = _merges(model)
     if model.get("byte_fallback"):
         unknown = model["vocab"].get(model.get("unk_token"))
         if unknown is not None:
@@ -145,7 +92,7 @@ def write_tokenizer(writer: GGUFWriter, folder: Path, size: int) -> None:
         writer.add_add_space_prefix(_prepends_space(state))
     else:
         writer.add_tokenizer_model("gpt2")
-        writer.add_tokenizer_pre(_pre_tokenizer(folder, state))
+        writer.add_tokenizer_pre(_rule_name(folder, tokenizer, state))
         writer.add_token_merges([" ".join(pair) for pair in merges])
     writer.add_token_list(tokens)
     writer.add_token_types(kinds)
@@ -155,7 +102,13 @@ def write_tokenizer(writer: GGUFWriter, folder: Path, size: int) -> None:
         writer.add_chat_template(template)
 
 
-def _scores(tokens: list[str], merges: list[list[str]]) -> list[float]:
+def _merges(model: dict[str, Any]) -> list[tuple[str, str]]:
+    """The merges as pairs; in older files, one is a text with a space."""
+    pairs = [pair.split(" ", 1) if isinstance(pair, str) else pair for pair in model["merges"]]
+    return [(left, right) for left, right in pairs]
+
+
+def _scores(tokens: list[str], merges: list[tuple[str, str]]) -> list[float]:
     """The earlier a token's first merge, the higher its score; other tokens are never merged."""
     ranks: dict[str, int] = {}
     for rank, pair in enumerate(merges):
@@ -179,20 +132,42 @@ def _prepends_space(state: dict[str, Any]) -> bool:
     )
 
 
-def _pre_tokenizer(folder: Path, state: dict[str, Any]) -> str:
-    parts = _parts(state, "pre_tokenizer")
-    kinds = [part["type"] for part in parts]
-    if kinds == ["ByteLevel"] and parts[0].get("use_regex", True):
-        return "gpt-2"
-    if kinds == ["Digits", "ByteLevel"] and parts[0].get("individual_digits"):
-        return "smollm"
-    if kinds == ["Split", "ByteLevel"]:
-        rule = _PRE_TOKENIZERS.get(parts[0]["pattern"].get("Regex", ""))
-        if rule:
-            return rule
+def _rule_name(folder: Path, tokenizer: Tokenizer, state: dict[str, Any]) -> str:
+    """The name of the rule that splits texts as the tokenizer does.
+
+    Raises:
+        BadInput: there is none.
+    """
+    whole_first = bool(state["model"].get("ignore_merges"))
+    pieces = _pieces(tokenizer.pre_tokenizer)
+    names = [name for name, rule in RULES.items() if _pieces(rule.pre_tokenizer()) == pieces]
+    names.sort(key=lambda name: RULES[name].ignore_merges is not whole_first)
+    if names and (RULES[names[0]].ignore_merges is whole_first or _merges_all(state)):
+        return names[0]
     raise BadInput(
-        f"{folder} has a pre-tokenizer that llama.cpp has no name for: "
-        "convert it with llama.cpp's convert_hf_to_gguf.py."
+        f"{folder} splits text by a rule that llama.cpp has no name for: "
+        "use this model with the transformers engine."
+    )
+
+
+def _pieces(rule: PreTokenizer | None) -> list[list[tuple[int, int]]]:
+    """Where a rule divides the probe texts: start and end of each piece, in characters."""
+    if rule is None:
+        return [[(0, len(text))] for text in PROBES]
+    return [[place for _, place in rule.pre_tokenize_str(text)] for text in PROBES]
+
+
+def _merges_all(state: dict[str, Any]) -> bool:
+    """Whether merges make every token, so that it does not matter if whole tokens come first."""
+    from tokenizers import models
+
+    vocabulary = state["model"]["vocab"]
+    model = models.BPE(vocab=vocabulary, merges=_merges(state["model"]))
+    named = {token["content"] for token in state["added_tokens"]}
+    return all(
+        [token.id for token in model.tokenize(text)] == [number]
+        for text, number in vocabulary.items()
+        if text not in named
     )
 
 

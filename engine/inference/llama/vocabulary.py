@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import unicodedata
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import llama_cpp as native
@@ -14,6 +15,7 @@ from engine.inference.llama.library import load_model
 from engine.inference.prompt_lengths import SequenceLengths, measure_lengths
 from engine.models.chat_templates import choose_template
 from engine.models.gguf_header import Contents, read_contents
+from engine.models.pre_tokenizers import NFC
 from store.enums import PromptStyle
 from store.errors import BadInput, WorkFailed
 
@@ -24,10 +26,19 @@ if TYPE_CHECKING:
     from engine.prompting.messages import ChatMessage
     from engine.prompting.templates import Prompt
 
-_NFC = ("qwen2",)
-"""Tokenizers that normalize text to NFC first, which llama.cpp leaves to the caller."""
-
 _UNKNOWN = "tokenizer.ggml.unknown_token_id"
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token as llama.cpp has read it."""
+
+    text: str
+    """As in the file: the bytes of byte-level BPE are characters."""
+    attributes: int
+    """`LLAMA_TOKEN_ATTR_...`, added up; llama.cpp corrects the file's where it knows a token."""
+    score: float
+    """Of a SentencePiece token: which merge comes first."""
 
 
 class Vocabulary:
@@ -42,7 +53,7 @@ class Vocabulary:
         self.source = source
         self._native = vocabulary = native.llama_model_get_vocab(model)
         self.size: int = native.llama_vocab_n_tokens(vocabulary)
-        self._normalizes = contents.values.get("tokenizer.ggml.pre") in _NFC
+        self._normalizes = contents.values.get("tokenizer.ggml.pre") in NFC
         self.template = choose_template(contents.chat_templates)
         self.token_bytes = [self._bytes(token) for token in range(self.size)]
         """Bytes of each token; empty for control tokens."""
@@ -71,6 +82,17 @@ class Vocabulary:
             if 0 <= token < self.size
         }
         """Texts of the special tokens that a chat template can insert, by their names there."""
+
+    def tokens(self) -> list[Token]:
+        """All tokens, by id."""
+        return [
+            Token(
+                native.llama_vocab_get_text(self._native, token).decode(errors="replace"),
+                native.llama_vocab_get_attr(self._native, token),
+                native.llama_vocab_get_score(self._native, token),
+            )
+            for token in range(self.size)
+        ]
 
     def tokenize(self, text: str, *, special: bool = False) -> list[int]:
         """Token ids, without a start token; `special` parses special tokens in the text."""

@@ -217,7 +217,7 @@ def test_a_tokenizer_with_the_wrong_name_is_refused(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "engine.models.gguf_tokenizer._pre_tokenizer", lambda _folder, _state: "gpt-2"
+        "engine.models.gguf_tokenizer._rule_name", lambda _folder, _tokenizer, _state: "gpt-2"
     )
     with pytest.raises(WorkFailed, match=r"tokenizes .* differently"):
         convert_base(folder, tmp_path / "model.gguf")
