@@ -135,10 +135,14 @@ def _sentencepiece(tokens: Sequence[Token], *, prefixed: bool) -> Tokenizer:
         raise ValueError("its tokenizer has no tokens for some bytes")
     merges = []
     for token in tokens:
-        text = token.text
+        text, is_text = token.text, bool(token.attributes & native.LLAMA_TOKEN_ATTR_NORMAL)
         for at in range(1, len(text)):
             left, right = text[:at], text[at:]
-            if left in vocabulary and right in vocabulary:
+            missing = {part for part in (left, right) if part not in vocabulary}
+            if missing and is_text and all(len(part) == 1 for part in missing):
+                # llama.cpp merges a character even if it is no token by itself.
+                raise ValueError(f"its token {text!r} has a character that is no token")
+            if not missing:
                 # Of two overlapping ways to the same token, the one on the left is taken: its
                 # right part is also how the token starts.
                 merges.append((-token.score, not text.startswith(right), -at, left, right))
