@@ -334,6 +334,7 @@ def pace(conn: sqlite3.Connection, run_id: int) -> tuple[int, float]:
 
 
 def _run(row: tuple[Any, ...]) -> Run:
+    # RETURNING gives 1 where SELECT gives 1.0: SQLite stores whole REAL numbers as integers.
     (
         id_,
         key,
@@ -350,6 +351,7 @@ def _run(row: tuple[Any, ...]) -> Run:
         max_tokens,
         seed,
         early_stop,
+        epsilon,
         *rest,
     ) = row
     return Run(
@@ -361,13 +363,14 @@ def _run(row: tuple[Any, ...]) -> Run:
         PromptStyle(prompt_style),
         prompt_sha256,
         m,
-        temperature,
-        top_p,
+        float(temperature),
+        float(top_p),
         top_k,
-        min_p,
+        float(min_p),
         max_tokens,
         seed,
         EarlyStop(early_stop),
+        float(epsilon),
         *rest,
     )
 

@@ -30,7 +30,7 @@ _SENTENCE = re.compile(
 )
 _NEW_LINE = re.compile(rb"[ \t\r]*\n")
 _TWICE = re.compile(rb"(?P<words>[^.!?\n]{8,}[.!?])\s+(?P=words)\s")
-_BEGINS = re.compile(rb"\s[A-Z]")
+_BEGINS = re.compile(rb"\s*[A-Z]")
 """A token that may begin the next sentence."""
 _LOOKED_AT = 1000
 """Bytes before the newest token that are searched: about two hundred tokens."""

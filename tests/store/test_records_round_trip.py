@@ -28,7 +28,16 @@ from store.enums import (
     Weighting,
 )
 from store.errors import BadInput
-from store.records import Evaluation, Example, Review, Round, RoundDecision, TrainingSet, Vote
+from store.records import (
+    Evaluation,
+    Example,
+    Review,
+    Round,
+    RoundDecision,
+    TrainingSet,
+    Vote,
+    content_hash,
+)
 from tests.store.conftest import Seeded, a_model, a_path, a_question, a_reading, a_run
 
 NASTY = "\x00 [/red] \x1b[31m \u202e \U0001f9ee\n\t漢字 ' \" \\ {}"
@@ -285,6 +294,14 @@ def test_opening_a_run_again_updates_the_settings_of_the_decision_only(
         requested, id=seeded.run.id, engine_version="1", created_at=seeded.run.created_at
     )
     assert paths.runs(seeded.conn) == [again]
+
+
+def test_an_opened_run_hashes_like_the_run_that_is_read_later(seeded: Seeded) -> None:
+    opened = paths.open_run(seeded.conn, a_run(seeded.model.id, "whole", top_p=1.0, min_p=0.0))
+    read = paths.run_by_id(seeded.conn, opened.id)
+    assert content_hash([opened.top_p, opened.min_p, opened.epsilon]) == content_hash(
+        [read.top_p, read.min_p, read.epsilon]
+    )
 
 
 def a_round(seeded: Seeded, number: int, **changes: object) -> Round:

@@ -11,7 +11,7 @@ from engine.inference import prompt_style
 from engine.jobs import stages
 from store import evaluations, models, paths, questions
 from store.connection import connect
-from store.enums import JobKind, PromptFormat, PromptStyle, Split
+from store.enums import EndReason, JobKind, PromptFormat, PromptStyle, Split
 from store.errors import BadInput
 from tests.engine.evaluation.scripted import rule, write_script
 from tests.projects import TEACHER, a_question, claimed, scripted_project
@@ -91,3 +91,16 @@ def test_the_interval_of_a_mean_holds_it_and_is_the_same_each_time() -> None:
     assert low < sum(values) / len(values) < high
     assert pilot_styles.bootstrap(values) == (low, high)
     assert pilot_styles.bootstrap([0.5] * 4) == (0.5, 0.5)
+
+
+def test_paths_end_after_their_answer(project: Project) -> None:
+    asked = a_question(0, Split.EVAL)
+    repeats = rule(asked.text, {"7": 1.0}) | {"texts": [" The answer is {answer}." * 9]}
+    write_script(project.folder / "models" / "script.json", [repeats, rule("", {"7": 1.0})])
+    compared(project, N)
+    with connect(project.database) as conn:
+        first = questions.by_split(conn, Split.EVAL)[0]
+        for begun in paths.runs(conn):
+            stored = [path for path, _ in paths.for_question(conn, begun.id, first.id)]
+            assert {path.text for path in stored} == {" The answer is 7."}
+            assert {path.end for path in stored} == {EndReason.STOP}
