@@ -56,13 +56,15 @@ def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 def _accuracies(conn: sqlite3.Connection) -> list[str]:
     newest = evaluations.newest(conn)
+    n, k = (max(numbers) for numbers in zip(*((e.n, e.k) for e in newest.values()), strict=True))
     rows = []
     for model in models.all_of(conn):
         measured = [newest.get((model.id, Split.EVAL, method)) for method in METHODS]
+        if measured[-1] and measured[-1].k < k:
+            measured[-1] = None  # a vote of fewer paths
         if any(measured):
             rows.append([model.name, *map(_accuracy, measured)])
-    n, k = {each.n for each in newest.values()}, {each.k for each in newest.values()}
-    title = f"Accuracy in %, n = {max(n):,}, 95 % intervals; a vote has {max(k)} paths:"
+    title = f"Accuracy in %, n = {n:,}, 95 % intervals; a vote has {k} paths:"
     return [title, "", *_table(["model", *METHODS.values()], rows)]
 
 
@@ -82,8 +84,9 @@ def _comparisons(conn: sqlite3.Connection) -> list[str]:
                 continue
             first = newest.get((before.id, Split.EVAL, method))
             second = newest.get((after.id, Split.EVAL, method))
-            compared = compare(conn, first, second) if first and second else None
-            if compared:
+            if not (first and second) or first.k != second.k:
+                continue
+            if compared := compare(conn, first, second):
                 result = compared.result
                 interval = f"{points(result.low)} to {points(result.high)}"
                 gain = f"{points(result.gain)} ({interval})"

@@ -32,7 +32,7 @@ def loss_sum(model: TrainableModel, batch: Batch) -> torch.Tensor:
             losses = functional.cross_entropy(
                 _at_least_float32(outputs), batch.targets, reduction="none"
             )
-            path_loss = losses @ batch.weights.to(losses.dtype)
+            path_loss = _weighted_sum(losses, batch.weights)
             return path_loss + _distillation_term(nn.Identity(), outputs, batch)
         head = model.causal.lm_head.weight
         summed: torch.Tensor = _HeadLoss.apply(
@@ -137,18 +137,17 @@ class _HeadLoss(torch.autograd.Function):
             if softcap is not None:
                 capped = torch.tanh(logits / softcap)
                 logits = capped * softcap
-            weight = chunk_weights.to(logits.dtype)
             logprobs = logits.log_softmax(-1)
-            losses.append(-(logprobs.gather(1, target[:, None])[:, 0] @ weight))
+            losses.append(_weighted_sum(-logprobs.gather(1, target[:, None])[:, 0], chunk_weights))
             if not needs_hidden and head_gradient is None:
                 continue
             gradient = logprobs.exp_()
             gradient[torch.arange(len(target), device=target.device), target] -= 1
-            gradient *= weight[:, None]
+            gradient *= chunk_weights.to(gradient.dtype)[:, None]
             if softcap is not None:
                 gradient *= 1 - capped**2
             if needs_hidden:
-                hidden_gradients.append((gradient @ head.to(gradient.dtype)).to(hidden.dtype))
+                hidden_gradients.append((gradient.to(head.dtype) @ head).to(hidden.dtype))
             if head_gradient is not None:
                 head_gradient += (gradient.T @ chunk.to(gradient.dtype)).to(head.dtype)
         ctx.save_for_backward(torch.cat(hidden_gradients) if needs_hidden else None, head_gradient)
@@ -197,4 +196,9 @@ def _distillation_term(
     fields = (target.scored_index, target.token_ids, target.logprobs)
     chunks = zip(*(field.split(size) for field in fields), strict=True)
     excesses = torch.cat([checkpoint(excess, *chunk, use_reentrant=False) for chunk in chunks])
-    return excesses @ target.weights.to(excesses.dtype)
+    return _weighted_sum(excesses, target.weights)
+
+
+def _weighted_sum(losses: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """The sum of weight x loss. Autocast would round a product of vectors to bfloat16."""
+    return (losses * weights.to(losses.dtype)).sum()

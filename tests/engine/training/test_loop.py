@@ -423,6 +423,8 @@ def test_bfloat16_learns_as_float32_does_and_continues_bit_for_bit(tmp_path: Pat
         expected = exact.measured[step]["loss"]
         assert rounded.measured[step]["loss"] == pytest.approx(expected, rel=0.02)
         assert rounded.measured[step]["loss"] != expected
+    losses = [rounded.measured[step]["loss"] for step in range(1, 11)]
+    assert losses != torch.tensor(losses).bfloat16().tolist()  # the sum itself is not rounded
     with pytest.raises(Stopped):
         trained(tmp_path / "stopped", half, progress=Listener(stop_at=5))
     trained(tmp_path / "stopped", half)
