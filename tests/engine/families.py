@@ -81,3 +81,24 @@ FAMILIES: dict[str, dict[str, Any]] = {
 }
 """Arguments of `tiny_model` by family. The context of 256 tokens of a model with two sets of rope
 factors is longer than the 128 tokens from which it uses the other set."""
+
+LONG_WINDOW = 128
+"""Tokens of the window in families whose windows llama.cpp ignores, so that the context of a GGUF
+file ends there."""
+
+
+def shape_for_llama_cpp(family: str) -> dict[str, Any]:
+    """Arguments of `tiny_model` for a model of a family that llama.cpp computes exactly."""
+    shape = dict(FAMILIES[family])
+    if "query_pre_attn_scalar" in shape:
+        shape["query_pre_attn_scalar"] = shape["head_dim"]
+    elif "sliding_window" in shape:
+        shape["sliding_window"] = LONG_WINDOW
+    if shape["family"] == "qwen2":
+        shape["vocab_size"] = 520  # its class of tokenizers adds a token
+    if "original_max_position_embeddings" in shape:
+        # The smallest context has 256 tokens; a longer one has the factors for long texts.
+        original = {"original_max_position_embeddings": 256}
+        shape |= {"context": 512, **original}
+        shape["rope_parameters"] = shape["rope_parameters"] | original
+    return shape

@@ -15,7 +15,7 @@ from engine.models.gguf_header import read_contents
 from engine.models.metadata import TRAINABLE_GGUF
 from store.errors import BadInput
 from tests.engine.conversion.test_hf_to_gguf import write_adapter
-from tests.engine.families import FAMILIES, WINDOW
+from tests.engine.families import FAMILIES, LONG_WINDOW, shape_for_llama_cpp
 from tests.engine.tiny import tiny_model
 
 if TYPE_CHECKING:
@@ -24,26 +24,6 @@ if TYPE_CHECKING:
 # peft asks transformers by its old name.
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
 
-IGNORES_WINDOWS = ("mistral", "phi 3", "smollm 3 with a window")
-"""llama.cpp has no windows in these, so the context of the GGUF file ends at the window."""
-LONG = {"context": 512, "original_max_position_embeddings": 256}
-"""llama.cpp's smallest context has 256 tokens, and more would choose the factors for long texts."""
-
-
-def _shape(name: str) -> dict[str, Any]:
-    """A family's tiny model, within what llama.cpp can compute."""
-    shape = dict(FAMILIES[name])
-    if "query_pre_attn_scalar" in shape:
-        shape["query_pre_attn_scalar"] = shape["head_dim"]
-    if shape["family"] == "qwen2":
-        shape["vocab_size"] = 520  # its class of tokenizers adds a token
-    if "original_max_position_embeddings" in shape:
-        shape |= LONG
-        shape["rope_parameters"] = shape["rope_parameters"] | {
-            "original_max_position_embeddings": LONG["original_max_position_embeddings"]
-        }
-    return shape
-
 
 def _load(folder: Path) -> Any:
     from transformers import AutoModelForCausalLM
@@ -51,8 +31,8 @@ def _load(folder: Path) -> Any:
     return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
 
 
-def _logits(model: Any, length: int) -> torch.Tensor:
-    ids = torch.arange(3, 3 + length).unsqueeze(0)
+def _logits(model: Any) -> torch.Tensor:
+    ids = torch.arange(3, 103).unsqueeze(0)
     with torch.no_grad():
         logits: torch.Tensor = model(ids, use_cache=False).logits
     return logits
@@ -65,7 +45,7 @@ def test_the_families_are_those_that_can_be_trained_from_a_gguf() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_family_is_the_same_in_both_formats(name: str, tmp_path: Path) -> None:
-    folder = tiny_model(tmp_path / "base", **_shape(name))
+    folder = tiny_model(tmp_path / "base", **shape_for_llama_cpp(name))
     file = tmp_path / "base.gguf"
     convert_base(folder, file)  # compares tokens and logits with llama.cpp, as the others do
     convert_to_hf(file, tmp_path / "back")
@@ -73,8 +53,7 @@ def test_a_family_is_the_same_in_both_formats(name: str, tmp_path: Path) -> None
     assert before.state_dict().keys() == after.state_dict().keys()
     for key, value in before.state_dict().items():
         torch.testing.assert_close(value, after.state_dict()[key], atol=1e-6, rtol=0)
-    length = WINDOW if name in IGNORES_WINDOWS else 100
-    torch.testing.assert_close(_logits(before, length), _logits(after, length))
+    torch.testing.assert_close(_logits(before), _logits(after))
     linear = {
         path.rpartition(".")[2]
         for path, module in before.named_modules()
@@ -90,18 +69,18 @@ def test_a_family_is_the_same_in_both_formats(name: str, tmp_path: Path) -> None
 def test_the_settings_of_a_family_survive_gguf(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = tiny_model(tmp_path / "base", **_shape(name))
+    folder = tiny_model(tmp_path / "base", **shape_for_llama_cpp(name))
     convert_base(folder, tmp_path / "base.gguf")
     monkeypatch.setattr("engine.conversion.verification.verify", lambda *_a, **_k: None)
     gguf_to_hf.convert_to_hf(tmp_path / "base.gguf", tmp_path / "back")
     before, after = _load(folder), _load(tmp_path / "back")
-    torch.testing.assert_close(_logits(before, 100), _logits(after, 100))
+    torch.testing.assert_close(_logits(before), _logits(after))
 
 
 def test_a_window_that_llama_cpp_ignores_limits_the_context(tmp_path: Path) -> None:
-    folder = tiny_model(tmp_path / "base", **_shape("mistral"))
+    folder = tiny_model(tmp_path / "base", **shape_for_llama_cpp("mistral"))
     convert_base(folder, tmp_path / "base.gguf")
-    assert read_contents(tmp_path / "base.gguf").values["llama.context_length"] == WINDOW
+    assert read_contents(tmp_path / "base.gguf").values["llama.context_length"] == LONG_WINDOW
 
 
 @pytest.mark.parametrize(
@@ -116,7 +95,7 @@ def test_a_window_that_llama_cpp_ignores_limits_the_context(tmp_path: Path) -> N
 def test_what_llama_cpp_does_not_compute_is_refused(
     tmp_path: Path, name: str, change: dict[str, Any], message: str
 ) -> None:
-    folder = tiny_model(tmp_path / "base", **_shape(name))
+    folder = tiny_model(tmp_path / "base", **shape_for_llama_cpp(name))
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, **change}))
     with pytest.raises(BadInput, match=message):
