@@ -105,7 +105,10 @@ def _context(gguf: Path) -> int:
 def _torch_logits(
     folder: Path, adapter: Path | None, probes: list[list[int]]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Logits [probes, vocabulary] in float32, without and with the adapter."""
+    """Logits [probes, vocabulary], without and with the adapter.
+
+    They are computed in float32, but weights that are stored in 16 bits stay so in memory.
+    """
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -114,15 +117,19 @@ def _torch_logits(
         check_adapter_files(adapter)
     model: Any = AutoModelForCausalLM.from_pretrained(
         folder,
-        dtype=torch.float32,
+        dtype="auto",
         local_files_only=True,
         trust_remote_code=False,
         use_safetensors=True,
     ).eval()
+    _compute_in_float32(model)
 
     @torch.inference_mode()
     def last_logits() -> NDArray[np.float32]:
-        rows = [model(torch.tensor([ids]), use_cache=False).logits[0, -1] for ids in probes]
+        rows = [
+            model(torch.tensor([ids]), use_cache=False, logits_to_keep=1).logits[0, -1]
+            for ids in probes
+        ]
         stacked: NDArray[np.float32] = torch.stack(rows).numpy()
         return stacked
 
@@ -133,6 +140,30 @@ def _torch_logits(
 
     model = PeftModel.from_pretrained(model, adapter, local_files_only=True).eval()
     return base_logits, last_logits()
+
+
+def _compute_in_float32(model: Any) -> None:
+    """Widen the weights of each layer only while it computes."""
+    import torch
+
+    def widen(module: torch.nn.Module, _inputs: object) -> None:
+        for weight in module.parameters(recurse=False):
+            narrow[weight] = weight.data
+            weight.data = weight.data.float()
+
+    def restore(module: torch.nn.Module, _inputs: object, _output: object) -> None:
+        for weight in module.parameters(recurse=False):
+            weight.data = narrow.pop(weight)
+
+    narrow: dict[torch.nn.Parameter, torch.Tensor] = {}
+    for module in model.modules():
+        if all(weight.dtype == torch.float32 for weight in module.parameters(recurse=False)):
+            continue
+        if isinstance(module, torch.nn.Embedding):  # only a few of its rows are read
+            module.register_forward_hook(lambda _module, _inputs, output: output.float())
+        else:
+            module.register_forward_pre_hook(widen)
+            module.register_forward_hook(restore)
 
 
 def _spread(logits: NDArray[np.float32]) -> NDArray[np.float32]:
