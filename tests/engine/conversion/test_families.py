@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from engine.conversion import families, gguf_to_hf
+from engine.conversion import families, gguf_to_hf, hyperparameters
 from engine.conversion.gguf_to_hf import convert_to_hf
 from engine.conversion.hf_to_gguf import convert_adapter, convert_base
 from engine.models.gguf_header import read_contents
@@ -81,6 +81,22 @@ def test_a_window_that_llama_cpp_ignores_limits_the_context(tmp_path: Path) -> N
     folder = tiny_model(tmp_path / "base", **shape_for_llama_cpp("mistral"))
     convert_base(folder, tmp_path / "base.gguf")
     assert read_contents(tmp_path / "base.gguf").values["llama.context_length"] == LONG_WINDOW
+
+
+def test_the_scaled_positions_of_llama_3_are_recognized(tmp_path: Path) -> None:
+    scaling = {
+        "rope_type": "llama3",
+        "rope_theta": 500000.0,
+        "factor": 32.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 8192,
+    }
+    folder = tiny_model(tmp_path, head_dim=64, context=131072, rope_parameters=scaling)
+    file = tmp_path / "base.gguf"
+    convert_base(folder, file)
+    config = hyperparameters.read(families.FAMILIES[0], file, read_contents(file))
+    assert config.rope_parameters == scaling
 
 
 @pytest.mark.parametrize(
