@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from engine.inference.backend import Backend
 
 LENGTH = 100
-"""Tokens after which logits are compared, longer than most windows."""
+"""Tokens after which logits are compared, more than the windows of most families have. A context
+of twice as many is short enough for the first set of rope factors."""
 COLUMNS = (
     "family",
     "transformers: shared prefix",
@@ -62,6 +63,7 @@ def row(family: str, folder: Path) -> list[str]:
     """The results of a family, in the order of the columns."""
     base = tiny_model(folder / "base", **shape_for_llama_cpp(family))
     file, back, out = folder / "base.gguf", folder / "back", folder / "adapter"
+    adapter = folder / "adapter.gguf"
     convert_base(base, file)
     convert_to_hf(file, back)
     tokens = np.random.default_rng(0).integers(3, 512, LENGTH).tolist()
@@ -73,7 +75,7 @@ def row(family: str, folder: Path) -> list[str]:
 
     shared = _sampled_logits(base, tokens)
     texts = [_greedy(open_transformers(base, threads=1), tokens)]
-    with closing(open_llama_cpp(file, batch_size=4)) as model:
+    with closing(open_llama_cpp(file, batch_size=4, context=2 * LENGTH)) as model:
         native = torch.from_numpy(model.logits(tokens))
         texts.append(_greedy(model, tokens))
     result = train(
@@ -86,9 +88,10 @@ def row(family: str, folder: Path) -> list[str]:
         progress=Listener(),
         threads=1,
     )
-    convert_adapter(out, back, folder / "adapter.gguf", gguf=file)
+    convert_adapter(out, back, adapter, gguf=file)
     tuned = _logits(_load(back, out), tokens)
-    with closing(open_llama_cpp(file, adapter=folder / "adapter.gguf", batch_size=1)) as model:
+    opened = open_llama_cpp(file, adapter=adapter, batch_size=1, context=2 * LENGTH)
+    with closing(opened) as model:
         adapted = torch.from_numpy(model.logits(tokens))
     return [
         difference(shared) if shared is not None else "not shared",
