@@ -71,7 +71,7 @@ def row(family: str, folder: Path) -> list[str]:
 
     def difference(actual: torch.Tensor, reference: torch.Tensor = expected) -> str:
         error = (actual - reference).abs().max() / reference.std()
-        return f"{float(error):.0e}"
+        return f"{float(error):.0e}" if error else "0"
 
     shared = _sampled_logits(base, tokens)
     texts = [_greedy(open_transformers(base, threads=1), tokens)]
