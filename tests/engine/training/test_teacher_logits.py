@@ -28,6 +28,7 @@ from store import examples, models, paths, teacher_logits
 from store.connection import connect, transaction
 from store.enums import JobKind, PromptFormat
 from store.errors import BadInput
+from tests.engine.families import FAMILIES
 from tests.engine.tiny import tiny_model
 from tests.projects import claimed
 
@@ -246,6 +247,25 @@ def test_packed_rows_distill_as_single_rows_do(
     length = sum(float(gradient.square().sum()) for gradient in gradients.values()) ** 0.5
     for name, gradient in gradients.items():
         assert (packed[name] - gradient).norm() <= 1e-5 * length + 1e-6
+
+
+def test_packed_rows_distill_as_single_rows_do_if_logits_are_capped(tmp_path: Path) -> None:
+    model = load_model(
+        tiny_model(tmp_path / "base", **FAMILIES["gemma 2"]), TrainSettings(method="full")
+    )
+    encoded = [
+        distilled([1, 2, 3], [3, 1, 2], 1.0, 0.5, 4),
+        distilled([1, 2, 3], [1, 1, 2, 2], 8.0, 1.0, 4),
+    ]
+    packed_loss = passes.accumulate_gradients(model, encoded)
+    packed = {name: value.grad for name, value in model.weights.items()}
+    for value in model.weights.values():
+        value.grad = None
+    model.causal.set_attn_implementation("eager")
+    loss = passes.accumulate_gradients(replace(model, shares_prefixes=False), encoded)
+    assert packed_loss == pytest.approx(loss, rel=1e-5)
+    for name, value in model.weights.items():
+        torch.testing.assert_close(packed[name], value.grad, atol=1e-6, rtol=1e-4)
 
 
 def test_the_loss_is_the_mix_of_path_loss_and_divergence(tiny: TrainableModel) -> None:
