@@ -14,6 +14,7 @@ from engine.models.pre_tokenizers import PROBES, RULES
 from store.errors import BadInput
 
 if TYPE_CHECKING:
+    from collections.abc import Container, Iterable
     from pathlib import Path
 
     from gguf import GGUFWriter
@@ -82,18 +83,19 @@ def write_tokenizer(writer: GGUFWriter, folder: Path, size: int) -> None:
         kinds[token["id"]] = TokenType.CONTROL if token["special"] else TokenType.USER_DEFINED
     merges = _merges(model)
     if model.get("byte_fallback"):
-        unknown = model["vocab"].get(model.get("unk_token"))
-        if unknown is not None:
-            kinds[unknown] = TokenType.UNKNOWN
-            writer.add_unk_token_id(unknown)
         writer.add_tokenizer_model("llama")
         writer.add_tokenizer_pre("default")
+        _check_merges(folder, model["vocab"].keys() - named.keys(), model["vocab"], merges)
         writer.add_token_scores(_scores(tokens, merges))
         writer.add_add_space_prefix(_prepends_space(state))
     else:
         writer.add_tokenizer_model("gpt2")
         writer.add_tokenizer_pre(_rule_name(folder, tokenizer, state))
         writer.add_token_merges([" ".join(pair) for pair in merges])
+    if loaded.unk_token_id is not None:
+        writer.add_unk_token_id(loaded.unk_token_id)
+        if model.get("byte_fallback"):
+            kinds[loaded.unk_token_id] = TokenType.UNKNOWN
     writer.add_token_list(tokens)
     writer.add_token_types(kinds)
     _write_ends(writer, folder, loaded)
@@ -106,6 +108,25 @@ def _merges(model: dict[str, Any]) -> list[tuple[str, str]]:
     """The merges as pairs; in older files, one is a text with a space."""
     pairs = [pair.split(" ", 1) if isinstance(pair, str) else pair for pair in model["merges"]]
     return [(left, right) for left, right in pairs]
+
+
+def _check_merges(
+    folder: Path, tokens: Iterable[str], vocabulary: Container[str], merges: list[tuple[str, str]]
+) -> None:
+    """Refuse merges of characters that llama.cpp, which merges any two parts of a token, adds to.
+
+    Raises:
+        BadInput: a token can be divided in a way that is no merge.
+    """
+    known = set(merges)
+    for token in tokens:
+        for at in range(1, len(token)):
+            pair = token[:at], token[at:]
+            if pair not in known and all(part in vocabulary for part in pair):
+                raise BadInput(
+                    f"{folder} does not merge {pair[0]!r} and {pair[1]!r}, as llama.cpp would: "
+                    "use this model with the transformers engine."
+                )
 
 
 def _scores(tokens: list[str], merges: list[tuple[str, str]]) -> list[float]:
@@ -140,7 +161,15 @@ def _rule_name(folder: Path, tokenizer: Tokenizer, state: dict[str, Any]) -> str
     """
     whole_first = bool(state["model"].get("ignore_merges"))
     pieces = _pieces(tokenizer.pre_tokenizer)
-    names = [name for name, rule in RULES.items() if _pieces(rule.pre_tokenizer()) == pieces]
+    splits = {name: _pieces(rule.pre_tokenizer()) for name, rule in RULES.items()}
+    names = [name for name, split in splits.items() if split == pieces]
+    near = [name for name, split in splits.items() if split[:-1] == pieces[:-1]]
+    if near and not names:  # the last probe has combining marks
+        raise BadInput(
+            f"{folder} splits text by the rule {near[0]}, and llama.cpp divides words with "
+            "combining marks where this tokenizer does not: use this model with the transformers "
+            "engine, or a GGUF file of it."
+        )
     names.sort(key=lambda name: RULES[name].ignore_merges is not whole_first)
     if names and (RULES[names[0]].ignore_merges is whole_first or _merges_all(state)):
         return names[0]
