@@ -133,8 +133,9 @@ def _sentencepiece(tokens: Sequence[Token], *, prefixed: bool) -> Tokenizer:
     vocabulary = {token.text: number for number, token in enumerate(tokens)}
     if not all(f"<0x{byte:02X}>" in vocabulary for byte in range(256)):
         raise ValueError("its tokenizer has no tokens for some bytes")
-    merges = []
+    merges, scores = [], []
     for token in tokens:
+        before = len(merges)
         text, is_text = token.text, bool(token.attributes & native.LLAMA_TOKEN_ATTR_NORMAL)
         for at in range(1, len(text)):
             left, right = text[:at], text[at:]
@@ -146,6 +147,10 @@ def _sentencepiece(tokens: Sequence[Token], *, prefixed: bool) -> Tokenizer:
                 # Of two overlapping ways to the same token, the one on the left is taken: its
                 # right part is also how the token starts.
                 merges.append((-token.score, not text.startswith(right), -at, left, right))
+        if is_text and len(merges) > before:
+            scores.append(token.score)
+    if len(set(scores)) < len(scores):  # llama.cpp then takes the merge on the left
+        raise ValueError("its tokenizer has the same score for several tokens")
     merges.sort(key=lambda merge: merge[:3])
     tokenizer = Tokenizer(
         models.BPE(vocab=vocabulary, merges=[merge[3:] for merge in merges], byte_fallback=True)

@@ -233,6 +233,14 @@ def test_a_character_that_is_merged_but_is_no_token_is_refused(tmp_path: Path) -
         read_tokenizer(write(tmp_path / "model.gguf", "llama", tokens, types, **values))
 
 
+def test_scores_that_do_not_order_the_merges_are_refused(tmp_path: Path) -> None:
+    tokens = [*(f"<0x{byte:02X}>" for byte in range(256)), "a", "b", "ab", "ba"]
+    types = [TokenType.BYTE] * 256 + [TokenType.NORMAL] * 4
+    values = {"token_scores": [0.0] * 260, "eos_token_id": 0, "add_bos_token": False}
+    with pytest.raises(ValueError, match="the same score"):
+        read_tokenizer(write(tmp_path / "model.gguf", "llama", tokens, types, **values))
+
+
 def test_the_rules_are_those_that_llama_cpp_knows(
     merged: tuple[list[str], list[str]], tmp_path: Path
 ) -> None:
