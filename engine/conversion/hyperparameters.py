@@ -119,7 +119,7 @@ def read(family: Family, file: Path, contents: Contents) -> Any:
         **{
             name: value
             for name, value in settings.items()
-            if name in known or name in ("head_dim", "attention_bias", "mlp_bias")
+            if name in known or name == "head_dim"  # some classes do not declare it, but use it
         },
     )
     config.architectures = [family.classes[0]]

@@ -77,6 +77,30 @@ def test_the_settings_of_a_family_survive_gguf(
     torch.testing.assert_close(_logits(before), _logits(after))
 
 
+def test_layers_may_have_windows_in_another_order(tmp_path: Path) -> None:
+    kinds = ["full_attention", *["sliding_attention"] * 4, "full_attention", "sliding_attention"]
+    folder = tiny_model(tmp_path, **shape_for_llama_cpp("gemma 3"), layer_types=kinds)
+    file = tmp_path / "base.gguf"
+    convert_base(folder, file)
+    family = next(family for family in families.FAMILIES if family.architecture == "gemma3")
+    assert hyperparameters.read(family, file, read_contents(file)).layer_types == kinds
+
+
+def test_positions_scaled_by_yarn_survive_gguf(tmp_path: Path) -> None:
+    scaling = {
+        "rope_type": "yarn",
+        "rope_theta": 10000.0,
+        "factor": 4.0,
+        "original_max_position_embeddings": 64,
+    }
+    folder = tiny_model(tmp_path, family="qwen3", rope_parameters=scaling)
+    file = tmp_path / "base.gguf"
+    convert_base(folder, file)
+    family = next(family for family in families.FAMILIES if family.architecture == "qwen3")
+    config = hyperparameters.read(family, file, read_contents(file))
+    assert config.rope_parameters == scaling
+
+
 def test_a_window_that_llama_cpp_ignores_limits_the_context(tmp_path: Path) -> None:
     folder = tiny_model(tmp_path / "base", **shape_for_llama_cpp("mistral"))
     convert_base(folder, tmp_path / "base.gguf")
