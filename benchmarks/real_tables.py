@@ -86,6 +86,8 @@ def _comparisons(conn: sqlite3.Connection) -> list[str]:
             second = newest.get((after.id, Split.EVAL, method))
             if not (first and second) or first.k != second.k:
                 continue
+            if method is Method.SC and first.k == 1:
+                continue  # the same as one path
             if compared := compare(conn, first, second):
                 result = compared.result
                 interval = f"{points(result.low)} to {points(result.high)}"
