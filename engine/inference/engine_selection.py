@@ -86,7 +86,8 @@ def machine_key(settings: ModelSettings) -> str:
     """A hash of everything except model and lengths that decides what is fastest here."""
     packages = [version(name) for name in ("llama-cpp-python", "torch", "transformers")]
     hardware = [platform.node(), platform.machine(), os.cpu_count()]
-    return content_hash([[*hardware, settings.threads, settings.batch], packages])[:16]
+    chosen = [settings.threads, settings.batch, settings.products]
+    return content_hash([[*hardware, *chosen], packages])[:16]
 
 
 def measurement_key(machine: str, lengths: SequenceLengths) -> dict[str, object]:

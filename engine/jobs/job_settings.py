@@ -27,6 +27,7 @@ RELEVANT: dict[JobKind, tuple[str, ...]] = {
             "model.teacher",
             "model.engine",
             "model.batch",
+            "model.products",
             "model.threads",
         ),
     ),
@@ -43,7 +44,7 @@ RELEVANT: dict[JobKind, tuple[str, ...]] = {
     ),
     JobKind.EVALUATE: (
         *(f"evaluate.{name}" for name in ("k", "temperature", "limit", "ood", "seed")),
-        *("model.engine", "model.batch", "model.threads"),
+        *("model.engine", "model.batch", "model.products", "model.threads"),
     ),
     JobKind.EXPORT: (),
     JobKind.ROUND: (

@@ -19,6 +19,7 @@ import transformers
 from transformers import DynamicCache
 
 from engine.inference.batch_size import TRANSFORMERS, default_batch_size
+from engine.inference.hf import products
 from engine.inference.hf.loading import end_tokens, load_model, token_bytes
 from engine.inference.hf.prefix_attention import NAME as SHARED_PREFIX
 from engine.inference.hf.prefix_check import cached_step, enable_shared_prefix, supports_kv_cache
@@ -27,6 +28,7 @@ from engine.inference.hf.prompt_tokenizer import PromptTokenizer, load_tokenizer
 from engine.inference.hf.rope_factors import ShortPaths, ropes, short_length
 from engine.inference.hf.running_batch import RunningBatch, RunningPaths
 from engine.inference.stopping import StopChecker
+from engine.models.identity import weights_of
 from store.errors import BadInput
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ def open_transformers(
     adapter: Path | None = None,
     threads: int | None = None,
     batch_size: int | None = None,
+    int8: bool = False,
 ) -> Transformers:
     """Load a model for sampling, on the GPU if there is one.
 
@@ -60,6 +63,7 @@ def open_transformers(
         threads: number of processor threads; None for torch's default.
         batch_size: most paths at a time; None for a default by model size. Reduced if the free
             memory requires it.
+        int8: compute products in 8 bits on a processor, where it can.
 
     Raises:
         BadInput: the folder cannot be loaded as a causal language model with its tokenizer, or the
@@ -71,8 +75,8 @@ def open_transformers(
         torch.set_num_threads(threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     tokenizer = load_tokenizer(folder)
-    model = load_model(folder, adapter, device)
-    size = batch_size or default_batch_size(TRANSFORMERS, model.num_parameters())
+    model = load_model(folder, adapter, device, int8=int8)
+    size = batch_size or default_batch_size(TRANSFORMERS, weights_of(folder))
     return Transformers(model, tokenizer, size)
 
 
@@ -108,6 +112,7 @@ class Transformers:
         self.details: dict[str, object] = {
             "width": batch_size,
             "dtype": str(model.dtype).removeprefix("torch."),
+            "products": "int8" if products.has_int8(model) else "float",
             "shares_prefix": self.shares_prefix,
             "reason": reason,
             "threads": self._threads,

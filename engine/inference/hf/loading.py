@@ -15,14 +15,20 @@ from peft import PeftModel
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM
 
+from engine.inference.hf import products
 from engine.inference.hf.prompt_tokenizer import first_line
+from engine.inference.hf.weights import load_by_tensor
+from engine.models.identity import weights_of
 from engine.models.json_file import read_json_object
 from engine.models.metadata import whole_number
 from engine.models.weight_files import check_adapter_files, check_model_files
 from store.errors import BadInput
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from torch import Tensor, nn
 
 SMALL = 50_000_000
 """Models with fewer parameters compute in float32 everywhere: bfloat16 would gain little, and this
@@ -34,7 +40,9 @@ _LOAD_ERRORS = (
 """What transformers and peft raise for invalid files."""
 
 
-def load_model(folder: Path, adapter: Path | None, device: torch.device) -> Any:
+def load_model(
+    folder: Path, adapter: Path | None, device: torch.device, *, int8: bool = False
+) -> Any:
     """Load a causal language model onto a device.
 
     It computes in bfloat16 if the hardware does, unless it is `SMALL`; otherwise in float32.
@@ -43,6 +51,8 @@ def load_model(folder: Path, adapter: Path | None, device: torch.device) -> Any:
         folder: with config.json and safetensors.
         adapter: a PEFT folder, merged into the weights in float32; None for no adapter.
         device: the device to load onto.
+        int8: compute the products of linear layers in 8 bits, on a processor that supports it (see
+            `engine.inference.hf.products`).
 
     Raises:
         BadInput: the folder is invalid or of an unknown architecture, or the adapter does not fit.
@@ -50,10 +60,21 @@ def load_model(folder: Path, adapter: Path | None, device: torch.device) -> Any:
     check_model_files(folder)
     if adapter is not None:
         check_adapter_files(adapter)
+    half = _weights_of(folder) >= SMALL and _computes_bfloat16(device)
+    dtype = torch.bfloat16 if half else torch.float32
+    pack: Callable[[Tensor, Tensor | None], nn.Module] | None = None
+    if device.type == "cpu":
+        if int8 and products.supports_int8():
+            pack = products.Int8Linear
+        elif not half and products.can_pack_float32():
+            pack = products.PackedLinear
+        model = _load_by_tensor(folder, dtype, pack) if adapter is None else None
+        if model is not None:
+            return model.eval()
     try:
         model, info = AutoModelForCausalLM.from_pretrained(
             folder,
-            dtype="auto",
+            dtype="auto" if adapter is None else torch.float32,
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,
@@ -70,9 +91,31 @@ def load_model(folder: Path, adapter: Path | None, device: torch.device) -> Any:
             "copy all its .safetensors files."
         )
     if adapter is not None:
-        model = _merge(model.float(), adapter)
-    half = model.num_parameters() >= SMALL and _computes_bfloat16(device)
-    return model.to(device, torch.bfloat16 if half else torch.float32).eval()
+        model = _merge(model, adapter)
+    model = model.to(device, dtype).eval()
+    if pack is not None:
+        products.pack_linear_layers(model, pack)
+    return model
+
+
+def _weights_of(folder: Path) -> int:
+    """Number of weights; 0 if a file is invalid, which `from_pretrained` explains."""
+    try:
+        return weights_of(folder)
+    except BadInput:
+        return 0
+
+
+def _load_by_tensor(
+    folder: Path,
+    dtype: torch.dtype,
+    pack: Callable[[Tensor, Tensor | None], nn.Module] | None,
+) -> Any:
+    """See `load_by_tensor`; None also for invalid files, which `from_pretrained` explains."""
+    try:
+        return load_by_tensor(folder, dtype, pack)
+    except _LOAD_ERRORS:
+        return None
 
 
 def _merge(model: Any, adapter: Path) -> Any:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from engine.inference.hf.tree_cache import TreeCache
+    from engine.inference.hf.tree_cache import LayerCache, TreeCache
 
 NAME = "shared-prefix"
 """Of the attention function."""
@@ -125,7 +125,7 @@ class PromptAttention:
         queries, keys, values = (
             part[:, self._table].transpose(0, 1) for part in (query, key, value)
         )
-        prefix_length = layer.prefix_keys.shape[1] if self._has_prefix else 0
+        prefix_length = layer.prefix_keys.shape[1] - 1 if self._has_prefix else 0
         before = prefix_length if window is None else min(prefix_length, window - 1)
         all_keys, all_values = keys, values
         if before:
@@ -190,7 +190,9 @@ class _View:
     path_starts: list[int]
     """By bucket."""
     biases: list[Tensor]
-    """By bucket; see `TreeCache.attention_bias`."""
+    """By bucket, for the columns of suffix and path; see `TreeCache.attention_bias`."""
+    prefix_bias: Tensor | None
+    """[paths, 1, 1, columns of the prefix]; None if every path attends to all of them."""
 
 
 class StepAttention:
@@ -247,14 +249,11 @@ class StepAttention:
         key_heads = key.shape[0]
         newest = torch.stack([key, value]).permute(2, 0, 1, 3)
         queries = (query * scale).transpose(0, 1).unflatten(1, (key_heads, -1))
-        prefix_keys = layer.prefix_keys[:, view.prefix]
-        prefix_values = layer.prefix_values[:, view.prefix]
         suffix_keys = self._suffixes(layer.suffix_keys, view.suffix)
         suffix_values = self._suffixes(layer.suffix_values, view.suffix)
-        on_prefix = _split_paths(_merge_paths(queries) @ prefix_keys.mT, len(queries))
         on_suffix = self._by_path(self._by_lane(queries) @ suffix_keys.mT)
 
-        outs, suffixes = [], []
+        outs, suffixes, sums, log_sums = [], [], [], []
         for paths, path_start, bias in zip(
             self._buckets, view.path_starts, view.biases, strict=True
         ):
@@ -262,20 +261,67 @@ class StepAttention:
             cached = self._cache.paths.keys_and_values(index, paths.bucket)
             cached[:, paths.rows, :, paths.newest] = newest[span]
             keys, values = cached[:, : len(paths.rows), :, path_start:]
-            parts = [on_prefix[span], on_suffix[span], queries[span] @ keys.mT]
-            scores = torch.cat(parts, dim=-1)
+            scores = torch.cat([on_suffix[span], queries[span] @ keys.mT], dim=-1)
             if softcap is not None:
                 scores = _capped(scores, softcap)
-            scores[..., -bias.shape[-1] :] += bias
-            sizes = [part.shape[-1] for part in parts]
-            prefix, suffix, path = scores.softmax(-1).split(sizes, dim=-1)
-            out = path @ values
-            out += _split_paths(_merge_paths(prefix) @ prefix_values, len(out))
-            outs.append(out)
+            scores += bias
+            peak = scores.amax(-1, keepdim=True)
+            weights = scores.sub_(peak).exp_()
+            sums.append(weights.sum(-1, keepdim=True, dtype=torch.float32))
+            log_sums.append(sums[-1].log() + peak)
+            suffix, path = weights.split([on_suffix.shape[-1], keys.shape[2]], dim=-1)
+            outs.append(path @ values)
             suffixes.append(suffix)
-        out = torch.cat(outs)
-        out += self._by_path(self._by_lane(torch.cat(suffixes)) @ suffix_values)
+        own = torch.cat(outs)
+        own += self._by_path(self._by_lane(torch.cat(suffixes)) @ suffix_values)
+        out = self._with_prefix(
+            layer, view, queries, softcap, own, torch.cat(sums), torch.cat(log_sums)
+        )
         return out.flatten(1, 2)
+
+    def _with_prefix(
+        self,
+        layer: LayerCache,
+        view: _View,
+        queries: Tensor,
+        softcap: float | None,
+        own: Tensor,
+        sums: Tensor,
+        log_sums: Tensor,
+    ) -> Tensor:
+        """Attention to the prefix and to the paths' own tokens.
+
+        The scores on the prefix are by far the most, so they stay where their product writes them.
+        The own tokens are one more column of them, whose weight is what the softmax gives them
+        together; its key and value are zero.
+
+        Args:
+            layer: the cache of the layer.
+            view: what is read of the prefix.
+            queries: [paths, key heads, group, head size].
+            softcap: bound of the scores, or None.
+            own: like `queries`, sum of the own values, with the weights exp(score - peak).
+            sums: [paths, key heads, group, 1], float32, sums of these weights.
+            log_sums: the same shape, logarithms of the sums of exp(score).
+        """
+        seen = slice(view.prefix.start, view.prefix.stop + 1)
+        scores = _merge_paths(queries) @ layer.prefix_keys[:, seen].mT
+        if softcap is not None:
+            scores = _capped(scores, softcap)
+        by_path = scores.unflatten(1, (len(queries), -1)).transpose(0, 1)
+        if view.prefix_bias is not None:
+            by_path[..., :-1] += view.prefix_bias
+        column = log_sums.to(scores.dtype)
+        by_path[..., -1:] = column
+        weights = scores.softmax(-1)
+        on_prefix = _split_paths(weights @ layer.prefix_values[:, seen], len(queries))
+        share = _split_paths(weights[..., -1:], len(queries))
+        if scores.dtype == torch.float32:
+            return torch.addcmul(on_prefix, own, share / sums)
+        # The column was rounded, and all own tokens with it: undo that.
+        exact = share * (log_sums - column).exp()
+        out = torch.addcmul(on_prefix, own, (exact / sums).to(own.dtype))
+        return out.div_(1 + exact - share)
 
     def _view(self, window: int | None) -> _View:
         """What a layer with this window reads; computed at the first call."""
@@ -283,15 +329,21 @@ class StepAttention:
             window = None
         if window not in self._views:
             prefix, suffix = self._cache.visible_prompts(self._lanes, self._lengths, window)
-            starts, biases = [], []
+            starts, biases, prefix_biases = [], [], []
             for paths in self._buckets:
                 lanes, lengths = self._lanes[paths.span], self._lengths[paths.span]
                 path = self._cache.visible_path(lengths, paths.bucket, window)
                 starts.append(path.start)
-                biases.append(
-                    self._cache.attention_bias(lanes, lengths, prefix, suffix, path, window)
+                prefix_bias, bias = self._cache.attention_bias(
+                    lanes, lengths, prefix, suffix, path, window
                 )
-            self._views[window] = _View(prefix, suffix, starts, biases)
+                prefix_biases.append(prefix_bias)
+                biases.append(bias)
+            whole = torch.cat(prefix_biases)
+            is_masked = bool((whole != 0).any())
+            self._views[window] = _View(
+                prefix, suffix, starts, biases, whole if is_masked else None
+            )
         return self._views[window]
 
     def _suffixes(self, stored: Tensor, suffix: slice) -> Tensor:

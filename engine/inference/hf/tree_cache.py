@@ -25,7 +25,7 @@ class LayerCache:
     """Keys and values of the prompts in one layer."""
 
     prefix_keys: Tensor
-    """[key heads, prefix, head size]"""
+    """[key heads, prefix + 1, head size]; the last row is zero. See `StepAttention.attend`."""
     suffix_keys: Tensor
     """[lanes, key heads, longest suffix so far, head size]; zeros after shorter suffixes."""
     prefix_values: Tensor
@@ -35,7 +35,7 @@ class LayerCache:
     def empty(cls, keys: Tensor, values: Tensor) -> LayerCache:
         """Without tokens; the arguments are [1, key heads, tokens, head size]."""
         prefix_keys, prefix_values = (
-            new.new_zeros(new.shape[1], 0, new.shape[3]) for new in (keys, values)
+            new.new_zeros(new.shape[1], 1, new.shape[3]) for new in (keys, values)
         )
         suffix_keys, suffix_values = (
             new.new_zeros(0, new.shape[1], 0, new.shape[3]) for new in (keys, values)
@@ -44,8 +44,8 @@ class LayerCache:
 
     def extend_prefix(self, keys: Tensor, values: Tensor) -> None:
         """Append [key heads, tokens, head size]."""
-        self.prefix_keys = torch.cat([self.prefix_keys, keys], dim=1)
-        self.prefix_values = torch.cat([self.prefix_values, values], dim=1)
+        self.prefix_keys = _inserted(self.prefix_keys, keys)
+        self.prefix_values = _inserted(self.prefix_values, values)
 
     def put_suffixes(self, lanes: Tensor, lane_count: int, keys: Tensor, values: Tensor) -> None:
         """Store [prompts, key heads, longest, head size] in their lanes."""
@@ -54,6 +54,11 @@ class LayerCache:
         self.suffix_values = _enlarged(self.suffix_values, lane_count, longest)
         self.suffix_keys[lanes, :, :longest] = keys
         self.suffix_values[lanes, :, :longest] = values
+
+
+def _inserted(tensor: Tensor, new: Tensor) -> Tensor:
+    """The tensor with new tokens before its last one."""
+    return torch.cat([tensor[:, :-1], new, tensor[:, -1:]], dim=1)
 
 
 def _enlarged(tensor: Tensor, lanes: int, tokens: int) -> Tensor:
@@ -169,8 +174,8 @@ class TreeCache:
         suffix: slice,
         path: slice,
         window: int | None,
-    ) -> Tensor:
-        """What to add to the last columns of the scores: -inf where a path must not attend.
+    ) -> tuple[Tensor, Tensor]:
+        """What to add to the scores: -inf where a path must not attend.
 
         Args:
             lanes: [n], lane of each path's prompt.
@@ -181,8 +186,7 @@ class TreeCache:
             window: see `visible_prompts`.
 
         Returns:
-            [n, 1, 1, columns of suffix and path]; with the columns of the prefix before these if a
-            path must not attend to some of them.
+            [n, 1, 1, columns] for the prefix; the same for suffix and path.
         """
         prefix_index, suffix_index, path_index = (
             np.arange(part.start, part.stop) for part in (prefix, suffix, path)
@@ -195,8 +199,10 @@ class TreeCache:
             in_suffix |= suffix_index < suffix_lengths + lengths - window
             first = self.prefix_length + suffix_lengths + lengths - window
             in_prefix = in_prefix | (prefix_index < first)
-        masked = [in_suffix, in_path]
-        if in_prefix.any():
-            masked.insert(0, np.broadcast_to(in_prefix, (len(lanes), len(prefix_index))))
-        bias = np.where(np.concatenate(masked, axis=1), np.float32(-np.inf), np.float32(0))
+        in_prefix = np.broadcast_to(in_prefix, (len(lanes), len(prefix_index)))
+        return self._bias(in_prefix), self._bias(np.concatenate([in_suffix, in_path], axis=1))
+
+    def _bias(self, is_masked: NDArray[np.bool_]) -> Tensor:
+        """[n, 1, 1, columns] -inf where masked, else 0."""
+        bias = np.where(is_masked, np.float32(-np.inf), np.float32(0))
         return self.tensor(bias).to(self._dtype)[:, None, None]
