@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from benchmarks.shapes import Load
 
-PRODUCTS = ("mm", "bmm", "addmm", "baddbmm", "linear", "mkldnn", "matmul")
+PRODUCTS = ("mm", "bmm", "addmm", "baddbmm", "linear", "qlinear", "mkldnn", "matmul")
 QUESTIONS = 16
 
 
@@ -109,7 +109,7 @@ def measure(load: Load) -> dict[str, Any]:
     products = others = 0.0
     for row in profile.key_averages():
         seconds = row.self_cpu_time_total / 1e6
-        name = row.key.removeprefix("aten::").lstrip("_")
+        name = row.key.rpartition("::")[2].lstrip("_")
         if name.startswith(PRODUCTS):
             products += seconds
         else:

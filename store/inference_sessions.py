@@ -89,6 +89,8 @@ def describe(session: InferenceSession) -> str:
         parts.append(f"{details['width']} paths at a time")
     if details.get("streams", 1) > 1:
         parts.append(f"{details['streams']} streams")
+    if details.get("products") == "int8":
+        parts.append("products in 8 bits")
     if "layout" in details:
         parts.append(f"{details['layout']} layout")
     if "flash_attention" in details:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from engine.models.gguf_header import read_contents
 from engine.models.identity import is_server
 from engine.models.location import check_files
 from engine.models.metadata import facts_of
@@ -20,10 +19,6 @@ if TYPE_CHECKING:
     from engine.project.folder import Project
     from engine.project.settings import ModelSettings
     from store.records import Model
-
-
-MOST_BITS = 10
-"""Bits per weight below which a GGUF file is quantized to at most 8; a scale takes the rest."""
 
 
 def addresses_of(model: Model, settings: ModelSettings) -> Sequence[str]:
@@ -207,15 +202,5 @@ def open_engine(
         adapter=project.inside(model.adapter) if model.adapter else None,
         threads=threads,
         batch_size=batch_size,
-        int8=_multiplies_int8(project, model, settings, copy),
+        int8=settings.products is Products.INT8,
     )
-
-
-def _multiplies_int8(
-    project: Project, model: Model, settings: ModelSettings, copy: Path | None
-) -> bool:
-    """Whether products are computed in 8 bits: those of weights that had hardly more before."""
-    if settings.products is not Products.AUTO or copy is None:
-        return settings.products is Products.INT8
-    file = project.inside(model.location)
-    return 8 * file.stat().st_size < MOST_BITS * read_contents(file).parameters

@@ -53,7 +53,6 @@ class StyleChoice(StrEnum):
 class Products(StrEnum):
     """How transformers computes the matrix products of sampling on a processor."""
 
-    AUTO = "auto"
     FLOAT = "float"
     INT8 = "int8"
 
@@ -103,9 +102,9 @@ class ModelSettings:
     name if a server has several models. Empty uses the address that was given to `init`."""
     batch: Annotated[int, Meta(ge=0, le=65536)] = 0
     """Paths decoded at the same time (per server); 0 lets the engine choose."""
-    products: Products = Products.AUTO
-    """How transformers multiplies on a processor: `int8` rounds weights and activations to 8 bits,
-    `float` does not; `auto` does for the converted copy of a quantized GGUF file only."""
+    products: Products = Products.FLOAT
+    """How transformers multiplies when it samples on a processor: `int8` rounds weights and
+    activations to 8 bits, which takes less time and memory but changes probabilities slightly."""
     threads: Annotated[int, Meta(ge=0, le=4096)] = 0
     """Processor threads; 0 uses all."""
 

@@ -44,6 +44,9 @@ _log = logging.getLogger(__name__)
 MAX_RUNNING_BATCHES, MIN_PATHS = 2, 64
 """Running batches side by side on a CPU, and the paths that each must have slots for: with fewer,
 reading the weights twice costs more than the cores gain."""
+FLOAT_PATHS, INT8_PATHS = 2**30, 3 * 2**27
+"""Bytes of keys and values of paths on a processor by default, if half of the weights are not more.
+Products in 8 bits are for quantized files, which are chosen for their size."""
 
 
 def open_transformers(
@@ -76,8 +79,13 @@ def open_transformers(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     tokenizer = load_tokenizer(folder)
     model = load_model(folder, adapter, device, int8=int8)
-    size = batch_size or default_batch_size(TRANSFORMERS, weights_of(folder))
-    return Transformers(model, tokenizer, size)
+    weights = weights_of(folder)
+    size = batch_size or default_batch_size(TRANSFORMERS, weights)
+    memory = None
+    if batch_size is None and device.type == "cpu":
+        bytes_each = 1 if products.has_int8(model) else model.dtype.itemsize
+        memory = max(weights * bytes_each // 2, INT8_PATHS if bytes_each == 1 else FLOAT_PATHS)
+    return Transformers(model, tokenizer, size, memory)
 
 
 class Transformers:
@@ -86,17 +94,22 @@ class Transformers:
     name = "transformers"
     version = transformers.__version__
 
-    def __init__(self, model: Any, tokenizer: Any, batch_size: int) -> None:
+    def __init__(
+        self, model: Any, tokenizer: Any, batch_size: int, path_memory: int | None = None
+    ) -> None:
         """Args:
         model: a causal language model, on its device.
         tokenizer: of the model.
         batch_size: most paths at a time.
+        path_memory: bytes that the keys and values of paths of half the longest length may take,
+            if more than `MIN_PATHS` are sampled at a time; None for no such limit.
 
         Raises:
             BadInput: the model does not support a KV cache.
         """
         self._model = model
         self.batch_size = batch_size
+        self._path_memory = path_memory
         self._threads = torch.get_num_threads()
         config = model.config.get_text_config()
         self._config = config
@@ -267,14 +280,19 @@ class Transformers:
         key_heads = getattr(config, "num_key_value_heads", None) or heads
         head_size = getattr(config, "head_dim", None) or config.hidden_size // heads
         own_tokens = sampling.max_tokens + len(first.prompt) - first.shared
-        cached = 2 * config.num_hidden_layers * key_heads * head_size * size * own_tokens
+        per_token = 2 * config.num_hidden_layers * key_heads * head_size * size
+        cached = per_token * own_tokens
         scores = 3 * 4 * heads * (len(first.prompt) + sampling.max_tokens)
         logits = 3 * 4 * config.vocab_size
         cuda = model.device.type == "cuda"
         free = torch.cuda.mem_get_info()[0] if cuda else psutil.virtual_memory().available
-        fitting = max(1, min(self.batch_size, int(free / 2 / (cached + scores + logits))))
-        if fitting < self.batch_size:
-            _log.info("The free memory holds %d paths at a time, not %d.", fitting, self.batch_size)
+        allowed = self.batch_size
+        if self._path_memory is not None:
+            paths = self._path_memory // (per_token * max(1, sampling.max_tokens // 2))
+            allowed = min(allowed, max(MIN_PATHS, paths))
+        fitting = max(1, min(allowed, int(free / 2 / (cached + scores + logits))))
+        if fitting < allowed:
+            _log.info("The free memory holds %d paths at a time, not %d.", fitting, allowed)
         self.details["width"] = fitting
         return fitting
 

@@ -10,6 +10,7 @@ from transformers import DynamicCache
 
 from engine.inference.hf.prefix_attention import NAME, register_attention
 from engine.inference.hf.prefix_tree import PrefixTree
+from engine.inference.hf.products import has_int8
 from engine.inference.hf.sliding_windows import short_windows
 
 if TYPE_CHECKING:
@@ -82,7 +83,10 @@ def _error(model: Any, actual: Sequence[Tensor], expected: Sequence[Tensor]) -> 
     pairs = zip(expected, actual, strict=True)
     error = max(float((a.float() - b.float()).abs().max()) for a, b in pairs)
     error = error / scale if scale else error  # all logits of a damaged model may be 0
-    return None if error <= (1e-3 if model.dtype == torch.float32 else 5e-2) else error
+    limit = 1e-3 if model.dtype == torch.float32 else 5e-2
+    if has_int8(model):  # a difference by rounding decides to which integer others are rounded
+        limit = 0.2
+    return None if error <= limit else error
 
 
 @torch.inference_mode()

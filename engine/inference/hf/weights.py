@@ -62,7 +62,8 @@ def load_by_tensor(
     for name, parameter in parameters.items():
         if name not in tied and name.rpartition(".")[0] not in linear:
             parameter.copy_(files.read(name))
-    for name in linear:
+    # The largest first: while it is packed, it is in memory up to three times.
+    for name in sorted(linear, key=lambda name: -parameters[f"{name}.weight"].numel()):
         parent, _, own = name.rpartition(".")
         layer = model.get_submodule(name)
         weight = files.read(f"{name}.weight", layer.weight)

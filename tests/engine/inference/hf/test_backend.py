@@ -117,6 +117,7 @@ def test_the_details_are_json(folder: Path) -> None:
     assert json.loads(json.dumps(backend.details)) == {
         "width": 3,
         "dtype": "float32",
+        "products": "float",
         "shares_prefix": True,
         "reason": None,
         "threads": 1,

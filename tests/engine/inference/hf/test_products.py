@@ -91,26 +91,6 @@ def test_a_row_of_zeros_gives_the_bias() -> None:
     assert torch.equal(out, linear.bias.expand_as(out))
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_weights_read_one_by_one_are_those_of_transformers(
-    shape: str, dtype: str, tmp_path: Path
-) -> None:
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    from engine.inference.hf.weights import load_by_tensor
-
-    folder, kind = tiny_model(tmp_path, **SHAPES[shape]), getattr(torch, dtype)
-    ours = load_by_tensor(folder, kind, None).eval()
-    theirs = AutoModelForCausalLM.from_pretrained(folder, dtype=kind).eval()
-    assert ours.state_dict().keys() == theirs.state_dict().keys()
-    tokens = torch.tensor([[3, 4, 5, 6]])
-    with torch.inference_mode():
-        assert torch.equal(ours(tokens).logits, theirs(tokens).logits)
-    assert ours.generation_config.to_dict() == theirs.generation_config.to_dict()
-
-
 @pytest.mark.parametrize("name", ["llama, two heads to a key head", "qwen2, untied"])
 def test_a_model_in_8_bits_samples(name: str, tmp_path: Path) -> None:
     need_int8()
