@@ -16,8 +16,10 @@ import sys
 import tempfile
 import time
 from collections import deque
-from dataclasses import replace
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +36,11 @@ from benchmarks.peers import (
 from benchmarks.shapes import load_of
 from engine.answers import extraction
 from engine.inference.backend import PathRequest, Sampling, path_seed
+from engine.inference.engine_selection import PastMeasurements, SelectedBackend, open_fastest
 from engine.inference.prompt_lengths import SequenceLengths
+from engine.models.identity import base_model
+from engine.project.folder import create_project
+from engine.project.settings import ModelSettings, Settings
 from engine.voting import majority
 from store.enums import AnswerType, Decision, EarlyStop
 
@@ -206,16 +212,57 @@ def _multinomial(
 
 def chosen(load: Load) -> Arm:
     """The engine that lmsi-tui selects for a model that is available in both formats."""
-    from engine.inference.engine_selection import open_fastest
-    from engine.models.identity import base_model
-    from engine.project.folder import create_project
-    from engine.project.settings import ModelSettings, Settings
-
     folder = Path(tempfile.mkdtemp(prefix="lmsi-chosen-"))
     settings = ModelSettings(teacher="it/base")
     project = create_project(folder / "p", replace(Settings(), model=settings))
     model = base_model(project, "it/base", Path(load.folder), Path(load.gguf))
     return ours(open_fastest(project, model, settings, _lengths(load)).backend, load)
+
+
+@dataclass(frozen=True, slots=True)
+class BenchmarkCopy:
+    """The copy that `engine.inference.engine_selection` may sample; made whenever it is missing."""
+
+    gguf: Path
+    folder: Path
+
+    def why_not(self, rate: float | None) -> str | None:
+        """Nothing speaks against it."""
+
+    def make(self) -> None:
+        """Convert the file."""
+        from engine.conversion.gguf_to_hf import convert_to_hf
+
+        convert_to_hf(self.gguf, self.folder)
+
+
+def chosen_from_gguf(load: Load, source: type[Paths] = Paths) -> Arm:
+    """The engine that lmsi-tui selects for a GGUF file alone, with its converted copy.
+
+    The copy is made and the probe is run in another process: from the second load on, a job knows
+    the result.
+    """
+    with ProcessPoolExecutor(1, get_context("spawn")) as other:
+        past = other.submit(_probe_file, load).result()
+    arm = ours(_open_file(load, past).backend, load, source)
+    rates = ", ".join(f"{engine} {rate:,.0f}" for engine, rate in past.rates.items())
+    return replace(arm, settings=f"{arm.settings} (probe: {rates} tokens/s)")
+
+
+def _probe_file(load: Load) -> PastMeasurements:
+    selected = _open_file(load, None)
+    selected.backend.close()
+    config = selected.details if selected.backend.name == "llama.cpp" else None
+    return PastMeasurements(selected.details.get("engines", {}), config)
+
+
+def _open_file(load: Load, past: PastMeasurements | None) -> SelectedBackend:
+    settings = ModelSettings(teacher="it/base", threads=THREADS)
+    with tempfile.TemporaryDirectory(prefix="lmsi-chosen-") as scratch:
+        project = create_project(Path(scratch) / "p", replace(Settings(), model=settings))
+        model = base_model(project, "it/base", Path(load.gguf))
+        copy = BenchmarkCopy(Path(load.gguf), Path(load.folder))
+        return open_fastest(project, model, settings, _lengths(load), past, copy)
 
 
 def _lengths(load: Load) -> SequenceLengths:
@@ -228,9 +275,11 @@ ARMS: dict[str, Callable[[Load], Arm]] = {
     "generate": generate,
     "bare llama_decode": bare,
     "bare in float32": partial(bare, exact=True),
+    "bare, two threads": partial(bare, looks=1, fewest_threads=THREADS),
     "ours, llama.cpp": ours_llama,
     "ours, transformers": ours_transformers,
     "chosen": chosen,
+    "chosen from a GGUF, exact": partial(chosen_from_gguf, source=Voted),
     # Steps of the ladders.
     "each prompt anew": partial(completions, reset=True),
     "a batch of 32": partial(batched, shared=False),

@@ -19,20 +19,20 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from benchmarks import real_models
 from benchmarks.agreement import CONTROL, PEER, Agreement, agreement
+from benchmarks.arm_process import ArmProcess, log, machine
 from benchmarks.peers import THREADS, SampleOrder
+from benchmarks.real_models import BEFORE
 from benchmarks.shapes import embedded_load, random_load
-from engine.jobs.launch import ENVIRONMENT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -118,50 +118,6 @@ CONTROLLED = 1.3
 embedded family, so no test could detect it."""
 
 
-class ArmProcess:
-    """An arm in its own process."""
-
-    def __init__(self, arm: str, load: Path) -> None:
-        environment = os.environ | {"OMP_NUM_THREADS": str(THREADS), "TOKENIZERS_PARALLELISM": "0"}
-        if arm.startswith(
-            ("ours", CHOSEN)
-        ):  # the environment of lmsi-tui's worker; peers keep theirs
-            environment = ENVIRONMENT | environment
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.arms", arm, str(load)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            text=True,
-            env=environment,
-        )
-        self._arm = arm
-        self.settings: str = self._reply()["settings"]
-
-    def sample(self, order: SampleOrder, *, read: bool = False) -> dict[str, Any]:
-        """Sample; returns seconds, paths, tokens, peak memory in bytes, and answers if `read`."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(order._asdict() | {"read": read}) + "\n")
-        self._process.stdin.flush()
-        return self._reply()
-
-    def close(self) -> None:
-        """End the process."""
-        self._process.communicate()
-        self._log.close()
-
-    def _reply(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            self._log.seek(0)
-            log = self._log.read().decode(errors="replace")[-2000:]
-            raise SystemExit(f"the arm {self._arm!r} has ended:\n{log}")
-        reply: dict[str, Any] = json.loads(line)
-        return reply
-
-
 def load_for(folder: Path, model: str, tokens: int) -> Load:
     """The model of a part; made on first use."""
     if model.startswith("pebble"):
@@ -171,9 +127,19 @@ def load_for(folder: Path, model: str, tokens: int) -> Load:
 
 
 def measure(
-    folder: Path, name: str, part: BenchmarkPart, tokens: int, rounds: int, *, quick: bool
+    folder: Path,
+    name: str,
+    part: BenchmarkPart,
+    tokens: int,
+    rounds: int,
+    base: Path | None,
+    *,
+    quick: bool,
 ) -> dict[str, Any]:
-    """Run a part; returns the samples of each arm in each round."""
+    """Run a part; returns the samples of each arm in each round.
+
+    With a checkout `base`, the engine that its code chooses is an arm, too.
+    """
     load = load_for(folder, part.model, tokens)
     load_file = folder / f"{name}.load.json"
     load.save(load_file)
@@ -183,6 +149,9 @@ def measure(
     for arm in dict.fromkeys(part.arms):
         processes[arm] = ArmProcess(arm, load_file)
         log(f"{name}: {arm} is open ({processes[arm].settings})")
+    if base is not None and CHOSEN in part.arms:
+        processes[BEFORE] = ArmProcess(CHOSEN, load_file, tree=base)
+        log(f"{name}: {BEFORE} is open ({processes[BEFORE].settings})")
     lengths = max(2, load.max_tokens)
     if load.ends:  # the arm that only evaluates uses the average path length of the others
         sampled = next(processes[arm] for arm in (TORCH, LLAMA) if arm in processes).sample(
@@ -215,23 +184,6 @@ def measure(
         "settings": {arm: process.settings for arm, process in processes.items()},
         "samples": samples,
     }
-
-
-def machine() -> str:
-    """This machine and the versions of the packages, as text."""
-    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    features = [name for name in ("avx512_bf16", "amx_bf16", "avx512f", "avx2") if name in flags][
-        :2
-    ]
-    packages = ", ".join(
-        f"{name} {version(name)}" for name in ("torch", "transformers", "llama-cpp-python")
-    )
-    return f"{THREADS} cores of {platform.machine()} ({', '.join(features) or 'plain'}); {packages}"
-
-
-def log(line: str) -> None:
-    """Print progress to standard error."""
-    print(line, file=sys.stderr, flush=True)
 
 
 # The report.
@@ -305,6 +257,7 @@ def targets(results: dict[str, dict[str, Any]]) -> list[tuple[str, float, float]
             (LLAMA, BARE, 0.9),
             (LLAMA, EXACT, 0.9),
             (TORCH, BARE, 1.5),
+            (CHOSEN, BEFORE, 1.2 if name == "135m-q8_0" else 0),
         ):
             if minimum and ours in speeds.samples and peer in speeds.samples:
                 rows.append((f"{name}: {ours} over {peer}", speeds.ratio(ours, peer), minimum))
@@ -319,9 +272,14 @@ def report(folder: Path) -> int:
         (print_ladder if name.startswith("ladder") else print_part)(name, part)
     if "limit" in stored:
         print_limit(stored["limit"])
+    if "real" in stored:
+        real_models.print_tables(stored["real"])
     missed = 0
     print("\n| target | measured | required | |\n|---|---:|---:|---|")
-    for title, ratio, minimum in targets(results):
+    rows = targets(results)
+    if "real" in stored:
+        rows += real_models.targets(stored["real"])
+    for title, ratio, minimum in rows:
         missed += ratio < minimum
         verdict = "met" if ratio >= minimum else "MISSED"
         print(f"| {title} | {ratio:.2f}× | ≥ {minimum}× | {verdict} |")
@@ -386,7 +344,7 @@ def print_limit(result: dict[str, Any]) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure the chosen parts and print the report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    names = (*PARTS, "limit", "quality")
+    names = (*PARTS, "limit", "quality", "real")
     parser.add_argument("--only", action="append", choices=names, help="a part; repeatable")
     parser.add_argument("--quick", action="store_true", help="three parts, small")
     parser.add_argument("--report", action="store_true", help="measure nothing")
@@ -396,6 +354,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--rounds", type=int, default=0, help="rounds per part (default: 1 to 3; quick: 1)"
     )
+    parser.add_argument("--base", type=Path, help="checkout of the commit to compare with")
+    real_models.add_options(parser)
     default = Path(tempfile.gettempdir()) / "lmsi-sampling"
     parser.add_argument("--folder", type=Path, default=default, help="for models and results")
     args = parser.parse_args(arguments)
@@ -408,8 +368,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
             result = quality(args.folder, quick=args.quick)
         elif name == "limit":
             result = limit(args.folder, tokens)
+        elif name == "real":
+            result = real_models.measure(
+                args.folder,
+                args.models,
+                args.questions,
+                args.base,
+                max(1, args.rounds),
+                quick=args.quick,
+            )
         else:
-            result = measure(args.folder, name, PARTS[name], tokens, args.rounds, quick=args.quick)
+            result = measure(
+                args.folder, name, PARTS[name], tokens, args.rounds, args.base, quick=args.quick
+            )
         (results / f"{name}.json").write_text(json.dumps(result))
     return 1 if report(results) else 0
 
