@@ -275,7 +275,7 @@ ARMS: dict[str, Callable[[Load], Arm]] = {
     "generate": generate,
     "bare llama_decode": bare,
     "bare in float32": partial(bare, exact=True),
-    "bare, two threads": partial(bare, looks=1, fewest_threads=THREADS),
+    "bare, large": partial(bare, large=True),
     "ours, llama.cpp": ours_llama,
     "ours, transformers": ours_transformers,
     "chosen": chosen,

@@ -318,7 +318,7 @@ class Bare:
             self.step()
 
 
-def bare(load: Load, *, exact: bool = False, looks: int = 3, fewest_threads: int = 1) -> Arm:
+def bare(load: Load, *, exact: bool = False, large: bool = False) -> Arm:
     """Only `llama_decode` of the same batches, at its best batch size and layout.
 
     The token ids are constant: nothing is sampled, and no logits are read.
@@ -327,14 +327,14 @@ def bare(load: Load, *, exact: bool = False, looks: int = 3, fewest_threads: int
         load: the model.
         exact: keys and values in 32 bits, as our engine keeps them for a model in 32 bits. Flash
             attention is not tried, because it rounds to 16 bits.
-        looks: how often each configuration is timed; the fastest time counts.
-        fewest_threads: of a model whose paths end by themselves.
+        large: a model that is large enough to keep all threads busy; its slow search is shorter.
     """
     best, speed = None, 0.0
-    for batch_size in (32, 64, 128) if load.ends else (32, 64):
+    tiny = load.ends and not large
+    for batch_size in (32, 64, 128) if tiny else (32, 64):
         for unified in (False, True):
             for flash in (False,) if exact else (False, True):
-                for threads in range(fewest_threads, THREADS + 1) if load.ends else (THREADS,):
+                for threads in (1, THREADS) if tiny else (THREADS,):
                     candidate = Bare(
                         load, batch_size, unified=unified, flash=flash, threads=threads, exact=exact
                     )
@@ -345,7 +345,9 @@ def bare(load: Load, *, exact: bool = False, looks: int = 3, fewest_threads: int
                     candidate.grow(range(batch_size), len(load.prompt(0)), middle)
                     candidate.fill([middle] * batch_size)
                     _steps(candidate, 2)
-                    rate = max(_rate(partial(_steps, candidate, 4)) for _ in range(looks))
+                    rate = max(
+                        _rate(partial(_steps, candidate, 4)) for _ in range(1 if large else 3)
+                    )
                     if rate > speed:
                         if best:
                             best.close()

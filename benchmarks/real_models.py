@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import ExitStack
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +33,7 @@ ARMS = {  # the arm of `benchmarks.arms`
     OURS: "chosen from a GGUF, exact",
     BEFORE: "ours, exact",
     LOOP: "create_completion",
-    BARE: "bare, two threads",
+    BARE: "bare, large",
 }
 ORDERS = {OURS: (24, M), BEFORE: (8, M), LOOP: (1, 8), BARE: (4, M)}
 QUICK = {OURS: (6, M), BEFORE: (2, M), LOOP: (1, 2), BARE: (2, M)}
@@ -155,23 +156,42 @@ def _measure_model(
     rounds: int,
     orders: dict[str, tuple[int, int]],
 ) -> dict[str, Any]:
-    size = Path(load.gguf).stat().st_size
-    processes = {}
-    for arm, code in ARMS.items():
-        tree = base if arm == BEFORE else None
-        if arm == BEFORE and tree is None:
-            log("real: without --base, the commit before is left out")
-            continue
-        process = ArmProcess(code, load_file, tree=tree, threshold=THRESHOLD)
-        processes[arm] = process
-        log(f"{name}: {arm} is open ({process.settings})")
-        process.sample(SampleOrder([0], 2, 1, 4))  # the first call of each is not timed
+    with ExitStack() as stack:
+        processes = {}
+        for arm, code in ARMS.items():
+            tree = base if arm == BEFORE else None
+            if arm == BEFORE and tree is None:
+                log("real: without --base, the commit before is left out")
+                continue
+            process = ArmProcess(code, load_file, tree=tree, threshold=THRESHOLD)
+            stack.callback(process.close)
+            processes[arm] = process
+            log(f"{name}: {arm} is open ({process.settings})")
+            process.sample(SampleOrder([0], 2, 1, 4))  # the first call of each is not timed
+        samples, length = _run_rounds(name, load, processes, rounds, orders)
+    return {
+        "size": Path(load.gguf).stat().st_size,
+        "tokens": length,
+        "settings": {arm: process.settings for arm, process in processes.items()},
+        "samples": samples,
+    }
+
+
+def _run_rounds(
+    name: str,
+    load: Load,
+    processes: dict[str, ArmProcess],
+    rounds: int,
+    orders: dict[str, tuple[int, int]],
+) -> tuple[dict[str, list[dict[str, Any]]], int]:
+    """The samples of each arm, and the mean length of our paths in the last round."""
+    is_small = Path(load.gguf).stat().st_size < SMALL
     samples: dict[str, list[dict[str, Any]]] = {arm: [] for arm in processes}
     length = load.max_tokens
     for number in range(rounds):
         for arm, process in processes.items():
             questions, paths = orders[arm]
-            questions *= 2 if size < SMALL and arm in (OURS, BEFORE) else 1
+            questions *= 2 if is_small and arm in (OURS, BEFORE) else 1
             first = 1 + number * orders[OURS][0] * 2
             sampled = process.sample(
                 SampleOrder(list(range(first, first + questions)), paths, number, length)
@@ -184,14 +204,7 @@ def _measure_model(
                 f"{name}: round {number + 1}, {arm}: {sampled['paths']} paths, "
                 f"{sampled['tokens'] / sampled['seconds']:,.1f} tokens/s"
             )
-    for process in processes.values():
-        process.close()
-    return {
-        "size": size,
-        "tokens": length,
-        "settings": {arm: process.settings for arm, process in processes.items()},
-        "samples": samples,
-    }
+    return samples, length
 
 
 def _rate(samples: list[dict[str, Any]], what: str) -> float:

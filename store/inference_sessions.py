@@ -67,7 +67,9 @@ def engines_of(conn: sqlite3.Connection, run: Run) -> str:
     Before the first session this is the planned engine.
     """
     used = [
-        f"{session.engine} {session.engine_version}".strip() for session in of_run(conn, run.id)
+        f"{session.engine} {session.engine_version}".strip()
+        + (" from a converted copy" if "copy" in session.details else "")
+        for session in of_run(conn, run.id)
     ]
     planned = f"{run.engine} {run.engine_version}".strip()
     return ", before that ".join(dict.fromkeys(reversed(used))) or planned

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import random
 import subprocess
 import sys
+from pathlib import Path
 
+import pytest
+
+from benchmarks import real_models
 from benchmarks.agreement import agreement, p_value
+from engine.conversion.hf_to_gguf import convert_base
+from tests.engine.tiny import tiny_model
 
 
 def answers(seed: int, shares: tuple[float, ...]) -> list[tuple[int, str | None]]:
@@ -47,3 +54,29 @@ def test_the_benchmark_explains_its_options() -> None:
     ).stdout
     assert "--only" in help_text
     assert "135m-q8_0" in help_text
+
+
+@pytest.mark.slow
+def test_the_part_for_real_models_measures_all_arms(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "models" / "tiny.gguf"
+    file.parent.mkdir()
+    convert_base(tiny_model(tmp_path / "tiny", context=2048), file)
+    questions = tmp_path / "questions.jsonl"
+    texts = [f"Ann has {n} apples and buys {n + 2} more. How many?" for n in range(8)]
+    questions.write_text("\n".join(json.dumps({"question": text}) for text in texts))
+    monkeypatch.setattr(real_models, "package_model", lambda _: file)
+    monkeypatch.setattr(real_models, "OTHERS", (file.name,))
+    orders = dict.fromkeys(real_models.ARMS, (1, 32)) | {real_models.LOOP: (1, 2)}
+    monkeypatch.setattr(real_models, "ORDERS", orders)
+    root = Path(real_models.__file__).parents[1]
+    stored = real_models.measure(tmp_path, file.parent, questions, base=root, rounds=1, quick=False)
+    result = stored["models"][file.name]
+    assert list(result["samples"]) == list(real_models.ARMS)
+    assert "probe: llama.cpp" in result["settings"][real_models.OURS]
+    assert all(samples[0]["tokens"] > 0 for samples in result["samples"].values())
+    real_models.print_tables(stored)
+    assert capsys.readouterr().out.count("\n| ") == 5
+    titles = [title for title, _, minimum in real_models.targets(stored) if minimum]
+    assert len(titles) == 4

@@ -5,11 +5,18 @@ from __future__ import annotations
 import json
 import shutil
 from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 import torch
 
+from benchmarks import copy_divergence
+from benchmarks.agreement import p_value
+from benchmarks.arms import ours_llama, ours_transformers
+from benchmarks.peers import SampleOrder
+from benchmarks.shapes import embedded_load
+from engine.answers import extraction
 from engine.conversion import gguf_to_hf
 from engine.conversion.hf_to_gguf import convert_base
 from engine.demo.project import MODELS, make_demo
@@ -25,7 +32,7 @@ from engine.project.settings import Engine
 from engine.prompting.messages import ChatMessage
 from store import models
 from store.connection import connect, transaction
-from store.enums import JobKind
+from store.enums import AnswerType, EndReason, JobKind
 from store.errors import BadInput
 from tests.engine.tiny import ListSource, requests, tiny_model
 from tests.projects import claimed
@@ -123,3 +130,27 @@ def test_an_architecture_without_gguf_adapters_is_refused(
     with pytest.raises(BadInput, match=r"of the architecture llama, whose adapters cannot be"):
         gguf_to_hf.convert_to_hf(tmp_path / "tiny.gguf", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_a_copy_samples_with_the_distribution_of_llama_cpp(tmp_path: Path) -> None:
+    file, folder = tmp_path / "q4.gguf", tmp_path / "copy"
+    quantize(MODELS / "pebble-l" / "pebble-l.gguf", file, "Q4_0")
+    gguf_to_hf.convert_to_hf(file, folder)
+    load = replace(embedded_load("pebble-l"), gguf=str(file), folder=str(folder))
+    answers = [
+        [
+            (
+                path.question,
+                extraction.extract(AnswerType.NUMBER, path.text, end=EndReason.END).answer,
+            )
+            for path in arm.sample(SampleOrder(range(16), 96, seed, 0))
+        ]
+        for seed, arm in enumerate((ours_llama(load, 64), ours_transformers(load)))
+    ]
+    assert p_value(*answers) > 0.01
+    # Only llama.cpp rounds the inputs of the products: the copy is nearer to the file's weights.
+    found = copy_divergence.measure(load, 8)
+    assert found["copy"].mean < 0.1 * found["llama.cpp"].mean
+    assert found["copy"].same_first > 0.99
+    assert found["llama.cpp"].mean < 0.05

@@ -104,6 +104,8 @@ def test_the_copy_is_sampled_where_it_is_faster(tmp_path: Path, gguf: Path) -> N
         assert f"from the converted copy models/{folder.name}" in inference_sessions.describe(
             session
         )
+        run = paths.run_by_id(work.conn, session.run_id)
+        assert inference_sessions.engines_of(work.conn, run).endswith("from a converted copy")
         assert copies(work) == [folder.name]
         assert "is used instead of alone.gguf" in converted_copy.describe(work.project, base)
 
