@@ -9,7 +9,6 @@ job goes: with m = 32 and threshold 0.6, the defaults of a project, and exact ea
 from __future__ import annotations
 
 import json
-import os
 from contextlib import ExitStack
 from itertools import takewhile
 from pathlib import Path
@@ -21,7 +20,6 @@ from benchmarks.peers import SampleOrder
 from benchmarks.shapes import Load
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Sequence
 
 M, THRESHOLD = 32, "0.6"
@@ -50,22 +48,6 @@ OTHERS = ("Qwen2.5-Coder-0.5B-Instruct.Q4_K_M.gguf",)
 QUESTIONS = Path(__file__).parents[2] / "shared" / "data" / "gsm8k" / "test.jsonl"
 MEMORY_FACTOR, MEMORY_BYTES = 1.5, 10**9
 """The limit of peak memory: that many times the file, and these bytes."""
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options of the part."""
-    parser.add_argument(
-        "--models",
-        type=Path,
-        default=os.environ.get("LMSI_MODELS"),
-        help="for `real`: folder with the GGUF files (default: LMSI_MODELS)",
-    )
-    parser.add_argument(
-        "--questions",
-        type=Path,
-        default=os.environ.get("LMSI_QUESTIONS") or QUESTIONS,
-        help="for `real`: JSON Lines with a field `question` (default: LMSI_QUESTIONS)",
-    )
 
 
 def measure(

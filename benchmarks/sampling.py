@@ -355,7 +355,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--rounds", type=int, default=0, help="rounds per part (default: 1 to 3; quick: 1)"
     )
     parser.add_argument("--base", type=Path, help="checkout of the commit to compare with")
-    real_models.add_options(parser)
+    parser.add_argument(
+        "--models",
+        type=Path,
+        default=os.environ.get("LMSI_MODELS"),
+        help="for `real`: folder with the GGUF files (default: LMSI_MODELS)",
+    )
+    parser.add_argument(
+        "--questions",
+        type=Path,
+        default=os.environ.get("LMSI_QUESTIONS") or real_models.QUESTIONS,
+        help="for `real`: JSON Lines with a field `question` (default: LMSI_QUESTIONS)",
+    )
     default = Path(tempfile.gettempdir()) / "lmsi-sampling"
     parser.add_argument("--folder", type=Path, default=default, help="for models and results")
     args = parser.parse_args(arguments)
