@@ -6,6 +6,7 @@ import json
 import random
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from benchmarks import real_models
 from benchmarks.agreement import agreement, p_value
 from engine.conversion.hf_to_gguf import convert_base
+from engine.prompting import tasks
 from tests.engine.tiny import tiny_model
 
 
@@ -68,6 +70,8 @@ def test_the_part_for_real_models_measures_all_arms(
     questions.write_text("\n".join(json.dumps({"question": text}) for text in texts))
     monkeypatch.setattr(real_models, "package_model", lambda _: file)
     monkeypatch.setattr(real_models, "OTHERS", (file.name,))
+    short = replace(tasks.preset(real_models.TASK), max_tokens=16)
+    monkeypatch.setattr(tasks, "preset", lambda _: short)
     orders = dict.fromkeys(real_models.ARMS, (1, 32)) | {real_models.LOOP: (1, 2)}
     monkeypatch.setattr(real_models, "ORDERS", orders)
     root = Path(real_models.__file__).parents[1]
