@@ -164,11 +164,11 @@ def _rule_name(folder: Path, tokenizer: Tokenizer, state: dict[str, Any]) -> str
     splits = {name: _pieces(rule.pre_tokenizer()) for name, rule in RULES.items()}
     names = [name for name, split in splits.items() if split == pieces]
     near = [name for name, split in splits.items() if split[:-1] == pieces[:-1]]
-    if near and not names:  # the last probe has combining marks
+    if near and not names:  # the last probe has combining marks and a capital that is not ASCII
         raise BadInput(
             f"{folder} splits text by the rule {near[0]}, and llama.cpp divides words with "
-            "combining marks where this tokenizer does not: use this model with the transformers "
-            "engine, or a GGUF file of it."
+            "combining marks or accented capitals where this tokenizer does not: use this model "
+            "with the transformers engine, or a GGUF file of it."
         )
     names.sort(key=lambda name: RULES[name].ignore_merges is not whole_first)
     if names and (RULES[names[0]].ignore_merges is whole_first or _merges_all(state)):

@@ -228,7 +228,7 @@ PROBES = (
     " $$ ^^ ``| ~~ == #tag @you :-) ...\n... ?!\n -a _b <tag> </s>\n  \n x\n\n\n9 \t\t z   ",
     "a          b                     c                                     d  1 2",
     "東京 3つの「箱」、한국어 привет, שלום! ∑ ½ €5 naïve café 12½ ²³ x²y\u3000z\u00a0q ",
-    "cafe\u0301s हिन्दी",
+    "cafe\u0301s हिन्दी ÜBER",
 )
 """Texts that rules split differently if they are different."""
 WITHOUT_BYTES = ("gemma4", "granite-embed-multi-311m", "sarvam-moe", "whitespace")
