@@ -30,7 +30,7 @@ ENVIRONMENT = {
     "OMP_WAIT_POLICY": "PASSIVE",
     "GOMP_SPINCOUNT": "1000",
     # A step of sampling allocates the same large tensors as the one before. By default glibc
-    # returns them to the kernel each time, and zeroing new pages took a sixth of a step.
+    # returns them to the kernel each time, and zeroing new pages took up to a sixth of a step.
     "MALLOC_ARENA_MAX": "1",
     "MALLOC_MMAP_THRESHOLD_": str(2**28),
     "MALLOC_TRIM_THRESHOLD_": str(2**30),
