@@ -10,7 +10,7 @@ import pytest
 from engine.project.folder import open_project
 from store import examples, jobs, models, paths, questions
 from store.connection import connect
-from store.enums import JobState, Method, Split, Stage
+from store.enums import JobState, Method, PromptStyle, Split, Stage
 from tests.projects import command
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ def test_llama_cpp_and_transformers_agree_after_training(
         backend = open_fastest(project, model, ModelSettings(engine=engine), extent).backend
         exemplars = exemplars_for(project, settings, "pebble")
         prompts = [
-            backend.tokenize(render(question, settings.format, settings.style, exemplars).text)
+            backend.tokenize(render(question, settings.format, PromptStyle.BASE, exemplars).text)
             for question in measured
         ]
         greedy = Sampling(temperature=0.0, max_tokens=100, stop=("\nQ:",))

@@ -133,7 +133,8 @@ def _sentencepiece(tokens: Sequence[Token], *, prefixed: bool) -> Tokenizer:
     vocabulary = {token.text: number for number, token in enumerate(tokens)}
     if not all(f"<0x{byte:02X}>" in vocabulary for byte in range(256)):
         raise ValueError("its tokenizer has no tokens for some bytes")
-    merges, scores = [], []
+    merges: list[tuple[float, bool, int, str, str]] = []
+    scores: list[float] = []
     for token in tokens:
         before = len(merges)
         text, is_text = token.text, bool(token.attributes & native.LLAMA_TOKEN_ATTR_NORMAL)
