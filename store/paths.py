@@ -319,6 +319,12 @@ def counts(conn: sqlite3.Connection, run_id: int) -> Counts:
     return Counts(paths, tokens, ended, abstained)
 
 
+def has_any(conn: sqlite3.Connection, run_id: int) -> bool:
+    """Whether a run has sampled a path."""
+    rows = conn.execute("SELECT 1 FROM path WHERE run_id = ? LIMIT 1", [run_id])
+    return rows.fetchone() is not None
+
+
 def pace(conn: sqlite3.Connection, run_id: int) -> tuple[int, float]:
     """(tokens, seconds) of a run's paths after the first one, over all sessions.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from engine.evaluation import pilot
+from engine.evaluation import accuracy, pilot
 from engine.jobs import evaluate, lookups
 from engine.sampling.reextraction import Rereading, together
 from store import evaluations, paths, questions
@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator, Sequence
 
+    from engine.project.folder import Project
     from engine.project.job_context import Work
-    from store.records import Question, Run
+    from engine.project.settings import Settings
+    from store.records import Model, Question, Run
 
 FIRST_LOOKS = (10, 20, 32, 44, 56, 68, 80)
 """Questions after which the pilot looks at the verdict; then after a third more each time."""
@@ -38,18 +40,7 @@ def run(work: Work) -> dict[str, object]:
     assert isinstance(most, int)
     teacher, *students = lookups.models_to_measure(work.conn, work.params.get("models"))
     usable = usable_questions(work.conn)
-    requested = {
-        model.id: evaluate.requested_runs(
-            work.conn,
-            work.project,
-            work.settings,
-            model,
-            Split.EVAL,
-            usable,
-            (_GREEDY, _VOTE) if model is teacher else (_GREEDY,),
-        )
-        for model in (teacher, *students)
-    }
+    requested = _requested(work.conn, work.project, work.settings, teacher, students)
     measured = {id_: _measured(work.conn, runs) for id_, runs in requested.items()}
     first = measured[teacher.id]
     ordered = sorted(usable, key=lambda question: question.id not in first)
@@ -68,6 +59,48 @@ def run(work: Work) -> dict[str, object]:
     return {
         "evaluations": [evaluate.evaluation_json(work.conn, each) for each in stored],
         **together(reread).as_json(),
+    }
+
+
+def is_current(
+    conn: sqlite3.Connection, project: Project, teacher: Model, students: Sequence[Model]
+) -> bool:
+    """Whether the newest measurements are those that a pilot with the project's settings makes.
+
+    Raises:
+        BadInput: no question has a known answer, or the engine of the settings cannot read a model.
+    """
+    newest = evaluations.newest(conn)
+    for id_, requested in _requested(conn, project, project.settings, teacher, students).items():
+        for request in requested:
+            evaluation = newest.get((id_, Split.EVAL, accuracy.methods_of(request)[-1]))
+            begun = paths.run_by_key(conn, request.key)
+            if evaluation is None or begun is None:
+                return False
+            if (evaluation.run_id, evaluation.k) != (begun.id, request.m):
+                return False
+    return True
+
+
+def _requested(
+    conn: sqlite3.Connection,
+    project: Project,
+    settings: Settings,
+    teacher: Model,
+    students: Sequence[Model],
+) -> dict[int, list[Run]]:
+    """The runs that a pilot measures, by model id."""
+    return {
+        model.id: evaluate.requested_runs(
+            conn,
+            project,
+            settings,
+            model,
+            Split.EVAL,
+            usable_questions(conn),
+            (_GREEDY, _VOTE) if model is teacher else (_GREEDY,),
+        )
+        for model in (teacher, *students)
     }
 
 

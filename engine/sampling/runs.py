@@ -245,8 +245,16 @@ def style_of(
 
 
 def _family_runs(conn: sqlite3.Connection, model: Model) -> list[Run]:
-    """The runs of a model and of the one that it was trained from, oldest first."""
-    return [run for run in paths.runs(conn) if run.model_id in (model.id, model.base_id)]
+    """The runs of a model and of the one that it was trained from, oldest first.
+
+    A run without paths decides nothing: the model may have been missing when it was opened, and its
+    chat template with it.
+    """
+    return [
+        run
+        for run in paths.runs(conn)
+        if run.model_id in (model.id, model.base_id) and paths.has_any(conn, run.id)
+    ]
 
 
 def accepted_model(conn: sqlite3.Connection, teacher: Model) -> Model:

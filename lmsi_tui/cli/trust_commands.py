@@ -7,6 +7,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from engine.evaluation import calibration, pilot, pilot_styles
+from engine.jobs.pilot import is_current
 from engine.project.settings import changed, exact_share
 from engine.review import audit
 from engine.statistics.intervals import clopper_pearson
@@ -94,7 +95,8 @@ def measured_pilot(project: Project, changes: Changes, most: int, as_json: bool)
         if not changes and pilot.newest_evaluations(conn, teacher):
             result = pilot.from_evaluations(conn, teacher, settings.sample, students)
             complete = len(result.students) == len(students)
-            if complete and not result.can_change(min(most, known) - result.n):
+            current = is_current(conn, project, teacher, students)
+            if complete and current and not result.can_change(min(most, known) - result.n):
                 return result
     measuring = {name: dict(section) for name, section in changes.items()}
     names = [model.name for model in (teacher, *students)]

@@ -17,9 +17,10 @@ from engine.sampling.runs import (
     pool_run,
     requested_pool_run,
 )
-from store import models, paths
+from store import models, paths, questions
 from store.connection import connect
-from store.enums import JobKind, PromptStyle, Split
+from store.enums import EndReason, JobKind, PromptStyle, Split
+from store.records import Reading, ReasoningPath
 from tests.engine.chat_shapes import CHATML
 from tests.engine.tiny import tiny_model
 from tests.projects import TEACHER, a_model, claimed, scripted_project
@@ -136,8 +137,13 @@ def requested(project: Project, **sample: object) -> Run:
 
 
 def opened(project: Project, run: Run) -> Run:
+    """The run, begun with one path."""
     with connect(project.database) as conn:
-        return paths.open_run(conn, run)
+        begun = paths.open_run(conn, run)
+        (question, *_) = questions.by_split(conn, run.split)
+        path = ReasoningPath(0, begun.id, question.id, 0, "The answer is 3.", (), EndReason.STOP, 1)
+        paths.add(conn, begun.id, [path], [Reading(0, "number/1", "3", "3", None)])
+        return begun
 
 
 def test_a_model_with_a_template_is_asked_in_a_chat_that_ends_after_its_answer(
@@ -178,8 +184,20 @@ def test_the_pool_decides_the_style_that_the_settings_leave_open(chat_project: P
             *(conn, chat_project, in_base.model, teacher, Split.EVAL, in_base.sample),
             *(base.prompt_format, ["number"]),
         )
-        paths.open_run(conn, measured)
+    opened(chat_project, measured)
     assert requested(chat_project).prompt_style is PromptStyle.CHAT
     opened(chat_project, base)
     assert requested(chat_project).key == base.key
     assert requested(chat_project, style="chat").prompt_style is PromptStyle.CHAT
+
+
+def test_a_run_that_was_opened_without_the_models_files_decides_nothing(
+    chat_project: Project,
+) -> None:
+    chat = requested(chat_project)
+    folder = chat_project.inside(a_chat_teacher(chat_project).location)
+    away = folder.rename(folder.with_name("away"))
+    with connect(chat_project.database) as conn:
+        paths.open_run(conn, requested(chat_project))
+    away.rename(folder)
+    assert requested(chat_project).key == chat.key

@@ -11,7 +11,7 @@ from lmsi_tui.home.stage_status import read_pool
 from lmsi_tui.reviewing.queue import QueueSelection, read_queue
 from store import jobs, paths, questions, reviews
 from store.connection import connect
-from store.enums import Queue, Split, Verdict
+from store.enums import PromptStyle, Queue, Split, Verdict
 from store.records import Review
 from tests.engine.evaluation.scripted import rule, write_script
 from tests.projects import command, scripted_project
@@ -74,6 +74,25 @@ def test_a_pilot_measures_only_what_is_missing_and_gives_a_verdict(tmp_path: Pat
         assert len(jobs.all_of(conn)) == 1, "nothing is measured twice"
     again = stdout_of(project, "pilot", "--questions", 7, "--set", "sample.threshold=0.9", "--json")
     assert line(again)["n"] == 8, "other settings remove no measurement"
+
+
+def test_a_pilot_measures_again_after_its_settings_changed(tmp_path: Path) -> None:
+    project = scripted_project(tmp_path, pool=4, evaluation=12)
+    stdout_of(project, "pilot", "--questions", 8)
+    settings = project.folder / "lmsi.toml"
+    text = settings.read_text()
+    settings.write_text(text.replace('style = "auto"', 'style = "chat"'))
+    assert settings.read_text() != text
+    stdout_of(project, "pilot", "--questions", 8)
+    with connect(project.database, read_only=True) as conn:
+        assert len(jobs.all_of(conn)) == 2
+        assert {run.prompt_style for run in paths.runs(conn)} == {
+            PromptStyle.BASE,
+            PromptStyle.CHAT,
+        }
+    stdout_of(project, "pilot", "--questions", 8)
+    with connect(project.database, read_only=True) as conn:
+        assert len(jobs.all_of(conn)) == 2
 
 
 def test_a_pilot_stops_when_its_verdict_is_certain(tmp_path: Path) -> None:
