@@ -26,15 +26,6 @@ if TYPE_CHECKING:
     from engine.statistics.intervals import Paired
 
 
-FORMATS = (
-    (PromptFormat.FEW_SHOT_DIRECT, True),
-    (PromptFormat.FEW_SHOT_COT, True),
-    (PromptFormat.FEW_SHOT_COT, False),
-)
-"""(prompt format, greedy) of the runs that measure direct answers, greedy chain of thought, and the
-single path with the vote."""
-
-
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """Two models measured on the same questions with the same method."""
@@ -177,11 +168,17 @@ def comparisons(conn: sqlite3.Connection) -> list[Comparison]:
             for method in Method:
                 first = newest.get((before.id, split, method))
                 second = newest.get((after.id, split, method))
-                if first and second and first.k == second.k:
+                if first and second and _are_comparable(conn, first, second):
                     comparison = compare(conn, first, second)
                     if comparison:
                         results.append(comparison)
     return results
+
+
+def _are_comparable(conn: sqlite3.Connection, first: Evaluation, second: Evaluation) -> bool:
+    """Whether two models were asked for the same number of paths in the same prompt format."""
+    before, after = (paths.run_by_id(conn, each.run_id) for each in (first, second))
+    return first.k == second.k and before.prompt_format is after.prompt_format
 
 
 def _pairs(conn: sqlite3.Connection, all_models: Sequence[Model]) -> Iterator[tuple[Model, Model]]:
@@ -209,6 +206,16 @@ def _pairs(conn: sqlite3.Connection, all_models: Sequence[Model]) -> Iterator[tu
             larger = [base for base in bases if (base.parameters or 0) > (model.parameters or 0)]
             if larger:
                 yield larger[0], model
+
+
+def measured_formats(sample: SampleSettings) -> tuple[tuple[PromptFormat, bool], ...]:
+    """(prompt format, greedy) of the runs that measure direct answers, greedy chain of thought, and
+    the single path with the vote: in the format that paths are sampled in, if it reasons."""
+    if sample.format is PromptFormat.ZERO_SHOT_COT:
+        direct, reasoned = PromptFormat.ZERO_SHOT_DIRECT, PromptFormat.ZERO_SHOT_COT
+    else:
+        direct, reasoned = PromptFormat.FEW_SHOT_DIRECT, PromptFormat.FEW_SHOT_COT
+    return (direct, True), (reasoned, True), (reasoned, False)
 
 
 def sampling_of(settings: Settings, *, greedy: bool) -> SampleSettings:

@@ -111,7 +111,7 @@ def requested_runs(
     model: Model,
     split: Split,
     questions: Sequence[Question],
-    formats: Sequence[tuple[PromptFormat, bool]] = accuracy.FORMATS,
+    formats: Sequence[tuple[PromptFormat, bool]] = (),
 ) -> list[Run]:
     """The runs that measure a model on a split, as they would be stored.
 
@@ -121,7 +121,7 @@ def requested_runs(
         model: to be measured.
         split: of the questions.
         questions: all of them, also those that are measured later: their tasks are part of a run.
-        formats: (prompt format, greedy) of each run.
+        formats: (prompt format, greedy) of each run; none means those of `measured_formats`.
     """
     tasks = [question.task for question in questions]
     return [
@@ -135,7 +135,7 @@ def requested_runs(
             prompt_format,
             tasks,
         )
-        for prompt_format, greedy in formats
+        for prompt_format, greedy in formats or accuracy.measured_formats(settings.sample)
     ]
 
 

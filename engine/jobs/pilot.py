@@ -9,7 +9,7 @@ from engine.evaluation import accuracy, pilot
 from engine.jobs import evaluate, lookups
 from engine.sampling.reextraction import Rereading, together
 from store import evaluations, paths, questions
-from store.enums import PromptFormat, Split
+from store.enums import Split
 from store.errors import BadInput
 
 if TYPE_CHECKING:
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
 FIRST_LOOKS = (10, 20, 32, 44, 56, 68, 80)
 """Questions after which the pilot looks at the verdict; then after a third more each time."""
-
-_GREEDY = (PromptFormat.FEW_SHOT_COT, True)
-_VOTE = (PromptFormat.FEW_SHOT_COT, False)
 
 
 def run(work: Work) -> dict[str, object]:
@@ -90,6 +87,7 @@ def _requested(
     students: Sequence[Model],
 ) -> dict[int, list[Run]]:
     """The runs that a pilot measures, by model id."""
+    _, greedy, vote = accuracy.measured_formats(settings.sample)
     return {
         model.id: evaluate.requested_runs(
             conn,
@@ -98,7 +96,7 @@ def _requested(
             model,
             Split.EVAL,
             usable_questions(conn),
-            (_GREEDY, _VOTE) if model is teacher else (_GREEDY,),
+            (greedy, vote) if model is teacher else (greedy,),
         )
         for model in (teacher, *students)
     }

@@ -7,6 +7,7 @@ import pytest
 
 from engine.evaluation import accuracy
 from engine.jobs import evaluate
+from engine.project.settings import SampleSettings
 from engine.reports import summary
 from engine.sampling import runs
 from store import evaluations, jobs, models, paths, questions, votes
@@ -184,3 +185,36 @@ def test_seconds_and_memory_are_of_the_last_whole_round(work: Work) -> None:
     jobs.finish(work.conn, queued.id, JobState.DONE, "done", None, result)
     event = summary.as_event(work.conn, 0)
     assert (event["seconds"], event["peak_rss_mb"]) == (12.5, 300.0)
+
+
+@pytest.mark.parametrize(
+    ("sampled", "direct", "reasoned"),
+    [
+        (PromptFormat.FEW_SHOT_COT, PromptFormat.FEW_SHOT_DIRECT, PromptFormat.FEW_SHOT_COT),
+        (PromptFormat.ZERO_SHOT_COT, PromptFormat.ZERO_SHOT_DIRECT, PromptFormat.ZERO_SHOT_COT),
+        (PromptFormat.ZERO_SHOT_DIRECT, PromptFormat.FEW_SHOT_DIRECT, PromptFormat.FEW_SHOT_COT),
+    ],
+)
+def test_models_are_measured_in_the_format_that_their_paths_are_sampled_in(
+    sampled: PromptFormat, direct: PromptFormat, reasoned: PromptFormat
+) -> None:
+    formats = accuracy.measured_formats(SampleSettings(format=sampled))
+    assert formats == ((direct, True), (reasoned, True), (reasoned, False))
+
+
+def test_measurements_in_different_formats_are_not_compared(work: Work) -> None:
+    trained = add_measured(work, "scripted/lmsi", Stage.LMSI, 1, 8)
+    assert len(accuracy.comparisons(work.conn)) == 1
+    measured = questions.by_split(work.conn, Split.EVAL)
+    run = runs.open_run(
+        work,
+        trained,
+        Split.EVAL,
+        work.settings.sample,
+        PromptFormat.ZERO_SHOT_COT,
+        [measured[0].task],
+    )
+    newest = evaluations.newest(work.conn)[trained.id, Split.EVAL, Method.COT]
+    rows = [(question.id, None, True) for question in measured]
+    evaluations.put(work.conn, replace(newest, id=0, run_id=run.id), rows)
+    assert accuracy.comparisons(work.conn) == []
