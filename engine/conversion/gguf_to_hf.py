@@ -81,7 +81,7 @@ def convert_to_hf(file: Path, folder: Path) -> None:
         return
     if (reason := why_not_convertible(file)) is not None:
         raise BadInput(reason)
-    from engine.conversion.verification import verify
+    from engine.conversion.verification import ADVICE, verify
 
     part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
@@ -92,7 +92,7 @@ def convert_to_hf(file: Path, folder: Path) -> None:
         verify(part, file, tolerance=TOLERANCE)
         part.replace(folder)
     except WorkFailed as error:
-        reason = str(error).partition(":")[0].replace(str(part), "transformers")
+        reason = str(error).removesuffix(ADVICE).rstrip(".").replace(str(part), "transformers")
         reason = reason if reason.startswith("llama.cpp") else reason[0].lower() + reason[1:]
         raise NotConvertible(file, reason) from error
     finally:

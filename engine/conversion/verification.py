@@ -21,6 +21,9 @@ TOLERANCE = 0.02
 ADAPTER_TOLERANCE = 0.05
 """Largest accepted error with an adapter, as a share of what the adapter changes in the logits."""
 
+ADVICE = ": use this model with the transformers engine."
+"""End of the message about a difference."""
+
 _PROBES = (
     "Once upon a time, there was a little girl named Lily. She had 17 red apples and gave 5 away.",
     "Q: Tom has 12 pens and buys 3 boxes of 10. How many pens?\nA: 3 * 10 = 30. 12 + 30 = 42.\n\n",
@@ -67,8 +70,7 @@ def verify(
         for text in (*_PROBES, f"a{names} b", ""):
             if model.tokenize(text) != tokenizer.encode(text).ids:
                 raise WorkFailed(
-                    f"llama.cpp tokenizes {text[:40]!r} differently from {folder}: use this model "
-                    "with the transformers engine."
+                    f"llama.cpp tokenizes {text[:40]!r} differently from {folder}{ADVICE}"
                 )
         probes = [ids[: model.context_length] for ids in probes]
         actual = np.stack([model.logits(ids) for ids in probes])
@@ -79,8 +81,7 @@ def verify(
         raise WorkFailed(
             f"The logits of the GGUF file differ from those of {adapter or folder} by "
             f"{(error / _spread(expected)).max():.1%} of their spread (at most {tolerance:.0%} is "
-            "allowed): "
-            "use this model with the transformers engine."
+            f"allowed){ADVICE}"
         )
     # An adapter that changes less than rounding errors do cannot be told apart from none.
     effect = np.maximum(_spread(expected - base_logits), 1e-3 * _spread(expected))
@@ -88,7 +89,7 @@ def verify(
         raise WorkFailed(
             f"The GGUF adapter changes the logits differently from {adapter} "
             f"(error {(error / effect).max():.1%} of the change, {ADAPTER_TOLERANCE:.0%} is "
-            "allowed): use this model with the transformers engine."
+            f"allowed){ADVICE}"
         )
 
 

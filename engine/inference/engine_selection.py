@@ -68,7 +68,8 @@ class ConvertedCopy(Protocol):
         """Make the copy, if it does not exist.
 
         Raises:
-            BadInput: it could not be made, or it differs from the file.
+            BadInput: it cannot be made, or it differs from the file.
+            WorkFailed: it could not be made now; a later load may try again.
         """
 
 
@@ -211,6 +212,9 @@ class _Search:
         self.close()
         try:
             copy.make()
+        except WorkFailed as error:
+            self.no_copy = str(error)
+            return Engine.LLAMA_CPP
         except BadInput as error:
             self.no_copy = str(error)
             # Not tried again at each load.

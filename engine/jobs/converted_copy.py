@@ -19,7 +19,7 @@ from engine.project.job_context import CancelRequested, PauseRequested
 from engine.project.settings import Engine
 from store import models, paths
 from store.enums import Phase
-from store.errors import BadInput
+from store.errors import BadInput, WorkFailed
 from store.write_failures import write_failure
 
 if TYPE_CHECKING:
@@ -86,7 +86,9 @@ class ConvertedCopy:
         """Make the copy, if it does not exist.
 
         Raises:
-            BadInput: it could not be made, or differs from the file; nothing is left of it.
+            BadInput: it cannot be made, or differs from the file.
+            WorkFailed: it could not be made now, since the disk or the memory is full. Nothing is
+                left of it.
         """
         if not self.folder.is_dir():
             place = self.work.project.stored(self.folder)
@@ -100,8 +102,12 @@ class ConvertedCopy:
         except gguf_to_hf.NotConvertible as error:
             raise BadInput(error.reason) from error
         except Exception as error:  # llama.cpp can sample whatever the readers of files raise
-            failure = write_failure(error, self.folder) or error
-            raise BadInput(str(failure) or type(error).__name__) from error
+            failure = write_failure(error, self.folder)
+            if failure is not None:
+                raise failure from error
+            if isinstance(error, MemoryError):
+                raise WorkFailed("the memory is full") from error
+            raise BadInput(str(error) or type(error).__name__) from error
 
     def _tokens_left(self) -> float:
         """Tokens of the paths that are missing, if no vote is settled early."""

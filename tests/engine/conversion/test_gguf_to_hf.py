@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
 
 from benchmarks import copy_divergence
 from benchmarks.agreement import p_value
@@ -17,7 +19,7 @@ from benchmarks.arms import ours_llama, ours_transformers
 from benchmarks.peers import SampleOrder
 from benchmarks.shapes import embedded_load
 from engine.answers import extraction
-from engine.conversion import gguf_to_hf
+from engine.conversion import gguf_to_hf, verification
 from engine.conversion.hf_to_gguf import convert_base
 from engine.demo.project import MODELS, make_demo
 from engine.inference.backend import Sampling
@@ -120,6 +122,20 @@ def test_a_copy_ends_paths_where_llama_cpp_ends_them(tmp_path: Path) -> None:
     settings.unlink()  # as a folder without them was written
     gguf_to_hf.convert_to_hf(tmp_path / "tiny.gguf", tmp_path / "out")
     assert json.loads(settings.read_text())["eos_token_id"] == sorted(expected)
+
+
+def test_a_tokenizer_that_is_read_differently_is_named_as_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    convert_base(tiny_model(tmp_path / "base"), tmp_path / "tiny.gguf")
+    monkeypatch.setattr(verification, "_PROBES", ("Q: Tom?\nA:",))
+    other = Tokenizer(BPE(vocab={"Q": 0}, merges=[]))
+    monkeypatch.setattr(verification, "load_tokenizer", lambda _: other)
+    with pytest.raises(gguf_to_hf.NotConvertible) as refused:
+        gguf_to_hf.convert_to_hf(tmp_path / "tiny.gguf", tmp_path / "out")
+    expected = r"llama.cpp tokenizes 'Q: Tom?\nA:' differently from transformers"
+    assert refused.value.reason == expected
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_architecture_without_gguf_adapters_is_refused(

@@ -185,13 +185,18 @@ def test_what_a_failed_conversion_wrote_is_deleted(
     tmp_path: Path, gguf: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(_model: object, folder: Path) -> None:
-        folder.mkdir()
         (folder / "model.safetensors").write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(gguf_to_hf, "_write_folder", fails)
     with job(tmp_path / "p", gguf) as work:
-        sample.run(work)
+        with monkeypatch.context() as patch:
+            patch.setattr(gguf_to_hf, "_write_folder", fails)
+            sample.run(work)
         assert newest_session(work).engine == "llama.cpp"
-        assert newest_session(work).details["no_copy"]
+        assert "disk" in newest_session(work).details["no_copy"]
         assert copies(work) == []
+        assert list((work.project.folder / "models").glob(".*")) == []
+        base = models.by_name(work.conn, "alone/base")
+        assert base is not None
+        assert evaluate.measure(work, base)
+        assert newest_session(work).engine == "transformers", "a later load tries again"
