@@ -92,7 +92,10 @@ def load_model(
         )
     if adapter is not None:
         model = _merge(model, adapter)
-    model = model.to(device, dtype).eval()
+    model = model.to(device).eval()
+    for parameter in model.parameters():
+        # Not the buffers: in 16 bits, rotary frequencies turn distant tokens by another angle.
+        parameter.data = parameter.data.to(dtype)
     if pack is not None:
         products.pack_linear_layers(model, pack)
     return model

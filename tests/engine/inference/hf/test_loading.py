@@ -42,6 +42,31 @@ def test_an_adapter_of_another_model_is_refused(folder: Path, tmp_path: Path) ->
         opened(folder, adapter=tmp_path / "adapter")
 
 
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")
+def test_a_model_in_bfloat16_keeps_its_rotary_frequencies_with_an_adapter_too(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    from engine.inference.hf import loading
+
+    base = AutoModelForCausalLM.from_pretrained(folder)
+    exact = dict(base.named_buffers())
+    get_peft_model(base, LoraConfig(r=4, target_modules="all-linear")).save_pretrained(
+        tmp_path / "adapter"
+    )
+    monkeypatch.setattr(loading, "SMALL", 0)
+    monkeypatch.setattr(loading, "_computes_bfloat16", lambda _: True)
+    for adapter in (None, tmp_path / "adapter"):
+        model = loading.load_model(folder, adapter, torch.device("cpu"))
+        assert model.dtype is torch.bfloat16
+        buffers = dict(model.named_buffers())
+        assert buffers.keys() == exact.keys()
+        assert all(torch.equal(buffers[name], exact[name]) for name in exact)
+
+
 def test_a_truncated_model_is_refused_in_one_sentence(tmp_path: Path) -> None:
     folder = tiny_model(tmp_path)
     weights = folder / "model.safetensors"
