@@ -68,7 +68,33 @@ def load_model(
             pack = products.Int8Linear
         elif not half and products.can_pack_float32():
             pack = products.PackedLinear
-        model = _load_by_tensor(folder, dtype, pack) if adapter is None else None
+    model = _loaded(folder, adapter, device, dtype, pack)
+    if pack is None or _computes(model):
+        return model
+    del model
+    return _loaded(folder, adapter, device, dtype, None)
+
+
+@torch.inference_mode()
+def _computes(model: Any) -> bool:
+    """Whether a model computes with packed layers: the code of some, such as Mamba, uses the weight
+    of a linear layer by itself."""
+    try:
+        model(torch.zeros(1, 2, dtype=torch.long))
+    except AttributeError:
+        return False
+    return True
+
+
+def _loaded(
+    folder: Path,
+    adapter: Path | None,
+    device: torch.device,
+    dtype: torch.dtype,
+    pack: Callable[[Tensor, Tensor | None], nn.Module] | None,
+) -> Any:
+    if device.type == "cpu" and adapter is None:
+        model = _load_by_tensor(folder, dtype, pack)
         if model is not None:
             return model.eval()
     try:
