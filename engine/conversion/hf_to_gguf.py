@@ -20,7 +20,7 @@ from engine.conversion.verification import verify
 from engine.models.gguf_tokenizer import write_tokenizer
 from engine.models.weight_files import check_model_files
 from store.atomic_file import atomic_file, scratch_folder
-from store.errors import BadInput
+from store.errors import BadInput, WorkFailed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -134,10 +134,19 @@ def convert_adapter(adapter: Path, base: Path, out: Path, *, gguf: Path | None =
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
         writer.close()
-        if gguf is None:
-            gguf = scratch / "base.gguf"
-            convert_base(base, gguf)
-        verify(base, gguf, adapter=adapter, adapter_gguf=path)
+        if gguf is not None:
+            verify(base, gguf, adapter=adapter, adapter_gguf=path)
+            return
+        gguf = scratch / "base.gguf"
+        convert_base(base, gguf)
+        try:
+            verify(base, gguf, adapter=adapter, adapter_gguf=path)
+        except WorkFailed:
+            # llama.cpp rounds the inputs of a matrix in 16 bits, too: more than a short training
+            # changes.
+            gguf.unlink()
+            convert_base(base, gguf, half=False)
+            verify(base, gguf, adapter=adapter, adapter_gguf=path)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

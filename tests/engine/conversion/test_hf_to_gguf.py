@@ -298,6 +298,21 @@ def test_an_adapter_can_be_checked_without_a_gguf_of_the_base(folder: Path, tmp_
     assert (tmp_path / "adapter.gguf").exists()
 
 
+def test_an_adapter_that_changes_little_of_a_model_in_16_bits_is_accepted(
+    folder: Path, tmp_path: Path
+) -> None:
+    from transformers import AutoModelForCausalLM
+
+    half = shutil.copytree(folder, tmp_path / "half")
+    AutoModelForCausalLM.from_pretrained(folder).half().save_pretrained(half)
+    convert_base(half, tmp_path / "half.gguf")
+    adapter = write_adapter(half, tmp_path / "adapter", lora_alpha=0.02)
+    with pytest.raises(WorkFailed, match="changes"):
+        convert_adapter(adapter, half, tmp_path / "adapter.gguf", gguf=tmp_path / "half.gguf")
+    convert_adapter(adapter, half, tmp_path / "adapter.gguf")
+    assert (tmp_path / "adapter.gguf").exists()
+
+
 def test_an_adapter_in_the_wrong_order_is_refused(
     folder: Path, gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
