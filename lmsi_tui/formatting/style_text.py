@@ -26,6 +26,12 @@ def style_lines(result: StylePilot) -> list[str]:
         for number, style in enumerate(result.styles)
         if number != result.recommended
     ]
+    if not best.right:
+        lines.append(
+            "No path is right in any style, so none is recommended: another model or easier "
+            "questions are needed."
+        )
+        return lines
     lines.append(
         f"Recommended: sample.style = {best.style}, sample.format = {best.format}. "
         + (

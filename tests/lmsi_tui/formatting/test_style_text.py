@@ -63,3 +63,9 @@ def test_what_twenty_questions_do_not_tell_is_said() -> None:
     last = style_lines(compared(high=0.02))[-1]
     assert "20 questions do not tell it from base, few-shot or chat, few-shot" in last
     assert "--questions" in last
+
+
+def test_without_a_right_path_no_style_is_recommended() -> None:
+    result = compared(high=0.0)
+    wrong = tuple(replace(style, right=0.0) for style in result.styles)
+    assert not any("sample.style" in line for line in style_lines(replace(result, styles=wrong)))
