@@ -60,7 +60,7 @@ class ShutDown(PauseRequested):
 def main(folder: Path) -> int:
     """Run the project's jobs until the queue is empty; return the exit status."""
     signal.signal(signal.SIGTERM, _shut_down)
-    os.nice(max(0, NICENESS - os.nice(0)))
+    _lower_priority()
     try:
         with (folder / LOCK).open("ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -83,6 +83,15 @@ def main(folder: Path) -> int:
             print(write_failure(failure, folder) or failure, file=sys.stderr, flush=True)
         return 1
     return 0
+
+
+def _lower_priority() -> None:
+    os.nice(max(0, NICENESS - os.nice(0)))
+    # Where Linux groups processes by session (sched_autogroup), a process yields only to others of
+    # its own session. So the priority of the session counts, which `nice` does not change.
+    if os.getsid(0) == os.getpid():
+        with suppress(OSError):
+            Path("/proc/self/autogroup").write_text(str(NICENESS))
 
 
 def _shut_down(_signal: int, _frame: FrameType | None) -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,7 +20,6 @@ from tests.projects import scripted_project
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from engine.project.folder import Project
     from store.records import Job
@@ -83,6 +83,19 @@ def test_a_second_worker_of_the_same_project_ends_at_once(big: Project) -> None:
     assert first.poll() is None
     first.kill()
     first.wait()
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/autogroup").exists(), reason="this kernel does not group by session"
+)
+def test_a_worker_yields_to_programs_of_other_sessions(big: Project) -> None:
+    number = enqueue(big, JobKind.SAMPLE)
+    process = start(big)
+    wait_until(process, lambda: job_of(big, number).done > 0)
+    group = Path(f"/proc/{process.pid}/autogroup").read_text()
+    process.kill()
+    process.wait()
+    assert group.split()[-2:] == ["nice", str(worker.NICENESS)]
 
 
 def test_a_killed_workers_job_continues_with_the_next_worker(big: Project) -> None:
