@@ -144,9 +144,15 @@ class Voted(Paths):
         self.waiting.extendleft((int(key), index) for index in reversed(wave))
 
 
-def ours(backend: Backend, load: Load, source: type[Paths] = Paths) -> Arm:
-    """One of lmsi-tui's engines."""
-    sampling = Sampling(load.temperature, load.max_tokens, stop=load.stop)
+def ours(
+    backend: Backend,
+    load: Load,
+    source: type[Paths] = Paths,
+    *,
+    answer_type: AnswerType | None = None,
+) -> Arm:
+    """One of lmsi-tui's engines; with an answer type, paths end after their answer."""
+    sampling = Sampling(load.temperature, load.max_tokens, stop=load.stop, answer_type=answer_type)
 
     def sample(order: SampleOrder) -> Iterator[SampledPath]:
         paths = source(load, order)
@@ -237,14 +243,16 @@ class BenchmarkCopy:
 
 
 def chosen_from_gguf(load: Load, source: type[Paths] = Paths) -> Arm:
-    """The engine that lmsi-tui selects for a GGUF file alone, with its converted copy.
+    """The engine that lmsi-tui selects for a GGUF file alone, with its converted copy. Paths end
+    after their answer, as in jobs of instruct models.
 
     The copy is made and the probe is run in another process: from the second load on, a job knows
     the result.
     """
     with ProcessPoolExecutor(1, get_context("spawn")) as other:
         past = other.submit(_probe_file, load).result()
-    arm = ours(_open_file(load, past).backend, load, source)
+    backend = _open_file(load, past).backend
+    arm = ours(backend, load, source, answer_type=AnswerType.NUMBER)
     rates = ", ".join(f"{engine} {rate:,.0f}" for engine, rate in past.rates.items())
     return replace(arm, settings=f"{arm.settings} (probe: {rates} tokens/s)")
 

@@ -33,11 +33,11 @@ ARMS = {  # the arm of `benchmarks.arms`
     LOOP: "create_completion",
     BARE: "bare, large",
 }
-ORDERS = {OURS: (24, M), BEFORE: (8, M), LOOP: (1, 8), BARE: (4, M)}
+ORDERS = {OURS: (48, M), BEFORE: (8, M), LOOP: (1, 8), BARE: (4, M)}
 QUICK = {OURS: (6, M), BEFORE: (2, M), LOOP: (1, 2), BARE: (2, M)}
 """(questions, paths) of a round. Ours is the fastest, and its widest batch has the longest end."""
 COUNTED = {
-    OURS: "votes settled by exact early stop",
+    OURS: "votes settled by exact early stop; paths end after their answer",
     BEFORE: "votes settled by exact early stop",
     LOOP: f"paths / {M}: it has no votes",
     BARE: "tokens only: it samples nothing",
