@@ -47,12 +47,13 @@ def load_by_tensor(
         model.generation_config = GenerationConfig.from_pretrained(folder, local_files_only=True)
     files = _TensorFiles(folder)
     parameters = dict(model.named_parameters(remove_duplicate=False))
-    tied = {name for name in parameters if name not in dict(model.named_parameters())}
+    tied = parameters.keys() - dict(model.named_parameters()).keys()
     if not files.shapes.keys() <= parameters.keys() or any(
         parameters[name].shape != shape for name, shape in files.shapes.items()
     ):
         return None
-    if parameters.keys() - files.shapes.keys() - tied or _persistent_buffers(model):
+    has_buffers = bool(model.state_dict().keys() - parameters.keys())
+    if parameters.keys() - files.shapes.keys() - tied or has_buffers:
         return None
     linear = {
         name
@@ -71,10 +72,6 @@ def load_by_tensor(
         assert pack is not None
         setattr(model.get_submodule(parent), own, pack(weight, bias))
     return model
-
-
-def _persistent_buffers(model: Any) -> bool:
-    return bool(model.state_dict().keys() - dict(model.named_parameters(remove_duplicate=False)))
 
 
 class _TensorFiles:
