@@ -59,7 +59,7 @@ def measure(load: Load, count: int) -> dict[str, Divergence]:
     sequences = _sequences(load, count)
     reference = _torch_logits(Path(load.folder), sequences, exact=True)
     return {
-        "llama.cpp": _divergence(reference, _llama_logits(load, sequences)),
+        "llama.cpp": _divergence(reference, llama_logits(Path(load.gguf), sequences)),
         "copy": _divergence(reference, _torch_logits(Path(load.folder), sequences, exact=False)),
     }
 
@@ -121,7 +121,8 @@ def _torch_logits(folder: Path, sequences: Sequence[_Tokens], *, exact: bool) ->
     return [path_logits(*sequence) for sequence in sequences]
 
 
-def _llama_logits(load: Load, sequences: Sequence[_Tokens]) -> list[Logits]:
+def llama_logits(gguf: Path, sequences: Sequence[_Tokens]) -> list[Logits]:
+    """llama.cpp's logits before each token of the paths, by sequence."""
     from llama_cpp import Llama
     from llama_cpp import llama_cpp as low_level
 
@@ -130,7 +131,7 @@ def _llama_logits(load: Load, sequences: Sequence[_Tokens]) -> list[Logits]:
     # Avoid kernels that this processor cannot run.
     vars(low_level)["llama_model_default_params"] = kernel_check.model_params
     longest = max(len(ids) for ids, _ in sequences)
-    model = Llama(load.gguf, n_ctx=longest + 8, n_threads=THREADS, logits_all=True, verbose=False)
+    model = Llama(str(gguf), n_ctx=longest + 8, n_threads=THREADS, logits_all=True, verbose=False)
     rows = []
     for ids, prompt in sequences:
         model.reset()

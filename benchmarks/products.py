@@ -16,6 +16,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.copy_divergence import llama_logits
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -60,21 +62,9 @@ def llama_log_probabilities(gguf: Path, sequences: Sequences) -> Tensor:
     """The same by llama.cpp."""
     import numpy as np
     import torch
-    from llama_cpp import Llama
-    from llama_cpp import llama_cpp as low_level
 
-    from engine.inference.llama import kernel_check
-
-    # Avoid kernels that this processor cannot run.
-    vars(low_level)["llama_model_default_params"] = kernel_check.model_params
-    longest = max(len(ids) for ids, _ in sequences)
-    model = Llama(str(gguf), n_ctx=longest + 8, logits_all=True, verbose=False)
-    rows = []
-    for ids, length in sequences:
-        model.reset()
-        model.eval(ids)
-        rows.append(np.array(model.scores[len(ids) - length - 1 : len(ids) - 1]))
-    return torch.from_numpy(np.concatenate(rows)).log_softmax(-1)
+    prompts = [(tuple(ids), len(ids) - length) for ids, length in sequences]
+    return torch.from_numpy(np.concatenate(llama_logits(gguf, prompts))).log_softmax(-1)
 
 
 def distributions(

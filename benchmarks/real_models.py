@@ -10,17 +10,18 @@ from __future__ import annotations
 
 import json
 from contextlib import ExitStack
-from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.arm_process import ArmProcess, log, machine
 from benchmarks.package_model import MEMBER, package_model
 from benchmarks.peers import SampleOrder
-from benchmarks.shapes import Load
+from benchmarks.shapes import question_load
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from benchmarks.shapes import Load
 
 M, THRESHOLD = 32, "0.6"
 """The defaults of a project."""
@@ -95,39 +96,9 @@ def question_texts(file: Path) -> list[str]:
 def real_load(gguf: Path, copy: Path, texts: Sequence[str]) -> Load:
     """A GGUF file and the prompts of questions, in its tokens."""
     from engine.inference.llama.vocabulary import read_vocabulary
-    from engine.prompting.tasks import exemplars_of, preset
-    from engine.prompting.templates import render, stop_strings
-    from store.enums import AnswerType, PromptFormat, PromptStyle, Split
-    from store.records import Question
 
-    prompts = []
     with read_vocabulary(gguf) as vocabulary:
-        for position, text in enumerate(texts):
-            question = Question(
-                id=0,
-                key=str(position),
-                split=Split.POOL,
-                source="",
-                position=position,
-                task=TASK,
-                answer_type=AnswerType.NUMBER,
-                text=text,
-            )
-            rendered = render(
-                question, PromptFormat.FEW_SHOT_COT, PromptStyle.BASE, exemplars_of(TASK)
-            )
-            prompts.append(tuple(vocabulary.plain(rendered.text)))
-    common = takewhile(lambda ids: len(set(ids)) == 1, zip(*prompts, strict=False))
-    prefix = tuple(ids[0] for ids in common)
-    return Load(
-        str(copy.resolve()),
-        str(gguf.resolve()),
-        prefix,
-        tuple(prompt[len(prefix) :] for prompt in prompts),
-        preset(TASK).max_tokens,
-        ends=True,
-        stop=stop_strings(PromptStyle.BASE),
-    )
+        return question_load(copy.resolve(), gguf.resolve(), vocabulary.plain, TASK, texts)
 
 
 def _measure_model(

@@ -10,11 +10,10 @@ from __future__ import annotations
 import json
 import random
 from dataclasses import asdict, dataclass
-from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 VOCABULARY = 49_152
@@ -90,37 +89,49 @@ def embedded_load(name: str, count: int = 512) -> Load:
     from engine.demo import world
     from engine.demo.project import MODELS, TASK
     from engine.inference.hf.prompt_tokenizer import PromptTokenizer, load_tokenizer
+    from store.enums import Split
+
+    folder = MODELS / name
+    tokenize = PromptTokenizer(load_tokenizer(folder)).tokenize
+    texts = [pebble.text for pebble in world.generate(Split.POOL, count, 0)]
+    return question_load(folder, folder / f"{name}.gguf", tokenize, TASK, texts)
+
+
+def question_load(
+    folder: Path,
+    gguf: Path,
+    tokenize: Callable[[str], Sequence[int]],
+    task: str,
+    texts: Sequence[str],
+) -> Load:
+    """A trained model and questions about numbers, each after the worked examples of a task."""
+    from engine.inference.prompt_lengths import common_prefix_length
     from engine.prompting.tasks import exemplars_of, preset
     from engine.prompting.templates import render, stop_strings
     from store.enums import AnswerType, PromptFormat, PromptStyle, Split
     from store.records import Question
 
-    folder = MODELS / name
-    tokenize = PromptTokenizer(load_tokenizer(folder)).tokenize
     prompts = []
-    for position, pebble in enumerate(world.generate(Split.POOL, count, 0)):
+    for position, text in enumerate(texts):
         question = Question(
             id=0,
             key=str(position),
             split=Split.POOL,
             source="",
             position=position,
-            task=TASK,
+            task=task,
             answer_type=AnswerType.NUMBER,
-            text=pebble.text,
+            text=text,
         )
-        text = render(
-            question, PromptFormat.FEW_SHOT_COT, PromptStyle.BASE, exemplars_of(TASK)
-        ).text
-        prompts.append(tuple(tokenize(text)))
-    common = takewhile(lambda ids: len(set(ids)) == 1, zip(*prompts, strict=False))
-    prefix = tuple(ids[0] for ids in common)
+        rendered = render(question, PromptFormat.FEW_SHOT_COT, PromptStyle.BASE, exemplars_of(task))
+        prompts.append(tuple(tokenize(rendered.text)))
+    shared = common_prefix_length(prompts)
     return Load(
         str(folder),
-        str(folder / f"{name}.gguf"),
-        prefix,
-        tuple(prompt[len(prefix) :] for prompt in prompts),
-        preset(TASK).max_tokens,
+        str(gguf),
+        prompts[0][:shared],
+        tuple(prompt[shared:] for prompt in prompts),
+        preset(task).max_tokens,
         ends=True,
         stop=stop_strings(PromptStyle.BASE),
     )
