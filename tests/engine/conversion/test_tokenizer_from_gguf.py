@@ -6,15 +6,16 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from gguf import GGUFWriter, TokenType
+from gguf import TokenType
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, models, trainers
 
 from engine.conversion.tokenizer_from_gguf import read_tokenizer
 from engine.inference.hf.prompt_tokenizer import PromptTokenizer
 from engine.inference.llama.vocabulary import read_vocabulary
 from engine.models.pre_tokenizers import PROBES, RULES, WITHOUT_BYTES
+from tests.engine.gguf_vocabulary import unsplit_tokenizer, vocabulary_file
 from tests.engine.texts import SAMPLES, texts
 
 if TYPE_CHECKING:
@@ -24,13 +25,8 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def merged() -> tuple[list[str], list[str]]:
-    """Tokens and merges that cross every boundary: they were trained without any."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=1500, show_progress=False, initial_alphabet=alphabet)
-    tokenizer.train_from_iterator(texts(2, 500), trainer)
-    model = json.loads(tokenizer.to_str())["model"]
+    """Tokens and merges that cross every boundary."""
+    model = json.loads(unsplit_tokenizer().to_str())["model"]
     tokens = sorted(model["vocab"], key=model["vocab"].get)
     return tokens, [" ".join(pair) for pair in model["merges"]]
 
@@ -39,22 +35,12 @@ def write(
     file: Path, kind: str, tokens: Sequence[str], types: Sequence[int], **values: Any
 ) -> Path:
     """A GGUF file without weights."""
-    writer = GGUFWriter(file, "llama")
-    writer.add_context_length(64)
-    writer.add_embedding_length(8)
-    writer.add_block_count(1)
-    writer.add_feed_forward_length(8)
-    writer.add_head_count(1)
-    writer.add_layer_norm_rms_eps(1e-5)
-    writer.add_tokenizer_model(kind)
-    writer.add_token_list(tokens)
-    writer.add_token_types(types)
-    for name, value in values.items():
-        getattr(writer, f"add_{name}")(value)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    with vocabulary_file(file) as writer:
+        writer.add_tokenizer_model(kind)
+        writer.add_token_list(tokens)
+        writer.add_token_types(types)
+        for name, value in values.items():
+            getattr(writer, f"add_{name}")(value)
     return file
 
 

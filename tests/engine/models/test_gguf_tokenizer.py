@@ -7,7 +7,6 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from gguf import GGUFWriter
 from tokenizers import (
     AddedToken,
     Regex,
@@ -26,6 +25,7 @@ from engine.inference.llama.vocabulary import read_vocabulary
 from engine.models.gguf_header import read_contents
 from engine.models.gguf_tokenizer import write_tokenizer
 from store.errors import BadInput
+from tests.engine.gguf_vocabulary import unsplit_tokenizer, vocabulary_file
 from tests.engine.texts import SAMPLES, texts
 
 if TYPE_CHECKING:
@@ -49,12 +49,7 @@ def split(pattern: str) -> Any:
 
 def byte_level(folder: Path, rule: Any, **changes: Any) -> Path:
     """A byte-level tokenizer that splits by `rule` and whose merges cross every boundary."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=1500, show_progress=False, initial_alphabet=alphabet)
-    tokenizer.train_from_iterator(texts(2, 500), trainer)
-    state = json.loads(tokenizer.to_str())
+    state = json.loads(unsplit_tokenizer().to_str())
     state["model"] |= changes
     tokenizer = Tokenizer.from_str(json.dumps(state))
     tokenizer.pre_tokenizer = rule
@@ -72,18 +67,8 @@ def save(folder: Path, tokenizer: Tokenizer, **tokens: str) -> Path:
 def write(folder: Path) -> Path:
     """The folder's tokenizer in a GGUF file without weights."""
     file = folder / "model.gguf"
-    writer = GGUFWriter(file, "llama")
-    writer.add_context_length(64)
-    writer.add_embedding_length(8)
-    writer.add_block_count(1)
-    writer.add_feed_forward_length(8)
-    writer.add_head_count(1)
-    writer.add_layer_norm_rms_eps(1e-5)
-    write_tokenizer(writer, folder, len(load_tokenizer(folder)) + 5)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    with vocabulary_file(file) as writer:
+        write_tokenizer(writer, folder, len(load_tokenizer(folder)) + 5)
     return file
 
 
