@@ -32,7 +32,7 @@ from engine.models.identity import weights_of
 from store.errors import BadInput
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Container, Iterator, Sequence
     from pathlib import Path
 
     from engine.inference.backend import Generation, PathRequest, PathSource, Sampling
@@ -228,20 +228,26 @@ class Transformers:
         """Step all running batches at the same time, and serve them in a fixed order.
 
         With a fixed order the same paths meet in the same batches in every run, however long a step
-        takes. Only this thread calls the source.
+        takes. Only this thread calls the source. It also steps a batch that is alone: OpenMP has
+        threads for each thread that calls it, and wakes them slowly if they are more than the
+        cores.
         """
         steps: dict[RunningBatch, Future[dict[int, Ending]]] = {}
         while True:
-            self._fill([batch for batch in batches if batch not in steps], source, sampling)
+            self._fill(batches, steps, source, sampling)
             busy = [batch for batch in batches if batch.load]
-            for batch in busy:
-                if batch not in steps:
-                    threads = max(1, self._threads // len(busy))
-                    steps[batch] = pool.submit(batch.step, sampling, stop_checker, threads)
-            if not steps:
+            if not busy:
                 return
-            batch = next(iter(steps))  # the one whose step was submitted first
-            ended = steps.pop(batch).result()
+            if len(busy) == 1 and not steps:
+                batch = busy[0]
+                ended = batch.step(sampling, stop_checker, self._threads)
+            else:
+                threads = max(1, self._threads // len(batches))
+                for batch in busy:
+                    if batch not in steps:
+                        steps[batch] = pool.submit(batch.step, sampling, stop_checker, threads)
+                batch = next(iter(steps))  # the one whose step was submitted first
+                ended = steps.pop(batch).result()
             if ended:
                 yield from batch.finish(ended)
             batch.drop_settled(source)  # raises to pause or cancel
@@ -262,12 +268,30 @@ class Transformers:
             return 1  # the longest path changes such a rope for all batches
         return max(1, min(MAX_RUNNING_BATCHES, self._threads, batch_size // MIN_PATHS))
 
-    def _fill(self, idle: Sequence[RunningBatch], source: PathSource, sampling: Sampling) -> None:
-        """Start paths in batches with free slots: evenly, those of a question together."""
-        hungry = [batch for batch in idle if batch.wants_paths]
-        while hungry and (request := self._next(source, sampling)):
+    def _fill(
+        self,
+        batches: Sequence[RunningBatch],
+        stepping: Container[RunningBatch],
+        source: PathSource,
+        sampling: Sampling,
+    ) -> None:
+        """Start paths in batches with free slots: evenly, those of a question together.
+
+        A few paths, as at the end of a run, go to one batch: two would read the weights twice.
+        """
+        hungry = [batch for batch in batches if batch not in stepping and batch.wants_paths]
+        while hungry:
+            fullest = max(batches, key=lambda batch: batch.load)
+            are_few = sum(batch.load for batch in batches) < MIN_PATHS
+            if are_few and fullest not in hungry:
+                return  # after its step
+            request = self._next(source, sampling)
+            if request is None:
+                return
             with_prompt = [batch for batch in hungry if batch.has_prompt(request.question)]
             batch = min(with_prompt or hungry, key=lambda batch: batch.load)
+            if are_few:
+                batch = fullest
             batch.start(request)
             if batch.is_full:
                 hungry.remove(batch)
