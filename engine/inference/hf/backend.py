@@ -41,10 +41,12 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-MAX_RUNNING_BATCHES, MIN_PATHS = 2, 64
+MAX_RUNNING_BATCHES, MIN_PATHS = 2, 128
 """Running batches side by side on a CPU, and the paths that each must have slots for: with fewer,
 reading the weights twice costs more than the cores gain."""
-FLOAT_PATHS, INT8_PATHS = 2**30, 3 * 2**27
+MIN_WIDTH = 64
+"""Paths at a time that memory for keys and values is never denied to."""
+FLOAT_PATHS, INT8_PATHS = 2**29, 3 * 2**27
 """Bytes of keys and values of paths on a processor by default, if half of the weights are not more.
 Products in 8 bits are for quantized files, which are chosen for their size."""
 
@@ -102,7 +104,7 @@ class Transformers:
         tokenizer: of the model.
         batch_size: most paths at a time.
         path_memory: bytes that the keys and values of paths of half the longest length may take,
-            if more than `MIN_PATHS` are sampled at a time; None for no such limit.
+            if more than `MIN_WIDTH` are sampled at a time; None for no such limit.
 
         Raises:
             BadInput: the model does not support a KV cache.
@@ -313,7 +315,7 @@ class Transformers:
         allowed = self.batch_size
         if self._path_memory is not None:
             paths = self._path_memory // (per_token * max(1, sampling.max_tokens // 2))
-            allowed = min(allowed, max(MIN_PATHS, paths))
+            allowed = min(allowed, max(MIN_WIDTH, paths))
         fitting = max(1, min(allowed, int(free / 2 / (cached + scores + logits))))
         if fitting < allowed:
             _log.info("The free memory holds %d paths at a time, not %d.", fitting, allowed)
