@@ -220,7 +220,7 @@ def _load(folder: Path, path: Path, number: int) -> str | None:
     """Preview the folder as a new project would, then load it as the worker does."""
     from engine.inference.hf.backend import open_transformers
     from engine.inference.hf.loading import read_token_config
-    from engine.inference.hf.prompt_tokenizer import load_tokenizer
+    from engine.models.folder_tokenizer import load_tokenizer
 
     refused = _init(folder, path, number) if path.suffix != ".safetensors" or number % 2 else None
     if refused is not None:

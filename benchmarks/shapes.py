@@ -88,7 +88,8 @@ def embedded_load(name: str, count: int = 512) -> Load:
     """A model of the embedded family with the demo's questions and worked examples."""
     from engine.demo import world
     from engine.demo.project import MODELS, TASK
-    from engine.inference.hf.prompt_tokenizer import PromptTokenizer, load_tokenizer
+    from engine.inference.hf.prompt_tokenizer import PromptTokenizer
+    from engine.models.folder_tokenizer import load_tokenizer
     from store.enums import Split
 
     folder = MODELS / name

@@ -71,7 +71,8 @@ def _render(location: Path, prompt: Prompt) -> RenderedPrompt:
 
         with read_vocabulary(location) as vocabulary:
             return _rendered(vocabulary, prompt)
-    from engine.inference.hf.prompt_tokenizer import PromptTokenizer, load_tokenizer
+    from engine.inference.hf.prompt_tokenizer import PromptTokenizer
+    from engine.models.folder_tokenizer import load_tokenizer
 
     return _rendered(PromptTokenizer(load_tokenizer(location)), prompt)
 

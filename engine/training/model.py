@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
-from engine.inference.hf.prompt_tokenizer import first_line
 from engine.inference.hf.rope_factors import ropes
+from engine.models.folder_tokenizer import first_line, load_tokenizer
 from engine.models.weight_files import check_model_files
 from engine.packing import tree_attention
 from engine.packing.prefix_tree import ForwardCost
@@ -94,10 +94,8 @@ def load_model(
     dtype = torch.bfloat16 if settings.adapts and is_bfloat16 else torch.float32
     options = _four_bit_options(device) if settings.method == "qlora" else {}
     check_model_files(base)
+    tokenizer = load_tokenizer(base)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            base, local_files_only=True, trust_remote_code=False
-        )
         causal = AutoModelForCausalLM.from_pretrained(
             base,
             dtype=dtype,
@@ -110,7 +108,7 @@ def load_model(
         raise
     except Exception as error:  # safetensors and tokenizers raise exceptions of their own
         raise BadInput(
-            f"{base} cannot be loaded as a language model with its tokenizer: {first_line(error)}"
+            f"{base} cannot be loaded as a language model: {first_line(error)}"
         ) from error
     _disable_dropout(causal)
     torch.manual_seed(settings.seed)
@@ -276,17 +274,15 @@ def load_tokenization(base: Path) -> Tokenization:
     Raises:
         BadInput: the folder's tokenizer or configuration cannot be read.
     """
+    tokenizer = load_tokenizer(base)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            base, local_files_only=True, trust_remote_code=False
-        )
         config = AutoConfig.from_pretrained(base, local_files_only=True, trust_remote_code=False)
         if (base / "generation_config.json").exists():
             generation = GenerationConfig.from_pretrained(base, local_files_only=True)
         else:
             generation = GenerationConfig.from_model_config(config)
-    except Exception as error:  # readers of tokenizer.json raise nothing narrower
-        raise BadInput(f"The tokenizer in {base} cannot be loaded: {first_line(error)}") from error
+    except Exception as error:  # its readers raise nothing narrower
+        raise BadInput(f"The settings in {base} cannot be read: {first_line(error)}") from error
     return Tokenization(
         tokenizer,
         _end_tokens(tokenizer, config, generation),

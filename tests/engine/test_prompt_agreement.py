@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from engine.conversion.hf_to_gguf import convert_base
 from engine.inference.hf.backend import open_transformers
-from engine.inference.hf.prompt_tokenizer import PromptTokenizer, load_tokenizer
+from engine.inference.hf.prompt_tokenizer import PromptTokenizer
 from engine.inference.llama.backend import open_llama_cpp
 from engine.inference.llama.vocabulary import read_vocabulary
 from engine.inference.rendered_prompt import RenderedPrompt, render_prompt
+from engine.models.folder_tokenizer import load_tokenizer
 from engine.packing.encoding import encode
 from engine.prompting.tasks import Exemplar
 from engine.prompting.templates import Prompt, render

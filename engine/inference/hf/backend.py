@@ -24,10 +24,11 @@ from engine.inference.hf.loading import end_tokens, load_model, token_bytes
 from engine.inference.hf.prefix_attention import NAME as SHARED_PREFIX
 from engine.inference.hf.prefix_check import cached_step, enable_shared_prefix, supports_kv_cache
 from engine.inference.hf.prefix_tree import PrefixTree
-from engine.inference.hf.prompt_tokenizer import PromptTokenizer, load_tokenizer
+from engine.inference.hf.prompt_tokenizer import PromptTokenizer
 from engine.inference.hf.rope_factors import ShortPaths, ropes, short_length
 from engine.inference.hf.running_batch import RunningBatch, RunningPaths
 from engine.inference.stopping import StopChecker
+from engine.models.folder_tokenizer import load_tokenizer
 from engine.models.identity import weights_of
 from store.errors import BadInput
 

@@ -16,8 +16,8 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM
 
 from engine.inference.hf import products
-from engine.inference.hf.prompt_tokenizer import first_line
 from engine.inference.hf.weights import load_by_tensor
+from engine.models.folder_tokenizer import first_line
 from engine.models.identity import weights_of
 from engine.models.json_file import read_json_object
 from engine.models.metadata import whole_number

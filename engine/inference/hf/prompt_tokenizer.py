@@ -1,7 +1,4 @@
-"""Tokenize prompts with the tokenizer of a Hugging Face folder, for sampling and for training.
-
-Nothing is downloaded, and no code in the folder is run.
-"""
+"""Tokenize prompts with the tokenizer of a Hugging Face folder, for sampling and for training."""
 
 from __future__ import annotations
 
@@ -9,58 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from engine.inference.chat_template import render_chat
 from engine.models.chat_templates import choose_template
-from engine.models.json_file import read_json_object
 from engine.prompting.messages import ChatMessage
 from store.enums import PromptStyle
 from store.errors import BadInput
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
-    from pathlib import Path
 
     from engine.prompting.templates import Prompt
-
-MOST_TOKENS = 2**24
-"""Bound of token ids; the largest vocabularies have 2**18."""
-
-
-def load_tokenizer(folder: Path) -> Any:
-    """The tokenizer of a folder.
-
-    Raises:
-        BadInput: it is missing or invalid.
-    """
-    from transformers import AutoTokenizer
-
-    if (folder / "tokenizer.json").exists():
-        _check_ids(folder / "tokenizer.json")
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False
-        )
-        tokenizer("a")  # some errors show only in use
-        return tokenizer
-    except Exception as problem:  # the reader of tokenizer.json raises nothing narrower
-        raise BadInput(
-            f"The tokenizer in {folder} cannot be loaded ({first_line(problem)}): "
-            "copy the tokenizer files again."
-        ) from problem
-
-
-def _check_ids(file: Path) -> None:
-    """Refuse ids for which the tokenizers package would take all memory and abort the process.
-
-    Raises:
-        BadInput: the file is not a tokenizer, or an id is impossible.
-    """
-    state = read_json_object(file)
-    model, added = state.get("model"), state.get("added_tokens") or []
-    vocabulary = model.get("vocab") if isinstance(model, dict) else None
-    ids = list(vocabulary.values()) if isinstance(vocabulary, dict) else []
-    if isinstance(added, list):
-        ids += [token.get("id") for token in added if isinstance(token, dict)]
-    if not all(isinstance(number, int) and 0 <= number < MOST_TOKENS for number in ids):
-        raise BadInput(f"{file} has a token whose id is not a small number: copy it again.")
 
 
 class PromptTokenizer:
@@ -160,11 +113,3 @@ def start_tokens(tokenizer: Any) -> list[int]:
     whole: list[int] = tokenizer("a").input_ids
     at = next(i for i in range(len(whole)) if whole[i : i + len(bare)] == bare)
     return whole[:at]
-
-
-def first_line(problem: Exception) -> str:
-    """The first line of an exception's message, shortened, to be quoted in a sentence."""
-    if "trust_remote_code" in str(problem):
-        return "it needs Python code of its own, and such code is never run"
-    lines = str(problem).strip().splitlines()
-    return lines[0][:160].rstrip(" .:") if lines else type(problem).__name__

@@ -124,7 +124,8 @@ class TokenEncoding:
             BadInput: its tokenizer cannot be loaded.
         """
         from engine.inference.hf.loading import read_token_config, token_bytes
-        from engine.inference.hf.prompt_tokenizer import PromptTokenizer, load_tokenizer
+        from engine.inference.hf.prompt_tokenizer import PromptTokenizer
+        from engine.models.folder_tokenizer import load_tokenizer
 
         tokenizer = load_tokenizer(folder)
         self._tokenizer = PromptTokenizer(tokenizer)

@@ -137,7 +137,7 @@ def test_code_in_a_model_folder_never_runs(known: bool, model: Path, tmp_path: P
     import torch
 
     from engine.inference.hf.loading import load_model
-    from engine.inference.hf.prompt_tokenizer import load_tokenizer
+    from engine.models.folder_tokenizer import load_tokenizer
     from engine.project.settings import TrainSettings
     from engine.training import model as training_model
 

@@ -106,7 +106,7 @@ def test_a_trained_model_in_8_bits_samples_nearly_the_distribution_of_float32() 
 
     from engine.demo import world
     from engine.inference.hf.loading import load_model
-    from engine.inference.hf.prompt_tokenizer import load_tokenizer
+    from engine.models.folder_tokenizer import load_tokenizer
     from store.enums import Split
 
     need_int8()
