@@ -11,13 +11,14 @@ from __future__ import annotations
 import json
 import math
 import re
+from functools import partial
 from math import prod
 from typing import TYPE_CHECKING, Any
 
 from engine.conversion import hyperparameters, rope_scaling
 from engine.conversion.families import FAMILIES, tensor_name, to_gguf
 from engine.conversion.verification import verify
-from engine.models.gguf_tokenizer import write_tokenizer
+from engine.models.gguf_tokenizer import model_name, write_tokenizer
 from engine.models.weight_files import check_model_files
 from store.atomic_file import atomic_file, scratch_folder
 from store.errors import BadInput, WorkFailed
@@ -71,7 +72,7 @@ def convert_base(folder: Path, out: Path, *, half: bool | None = None) -> None:
     divisors = rope_scaling.divisors(family, config)
     with atomic_file(out) as path:
         writer = GGUFWriter(path, family.architecture)
-        writer.add_name(folder.resolve().name)
+        writer.add_name(model_name(folder))
         writer.add_file_type(LlamaFileType.MOSTLY_F16 if half else LlamaFileType.ALL_F32)
         hyperparameters.write(writer, family, folder, config)
         write_tokenizer(writer, folder, config.vocab_size)
@@ -89,7 +90,7 @@ def convert_base(folder: Path, out: Path, *, half: bool | None = None) -> None:
             with np.errstate(over="ignore"):  # overflow in 16 bits is detected by `verify`
                 writer.write_tensor_data(np.ascontiguousarray(tensor, dtype=dtypes[source]))
         writer.close()
-        verify(folder, path)
+        verify(folder, path, rare_differences=True)
 
 
 def convert_adapter(adapter: Path, base: Path, out: Path, *, gguf: Path | None = None) -> None:
@@ -134,19 +135,20 @@ def convert_adapter(adapter: Path, base: Path, out: Path, *, gguf: Path | None =
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
         writer.close()
+        compare = partial(verify, base, adapter=adapter, adapter_gguf=path, rare_differences=True)
         if gguf is not None:
-            verify(base, gguf, adapter=adapter, adapter_gguf=path)
+            compare(gguf)
             return
         gguf = scratch / "base.gguf"
         convert_base(base, gguf)
         try:
-            verify(base, gguf, adapter=adapter, adapter_gguf=path)
+            compare(gguf)
         except WorkFailed:
             # llama.cpp rounds the inputs of a matrix in 16 bits, too: more than a short training
             # changes.
             gguf.unlink()
             convert_base(base, gguf, half=False)
-            verify(base, gguf, adapter=adapter, adapter_gguf=path)
+            compare(gguf)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

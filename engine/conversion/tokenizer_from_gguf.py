@@ -15,7 +15,7 @@ import llama_cpp as native
 from engine.inference.llama.vocabulary import Token, read_vocabulary
 from engine.models.chat_templates import choose_template
 from engine.models.gguf_header import read_contents, read_strings
-from engine.models.pre_tokenizers import NFC, RULES, WITHOUT_BYTES
+from engine.models.pre_tokenizers import FIRST_SPACE, NFC, RULES, WITHOUT_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,6 +61,8 @@ def read_tokenizer(file: Path) -> Any:
     else:
         prefixed = values.get("tokenizer.ggml.add_space_prefix", True)
         tokenizer = _sentencepiece(tokens, prefixed=prefixed)
+        if values.get(FIRST_SPACE):
+            _add_first_space(tokenizer)
     is_normalized = tokenizer.normalizer is not None and kind == "gpt2"
     tokenizer.add_tokens(
         [
@@ -124,6 +126,16 @@ def _byte_level(file: Path, tokens: Sequence[Token], name: str) -> Tokenizer:
     tokenizer.normalizer = normalizers.NFC() if name in NFC else None
     tokenizer.decoder = decoders.ByteLevel()
     return tokenizer
+
+
+def _add_first_space(tokenizer: Tokenizer) -> None:
+    """Let a tokenizer add a space before a text, but not after a special token."""
+    from tokenizers import decoders, pre_tokenizers
+
+    tokenizer.normalizer = None
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(_SPACE, prepend_scheme="first", split=False)
+    steps = [decoders.Replace(_SPACE, " "), decoders.ByteFallback(), decoders.Fuse()]
+    tokenizer.decoder = decoders.Sequence([*steps, decoders.Strip(" ", 1, 0)])
 
 
 def _sentencepiece(tokens: Sequence[Token], *, prefixed: bool) -> Tokenizer:

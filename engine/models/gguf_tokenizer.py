@@ -7,10 +7,13 @@ over characters with byte fallback, as converted from SentencePiece files.
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 from engine.models.chat_templates import choose_template
-from engine.models.pre_tokenizers import PROBES, RULES
+from engine.models.folder_tokenizer import load_tokenizer
+from engine.models.json_file import read_json_object
+from engine.models.pre_tokenizers import FIRST_SPACE, PROBES, RULES
 from store.errors import BadInput
 
 if TYPE_CHECKING:
@@ -22,29 +25,21 @@ if TYPE_CHECKING:
     from tokenizers.pre_tokenizers import PreTokenizer
 
 
-def load_tokenizer(folder: Path) -> Tokenizer:
-    """The tokenizer of a folder, as transformers configures it.
+def model_name(folder: Path) -> str:
+    """The name of a folder's model, from which llama.cpp knows how its special tokens are matched.
 
-    Raises:
-        BadInput: there is no tokenizer, or it needs custom Python code.
+    In a file whose name has Phi-3 in it, and in no other, special tokens take along the spaces and
+    line ends after them.
     """
-    tokenizer: Tokenizer = _load(folder).backend_tokenizer
-    return tokenizer
-
-
-def _load(folder: Path) -> Any:
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False
-        )
-    except (ValueError, OSError, KeyError) as error:
-        line = (str(error).splitlines() or ["unknown error"])[0]
-        raise BadInput(f"The tokenizer in {folder} cannot be loaded: {line}") from None
-    if not hasattr(tokenizer, "backend_tokenizer"):
-        raise BadInput(f"{folder} has no tokenizer.json: save its tokenizer with transformers.")
-    return tokenizer
+    name = folder.resolve().name
+    state = read_json_object(folder / "tokenizer.json")
+    tokens = {token["content"]: token for token in state.get("added_tokens") or []}
+    known = {*tokens, *state["model"]["vocab"]} >= {"<s>", "</s>", "<unk>", "<|endoftext|>"}
+    strips = known and any(token["special"] and token["rstrip"] for token in tokens.values())
+    named = re.search("phi-?3", name, re.IGNORECASE) is not None
+    if strips is named:
+        return name
+    return f"Phi-3 {name}" if strips else re.sub("phi-?3", "Phi", name, flags=re.IGNORECASE)
 
 
 def write_tokenizer(writer: GGUFWriter, folder: Path, size: int) -> None:
@@ -60,7 +55,9 @@ def write_tokenizer(writer: GGUFWriter, folder: Path, size: int) -> None:
     """
     from gguf import TokenType
 
-    loaded = _load(folder)
+    loaded = load_tokenizer(folder)
+    if not hasattr(loaded, "backend_tokenizer"):
+        raise BadInput(f"{folder} has no tokenizer.json: save its tokenizer with transformers.")
     tokenizer: Tokenizer = loaded.backend_tokenizer
     state = json.loads(tokenizer.to_str())
     model = state["model"]
@@ -87,7 +84,11 @@ def write_tokenizer(writer: GGUFWriter, folder: Path, size: int) -> None:
         writer.add_tokenizer_pre("default")
         _check_merges(folder, model["vocab"].keys() - named.keys(), model["vocab"], merges)
         writer.add_token_scores(_scores(tokens, merges))
-        writer.add_add_space_prefix(_prepends_space(state))
+        if loaded.chat_template and _scheme(state) == "first":
+            writer.add_add_space_prefix(False)
+            writer.add_bool(FIRST_SPACE, True)
+        else:
+            writer.add_add_space_prefix(_prepends_space(state))
     else:
         writer.add_tokenizer_model("gpt2")
         writer.add_tokenizer_pre(_rule_name(folder, tokenizer, state))
@@ -147,14 +148,18 @@ def _parts(state: dict[str, Any], step: str) -> list[dict[str, Any]]:
 
 
 def _prepends_space(state: dict[str, Any]) -> bool:
-    return any(part["type"] == "Prepend" for part in _parts(state, "normalizer")) or any(
-        part["type"] == "Metaspace" and part.get("prepend_scheme") in ("always", "first")
-        for part in _parts(state, "pre_tokenizer")
-    )
+    prepends = any(part["type"] == "Prepend" for part in _parts(state, "normalizer"))
+    return prepends or _scheme(state) in ("always", "first")
+
+
+def _scheme(state: dict[str, Any]) -> str | None:
+    """Where a pre-tokenizer of the type Metaspace adds a space; None without one."""
+    parts = [part for part in _parts(state, "pre_tokenizer") if part["type"] == "Metaspace"]
+    return parts[0].get("prepend_scheme", "always") if parts else None
 
 
 def _rule_name(folder: Path, tokenizer: Tokenizer, state: dict[str, Any]) -> str:
-    """The name of the rule that splits texts as the tokenizer does.
+    """The name of the rule that splits texts as the tokenizer does, or nearly so.
 
     Raises:
         BadInput: there is none.
@@ -163,13 +168,10 @@ def _rule_name(folder: Path, tokenizer: Tokenizer, state: dict[str, Any]) -> str
     pieces = _pieces(tokenizer.pre_tokenizer)
     splits = {name: _pieces(rule.pre_tokenizer()) for name, rule in RULES.items()}
     names = [name for name, split in splits.items() if split == pieces]
-    near = [name for name, split in splits.items() if split[:-1] == pieces[:-1]]
-    if near and not names:  # the last probe has combining marks and a capital that is not ASCII
-        raise BadInput(
-            f"{folder} splits text by the rule {near[0]}, and llama.cpp divides words with "
-            "combining marks or accented capitals where this tokenizer does not: use this model "
-            "with the transformers engine, or a GGUF file of it."
-        )
+    if not names:
+        # The last probe has combining marks and a capital that is not ASCII, where llama.cpp only
+        # approximates some rules.
+        names = [name for name, split in splits.items() if split[:-1] == pieces[:-1]]
     names.sort(key=lambda name: RULES[name].ignore_merges is not whole_first)
     if names and (RULES[names[0]].ignore_merges is whole_first or _merges_all(state)):
         return names[0]

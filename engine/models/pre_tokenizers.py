@@ -233,5 +233,9 @@ PROBES = (
 """Texts that rules split differently if they are different."""
 WITHOUT_BYTES = ("gemma4", "granite-embed-multi-311m", "sarvam-moe", "whitespace")
 """Names of rules for merges of characters instead of bytes, which are not in the table."""
+FIRST_SPACE = "tokenizer.ggml.lmsi.first_space"
+"""Our key of a SentencePiece tokenizer that adds a space before a text, but not after a special
+token, nor if there is one. llama.cpp knows only always and never; the file says never, which is
+right in chats, and who tokenizes a text adds the space."""
 NFC = ("qwen2",)
 """Names of rules before which texts are normalized to NFC, which llama.cpp leaves to the caller."""

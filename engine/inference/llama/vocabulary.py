@@ -6,6 +6,7 @@ import ctypes
 import unicodedata
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import llama_cpp as native
@@ -15,7 +16,7 @@ from engine.inference.llama.library import load_model
 from engine.inference.prompt_lengths import SequenceLengths, measure_lengths
 from engine.models.chat_templates import choose_template
 from engine.models.gguf_header import Contents, read_contents
-from engine.models.pre_tokenizers import NFC
+from engine.models.pre_tokenizers import FIRST_SPACE, NFC
 from store.enums import PromptStyle
 from store.errors import BadInput, WorkFailed
 
@@ -67,6 +68,7 @@ class Vocabulary:
             self._bytes(token, special=True).decode(errors="replace") for token in controls
         ]
         """Texts of the control tokens."""
+        self._adds_first_space = bool(contents.values.get(FIRST_SPACE))
         start, end = native.llama_vocab_bos(vocabulary), native.llama_vocab_eos(vocabulary)
         self.start = [start] if native.llama_vocab_get_add_bos(vocabulary) and start >= 0 else []
         """Tokens at the start of every plain text."""
@@ -83,6 +85,17 @@ class Vocabulary:
         }
         """Texts of the special tokens that a chat template can insert, by their names there."""
 
+    @cached_property
+    def _matched_tokens(self) -> tuple[list[str], list[str]]:
+        """Texts of the tokens that are matched as a whole: without and with the special ones."""
+        user_defined = native.LLAMA_TOKEN_ATTR_USER_DEFINED
+        special = native.LLAMA_TOKEN_ATTR_CONTROL | native.LLAMA_TOKEN_ATTR_UNKNOWN
+        tokens = [token for token in self.tokens() if token.text]
+        return (
+            [token.text for token in tokens if token.attributes & user_defined],
+            [token.text for token in tokens if token.attributes & (user_defined | special)],
+        )
+
     def tokens(self) -> list[Token]:
         """All tokens, by id."""
         return [
@@ -96,9 +109,16 @@ class Vocabulary:
 
     def tokenize(self, text: str, *, special: bool = False) -> list[int]:
         """Token ids, without a start token; `special` parses special tokens in the text."""
-        data = (unicodedata.normalize("NFC", text) if self._normalizes else text).encode(
-            errors="replace"
-        )
+        if self._normalizes:
+            text = unicodedata.normalize("NFC", text)
+        if self._adds_first_space and text:
+            tokens = self._matched_tokens[special]
+            text = (
+                text
+                if text.startswith((" ", "\N{LOWER ONE EIGHTH BLOCK}", *tokens))
+                else f" {text}"
+            )
+        data = text.encode(errors="replace")
         ids = (native.llama_token * (len(data) + 2))()
         count = native.llama_tokenize(self._native, data, len(data), ids, len(ids), False, special)
         if count < 0:

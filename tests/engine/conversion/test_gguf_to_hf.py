@@ -6,6 +6,7 @@ import json
 import shutil
 from contextlib import closing
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -130,7 +131,9 @@ def test_a_tokenizer_that_is_read_differently_is_named_as_the_reason(
     convert_base(tiny_model(tmp_path / "base"), tmp_path / "tiny.gguf")
     monkeypatch.setattr(verification, "_PROBES", ("Q: Tom?\nA:",))
     other = Tokenizer(BPE(vocab={"Q": 0}, merges=[]))
-    monkeypatch.setattr(verification, "load_tokenizer", lambda _: other)
+    monkeypatch.setattr(
+        verification, "load_tokenizer", lambda _: SimpleNamespace(backend_tokenizer=other)
+    )
     with pytest.raises(gguf_to_hf.NotConvertible) as refused:
         gguf_to_hf.convert_to_hf(tmp_path / "tiny.gguf", tmp_path / "out")
     expected = r"llama.cpp tokenizes 'Q: Tom?\nA:' differently from transformers"
