@@ -1,10 +1,11 @@
-"""How near two samplers of a quantized GGUF file are to the weights that it stands for.
+"""How near the ways to sample a quantized GGUF file are to the weights that it stands for.
 
     python -m benchmarks.copy_divergence FILE.gguf [--copy FOLDER] [--questions FILE] [--count 8]
 
 The reference computes with the dequantized weights in 32 bits. llama.cpp rounds the inputs of each
-product to 8 bits; the converted copy is computed as our engine loads it. For each question, a path
-is sampled from the copy, and all three give a distribution for each of its tokens. Printed are the
+product to 8 bits; the converted copy is computed as our engine loads it, and once more with
+products in 8 bits. For each question, a path is sampled from the copy, and all of them give a
+distribution for each of its tokens. Printed are the
 mean Kullback-Leibler divergence from the reference, in nats per token at temperature 1, and the
 share of tokens whose most likely token is the reference's.
 """
@@ -24,6 +25,7 @@ from benchmarks.peers import THREADS
 from benchmarks.real_models import QUESTIONS, question_texts, real_load
 from engine.conversion.gguf_to_hf import convert_to_hf
 from engine.inference.backend import PathRequest, Sampling, path_seed
+from engine.inference.hf import products
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,18 +52,25 @@ class Divergence:
 
 
 def measure(load: Load, count: int) -> dict[str, Divergence]:
-    """The divergences of llama.cpp and of the copy, over one path for each question.
+    """The divergences of llama.cpp, of the copy, and of the copy in 8 bits, if this build of torch
+    has such products, over one path for each question.
 
     Args:
         load: a GGUF file, its converted copy, and prompts.
         count: number of questions.
     """
     sequences = _sequences(load, count)
-    reference = _torch_logits(Path(load.folder), sequences, exact=True)
-    return {
-        "llama.cpp": _divergence(reference, llama_logits(Path(load.gguf), sequences)),
-        "copy": _divergence(reference, _torch_logits(Path(load.folder), sequences, exact=False)),
+    folder = Path(load.folder)
+    reference = _path_logits(_exact_model(folder), sequences)
+    measured = {
+        "llama.cpp": _divergence(reference, _llama_logits(Path(load.gguf), sequences)),
+        "copy": _divergence(reference, _path_logits(_loaded_model(folder), sequences)),
     }
+    if products.supports_int8():
+        in_8_bits = _path_logits(_loaded_model(folder, int8=True), sequences)
+        bits = "" if products.activation_levels() == 127 else ", activations in 7"
+        measured[f"copy, products in 8 bits{bits}"] = _divergence(reference, in_8_bits)
+    return measured
 
 
 _Tokens = tuple[tuple[int, ...], int]
@@ -98,18 +107,27 @@ def _sequences(load: Load, count: int) -> list[_Tokens]:
         ]
 
 
-def _torch_logits(folder: Path, sequences: Sequence[_Tokens], *, exact: bool) -> list[Logits]:
+def _exact_model(folder: Path) -> Any:
     import torch
     from transformers import AutoModelForCausalLM
 
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+
+
+def _loaded_model(folder: Path, *, int8: bool = False) -> Any:
+    import torch
+
     from engine.inference.hf.loading import load_model
 
+    return load_model(folder, None, torch.device("cpu"), int8=int8)
+
+
+def _path_logits(model: Any, sequences: Sequence[_Tokens]) -> list[Logits]:
+    """The logits of a torch model before each token of the paths, by sequence."""
+    import torch
+
     torch.set_num_threads(THREADS)
-    model: Any = (
-        AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
-        if exact
-        else load_model(folder, None, torch.device("cpu"))
-    ).eval()
+    model.eval()
 
     @torch.inference_mode()
     def path_logits(ids: tuple[int, ...], prompt: int) -> Logits:
@@ -121,8 +139,7 @@ def _torch_logits(folder: Path, sequences: Sequence[_Tokens], *, exact: bool) ->
     return [path_logits(*sequence) for sequence in sequences]
 
 
-def llama_logits(gguf: Path, sequences: Sequence[_Tokens]) -> list[Logits]:
-    """llama.cpp's logits before each token of the paths, by sequence."""
+def _llama_logits(gguf: Path, sequences: Sequence[_Tokens]) -> list[Logits]:
     from llama_cpp import Llama
     from llama_cpp import llama_cpp as low_level
 

@@ -51,24 +51,40 @@ def usable_template(project: Project, model: Model, settings: ModelSettings) -> 
     Raises:
         BadInput: the engine of the settings cannot read the model's format.
     """
+    return _template(project, model, settings)[0]
+
+
+def why_unusable(project: Project, model: Model, settings: ModelSettings) -> str:
+    """Why the chat template of a model cannot show the questions; "" if it can or has none.
+
+    Raises:
+        BadInput: the engine of the settings cannot read the model's format.
+    """
+    return _template(project, model, settings)[1]
+
+
+def _template(project: Project, model: Model, settings: ModelSettings) -> tuple[str, str]:
     location = prompt_location(project, model, settings)
     if location is None or not location.exists():
-        return ""
+        return "", ""
     files = [location / name for name in _TEMPLATE_FILES] if location.is_dir() else [location]
     states = [file.stat() for file in files if file.exists()]
-    return _usable_template(location, tuple((state.st_mtime_ns, state.st_size) for state in states))
+    return _read_template(location, tuple((state.st_mtime_ns, state.st_size) for state in states))
 
 
 @lru_cache(maxsize=64)
-def _usable_template(location: Path, _version: tuple[tuple[int, int], ...]) -> str:
-    """Reading the header of a large GGUF file and rendering its template take a second."""
+def _read_template(location: Path, _version: tuple[tuple[int, int], ...]) -> tuple[str, str]:
+    """The template if it is usable, else why it is not.
+
+    Reading the header of a large GGUF file and rendering its template take a second.
+    """
     try:
         template = template_in(location)
         if template:
             chat_layout(template)
-    except BadInput:
-        return ""
-    return template
+    except BadInput as error:
+        return "", str(error)
+    return template, ""
 
 
 def may_think(template: str, *, thinking: bool) -> bool:

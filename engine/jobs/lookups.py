@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from engine.conversion import gguf_to_hf
 from engine.inference import loading
 from engine.inference.chat_template import layout_in
+from engine.inference.prompt_style import why_unusable
 from engine.models.identity import is_server
 from engine.models.location import check_files
 from engine.project.settings import StyleChoice
@@ -130,7 +131,12 @@ def style_notes(project: Project, model: Model, style: PromptStyle) -> tuple[str
                 notes.append(
                     "sample.thinking is true, but the chat template has no switch for thinking."
                 )
-    elif sample.thinking:
+        return tuple(notes)
+    if sample.style is StyleChoice.AUTO and (reason := why_unusable(project, model, settings)):
+        notes.append(
+            f"The chat template cannot be used, so the model is asked in plain text. {reason}"
+        )
+    if sample.thinking:
         notes.append("sample.thinking is true, but only a chat can switch thinking.")
     return tuple(notes)
 

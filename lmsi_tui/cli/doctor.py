@@ -186,13 +186,16 @@ def _style(conn: sqlite3.Connection, project: Project, model: Model) -> PromptSt
 
 
 def _chat_template(project: Project, model: Model, style: PromptStyle) -> Iterator[Check]:
-    """Whether the model's template can show a chat, if it is asked in one."""
-    if style is PromptStyle.CHAT and not is_server(model.location):
-        fits = "shows every message"
-        yield _says(
-            f"chat template of {model.name}",
-            lambda: " ".join(style_notes(project, model, style)) or fits,
-        )
+    """Whether the model's template can show a chat; nothing if it has none and needs none."""
+    if is_server(model.location):
+        return
+    fits = "shows every message" if style is PromptStyle.CHAT else ""
+    check = _says(
+        f"chat template of {model.name}",
+        lambda: " ".join(style_notes(project, model, style)) or fits,
+    )
+    if check.says:
+        yield check
 
 
 def _servers(project: Project, model: Model) -> Iterator[Check]:

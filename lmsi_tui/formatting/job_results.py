@@ -113,7 +113,16 @@ def _trained(result: dict[str, Any]) -> str:
     skipped = f" {left_out:,} examples were too long and left out." if left_out else ""
     return (
         f"{result['model']}: {result['steps']:,} steps in {duration(result['seconds'])}{loss}."
-        f"{skipped}"
+        f"{skipped}{_loss_warning(before, after)}"
+    )
+
+
+def _loss_warning(before: float | None, after: float | None) -> str:
+    if before is None or after is None or after < before:
+        return ""
+    return (
+        " The validation loss never fell, so the model has hardly learned from these examples: "
+        "lower learning_rate, or keep more questions."
     )
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from engine.inference.prompt_style import may_think, style_of, usable_template
+from engine.inference.prompt_style import may_think, style_of, usable_template, why_unusable
 from engine.models.identity import base_model
 from engine.project.folder import Project
 from engine.project.settings import ModelSettings, Settings, StyleChoice
@@ -38,6 +38,9 @@ def test_auto_is_a_chat_where_the_template_works(folder: Path) -> None:
     assert style_of(project, model, SETTINGS, StyleChoice.AUTO) is PromptStyle.BASE
     assert style_of(project, model, SETTINGS, StyleChoice.CHAT) is PromptStyle.CHAT
     assert usable_template(project, model, SETTINGS) == ""
+    assert "question" in why_unusable(project, model, SETTINGS)
+    template.write_text(CHATML)
+    assert why_unusable(project, model, SETTINGS) == ""
 
 
 def test_a_model_whose_files_are_elsewhere_is_asked_in_plain_text(folder: Path) -> None:

@@ -130,7 +130,7 @@ def test_a_large_batch_is_split_into_two_that_sample_equal_paths(folder: Path) -
 
     path_requests = requests(random_prompts(12), paths=20, shared=30)
     sampling = Sampling(temperature=0.8, max_tokens=15, stop=("a", "e"))
-    single, double = opened(folder, batch_size=128), opened(folder, batch_size=128, threads=2)
+    single, double = opened(folder, batch_size=256), opened(folder, batch_size=256, threads=2)
     expected, results = (
         sampled(single, path_requests, sampling),
         sampled(double, path_requests, sampling),
@@ -148,11 +148,12 @@ def test_running_batches_are_served_in_a_reproducible_order(backend: Transformer
     assert backend.details["streams"] == backend.details["threads"]
 
 
-def test_few_paths_are_divided_among_running_batches_by_question(folder: Path) -> None:
+def questions_by_batch(folder: Path, *, min_paths: int) -> list[set[str]]:
+    """The questions whose paths start in each of two running batches, of four with five paths."""
     from engine.inference.hf.running_batch import RunningBatch
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("engine.inference.hf.backend.MIN_PATHS", 4)
+        patch.setattr("engine.inference.hf.backend.MIN_PATHS", min_paths)
         started: list[tuple[int, str]] = []
         start = RunningBatch.start
 
@@ -161,13 +162,21 @@ def test_few_paths_are_divided_among_running_batches_by_question(folder: Path) -
             start(batch, request)
 
         patch.setattr(RunningBatch, "start", recorded)
-        sampled(
-            opened(folder, batch_size=40, threads=2), requests(random_prompts(4), paths=5), GREEDY
-        )
+        backend = opened(folder, batch_size=42, threads=2)
+        sampled(backend, requests(random_prompts(4), paths=5), GREEDY)
+        assert backend.details["streams"] == 2
     questions_of: dict[int, set[str]] = {}
     for batch, question in started:
         questions_of.setdefault(batch, set()).add(question)
-    assert sorted(map(len, questions_of.values())) == [2, 2]
+    return list(questions_of.values())
+
+
+def test_paths_are_divided_among_running_batches_by_question(folder: Path) -> None:
+    assert sorted(map(len, questions_by_batch(folder, min_paths=4))) == [2, 2]
+
+
+def test_few_paths_are_in_one_running_batch(folder: Path) -> None:
+    assert list(map(len, questions_by_batch(folder, min_paths=21))) == [4]
 
 
 def test_sampling_can_be_stopped_before_any_path_has_ended(backend: Transformers) -> None:
