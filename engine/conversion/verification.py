@@ -39,8 +39,8 @@ _PROBES = (
 """Texts that a converted model must tokenize, and continue, as the original does."""
 _RARE = {
     "texts that begin with a space": "  x = 1",
-    "words with combining marks (as in Hindi or Thai)": "cafe\u0301s हिन्दी ที่",
-    "capitalized words with accents (as ÜBER)": "ÜBER",
+    "words with combining marks (such as in Hindi or Thai)": "cafe\u0301s हिन्दी ที่",
+    "words in capitals with accents (such as ÜBER)": "ÜBER",
 }
 """Texts, by kind, that may be tokenized differently where llama.cpp cannot do as the original."""
 _CHAT = (
@@ -103,8 +103,8 @@ def verify(
             raise WorkFailed(f"llama.cpp tokenizes {different} differently from {folder}{ADVICE}")
         if rare:
             _log.warning(
-                "llama.cpp tokenizes %s differently from %s: with many of them, use the "
-                "transformers engine.",
+                "llama.cpp tokenizes %s differently from %s: if your questions have many of them, "
+                "set model.engine to transformers.",
                 " and ".join(rare),
                 folder,
             )

@@ -47,8 +47,8 @@ def _as_in_file(folder: Path, built: Any) -> Any:
     """The tokenizer of tokenizer.json, with the special tokens that transformers' class names.
 
     The classes take tokens and merges from the file, but build normalizer and pre-tokenizer
-    themselves: `LlamaTokenizer` adds no space before a text that begins with one, although the
-    files of Llama 2 do, as SentencePiece does.
+    themselves. For Llama 2, `LlamaTokenizer` adds no space after a special token or before a text
+    that begins with one; for SmolLM 2, `GPT2Tokenizer` does not split digits.
 
     Args:
         folder: with the file.

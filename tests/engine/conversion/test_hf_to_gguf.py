@@ -354,6 +354,25 @@ def test_an_adapter_agrees_with_peft(
         verify(folder, gguf, adapter=adapter)  # without it the logits are the base's
 
 
+def test_an_adapter_is_written_for_a_file_that_tokenizes_chats_differently(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    base = with_tokenizer(
+        tmp_path / "base",
+        lambda folder: sentencepiece(folder, "mistral", template=MISTRAL_3),
+        context=512,
+    )
+    with monkeypatch.context() as patched:  # as llama.cpp's own program writes it
+        patched.setattr("engine.models.gguf_tokenizer._scheme", lambda _state: "always")
+        patched.setattr("engine.conversion.hf_to_gguf.verify", lambda *_args, **_options: None)
+        convert_base(base, tmp_path / "base.gguf")
+    adapter = write_adapter(base, tmp_path / "adapter")
+    with caplog.at_level("WARNING", logger="engine"):
+        convert_adapter(adapter, base, tmp_path / "adapter.gguf", gguf=tmp_path / "base.gguf")
+    assert "chats" in caplog.text
+    assert (tmp_path / "adapter.gguf").exists()
+
+
 def test_an_adapter_can_be_checked_without_a_gguf_of_the_base(folder: Path, tmp_path: Path) -> None:
     adapter = write_adapter(folder, tmp_path / "adapter", target_modules=["q_proj"])
     convert_adapter(adapter, folder, tmp_path / "adapter.gguf")

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, pre_tokenizers
 from transformers import AutoTokenizer
 
 from engine.models.folder_tokenizer import load_tokenizer
@@ -16,6 +16,7 @@ from tests.engine.texts import SAMPLES
 from tests.engine.tokenizer_folders import END, byte_level, name_class, sentencepiece, split
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 CHAT = f"<s>[INST] What is 2 + 3? [/INST]The answer is 5.{END}[INST] And 1? [/INST]"
@@ -28,22 +29,47 @@ def llama(folder: Path, family: str = "llama 2") -> Path:
     return name_class(folder, "LlamaTokenizer", legacy=False)
 
 
-@pytest.mark.parametrize("family", ["llama 2", "mistral"])
-def test_the_ids_are_those_of_the_file(family: str, tmp_path: Path) -> None:
-    loaded = load_tokenizer(llama(tmp_path, family))
+def smollm(folder: Path) -> Path:
+    """A folder as those of SmolLM 2 on the Hub."""
+    rule = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
+    )
+    byte_level(folder, rule)
+    (folder / "config.json").write_text('{"model_type": "llama"}')
+    return name_class(folder, "GPT2Tokenizer")
+
+
+@pytest.mark.parametrize(
+    "write",
+    [llama, lambda folder: llama(folder, "mistral"), smollm],
+    ids=["llama", "mistral", "smollm"],
+)
+def test_the_ids_are_those_of_the_file(write: Callable[[Path], Path], tmp_path: Path) -> None:
+    loaded = load_tokenizer(write(tmp_path))
     reference = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
     for text in (*SAMPLES, CHAT):
         assert loaded(text).input_ids == reference.encode(text).ids
     assert loaded.eos_token == END
-    assert loaded.chat_template == MISTRAL_1
 
 
-def test_a_class_of_transformers_has_other_rules_than_the_file(tmp_path: Path) -> None:
-    folder = llama(tmp_path)
+@pytest.mark.parametrize(
+    ("write", "text"),
+    [(llama, " a"), (llama, CHAT), (smollm, "12\n\n3")],
+    ids=["space", "chat", "digits"],
+)
+def test_a_class_of_transformers_has_other_rules_than_the_file(
+    write: Callable[[Path], Path], text: str, tmp_path: Path
+) -> None:
+    folder = write(tmp_path)
     built, loaded = AutoTokenizer.from_pretrained(folder), load_tokenizer(folder)
-    assert built(" a").input_ids == built("a").input_ids
-    assert loaded(" a").input_ids != loaded("a").input_ids
-    assert built(CHAT).input_ids != loaded(CHAT).input_ids
+    assert built(text).input_ids != loaded(text).input_ids
+
+
+def test_the_chat_template_is_kept(tmp_path: Path) -> None:
+    assert load_tokenizer(llama(tmp_path)).chat_template == MISTRAL_1
 
 
 def test_special_tokens_that_only_the_class_names_are_kept(tmp_path: Path) -> None:
