@@ -105,6 +105,23 @@ def sentencepiece(
     return _save(folder, tokenizer, template, bos_token="<s>", unk_token="<unk>")  # noqa: S106
 
 
+def phi_3(folder: Path) -> Path:
+    """A tokenizer whose special tokens take along the line end after them."""
+    turn = "<|{{ m.role }}|>\n{{ m.content }}<|end|>\n"
+    template = f"{{% for m in messages %}}{turn}{{% endfor %}}<|assistant|>\n"
+    sentencepiece(folder, "llama 2", template=template)
+    file = folder / "tokenizer.json"
+    state = json.loads(file.read_text())
+    used = [*state["model"]["vocab"].values(), *(token["id"] for token in state["added_tokens"])]
+    names = ("</s>", "<|endoftext|>", "<|user|>", "<|assistant|>", "<|system|>", "<|end|>")
+    for number, text in enumerate(names, max(used) + 1):
+        token = {"id": number, "content": text, "special": True, "rstrip": text != "<|endoftext|>"}
+        same = {"lstrip": False, "single_word": False, "normalized": False}
+        state["added_tokens"].append(token | same)
+    file.write_text(json.dumps(state))
+    return folder
+
+
 def _save(folder: Path, tokenizer: Tokenizer, template: str | None = None, **tokens: str) -> Path:
     from transformers import PreTrainedTokenizerFast
 
