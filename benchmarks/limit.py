@@ -22,7 +22,7 @@ from benchmarks.peers import THREADS, SampleOrder
 from benchmarks.shapes import load_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from benchmarks.shapes import Load
 
@@ -47,16 +47,19 @@ class InlineExecutor:
         return done
 
 
-def matrix_rate() -> float:
-    """Operations per second of bfloat16 products, at the fastest of several sizes."""
+def matrix_rate(sizes: Sequence[int] = (512, 1024, 2048), seconds: float = 0.3) -> float:
+    """Operations per second of bfloat16 products, at the fastest of several sizes.
+
+    Each size is multiplied for these seconds, three times.
+    """
     import torch
 
     rates = []
-    for size in (512, 1024, 2048):
+    for size in sizes:
         left, right = (torch.randn(size, size).to(torch.bfloat16) for _ in range(2))
         for _ in range(3):
             start, times = time.perf_counter(), 0
-            while time.perf_counter() - start < 0.3:
+            while time.perf_counter() - start < seconds:
                 left @ right
                 times += 1
             rates.append(2 * size**3 * times / (time.perf_counter() - start))

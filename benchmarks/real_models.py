@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.arm_process import ArmProcess, log, machine
+from benchmarks.limit import matrix_rate
 from benchmarks.package_model import MEMBER, package_model
 from benchmarks.peers import SampleOrder
 from benchmarks.shapes import question_load
@@ -34,7 +35,7 @@ ARMS = {  # the arm of `benchmarks.arms`
     LOOP: "create_completion",
     BARE: "bare, large",
 }
-ORDERS = {OURS: (96, M), BEFORE: (12, M), LOOP: (1, 8), BARE: (4, M)}
+ORDERS = {OURS: (48, M), BEFORE: (6, M), LOOP: (1, 4), BARE: (2, M)}
 QUICK = {OURS: (6, M), BEFORE: (2, M), LOOP: (1, 2), BARE: (2, M)}
 """(questions, paths) of a round. Ours is the fastest, and its widest batch has the longest end."""
 COUNTED = {
@@ -145,13 +146,15 @@ def _run_rounds(
         for arm, process in processes.items():
             questions, paths = orders[arm]
             questions *= 2 if is_small and arm in (OURS, BEFORE) else 1
-            first = 1 + number * orders[OURS][0] // 4
+            first = 1 + number * orders[OURS][0]
+            rate = matrix_rate((1024,), 0.1)
             sampled = process.sample(
                 SampleOrder(list(range(first, first + questions)), paths, number, length)
             )
             if arm == OURS:  # the arm that only evaluates has paths of the same mean length
                 length = round(sampled["tokens"] / sampled["paths"])
             sampled["questions"] = {LOOP: sampled["paths"] / M, BARE: 0}.get(arm, questions)
+            sampled["matrix_rate"] = rate
             samples[arm].append(sampled)
             log(
                 f"{name}: round {number + 1}, {arm}: {sampled['paths']} paths, "
@@ -173,9 +176,12 @@ def _peak(samples: list[dict[str, Any]]) -> int:
 def print_tables(stored: dict[str, Any]) -> None:
     """Print a table for each model."""
     for name, result in stored["models"].items():
+        every = [sampled for samples in result["samples"].values() for sampled in samples]
+        rates = [sampled["matrix_rate"] / 1e9 for sampled in every]
         print(
-            f"\n{name} ({result['size'] / 1e6:,.0f} MB), {result['tokens']} tokens per path\n"
-            f"{stored['machine']}\n\n"
+            f"\n{name} ({result['size'] / 1e6:,.0f} MB), {result['tokens']} tokens per path, "
+            f"{len(result['samples'][OURS])} rounds\n{stored['machine']}; before each sample, "
+            f"{min(rates):,.0f} to {max(rates):,.0f} G operations/s in bfloat16 products\n\n"
             "| arm | questions/min | tokens/s | paths per question | peak GB | counted "
             "| settings |\n|---|---:|---:|---:|---:|---|---|"
         )
