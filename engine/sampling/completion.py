@@ -144,24 +144,25 @@ def model_loader(
             earlier = [
                 session for id_ in family for session in inference_sessions.of_model(work.conn, id_)
             ]
-            layout = _chat_layout(work, runs[0], model)
             past = engine_selection.past_measurements(earlier, machine, lengths)
             with files_needed(work.project, model, loading.files_needed_by(model, settings)):
                 selected = engine_selection.open_fastest(
                     work.project, model, settings, lengths, past, copy
                 )
             opened.append(selected.backend)
-            inference_sessions.add(
-                work.conn,
-                [run.id for run in runs],
-                selected.backend.name,
-                selected.backend.version,
-                {
-                    **selected.details,
-                    **engine_selection.measurement_key(machine, lengths),
-                    **({"chat_layout": layout} if layout else {}),
-                },
-            )
+            layouts = {run.id: _chat_layout(work, run, model) for run in runs}
+            for layout in dict.fromkeys(layouts.values()):
+                inference_sessions.add(
+                    work.conn,
+                    [id_ for id_, its in layouts.items() if its == layout],
+                    selected.backend.name,
+                    selected.backend.version,
+                    {
+                        **selected.details,
+                        **engine_selection.measurement_key(machine, lengths),
+                        **({"chat_layout": layout} if layout else {}),
+                    },
+                )
         return opened[0]
 
     try:

@@ -9,7 +9,8 @@ import pytest
 from engine.evaluation import pilot_styles
 from engine.inference import prompt_style
 from engine.jobs import stages
-from store import evaluations, models, paths, questions
+from engine.sampling import completion
+from store import evaluations, inference_sessions, models, paths, questions
 from store.connection import connect
 from store.enums import EndReason, JobKind, PromptFormat, PromptStyle, Split
 from store.errors import BadInput
@@ -75,6 +76,20 @@ def test_nothing_is_stored_that_a_measurement_of_the_project_could_be_mistaken_f
     with connect(project.database) as conn:
         assert not evaluations.all_of(conn)
         assert {each.split for each in paths.runs(conn)} == {Split.EVAL}
+
+
+def test_runs_in_several_styles_go_on_though_the_template_takes_no_system_turn(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layouts = {PromptStyle.BASE: "", PromptStyle.CHAT: "system-in-user"}
+    monkeypatch.setattr(completion, "_chat_layout", lambda _, run, __: layouts[run.prompt_style])
+    compared(project, 2)
+    assert compared(project, 4).n == 4
+    with connect(project.database) as conn:
+        for begun in paths.runs(conn):
+            sessions = inference_sessions.of_run(conn, begun.id)
+            stored = [session.details.get("chat_layout", "") for session in sessions]
+            assert stored == [layouts[begun.prompt_style]] * 2
 
 
 def test_a_model_without_a_template_has_one_style(tmp_path: Path) -> None:
