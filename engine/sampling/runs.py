@@ -15,7 +15,7 @@ from engine.project.folder import Project
 from engine.project.settings import StyleChoice
 from engine.prompting.tasks import exemplars_for, preset
 from engine.prompting.templates import prompt_hash
-from store import models, paths, questions, rounds
+from store import inference_sessions, models, paths, questions, rounds
 from store.connection import transaction
 from store.enums import EarlyStop, PromptFormat, PromptStyle, Split
 from store.errors import BadInput
@@ -189,13 +189,27 @@ def _shall_end_after_answer(
 
     Without such a run, they do if the model has a chat template: such models go on after the
     answer, and those that were not tuned begin the next question, which ends the path anyway. In
-    thoughts, an answer is no end.
+    thoughts, an answer is no end, so a run that has them decides nothing for others.
     """
     for run in _family_runs(conn, model):
         if run.prompt_style is style:
-            return ends_after_answer(run, models.by_id(conn, run.model_id))
+            ends = ends_after_answer(run, models.by_id(conn, run.model_id))
+            if ends or not _has_thought(conn, run):
+                return ends
     template = prompt_style.usable_template(project, model, model_settings)
     return bool(template) and not prompt_style.may_think(template, thinking=False)
+
+
+def _has_thought(conn: sqlite3.Connection, run: Run) -> bool:
+    """Whether a run whose paths do not end after their answer let the model think first.
+
+    Its chats were rendered by a template with a switch for thinking. Had that been off, its paths
+    would end.
+    """
+    return any(
+        "thinking" in session.details.get("chat_layout", "").split()
+        for session in inference_sessions.of_run(conn, run.id)
+    )
 
 
 def ends_after_answer(run: Run, model: Model) -> bool:

@@ -17,7 +17,7 @@ from engine.sampling.runs import (
     pool_run,
     requested_pool_run,
 )
-from store import models, paths, questions
+from store import inference_sessions, models, paths, questions
 from store.connection import connect
 from store.enums import EndReason, JobKind, PromptStyle, Split
 from store.records import Reading, ReasoningPath
@@ -173,6 +173,15 @@ def test_what_an_older_version_began_goes_on(
     # A new measurement is comparable with an old one.
     again = requested(chat_project, temperature=1.0)
     assert not ends_after_answer(again, a_chat_teacher(chat_project))
+
+
+def test_a_run_with_thoughts_decides_nothing_for_runs_without(chat_project: Project) -> None:
+    begun = opened(chat_project, requested(chat_project, thinking=True))
+    with connect(chat_project.database) as conn:
+        details = {"chat_layout": "system-in-user thinking"}
+        inference_sessions.add(conn, [begun.id], "transformers", "5", details)
+    assert ends_after_answer(requested(chat_project), a_chat_teacher(chat_project))
+    assert requested(chat_project, thinking=True).key == begun.key
 
 
 def test_the_pool_decides_the_style_that_the_settings_leave_open(chat_project: Project) -> None:
