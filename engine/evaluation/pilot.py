@@ -26,9 +26,9 @@ from engine.evaluation.pilot_verdict import (
 )
 from engine.evaluation.sampling_forecast import SamplingForecast, forecast, forecast_grid
 from engine.statistics import intervals
-from engine.voting.majority import count_vote, merge_equal
+from engine.voting.majority import full_vote, merge_equal
 from store import evaluations, paths, questions
-from store.enums import Decision, EarlyStop, Method, Split
+from store.enums import Decision, Method, Split
 from store.errors import BadInput
 
 if TYPE_CHECKING:
@@ -193,7 +193,8 @@ def from_evaluations(
         paths.answers_by_question(conn, run.id, common), questions.by_ids(conn, common)
     )
     answers = list(by_question.values())
-    kept = {i for i in common if _is_kept(by_question.get(i, ()), pair[1].k, settings)}
+    votes = {i: full_vote(by_question.get(i, ()), pair[1].k, settings.threshold) for i in common}
+    kept = {i for i, vote in votes.items() if vote.decision is Decision.KEEP}
     counts = _counts(greedy, majority, kept, common)
     return Pilot(
         model=model.name,
@@ -265,22 +266,6 @@ def _counts(
         won=sum(majority[i] and not greedy[i] for i in common),
         lost=sum(greedy[i] and not majority[i] for i in common),
     )
-
-
-def _is_kept(answers: Sequence[str | None], k: int, settings: SampleSettings) -> bool:
-    """Whether a vote of the k paths of an evaluation keeps its question."""
-    vote = count_vote(
-        answers,
-        run_id=0,
-        question_id=0,
-        m=k,
-        rule=EarlyStop.OFF,
-        threshold=settings.threshold,
-        cap=0,
-        epsilon=settings.epsilon,
-        reader="",
-    )
-    return vote.decision is Decision.KEEP
 
 
 def questions_needed(headroom: Paired) -> int | None:

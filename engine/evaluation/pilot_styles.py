@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 from engine.answers.custom_rules import gold_for
 from engine.answers.extraction import equal
 from engine.statistics import intervals
-from engine.voting.majority import count_vote
+from engine.voting.majority import full_vote, merge_equal
 from store import paths, questions
-from store.enums import Decision, EarlyStop, EndReason, PromptFormat, PromptStyle
+from store.enums import Decision, EndReason, PromptFormat, PromptStyle
 
 if TYPE_CHECKING:
     import sqlite3
@@ -176,17 +176,8 @@ def _result(
     answers = paths.answers_by_question(conn, run.id, [question.id for question in measured])
     majority = ties = kept = kept_right = 0
     for question in measured:
-        vote = count_vote(
-            [answers[question.id][i] for i in range(run.m)],
-            run_id=run.id,
-            question_id=question.id,
-            m=run.m,
-            rule=EarlyStop.OFF,
-            threshold=threshold,
-            cap=0,
-            epsilon=0.0,
-            reader="",
-        )
+        in_order = [answers[question.id][i] for i in range(run.m)]
+        vote = full_vote(merge_equal(question.answer_type, in_order), run.m, threshold)
         is_right = _is_right(question, vote.winner, gold)
         majority += is_right
         ties += vote.winner is None and vote.top > 0

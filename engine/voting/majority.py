@@ -129,6 +129,27 @@ def count_vote(
     )
 
 
+def full_vote(answers: Answers, m: int, threshold: str) -> Vote:
+    """The vote of all m paths, without early stop or cap; for statistics, not to be stored.
+
+    Args:
+        answers: see `count_vote`; the caller has merged equal ones.
+        m: paths of the vote.
+        threshold: share that must agree.
+    """
+    return count_vote(
+        answers,
+        run_id=0,
+        question_id=0,
+        m=m,
+        rule=EarlyStop.OFF,
+        threshold=threshold,
+        cap=0,
+        epsilon=0.0,
+        reader="",
+    )
+
+
 def _leaders(counts: Counter[str]) -> tuple[int, int]:
     """c1 and c2; 0 for a missing answer."""
     first, second, *_ = [*sorted(counts.values(), reverse=True), 0, 0]

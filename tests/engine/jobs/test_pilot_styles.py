@@ -11,8 +11,8 @@ from engine.inference import prompt_style
 from engine.jobs import stages
 from engine.sampling import completion
 from store import evaluations, inference_sessions, models, paths, questions
-from store.connection import connect
-from store.enums import EndReason, JobKind, PromptFormat, PromptStyle, Split
+from store.connection import connect, transaction
+from store.enums import AnswerType, EndReason, JobKind, PromptFormat, PromptStyle, Split
 from store.errors import BadInput
 from tests.engine.evaluation.scripted import rule, write_script
 from tests.projects import TEACHER, a_question, claimed, scripted_project
@@ -67,6 +67,24 @@ def test_the_style_with_most_right_paths_is_recommended(project: Project) -> Non
     assert base.majority < min(style.majority for style in chats)
     assert all(style.kept_right <= style.kept <= N for style in result.styles)
     assert result.styles[result.recommended].difference == 0
+
+
+def test_answers_that_are_equal_but_written_differently_are_one_majority(project: Project) -> None:
+    following = a_question(
+        N,
+        Split.EVAL,
+        key="sum",
+        text="What follows x?",
+        task="math",
+        answer_type=AnswerType.MATH,
+    )
+    with connect(project.database) as conn, transaction(conn):
+        questions.add(conn, [following], {"sum": ("x+1",)})
+    rules = [rule(following.text, {"x+1": 1.0, "1+x": 1.0, "x+2-1": 1.0}), rule("", {"7": 1.0})]
+    write_script(project.folder / "models" / "script.json", rules)
+    result = compared(project, N + 1)
+    assert result.n == N + 1
+    assert {(style.ties, style.kept) for style in result.styles} == {(0, N + 1)}
 
 
 def test_nothing_is_stored_that_a_measurement_of_the_project_could_be_mistaken_for(
