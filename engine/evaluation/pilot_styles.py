@@ -63,7 +63,7 @@ class StyleResult:
     """Share of the paths that reached the token limit."""
     tokens_per_path: float
     seconds: float | None
-    """Of sampling all paths; None if they were sampled too fast to tell."""
+    """Of sampling all paths, extrapolated from those whose time was measured; None if none was."""
     difference: float
     """Share of right paths minus that of the recommended style, on the same questions."""
     difference_low: float

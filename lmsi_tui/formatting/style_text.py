@@ -46,7 +46,8 @@ def style_lines(result: StylePilot) -> list[str]:
 
 def _row(style: StyleResult, result: StylePilot) -> str:
     right = f"{percent(style.right):>5} % ({percent(style.low)} to {percent(style.high)})"
-    time = duration(style.seconds) if style.seconds is not None else "-"
+    # Where few paths were sampled, or each took more than a minute, next to no time was measured.
+    time = duration(style.seconds) if style.seconds and round(style.seconds) else "-"
     return (
         f"{_name(style):17} {right:22} {style.majority:3}/{result.n:<4} {style.ties:5} "
         f"{style.kept:5}, {style.kept_right:<5} {percent(style.abstained):>7} % "

@@ -69,3 +69,9 @@ def test_without_a_right_path_no_style_is_recommended() -> None:
     result = compared(high=0.0)
     wrong = tuple(replace(style, right=0.0) for style in result.styles)
     assert not any("sample.style" in line for line in style_lines(replace(result, styles=wrong)))
+
+
+def test_a_time_that_was_not_measured_is_not_shown_as_zero() -> None:
+    for seconds in (None, 0.0, 0.3):
+        result = replace(compared(high=-0.05), styles=(replace(BEST, seconds=seconds),) * 3)
+        assert [line.split()[-1] for line in style_lines(result)[2:5]] == ["-"] * 3
