@@ -55,6 +55,12 @@ def folder_size(file: Path) -> int:
     return (4 if number_type(file, contents) == "F32" else 2) * contents.parameters
 
 
+def unfinished(folder: Path) -> Path:
+    """Where the folder of a GGUF file is written; the next conversion replaces what a killed one
+    left there."""
+    return folder.with_name(f".{folder.name}.part")
+
+
 def why_not_convertible(file: Path) -> str | None:
     """Why a GGUF file cannot be converted for training; None if its header allows it."""
     architecture = read_contents(file).values.get("general.architecture")
@@ -83,7 +89,7 @@ def convert_to_hf(file: Path, folder: Path) -> None:
         raise BadInput(reason)
     from engine.conversion.verification import ADVICE, verify
 
-    part = folder.with_name(f".{folder.name}.part")
+    part = unfinished(folder)
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     try:

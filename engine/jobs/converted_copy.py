@@ -152,6 +152,7 @@ def may_have_copy(project: Project, model: Model, settings: ModelSettings) -> bo
 def no_room(project: Project, file: Path, folder: Path) -> str | None:
     """Why the disk has no room for a copy; None if it has."""
     size, free = gguf_to_hf.folder_size(file), shutil.disk_usage(project.folder).free
+    free += sum(part.stat().st_size for part in gguf_to_hf.unfinished(folder).glob("*"))
     if free >= size + FREE_DISK:
         return None
     return f"{project.stored(folder)} takes {_gib(size)} of disk, and {_gib(free)} are free"

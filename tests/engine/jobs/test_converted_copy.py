@@ -180,6 +180,21 @@ def test_on_a_full_disk_llama_cpp_goes_on(
         assert paths.counts(work.conn, session.run_id).paths == 8
 
 
+def test_what_a_killed_conversion_left_counts_as_free(
+    tmp_path: Path, gguf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with job(tmp_path / "p", gguf) as work:
+        folder = work.project.folder / "models" / "alone"
+        enough = gguf_to_hf.folder_size(gguf) + converted_copy.FREE_DISK
+        usage = shutil.disk_usage(tmp_path)._replace(free=enough - 10)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+        assert converted_copy.no_room(work.project, gguf, folder)
+        left = gguf_to_hf.unfinished(folder)
+        left.mkdir()
+        (left / "model.safetensors").write_bytes(b"unfinished")
+        assert converted_copy.no_room(work.project, gguf, folder) is None
+
+
 @pytest.mark.usefixtures("rates")
 def test_what_a_failed_conversion_wrote_is_deleted(
     tmp_path: Path, gguf: Path, monkeypatch: pytest.MonkeyPatch
