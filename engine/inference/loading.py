@@ -203,4 +203,5 @@ def open_engine(
         threads=threads,
         batch_size=batch_size,
         int8=settings.products is Products.INT8,
+        longest_path=lengths.path,
     )

@@ -59,6 +59,7 @@ def open_transformers(
     threads: int | None = None,
     batch_size: int | None = None,
     int8: bool = False,
+    longest_path: int | None = None,
 ) -> Transformers:
     """Load a model for sampling, on the GPU if there is one.
 
@@ -70,6 +71,7 @@ def open_transformers(
         batch_size: most paths at a time; None for a default by model size. Reduced if the free
             memory requires it.
         int8: compute products in 8 bits on a processor, where it can.
+        longest_path: in tokens; None if it is not known before `sample`.
 
     Raises:
         BadInput: the folder cannot be loaded as a causal language model with its tokenizer, or the
@@ -88,7 +90,7 @@ def open_transformers(
     if batch_size is None and device.type == "cpu":
         bytes_each = 1 if products.has_int8(model) else model.dtype.itemsize
         memory = max(weights * bytes_each // 2, INT8_PATHS if bytes_each == 1 else FLOAT_PATHS)
-    return Transformers(model, tokenizer, size, memory)
+    return Transformers(model, tokenizer, size, memory, longest_path)
 
 
 class Transformers:
@@ -98,7 +100,12 @@ class Transformers:
     version = transformers.__version__
 
     def __init__(
-        self, model: Any, tokenizer: Any, batch_size: int, path_memory: int | None = None
+        self,
+        model: Any,
+        tokenizer: Any,
+        batch_size: int,
+        path_memory: int | None = None,
+        longest_path: int | None = None,
     ) -> None:
         """Args:
         model: a causal language model, on its device.
@@ -106,6 +113,7 @@ class Transformers:
         batch_size: most paths at a time.
         path_memory: bytes that the keys and values of paths of half the longest length may take,
             if more than `MIN_WIDTH` are sampled at a time; None for no such limit.
+        longest_path: see `open_transformers`.
 
         Raises:
             BadInput: the model does not support a KV cache.
@@ -125,18 +133,6 @@ class Transformers:
         self._own_attention = model.config._attn_implementation
         reason = enable_shared_prefix(model)
         self.shares_prefix = reason is None
-        self.details: dict[str, object] = {
-            "width": batch_size,
-            "dtype": str(model.dtype).removeprefix("torch."),
-            "products": "int8" if products.has_int8(model) else "float",
-            "shares_prefix": self.shares_prefix,
-            "reason": reason,
-            "threads": self._threads,
-            "streams": self._batch_count(batch_size) if self.shares_prefix else 1,
-        }
-        """`width` is the batch size, `streams` the number of running batches; both are updated when
-        `sample` has found what the memory holds. `reason` is why prefixes are not shared, or
-        None."""
         if reason:
             if not supports_kv_cache(model):
                 raise BadInput(
@@ -147,6 +143,19 @@ class Transformers:
                 "Sampling is slow because paths cannot share the computation of their prompt: %s.",
                 reason,
             )
+        width = batch_size if longest_path is None else self._most_paths(longest_path)
+        self.details: dict[str, object] = {
+            "width": width,
+            "dtype": str(model.dtype).removeprefix("torch."),
+            "products": "int8" if products.has_int8(model) else "float",
+            "shares_prefix": self.shares_prefix,
+            "reason": reason,
+            "threads": self._threads,
+            "streams": self._batch_count(width) if self.shares_prefix else 1,
+        }
+        """`width` is the number of paths at a time, `streams` that of running batches; both are
+        updated when `sample` has found what the free memory holds. `reason` is why prefixes are not
+        shared, or None."""
 
     def tokenize(self, text: str) -> list[int]:
         """Token ids of plain text, with the model's own start token if its tokenizer adds one."""
@@ -302,26 +311,36 @@ class Transformers:
     def _fitting_batch_size(self, first: PathRequest, sampling: Sampling) -> int:
         """The batch size, reduced to the paths like the first that half of the memory holds."""
         config, model = self._config, self._model
-        size = torch.finfo(model.dtype).bits // 8
         heads = getattr(config, "num_attention_heads", None) or 1
-        key_heads = getattr(config, "num_key_value_heads", None) or heads
-        head_size = getattr(config, "head_dim", None) or config.hidden_size // heads
         own_tokens = sampling.max_tokens + len(first.prompt) - first.shared
-        per_token = 2 * config.num_hidden_layers * key_heads * head_size * size
-        cached = per_token * own_tokens
+        cached = self._cached_bytes() * own_tokens
         scores = 3 * 4 * heads * (len(first.prompt) + sampling.max_tokens)
         logits = 3 * 4 * config.vocab_size
         cuda = model.device.type == "cuda"
         free = torch.cuda.mem_get_info()[0] if cuda else psutil.virtual_memory().available
-        allowed = self.batch_size
-        if self._path_memory is not None:
-            paths = self._path_memory // (per_token * max(1, sampling.max_tokens // 2))
-            allowed = min(allowed, max(MIN_WIDTH, paths))
+        allowed = self._most_paths(sampling.max_tokens)
         fitting = max(1, min(allowed, int(free / 2 / (cached + scores + logits))))
         if fitting < allowed:
             _log.info("The free memory holds %d paths at a time, not %d.", fitting, allowed)
         self.details["width"] = fitting
         return fitting
+
+    def _most_paths(self, longest: int) -> int:
+        """The batch size, reduced to the paths of `longest` tokens whose keys and values the limit
+        allows."""
+        if self._path_memory is None:
+            return self.batch_size
+        paths = self._path_memory // (self._cached_bytes() * max(1, longest // 2))
+        return min(self.batch_size, max(MIN_WIDTH, paths))
+
+    def _cached_bytes(self) -> int:
+        """Bytes of the keys and values of a token."""
+        config = self._config
+        heads = getattr(config, "num_attention_heads", None) or 1
+        key_heads = getattr(config, "num_key_value_heads", None) or heads
+        head_size = getattr(config, "head_dim", None) or config.hidden_size // heads
+        size: int = 2 * config.num_hidden_layers * key_heads * head_size
+        return size * self._model.dtype.itemsize
 
     # With the model's own KV cache.
 

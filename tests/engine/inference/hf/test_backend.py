@@ -125,6 +125,15 @@ def test_the_details_are_json(folder: Path) -> None:
     }
 
 
+def test_the_details_state_the_width_that_the_memory_for_paths_allows(folder: Path) -> None:
+    from engine.inference.hf.backend import MIN_WIDTH
+
+    short, long = opened(folder, longest_path=1), opened(folder, longest_path=10**6)
+    assert short.details["width"] == short.batch_size > MIN_WIDTH
+    assert long.details["width"] == MIN_WIDTH
+    assert opened(folder, longest_path=10**6, batch_size=100).details["width"] == 100
+
+
 def test_a_large_batch_is_split_into_two_that_sample_equal_paths(folder: Path) -> None:
     import torch
 
