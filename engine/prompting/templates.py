@@ -94,6 +94,11 @@ def _exemplar_answer(answer_type: AnswerType, exemplar: Exemplar, *, reasons: bo
     return f" {exemplar.reasoning.strip()}{sentence}" if reasons else sentence
 
 
+def thinks_first(prompt_format: PromptFormat, style: PromptStyle, *, thinking: bool) -> bool:
+    """Whether the setting `thinking` applies: in a chat whose format asks for reasoning."""
+    return thinking and style is PromptStyle.CHAT and prompt_format.reasons
+
+
 def render(
     question: Question,
     prompt_format: PromptFormat,
@@ -109,12 +114,12 @@ def render(
         prompt_format: one of the paper's four.
         style: plain text or chat.
         exemplars: worked examples of the question's task; ignored by the zero-shot formats.
-        thinking: let the model think first; only in a chat whose format asks for reasoning.
+        thinking: let the model think first, where it can (`thinks_first`).
     """
     text = question_text(question.answer_type, question.text, question.options, question.passage)
     examples = tuple(exemplars) if prompt_format.few_shot else ()
     if style is PromptStyle.CHAT:
-        thinks = thinking and prompt_format.reasons
+        thinks = thinks_first(prompt_format, style, thinking=thinking)
         return _render_chat(question.answer_type, text, prompt_format, examples, thinks)
     shared = _few_shot_prefix(question.answer_type, examples, prompt_format.reasons)
     opening = f" {STEP_BY_STEP}" if prompt_format is PromptFormat.ZERO_SHOT_COT else ""
@@ -167,7 +172,7 @@ def prompt_hash(
     thinking: bool = False,
 ) -> str:
     """Hash of everything in a prompt except the question; part of a run's key."""
-    thinks = thinking and style is PromptStyle.CHAT and prompt_format.reasons
+    thinks = thinks_first(prompt_format, style, thinking=thinking)
     examples = exemplars if prompt_format.few_shot else ()
     return content_hash(
         [

@@ -14,7 +14,7 @@ from engine.inference import loading, prompt_style
 from engine.project.folder import Project
 from engine.project.settings import StyleChoice
 from engine.prompting.tasks import exemplars_for, preset
-from engine.prompting.templates import prompt_hash
+from engine.prompting.templates import prompt_hash, thinks_first
 from store import inference_sessions, models, paths, questions, rounds
 from store.connection import transaction
 from store.enums import EarlyStop, PromptFormat, PromptStyle, Split
@@ -135,7 +135,7 @@ def requested_run(
     engine = loading.chosen_engine(model, model_settings)
     package = {"transformers": "transformers", "llama.cpp": "llama-cpp-python"}.get(engine)
     style = style_of(conn, project, model_settings, model, sample)
-    thinks = sample.thinking and style is PromptStyle.CHAT and prompt_format.reasons
+    thinks = thinks_first(prompt_format, style, thinking=sample.thinking)
     prompts = content_hash(
         [
             [
