@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from engine.evaluation import calibration, pilot, pilot_styles
-from engine.jobs.pilot import is_current
+from engine.jobs.pilot import is_current, usable_questions
 from engine.project.settings import changed, exact_share
 from engine.review import audit
 from engine.statistics.intervals import clopper_pearson
@@ -29,9 +29,8 @@ from lmsi_tui.formatting.trust_text import (
     students_of,
     teacher_of,
 )
-from store import questions
 from store.connection import connect
-from store.enums import JobKind, Split
+from store.enums import JobKind
 from store.errors import BadInput
 
 if TYPE_CHECKING:
@@ -86,21 +85,15 @@ def measured_pilot(project: Project, changes: Changes, most: int, as_json: bool)
     with connect(project.database, read_only=True) as conn:
         teacher = teacher_of(project, conn)
         students = students_of(project, conn)
-        known = len(questions.gold_for(conn, Split.EVAL))
-        if not known:
-            raise BadInput(
-                "A pilot needs questions with known answers: import 60 to 100 of them with "
-                "`lmsi-tui import FILE --split eval --task TYPE`."
-            )
+        known = len(usable_questions(conn))
         if not changes and pilot.newest_evaluations(conn, teacher):
             result = pilot.from_evaluations(conn, teacher, settings.sample, students)
             complete = len(result.students) == len(students)
             current = is_current(conn, project, teacher, students)
             if complete and current and not result.can_change(min(most, known) - result.n):
                 return result
-    measuring = {name: dict(section) for name, section in changes.items()}
     names = [model.name for model in (teacher, *students)]
-    params: dict[str, object] = {"settings": measuring, "models": names, "pilot": most}
+    params: dict[str, object] = {"settings": changes, "models": names, "pilot": most}
     follow.start(project, JobKind.EVALUATE, params, detach=False, as_json=as_json)
     with connect(project.database, read_only=True) as conn:
         return pilot.from_evaluations(conn, teacher, settings.sample, students)
@@ -124,8 +117,7 @@ def compared_styles(
     settings = changed(project.settings, changes)
     with connect(project.database, read_only=True) as conn:
         teacher = teacher_of(project, conn)
-    measuring = {name: dict(section) for name, section in changes.items()}
-    params: dict[str, object] = {"settings": measuring, "models": [teacher.name], "styles": count}
+    params: dict[str, object] = {"settings": changes, "models": [teacher.name], "styles": count}
     job = follow.start(project, JobKind.EVALUATE, params, detach=False, as_json=as_json)
     with connect(project.database, read_only=True) as conn:
         return pilot_styles.compare(
