@@ -72,10 +72,10 @@ def convert_base(folder: Path, out: Path, *, half: bool | None = None) -> None:
     divisors = rope_scaling.divisors(family, config)
     with atomic_file(out) as path:
         writer = GGUFWriter(path, family.architecture)
-        writer.add_name(model_name(folder))
         writer.add_file_type(LlamaFileType.MOSTLY_F16 if half else LlamaFileType.ALL_F32)
         hyperparameters.write(writer, family, folder, config)
         write_tokenizer(writer, folder, config.vocab_size)
+        writer.add_name(model_name(folder))
         for target, values in divisors.items():
             _add_tensor_info(writer, target, values.shape, values.dtype)
         for source, target in targets.items():

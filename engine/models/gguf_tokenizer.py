@@ -30,6 +30,9 @@ def model_name(folder: Path) -> str:
 
     In a file whose name has Phi-3 in it, and in no other, special tokens take along the spaces and
     line ends after them.
+
+    Args:
+        folder: with a tokenizer that `write_tokenizer` accepts.
     """
     name = folder.resolve().name
     state = read_json_object(folder / "tokenizer.json")

@@ -68,6 +68,20 @@ def write_adapter(base: Path, out: Path, **lora: Any) -> Path:
     return out
 
 
+def test_a_tokenizer_that_gguf_files_do_not_hold_is_refused(folder: Path, tmp_path: Path) -> None:
+    from tokenizers import Tokenizer, models
+
+    other = shutil.copytree(folder, tmp_path / "unigram")
+    vocabulary = [("<unk>", 0.0), *((letter, -1.0) for letter in "abc")]
+    Tokenizer(models.Unigram(vocabulary, unk_id=0)).save(str(other / "tokenizer.json"))
+    with pytest.raises(BadInput, match="Unigram tokenizer"):
+        convert_base(other, tmp_path / "out.gguf")
+    assert not (tmp_path / "out.gguf").exists()
+    (other / "tokenizer.json").unlink()
+    with pytest.raises(BadInput, match="tokenizer"):
+        convert_base(other, tmp_path / "out.gguf")
+
+
 # Looking into files.
 
 
