@@ -12,6 +12,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from engine.conversion.restored_weights import number_type, write_weights
+from engine.models.folder_tokenizer import first_line
 from engine.models.gguf_header import read_contents
 from engine.models.metadata import TRAINABLE_GGUF
 from store.atomic_file import atomic_file
@@ -141,5 +142,4 @@ def _write_folder(file: Path, folder: Path) -> None:
     except (MemoryError, OSError):
         raise
     except Exception as error:  # the classes of transformers raise exceptions of their own
-        line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise NotConvertible(file, f"it cannot be read ({line.rstrip('.')})") from error
+        raise NotConvertible(file, f"it cannot be read ({first_line(error)})") from error

@@ -8,7 +8,6 @@ and in logits, before it gets its name.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from functools import partial
@@ -18,7 +17,9 @@ from typing import TYPE_CHECKING, Any
 from engine.conversion import hyperparameters, rope_scaling
 from engine.conversion.families import FAMILIES, tensor_name, to_gguf
 from engine.conversion.verification import verify
+from engine.models.folder_tokenizer import first_line
 from engine.models.gguf_tokenizer import model_name, write_tokenizer
+from engine.models.json_file import read_json_object
 from engine.models.weight_files import check_model_files
 from store.atomic_file import atomic_file, scratch_folder
 from store.errors import BadInput, WorkFailed
@@ -110,7 +111,7 @@ def convert_adapter(adapter: Path, base: Path, out: Path, *, gguf: Path | None =
 
     config = _config(base)
     family = _family(base, config)
-    adapter_config = _read_json(adapter / "adapter_config.json")
+    adapter_config = read_json_object(adapter / "adapter_config.json")
     _check_is_plain_lora(adapter, adapter_config)
     stored = _stored_tensors(adapter, "adapter_model.safetensors")
     with scratch_folder(out) as scratch, atomic_file(out) as path:
@@ -151,27 +152,15 @@ def convert_adapter(adapter: Path, base: Path, out: Path, *, gguf: Path | None =
             compare(gguf)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BadInput(f"{path} is missing: give the whole folder.") from None
-    except ValueError:
-        raise BadInput(f"{path} is not JSON: copy it again.") from None
-    if not isinstance(content, dict):
-        raise BadInput(f"{path} is not a JSON object: copy it again.")
-    return content
-
-
 def _config(folder: Path) -> Any:
     """The model's configuration, with transformers' defaults for missing values."""
     from transformers import AutoConfig
 
-    _read_json(folder / "config.json")
+    read_json_object(folder / "config.json")
     try:
         return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (ValueError, OSError, KeyError) as error:
-        raise BadInput(f"{folder}/config.json cannot be used: {_first_line(error)}") from None
+        raise BadInput(f"{folder}/config.json cannot be used: {first_line(error)}.") from None
 
 
 def _family(folder: Path, config: Any) -> Family:
@@ -251,7 +240,3 @@ def _scale_ratio(config: dict[str, Any], module: str, rank: int) -> float:
     )
     root = math.sqrt(rank) if config.get("use_rslora") else 1.0
     return float(alpha / config["lora_alpha"] * root)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -19,6 +19,8 @@ def read_json_object(file: Path) -> dict[str, Any]:
     """
     try:
         value = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadInput(f"{file} is missing: give the whole folder.") from None
     except (OSError, ValueError, RecursionError) as error:
         raise BadInput(f"{file} cannot be read as JSON ({error}): copy it again.") from None
     if not isinstance(value, dict):
