@@ -11,6 +11,7 @@ processors compute them two to four times as fast as those of floating-point num
 from __future__ import annotations
 
 import threading
+from functools import cache
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
@@ -132,44 +133,38 @@ class _Int8Rows:
         return newest
 
 
+@cache
 def activation_levels() -> int:
     """Largest magnitude of an activation in 8 bits: 127, or 63 where products of more overflow.
 
     Processors without an instruction for such products (VNNI) add two of them in 16 bits.
     """
-    if "levels" not in _checks:
-        pairs = torch.full((32, 64), 255, dtype=torch.uint8)
-        layer = Int8Linear(torch.ones(32, 64), None)
-        out = torch.ops.onednn.qlinear_pointwise(
-            *(pairs, 1.0, 128, layer._weight, layer._scales, layer._zero_points, None),
-            *(1.0, 0, torch.float32, "none", [], ""),
-        )
-        _checks["levels"] = 127 if bool((out == 127 * 64).all()) else 63
-    return int(_checks["levels"])
+    pairs = torch.full((32, 64), 255, dtype=torch.uint8)
+    layer = Int8Linear(torch.ones(32, 64), None)
+    out = torch.ops.onednn.qlinear_pointwise(
+        *(pairs, 1.0, 128, layer._weight, layer._scales, layer._zero_points, None),
+        *(1.0, 0, torch.float32, "none", [], ""),
+    )
+    return 127 if bool((out == 127 * 64).all()) else 63
 
 
+@cache
 def supports_int8() -> bool:
     """Whether this build of torch multiplies integers of 8 bits."""
-    if "int8" not in _checks:
-        weight, inputs = torch.randn(64, 32), torch.randn(8, 32)
-        try:
-            error = (Int8Linear(weight, None)(inputs) - inputs @ weight.T).abs().max()
-            _checks["int8"] = bool(error < 1)
-        except (AttributeError, RuntimeError, NotImplementedError):
-            _checks["int8"] = False
-    return bool(_checks["int8"])
+    return _is_right(Int8Linear, tolerance=1.0)
 
 
-_checks: dict[str, Any] = {}
-
-
+@cache
 def can_pack_float32() -> bool:
     """Whether this build of torch multiplies with packed float32 weights."""
-    if "float32" not in _checks:
-        weight, inputs = torch.randn(64, 32), torch.randn(8, 32)
-        try:
-            error = (PackedLinear(weight, None)(inputs) - inputs @ weight.T).abs().max()
-            _checks["float32"] = bool(error < 1e-4)
-        except (AttributeError, RuntimeError, NotImplementedError):
-            _checks["float32"] = False
-    return bool(_checks["float32"])
+    return _is_right(PackedLinear, tolerance=1e-4)
+
+
+def _is_right(layer: Callable[[Tensor, None], nn.Module], tolerance: float) -> bool:
+    """Whether a layer computes a small product of normal numbers to this absolute error."""
+    weight, inputs = torch.randn(64, 32), torch.randn(8, 32)
+    try:
+        error = (layer(weight, None)(inputs) - inputs @ weight.T).abs().max()
+    except (AttributeError, RuntimeError, NotImplementedError):
+        return False
+    return bool(error < tolerance)
