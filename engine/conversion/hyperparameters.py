@@ -27,12 +27,6 @@ _LARGEST_GEMMA = {"gemma2": 46, "gemma3": 62}
 the others scale it by the width of a head. llama.cpp tells them apart by the number of layers."""
 
 
-def head_size(config: Any) -> int:
-    """Dimensions of an attention head."""
-    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return int(size)
-
-
 def write(writer: GGUFWriter, family: Family, folder: Path, config: Any) -> None:
     """Write the metadata of a model.
 
@@ -50,8 +44,8 @@ def write(writer: GGUFWriter, family: Family, folder: Path, config: Any) -> None
     writer.add_feed_forward_length(config.intermediate_size)
     writer.add_head_count(config.num_attention_heads)
     writer.add_head_count_kv(config.num_key_value_heads)
-    writer.add_key_length(head_size(config))
-    writer.add_value_length(head_size(config))
+    writer.add_key_length(rope_scaling.head_size(config))
+    writer.add_value_length(rope_scaling.head_size(config))
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_vocab_size(config.vocab_size)
     if family.has_windows:
@@ -65,7 +59,7 @@ def write(writer: GGUFWriter, family: Family, folder: Path, config: Any) -> None
         writer.add_attn_logit_softcapping(config.attn_logit_softcapping)
     if getattr(config, "final_logit_softcapping", None):
         writer.add_final_logit_softcapping(config.final_logit_softcapping)
-    rope_scaling.write(writer, family, folder, config, head_size(config))
+    rope_scaling.write(writer, family, folder, config)
 
 
 def read(family: Family, file: Path, contents: Contents) -> Any:
@@ -133,7 +127,7 @@ def _check(family: Family, folder: Path, config: Any) -> None:
     no_rope = [i % NOPE_PERIOD == 0 for i in range(1, layers + 1)]
     has_rope = getattr(config, "no_rope_layers", None)
     gemma = family.architecture in _LARGEST_GEMMA
-    scale = _attention_scale(family, layers, config.hidden_size, config.num_attention_heads, config)
+    share, head = config.hidden_size // config.num_attention_heads, rope_scaling.head_size(config)
     problems = (
         (activation != family.activation, f"uses the activation {activation}"),
         (
@@ -141,7 +135,7 @@ def _check(family: Family, folder: Path, config: Any) -> None:
             f"leaves out positions in other layers than each {NOPE_PERIOD}th",
         ),
         (
-            gemma and config.query_pre_attn_scalar != scale,
+            gemma and config.query_pre_attn_scalar != _attention_scale(family, layers, share, head),
             f"scales its attention by {getattr(config, 'query_pre_attn_scalar', None)}",
         ),
         (
@@ -214,7 +208,7 @@ def _read_attention(
     is_gemma2 = family.architecture == "gemma2"
     prefix = f"{family.architecture}."
     return {
-        "query_pre_attn_scalar": share if layers == _LARGEST_GEMMA[family.architecture] else head,
+        "query_pre_attn_scalar": _attention_scale(family, layers, share, head),
         "attn_logit_softcapping": (
             values.get(f"{prefix}attn_logit_softcapping", 50.0) if is_gemma2 else None
         ),
@@ -224,6 +218,13 @@ def _read_attention(
     }
 
 
-def _attention_scale(family: Family, layers: int, width: int, heads: int, config: Any) -> int:
-    is_largest = layers == _LARGEST_GEMMA.get(family.architecture)
-    return width // heads if is_largest else head_size(config)
+def _attention_scale(family: Family, layers: int, share: int, head: int) -> int:
+    """The number by whose root a Gemma divides its attention scores.
+
+    Args:
+        family: of the model.
+        layers: their number.
+        share: width of the model divided by the number of its heads.
+        head: width of a head.
+    """
+    return share if layers == _LARGEST_GEMMA[family.architecture] else head

@@ -41,6 +41,12 @@ _SCALED = {
 """Kinds of scaling that can be written, and for which architectures; None for all."""
 
 
+def head_size(config: Any) -> int:
+    """Dimensions of an attention head."""
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return int(size)
+
+
 def divisors(family: Family, config: Any) -> dict[str, NDArray[np.float32]]:
     """The tensors of divisors, [rotated dimensions / 2], by name."""
     import numpy as np
@@ -58,7 +64,7 @@ def divisors(family: Family, config: Any) -> dict[str, NDArray[np.float32]]:
     return {}
 
 
-def write(writer: GGUFWriter, family: Family, folder: Path, config: Any, head: int) -> None:
+def write(writer: GGUFWriter, family: Family, folder: Path, config: Any) -> None:
     """Write everything about positions, except the tensors of divisors.
 
     Raises:
@@ -74,7 +80,7 @@ def write(writer: GGUFWriter, family: Family, folder: Path, config: Any, head: i
             f"{folder} scales its positions by {kind}, which is not supported for "
             f"{family.model_type}: sample it with the transformers engine."
         )
-    writer.add_rope_dimension_count(int(head * rope.get("partial_rotary_factor", 1.0)))
+    writer.add_rope_dimension_count(int(head_size(config) * rope.get("partial_rotary_factor", 1.0)))
     writer.add_rope_freq_base(rope["rope_theta"])
     if kind == "linear":
         writer.add_rope_scaling_type(RopeScalingType.LINEAR)
@@ -194,7 +200,7 @@ def _computed(kind: str, config: Any) -> tuple[NDArray[np.float64], float]:
     from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
     if kind == "default":
-        head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        head = head_size(config)
         theta = config.rope_parameters["rope_theta"]
         return theta ** -(np.arange(0, head, 2) / head), 1.0
     frequencies, factor = ROPE_INIT_FUNCTIONS[kind](config, "cpu")
