@@ -8,6 +8,11 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f}"
 
 
+def interval(low: float, high: float) -> str:
+    """Two shares as percentages: `52.0 to 70.1`."""
+    return f"{percent(low)} to {percent(high)}"
+
+
 def points(gain: float) -> str:
     """A difference of shares in percentage points, always with a sign."""
     return f"{100 * gain:+.1f}"

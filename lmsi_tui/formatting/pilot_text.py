@@ -13,7 +13,7 @@ from engine.evaluation.pilot_verdict import (
     Obstacle,
     Usefulness,
 )
-from lmsi_tui.formatting.numbers import duration, percent, points
+from lmsi_tui.formatting.numbers import duration, interval, percent, points
 
 if TYPE_CHECKING:
     from engine.evaluation.pilot_verdict import LabelYield, PilotVerdict
@@ -29,9 +29,9 @@ def pilot_lines(result: pilot.Pilot) -> list[str]:
         f"  majority of {result.k:<3} paths     {_accuracy(result.majority)}",
         f"  headroom                  {_headroom(gap)}",
         f"  kept at threshold {result.threshold:<5}   {percent(labels.kept / labels.n)} % of the "
-        f"questions ({_interval(labels.kept_low, labels.kept_high)})",
+        f"questions ({interval(labels.kept_low, labels.kept_high)})",
         f"  kept with a right label   {percent(labels.right / labels.n)} % of the questions "
-        f"({_interval(labels.right_low, labels.right_high)})",
+        f"({interval(labels.right_low, labels.right_high)})",
         f"  precision                 {_precision(labels)}",
         f"  paths                     {result.paths:,}: {_share(result.truncated, result.paths)} "
         f"truncated, {_share(result.unread, result.paths)} without an answer",
@@ -115,17 +115,13 @@ def _precision(labels: LabelYield) -> str:
     if not labels.kept:
         return "nothing was kept"
     share = percent(labels.right / labels.kept)
-    between = _interval(labels.precision_low, labels.precision_high)
+    between = interval(labels.precision_low, labels.precision_high)
     return f"{share} % of the kept labels are right ({between}), {labels.right} of {labels.kept}"
 
 
 def _accuracy(accuracy: pilot.PilotAccuracy) -> str:
-    between = _interval(accuracy.low, accuracy.high)
+    between = interval(accuracy.low, accuracy.high)
     return f"{percent(accuracy.share)} % ({between}), n = {accuracy.n:,}"
-
-
-def _interval(low: float, high: float) -> str:
-    return f"{percent(low)} to {percent(high)}"
 
 
 def _share(part: int, whole: int) -> str:

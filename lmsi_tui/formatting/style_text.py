@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lmsi_tui.formatting.numbers import duration, percent, points
+from lmsi_tui.formatting.numbers import duration, interval, percent, points
 
 if TYPE_CHECKING:
     from engine.evaluation.pilot_styles import StylePilot, StyleResult
@@ -45,7 +45,7 @@ def style_lines(result: StylePilot) -> list[str]:
 
 
 def _row(style: StyleResult, result: StylePilot) -> str:
-    right = f"{percent(style.right):>5} % ({percent(style.low)} to {percent(style.high)})"
+    right = f"{percent(style.right):>5} % ({interval(style.low, style.high)})"
     # Where few paths were sampled, or each took more than a minute, next to no time was measured.
     time = duration(style.seconds) if style.seconds and round(style.seconds) else "-"
     return (

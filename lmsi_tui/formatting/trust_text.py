@@ -9,7 +9,7 @@ from engine.evaluation import calibration, pilot
 from engine.review import audit
 from engine.sampling import runs
 from engine.statistics.confidence_sequence import CONFIDENCE, FEWEST_AUDITS, TARGET_PRECISION
-from lmsi_tui.formatting.numbers import percent
+from lmsi_tui.formatting.numbers import interval, percent
 from lmsi_tui.formatting.pilot_text import pilot_lines
 from lmsi_tui.formatting.sanitize import snippet
 from store import models
@@ -86,14 +86,6 @@ def _lines_or_why(lines: Callable[[], list[str]]) -> tuple[str, ...]:
         return (str(missing),)
 
 
-def _interval(low: float, high: float) -> str:
-    return f"{percent(low)} to {percent(high)}"
-
-
-def _share(part: int, whole: int) -> str:
-    return f"{percent(part / max(1, whole))} %"
-
-
 def _wrong_labels(precision: PrecisionEstimate) -> list[str]:
     """How many labels are wrong, and how many of those remain; empty before the first audit."""
     if not (precision.expected_wrong and precision.expected_left):
@@ -130,7 +122,7 @@ def audit_lines(
     lines = [
         f"{precision.audited:,} of {precision.size:,} accepted questions audited, "
         f"{precision.wrong:,} of them wrong, {precision.skipped:,} skipped.",
-        f"Label precision: {estimate}({_interval(precision.low, precision.high)} %, "
+        f"Label precision: {estimate}({interval(precision.low, precision.high)} %, "
         "95 % confidence, valid whenever you stop).",
     ]
     lines += _wrong_labels(precision)
@@ -164,7 +156,7 @@ def audit_lines(
     if consistency.repeated:
         lines.append(
             f"Consistency: {consistency.same:,} of {consistency.repeated:,} questions shown twice "
-            f"were judged the same ({_interval(consistency.low, consistency.high)} %)."
+            f"were judged the same ({interval(consistency.low, consistency.high)} %)."
         )
     upcoming = result.upcoming(SHOWN_NEXT)
     if upcoming:
@@ -181,19 +173,19 @@ def calibration_lines(result: calibration.Calibration, threshold: str) -> list[s
     ]
     lines += [
         f"  {row.low:.1f} to {row.high:.1f}  {row.n:6,}   {percent(row.accuracy)} "
-        f"({_interval(row.accuracy_low, row.accuracy_high)})"
+        f"({interval(row.accuracy_low, row.accuracy_high)})"
         for row in result.bins
     ]
     if result.error:
         lines.append(
             f"  expected calibration error {percent(result.error.value)} points "
-            f"({_interval(result.error.low, result.error.high)}), n = {result.error.n:,}"
+            f"({interval(result.error.low, result.error.high)}), n = {result.error.n:,}"
         )
     if result.agreement:
         mean = result.agreement
         lines.append(
             f"  mean agreement {percent(mean.counted)} % on {mean.paths} paths, without selection "
-            f"bias {percent(mean.corrected)} % ({_interval(mean.low, mean.high)}), "
+            f"bias {percent(mean.corrected)} % ({interval(mean.low, mean.high)}), "
             f"n = {mean.questions:,} (leave-one-out)"
         )
     if result.curve:
@@ -210,7 +202,7 @@ def calibration_lines(result: calibration.Calibration, threshold: str) -> list[s
 def _precision(trade: calibration.ThresholdPoint) -> str:
     if trade.precision is None:
         return "unknown"
-    return f"{percent(trade.precision)} ({_interval(trade.low, trade.high)}), n = {trade.n:,}"
+    return f"{percent(trade.precision)} ({interval(trade.low, trade.high)}), n = {trade.n:,}"
 
 
 def leak_lines(leaks: Contamination) -> list[str]:
