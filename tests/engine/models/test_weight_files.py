@@ -191,7 +191,7 @@ def test_every_library_call_that_loads_a_model_forbids_code_pickles_and_download
         if function.startswith("Auto"):
             assert keywords.get("trust_remote_code") is False, place
         if function.startswith("AutoModel"):
-            assert keywords.get("use_safetensors") is True or "gguf_file" in keywords, place
+            assert keywords.get("use_safetensors") is True, place
     for place, _, keywords in calls("torch.load"):
         assert keywords.get("weights_only") is True, place
 
