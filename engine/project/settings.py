@@ -279,6 +279,7 @@ PRESETS: Mapping[str, Changes] = {
             "cap": 0,
             "early_stop": "off",
             "format": "few-shot-cot",
+            "style": "base",
             "top_p": 1.0,
             "top_k": 0,
             "min_p": 0.0,
@@ -291,7 +292,7 @@ PRESETS: Mapping[str, Changes] = {
 }
 """Settings that can be chosen together, by name.
 
-`paper` samples and selects as the paper does: 32 paths at temperature 0.7, of which
+`paper` samples and selects as the paper does: 32 paths of plain text at temperature 0.7, of which
 every path with the plurality answer is kept, at any agreement, and trained in all four formats.
 """
 

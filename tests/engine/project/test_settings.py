@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.project.setting_values import allowed, limits
-from engine.project.settings import PRESETS, Settings, TrainSettings, changed, exact_share
+from engine.project.settings import (
+    PRESETS,
+    Settings,
+    StyleChoice,
+    TrainSettings,
+    changed,
+    exact_share,
+)
 from store.enums import EarlyStop, PromptFormat
 from store.errors import BadInput
 from store.records import content_hash
@@ -254,6 +261,7 @@ def test_the_preset_of_the_paper_keeps_every_path_of_the_plurality_answer() -> N
     settings = changed(own, PRESETS["paper"])
     sample = settings.sample
     assert (sample.m, sample.temperature) == (32, 0.7)
+    assert sample.style is StyleChoice.BASE, "the paper has no chats"
     assert (sample.threshold, sample.cap, sample.early_stop) == ("0", 0, EarlyStop.OFF)
     assert settings.curate.formats == tuple(PromptFormat)
     assert settings.model.teacher == "mine"
