@@ -80,7 +80,7 @@ class ConvertedCopy:
         seconds = self._tokens_left() / rate if rate else 0.0
         if seconds < PAYS_FROM * (START_SECONDS + SECONDS_PER_WEIGHT * weights):
             return f"llama.cpp needs only about {max(1, round(seconds / 60))} min for this"
-        return no_room(self.work.project, self.file, self.folder)
+        return no_room(self.work.project, self.folder, gguf_to_hf.folder_size(self.file))
 
     def make(self) -> None:
         """Make the copy, if it does not exist.
@@ -149,9 +149,9 @@ def may_have_copy(project: Project, model: Model, settings: ModelSettings) -> bo
     return is_sampled_from_file and file.is_file() and gguf_to_hf.why_not_convertible(file) is None
 
 
-def no_room(project: Project, file: Path, folder: Path) -> str | None:
-    """Why the disk has no room for a copy; None if it has."""
-    size, free = gguf_to_hf.folder_size(file), shutil.disk_usage(project.folder).free
+def no_room(project: Project, folder: Path, size: int) -> str | None:
+    """Why the disk has no room for a copy of this size in bytes; None if it has."""
+    free = shutil.disk_usage(project.folder).free
     free += sum(part.stat().st_size for part in gguf_to_hf.unfinished(folder).glob("*"))
     if free >= size + FREE_DISK:
         return None
@@ -168,15 +168,15 @@ def describe(project: Project, owner: Model) -> str:
     if not may_have_copy(project, owner, project.settings.model):
         return ""
     folder, file = gguf_to_hf.hf_folder(project, owner), project.inside(owner.location)
-    place, size = project.stored(folder), _gib(gguf_to_hf.folder_size(file))
+    place, size = project.stored(folder), gguf_to_hf.folder_size(file)
     if folder.is_dir():
-        return f"{place} ({size}) is used instead of {file.name} if it is faster."
-    reason = no_room(project, file, folder)
+        return f"{place} ({_gib(size)}) is used instead of {file.name} if it is faster."
+    reason = no_room(project, folder, size)
     if reason is not None:
         return f"{file.name} is sampled by llama.cpp, since {reason}."
     return (
-        f"If there is much to sample, {file.name} is converted to {place} ({size}), which may be "
-        "sampled faster."
+        f"If there is much to sample, {file.name} is converted to {place} ({_gib(size)}), which "
+        "may be sampled faster."
     )
 
 

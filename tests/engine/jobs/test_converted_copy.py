@@ -185,14 +185,13 @@ def test_what_a_killed_conversion_left_counts_as_free(
 ) -> None:
     with job(tmp_path / "p", gguf) as work:
         folder = work.project.folder / "models" / "alone"
-        enough = gguf_to_hf.folder_size(gguf) + converted_copy.FREE_DISK
-        usage = shutil.disk_usage(tmp_path)._replace(free=enough - 10)
+        usage = shutil.disk_usage(tmp_path)._replace(free=converted_copy.FREE_DISK + 90)
         monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-        assert converted_copy.no_room(work.project, gguf, folder)
+        assert converted_copy.no_room(work.project, folder, 100)
         left = gguf_to_hf.unfinished(folder)
         left.mkdir()
         (left / "model.safetensors").write_bytes(b"unfinished")
-        assert converted_copy.no_room(work.project, gguf, folder) is None
+        assert converted_copy.no_room(work.project, folder, 100) is None
 
 
 @pytest.mark.usefixtures("rates")
