@@ -18,18 +18,11 @@ _TRAIN = (
     *("patience", "precision", "processes", "too_long"),
 )
 _CHOICE = ("paths", "paths_per_question", "top_k_logits", "mix")
+_LOADING = ("model.engine", "model.batch", "model.products", "model.threads")
 RELEVANT: dict[JobKind, tuple[str, ...]] = {
     JobKind.SAMPLE: (
         *(f"sample.{name}" for name in (*_SAMPLE, "epsilon", "style", "top_p", "top_k", "min_p")),
-        *(
-            "sample.thinking",
-            "sample.exemplars",
-            "model.teacher",
-            "model.engine",
-            "model.batch",
-            "model.products",
-            "model.threads",
-        ),
+        *("sample.thinking", "sample.exemplars", "model.teacher", *_LOADING),
     ),
     JobKind.VOTE: ("sample.m", "sample.threshold", "sample.early_stop", "sample.cap"),
     JobKind.CURATE: (
@@ -44,7 +37,7 @@ RELEVANT: dict[JobKind, tuple[str, ...]] = {
     ),
     JobKind.EVALUATE: (
         *(f"evaluate.{name}" for name in ("k", "temperature", "limit", "ood", "seed")),
-        *("model.engine", "model.batch", "model.products", "model.threads"),
+        *_LOADING,
     ),
     JobKind.EXPORT: (),
     JobKind.ROUND: (
