@@ -64,7 +64,10 @@ def convert_base(folder: Path, out: Path, *, half: bool | None = None) -> None:
             continue  # recomputed, or a copy of the embedding
         target = tensor_name(family, config.num_hidden_layers, source)
         if target is None:
-            raise BadInput(f"{folder} has a tensor {source}, unknown in GGUF.")
+            raise BadInput(
+                f"{folder} has a tensor {source}, which GGUF files of {family.model_type} do not "
+                "hold: sample it with the transformers engine."
+            )
         targets[source] = target
     dtypes: dict[str, np.dtype[Any]] = {
         source: np.dtype(np.float16 if half and len(stored[source][2]) > 1 else np.float32)
@@ -160,7 +163,10 @@ def _config(folder: Path) -> Any:
     try:
         return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (ValueError, OSError, KeyError) as error:
-        raise BadInput(f"{folder}/config.json cannot be used: {first_line(error)}.") from None
+        raise BadInput(
+            f"{folder}/config.json cannot be used ({first_line(error)}): copy it again, or give a "
+            "model that transformers knows."
+        ) from None
 
 
 def _family(folder: Path, config: Any) -> Family:

@@ -95,7 +95,8 @@ def write(writer: GGUFWriter, family: Family, folder: Path, config: Any) -> None
         local = config.rope_parameters["sliding_attention"]
         if local.get("rope_type", "default") != "default":
             raise BadInput(
-                f"{folder} scales the positions of its sliding layers, which is unknown."
+                f"{folder} scales the positions of its sliding layers, which llama.cpp does not: "
+                "sample it with the transformers engine."
             )
         writer.add_rope_freq_base_swa(local["rope_theta"])
 

@@ -73,7 +73,10 @@ def write_tokenizer(writer: GGUFWriter, folder: Path, size: int) -> None:
     kinds = [TokenType.UNUSED] * size
     named = {token["content"]: token["id"] for token in state["added_tokens"]}
     if max([*model["vocab"].values(), *named.values()]) >= size:
-        raise BadInput(f"{folder} has more tokens than the {size} rows of its embedding.")
+        raise BadInput(
+            f"{folder} has more tokens than the {size} rows of its embedding: copy its tokenizer "
+            "and config.json again."
+        )
     for text, number in model["vocab"].items():
         byte = model.get("byte_fallback") and len(text) == 6 and text.startswith("<0x")
         tokens[number] = text
@@ -208,7 +211,10 @@ def _merges_all(state: dict[str, Any]) -> bool:
 def _write_ends(writer: GGUFWriter, folder: Path, loaded: Any) -> None:
     """The special tokens, and which of them are added around a text."""
     if loaded.eos_token_id is None:
-        raise BadInput(f"{folder} has no end token (eos_token), so no path could end.")
+        raise BadInput(
+            f"{folder} has no end token, so no path could end: set eos_token in its "
+            "tokenizer_config.json."
+        )
     writer.add_eos_token_id(loaded.eos_token_id)
     if loaded.bos_token_id is not None:
         writer.add_bos_token_id(loaded.bos_token_id)
