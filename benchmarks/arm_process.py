@@ -39,9 +39,8 @@ class ArmProcess:
         threshold: of the votes of an arm that stops early; "" for the demo's.
         """
         environment = os.environ | {"OMP_NUM_THREADS": str(THREADS), "TOKENIZERS_PARALLELISM": "0"}
-        if arm.startswith(
-            ("ours", "chosen")
-        ):  # the environment of lmsi-tui's worker; peers keep theirs
+        # Ours have the environment of lmsi-tui's worker; peers keep theirs.
+        if arm.startswith(("ours", "chosen")):
             environment = ENVIRONMENT | environment
         if tree is not None:
             environment["PYTHONPATH"] = str(tree.resolve())

@@ -5,9 +5,9 @@
 The reference computes with the dequantized weights in 32 bits. llama.cpp rounds the inputs of each
 product to 8 bits; the converted copy is computed as our engine loads it, and once more with
 products in 8 bits. For each question, a path is sampled from the copy, and all of them give a
-distribution for each of its tokens. Printed are the
-mean Kullback-Leibler divergence from the reference, in nats per token at temperature 1, and the
-share of tokens whose most likely token is the reference's.
+distribution for each of its tokens. Printed are the mean Kullback-Leibler divergence from the
+reference, in nats per token at temperature 1, and the share of tokens whose most likely token is
+the reference's.
 """
 
 from __future__ import annotations

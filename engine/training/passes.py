@@ -67,8 +67,9 @@ def make_batches(model: TrainableModel, rows: Sequence[PackedRow]) -> list[Batch
     limit = short_length(model.causal.config)
     is_sparse = model.causal.config._attn_implementation in SPARSE_ATTENTION
     batches = []
-    for kind in (False, True):
-        part = [row for row in rows if (limit is not None and row.positions.max() >= limit) == kind]
+    is_long = [limit is not None and row.positions.max() >= limit for row in rows]
+    for wanted in (False, True):
+        part = [row for row, long in zip(rows, is_long, strict=True) if long == wanted]
         if part and model.shares_prefixes and is_sparse:
             batches += concatenated_batches(part)
         elif part:
