@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engine.models.gguf_header import read_contents
+from engine.models.gguf_model import check_belongs, read_language_model
 from engine.models.safetensors_header import parameters_of
 from engine.models.weight_files import check_model_files
 from store.enums import Stage
@@ -37,7 +37,7 @@ def describe(location: Path) -> Weights:
     """Hash a Hugging Face folder or a GGUF file and count its weights, without loading it.
 
     Raises:
-        BadInput: it is missing, truncated, or neither of the two.
+        BadInput: it is missing, truncated, neither of the two, or no language model.
     """
     if not location.exists():
         raise BadInput(
@@ -46,7 +46,7 @@ def describe(location: Path) -> Weights:
     if location.is_dir():
         return _describe_folder(location)
     if location.suffix == ".gguf":
-        header = read_contents(location)
+        header = read_language_model(location)
         return Weights(_file_hash(location), header.tokenizer_sha256, header.parameters)
     raise BadInput(
         f"{location} is neither a Hugging Face folder nor a .gguf file: give one of these."
@@ -99,8 +99,14 @@ def _file_hash(path: Path) -> str:
 
 
 def base_model(project: Project, name: str, location: Path, gguf: Path | None = None) -> Model:
-    """The record of a model that the user adds to a project."""
+    """The record of a model that the user adds to a project.
+
+    Raises:
+        BadInput: its files cannot be used, or `gguf` is not the GGUF file of the folder.
+    """
     weights = describe(location)
+    if gguf is not None:
+        check_belongs(gguf, location)
     if gguf is None and location.suffix == ".gguf":
         gguf = location
     return Model(

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from engine.models.gguf_model import read_language_model
 from engine.models.identity import tokenizer_of, weights_of
 from engine.models.json_file import read_json_object
 
@@ -42,7 +43,7 @@ def facts_of(location: Path) -> ModelFacts:
     """Describe a Hugging Face folder or a GGUF file.
 
     Raises:
-        BadInput: it is missing, truncated, or neither of the two.
+        BadInput: it is missing, truncated, neither of the two, or no language model.
     """
     if location.suffix == ".gguf" and not location.is_dir():
         return _of_gguf(location)
@@ -63,9 +64,7 @@ def facts_of(location: Path) -> ModelFacts:
 
 
 def _of_gguf(file: Path) -> ModelFacts:
-    from engine.models.gguf_header import read_contents
-
-    contents = read_contents(file)
+    contents = read_language_model(file)
     values = contents.values
     architecture = str(values.get("general.architecture", "unknown"))
     tokens = whole_number(values.get("tokenizer.ggml.tokens"))

@@ -68,7 +68,12 @@ def open_project(folder: Path) -> Project:
     """
     path = folder / SETTINGS
     if not folder.exists():
-        raise BadInput(f"There is no project at {folder}: create it with `lmsi-tui init {folder}`.")
+        raise BadInput(
+            f"There is no project at {folder}: "
+            f"create it with `lmsi-tui init {folder} --model PATH`."
+        )
+    if not folder.is_dir():
+        raise BadInput(f"{folder} is a file: give the folder of a project.")
     try:
         values = read_toml(path)
     except FileNotFoundError:

@@ -16,6 +16,7 @@ from engine.inference.loading import addresses_of, chosen_engine
 from engine.jobs import converted_copy
 from engine.jobs.launch import worker_runs
 from engine.jobs.lookups import style_notes
+from engine.jobs.setting_checks import check_settings
 from engine.models.identity import describe, is_server
 from engine.models.location import check_files
 from engine.project.folder import SETTINGS, Project, open_project
@@ -117,8 +118,12 @@ def _project(folder: Path) -> Iterator[Check]:
     except LmsiError as error:
         yield Check("settings", False, str(error))
         return
-    yield Check("settings", True, str(folder / SETTINGS))
-    yield _says("database", lambda: _database(project))
+    database = _says("database", lambda: _database(project))
+    if database.ok:
+        yield _says("settings", lambda: _settings(project))
+    else:
+        yield Check("settings", True, str(folder / SETTINGS))
+    yield database
     yield Check(
         "worker", True, "running" if worker_runs(folder) else "not running; a job starts it"
     )
@@ -130,6 +135,15 @@ def _says(name: str, look: Callable[[], str]) -> Check:
         return Check(name, True, look())
     except (LmsiError, sqlite3.Error, OSError) as error:
         return Check(name, False, str(error))
+
+
+def _settings(project: Project) -> str:
+    """Check the settings that name a model or a file, as every command does."""
+    from store.connection import connect
+
+    with connect(project.database, read_only=True) as conn:
+        check_settings(conn, project)
+    return str(project.folder / SETTINGS)
 
 
 def _database(project: Project) -> str:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine.models.gguf_model import check_belongs
 from engine.models.identity import base_model, is_server, served_model
 from engine.project.folder import SETTINGS, Project, create_project, open_project, save_settings
 from engine.project.settings import Settings, changed
@@ -59,6 +60,8 @@ def init(args: argparse.Namespace) -> None:
             _print_server(args, address, offer)
         places = {name: place for name, (_, place) in zip(names, locations, strict=True) if place}
         _print_models(args, places)
+        if args.gguf is not None and names[0] in places:
+            check_belongs(args.gguf, places[names[0]])
         return
     draft = Project(args.project, settings)
     records = [
@@ -258,7 +261,9 @@ def load(args: argparse.Namespace) -> None:
         counts |= {"removed": added.removed, "scored_again": scored}
         emit({"event": "imported", **event, **counts})
         return
-    summary = f"{len(imported.questions):,} questions read from {args.file}, {added.added:,} new"
+    read = len(imported.questions)
+    noun = "question" if read == 1 else "questions"
+    summary = f"{read:,} {noun} read from {args.file}, {added.added:,} new"
     _print_import(args, imported, f"{summary}, {added.known:,} already there")
     _print_added(args, added)
     _print_changes(args, changed)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from engine.demo.project import MODELS
 from engine.project.folder import SETTINGS
 from lmsi_tui.cli.main import run
 from store import paths, questions
@@ -96,6 +97,28 @@ def cut_gguf(folder: Path) -> None:
     (folder / "cut.gguf").write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
 
 
+def headless_ggufs(folder: Path) -> None:
+    """GGUF files that are read without an error, and are no language model."""
+    from gguf import GGUFWriter
+    from numpy import zeros
+
+    for name, architecture, has_weights in (
+        ("vocabulary", "llama", False),
+        ("no-tokenizer", "llama", True),
+        ("encoder", "nomic-bert", True),
+    ):
+        writer = GGUFWriter(folder / f"{name}.gguf", architecture)
+        if name != "no-tokenizer":
+            writer.add_tokenizer_model("gpt2")
+            writer.add_token_list(["a", "b"])
+        if has_weights:
+            writer.add_tensor("token_embd.weight", zeros((64, 64), dtype="float32"))
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+
+
 def no_database(folder: Path) -> None:
     for path in (folder / "p").glob("lmsi.db*"):
         path.unlink()
@@ -148,6 +171,50 @@ CASES = (
     ),
     Case("not a GGUF file", file("a.gguf", "hello"), "init {t}/n --model {t}/a.gguf", ("a.gguf",)),
     Case("truncated GGUF", cut_gguf, "init {t}/n --model {t}/cut.gguf", ("cut.gguf", "truncated")),
+    *(
+        Case(
+            f"{name} as the model",
+            headless_ggufs,
+            f"init {{t}}/n --model {{t}}/{name}.gguf",
+            (f"{name}.gguf", says),
+        )
+        for name, says in (
+            ("vocabulary", "no weights"),
+            ("no-tokenizer", "no tokenizer"),
+            ("encoder", "generates no text"),
+        )
+    ),
+    Case(
+        "no such GGUF file of a folder",
+        nothing,
+        f"init {{t}}/n --model {MODELS}/pebble-s --gguf {{t}}/none.gguf",
+        ("none.gguf",),
+    ),
+    Case(
+        "GGUF file of another model",
+        nothing,
+        f"init {{t}}/n --model {MODELS}/pebble-s --gguf {MODELS}/pebble-l/pebble-l.gguf",
+        ("pebble-l.gguf", "another model"),
+    ),
+    Case(
+        "GGUF file of another model, previewed",
+        nothing,
+        f"init {{t}}/n --model {MODELS}/pebble-s --gguf {MODELS}/pebble-l/pebble-l.gguf --preview",
+        ("pebble-l.gguf", "another model"),
+    ),
+    Case(
+        "GGUF file of a GGUF file",
+        nothing,
+        f"init {{t}}/n --model {MODELS}/pebble-s/pebble-s.gguf "
+        f"--gguf {MODELS}/pebble-l/pebble-l.gguf",
+        ("pebble-s.gguf", "leave --gguf"),
+    ),
+    Case(
+        "a file as the project",
+        file("q.jsonl", NUMBERS),
+        "status {t}/q.jsonl",
+        ("q.jsonl is a file",),
+    ),
     Case("folder without config", folder_model(), "init {t}/n --model {t}/m", ("config.json",)),
     Case(
         "folder without weights",
