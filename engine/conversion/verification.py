@@ -81,26 +81,13 @@ def verify(
 
     from engine.inference.llama.backend import open_llama_cpp
 
-    loaded = load_tokenizer(folder)
-    tokenizer = loaded.backend_tokenizer
-    names = "".join(token.content for token in tokenizer.get_added_tokens_decoder().values())
-    tokenizer.encode_special_tokens = True  # names of special tokens in a text are text
-    probes = [tokenizer.encode(text).ids for text in _PROBES]
+    tokenizer = load_tokenizer(folder)
     context = _context(gguf)
     opened = open_llama_cpp(gguf, adapter=adapter_gguf, batch_size=1, context=context)
     with closing(opened) as model:
-
-        def differs(text: str) -> bool:
-            return model.tokenize(text) != tokenizer.encode(text).ids
-
-        wrong = [repr(text[:40]) for text in (*_PROBES, "") if differs(text)]
-        kinds = _RARE | {"names of special or added tokens": f"a{names} b"}
-        rare = [kind for kind, text in kinds.items() if differs(text)]
-        if not wrong and not _chats_agree(loaded, model):
-            (wrong if adapter is None else rare).append("chats")
-        if wrong or (rare and not rare_differences):
-            different = (wrong or rare)[0]
-            raise WorkFailed(f"llama.cpp tokenizes {different} differently from {folder}{ADVICE}")
+        rare = _rare_differences(folder, tokenizer, model, may_differ_in_chats=adapter is not None)
+        if rare and not rare_differences:
+            raise _tokenized_differently(rare[0], folder)
         if rare:
             _log.warning(
                 "llama.cpp tokenizes %s differently from %s: if your questions have many of them, "
@@ -108,7 +95,7 @@ def verify(
                 " and ".join(rare),
                 folder,
             )
-        probes = [ids[: model.context_length] for ids in probes]
+        probes = [model.tokenize(text)[: model.context_length] for text in _PROBES]
         actual = np.stack([model.logits(ids) for ids in probes])
     base_logits, expected = _torch_logits(folder, adapter, probes)
     actual = actual[:, : expected.shape[1]]
@@ -127,6 +114,41 @@ def verify(
             f"(error {(error / effect).max():.1%} of the change, {ADAPTER_TOLERANCE:.0%} is "
             f"allowed){ADVICE}"
         )
+
+
+def _rare_differences(
+    folder: Path, loaded: Any, model: LlamaCpp, *, may_differ_in_chats: bool
+) -> list[str]:
+    """The rare kinds of texts that a file tokenizes differently from a folder.
+
+    Args:
+        folder: for the message.
+        loaded: its tokenizer.
+        model: the file.
+        may_differ_in_chats: whether chats are one of these kinds.
+
+    Raises:
+        WorkFailed: other texts differ, too.
+    """
+    tokenizer = loaded.backend_tokenizer
+    names = "".join(token.content for token in tokenizer.get_added_tokens_decoder().values())
+    tokenizer.encode_special_tokens = True  # names of special tokens in a text are text
+
+    def differs(text: str) -> bool:
+        return model.tokenize(text) != tokenizer.encode(text).ids
+
+    wrong = [repr(text[:40]) for text in (*_PROBES, "") if differs(text)]
+    kinds = _RARE | {"names of special or added tokens": f"a{names} b"}
+    rare = [kind for kind, text in kinds.items() if differs(text)]
+    if not wrong and not _chats_agree(loaded, model):
+        (rare if may_differ_in_chats else wrong).append("chats")
+    if wrong:
+        raise _tokenized_differently(wrong[0], folder)
+    return rare
+
+
+def _tokenized_differently(texts: str, folder: Path) -> WorkFailed:
+    return WorkFailed(f"llama.cpp tokenizes {texts} differently from {folder}{ADVICE}")
 
 
 def _chats_agree(tokenizer: Any, model: LlamaCpp) -> bool:
