@@ -88,6 +88,7 @@ def _requested(
 ) -> dict[int, list[Run]]:
     """The runs that a pilot measures, by model id."""
     _, greedy, vote = accuracy.measured_formats(settings.sample)
+    usable = usable_questions(conn)
     return {
         model.id: evaluate.requested_runs(
             conn,
@@ -95,7 +96,7 @@ def _requested(
             settings,
             model,
             Split.EVAL,
-            usable_questions(conn),
+            usable,
             (greedy, vote) if model is teacher else (greedy,),
         )
         for model in (teacher, *students)
