@@ -26,7 +26,7 @@ def pilot_lines(result: pilot.Pilot) -> list[str]:
     lines = [
         f"{result.model} on {result.n:,} questions with known answers (95 % intervals):",
         f"  greedy chain of thought   {_accuracy(result.greedy)}",
-        f"  majority of {result.k:<3} paths     {_accuracy(result.majority)}",
+        f"  {f'majority of {result.k} paths':<26}{_accuracy(result.majority)}",
         f"  headroom                  {_headroom(gap)}",
         f"  kept at threshold {result.threshold:<5}   {percent(labels.kept / labels.n)} % of the "
         f"questions ({interval(labels.kept_low, labels.kept_high)})",

@@ -41,6 +41,10 @@ PARAMETERS = ""
 """Section name of the job's own parameters, which are not saved in lmsi.toml."""
 
 
+class SettingList(VerticalScroll, inherit_bindings=False):
+    """The settings; the arrow keys are left to the screen, which moves between the fields."""
+
+
 class PlanScreen(LmsiScreen, ModalScreen[None]):
     """The plan of a job, its editable settings, and the key that starts it."""
 
@@ -91,7 +95,7 @@ class PlanScreen(LmsiScreen, ModalScreen[None]):
         with Vertical(classes="dialog") as dialog:
             dialog.border_title = f"plan · {title(self.kind)}"
             yield PlanSummary()
-            with VerticalScroll(id="settings", can_focus=False):
+            with SettingList(id="settings", can_focus=False):
                 for setting in settings_of(self._project.settings, self.kind):
                     yield SettingRow(setting)
             yield Static(id="meaning", markup=False)

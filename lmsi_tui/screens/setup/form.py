@@ -45,10 +45,10 @@ class FormScreen(AppScreen[Answer], ModalScreen[Answer], Generic[Answer]):
     DEFAULT_CSS: ClassVar[str] = """
     FormScreen .dialog { height: auto; }
     FormScreen .field { height: auto; }
-    FormScreen .field .label { width: 11; color: $text-muted; }
+    FormScreen .field .label { width: 12; color: $text-muted; }
     FormScreen .field Input { width: 1fr; }
     FormScreen .field Button { margin-left: 1; }
-    FormScreen .note { color: $text-muted; height: auto; padding-left: 11; }
+    FormScreen .note { color: $text-muted; height: auto; padding-left: 12; }
     FormScreen #understood { height: auto; max-height: 16; margin-top: 1; }
     FormScreen #buttons { height: auto; align-horizontal: right; margin-top: 1; }
     FormScreen #buttons Button { margin-left: 2; }

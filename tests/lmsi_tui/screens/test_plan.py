@@ -132,6 +132,19 @@ async def test_the_focused_setting_shows_its_whole_meaning(project: Project) -> 
         assert str(meaning.render()) == row(screen, "sample.m").setting.meaning
 
 
+async def test_the_arrow_keys_select_settings_when_some_are_out_of_view(project: Project) -> None:
+    async with driven(project, size=(80, 24)) as pilot:
+        screen = await opened(pilot, JobKind.SAMPLE)
+        setting_rows, settings = list(screen.query(SettingRow)), screen.query_one("#settings")
+        assert settings.max_scroll_y > 0
+        for key, expected in [("down", n) for n in range(1, 9)] + [("up", 7), ("up", 6)]:
+            await pilot.press(key)
+            await pilot.pause()
+            (focused,) = [row for row in setting_rows if row.has_focus_within]
+            assert focused is setting_rows[expected]
+            assert settings.region.contains_region(focused.region)
+
+
 async def test_an_edited_value_updates_the_plan(project: Project) -> None:
     async with driven(project) as pilot:
         screen = await opened(pilot, JobKind.SAMPLE)
