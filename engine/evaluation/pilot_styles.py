@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from math import ceil, floor, hypot
 from typing import TYPE_CHECKING
 
 from engine.answers.custom_rules import gold_for
@@ -46,7 +47,7 @@ class StyleResult:
     right: float
     """Share of the paths with the right answer: the accuracy of one sampled path."""
     low: float
-    """95 % interval of it, by resampling questions."""
+    """95 % interval of it (`share_interval`)."""
     high: float
     majority: int
     """Questions whose majority is right; a tie is not."""
@@ -67,7 +68,7 @@ class StyleResult:
     difference: float
     """Share of right paths minus that of the recommended style, on the same questions."""
     difference_low: float
-    """95 % interval of the difference, by resampling questions."""
+    """95 % interval of the difference (`difference_interval`)."""
     difference_high: float
 
     @property
@@ -192,10 +193,11 @@ def _result(
     tokens = sum(len(path.token_ids) for path in stored)
     paced, seconds = paths.pace(conn, run.id)
     count = len(measured) * run.m
-    low, high = bootstrap(shares)
+    low, high = share_interval(shares)
     majority_low, majority_high = intervals.wilson(majority, len(measured))
-    differences = [one - other for one, other in zip(shares, best, strict=True)]
-    difference_low, difference_high = bootstrap(differences)
+    difference_low, difference_high = (
+        (0.0, 0.0) if shares is best else difference_interval(shares, best)
+    )
     return StyleResult(
         style=run.prompt_style,
         format=run.prompt_format,
@@ -215,9 +217,40 @@ def _result(
         truncated=sum(path.end is EndReason.LENGTH for path in stored) / count,
         tokens_per_path=tokens / count,
         seconds=tokens * seconds / paced if paced and seconds else None,
-        difference=_mean(differences),
+        difference=_mean(shares) - _mean(best),
         difference_low=difference_low,
         difference_high=difference_high,
+    )
+
+
+def share_interval(shares: Sequence[float]) -> tuple[float, float]:
+    """95 % interval of the mean of shares in [0, 1], one of each question.
+
+    By resampling questions. If all shares are equal, resampling would call their mean certain; then
+    it is Wilson's interval for as many questions that are either right or wrong: no shares with
+    this mean vary more.
+    """
+    if min(shares) < max(shares):
+        return bootstrap(shares)
+    n = len(shares)
+    right = round(shares[0] * n, 9)
+    return intervals.wilson(floor(right), n)[0], intervals.wilson(ceil(right), n)[1]
+
+
+def difference_interval(shares: Sequence[float], others: Sequence[float]) -> tuple[float, float]:
+    """95 % interval of the mean difference between shares of the same questions, in [-1, 1].
+
+    By resampling questions. If all differences are equal, the interval is put together from those
+    of both means, as in Newcombe's method 10 without correlation.
+    """
+    differences = [one - other for one, other in zip(shares, others, strict=True)]
+    if min(differences) < max(differences):
+        return bootstrap(differences)
+    (low, high), (other_low, other_high) = share_interval(shares), share_interval(others)
+    mean, other = _mean(shares), _mean(others)
+    return (
+        max(-1.0, mean - other - hypot(mean - low, other_high - other)),
+        min(1.0, mean - other + hypot(high - mean, other - other_low)),
     )
 
 
