@@ -126,8 +126,8 @@ class SampleSettings:
     cap: Count = 8
     """Kept paths per question, in index order; 0 keeps all, as the paper does."""
     early_stop: EarlyStop = EarlyStop.EXACT
-    """`exact` gives the decision, label and kept paths of the full m; `fast` risks `epsilon` at
-    each look; `off` samples all m paths."""
+    """`exact` gives the result of all m paths: decision, label and kept paths; `fast` risks
+    `epsilon` at each look; `off` samples all m paths."""
     epsilon: Annotated[float, Meta(gt=0, lt=0.5)] = 0.01
     """Probability of a different decision that `fast` accepts at one look, in (0, 0.5)."""
     format: PromptFormat = PromptFormat.FEW_SHOT_COT

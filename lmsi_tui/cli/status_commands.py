@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from engine.project.folder import Project
 
 WIDTH_WITHOUT_TERMINAL = 140
+_FINAL = (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
 
 
 def list_jobs(args: argparse.Namespace) -> None:
@@ -49,9 +50,9 @@ def list_jobs(args: argparse.Namespace) -> None:
     update_schema(project.database)
     writes = args.pause is not None or args.cancel is not None
     with connect(project.database, read_only=not writes) as conn:
-        ids = {job.id for job in jobs.all_of(conn)}
+        states = {job.id: job.state for job in jobs.all_of(conn)}
         for number in (args.log, args.pause, args.cancel):
-            if number is not None and number not in ids:
+            if number is not None and number not in states:
                 raise BadInput(f"There is no job {number}; `lmsi-tui jobs` lists all jobs.")
         if args.log is not None:
             path = project.folder / "logs" / f"job-{args.log}.log"
@@ -62,7 +63,9 @@ def list_jobs(args: argparse.Namespace) -> None:
                 print(printable(text), end="")
             return
         for number, state in ((args.pause, JobState.PAUSING), (args.cancel, JobState.CANCELLING)):
-            if number is not None:
+            if number is not None and states[number] in _FINAL:
+                say(args, f"Job {number} is {states[number]} already; nothing was changed.")
+            elif number is not None:
                 with transaction(conn):
                     jobs.request(conn, number, state)
                 ensure_worker(project.folder)

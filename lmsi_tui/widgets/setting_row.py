@@ -112,7 +112,7 @@ def first_clauses(text: str, width: int) -> str:
     text = printable(text)
     if cell_len(text) <= width:
         return text
-    starts = [text[: match.start()] for match in re.finditer(r"[.,;:](?= )| (?=\()", text)]
+    starts = [text[: match.start()] for match in re.finditer(r"[.,;:](?= )|(?<!\bin) (?=\()", text)]
     fits = [
         part for part in starts if cell_len(part) <= width and part.count("(") == part.count(")")
     ]

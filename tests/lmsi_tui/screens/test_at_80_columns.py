@@ -106,3 +106,7 @@ async def test_no_line_of_a_screen_is_cut_at_its_end(place: str, project: Projec
         if place == "training-set":
             lines = [line for line in lines if "few CoT" not in line]  # texts of questions
         assert not [line for line in lines if "…" in line]
+
+
+def test_a_meaning_is_not_cut_between_in_and_its_interval() -> None:
+    assert first_clauses("Nucleus sampling, in (0, 1]; 1 is off.", 25) == "Nucleus sampling"
