@@ -39,7 +39,8 @@ def enqueue(
             [key],
         ).fetchall():
             conn.execute(
-                "UPDATE job SET state = CASE state"
+                "UPDATE job SET message = iif(state = 'paused', 'waiting', message),"
+                " state = CASE state"
                 " WHEN 'paused' THEN 'queued' WHEN 'pausing' THEN 'running' ELSE state END"
                 " WHERE id = ?",
                 [row[0]],

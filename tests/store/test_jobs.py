@@ -75,6 +75,16 @@ def test_the_same_request_after_the_end_is_a_new_job(seeded: Seeded, before: Job
     assert again.id != job.id
 
 
+def test_a_job_that_goes_on_is_not_said_to_be_paused(seeded: Seeded) -> None:
+    paused = in_state(seeded, JobState.PAUSED)
+    assert queued(seeded).message == "waiting"
+    assert jobs.get(seeded.conn, paused.id).message == "waiting"
+    running = jobs.claim(seeded.conn, *ME)
+    assert running is not None
+    jobs.progress(seeded.conn, running.id, 1, 2, "sampling m")
+    assert queued(seeded).message == "sampling m"
+
+
 def test_other_params_are_another_job(seeded: Seeded) -> None:
     job = queued(seeded)
     other, attached = jobs.enqueue(seeded.conn, JobKind.SAMPLE, {"settings": {"sample": {"m": 2}}})

@@ -64,5 +64,8 @@ def load_model(gguf: Path, params: Any) -> Any:
     _errors.clear()
     model = native.llama_model_load_from_file(os.fsencode(gguf), params)
     if not model:
-        raise BadInput(f"llama.cpp cannot load {gguf}: {last_error()}.")
+        raise BadInput(
+            f"llama.cpp cannot load {gguf} ({last_error()}): copy the file again, or give one that "
+            "this version of llama.cpp knows."
+        )
     return model
