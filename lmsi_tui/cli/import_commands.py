@@ -6,6 +6,7 @@ in a process of their own, so that there is only one way to make a project and t
 
 from __future__ import annotations
 
+import shlex
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,8 @@ def init(args: argparse.Namespace) -> None:
     before = _settings_before(args)
     served = _served(args.model)
     first = args.name or (_last_part(served[0][1].served) if served else _name_of(args.model))
+    if not first.isprintable():
+        raise BadInput(f"The model's name is {first!r}: give one that can be printed with --name.")
     locations = [(first, None if served else _location(args.model))]
     locations += [(_name_of(student), _location(student)) for student in args.student]
     names = [f"{name}/base" for name, _ in locations]
@@ -83,7 +86,7 @@ def init(args: argparse.Namespace) -> None:
     say(
         args,
         f"Made {project.folder}. Next: `lmsi-tui import FILE --split pool --task TYPE "
-        f"--project {project.folder}`.",
+        f"--project {shlex.quote(str(project.folder))}`.",
     )
 
 

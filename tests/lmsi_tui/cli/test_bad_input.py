@@ -210,6 +210,12 @@ CASES = (
         ("pebble-s.gguf", "leave --gguf"),
     ),
     Case(
+        "a name with a control character",
+        nothing,
+        f"init {{t}}/n --model {MODELS}/pebble-s --name a\x07b",
+        ("'a\\x07b'", "--name"),
+    ),
+    Case(
         "a file as the project",
         file("q.jsonl", NUMBERS),
         "status {t}/q.jsonl",
