@@ -51,8 +51,8 @@ def forecast(
 ) -> SamplingForecast:
     """Simulate votes of m paths by sampling the pilot's paths with replacement.
 
-    If m is larger than the pilot's k, answers that the pilot did not see are missing, so the
-    forecast agreement is slightly too high.
+    Answers that the pilot did not see are missing, so the forecast agreement is too high: slightly
+    if most paths agree, and much if nearly every path has an answer of its own.
     """
     rng = random.Random(run.seed)  # noqa: S311 - a simulation
     sampled = kept = votes = 0

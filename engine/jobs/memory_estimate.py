@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 from engine.conversion import gguf_to_hf
 from engine.inference.backend import TINY_PARAMETERS
 from engine.inference.batch_size import LLAMA_CPP, TRANSFORMERS, default_batch_size
+from engine.models.gguf_header import read_contents
 from engine.project.settings import Engine
+from store.errors import LmsiError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -57,8 +59,30 @@ class Shape:
     vocabulary: int
 
 
-def shape_of(folder: Path) -> Shape | None:
-    """The dimensions in a Hugging Face folder's config.json; None if they are missing."""
+def shape_of(location: Path) -> Shape | None:
+    """The dimensions of a Hugging Face folder or a GGUF file; None if they are missing."""
+    return _of_gguf(location) if location.is_file() else _of_folder(location)
+
+
+def _of_gguf(file: Path) -> Shape | None:
+    try:
+        values = read_contents(file).values
+        prefix = values["general.architecture"]
+        hidden = int(values[f"{prefix}.embedding_length"])
+        heads = int(values[f"{prefix}.attention.head_count"])
+        head = int(values.get(f"{prefix}.attention.key_length") or hidden // heads)
+        return Shape(
+            layers=int(values[f"{prefix}.block_count"]),
+            hidden=hidden,
+            inner=int(values.get(f"{prefix}.feed_forward_length") or 4 * hidden),
+            kv=int(values.get(f"{prefix}.attention.head_count_kv") or heads) * head,
+            vocabulary=int(values["tokenizer.ggml.tokens"]),
+        )
+    except (LmsiError, ValueError, KeyError, TypeError, ArithmeticError):
+        return None
+
+
+def _of_folder(folder: Path) -> Shape | None:
     try:
         config: Any = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         config = config.get("text_config", config)

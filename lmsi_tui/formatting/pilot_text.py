@@ -53,7 +53,10 @@ def pilot_lines(result: pilot.Pilot) -> list[str]:
     if suggestions:
         lines += ["Suggestions:", *(f"  - {suggestion}" for suggestion in suggestions)]
     if result.pool:
-        lines.append(f"Estimated cost of a full run over the pool ({result.pool:,} questions):")
+        lines.append(
+            f"Estimated cost of a full run over the pool ({result.pool:,} questions); it keeps "
+            f"fewer if the model has more different answers than {result.k} paths show:"
+        )
         for forecast in result.forecasts:
             time = f", about {duration(forecast.seconds)}" if forecast.seconds is not None else ""
             lines.append(
