@@ -34,8 +34,8 @@ ENVIRONMENT = {
     "MALLOC_ARENA_MAX": "1",
     "MALLOC_MMAP_THRESHOLD_": str(2**28),
     "MALLOC_TRIM_THRESHOLD_": str(2**30),
-    # oneDNN keeps a compiled product for each combination of sizes, about 2 MB each, and the number of
-    # paths changes with nearly every step: its default of 1024 took up to 2 GB.
+    # oneDNN keeps a compiled product for each combination of sizes, about 2 MB each, and the number
+    # of paths changes with nearly every step: its default of 1024 took up to 2 GB.
     "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "128",
     "TOKENIZERS_PARALLELISM": "false",
 }
