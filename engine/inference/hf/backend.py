@@ -46,7 +46,7 @@ MAX_RUNNING_BATCHES, MIN_PATHS = 2, 128
 """Running batches side by side on a CPU, and the paths that each must have slots for: with fewer,
 reading the weights twice costs more than the cores gain."""
 MIN_WIDTH = 64
-"""Paths at a time that memory for keys and values is never denied to."""
+"""Paths at a time that the limit on memory for keys and values always allows."""
 FLOAT_PATHS, INT8_PATHS = 2**29, 3 * 2**27
 """Bytes of keys and values of paths on a processor by default, if half of the weights are not more.
 Products in 8 bits are for quantized files, which are chosen for their size."""
@@ -300,10 +300,10 @@ class Transformers:
             request = self._next(source, sampling)
             if request is None:
                 return
-            with_prompt = [batch for batch in hungry if batch.has_prompt(request.question)]
-            batch = min(with_prompt or hungry, key=lambda batch: batch.load)
-            if are_few:
-                batch = fullest
+            batch = fullest
+            if not are_few:
+                with_prompt = [batch for batch in hungry if batch.has_prompt(request.question)]
+                batch = min(with_prompt or hungry, key=lambda batch: batch.load)
             batch.start(request)
             if batch.is_full:
                 hungry.remove(batch)
