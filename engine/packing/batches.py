@@ -47,6 +47,30 @@ class DistillationTarget:
 
 
 @dataclass(frozen=True, slots=True)
+class CompletionTokens:
+    """Which of the T scored tokens of a batch belong to which example.
+
+    A token that several examples share occurs once for each of them. Sums are in float64 and in the
+    order of the tokens, so they are the same each time.
+    """
+
+    scored_index: Integers
+    """[N]: index into the scored tokens of the batch."""
+    example: Integers
+    """[N]: number of the example, among those that were packed."""
+
+    def sums(self, values: Floats, examples: int) -> Floats:
+        """Sum values of scored tokens [T] over the completion of each of these many examples."""
+        sums = np.bincount(self.example, values[self.scored_index], minlength=examples)
+        return sums.astype(np.float64)
+
+    def spread(self, values: Floats, tokens: int) -> Floats:
+        """For each of T scored tokens, the sum of the values of the examples that share it."""
+        sums = np.bincount(self.scored_index, values[self.example], minlength=tokens)
+        return sums.astype(np.float64)
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """B rows padded to S tokens, with T scored tokens in all."""
 
@@ -64,6 +88,8 @@ class Batch:
     """[T], int64."""
     weights: torch.Tensor
     """[T], float32."""
+    completions: CompletionTokens
+    """Stays on the CPU."""
     distillation: DistillationTarget | None = None
     """None if no example has a teacher."""
 
@@ -77,6 +103,7 @@ class Batch:
             self.scored.to(device),
             self.targets.to(device),
             self.weights.to(device),
+            self.completions,
             self.distillation.to(device) if self.distillation is not None else None,
         )
 
@@ -131,6 +158,7 @@ def _batch(lines: Sequence[Sequence[PackedRow]]) -> Batch:
     subtree_end = np.tile(np.arange(1, width + 1), (len(lines), 1))
     is_token = np.zeros(shape, np.bool_)
     scored, targets, weights = [], [], []
+    completions: list[tuple[Integers, int]] = []
     distilled, scored_before = [], 0
     for number, line in enumerate(lines):
         start = 0
@@ -142,6 +170,10 @@ def _batch(lines: Sequence[Sequence[PackedRow]]) -> Batch:
             scored.append(row.parents[at] + number * width + start)
             targets.append(row.tokens[at])
             weights.append(row.weights[at])
+            completions += [
+                (np.searchsorted(at, nodes[row.weights[nodes] != 0]) + scored_before, example)
+                for example, nodes in row.completions.items()
+            ]
             distilled += [
                 (np.searchsorted(at, nodes) + scored_before, example)
                 for nodes, example in row.distilled
@@ -156,6 +188,10 @@ def _batch(lines: Sequence[Sequence[PackedRow]]) -> Batch:
         torch.from_numpy(np.concatenate(scored)),
         torch.from_numpy(np.concatenate(targets)),
         torch.from_numpy(np.concatenate(weights)),
+        CompletionTokens(
+            np.concatenate([index for index, _ in completions]),
+            np.concatenate([np.full(len(index), example) for index, example in completions]),
+        ),
         _distillation_target(distilled),
     )
 

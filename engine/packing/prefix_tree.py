@@ -49,8 +49,8 @@ class PackedRow:
     weights: NDArray[np.float32]
     """Weight of predicting this token from its parent: the sum over the examples whose completion
     it belongs to; 0 for tokens of prompts."""
-    leaves: dict[int, int]
-    """Index of the last token of each example, by the example's number."""
+    completions: dict[int, Integers]
+    """Indices of the tokens of each example's completion, in order, by the example's number."""
     distilled: tuple[tuple[Integers, EncodedExample], ...] = ()
     """Examples with a teacher, each with the indices of the tokens that have a target."""
 
@@ -183,7 +183,7 @@ def _build_tree(
     parents = np.empty(size, np.int64)
     subtree_end = np.full(size, size, np.int64)
     weights = np.zeros(size, np.float32)
-    leaves: dict[int, int] = {}
+    completions: dict[int, Integers] = {}
     distilled = []
     nodes = np.empty(0, np.int64)  # index of each token of the current example
     at = 0
@@ -196,10 +196,11 @@ def _build_tree(
         positions[new] = np.arange(common, len(sequence))
         parents[nodes[1:]] = nodes[:-1]
         parents[nodes[0]] = -1
-        completion = nodes[len(example.prompt) :]
+        completions[number] = completion = nodes[len(example.prompt) :]
         weights[completion] += example.weight
-        leaves[number] = int(nodes[-1])
         if example.teacher is not None:
             distilled.append((completion[: len(example.teacher.token_ids)], example))
         at += len(new)
-    return PackedRow(tokens, positions, parents, subtree_end, weights, leaves, tuple(distilled))
+    return PackedRow(
+        tokens, positions, parents, subtree_end, weights, completions, tuple(distilled)
+    )

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from engine.packing.encoding import EncodedExample
     from engine.packing.prefix_tree import PackedRow
     from engine.project.job_context import Work
     from engine.training.model import TrainableModel
@@ -176,7 +175,7 @@ def _score(
         scored = []
         for row in pack_rows(model, encoded):
             top_k = _score_row(model, row, k)
-            for number, places in _scored_places(row, encoded).items():
+            for number, places in _scored_places(row).items():
                 # An end token that training appends was not sampled, so it has no target.
                 sampled = places[: len(chunk[number].token_ids)]
                 path_id = chunk[number].path_id
@@ -242,19 +241,10 @@ def _score_row(model: TrainableModel, row: PackedRow, k: int) -> TopKLogprobs:
     )
 
 
-def _scored_places(
-    row: PackedRow, encoded: Sequence[EncodedExample]
-) -> dict[int, NDArray[np.int64]]:
+def _scored_places(row: PackedRow) -> dict[int, NDArray[np.int64]]:
     """Indices of each example's completion into the scored tokens of a row, by example number."""
     scored = np.flatnonzero(row.weights)
-    places = {}
-    for number, leaf in row.leaves.items():
-        nodes, at = [], leaf
-        for _ in encoded[number].completion:
-            nodes.append(at)
-            at = int(row.parents[at])
-        places[number] = np.searchsorted(scored, nodes[::-1])
-    return places
+    return {number: np.searchsorted(scored, at) for number, at in row.completions.items()}
 
 
 def _packed(path_id: int, k: int, top_k: TopKLogprobs, places: NDArray[np.int64]) -> TeacherLogits:

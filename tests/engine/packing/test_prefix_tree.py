@@ -27,10 +27,12 @@ def test_every_example_is_in_one_row_as_its_leaf_sees_it(
     examples: list[EncodedExample], cost: ForwardCost
 ) -> None:
     rows = prefix_tree.pack(examples, cost)
-    assert sorted(number for row in rows for number in row.leaves) == list(range(len(examples)))
+    numbers = sorted(number for row in rows for number in row.completions)
+    assert numbers == list(range(len(examples)))
     for row in rows:
-        for number, leaf in row.leaves.items():
-            nodes = attended_by(row, leaf)
+        for number, completion in row.completions.items():
+            nodes = attended_by(row, completion[-1])
+            assert list(completion) == nodes[len(examples[number].prompt) :]
             assert tuple(row.tokens[nodes]) == examples[number].tokens
             assert list(row.positions[nodes]) == list(range(len(nodes)))
             assert list(row.parents[nodes]) == [-1, *nodes[:-1]]
@@ -54,8 +56,7 @@ def test_weights_are_the_sums_over_the_examples(
 ) -> None:
     for row in prefix_tree.pack(examples, cost):
         expected = np.zeros(len(row))
-        for number, leaf in row.leaves.items():
-            completion = attended_by(row, leaf)[len(examples[number].prompt) :]
+        for number, completion in row.completions.items():
             expected[completion] += examples[number].weight
         assert row.weights == pytest.approx(expected)
 
@@ -80,7 +81,7 @@ def test_no_tree_is_longer_than_the_maximum_unless_it_is_one_example() -> None:
     too_long = encoded([1], [99] * (prefix_tree.ROW_TOKENS + 1))
     rows = prefix_tree.pack([*examples, too_long], TOKENS_ONLY)
     assert sum(len(row) > prefix_tree.ROW_TOKENS for row in rows) == 1
-    assert sum(len(row.leaves) for row in rows) == 10
+    assert sum(len(row.completions) for row in rows) == 10
 
 
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=12), st.floats(0, 50))
