@@ -17,6 +17,7 @@ _TRAIN = (
     *("method", "learning_rate", "epochs", "examples_per_step", "rank", "alpha", "seed"),
     *("patience", "precision", "processes", "too_long"),
 )
+_CONTRAST = ("objective", "contrast_loss", "beta", "likelihood_weight")
 _CHOICE = ("paths", "paths_per_question", "top_k_logits", "mix")
 _LOADING = ("model.engine", "model.batch", "model.products", "model.threads")
 RELEVANT: dict[JobKind, tuple[str, ...]] = {
@@ -29,7 +30,10 @@ RELEVANT: dict[JobKind, tuple[str, ...]] = {
         *("sample.threshold", "sample.cap"),
         *("curate.formats", "curate.weighting", "curate.validation_share"),
     ),
-    JobKind.FINETUNE: (*(f"finetune.{name}" for name in _TRAIN), "model.teacher", "model.threads"),
+    JobKind.FINETUNE: (
+        *(f"finetune.{name}" for name in (*_TRAIN, *_CONTRAST)),
+        *("model.teacher", "model.threads"),
+    ),
     JobKind.DISTILL: (
         "model.students",
         *(f"distill.{name}" for name in (*_CHOICE, *_TRAIN)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,18 @@ class TopKLogprobs:
 
 
 @dataclass(frozen=True, slots=True)
+class ContrastTerm:
+    """The part of an example in the contrast between winning and losing paths of its question."""
+
+    wins: bool
+    """Whether its answer won the vote; else its likelihood is lowered."""
+    margin: float
+    """Of the vote, in [0, 1]: weight of the question."""
+    reference: float = math.nan
+    """Log-likelihood of the completion before training, in nats; not a number until computed."""
+
+
+@dataclass(frozen=True, slots=True)
 class EncodedExample:
     """An example as token ids."""
 
@@ -45,6 +58,8 @@ class EncodedExample:
     """Distillation target at the first T tokens of the completion; None without a teacher."""
     mix: float = 0.0
     """Share of the loss at those tokens that is the divergence from the teacher, in [0, 1]."""
+    contrast: ContrastTerm | None = field(default=None, compare=False)
+    """None in a training on majority paths."""
 
     @property
     def tokens(self) -> tuple[int, ...]:

@@ -77,6 +77,21 @@ class PathChoice(StrEnum):
     SHORTEST = "shortest"
 
 
+class Objective(StrEnum):
+    """What fine-tuning learns from the paths of a vote."""
+
+    MAJORITY = "majority"
+    CONTRAST = "contrast"
+
+
+class ContrastLoss(StrEnum):
+    """How a contrast raises winning paths above losing ones."""
+
+    AUTO = "auto"
+    KTO = "kto"
+    DPO = "dpo"
+
+
 class TooLong(StrEnum):
     """What happens to examples longer than the model's context; examples are never truncated."""
 
@@ -203,6 +218,17 @@ class TrainSettings:
     tokenizers must be the same; 0 is off (`distill` only)."""
     mix: Share = 0.5
     """Weight of these tokens in the loss, in [0, 1]; the path itself has the rest."""
+    objective: Objective = Objective.MAJORITY
+    """`majority` learns the kept paths (the paper); `contrast` also makes the paths of losing
+    answers less likely, each question weighted by the margin of its vote (`finetune` only)."""
+    contrast_loss: ContrastLoss = ContrastLoss.AUTO
+    """`kto` compares each path with the model before training, `dpo` each winning path with each
+    losing one; `auto` is `kto` below 3 billion weights and `dpo` from there on."""
+    beta: Annotated[float, Meta(gt=0, le=100)] = 0.1
+    """How soon a contrast is satisfied: the larger, the closer the model stays to what it was."""
+    likelihood_weight: Annotated[float, Meta(ge=0, le=1000)] = 1.0
+    """Weight of the winning paths' own loss beside `dpo`, so that they do not become less
+    likely."""
     too_long: TooLong = TooLong.LEAVE_OUT
     """Examples longer than the model's context: `leave-out` skips and counts them, `refuse` stops
     before training; examples are never truncated. `--plan` lists them."""
@@ -224,6 +250,7 @@ class TrainSettings:
             if name not in _WITHOUT_EFFECT
             and value != _BEFORE.get(name, _NOTHING)
             and (name != "mix" or self.top_k_logits)
+            and (name not in _OF_CONTRAST or self.objective is Objective.CONTRAST)
         }
 
 
@@ -233,7 +260,9 @@ _BEFORE: dict[str, object] = {
     "precision": Precision.AUTO,
     "top_k_logits": 0,
     "mix": 0.5,
+    "objective": Objective.MAJORITY,
 }
+_OF_CONTRAST = ("contrast_loss", "beta", "likelihood_weight")
 _NOTHING = object()
 
 
@@ -431,6 +460,12 @@ def _conflicts(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
             ("finetune.top_k_logits",),
             "finetune.top_k_logits is set, but a model cannot be its own teacher: "
             "set it under [distill].",
+        )
+    if settings.distill.objective is Objective.CONTRAST:
+        yield (
+            ("distill.objective",),
+            "distill.objective is contrast, but students learn the teacher's kept paths only: "
+            "set it under [finetune].",
         )
     for section in ("finetune", "distill"):
         train: TrainSettings = getattr(settings, section)

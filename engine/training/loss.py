@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from engine.packing.batches import Batch
+    from engine.packing.prefix_tree import Floats
     from engine.training.model import TrainableModel
 
 HEAD_LOGITS = 2**24
@@ -28,19 +29,68 @@ def loss_sum(model: TrainableModel, batch: Batch) -> torch.Tensor:
     batch = batch.to(model.device)
     with torch.autocast(model.device.type, torch.bfloat16, enabled=model.is_bfloat16):
         outputs = scored_outputs(model, batch)
+        path_loss = _path_loss(model, outputs, batch.targets, batch.weights)
         if not model.shares_prefixes:
-            losses = functional.cross_entropy(
-                _at_least_float32(outputs), batch.targets, reduction="none"
-            )
-            path_loss = _weighted_sum(losses, batch.weights)
             return path_loss + _distillation_term(nn.Identity(), outputs, batch)
-        head = model.causal.lm_head.weight
-        summed: torch.Tensor = _HeadLoss.apply(
-            outputs, head, batch.targets, batch.weights, _logit_softcap(model.causal)
+        return path_loss + _distillation_term(
+            partial(head_logits, model.causal),
+            outputs,
+            batch,
+            vocabulary=len(model.causal.lm_head.weight),
         )
-        return summed + _distillation_term(
-            partial(head_logits, model.causal), outputs, batch, vocabulary=len(head)
-        )
+
+
+def likelihood_loss(
+    model: TrainableModel, batch: Batch, gradient_of: Callable[[Floats], Floats]
+) -> torch.Tensor:
+    """A scalar with the gradient of any function of the log-probabilities of the scored tokens.
+
+    The function's gradient has one number for each token, so it needs only a weight for each token,
+    of either sign, in the sum of cross entropies. The value of that sum means nothing.
+
+    Args:
+        model: to be trained.
+        batch: of its examples.
+        gradient_of: maps the T log-probabilities, in nats, to the T derivatives of the function.
+    """
+    batch = batch.to(model.device)
+    with torch.autocast(model.device.type, torch.bfloat16, enabled=model.is_bfloat16):
+        outputs = scored_outputs(model, batch)
+        weights = -gradient_of(_scored_logprobs(model, outputs.detach(), batch.targets))
+        signed = torch.from_numpy(weights).to(torch.promote_types(outputs.dtype, torch.float32))
+        return _path_loss(model, outputs, batch.targets, signed.to(model.device))
+
+
+@torch.no_grad()
+def scored_logprobs(model: TrainableModel, batch: Batch) -> Floats:
+    """The log-probability of each scored token of a batch, in nats: [T], float64."""
+    batch = batch.to(model.device)
+    with torch.autocast(model.device.type, torch.bfloat16, enabled=model.is_bfloat16):
+        return _scored_logprobs(model, scored_outputs(model, batch), batch.targets)
+
+
+@torch.no_grad()
+def _scored_logprobs(model: TrainableModel, outputs: torch.Tensor, targets: torch.Tensor) -> Floats:
+    head = partial(head_logits, model.causal) if model.shares_prefixes else nn.Identity()
+    size = max(1, HEAD_LOGITS // len(model.causal.get_output_embeddings().weight))
+    logprobs = [
+        -functional.cross_entropy(_at_least_float32(head(chunk)), target, reduction="none")
+        for chunk, target in zip(outputs.split(size), targets.split(size), strict=True)
+    ]
+    return torch.cat(logprobs).double().cpu().numpy()
+
+
+def _path_loss(
+    model: TrainableModel, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor
+) -> torch.Tensor:
+    """Sum of weight x cross entropy of scored tokens [T], given what `scored_outputs` returns."""
+    if not model.shares_prefixes:
+        losses = functional.cross_entropy(_at_least_float32(outputs), targets, reduction="none")
+        return _weighted_sum(losses, weights)
+    summed: torch.Tensor = _HeadLoss.apply(
+        outputs, model.causal.lm_head.weight, targets, weights, _logit_softcap(model.causal)
+    )
+    return summed
 
 
 def head_logits(causal: Any, states: torch.Tensor) -> torch.Tensor:

@@ -166,7 +166,7 @@ def accumulate_gradients(
         loss += batch_loss.item()
 
     rows = pack_rows(model, model.parallel.shard(examples))
-    _for_each_batch(model, rows, add, check_stop)
+    for_each_batch(model, make_batches(model, rows), add, check_stop)
     model.parallel.sum_gradients(model.weights.values())
     return model.parallel.sum_all(loss)[0]
 
@@ -191,14 +191,15 @@ def mean_loss(
         weight += float(batch.weights.sum())
 
     parallel = model.parallel
-    _for_each_batch(model, rows[parallel.rank :: parallel.processes], add, check_stop)
+    own_rows = rows[parallel.rank :: parallel.processes]
+    for_each_batch(model, make_batches(model, own_rows), add, check_stop)
     total, weight = parallel.sum_all(total, weight)
     return total / weight
 
 
-def _for_each_batch(
+def for_each_batch(
     model: TrainableModel,
-    rows: Sequence[PackedRow],
+    batches: Sequence[Batch],
     work: Callable[[Batch], None],
     check_stop: Callable[[], None],
 ) -> None:
@@ -208,7 +209,7 @@ def _for_each_batch(
         PassInterrupted: one of them raised an exception, here or in another process.
     """
     parallel = model.parallel
-    batches = make_batches(model, rows) if rows else []
+    batches = list(batches)
     if parallel.is_sharded:  # all processes meet in every layer
         batches += [_weightless_batch(model)] * (parallel.max_all(len(batches)) - len(batches))
 

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from engine.project.setting_values import allowed, limits
 from engine.project.settings import (
     PRESETS,
+    ContrastLoss,
+    Objective,
     Settings,
     StyleChoice,
     TrainSettings,
@@ -67,6 +69,8 @@ LIMITS = {  # of each number: the smallest and the largest value, and values jus
     "distill.paths_per_question": ((0, 10**9), (-1, 10**9 + 1)),
     "distill.top_k_logits": ((0, 1024), (-1, 1025)),
     "distill.mix": ((0, 1), (-0.1, 1.1)),
+    "finetune.beta": ((0.001, 100), (0, 100.1)),
+    "finetune.likelihood_weight": ((0, 1000), (-0.1, 1001)),
     "evaluate.k": ((1, 1024), (0, 1025)),
     "evaluate.temperature": ((0.001, 10), (0, 10.1)),
     "evaluate.limit": ((0, 10**9), (-1, 10**9 + 1)),
@@ -179,6 +183,7 @@ def test_a_wrong_choice_is_refused_with_what_is_allowed(
         ({"curate": {"weighting": "by-agreement"}}, "sample.early_stop"),
         ({"model": {"engine": "server"}}, "model.servers"),
         ({"finetune": {"top_k_logits": 4}}, "[distill]"),
+        ({"distill": {"objective": "contrast"}}, "[finetune]"),
         ({"distill": {"sharded": True}}, "distill.method"),
     ],
 )
@@ -254,6 +259,10 @@ def test_what_identifies_a_training_run_does_not_change() -> None:
     assert replace(TrainSettings(), processes=4, tensorboard=True).deciding() == default
     assert replace(TrainSettings(), mix=0.9).deciding() == default
     assert "mix" in replace(TrainSettings(), top_k_logits=16, mix=0.9).deciding()
+    assert replace(TrainSettings(), contrast_loss=ContrastLoss.DPO, beta=0.5).deciding() == default
+    contrast = replace(TrainSettings(), objective=Objective.CONTRAST)
+    chosen = ("objective", "contrast_loss", "beta", "likelihood_weight")
+    assert contrast.deciding() == default | {name: getattr(contrast, name) for name in chosen}
 
 
 def test_the_preset_of_the_paper_keeps_every_path_of_the_plurality_answer() -> None:
