@@ -72,6 +72,11 @@ def m005_changed_questions(db: Database) -> None:
     _execute(db, _CHANGED_QUESTIONS)
 
 
+def m006_contrast(db: Database) -> None:
+    """Version 6: the losing paths of training sets."""
+    _execute(db, _CONTRAST)
+
+
 def _execute(db: Database, statements: str) -> None:
     """Execute statements that are separated by blank lines, because triggers contain semicolons."""
     for statement in statements.strip().split("\n\n"):
@@ -84,6 +89,7 @@ STEPS = (
     m003_engines_and_rounds,
     m004_job_phase,
     m005_changed_questions,
+    m006_contrast,
 )
 """Oldest first; sqlite-utils records each by its name."""
 
@@ -230,4 +236,46 @@ CREATE TABLE removal (
     question_id INTEGER PRIMARY KEY REFERENCES question (id),
     removed_at REAL NOT NULL
 ) STRICT
+"""
+
+# Beside the set and not part of its key: sets of older versions get their rows when they are first
+# trained with a contrast.
+_CONTRAST = """
+CREATE TABLE contrast_question (
+    set_key TEXT NOT NULL REFERENCES training_set (key),
+    question_id INTEGER NOT NULL REFERENCES question (id),
+    margin REAL NOT NULL CHECK (margin BETWEEN 0 AND 1),
+    PRIMARY KEY (set_key, question_id)
+) STRICT, WITHOUT ROWID
+
+CREATE TABLE losing_path (
+    set_key TEXT NOT NULL,
+    path_id INTEGER NOT NULL REFERENCES path (id),
+    question_id INTEGER NOT NULL,
+    answer TEXT NOT NULL,
+    PRIMARY KEY (set_key, path_id),
+    FOREIGN KEY (set_key, question_id) REFERENCES contrast_question (set_key, question_id)
+) STRICT, WITHOUT ROWID
+
+CREATE INDEX losing_path_question ON losing_path (set_key, question_id)
+
+CREATE TRIGGER contrast_question_only_from_the_pool BEFORE INSERT ON contrast_question
+WHEN (SELECT split FROM question WHERE id = NEW.question_id) <> 'pool'
+BEGIN SELECT RAISE(ABORT, 'only pool questions become training examples'); END
+
+CREATE TRIGGER contrast_question_is_not_changed BEFORE UPDATE ON contrast_question
+BEGIN SELECT RAISE(ABORT, 'a training set is frozen'); END
+
+CREATE TRIGGER contrast_question_is_not_deleted BEFORE DELETE ON contrast_question
+BEGIN SELECT RAISE(ABORT, 'a training set is frozen'); END
+
+CREATE TRIGGER losing_path_only_of_its_question BEFORE INSERT ON losing_path
+WHEN (SELECT question_id FROM path WHERE id = NEW.path_id) IS NOT NEW.question_id
+BEGIN SELECT RAISE(ABORT, 'a losing path belongs to its question'); END
+
+CREATE TRIGGER losing_path_is_not_changed BEFORE UPDATE ON losing_path
+BEGIN SELECT RAISE(ABORT, 'a training set is frozen'); END
+
+CREATE TRIGGER losing_path_is_not_deleted BEFORE DELETE ON losing_path
+BEGIN SELECT RAISE(ABORT, 'a training set is frozen'); END
 """

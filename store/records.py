@@ -279,6 +279,28 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True)
+class ContrastQuestion:
+    """A question of a training set, as a contrast of its paths sees it."""
+
+    set_key: str
+    question_id: int
+    margin: float
+    """Lead of the kept answer over the next one, as a share of the paths that were counted, in
+    [0, 1]; 1 if a review decided."""
+
+
+@dataclass(frozen=True, slots=True)
+class LosingPath:
+    """A complete path of a training set's question with another answer than the kept one."""
+
+    set_key: str
+    path_id: int
+    question_id: int
+    answer: str
+    """As it was counted in the vote."""
+
+
+@dataclass(frozen=True, slots=True)
 class Encoding:
     """An example as the tokens that a training sees, for one tokenizer."""
 

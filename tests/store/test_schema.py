@@ -24,11 +24,13 @@ from store.connection import APPLICATION_ID, connect
 from store.enums import Split
 from store.errors import BadInput
 from store.records import (
+    ContrastQuestion,
     Encoding,
     Evaluation,
     Example,
     Gold,
     Job,
+    LosingPath,
     Metric,
     Model,
     Question,
@@ -58,6 +60,8 @@ RECORDS = {
     "training_set": TrainingSet,
     "example": Example,
     "encoding": Encoding,
+    "contrast_question": ContrastQuestion,
+    "losing_path": LosingPath,
     "evaluation": Evaluation,
     "job": Job,
     "metric": Metric,
