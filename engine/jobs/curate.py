@@ -9,7 +9,7 @@ from engine.importing import contamination
 from engine.jobs import lookups
 from engine.jobs.plan import Plan
 from engine.sampling import reextraction, runs, scheduler
-from engine.training_data import building, token_counts
+from engine.training_data import building, losing_paths, token_counts
 from engine.voting.threshold_curve import kept_at
 from store import examples, questions, votes
 from store.connection import connect, transaction
@@ -104,7 +104,9 @@ def freeze(
         excluded=excluded,
     )
     with transaction(work.conn):
-        return examples.freeze(work.conn, frozen, built)
+        stored = examples.freeze(work.conn, frozen, built)
+        losing_paths.freeze(work.conn, stored.key, kept)
+        return stored
 
 
 def plan(conn: sqlite3.Connection, project: Project) -> Plan:

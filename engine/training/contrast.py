@@ -18,15 +18,26 @@ from torch.nn import functional
 from engine.project.settings import ContrastLoss
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from engine.packing.encoding import ContrastTerm, EncodedExample
     from engine.packing.prefix_tree import Floats, Integers
     from engine.project.settings import TrainSettings
+    from store.records import Example
 
 DPO_FROM = 3_000_000_000
 """Number of weights from which DPO is the default: up to there KTO gained more in the comparison of
 multi-agent consensus alignment (arXiv 2509.15172)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Losers:
+    """What a contrast adds to a training set."""
+
+    examples: tuple[Example, ...]
+    """Losing paths under the prompts of the set; held out with their questions."""
+    margins: Mapping[int, float]
+    """Margin of the vote by question id, in [0, 1]; questions without one count fully."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ models trained on them: what is affected if the question is rejected.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from engine.project.folder import Project
+    from engine.training_data.selection import KeptQuestion
     from store.records import (
         Example,
         Model,
@@ -221,8 +223,6 @@ def rebuild(project: Project, conn: sqlite3.Connection, frozen: TrainingSet) -> 
         conn: a connection that cannot read known answers.
         frozen: the set to rebuild.
     """
-    run = paths.run_by_id(conn, frozen.run_id)
-    run = replace(run, threshold=frozen.threshold, cap=frozen.cap, m=frozen.m or run.m)
     curate = project.settings.curate
     share = frozen.validation_share
     settings = replace(
@@ -234,14 +234,8 @@ def rebuild(project: Project, conn: sqlite3.Connection, frozen: TrainingSet) -> 
             validation_share=curate.validation_share if share is None else share,
         ),
     )
-    pool = questions.by_split(conn, Split.POOL, as_of=frozen.created_at)
-    votes_by_id = {
-        vote.question_id: vote for vote in scheduler.recounted(conn, run, pool) if vote.drawn
-    }
-    contaminated = {leak.pool.id for leak in contamination.of_store(conn).pairs}
-    kept, is_excluded = building.select(
-        conn, run, votes_by_id, contaminated, until=frozen.created_at
-    )
+    run = _run_of(conn, frozen)
+    kept, is_excluded = _selected_then(conn, frozen, run)
     if not kept:
         return RebuiltSet(frozen.key, None)
     rebuilt, _ = building.build(
@@ -254,3 +248,44 @@ def rebuild(project: Project, conn: sqlite3.Connection, frozen: TrainingSet) -> 
         excluded=is_excluded,
     )
     return RebuiltSet(frozen.key, rebuilt.key)
+
+
+def kept_questions(conn: sqlite3.Connection, frozen: TrainingSet) -> list[KeptQuestion]:
+    """The questions of a set as votes and the reviews of its time keep them.
+
+    Questions whose kept paths are not those of the set any more, since answers were extracted
+    again, are left out.
+
+    Args:
+        conn: a connection that cannot read known answers.
+        frozen: the set.
+    """
+    stored: defaultdict[int, set[int]] = defaultdict(set)
+    for example in examples.examples(conn, frozen.key):
+        stored[example.question_id].update([example.path_id] if example.path_id else [])
+    has_paths = any(stored.values())
+    kept, _ = _selected_then(conn, frozen, _run_of(conn, frozen))
+    return [
+        chosen
+        for chosen in kept
+        if chosen.question.id in stored
+        and (not has_paths or stored[chosen.question.id] == {path.id for path in chosen.paths})
+    ]
+
+
+def _run_of(conn: sqlite3.Connection, frozen: TrainingSet) -> Run:
+    """The run of a set, with the settings that selected from it."""
+    run = paths.run_by_id(conn, frozen.run_id)
+    return replace(run, threshold=frozen.threshold, cap=frozen.cap, m=frozen.m or run.m)
+
+
+def _selected_then(
+    conn: sqlite3.Connection, frozen: TrainingSet, run: Run
+) -> tuple[list[KeptQuestion], bool]:
+    """What `building.select` returned when the set was frozen."""
+    pool = questions.by_split(conn, Split.POOL, as_of=frozen.created_at)
+    votes_by_id = {
+        vote.question_id: vote for vote in scheduler.recounted(conn, run, pool) if vote.drawn
+    }
+    contaminated = {leak.pool.id for leak in contamination.of_store(conn).pairs}
+    return building.select(conn, run, votes_by_id, contaminated, until=frozen.created_at)

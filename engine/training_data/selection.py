@@ -49,6 +49,12 @@ class KeptQuestion:
     """Number of paths with the answer, 1 to m; m if a review decided."""
     reviewed: bool
     """Whether the answer or the choice of paths depends on a review."""
+    margin: float = 1.0
+    """Lead of the answer over the next one, as a share of the paths that were counted; 1 if a
+    review decided."""
+    losers: tuple[tuple[ReasoningPath, str], ...] = ()
+    """Complete paths with other answers and the answer of each, in index order, at most as many as
+    `paths`."""
 
 
 def select_questions(
@@ -102,8 +108,23 @@ def select_questions(
             if answer in choice.answers and path.end is not EndReason.LENGTH
         ]
         kept = tuple(paths[:cap] if cap else paths)
+        losers = [
+            (path, answer)
+            for path, answer in answers
+            if answer is not None
+            and answer not in choice.answers
+            and path.end is not EndReason.LENGTH
+        ]
         selected.append(
-            KeptQuestion(question, choice.answer, kept, choice.votes, choice.is_reviewed)
+            KeptQuestion(
+                question,
+                choice.answer,
+                kept,
+                choice.votes,
+                choice.is_reviewed,
+                choice.margin,
+                tuple(losers[: len(kept)]),
+            )
         )
     return selected
 
@@ -130,6 +151,7 @@ class _AnswerChoice:
     """Answers of the tally that count as it."""
     votes: int
     is_reviewed: bool
+    margin: float
 
 
 def _choose_answer(
@@ -156,7 +178,8 @@ def _choose_answer(
         if winner is None or not reaches_threshold(vote, top, second, threshold):
             return None
         answers = merged_with(winner)
-        return _AnswerChoice(winner, answers, top, is_reviewed=len(answers) > 1)
+        margin = (top - second) / vote.drawn
+        return _AnswerChoice(winner, answers, top, len(answers) > 1, margin)
     reviewed = _reviewed_answer(decision, ruling, winner)
     if reviewed is None:
         return None
@@ -165,7 +188,7 @@ def _choose_answer(
         answers = frozenset(
             other for other, _ in vote.tally if equal(question.answer_type, other, reviewed)
         )
-    return _AnswerChoice(reviewed, answers, vote.m, is_reviewed=True)
+    return _AnswerChoice(reviewed, answers, vote.m, is_reviewed=True, margin=1.0)
 
 
 def _reviewed_answer(decision: Review, ruling: Ruling, winner: str | None) -> str | None:

@@ -157,6 +157,41 @@ def test_a_cut_off_path_is_not_kept() -> None:
     assert indices(kept_of(["-9", "9", "9", "9", "9", "5", "5", "5"])) == [1, 2, 3, 4]
 
 
+def losers(kept: KeptQuestion | None) -> list[tuple[int, str]]:
+    assert kept is not None
+    return [(path.index, answer) for path, answer in kept.losers]
+
+
+def test_losers_are_complete_paths_with_other_answers_at_most_as_many_as_winners() -> None:
+    assert losers(kept_of(MAJORITY_9)) == [(1, "5"), (6, "5")]
+    assert losers(kept_of(MAJORITY_9, cap=1)) == [(1, "5")]
+    assert losers(kept_of(["9", "5", "-3", None, "9", "9", "3", "9"])) == [(1, "5"), (6, "3")]
+    assert losers(kept_of(["9"] * M)) == []
+    reviewed = kept_of(MAJORITY_9, [review(Verdict.ANSWER, "5")])
+    assert losers(reviewed) == [(0, "9"), (2, "9")]
+    assert losers(kept_of(MAJORITY_9, [review(Verdict.TYPED, "7")])) == []
+
+
+def test_merged_answers_are_on_the_same_side() -> None:
+    same = review(Verdict.SAME, "9", other="3")
+    assert losers(kept_of(SPLIT, [same], threshold="3/8")) == [(1, "5"), (3, "5")]
+
+
+def test_the_margin_is_the_lead_among_the_paths_that_were_counted() -> None:
+    def margin(kept: KeptQuestion | None) -> float:
+        assert kept is not None
+        return kept.margin
+
+    assert margin(kept_of(MAJORITY_9)) == pytest.approx(3 / 8)
+    assert margin(kept_of(["9"] * M)) == 1.0
+    stopped = kept_of(["9"] * 5 + ["5"] * 3, cap=2, rule=EarlyStop.EXACT)
+    assert losers(stopped) == []
+    assert margin(stopped) == 1.0
+    assert margin(kept_of(MAJORITY_9, [review(Verdict.MAJORITY)])) == 1.0
+    same = review(Verdict.SAME, "9", other="3")
+    assert margin(kept_of(SPLIT, [same], threshold="3/8")) == pytest.approx(1 / 8)
+
+
 @given(st.lists(st.sampled_from(["9", "5", "3", None]), min_size=M, max_size=M))
 def test_early_stop_exact_chooses_what_all_paths_choose(answers: list[str | None]) -> None:
     full = kept_of(answers, cap=3)
