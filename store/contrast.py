@@ -85,7 +85,10 @@ def losing_texts(conn: sqlite3.Connection, key: str) -> list[LosingText]:
         ' ORDER BY losing_path.question_id, path."index"',
         [key],
     )
-    return [LosingText(*rest, unpack_tokens(token_ids)) for *rest, token_ids in rows]
+    return [
+        LosingText(question_id, path_id, answer, text, unpack_tokens(token_ids))
+        for question_id, path_id, answer, text, token_ids in rows
+    ]
 
 
 def groups(conn: sqlite3.Connection, key: str) -> list[MarginGroup]:

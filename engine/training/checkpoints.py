@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -53,12 +53,29 @@ class TrainingState:
     best_step: int = 0
     validated: int = 0
     """The last step after which the validation loss was measured."""
+    reference: list[float] = field(default_factory=list)
+    """Of a contrast: log-likelihood of each example before training, in nats."""
+    reference_point: float = 0.0
+    """Of a contrast: z of KTO for the next step."""
+    first_winner_logp: float | None = None
+    """Of a contrast: mean log-probability of the winning paths before the first step."""
+    winner_logp: float | None = None
+    """The same of the best weights."""
+    winners_fell: bool = False
+    """Whether the winning paths have become less likely than before the first step."""
 
 
 def fingerprint(
-    base: Path, examples: Sequence[Example], settings: TrainSettings, style: PromptStyle
+    base: Path,
+    examples: Sequence[Example],
+    settings: TrainSettings,
+    style: PromptStyle,
+    others: Sequence[object] = (),
 ) -> str:
-    """Hash of everything that decides the weights: a checkpoint with another hash is ignored."""
+    """Hash of everything that decides the weights: a checkpoint with another hash is ignored.
+
+    `others` is what decides them in addition, if anything.
+    """
     files = sorted(path for path in base.glob("*") if path.suffix in (".json", ".safetensors"))
     return content_hash(
         [
@@ -66,20 +83,26 @@ def fingerprint(
             [[path.name, path.stat().st_size] for path in files],
             settings.deciding(),
             style,
-            [
-                [
-                    example.question_id,
-                    example.prompt_format,
-                    example.prompt,
-                    example.completion,
-                    list(example.token_ids),
-                    example.weight,
-                    example.validation,
-                ]
-                for example in examples
-            ],
+            content_of(examples),
+            *others,
         ]
     )
+
+
+def content_of(examples: Sequence[Example]) -> list[list[object]]:
+    """What decides the weights of examples, as JSON."""
+    return [
+        [
+            example.question_id,
+            example.prompt_format,
+            example.prompt,
+            example.completion,
+            list(example.token_ids),
+            example.weight,
+            example.validation,
+        ]
+        for example in examples
+    ]
 
 
 def finished(out: Path, purpose: str) -> dict[str, Any] | None:

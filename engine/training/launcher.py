@@ -22,11 +22,12 @@ import threading
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from engine.project.job_context import CancelRequested, PauseRequested, Progress
-from engine.project.settings import Settings, changed
+from engine.project.settings import ContrastLoss, Objective, Settings, changed
 from engine.training import checkpoints, loop, tensorboard
+from engine.training.contrast.losses import Contrast, ContrastSet
 from engine.training.data_parallel import DataParallel
 from engine.training.kl_divergence import read_top_k, write_top_k
 from store import jobs
@@ -72,6 +73,8 @@ class Training:
     """Folder for TensorBoard's files, if the settings ask for them."""
     teacher: Mapping[int, TopKLogprobs] = field(default_factory=dict)
     """The teacher's log-probabilities by path id; empty without a teacher."""
+    contrast: ContrastSet | None = None
+    """The losing paths, if the objective is a contrast."""
 
 
 def train(work: Work, training: Training) -> TrainingResult:
@@ -84,7 +87,13 @@ def train(work: Work, training: Training) -> TrainingResult:
     settings = training.settings
     if not settings.machines and _processes_here(settings) == 1:
         return _train(training, work.progress, DataParallel())
-    purpose = checkpoints.fingerprint(training.base, training.examples, settings, training.style)
+    purpose = checkpoints.fingerprint(
+        training.base,
+        training.examples,
+        settings,
+        training.style,
+        training.contrast.content() if training.contrast else (),
+    )
     summary = checkpoints.finished(training.out, purpose)
     while summary is None:
         ended_well = _run_processes(work, training)
@@ -113,6 +122,7 @@ def _train(training: Training, watcher: loop.Watcher, parallel: DataParallel) ->
             threads=training.threads,
             parallel=parallel,
             teacher=training.teacher,
+            contrast=training.contrast,
         )
 
 
@@ -211,14 +221,25 @@ def _write_task(path: Path, training: Training) -> None:
     task = {
         attribute.name: getattr(training, attribute.name)
         for attribute in dataclasses.fields(training)
-        if attribute.name not in ("examples", "settings", "teacher")
+        if attribute.name not in ("examples", "settings", "teacher", "contrast")
     } | {
         "settings": dataclasses.asdict(training.settings),
         "examples": [dataclasses.asdict(example) for example in training.examples],
+        "contrast": _written_contrast(training.contrast),
     }
     write_top_k(path.with_name(TEACHER), training.teacher)
     with atomic_file(path) as temporary:
         temporary.write_text(json.dumps(task, default=lambda value: str(value.absolute())))
+
+
+def _written_contrast(contrast: ContrastSet | None) -> dict[str, object] | None:
+    if contrast is None:
+        return None
+    return {
+        "loss": dataclasses.asdict(contrast.contrast),
+        "losers": [dataclasses.asdict(example) for example in contrast.losers],
+        "margins": list(contrast.margins.items()),
+    }
 
 
 # In the processes.
@@ -296,23 +317,40 @@ def _read_task(path: Path) -> Training:
     threads = task["threads"] or os.cpu_count() or 1
     return Training(
         base=Path(task["base"]),
-        examples=[
-            Example(
-                **{
-                    **example,
-                    "prompt_format": PromptFormat(example["prompt_format"]),
-                    "token_ids": tuple(example["token_ids"]),
-                }
-            )
-            for example in task["examples"]
-        ],
-        settings=changed(Settings(), {"distill": task["settings"]}).distill,
+        examples=list(map(_read_example, task["examples"])),
+        settings=_read_settings(task["settings"]),
         out=Path(task["out"]),
         work=Path(task["work"]),
         style=PromptStyle(task["style"]),
         threads=max(1, threads // processes),
         events=Path(task["events"]),
         teacher=read_top_k(path.with_name(TEACHER)),
+        contrast=_read_contrast(task["contrast"]),
+    )
+
+
+def _read_example(written: dict[str, Any]) -> Example:
+    prompt_format = PromptFormat(written["prompt_format"])
+    token_ids = tuple(written["token_ids"])
+    return Example(**{**written, "prompt_format": prompt_format, "token_ids": token_ids})
+
+
+def _read_settings(written: dict[str, Any]) -> TrainSettings:
+    # Only distillation has teacher logits, and only fine-tuning has a contrast.
+    is_contrast = written["objective"] == Objective.CONTRAST
+    section = "finetune" if is_contrast else "distill"
+    settings: TrainSettings = getattr(changed(Settings(), {section: written}), section)
+    return settings
+
+
+def _read_contrast(written: dict[str, Any] | None) -> ContrastSet | None:
+    if written is None:
+        return None
+    loss = written["loss"]
+    return ContrastSet(
+        Contrast(ContrastLoss(loss["loss"]), loss["beta"], loss["likelihood_weight"]),
+        list(map(_read_example, written["losers"])),
+        dict(written["margins"]),
     )
 
 

@@ -8,50 +8,42 @@ bit for bit on a CPU with the same number of threads.
 
 from __future__ import annotations
 
-import logging
 import math
 import shutil
 import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
 import torch
 
-from engine.packing.encoding import encode
 from engine.project.job_context import PauseRequested
-from engine.project.settings import TooLong
 from engine.training import checkpoints
+from engine.training.contrast.objective import ContrastObjective, watched_groups
 from engine.training.data_parallel import SINGLE_PROCESS, DataParallel
-from engine.training.distillation import with_teacher
-from engine.training.model import context_length, end_tokens, load_model
+from engine.training.model import load_model
+from engine.training.objectives import MajorityObjective
 from engine.training.passes import (
     PassInterrupted,
-    accumulate_gradients,
-    mean_loss,
     pack_rows,
     try_largest_batch,
     verify_packing,
 )
-from store.errors import BadInput, WorkFailed
+from engine.training.schedule import is_validated, rate_factor, schedule
+from engine.training.split import split_examples
+from store.errors import WorkFailed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from engine.packing.encoding import EncodedExample, TopKLogprobs
-    from engine.packing.prefix_tree import PackedRow
     from engine.project.settings import TrainSettings
+    from engine.training.contrast.losses import ContrastSet
     from engine.training.model import TrainableModel
+    from engine.training.objectives import Measured, Objective
     from store.enums import PromptStyle
     from store.records import Example
 
-_log = logging.getLogger(__name__)
-
-WARM_UP = 0.05
-"""Share of the steps in which the learning rate rises; then it falls to 0 as a cosine."""
-VALIDATIONS = 10
-"""Number of validations in a training; the last one follows the last step."""
 CLIP = 1.0
 """Maximum norm of the gradient over all trainable weights; a longer one is scaled down."""
 CHECKPOINT_SECONDS = 30.0
@@ -102,7 +94,15 @@ class TrainingResult:
     best_step: int
     """The step after which the written weights were taken, from 1 to `steps`."""
     stopped_early: bool = False
-    """Whether it ended before its last step, because the validation loss no longer improved."""
+    """Whether it ended before its last step, because the validation loss no longer improved, or
+    because winning paths became less likely."""
+    losing_examples: int = 0
+    """Losing paths that were trained on, as examples; 0 without a contrast."""
+    first_winner_logp: float | None = None
+    """Mean log-probability of winning paths before the first step, in nats per weighted token: of
+    held-out ones if there are any; None without a contrast."""
+    winner_logp: float | None = None
+    """The same of the weights that were written."""
 
 
 def train(
@@ -117,6 +117,7 @@ def train(
     threads: int | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     teacher: Mapping[int, TopKLogprobs] | None = None,
+    contrast: ContrastSet | None = None,
     parallel: DataParallel = SINGLE_PROCESS,
 ) -> TrainingResult:
     """Train `base` on `examples` and write an adapter or a whole model to `out`.
@@ -137,40 +138,54 @@ def train(
         checkpoint_seconds: time between checkpoints; 0 writes one after each step.
         teacher: the teacher's log-probabilities by path id, for a share `settings.mix` of the
             loss. Validation measures the path loss alone in any case.
+        contrast: the losing paths, if the objective is their contrast with the examples.
         parallel: the place of this process among those that train together.
 
     Raises:
         BadInput: the base is not such a folder, there is nothing to train on, or the method cannot
             run on this machine.
-        WorkFailed: the loss is not finite, or the device ran out of memory.
+        WorkFailed: the loss is not finite, the device ran out of memory, or a contrast made the
+            winning paths less likely from the beginning.
     """
     if threads:
         torch.set_num_threads(threads)
-    purpose = checkpoints.fingerprint(base, examples, settings, style)
+    purpose = checkpoints.fingerprint(
+        base, examples, settings, style, contrast.content() if contrast else ()
+    )
     if (summary := checkpoints.finished(out, purpose)) is not None:
         return TrainingResult(**summary)
 
     model = load_model(base, settings, parallel)
-    training, validation = _split_examples(model, base.name, examples, settings, style, teacher)
+    training, validation = split_examples(
+        model, base.name, examples, settings, style, teacher, contrast
+    )
     try:
         model = verify_packing(model, training)
     except PassInterrupted as interrupted:
         raise (interrupted.reason or PauseRequested()) from None
     optimizer = torch.optim.AdamW(model.weights.values(), lr=0.0, weight_decay=0.0)
+    numbers = schedule(training, settings)
+    steps = [[training[number] for number in step] for step in numbers]
+    objective: Objective = MajorityObjective(model, steps, pack_rows(model, validation))
+    if contrast is not None:
+        watched = watched_groups(training, validation)
+        objective = ContrastObjective(model, contrast.contrast, training, numbers, watched)
     loop = _Loop(
         model=model,
         optimizer=optimizer,
         settings=settings,
-        steps=[[training[number] for number in step] for step in schedule(training, settings)],
-        validation=pack_rows(model, validation),
+        steps=steps,
+        objective=objective,
+        has_validation=bool(validation),
         progress=progress,
         work=work,
         purpose=purpose,
         state=checkpoints.resume(work, purpose, model, optimizer),
     )
     _check_same_checkpoint(loop)
-    progress.begin(f"training {base.name}", len(loop.steps), loop.state.step)
     try:
+        loop.prepare()
+        progress.begin(f"training {base.name}", len(loop.steps), loop.state.step)
         loop.run(checkpoint_seconds)
     except PassInterrupted as interrupted:
         # The gradients of an unfinished step are discarded: the whole step is repeated.
@@ -180,19 +195,23 @@ def train(
     loop.restore_best()
 
     state = loop.state
+    winners, held_out = _count_winners(training), _count_winners(validation)
     result = TrainingResult(
         steps=state.step,
-        examples=len(training),
-        validation_examples=len(validation),
-        left_out=len(examples) - len(training) - len(validation),
+        examples=winners,
+        validation_examples=held_out,
+        left_out=len(examples) - winners - held_out,
         shares_prefixes=model.shares_prefixes,
         scored_tokens=state.scored_tokens,
         seconds=state.seconds,
         loss=state.loss,
         first_validation_loss=state.first_validation_loss,
-        validation_loss=state.best_loss,
+        validation_loss=state.best_loss if validation else None,
         best_step=state.best_step,
         stopped_early=state.step < len(loop.steps),
+        losing_examples=len(training) - winners,
+        first_winner_logp=state.first_winner_logp,
+        winner_logp=state.winner_logp,
     )
     if parallel.is_main:
         checkpoints.write(out, base, model, {"purpose": purpose, "trained": asdict(result)})
@@ -200,58 +219,8 @@ def train(
     return result
 
 
-def _split_examples(
-    model: TrainableModel,
-    name: str,
-    examples: Sequence[Example],
-    settings: TrainSettings,
-    style: PromptStyle,
-    teacher: Mapping[int, TopKLogprobs] | None,
-) -> tuple[list[EncodedExample], list[EncodedExample]]:
-    """Encode the examples, and split those that have a weight and fit into the context.
-
-    Returns:
-        Training examples and validation examples.
-
-    Raises:
-        BadInput: an example is too long and the settings refuse that, or nothing is left to train
-            on.
-    """
-    encoded = encode(examples, model.tokenizer, style, end_tokens(model))
-    if teacher:
-        encoded = with_teacher(encoded, examples, teacher, settings.mix)
-    context = context_length(model)
-    training: list[EncodedExample] = []
-    validation: list[EncodedExample] = []
-    too_long: list[int] = []
-    for example, row in zip(encoded, examples, strict=True):
-        if example.weight <= 0:
-            continue
-        if len(example.tokens) > context:
-            too_long.append(row.position)
-        else:
-            (validation if row.validation else training).append(example)
-    if too_long and settings.too_long is TooLong.REFUSE:
-        raise BadInput(
-            f"{len(too_long):,} of {len(examples):,} examples are longer than the {context:,} "
-            f"tokens of {name}, the first one at position {too_long[0]} of the set: set too_long "
-            "to leave-out to train without them, or use a model with a longer context."
-        )
-    left_out = len(examples) - len(training) - len(validation)
-    if not training:
-        raise BadInput(
-            f"Nothing is left to train {name} on: of {len(examples)} examples, {left_out} have "
-            f"weight 0 or are longer than its {context} tokens, and {len(validation)} are held "
-            "out; sample more questions, or use a model with a longer context."
-        )
-    if left_out:
-        _log.warning(
-            "%d of %d examples are left out: weight 0, or longer than the model's %d tokens.",
-            left_out,
-            len(examples),
-            context,
-        )
-    return training, validation
+def _count_winners(examples: Sequence[EncodedExample]) -> int:
+    return sum(example.contrast is None or example.contrast.wins for example in examples)
 
 
 def _check_same_checkpoint(loop: _Loop) -> None:
@@ -272,11 +241,24 @@ class _Loop:
     settings: TrainSettings
     steps: list[list[EncodedExample]]
     """Examples of each optimizer step."""
-    validation: list[PackedRow]
+    objective: Objective
+    has_validation: bool
+    """Whether examples are held out."""
     progress: Watcher
     work: Path
     purpose: str
     state: checkpoints.TrainingState
+
+    def prepare(self) -> None:
+        """Check that memory is sufficient, and compute what the objective needs.
+
+        Raises:
+            PassInterrupted: before the end.
+        """
+        if self.state.step == 0:
+            try_largest_batch(self.model, self.steps)
+        if self.objective.prepare(self.state, self.progress.look):
+            self.save()
 
     def run(self, checkpoint_seconds: float) -> None:
         """Take all steps that are left.
@@ -286,19 +268,24 @@ class _Loop:
             WorkFailed: a metric is not finite.
         """
         saved_at, save_seconds = time.monotonic(), 0.0
-        if self.state.step == 0:
-            self._start()
+        if self.state.step == 0 and self.objective.is_measured:
+            first = self.objective.measure(self.progress.look)
+            self.state.first_winner_logp = first.winner_logp
+            if self.has_validation:
+                self.state.first_validation_loss = first.loss
+            self.progress.measure(0, self._metrics_of(first), always=True)
         while self._is_validation_due() or not self._is_over():
             began = time.monotonic()
             metrics: dict[str, float] = {}
             if not self._is_validation_due():  # else interrupted between a step and its validation
                 metrics = self._take_step()
             if self._is_validation_due():
-                metrics["val_loss"] = self._validate()
+                metrics |= self._validate()
             self._check_finite(metrics)
             self.state.seconds += time.monotonic() - began
             self.progress.advance(self.state.step, len(self.steps))
-            self.progress.measure(self.state.step, metrics, always="val_loss" in metrics)
+            is_validated = self.state.validated == self.state.step
+            self.progress.measure(self.state.step, metrics, always=is_validated)
             interval = checkpoint_seconds and max(checkpoint_seconds, 20 * save_seconds)
             saving_at = time.monotonic()
             if saving_at - saved_at >= interval or self.state.step == len(self.steps):
@@ -312,29 +299,32 @@ class _Loop:
             checkpoints.save(self.work, self.purpose, self.model, self.optimizer, self.state)
 
     def restore_best(self) -> None:
-        """Load the weights with the lowest validation loss; without validation, keep the last."""
+        """Load the weights with the lowest validation loss; without validation, keep the last.
+
+        Raises:
+            WorkFailed: winning paths are less likely after every validation.
+        """
         state = self.state
+        if state.winners_fell and state.best_loss is None:
+            raise WorkFailed(
+                f"The winning paths became less likely than before training by step {state.step} "
+                f"of {len(self.steps)}, so nothing is kept: lower finetune.learning_rate (it is "
+                f"{self.settings.learning_rate}), or choose finetune.contrast_loss dpo with a "
+                "larger finetune.likelihood_weight."
+            )
         if state.best_loss is None:
             state.best_step = state.step
         elif state.best_step < state.step and self.model.parallel.is_main:
             checkpoints.read_weights(self.model, checkpoints.best(self.work, state.best_step))
 
-    def _start(self) -> None:
-        """Check that memory is sufficient, and measure the validation loss before training."""
-        try_largest_batch(self.model, self.steps)
-        if self.validation:
-            loss = mean_loss(self.model, self.validation, self.progress.look)
-            self.state.first_validation_loss = loss
-            self.progress.measure(0, {"val_loss": loss}, always=True)
-
     def _take_step(self) -> dict[str, float]:
         """Take one optimizer step and return its metrics."""
         began = time.monotonic()
         examples = self.steps[self.state.step]
-        rate = self.settings.learning_rate * _rate_factor(self.state.step, len(self.steps))
+        rate = self.settings.learning_rate * rate_factor(self.state.step, len(self.steps))
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        loss = accumulate_gradients(self.model, examples, self.progress.look)
+        loss = self.objective.accumulate(self.state, self.progress.look)
         torch.nn.utils.clip_grad_norm_(self.model.weights.values(), CLIP)
         self.optimizer.step()
         self.optimizer.zero_grad()
@@ -346,29 +336,43 @@ class _Loop:
         self.state.scored_tokens += tokens
         return {"loss": loss, "learning_rate": rate, "tokens_per_second": speed}
 
-    def _validate(self) -> float:
-        """Measure the validation loss, and write the weights if they are the best so far."""
+    def _validate(self) -> dict[str, float]:
+        """Measure the weights, and write them if they are the best so far.
+
+        Weights under which winning paths are less likely than before training are not the best.
+        """
         state = self.state
-        loss = mean_loss(self.model, self.validation, self.progress.look)
+        measured = self.objective.measure(self.progress.look)
         state.validated = state.step
-        if state.best_loss is None or loss < state.best_loss:
-            state.best_loss, state.best_step = loss, state.step
+        first = state.first_winner_logp
+        if first is not None and measured.winner_logp is not None:
+            state.winners_fell = measured.winner_logp < first
+        is_better = state.best_loss is None or measured.loss < state.best_loss
+        if is_better and not state.winners_fell:
+            state.best_loss, state.best_step = measured.loss, state.step
+            state.winner_logp = measured.winner_logp
             if self.model.parallel.is_main:
                 checkpoints.write_weights(self.model, checkpoints.best(self.work, state.step))
-        return loss
+        return self._metrics_of(measured)
+
+    def _metrics_of(self, measured: Measured) -> dict[str, float]:
+        metrics = {"val_loss": measured.loss} if self.has_validation else {}
+        if measured.winner_logp is not None:
+            metrics["winner_logp"] = measured.winner_logp
+        return metrics
 
     def _is_validation_due(self) -> bool:
         state = self.state
-        is_pending = state.validated < state.step and _is_validated(state.step, len(self.steps))
-        return bool(self.validation) and is_pending
+        is_pending = state.validated < state.step and is_validated(state.step, len(self.steps))
+        return self.objective.is_measured and is_pending
 
     def _is_over(self) -> bool:
         """Whether no step is left, or the loss did not improve in `patience` validations."""
         state, patience = self.state, self.settings.patience
-        if state.step == len(self.steps):
+        if state.step == len(self.steps) or state.winners_fell:
             return True
         since_best = range(state.best_step + 1, state.validated + 1)
-        without_improvement = sum(_is_validated(step, len(self.steps)) for step in since_best)
+        without_improvement = sum(is_validated(step, len(self.steps)) for step in since_best)
         return state.best_loss is not None and 0 < patience <= without_improvement
 
     def _check_finite(self, metrics: Mapping[str, float]) -> None:
@@ -377,47 +381,3 @@ class _Loop:
                 f"The loss is not finite at step {self.state.step} of {len(self.steps)}: lower "
                 f"the learning rate (it is {self.settings.learning_rate}) and train again."
             )
-
-
-def schedule(examples: Sequence[EncodedExample], settings: TrainSettings) -> list[list[int]]:
-    """Assign examples to optimizer steps.
-
-    Examples of one question in one format stay together, so that they share their prompt, and a
-    direct answer of weight k stands for k copies in one step. Each epoch has its own order. A step
-    may continue into the next epoch, and ends when the weights of its examples sum to
-    `settings.examples_per_step`.
-
-    Returns:
-        The indices of each step's examples; a fraction of an epoch takes that fraction of the
-        groups.
-    """
-    groups: dict[tuple[int, str], list[int]] = {}
-    for number, example in enumerate(examples):
-        groups.setdefault((example.question_id, example.prompt_format), []).append(number)
-    units = list(groups.values())
-    order: list[int] = []
-    for epoch in range(math.ceil(settings.epochs)):
-        order += np.random.default_rng([settings.seed, epoch]).permutation(len(units)).tolist()
-    steps: list[list[int]] = []
-    step: list[int] = []
-    weight = 0.0
-    for unit in order[: max(1, round(settings.epochs * len(units)))]:
-        step += units[unit]
-        weight += sum(examples[number].weight for number in units[unit])
-        if weight >= settings.examples_per_step - 1e-9:
-            steps.append(step)
-            step, weight = [], 0.0
-    return [*steps, step] if step else steps
-
-
-def _rate_factor(step: int, steps: int) -> float:
-    """Factor of the learning rate at a step (from 0): linear warm-up, then a cosine to 0."""
-    warm_up = max(1, round(WARM_UP * steps))
-    if step < warm_up:
-        return (step + 1) / warm_up
-    return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))
-
-
-def _is_validated(step: int, steps: int) -> bool:
-    """Whether a validation follows this step."""
-    return step == steps or step * VALIDATIONS // steps > (step - 1) * VALIDATIONS // steps

@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from engine.prompting.templates import answer_sentence
-from engine.training.contrast import Losers
 from engine.training_data import provenance
 from engine.training_data.student_prompts import set_style
 from store import contrast, questions
@@ -64,7 +63,7 @@ def freeze_older(conn: sqlite3.Connection, project: Project, frozen: TrainingSet
 
 def losing_examples(
     conn: sqlite3.Connection, frozen: TrainingSet, examples: Sequence[Example]
-) -> Losers:
+) -> list[Example]:
     """Write the losing paths of a set in the formats of its examples.
 
     Formats with reasoning have a row for each losing path. In direct formats, the paths of one
@@ -104,9 +103,6 @@ def losing_examples(
             # As for the kept answer: a chat message begins with its first word.
             text = sentence.strip() if style is PromptStyle.CHAT else sentence
             rows.append(replace(like, completion=text, weight=unit * count))
-    return Losers(
-        tuple(
-            replace(row, id=0, position=frozen.examples + number) for number, row in enumerate(rows)
-        ),
-        contrast.margins(conn, frozen.key),
-    )
+    return [
+        replace(row, id=0, position=frozen.examples + number) for number, row in enumerate(rows)
+    ]

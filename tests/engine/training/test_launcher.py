@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from engine.packing.encoding import EncodedExample
 from engine.project.job_context import PauseRequested
+from engine.project.settings import Objective
 from engine.training import passes
 from engine.training.data_parallel import SINGLE_PROCESS, DataParallel
 from engine.training.launcher import Training, train
@@ -30,6 +31,7 @@ from store.connection import connect
 from store.enums import JobKind, JobState, PromptFormat, PromptStyle
 from store.errors import BadInput
 from tests.engine.tiny import tiny_model
+from tests.engine.training.contrast.test_objective import contrast_set
 from tests.engine.training.test_loop import SETTINGS, some_examples, weights
 from tests.projects import claimed, scripted_project
 
@@ -141,6 +143,25 @@ def test_two_processes_with_sharded_weights_learn_what_one_does(tmp_path: Path) 
     one, two = weights(tmp_path / "one.out"), weights(tmp_path / "two.out")
     for name, value in one.items():
         assert torch.allclose(value, two[name], rtol=0, atol=1e-5 * float(value.abs().max()))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("loss", "sharded"), [("kto", False), ("dpo", True)])
+def test_two_processes_learn_the_contrast_that_one_does(
+    tmp_path: Path, loss: str, sharded: bool
+) -> None:
+    curves: dict[str, dict[str, dict[int, float]]] = {}
+    contrast = replace(SETTINGS, objective=Objective.CONTRAST)
+    settings = {"one": contrast, "two": replace(contrast, processes=2, sharded=sharded)}
+    for name, those in settings.items():
+        project = scripted_project(tmp_path / name, pool=1, evaluation=1)
+        task = training(tmp_path, those, name, contrast=contrast_set(loss))
+        with connect(project.database) as conn:
+            train(claimed(conn, project, JobKind.FINETUNE), task)
+        curves[name] = {metric: curve(project, metric) for metric in ("val_loss", "winner_logp")}
+    for metric, values in curves["two"].items():
+        assert list(values) == list(range(11))
+        assert values == pytest.approx(curves["one"][metric], rel=1e-5)
 
 
 @pytest.mark.slow

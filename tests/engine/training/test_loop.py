@@ -21,13 +21,14 @@ from engine.packing.encoding import encode
 from engine.project.job_context import Abandoned
 from engine.project.settings import Precision, TooLong, TrainSettings
 from engine.training import loss, passes, tensorboard
-from engine.training.loop import schedule, train
+from engine.training.loop import train
 from engine.training.model import (
     TrainableModel,
     _four_bit_options,
     end_tokens,
     load_model,
 )
+from engine.training.schedule import schedule
 from store.enums import PromptFormat, PromptStyle
 from store.errors import BadInput, WorkFailed
 from store.records import Example

@@ -46,7 +46,7 @@ def curated(project: Project, conn: sqlite3.Connection) -> TrainingSet:
 
 
 def by_group(members: list[Example]) -> dict[tuple[int, str], list[Example]]:
-    groups = defaultdict(list)
+    groups: defaultdict[tuple[int, str], list[Example]] = defaultdict(list)
     for example in members:
         groups[example.question_id, example.prompt_format].append(example)
     return groups
@@ -58,8 +58,8 @@ def test_losers_share_prompts_and_weights_with_winners_and_have_other_answers(
     frozen = curated(project, conn)
     kept = examples.examples(conn, frozen.key)
     losers = losing_paths.losing_examples(conn, frozen, kept)
-    assert losers.margins.keys() == {example.question_id for example in kept}
-    rows = by_group(list(losers.examples))
+    assert contrast.margins(conn, frozen.key).keys() == {example.question_id for example in kept}
+    rows = by_group(losers)
     assert len(rows) >= 8
     kept_rows = by_group(kept)
     for key, group in rows.items():
@@ -74,8 +74,8 @@ def test_losers_share_prompts_and_weights_with_winners_and_have_other_answers(
         if winners[0].path_id is not None:
             assert not {example.path_id for example in group} & {row.path_id for row in winners}
             assert all(example.token_ids for example in group)
-    assert [example.position for example in losers.examples] == list(
-        range(frozen.examples, frozen.examples + len(losers.examples))
+    assert [example.position for example in losers] == list(
+        range(frozen.examples, frozen.examples + len(losers))
     )
 
 

@@ -8,19 +8,21 @@ becomes more likely.
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch.nn import functional
 
+from engine.packing.encoding import ContrastTerm
 from engine.project.settings import ContrastLoss
+from engine.training.checkpoints import content_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from engine.packing.encoding import ContrastTerm, EncodedExample
+    from engine.packing.encoding import EncodedExample
     from engine.packing.prefix_tree import Floats, Integers
     from engine.project.settings import TrainSettings
     from store.records import Example
@@ -28,16 +30,6 @@ if TYPE_CHECKING:
 DPO_FROM = 3_000_000_000
 """Number of weights from which DPO is the default: up to there KTO gained more in the comparison of
 multi-agent consensus alignment (arXiv 2509.15172)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Losers:
-    """What a contrast adds to a training set."""
-
-    examples: tuple[Example, ...]
-    """Losing paths under the prompts of the set; held out with their questions."""
-    margins: Mapping[int, float]
-    """Margin of the vote by question id, in [0, 1]; questions without one count fully."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +111,23 @@ class Contrast:
         return summed
 
 
+@dataclass(frozen=True, slots=True)
+class ContrastSet:
+    """What a contrast adds to a training set."""
+
+    contrast: Contrast
+    losers: Sequence[Example]
+    """Losing paths under the prompts of the set; held out with their questions."""
+    margins: Mapping[int, float]
+    """Margin of the vote by question id, in [0, 1]; questions without one count fully."""
+
+    def content(self) -> list[object]:
+        """What decides the weights, as JSON."""
+        contrast = self.contrast
+        loss = [contrast.loss, contrast.beta, contrast.likelihood_weight]
+        return [loss, content_of(self.losers), sorted(self.margins.items())]
+
+
 def contrast_of(settings: TrainSettings, parameters: int) -> Contrast:
     """The loss that the settings choose for a model of so many weights."""
     loss = settings.contrast_loss
@@ -139,6 +148,30 @@ def groups_of(examples: Sequence[EncodedExample]) -> list[list[int]]:
     for number, example in enumerate(examples):
         groups[example.question_id, example.prompt_format].append(number)
     return list(groups.values())
+
+
+def with_terms(
+    winners: Sequence[EncodedExample],
+    losers: Sequence[EncodedExample],
+    margins: Mapping[int, float],
+) -> list[EncodedExample]:
+    """Mark winners and losers, winners first, each with the margin of its question."""
+    return [
+        replace(example, contrast=ContrastTerm(wins, margins.get(example.question_id, 1.0)))
+        for wins, side in ((True, winners), (False, losers))
+        for example in side
+    ]
+
+
+def with_winners(examples: Sequence[EncodedExample]) -> list[EncodedExample]:
+    """The examples without groups that have only losers, from which nothing is learned."""
+    numbers = [
+        number
+        for group in groups_of(examples)
+        if any(term_of(examples[number]).wins for number in group)
+        for number in group
+    ]
+    return [examples[number] for number in sorted(numbers)]
 
 
 def log_ratios(examples: Sequence[EncodedExample], logliks: Floats) -> Floats:

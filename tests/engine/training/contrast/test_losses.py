@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from engine.packing.encoding import ContrastTerm
 from engine.project.settings import ContrastLoss, TrainSettings
-from engine.training.contrast import (
+from engine.training.contrast.losses import (
     Contrast,
     contrast_of,
     groups_of,

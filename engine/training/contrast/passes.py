@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from engine.training.contrast import groups_of, is_split, log_ratios
+from engine.training.contrast.losses import groups_of, is_split, log_ratios
 from engine.training.loss import likelihood_loss, scored_logprobs
 from engine.training.passes import for_each_batch, make_batches, pack_rows
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from engine.packing.batches import Batch
     from engine.packing.encoding import EncodedExample
     from engine.packing.prefix_tree import Floats, PackedRow
-    from engine.training.contrast import Contrast
+    from engine.training.contrast.losses import Contrast
     from engine.training.model import TrainableModel
 
 

@@ -13,8 +13,8 @@ from torch.nn import functional
 from engine.packing import batches
 from engine.packing.encoding import ContrastTerm
 from engine.project.settings import ContrastLoss
-from engine.training.contrast import Contrast
-from engine.training.contrast_passes import (
+from engine.training.contrast.losses import Contrast
+from engine.training.contrast.passes import (
     accumulate_contrast,
     log_likelihoods,
     reference_likelihoods,
@@ -174,7 +174,7 @@ def test_groups_that_do_not_fit_into_one_batch_have_the_same_gradients(
         passes += 1
         return scored_logprobs(model, batch)
 
-    monkeypatch.setattr("engine.training.contrast_passes.scored_logprobs", counted)
+    monkeypatch.setattr("engine.training.contrast.passes.scored_logprobs", counted)
     assert_close(gradients(alone, contrast_examples(), contrast), at_once, 1e-5)
     assert (passes > 0) == contrast.compares_pairs
 

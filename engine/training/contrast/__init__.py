@@ -1,0 +1,1 @@
+"""Training on winning against losing paths of one question: losses, passes, objective."""
