@@ -30,10 +30,13 @@ class LosingText:
 
 @dataclass(frozen=True, slots=True)
 class MarginGroup:
-    """Questions of a set with the same margin and the same number of losing paths."""
+    """Number of questions of a set with the same margin and the same numbers of paths."""
 
     margin: float
+    kept: int
+    """Kept paths of each question."""
     losers: int
+    """Losing paths of each question."""
     questions: int
 
 
@@ -92,11 +95,27 @@ def losing_texts(conn: sqlite3.Connection, key: str) -> list[LosingText]:
 
 
 def groups(conn: sqlite3.Connection, key: str) -> list[MarginGroup]:
-    """The questions of a set by margin and number of losing paths: what a plan needs."""
+    """The questions of a set by margin and numbers of paths: what a plan needs.
+
+    It scans the set: call it in a thread.
+    """
     rows = conn.execute(
-        "SELECT margin, losers, count(*) FROM (SELECT margin, count(path_id) AS losers"
-        " FROM contrast_question LEFT JOIN losing_path USING (set_key, question_id)"
-        " WHERE set_key = ? GROUP BY question_id) GROUP BY margin, losers ORDER BY margin, losers",
-        [key],
+        "SELECT margin, kept, coalesce(losers, 0), count(*) FROM contrast_question"
+        " JOIN (SELECT question_id, count(DISTINCT path_id) AS kept FROM example"
+        " WHERE set_key = :key GROUP BY question_id) USING (question_id)"
+        " LEFT JOIN (SELECT question_id, count(*) AS losers FROM losing_path"
+        " WHERE set_key = :key GROUP BY question_id) USING (question_id)"
+        " WHERE set_key = :key GROUP BY 1, 2, 3 ORDER BY 1, 2, 3",
+        {"key": key},
     )
     return [MarginGroup(*row) for row in rows]
+
+
+def tokens(conn: sqlite3.Connection, key: str) -> int:
+    """Tokens of the losing paths of a set; for imported ones, a quarter of their characters."""
+    ((total,),) = conn.execute(
+        "SELECT total(iif(length(token_ids), length(token_ids) / 4, length(text) / 4 + 1))"
+        " FROM losing_path JOIN path ON path.id = path_id WHERE set_key = ?",
+        [key],
+    )
+    return int(total)

@@ -20,6 +20,29 @@ RECENT = 50
 """Jobs that are searched for a measured rate."""
 
 
+MARGIN_BINS = 5
+"""Bins of equal width from 0 to 1 in which margins are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class ContrastPlan:
+    """What a contrast would be trained on."""
+
+    loss: str
+    """`kto` or `dpo`."""
+    kept: int
+    """Kept paths."""
+    losers: int
+    """Losing paths."""
+    pairs: int
+    """Pairs of a kept and a losing path of one question, in each format with reasoning."""
+    questions: int
+    without_losers: int
+    """Questions without a losing path: their kept paths have nothing to be compared with."""
+    margins: tuple[int, ...]
+    """Number of questions by the margin of their vote, in `MARGIN_BINS` bins."""
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What a job would do."""
@@ -43,6 +66,8 @@ class Plan:
     """Whether a model that exists only as GGUF is sampled from a converted copy, a sentence."""
     could_show: str = ""
     """What the test at the end of a round could detect, a sentence."""
+    contrast: ContrastPlan | None = None
+    """None without a contrast."""
     memory: tuple[Part, ...] = ()
     available: int | None = None
     """Bytes of free memory."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, get_type_hints
 
 from msgspec import Meta
 
+from engine.project.objectives import ContrastLoss, Objective
 from engine.project.setting_values import SHOWN, Fault, converted, sentences, suggestion
 from store.enums import EarlyStop, PromptFormat, Weighting
 from store.errors import BadInput
@@ -75,21 +76,6 @@ class PathChoice(StrEnum):
     ALL = "all"
     FIRST = "first"
     SHORTEST = "shortest"
-
-
-class Objective(StrEnum):
-    """What fine-tuning learns from the paths of a vote."""
-
-    MAJORITY = "majority"
-    CONTRAST = "contrast"
-
-
-class ContrastLoss(StrEnum):
-    """How a contrast raises winning paths above losing ones."""
-
-    AUTO = "auto"
-    KTO = "kto"
-    DPO = "dpo"
 
 
 class TooLong(StrEnum):
@@ -298,32 +284,6 @@ class Settings:
 
 Changes = Mapping[str, Mapping[str, object]]
 """Some settings, by section and name, with values as TOML has them."""
-
-PRESETS: Mapping[str, Changes] = {
-    "paper": {
-        "sample": {
-            "m": 32,
-            "temperature": 0.7,
-            "threshold": "0",
-            "cap": 0,
-            "early_stop": "off",
-            "format": "few-shot-cot",
-            "style": "base",
-            "top_p": 1.0,
-            "top_k": 0,
-            "min_p": 0.0,
-        },
-        "curate": {
-            "formats": ["few-shot-cot", "few-shot-direct", "zero-shot-cot", "zero-shot-direct"],
-            "weighting": "per-path",
-        },
-    },
-}
-"""Settings that can be chosen together, by name.
-
-`paper` samples and selects as the paper does: 32 paths of plain text at temperature 0.7, of which
-every path with the plurality answer is kept, at any agreement, and trained in all four formats.
-"""
 
 
 def changed(

@@ -61,8 +61,6 @@ class TrainingState:
     """Of a contrast: mean log-probability of the winning paths before the first step."""
     winner_logp: float | None = None
     """The same of the best weights."""
-    winners_fell: bool = False
-    """Whether the winning paths have become less likely than before the first step."""
 
 
 def fingerprint(

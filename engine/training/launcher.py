@@ -25,7 +25,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.project.job_context import CancelRequested, PauseRequested, Progress
-from engine.project.settings import ContrastLoss, Objective, Settings, changed
+from engine.project.objectives import ContrastLoss, Objective
+from engine.project.settings import Settings, changed
 from engine.training import checkpoints, loop, tensorboard
 from engine.training.contrast.losses import Contrast, ContrastSet
 from engine.training.data_parallel import DataParallel

@@ -18,7 +18,7 @@ import torch
 
 from engine.project.job_context import PauseRequested
 from engine.training import checkpoints
-from engine.training.contrast.objective import ContrastObjective, watched_groups
+from engine.training.contrast.objective import ContrastObjective
 from engine.training.data_parallel import SINGLE_PROCESS, DataParallel
 from engine.training.model import load_model
 from engine.training.objectives import MajorityObjective
@@ -99,8 +99,8 @@ class TrainingResult:
     losing_examples: int = 0
     """Losing paths that were trained on, as examples; 0 without a contrast."""
     first_winner_logp: float | None = None
-    """Mean log-probability of winning paths before the first step, in nats per weighted token: of
-    held-out ones if there are any; None without a contrast."""
+    """Mean log-probability of a sample of the trained winning paths before the first step, in nats
+    per weighted token; None without a contrast."""
     winner_logp: float | None = None
     """The same of the weights that were written."""
 
@@ -145,7 +145,7 @@ def train(
         BadInput: the base is not such a folder, there is nothing to train on, or the method cannot
             run on this machine.
         WorkFailed: the loss is not finite, the device ran out of memory, or a contrast made the
-            winning paths less likely from the beginning.
+            winning paths less likely.
     """
     if threads:
         torch.set_num_threads(threads)
@@ -168,8 +168,9 @@ def train(
     steps = [[training[number] for number in step] for step in numbers]
     objective: Objective = MajorityObjective(model, steps, pack_rows(model, validation))
     if contrast is not None:
-        watched = watched_groups(training, validation)
-        objective = ContrastObjective(model, contrast.contrast, training, numbers, watched)
+        objective = ContrastObjective(
+            model, contrast.contrast, training, numbers, validation, settings.seed
+        )
     loop = _Loop(
         model=model,
         optimizer=optimizer,
@@ -305,12 +306,12 @@ class _Loop:
             WorkFailed: winning paths are less likely after every validation.
         """
         state = self.state
-        if state.winners_fell and state.best_loss is None:
+        if state.best_loss is None and state.validated:
             raise WorkFailed(
-                f"The winning paths became less likely than before training by step {state.step} "
-                f"of {len(self.steps)}, so nothing is kept: lower finetune.learning_rate (it is "
-                f"{self.settings.learning_rate}), or choose finetune.contrast_loss dpo with a "
-                "larger finetune.likelihood_weight."
+                "The winning paths were less likely than before training at each validation until "
+                f"step {state.step} of {len(self.steps)}, so nothing is kept: lower "
+                f"finetune.learning_rate (it is {self.settings.learning_rate}), or choose "
+                "finetune.contrast_loss dpo with a larger finetune.likelihood_weight."
             )
         if state.best_loss is None:
             state.best_step = state.step
@@ -339,18 +340,18 @@ class _Loop:
     def _validate(self) -> dict[str, float]:
         """Measure the weights, and write them if they are the best so far.
 
-        Weights under which winning paths are less likely than before training are not the best.
+        Weights under which winning paths are less likely than before training never are. That is
+        no reason to stop at once: it often passes while the learning rate falls.
         """
         state = self.state
         measured = self.objective.measure(self.progress.look)
         state.validated = state.step
-        first = state.first_winner_logp
-        if first is not None and measured.winner_logp is not None:
-            state.winners_fell = measured.winner_logp < first
+        before, now = state.first_winner_logp, measured.winner_logp
+        winners_fell = before is not None and now is not None and now < before
         is_better = state.best_loss is None or measured.loss < state.best_loss
-        if is_better and not state.winners_fell:
+        if is_better and not winners_fell:
             state.best_loss, state.best_step = measured.loss, state.step
-            state.winner_logp = measured.winner_logp
+            state.winner_logp = now
             if self.model.parallel.is_main:
                 checkpoints.write_weights(self.model, checkpoints.best(self.work, state.step))
         return self._metrics_of(measured)
@@ -367,13 +368,13 @@ class _Loop:
         return self.objective.is_measured and is_pending
 
     def _is_over(self) -> bool:
-        """Whether no step is left, or the loss did not improve in `patience` validations."""
+        """Whether no step is left, or no better weights were found in `patience` validations."""
         state, patience = self.state, self.settings.patience
-        if state.step == len(self.steps) or state.winners_fell:
+        if state.step == len(self.steps):
             return True
         since_best = range(state.best_step + 1, state.validated + 1)
         without_improvement = sum(is_validated(step, len(self.steps)) for step in since_best)
-        return state.best_loss is not None and 0 < patience <= without_improvement
+        return 0 < patience <= without_improvement
 
     def _check_finite(self, metrics: Mapping[str, float]) -> None:
         if not all(map(math.isfinite, metrics.values())):

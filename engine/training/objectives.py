@@ -25,7 +25,7 @@ class Measured:
 
     loss: float
     winner_logp: float | None = None
-    """Mean log-probability of the winning paths, in nats per weighted token; None without a
+    """Mean log-probability of trained winning paths, in nats per weighted token; None without a
     contrast."""
 
 

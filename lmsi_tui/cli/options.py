@@ -98,7 +98,7 @@ def settings_from(
     Raises:
         BadInput: an unknown preset, or an option that is not SECTION.NAME=VALUE.
     """
-    from engine.project.settings import PRESETS
+    from engine.project.presets import PRESETS
     from engine.project.toml_file import parse_toml
 
     if preset is not None and preset not in PRESETS:

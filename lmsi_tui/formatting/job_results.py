@@ -113,8 +113,16 @@ def _trained(result: dict[str, Any]) -> str:
     skipped = f" {left_out:,} examples were too long and left out." if left_out else ""
     return (
         f"{result['model']}: {result['steps']:,} steps in {duration(result['seconds'])}{loss}."
-        f"{skipped}{_loss_warning(before, after)}"
+        f"{_winners(result)}{skipped}{_loss_warning(before, after)}"
     )
+
+
+def _winners(result: dict[str, Any]) -> str:
+    """How likely winning paths were before and after a contrast; empty without one."""
+    before, after = result.get("first_winner_logp"), result.get("winner_logp")
+    if before is None or after is None:
+        return ""
+    return f" Log-probability of winning paths per token: {before:.3f} to {after:.3f}."
 
 
 def _loss_warning(before: float | None, after: float | None) -> str:

@@ -165,6 +165,7 @@ def training_snapshot(
         epochs=settings.epochs,
         loss=tuple(thinned(series.points.get("loss", ()), POINTS)),
         validation=tuple(thinned(series.points.get("val_loss", ()), POINTS)),
+        winners=tuple(thinned(series.points.get("winner_logp", ()), POINTS)),
         learning_rate=series.last("learning_rate"),
         tokens_per_second=series.last("tokens_per_second"),
         seconds_left=pace * (steps - step) if pace and is_training else None,

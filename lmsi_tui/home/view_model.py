@@ -115,6 +115,8 @@ class TrainingSnapshot:
     loss: tuple[tuple[float, float], ...] = ()
     """(step, loss), thinned."""
     validation: tuple[tuple[float, float], ...] = ()
+    winners: tuple[tuple[float, float], ...] = ()
+    """(step, mean log-probability of winning paths per token); empty without a contrast."""
     learning_rate: float | None = None
     tokens_per_second: float | None = None
     seconds_left: float | None = None

@@ -14,7 +14,7 @@ from lmsi_tui.formatting.sanitize import printable
 from store.enums import JobKind
 
 if TYPE_CHECKING:
-    from engine.jobs.plan import Plan
+    from engine.jobs.plan import ContrastPlan, Plan
     from engine.training_data.dry_run import DryRun
 
 MARGIN = 14
@@ -67,6 +67,8 @@ def summary_rows(plan: Plan) -> list[tuple[str, str, str]]:
     if plan.paths is not None:
         facts.append(("paths", _paths(*plan.paths), ""))
     facts += [("" if number else "prompt", note, "") for number, note in enumerate(plan.notes)]
+    if plan.contrast is not None:
+        facts += _contrast_rows(plan.contrast)
     if plan.copy:
         facts.append(("copy", plan.copy, ""))
     if plan.memory:
@@ -82,6 +84,22 @@ def summary_rows(plan: Plan) -> list[tuple[str, str, str]]:
         for number, sentence in enumerate(plan.reused)
     ]
     return facts
+
+
+def _contrast_rows(contrast: ContrastPlan) -> list[tuple[str, str, str]]:
+    """The pairs of a contrast and the margins of its questions."""
+    compared = contrast.questions - contrast.without_losers
+    pairs = (
+        f"{contrast.pairs:,} pairs of {contrast.kept:,} kept and {contrast.losers:,} losing paths, "
+        f"in {compared:,} of {contrast.questions:,} questions ({contrast.loss}); "
+        f"{contrast.without_losers:,} have no losing path"
+    )
+    bins = len(contrast.margins)
+    margins = " · ".join(
+        f"{number / bins:.1f} to {(number + 1) / bins:.1f}: {questions:,}"
+        for number, questions in enumerate(contrast.margins)
+    )
+    return [("contrast", pairs, ""), ("margins", f"questions by margin: {margins}", "")]
 
 
 def _dry_run_rows(dry_run: DryRun) -> list[tuple[str, str, str]]:

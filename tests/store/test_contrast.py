@@ -46,7 +46,11 @@ def test_losing_paths_come_back_in_the_order_of_their_indices(seeded: Seeded) ->
         LosingText(first, earlier.path_id, "1", "path 1", (1,)),
         LosingText(first, later.path_id, "2", "path 2", (2,)),
     ]
-    assert contrast.groups(seeded.conn, key) == [MarginGroup(0.25, 2, 1), MarginGroup(1.0, 0, 1)]
+    assert contrast.groups(seeded.conn, key) == [
+        MarginGroup(0.25, 0, 2, 1),
+        MarginGroup(1.0, 0, 0, 1),
+    ]
+    assert contrast.tokens(seeded.conn, key) == 2
 
 
 def test_losing_paths_are_stored_once(seeded: Seeded) -> None:

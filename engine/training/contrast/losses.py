@@ -16,7 +16,7 @@ import torch
 from torch.nn import functional
 
 from engine.packing.encoding import ContrastTerm
-from engine.project.settings import ContrastLoss
+from engine.project.objectives import ContrastLoss
 from engine.training.checkpoints import content_of
 
 if TYPE_CHECKING:
@@ -24,12 +24,7 @@ if TYPE_CHECKING:
 
     from engine.packing.encoding import EncodedExample
     from engine.packing.prefix_tree import Floats, Integers
-    from engine.project.settings import TrainSettings
     from store.records import Example
-
-DPO_FROM = 3_000_000_000
-"""Number of weights from which DPO is the default: up to there KTO gained more in the comparison of
-multi-agent consensus alignment (arXiv 2509.15172)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,14 +121,6 @@ class ContrastSet:
         contrast = self.contrast
         loss = [contrast.loss, contrast.beta, contrast.likelihood_weight]
         return [loss, content_of(self.losers), sorted(self.margins.items())]
-
-
-def contrast_of(settings: TrainSettings, parameters: int) -> Contrast:
-    """The loss that the settings choose for a model of so many weights."""
-    loss = settings.contrast_loss
-    if loss is ContrastLoss.AUTO:
-        loss = ContrastLoss.KTO if parameters < DPO_FROM else ContrastLoss.DPO
-    return Contrast(loss, settings.beta, settings.likelihood_weight)
 
 
 def term_of(example: EncodedExample) -> ContrastTerm:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from engine.training.contrast.losses import groups_of, mean_winner_logprob, term_of
 from engine.training.contrast.passes import (
     accumulate_contrast,
@@ -18,15 +20,16 @@ from engine.training.objectives import Measured
 from engine.training.passes import pack_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from engine.packing.encoding import EncodedExample
     from engine.training.checkpoints import TrainingState
     from engine.training.contrast.losses import Contrast
     from engine.training.model import TrainableModel
 
-WATCHED = 64
-"""Training examples whose winning paths are watched if none are held out."""
+WATCHED = 128
+"""Training examples, at least, whose winning paths are watched. Those of held-out questions also
+become less likely when a model learns too much from few questions: the validation loss shows it."""
 
 
 @dataclass(slots=True)
@@ -42,8 +45,9 @@ class ContrastObjective:
     training: list[EncodedExample]
     steps: list[list[int]]
     """Numbers of the training examples of each optimizer step."""
-    watched: list[EncodedExample]
-    """Whole groups that are held out; without any, some of the trained ones."""
+    validation: list[EncodedExample]
+    seed: int
+    """Of the choice of the watched examples."""
 
     @property
     def is_measured(self) -> bool:
@@ -52,7 +56,7 @@ class ContrastObjective:
 
     def prepare(self, state: TrainingState, check_stop: Callable[[], None]) -> bool:
         """Give every example its reference, which is computed unless the state has it."""
-        examples = [*self.training, *self.watched]
+        examples = [*self.training, *self.validation]
         is_new = not state.reference
         if is_new:
             rows = pack_rows(self.model, examples)
@@ -63,7 +67,7 @@ class ContrastObjective:
             for example, reference in zip(examples, state.reference, strict=True)
         ]
         self.training = examples[: len(self.training)]
-        self.watched = examples[len(self.training) :]
+        self.validation = examples[len(self.training) :]
         return is_new
 
     def accumulate(self, state: TrainingState, check_stop: Callable[[], None]) -> float:
@@ -76,24 +80,28 @@ class ContrastObjective:
         return step.loss
 
     def measure(self, check_stop: Callable[[], None]) -> Measured:
-        """The mean over watched examples, for KTO with z = 0, so that times are comparable."""
-        rows = pack_rows(self.model, self.watched)
-        logliks = log_likelihoods(self.model, rows, len(self.watched), check_stop)
-        loss, _ = self.contrast.gradient(self.watched, logliks, 0.0)
+        """Measure the loss of held-out examples and the likelihood of trained winning paths.
+
+        Without held-out examples the loss is that of the watched ones. For KTO it is that with
+        z = 0, so that it means the same at any time.
+        """
+        watched = self._watched()
+        examples = [*watched, *self.validation]
+        rows = pack_rows(self.model, examples)
+        logliks = log_likelihoods(self.model, rows, len(examples), check_stop)
+        first = len(watched) if self.validation else 0
+        loss, _ = self.contrast.gradient(examples[first:], logliks[first:], 0.0)
         return Measured(
-            loss / self.contrast.divisor(self.watched), mean_winner_logprob(self.watched, logliks)
+            loss / self.contrast.divisor(examples[first:]),
+            mean_winner_logprob(watched, logliks[: len(watched)]),
         )
 
-
-def watched_groups(
-    training: Sequence[EncodedExample], validation: Sequence[EncodedExample]
-) -> list[EncodedExample]:
-    """The examples that show whether winning paths become less likely: whole groups."""
-    if validation:
-        return list(validation)
-    watched: list[EncodedExample] = []
-    for group in groups_of(training):
-        if len(watched) >= WATCHED:
-            break
-        watched += [training[number] for number in group]
-    return watched
+    def _watched(self) -> list[EncodedExample]:
+        """Random groups of trained examples, the same each time."""
+        groups = groups_of(self.training)
+        watched: list[EncodedExample] = []
+        for number in np.random.default_rng(self.seed).permutation(len(groups)):
+            if len(watched) >= WATCHED:
+                break
+            watched += [self.training[member] for member in groups[number]]
+        return watched

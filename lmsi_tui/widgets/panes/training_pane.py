@@ -74,6 +74,9 @@ def _numbers(snapshot: TrainingSnapshot, width: int) -> list[Content]:
     if snapshot.validation:
         best = min(value for _, value in snapshot.validation)
         parts.append(f"validation {snapshot.validation[-1][1]:.3f} (best {best:.3f})")
+    if snapshot.winners:
+        first, last = snapshot.winners[0][1], snapshot.winners[-1][1]
+        parts.append(f"winning paths {last:.3f} (at first {first:.3f})")
     if snapshot.learning_rate is not None:
         parts.append(f"learning rate {snapshot.learning_rate:.2g}")
     if snapshot.tokens_per_second is not None:

@@ -9,11 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.project.objectives import ContrastLoss, Objective
+from engine.project.presets import PRESETS
 from engine.project.setting_values import allowed, limits
 from engine.project.settings import (
-    PRESETS,
-    ContrastLoss,
-    Objective,
     Settings,
     StyleChoice,
     TrainSettings,
@@ -263,6 +262,14 @@ def test_what_identifies_a_training_run_does_not_change() -> None:
     contrast = replace(TrainSettings(), objective=Objective.CONTRAST)
     chosen = ("objective", "contrast_loss", "beta", "likelihood_weight")
     assert contrast.deciding() == default | {name: getattr(contrast, name) for name in chosen}
+
+
+def test_the_loss_of_a_contrast_depends_on_the_size_of_the_model_unless_it_is_chosen() -> None:
+    assert ContrastLoss.AUTO.of_size(2_900_000_000) is ContrastLoss.KTO
+    assert ContrastLoss.AUTO.of_size(3_000_000_000) is ContrastLoss.DPO
+    assert ContrastLoss.AUTO.of_size(None) is ContrastLoss.KTO
+    assert ContrastLoss.DPO.of_size(1) is ContrastLoss.DPO
+    assert ContrastLoss.KTO.of_size(7_000_000_000) is ContrastLoss.KTO
 
 
 def test_the_preset_of_the_paper_keeps_every_path_of_the_plurality_answer() -> None:

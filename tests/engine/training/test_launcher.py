@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from engine.packing.encoding import EncodedExample
 from engine.project.job_context import PauseRequested
-from engine.project.settings import Objective
+from engine.project.objectives import Objective
 from engine.training import passes
 from engine.training.data_parallel import SINGLE_PROCESS, DataParallel
 from engine.training.launcher import Training, train

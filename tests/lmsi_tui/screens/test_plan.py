@@ -10,7 +10,7 @@ from textual.widgets import Input, Static
 from engine.demo.project import make_demo
 from engine.jobs.job_settings import RELEVANT, settings_of
 from engine.jobs.memory_estimate import Part
-from engine.jobs.plan import Plan
+from engine.jobs.plan import ContrastPlan, Plan
 from engine.project.folder import SETTINGS, create_project, open_project
 from engine.project.settings import Settings
 from lmsi_tui.screens.home import HomeScreen
@@ -461,3 +461,13 @@ async def test_facts_fields_and_keys_are_all_in_view(
         if size[1] >= 24:
             assert screen.query_one("#hint").region.bottom <= size[1]
             assert screen.query_one("#settings").region.height >= 5
+
+
+def test_a_contrast_is_planned_with_its_pairs_margins_and_questions_without_a_loser() -> None:
+    contrast = ContrastPlan("kto", 4000, 1200, 9600, 500, 120, (10, 20, 70, 200, 200))
+    rows = {name: text for name, text, _ in summary_rows(Plan(JobKind.FINETUNE, contrast=contrast))}
+    for words in ("9,600 pairs", "4,000 kept", "1,200 losing", "380 of 500", "kto", "120 have no"):
+        assert words in rows["contrast"]
+    assert "0.0 to 0.2: 10" in rows["margins"]
+    assert "0.8 to 1.0: 200" in rows["margins"]
+    assert "contrast" not in {name for name, _, _ in summary_rows(Plan(JobKind.FINETUNE))}

@@ -11,10 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.packing.encoding import ContrastTerm
-from engine.project.settings import ContrastLoss, TrainSettings
+from engine.project.objectives import ContrastLoss
 from engine.training.contrast.losses import (
     Contrast,
-    contrast_of,
     groups_of,
     is_split,
     mean_winner_logprob,
@@ -108,14 +107,6 @@ def test_losers_without_winners_are_not_trained_by_dpo() -> None:
     loss, coefficients = DPO.gradient([side(False), side(False)], np.full(2, -10.0), 0.0)
     assert loss == 0.0
     assert coefficients.tolist() == [0.0, 0.0]
-
-
-def test_the_loss_depends_on_the_size_of_the_model_unless_it_is_chosen() -> None:
-    auto = TrainSettings()
-    assert contrast_of(auto, 2_900_000_000).loss is ContrastLoss.KTO
-    assert contrast_of(auto, 3_000_000_000).loss is ContrastLoss.DPO
-    chosen = dataclasses.replace(auto, contrast_loss=ContrastLoss.DPO, beta=0.5)
-    assert contrast_of(chosen, 1) == Contrast(ContrastLoss.DPO, 0.5, 1.0)
 
 
 def test_winners_are_measured_per_token_and_losers_not_at_all() -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from engine.project.settings import ContrastLoss, Objective, TrainSettings
+from engine.project.objectives import ContrastLoss, Objective
 from engine.training.contrast import objective
 from engine.training.contrast.losses import Contrast, ContrastSet
 from engine.training.contrast.passes import reference_likelihoods
@@ -30,6 +30,7 @@ from tests.engine.training.test_loop import (
 )
 
 if TYPE_CHECKING:
+    from engine.project.settings import TrainSettings
     from store.records import Example
 
 CONTRAST = replace(SETTINGS, objective=Objective.CONTRAST)
@@ -87,6 +88,7 @@ contrasted(Path(sys.argv[1]), sys.argv[2], progress=Listener(kill_at=int(sys.arg
 """
 
 
+@pytest.mark.slow
 def test_a_killed_training_ends_with_the_weights_of_an_uninterrupted_one(tmp_path: Path) -> None:
     quiet, killed = tmp_path / "quiet", tmp_path / "killed"
     undisturbed = contrasted(quiet)
@@ -131,34 +133,36 @@ def test_the_reference_is_computed_once_and_kept_in_the_checkpoint(
     assert are_identical(weights(tmp_path / "quiet" / "out"), weights(tmp_path / "stopped" / "out"))
 
 
-def test_a_training_that_makes_winning_paths_less_likely_stops_with_the_best_weights(
-    tmp_path: Path,
-) -> None:
-    # The held-out winner is what the losing paths of the other questions say.
-    losers = contrast_set().losers
-    examples = [
-        replace(example, completion=losers[-1].completion, token_ids=losers[-1].token_ids)
-        if example.validation and example.path_id is not None
-        else example
-        for example in some_examples()
-    ]
-    listener = Listener()
-    with pytest.raises(WorkFailed, match=r"less likely.*finetune\.learning_rate"):
-        contrasted(tmp_path, examples=examples, progress=listener)
-    assert listener.measured[0]["winner_logp"] > listener.measured[listener.step]["winner_logp"]
-    assert listener.step < 10
-    assert not (tmp_path / "out").exists()
+Found = list[tuple[float, float]]
 
 
-def test_the_best_weights_before_winning_paths_fell_are_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def validations(monkeypatch: pytest.MonkeyPatch) -> Found:
+    """Loss and log-probability of winners that are found before the first step and then."""
+    found: Found = []
+    monkeypatch.setattr(objective.ContrastObjective, "measure", lambda *_: Measured(*found.pop(0)))
+    return found
+
+
+def test_weights_that_make_winning_paths_less_likely_are_not_the_best(
+    tmp_path: Path, validations: Found
 ) -> None:
-    found = iter([(3.0, -2.0), (2.5, -1.9), (2.6, -1.8), (2.0, -2.1), (1.0, -1.0)])
-    monkeypatch.setattr(objective.ContrastObjective, "measure", lambda *_: Measured(*next(found)))
-    result = contrasted(tmp_path)
-    assert (result.steps, result.best_step, result.stopped_early) == (3, 1, True)
+    validations += [(3.0, -2.0), (2.9, -2.1), (2.5, -1.9), (2.6, -1.8), (2.0, -2.1)]
+    validations += [(1.0, -3.0), (1.0, -3.0), (0.9, -3.0)]
+    result = contrasted(tmp_path, settings=replace(CONTRAST, patience=4))
+    assert (result.steps, result.best_step, result.stopped_early) == (6, 2, True)
     assert (result.validation_loss, result.winner_logp) == (2.5, -1.9)
     assert result.first_winner_logp == -2.0
+
+
+@pytest.mark.parametrize(("patience", "steps"), [(4, 4), (0, 10)])
+def test_a_training_that_only_makes_winning_paths_less_likely_writes_nothing(
+    tmp_path: Path, validations: Found, patience: int, steps: int
+) -> None:
+    validations += [(3.0, -2.0), *([(2.0, -2.1)] * 10)]
+    with pytest.raises(WorkFailed, match=rf"less likely.*step {steps} of 10.*learning_rate"):
+        contrasted(tmp_path, settings=replace(CONTRAST, patience=patience))
+    assert not (tmp_path / "out").exists()
 
 
 def test_without_held_out_questions_the_trained_ones_are_watched(tmp_path: Path) -> None:

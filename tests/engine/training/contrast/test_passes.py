@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from engine.packing import batches
 from engine.packing.encoding import ContrastTerm
-from engine.project.settings import ContrastLoss
+from engine.project.objectives import ContrastLoss
 from engine.training.contrast.losses import Contrast
 from engine.training.contrast.passes import (
     accumulate_contrast,

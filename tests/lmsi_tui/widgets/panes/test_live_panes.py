@@ -57,6 +57,7 @@ TRAINING = TrainingSnapshot(
     epochs=3.0,
     loss=tuple((float(step), 1.4 * math.exp(-step / 30)) for step in range(1, 61)),
     validation=((12.0, 1.1), (24.0, 0.8), (36.0, 0.85)),
+    winners=((0.0, -0.431), (12.0, -0.4), (24.0, -0.392)),
     learning_rate=0.00012,
     tokens_per_second=1450.0,
     seconds_left=65.0,
@@ -194,6 +195,7 @@ def test_training_shows_step_epoch_loss_and_memory(width: int) -> None:
         assert words in rendered
     for words in ("validation 0.850 (best 0.800)", "learning rate 0.00012", "1,450 tokens/s"):
         assert words in rendered
+    assert "winning paths -0.392 (at first -0.431)" in rendered
     assert "3.0 GiB" in rendered
     assert rendered.count(MARK) == 4  # three losses and the legend
 
