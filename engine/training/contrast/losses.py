@@ -34,10 +34,10 @@ class Contrast:
     With log ratio r = log-likelihood - reference, weight w = example weight x margin, and winners +
     and losers - of one question in one format:
 
-    KTO (Ethayarajh et al. 2024, arXiv 2402.01306, equation 7, with both lambdas 1):
+    KTO (Ethayarajh et al. 2024, arXiv 2402.01306, with both lambdas 1):
         sum of w (1 - sigmoid(beta (r - z))) over winners, and of w (1 - sigmoid(beta (z - r))) over
         losers, divided by the weights of all examples.
-    DPO with the winners' likelihood (Pang et al. 2024, arXiv 2404.19733, equation 1; weighted by
+    DPO with the winners' likelihood (Pang et al. 2024, arXiv 2404.19733; weighted by
     the margin as in Prasad et al. 2024, arXiv 2411.04109):
         sum of w+ (share of w-) (-log sigmoid(beta (r+ - r-))) over all pairs, and of
         likelihood_weight x w+ x loss per token over winners, divided by the weights of winners.

@@ -28,7 +28,6 @@ from engine.training.model import (
     end_tokens,
     load_model,
 )
-from engine.training.schedule import schedule
 from store.enums import PromptFormat, PromptStyle
 from store.errors import BadInput, WorkFailed
 from store.records import Example
@@ -589,20 +588,3 @@ def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "base" / "model.safetensors").write_bytes(b"cut")
     with pytest.raises(BadInput, match="cannot be loaded"):
         trained(tmp_path)
-
-
-def test_steps_hold_whole_groups_of_the_given_weight() -> None:
-    examples = encode(some_examples(held=0), tiny_tokenizer(), PromptStyle.BASE, {0})
-    steps = schedule(examples, replace(SETTINGS, epochs=2.5))
-    assert sum(map(len, steps)) == pytest.approx(2.5 * len(examples), abs=2)
-    for step in steps[:-1]:
-        assert 6 <= sum(examples[number].weight for number in step) < 6 + 2
-        for number in step:
-            group = {
-                other
-                for other, example in enumerate(examples)
-                if (example.question_id, example.prompt_format)
-                == (examples[number].question_id, examples[number].prompt_format)
-            }
-            assert group <= set(step)
-    assert schedule(examples, replace(SETTINGS, seed=1)) != schedule(examples, SETTINGS)

@@ -21,6 +21,7 @@ from engine.training.contrast.passes import (
 )
 from engine.training.loss import scored_logprobs
 from engine.training.passes import pack_rows
+from tests.engine.families import FAMILIES
 from tests.engine.packing.examples import encoded
 from tests.engine.tiny import tiny_model
 from tests.engine.training.test_passes import loaded, with_attention
@@ -156,6 +157,18 @@ def test_gradients_of_trees_are_those_of_single_rows_and_of_the_formulas(
     single = gradients(dataclasses.replace(model, shares_prefixes=False), examples, contrast)
     assert_close(packed, expected, 1e-5)
     assert_close(single, expected, 1e-5)
+
+
+@pytest.mark.parametrize("family", ["gemma 2", "qwen 3"])
+def test_capped_logits_windows_and_recomputed_activations_have_the_gradients_of_the_formulas(
+    tmp_path: Path, family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.training.model.RECOMPUTE_FROM", 0)
+    monkeypatch.setattr("engine.training.loss.HEAD_LOGITS", 512 * 7)
+    model = loaded(tiny_model(tmp_path / "model", **FAMILIES[family]), "full")
+    packed = gradients(model, contrast_examples(), DPO)
+    model.causal.set_attn_implementation("eager")
+    assert_close(packed, by_the_formulas(model, contrast_examples(), DPO), 1e-5)
 
 
 @pytest.mark.parametrize("contrast", [KTO, DPO], ids=["kto", "dpo"])
