@@ -155,6 +155,8 @@ def _contrast_set(
         rows = losing_paths.losing_examples(conn, frozen, kept)
     if not rows:
         raise BadInput(NO_LOSERS)
+    if base.tokenizer_sha256 != frozen.tokenizer_sha256:
+        rows = [dataclasses.replace(row, token_ids=()) for row in rows]
     loss = settings.contrast_loss.of_size(base.parameters)
     return ContrastSet(
         Contrast(loss, settings.beta, settings.likelihood_weight),

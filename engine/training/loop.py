@@ -258,8 +258,12 @@ class _Loop:
         """
         if self.state.step == 0:
             try_largest_batch(self.model, self.steps)
-        if self.objective.prepare(self.state, self.progress.look):
-            self.save()
+        if self.objective.is_prepared(self.state):
+            self.objective.prepare(self.state, self.progress.look)
+            return
+        self.progress.begin("scoring paths before training", 0)
+        self.objective.prepare(self.state, self.progress.look)
+        self.save()
 
     def run(self, checkpoint_seconds: float) -> None:
         """Take all steps that are left.

@@ -36,8 +36,11 @@ class Objective(Protocol):
     def is_measured(self) -> bool:
         """Whether there is anything to measure between steps."""
 
-    def prepare(self, state: TrainingState, check_stop: Callable[[], None]) -> bool:
-        """Compute what is needed before the first step, and say whether `state` was changed."""
+    def is_prepared(self, state: TrainingState) -> bool:
+        """Whether the state has what must be computed before the first step."""
+
+    def prepare(self, state: TrainingState, check_stop: Callable[[], None]) -> None:
+        """Compute it if the state does not have it."""
 
     def accumulate(self, state: TrainingState, check_stop: Callable[[], None]) -> float:
         """Add the gradient of the next step to the weights, and return its loss."""
@@ -60,9 +63,12 @@ class MajorityObjective:
         """Whether examples are held out."""
         return bool(self.validation)
 
-    def prepare(self, state: TrainingState, check_stop: Callable[[], None]) -> bool:
+    def is_prepared(self, state: TrainingState) -> bool:
         """Nothing is needed."""
-        return False
+        return True
+
+    def prepare(self, state: TrainingState, check_stop: Callable[[], None]) -> None:
+        """Do nothing."""
 
     def accumulate(self, state: TrainingState, check_stop: Callable[[], None]) -> float:
         """The mean over the step, in nats per weighted token."""

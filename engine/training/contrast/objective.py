@@ -20,9 +20,10 @@ from engine.training.objectives import Measured
 from engine.training.passes import pack_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from engine.packing.encoding import EncodedExample
+    from engine.packing.prefix_tree import Floats
     from engine.training.checkpoints import TrainingState
     from engine.training.contrast.losses import Contrast
     from engine.training.model import TrainableModel
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 WATCHED = 128
 """Training examples, at least, whose winning paths are watched. Those of held-out questions also
 become less likely when a model learns too much from few questions: the validation loss shows it."""
+CHUNK = 512
+"""Examples that are packed together while the reference is computed."""
 
 
 @dataclass(slots=True)
@@ -54,21 +57,33 @@ class ContrastObjective:
         """Always: the likelihood of the winning paths must not fall."""
         return True
 
-    def prepare(self, state: TrainingState, check_stop: Callable[[], None]) -> bool:
+    def is_prepared(self, state: TrainingState) -> bool:
+        """Whether the state has the reference."""
+        return bool(state.reference)
+
+    def prepare(self, state: TrainingState, check_stop: Callable[[], None]) -> None:
         """Give every example its reference, which is computed unless the state has it."""
         examples = [*self.training, *self.validation]
-        is_new = not state.reference
-        if is_new:
-            rows = pack_rows(self.model, examples)
-            found = reference_likelihoods(self.model, rows, len(examples), check_stop)
-            state.reference = found.tolist()
+        if not state.reference:
+            state.reference = self._reference(examples, check_stop).tolist()
         examples = [
             replace(example, contrast=replace(term_of(example), reference=reference))
             for example, reference in zip(examples, state.reference, strict=True)
         ]
         self.training = examples[: len(self.training)]
         self.validation = examples[len(self.training) :]
-        return is_new
+
+    def _reference(
+        self, examples: Sequence[EncodedExample], check_stop: Callable[[], None]
+    ) -> Floats:
+        # Packing takes time in the square of the number of examples.
+        order = sorted(range(len(examples)), key=lambda number: examples[number].tokens)
+        reference = np.zeros(len(examples))
+        for first in range(0, len(order), CHUNK):
+            numbers = order[first : first + CHUNK]
+            rows = pack_rows(self.model, [examples[number] for number in numbers])
+            reference[numbers] = reference_likelihoods(self.model, rows, len(numbers), check_stop)
+        return reference
 
     def accumulate(self, state: TrainingState, check_stop: Callable[[], None]) -> float:
         """The mean over the step, as `Contrast` defines it."""

@@ -133,6 +133,17 @@ def test_the_reference_is_computed_once_and_kept_in_the_checkpoint(
     assert are_identical(weights(tmp_path / "quiet" / "out"), weights(tmp_path / "stopped" / "out"))
 
 
+def test_the_reference_does_not_depend_on_how_many_examples_are_packed_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contrasted(tmp_path / "quiet")
+    monkeypatch.setattr(objective, "CHUNK", 3)
+    contrasted(tmp_path / "chunks")
+    at_once, chunked = weights(tmp_path / "quiet" / "out"), weights(tmp_path / "chunks" / "out")
+    for name, value in at_once.items():
+        assert torch.allclose(value, chunked[name], rtol=0, atol=1e-5 * float(value.abs().max()))
+
+
 Found = list[tuple[float, float]]
 
 
