@@ -29,12 +29,16 @@ if TYPE_CHECKING:
 
 
 def freeze(conn: sqlite3.Connection, key: str, kept: Iterable[KeptQuestion]) -> None:
-    """Store the margins and losing paths of the questions of a set, unless they are stored."""
+    """Store the margins and losing paths of the questions of a set, unless they are stored.
+
+    A question that is kept with several answers has the margin of the last one.
+    """
     selected = list(kept)
+    margins = {chosen.question.id: chosen.margin for chosen in selected}
     contrast.freeze(
         conn,
         key,
-        [ContrastQuestion(key, chosen.question.id, chosen.margin) for chosen in selected],
+        [ContrastQuestion(key, question_id, margin) for question_id, margin in margins.items()],
         [
             LosingPath(key, path.id, chosen.question.id, answer)
             for chosen in selected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
@@ -9,9 +10,10 @@ import pytest
 
 from engine.jobs import curate, sample
 from engine.training_data import losing_paths
-from store import contrast, examples, paths
+from engine.training_data.selection import KeptQuestion
+from store import contrast, examples, paths, questions
 from store.connection import connect
-from store.enums import JobKind
+from store.enums import JobKind, Split
 from tests.projects import claimed, scripted_project
 
 if TYPE_CHECKING:
@@ -98,3 +100,19 @@ def test_the_losing_paths_of_an_older_set_are_those_that_it_would_have_got(
     assert later == at_once
     assert later[0]
     assert len(paths.runs(conn)) == 1
+
+
+def test_a_question_may_be_kept_with_several_answers(
+    project: Project, conn: sqlite3.Connection
+) -> None:
+    frozen = curated(project, conn)
+    question = questions.by_split(conn, Split.POOL)[0]
+    twice = [
+        KeptQuestion(question, answer, (), 1, reviewed=False, margin=margin)
+        for answer, margin in (("1", 0.5), ("2", 0.25))
+    ]
+    other = dataclasses.replace(frozen, key="other")
+    member = dataclasses.replace(examples.examples(conn, frozen.key)[0], question_id=question.id)
+    examples.freeze(conn, other, [member])
+    losing_paths.freeze(conn, "other", twice)
+    assert contrast.margins(conn, "other") == {question.id: 0.25}
