@@ -67,7 +67,9 @@ class Plan:
     could_show: str = ""
     """What the test at the end of a round could detect, a sentence."""
     contrast: ContrastPlan | None = None
-    """None without a contrast."""
+    """None without a contrast, and until the losing paths of an older set are stored."""
+    contrast_note: str = ""
+    """When these are stored, a sentence."""
     memory: tuple[Part, ...] = ()
     available: int | None = None
     """Bytes of free memory."""

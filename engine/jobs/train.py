@@ -308,14 +308,14 @@ def _plan(
         _check_teacher_logits(conn, project, left, frozen)
     size = examples.set_size(conn, frozen.key)
     tokens, passes = size.tokens, settings.epochs
-    contrast = None
+    contrast, contrast_note = None, ""
     if settings.objective is Objective.CONTRAST:
         contrast = _plan_contrast(conn, frozen, settings, bases[0])
         reasoning = sum(prompt_format.reasons for prompt_format in frozen.formats)
         tokens += reasoning * contrast_rows.tokens(conn, frozen.key)
         passes += 1 / 3  # the reference, without gradients
         if contrast is None:
-            notes.append("The losing paths of this older set are selected when it is trained.")
+            contrast_note = "the losing paths of this older set are selected when it is trained"
     tokens_at_once = size.longest // CHARACTERS_PER_TOKEN + settings.examples_per_step * (
         tokens // max(1, frozen.examples)
     )
@@ -331,6 +331,7 @@ def _plan(
         notes=tuple(notes),
         looked=tuple(dry_runs),
         contrast=contrast,
+        contrast_note=contrast_note,
         memory=memory_estimate.largest(
             memory_estimate.of_training(project, base, settings, tokens_at_once) for base in left
         ),

@@ -14,7 +14,7 @@ from lmsi_tui.formatting.sanitize import printable
 from store.enums import JobKind
 
 if TYPE_CHECKING:
-    from engine.jobs.plan import ContrastPlan, Plan
+    from engine.jobs.plan import Plan
     from engine.training_data.dry_run import DryRun
 
 MARGIN = 14
@@ -67,8 +67,7 @@ def summary_rows(plan: Plan) -> list[tuple[str, str, str]]:
     if plan.paths is not None:
         facts.append(("paths", _paths(*plan.paths), ""))
     facts += [("" if number else "prompt", note, "") for number, note in enumerate(plan.notes)]
-    if plan.contrast is not None:
-        facts += _contrast_rows(plan.contrast)
+    facts += _contrast_rows(plan)
     if plan.copy:
         facts.append(("copy", plan.copy, ""))
     if plan.memory:
@@ -86,8 +85,11 @@ def summary_rows(plan: Plan) -> list[tuple[str, str, str]]:
     return facts
 
 
-def _contrast_rows(contrast: ContrastPlan) -> list[tuple[str, str, str]]:
+def _contrast_rows(plan: Plan) -> list[tuple[str, str, str]]:
     """The pairs of a contrast and the margins of its questions."""
+    contrast = plan.contrast
+    if contrast is None:
+        return [("contrast", plan.contrast_note, "")] if plan.contrast_note else []
     compared = contrast.questions - contrast.without_losers
     pairs = (
         f"{contrast.pairs:,} pairs of {contrast.kept:,} kept and {contrast.losers:,} losing paths, "

@@ -9,6 +9,7 @@ import pytest
 from engine.demo.project import make_demo
 from engine.jobs import curate, sample, stages, train
 from engine.project.settings import changed
+from engine.training_data import losing_paths
 from store import contrast, examples, jobs, models
 from store.connection import connect
 from store.enums import JobKind, JobState
@@ -71,6 +72,23 @@ def test_a_contrast_trains_what_was_planned(curated: tuple[Project, Connection])
     assert len(other.reused) == 1  # the set, and no finished training
     trained = [model.name for model in models.all_of(conn) if model.training_set]
     assert trained == [result["model"]]
+
+
+def test_a_set_that_is_older_than_losing_paths_is_planned_and_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = make_demo(tmp_path / "older", pool=16, evaluation=4, changes=CONTRAST)
+    with connect(project.database) as conn:
+        sample.run(claimed(conn, project, JobKind.SAMPLE))
+        with monkeypatch.context() as patch:
+            patch.setattr(losing_paths, "freeze", lambda *_: None)
+            curate.run(claimed(conn, project, JobKind.CURATE))
+        planned = stages.plan(conn, project, JobKind.FINETUNE, project.settings)
+        assert planned.problem is None
+        assert (planned.contrast, bool(planned.contrast_note)) == (None, True)
+        result = train.finetune(claimed(conn, project, JobKind.FINETUNE))
+        assert result["losing_examples"] > 0  # type: ignore[operator]  # a number
+        assert contrast.is_stored(conn, examples.sets(conn)[-1].key)
 
 
 def test_a_set_without_losing_paths_cannot_be_contrasted(tmp_path: Path) -> None:
