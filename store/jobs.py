@@ -258,6 +258,16 @@ def all_of(conn: sqlite3.Connection) -> list[Job]:
     return [_job(row) for row in conn.execute(f"SELECT {_COLUMNS} FROM job ORDER BY id")]
 
 
+def results(conn: sqlite3.Connection, kind: JobKind, param: str) -> list[dict[str, Any]]:
+    """The results of the finished jobs of a kind that had a parameter, oldest first."""
+    rows = conn.execute(
+        "SELECT result FROM job WHERE kind = ? AND state = 'done'"
+        " AND json_extract(params, '$.' || ?) IS NOT NULL ORDER BY id",
+        [kind, param],
+    )
+    return [json.loads(result) for (result,) in rows]
+
+
 def unfinished(conn: sqlite3.Connection) -> list[Job]:
     """Jobs that a worker has or should take, oldest first; without the paused ones."""
     rows = conn.execute(

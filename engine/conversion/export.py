@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine.conversion.adapter_strength import set_strength
 from engine.models.location import check_files
 from store import examples, models, paths, rounds
 from store.atomic_file import atomic_file, atomic_folder
@@ -30,10 +31,12 @@ def export(
         project: to export from.
         conn: its store.
         params: `what` (`adapter` or `training-set`), `model` (a name, or None for the one in use:
-            see `_trained_model`) and `out` (a folder, or None for `exports/` of the project).
+            see `trained_model`), `strength` (of the adapter; 1 if None) and `out` (a folder, or
+            None for `exports/` of the project).
 
     Returns:
-        `written`: the file or folder; `model`: name of the model, None for a training set.
+        `written`: the file or folder; `model`: name of the model, None for a training set;
+        `strength`: of the adapter, None for anything else.
 
     Raises:
         BadInput: there is nothing to export.
@@ -41,20 +44,41 @@ def export(
     """
     out = Path(str(params["out"])) if params.get("out") else project.folder / "exports"
     name = params.get("model")
-    model = None
+    model, strength = None, None
     try:
         out.mkdir(parents=True, exist_ok=True)
         if params["what"] == "adapter":
-            model = _trained_model(conn, str(name) if name else None)
-            written = _export_adapter(project, model, out)
+            model = trained_model(conn, str(name) if name else None)
+            strength = _strength(model, params.get("strength"))
+            written = _export_adapter(project, model, out, strength or 1.0)
         else:
             written = _export_training_set(conn, out)
     except OSError as error:
         raise write_failure(error, out) or error from None
-    return {"written": project.stored(written), "model": model.name if model else None}
+    return {
+        "written": project.stored(written),
+        "model": model.name if model else None,
+        "strength": strength,
+    }
 
 
-def _trained_model(conn: sqlite3.Connection, name: str | None) -> Model:
+def _strength(model: Model, wanted: object) -> float | None:
+    """The strength with which a model's adapter is written; None without an adapter.
+
+    Raises:
+        BadInput: a strength is wanted for a model without an adapter.
+    """
+    if model.adapter is None:
+        if wanted is not None:
+            raise BadInput(
+                f"{model.name} has no adapter, since all of its weights were trained: export it "
+                "without --strength."
+            )
+        return None
+    return 1.0 if wanted is None else float(str(wanted))
+
+
+def trained_model(conn: sqlite3.Connection, name: str | None) -> Model:
     """The model with this name; without a name, the one that was accepted last.
 
     If no round trained a model, it is the newest trained one. A model that a round rejected or
@@ -85,7 +109,7 @@ def _trained_model(conn: sqlite3.Connection, name: str | None) -> Model:
     return candidates[-1]
 
 
-def _export_adapter(project: Project, model: Model, out: Path) -> Path:
+def _export_adapter(project: Project, model: Model, out: Path, strength: float = 1.0) -> Path:
     """Copy what training wrote: an adapter's folder, or the weights of a full fine-tuning."""
     if model.training_set is None:
         raise BadInput(f"{model.name} was imported, not trained here: name a trained model.")
@@ -105,6 +129,8 @@ def _export_adapter(project: Project, model: Model, out: Path) -> Path:
                 shutil.copyfile(file, copy)
         if gguf and not (part / Path(gguf).name).exists():
             shutil.copyfile(project.inside(gguf), part / Path(gguf).name)
+        if strength != 1:
+            set_strength(part, strength)
     return target
 
 

@@ -61,22 +61,8 @@ def score(
     Returns:
         One evaluation for each method of `methods_of(run)`.
     """
-    gold = gold_for(conn, run.split)
-    scored = [question for question in measured if question.id in gold]
-    by_question = paths.answers_by_question(conn, run.id, [question.id for question in scored])
-    winners = {vote.question_id: vote.winner for vote in votes.for_run(conn, run.id)}
     results = []
-    for method in methods_of(run):
-        answers = {
-            question.id: winners.get(question.id)
-            if method is Method.SC
-            else by_question.get(question.id, {}).get(0)
-            for question in scored
-        }
-        rows = [
-            (question.id, answers[question.id], _is_right(question, answers[question.id], gold))
-            for question in scored
-        ]
+    for method, rows in scored_answers(conn, run, measured).items():
         correct = sum(right for _, _, right in rows)
         low, high = intervals.wilson(correct, len(rows))
         evaluation = Evaluation(
@@ -95,6 +81,33 @@ def score(
         )
         results.append(evaluations.put(conn, evaluation, rows) if keep else evaluation)
     return results
+
+
+def scored_answers(
+    conn: sqlite3.Connection, run: Run, measured: Sequence[Question]
+) -> dict[Method, list[tuple[int, str | None, bool]]]:
+    """The answers of a finished run by each method that it measures.
+
+    Returns:
+        (question id, canonical answer or None, right) of the questions with a known answer, in
+        their order.
+    """
+    gold = gold_for(conn, run.split)
+    scored = [question for question in measured if question.id in gold]
+    by_question = paths.answers_by_question(conn, run.id, [question.id for question in scored])
+    winners = {vote.question_id: vote.winner for vote in votes.for_run(conn, run.id)}
+    answers: dict[Method, list[tuple[int, str | None, bool]]] = {}
+    for method in methods_of(run):
+        rows = []
+        for question in scored:
+            answer = (
+                winners.get(question.id)
+                if method is Method.SC
+                else by_question.get(question.id, {}).get(0)
+            )
+            rows.append((question.id, answer, _is_right(question, answer, gold)))
+        answers[method] = rows
+    return answers
 
 
 def score_again(conn: sqlite3.Connection, question_ids: Iterable[int]) -> int:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engine.evaluation.agreement import mean_agreement
+from engine.sampling.runs import strength_of
 from engine.voting.majority import entropy, merge_equal
 from store import paths, questions
 from store.enums import EndReason, Split
@@ -48,7 +49,10 @@ def indicators_of_model(
     sampled = [
         run
         for run in paths.runs(conn)
-        if run.model_id == model.id and run.split is split and run.temperature > 0
+        if run.model_id == model.id
+        and run.split is split
+        and run.temperature > 0
+        and strength_of(conn, run) == 1
     ]
     return indicators_of_run(conn, sampled[-1]) if sampled else None
 

@@ -10,8 +10,10 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from engine.evaluation.dial import PARAM
 from engine.jobs import (
     curate,
+    dial,
     evaluate,
     export,
     memory_estimate,
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
 
 
 def _evaluate(work: Work) -> dict[str, object]:
+    if PARAM in work.params:
+        return dial.run(work)
     if "styles" in work.params:
         return pilot_styles.run(work)
     return pilot.run(work) if "pilot" in work.params else evaluate.run(work)

@@ -6,9 +6,10 @@ pool for it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from engine.evaluation import dial
 from engine.evaluation.acceptance import RoundResult, round_results
 from engine.evaluation.accuracy import Comparison, comparisons
 from store import evaluations, examples, models, paths, rounds
@@ -37,6 +38,8 @@ class ResultsOverview:
     """Oldest first."""
     in_use: Model | None = None
     """Trained in the last accepted round; None if the base model is in use."""
+    strengths: Mapping[str, float] = field(default_factory=dict)
+    """Strength that a dial chose for the export of an adapter, by the name of the model."""
 
     def model(self, id_: int) -> Model:
         """The model with that row number."""
@@ -71,6 +74,7 @@ def read(conn: sqlite3.Connection) -> ResultsOverview:
         comparisons=tuple(comparisons(conn)),
         rounds=tuple(round_results(conn)),
         in_use=models.by_id(conn, accepted) if accepted is not None else None,
+        strengths={name: measured.strength for name, measured in dial.newest(conn).items()},
     )
 
 

@@ -8,6 +8,7 @@ from engine.reports.document import Document
 from engine.reports.sections import (
     acceptance_tests,
     accuracies,
+    adapter_strengths,
     exclusions,
     gains,
     label_audit,
@@ -39,6 +40,7 @@ def build(project: Project, conn: sqlite3.Connection) -> Document:
         rounds.section(conn),
         acceptance_tests.section(conn),
         accuracies.section(conn),
+        adapter_strengths.section(conn),
         question_counts.section(conn),
     ]
     teacher = models.by_name(conn, project.settings.model.teacher)

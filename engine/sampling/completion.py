@@ -15,6 +15,7 @@ from engine.prompting.tasks import exemplars_for
 from engine.prompting.templates import Prompt, render
 from engine.sampling import scheduler
 from engine.sampling.reextraction import Rereading, read_outdated_again
+from engine.sampling.runs import STRENGTH
 from store import inference_sessions, models, paths
 from store.enums import Phase, PromptStyle
 from store.errors import BadInput
@@ -118,6 +119,7 @@ def model_loader(
     runs: Sequence[Run],
     questions: Sequence[Question],
     copy: ConvertedCopy | None = None,
+    strength: float = 1.0,
 ) -> Iterator[Callable[[], Backend]]:
     """Yield a function that loads the model at its first call, with room for these runs' prompts.
 
@@ -129,6 +131,7 @@ def model_loader(
         runs: that sample it.
         questions: of these runs.
         copy: of a model that exists only as GGUF, if it may be sampled instead of the file.
+        strength: of the adapter whose files the model names.
     """
     opened: list[Backend] = []
 
@@ -161,6 +164,7 @@ def model_loader(
                         **selected.details,
                         **engine_selection.measurement_key(machine, lengths),
                         **({"chat_layout": layout} if layout else {}),
+                        **({STRENGTH: strength} if strength != 1 else {}),
                     },
                 )
         return opened[0]

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 THINKING_LIMIT = 16
 """How many times longer than a task's default a path may be that begins with thoughts."""
 
+STRENGTH = "adapter_strength"
+"""Key of an inference session's details: the strength of the adapter, if it is not 1."""
+
 _ENDS_AFTER_ANSWER = "ends after the sentence that states the answer"
 """Part of a run's key."""
 
@@ -193,7 +196,7 @@ def _shall_end_after_answer(
     """
     for run in _family_runs(conn, model):
         if run.prompt_style is style:
-            ends = ends_after_answer(run, models.by_id(conn, run.model_id))
+            ends = ends_after_answer(run, sampler_of(conn, run))
             if ends or not _has_thought(conn, run):
                 return ends
     template = prompt_style.usable_template(project, model, model_settings)
@@ -212,9 +215,34 @@ def _has_thought(conn: sqlite3.Connection, run: Run) -> bool:
     )
 
 
+def at_strength(model: Model, strength: float) -> Model:
+    """A model whose adapter has another strength, as its runs identify it: by other weights."""
+    if strength == 1:
+        return model
+    return replace(model, sha256=content_hash([model.sha256, "adapter strength", float(strength)]))
+
+
+def strength_of(conn: sqlite3.Connection, run: Run) -> float:
+    """The strength of the adapter in a run: 1, unless a dial measured another one.
+
+    The first load of the model for the run tells.
+    """
+    for session in inference_sessions.of_run(conn, run.id):
+        return float(session.details.get(STRENGTH, 1.0))
+    return 1.0
+
+
+def sampler_of(conn: sqlite3.Connection, run: Run) -> Model:
+    """The model that a run samples, with its adapter at the strength of the run."""
+    return at_strength(models.by_id(conn, run.model_id), strength_of(conn, run))
+
+
 def ends_after_answer(run: Run, model: Model) -> bool:
-    """Whether the paths of a model's run end after the sentence that states their answer
-    (`engine.inference.answer_sentence`); the key of the run tells."""
+    """Whether the paths of a run end after the sentence that states their answer
+    (`engine.inference.answer_sentence`); the key of the run tells.
+
+    `model` is the one that it samples (`sampler_of`).
+    """
     return run.key == _key(model, run, _ENDS_AFTER_ANSWER)
 
 

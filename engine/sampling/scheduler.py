@@ -22,7 +22,7 @@ from engine.inference.prompt_lengths import common_prefix_length
 from engine.prompting.templates import Prompt, stop_strings
 from engine.sampling import runs
 from engine.voting import majority
-from store import models, paths, votes
+from store import paths, votes
 from store.connection import transaction
 from store.enums import Decision, EarlyStop, PromptStyle
 from store.records import Question, Reading, ReasoningPath, Run, Vote
@@ -105,7 +105,7 @@ def sample(
         BadInput: a prompt with its path does not fit into the model's context.
     """
     tally = Tally(time.monotonic(), before=settled, total=settled + len(questions))
-    ends_after_answer = runs.ends_after_answer(run, models.by_id(conn, run.model_id))
+    ends_after_answer = runs.ends_after_answer(run, runs.sampler_of(conn, run))
     for _task, group in groupby(questions, key=lambda question: question.task):
         of_task = list(group)
         source = _Source(conn, backend, run, of_task, prompt_of, progress, tally)

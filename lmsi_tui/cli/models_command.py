@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine.evaluation import dial
 from engine.models.identity import is_server
 from engine.models.location import files_of, missing_file, moved
 from engine.project.folder import Project, open_project
@@ -31,8 +32,9 @@ def list_models(args: argparse.Namespace) -> None:
                 _relocate(args, conn, project, option)
     with connect(project.database, read_only=True) as conn:
         rows = models.all_of(conn)
+        strengths = {name: chosen.strength for name, chosen in dial.newest(conn).items()}
     for model in rows:
-        _print(args, project, model)
+        _print(args, project, model, strengths.get(model.name))
     if not rows:
         say(args, "The project has no models.")
 
@@ -61,12 +63,16 @@ def _place(project: Project, model: Model) -> str:
     return str(project.inside(model.adapter or model.location).resolve())
 
 
-def _print(args: argparse.Namespace, project: Project, model: Model) -> None:
+def _print(
+    args: argparse.Namespace, project: Project, model: Model, strength: float | None
+) -> None:
     missing = missing_file(project, files_of(model))
     if args.json:
         event: dict[str, object] = {"event": "stored-model", "name": model.name}
         event |= {"stage": model.stage, "location": model.location, "gguf": model.gguf}
         event |= {"adapter": model.adapter, "adapter_gguf": model.adapter_gguf}
+        event |= {"strength": strength} if strength is not None else {}
         emit(event | {"missing": None if missing is None else str(missing)})
     state = "server" if is_server(model.location) else "ok" if missing is None else "missing"
-    say(args, f"{state:8} {model.name:28} {missing or _place(project, model)}")
+    exported = f"  exported at strength {strength:g}" if strength is not None else ""
+    say(args, f"{state:8} {model.name:28} {missing or _place(project, model)}{exported}")

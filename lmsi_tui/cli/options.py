@@ -88,6 +88,24 @@ def positive(text: str) -> int:
     return number
 
 
+def strength(text: str) -> float:
+    """An option's value as the strength of an adapter."""
+    from engine.evaluation.dial import LARGEST
+
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number <= LARGEST:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0 and at most {LARGEST}")
+    return number
+
+
+def strengths(text: str) -> tuple[float, ...]:
+    """An option's value as strengths, separated by commas."""
+    return tuple(dict.fromkeys(strength(part.strip()) for part in text.split(",")))
+
+
 def settings_from(
     options: Sequence[str], preset: str | None = None
 ) -> dict[str, dict[str, object]]:

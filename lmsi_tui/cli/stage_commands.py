@@ -180,11 +180,12 @@ def export(args: argparse.Namespace) -> None:
         "what": args.what,
         "model": args.model,
         "out": str(args.out.resolve()) if args.out else None,
+        **({"strength": args.strength} if args.strength is not None else {}),
     }
     if project.is_read_only:
         if args.out is None:
             raise BadInput(f"{project.folder} is read-only: choose another folder with --out.")
-        from engine.conversion.export import export as export_now
+        from engine.jobs.export import export_now
 
         with connect(project.database, read_only=True) as conn:
             result = export_now(project, conn, params)

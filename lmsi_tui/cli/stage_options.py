@@ -5,7 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lmsi_tui.cli.options import add_command, add_json, add_project, add_settings, positive
+from lmsi_tui.cli.options import (
+    add_command,
+    add_json,
+    add_project,
+    add_settings,
+    positive,
+    strength,
+    strengths,
+)
 from store.enums import EarlyStop, JobKind
 
 if TYPE_CHECKING:
@@ -42,12 +50,7 @@ def add_stages(commands: Commands) -> None:
         if kind is JobKind.ROUND:
             _round_options(stage)
         if kind in (JobKind.FINETUNE, JobKind.DISTILL):
-            stage.add_argument(
-                "--plan",
-                action="store_true",
-                help="show tokenized examples, which examples do not fit, and the expected time "
-                "and memory; train nothing",
-            )
+            _plan_option(stage)
         add_settings(stage)
         stage.add_argument("--detach", action="store_true", help="do not wait for the job")
         add_json(stage)
@@ -68,7 +71,44 @@ def add_stages(commands: Commands) -> None:
     export.add_argument(
         "--out", type=Path, metavar="DIR", help="output folder (default: exports/ in the project)"
     )
+    export.add_argument(
+        "--strength",
+        type=strength,
+        metavar="S",
+        help="multiply what the adapter adds by S (default: as `dial` chose, or else 1)",
+    )
     add_json(export)
+
+    dial = add_command(
+        commands,
+        "dial",
+        "lmsi_tui.cli.dial_command:run_dial",
+        "measure an adapter at several strengths, and choose one for its export",
+        "Measure a trained adapter at several strengths on half of the evaluation questions, and "
+        "choose the one with which it is exported: 1, unless another one is shown to be better.",
+    )
+    add_project(dial)
+    dial.add_argument(
+        "--model", help="the model whose adapter to measure (default: the one that is exported)"
+    )
+    dial.add_argument(
+        "--strengths",
+        type=strengths,
+        metavar="S,S",
+        help="strengths to compare with 1 (default: 0.25,0.5,0.75,1,1.25)",
+    )
+    add_settings(dial)
+    dial.add_argument("--detach", action="store_true", help="do not wait for the job")
+    add_json(dial)
+
+
+def _plan_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--plan",
+        action="store_true",
+        help="show tokenized examples, which examples do not fit, and the expected time and "
+        "memory; train nothing",
+    )
 
 
 def _round_options(parser: argparse.ArgumentParser) -> None:

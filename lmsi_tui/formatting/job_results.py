@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from engine.evaluation import dial
+from lmsi_tui.formatting.dial_text import chosen
 from lmsi_tui.formatting.numbers import duration
 from lmsi_tui.formatting.sanitize import snippet
 from store.enums import JobKind
@@ -45,6 +47,8 @@ def sentence(kind: JobKind, result: dict[str, Any]) -> str:  # noqa: PLR0911 - o
             return _trained(result)
         case JobKind.DISTILL:
             return "\n".join(_trained(student) for student in result.values())
+        case JobKind.EVALUATE if dial.PARAM in result:
+            return chosen(dial.from_json(result[dial.PARAM]))
         case JobKind.EVALUATE:
             count = len({row["model"] for row in result["evaluations"]})
             models = "1 model" if count == 1 else f"{count} models"
@@ -57,7 +61,11 @@ def sentence(kind: JobKind, result: dict[str, Any]) -> str:  # noqa: PLR0911 - o
             return " ".join(sentences)
         case JobKind.EXPORT:
             model = result.get("model")
-            return f"{f'{model} is' if model else 'The training set is'} in {result['written']}."
+            strength = result.get("strength") or 1
+            at = f", at strength {strength:g}" if strength != 1 else ""
+            return (
+                f"{f'{model} is' if model else 'The training set is'} in {result['written']}{at}."
+            )
         case _:
             return ", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in result.items())
 

@@ -131,7 +131,8 @@ def _model_line(
         facts.append(f"from {snippet(overview.model(model.base_id).name, 40)}")
     facts.append(parameters(model.parameters))
     if model.adapter is not None:
-        facts.append("adapter")
+        chosen = overview.strengths.get(model.name)
+        facts.append("adapter" if chosen is None else f"adapter, exported at {chosen:g}")
     description = " · ".join(fact for fact in facts if fact)
     accuracy = f"  {percent(evaluation.accuracy)}" if evaluation else ""
     return Content.assemble(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from engine.answers import custom_rules
 from engine.answers.custom_rules import reader_name
 from engine.reports.document import Block, ReportSection, Table
-from engine.sampling.runs import ends_after_answer
+from engine.sampling.runs import ends_after_answer, sampler_of, strength_of
 from store import inference_sessions, models, paths
 from store.connection import SCHEMA_VERSION
 from store.enums import AnswerType
@@ -61,7 +61,8 @@ def section(conn: sqlite3.Connection) -> ReportSection:
             sampler.name,
             str(run.split),
             f"{run.prompt_format} ({run.prompt_style})"
-            + (", ended after the answer" if ends_after_answer(run, sampler) else ""),
+            + (", ended after the answer" if ends_after_answer(run, sampler) else "")
+            + (f", adapter at {strength:g}" if (strength := strength_of(conn, run)) != 1 else ""),
             run.prompt_sha256[:12],
             f"{run.m} at {run.temperature:g}, top-p {run.top_p:g}, top-k {run.top_k}, "
             f"min-p {run.min_p:g}, {run.max_tokens} tokens, {run.early_stop}",
@@ -69,7 +70,7 @@ def section(conn: sqlite3.Connection) -> ReportSection:
             inference_sessions.engines_of(conn, run),
         )
         for run in paths.runs(conn)
-        for sampler in [models.by_id(conn, run.model_id)]
+        for sampler in [sampler_of(conn, run)]
     )
     blocks: list[Block] = [
         Table(("component", "version"), components),

@@ -180,8 +180,8 @@ def test_a_rejected_model_is_stored_but_not_used(collapse: Story) -> None:
     assert tree.in_use is not None
     assert tree.in_use.name == "scripted/lmsi-2"
     assert "scripted/lmsi-3" in [model.name for model in tree.models]
-    assert export._trained_model(conn, None).name == "scripted/lmsi-2"
-    assert export._trained_model(conn, "scripted/lmsi-3").name == "scripted/lmsi-3"
+    assert export.trained_model(conn, None).name == "scripted/lmsi-2"
+    assert export.trained_model(conn, "scripted/lmsi-3").name == "scripted/lmsi-3"
     measured = evaluate.run(claimed(conn, collapse.project, JobKind.EVALUATE))["evaluations"]
     assert isinstance(measured, list)
     names = {evaluation["model"] for evaluation in measured}
@@ -256,8 +256,8 @@ def test_the_accepted_model_is_exported_although_a_student_is_newer(collapse: St
     )
     with transaction(collapse.conn):
         models.add(collapse.conn, student)
-    assert export._trained_model(collapse.conn, None).name == "scripted/lmsi-1"
-    assert export._trained_model(collapse.conn, "small/lmsi").name == "small/lmsi"
+    assert export.trained_model(collapse.conn, None).name == "scripted/lmsi-1"
+    assert export.trained_model(collapse.conn, "small/lmsi").name == "small/lmsi"
 
 
 def test_an_undecided_round_stops_and_accepts_nothing(open_: Story) -> None:
@@ -272,7 +272,7 @@ def test_an_undecided_round_stops_and_accepts_nothing(open_: Story) -> None:
     assert judged.detectable is None, "so few could not have shown any gain"
     assert model_tree.read(open_.conn).in_use is None
     with pytest.raises(BadInput, match="round --accept"):
-        export._trained_model(open_.conn, None)
+        export.trained_model(open_.conn, None)
 
 
 def test_a_user_accepts_an_undecided_round_by_a_later_row(open_: Story) -> None:
@@ -281,7 +281,7 @@ def test_a_user_accepts_an_undecided_round_by_a_later_row(open_: Story) -> None:
     (decided_round,) = acceptance.round_results(open_.conn)
     assert (decided_round.verdict, decided_round.by_user) == (Outcome.ACCEPT, True)
     assert decided_round.test.outcome is Outcome.UNDECIDED, "the result of the test stays"
-    assert export._trained_model(open_.conn, None).name == "scripted/lmsi-1"
+    assert export.trained_model(open_.conn, None).name == "scripted/lmsi-1"
     open_.go()
     assert acceptance.round_results(open_.conn)[1].sampled == "scripted/lmsi-1"
     rows.decide(open_.conn, RoundDecision(0, 1, Outcome.REJECT, time.time()))
