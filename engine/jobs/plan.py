@@ -44,6 +44,28 @@ class ContrastPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class Lessons:
+    """What a model would be taught by itself; all 0 until an older set has its losing paths."""
+
+    losers: int
+    """Losing paths."""
+    questions: int
+    """That have them."""
+    without_losers: int
+    """Questions without one: nothing is learned from these."""
+
+    def sentence(self) -> str:
+        """For the plan."""
+        if not self.losers:
+            return "the losing paths of this older set are selected when it is trained"
+        return (
+            f"{self.losers:,} losing paths of {self.questions:,} questions, each compared with "
+            f"what the model predicts after a kept path; {self.without_losers:,} questions have no "
+            "losing path"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What a job would do."""
 
@@ -70,6 +92,8 @@ class Plan:
     """None without a contrast, and until the losing paths of an older set are stored."""
     contrast_note: str = ""
     """When these are stored, a sentence."""
+    taught: str = ""
+    """What a model would be taught by itself, a phrase."""
     memory: tuple[Part, ...] = ()
     available: int | None = None
     """Bytes of free memory."""

@@ -13,19 +13,18 @@ import time
 from typing import TYPE_CHECKING
 
 from engine.conversion import gguf_to_hf
-from engine.jobs import lookups, memory_estimate
-from engine.jobs.plan import MARGIN_BINS, ContrastPlan, Plan, measured_rate
+from engine.jobs import lookups, losers, memory_estimate
+from engine.jobs.plan import Plan, measured_rate
 from engine.models import identity
 from engine.models.location import check_files, files_needed
 from engine.project.objectives import Objective
 from engine.project.settings import TooLong
 from engine.training.distillation import why_no_teacher_logits
-from engine.training_data import losing_paths
 from engine.training_data.dry_run import dry_run
 from engine.training_data.student_prompts import in_style, set_style, training_style
 from store import contrast as contrast_rows
 from store import examples, models, paths
-from store.connection import connect, transaction
+from store.connection import transaction
 from store.enums import JobKind, Phase, Stage
 from store.errors import BadInput
 from store.records import Model, content_hash
@@ -39,15 +38,9 @@ if TYPE_CHECKING:
     from engine.project.folder import Project
     from engine.project.job_context import Work
     from engine.project.settings import TrainSettings
-    from engine.training.contrast.losses import ContrastSet
     from store.enums import PromptStyle
-    from store.records import Example, TrainingSet
+    from store.records import TrainingSet
 
-NO_LOSERS = (
-    "No question of the training set has a losing path, so there is nothing to contrast: set "
-    "sample.early_stop to off or lower sample.threshold, sample and curate again, or set "
-    "finetune.objective to majority."
-)
 CHARACTERS_PER_TOKEN = 4
 """Approximately, in English: for texts that were not tokenized."""
 
@@ -117,7 +110,9 @@ def _train(
         teacher = teacher_logprobs(work, base, frozen, chosen, settings.top_k_logits)
     contrast = None
     if settings.objective is Objective.CONTRAST:
-        contrast = _contrast_set(work, base, frozen, settings, style, chosen)
+        contrast = losers.contrast_set(work, base, frozen, settings, style, chosen)
+    if settings.objective is Objective.TEACH:
+        chosen, teacher = losers.lessons(work, base, frozen, style, chosen, _unfinished(out))
     work.progress.begin(f"training {base.name}", 0, phase=Phase.TRAINING, model=base)
     trained = train(
         work,
@@ -137,32 +132,6 @@ def _train(
     gguf = _write_gguf(work, base, out, settings)
     model = _store(work, base, frozen, settings, stage, out, gguf)
     return {"model": model.name, "trained_before": False, **dataclasses.asdict(trained)}
-
-
-def _contrast_set(
-    work: Work,
-    base: Model,
-    frozen: TrainingSet,
-    settings: TrainSettings,
-    style: PromptStyle,
-    kept: Sequence[Example],
-) -> ContrastSet:
-    """The losing paths of a set, which are stored first if the set is older than they are."""
-    from engine.training.contrast.losses import Contrast, ContrastSet
-
-    losing_paths.freeze_older(work.conn, work.project, frozen)
-    with connect(work.project.database, read_only=True, training=True) as conn:
-        rows = losing_paths.losing_examples(conn, frozen, kept)
-    if not rows:
-        raise BadInput(NO_LOSERS)
-    if base.tokenizer_sha256 != frozen.tokenizer_sha256:
-        rows = [dataclasses.replace(row, token_ids=()) for row in rows]
-    loss = settings.contrast_loss.of_size(base.parameters)
-    return ContrastSet(
-        Contrast(loss, settings.beta, settings.likelihood_weight),
-        in_style(work.conn, work.project, work.settings, rows, frozen, style),
-        contrast_rows.margins(work.conn, frozen.key),
-    )
 
 
 def _output(
@@ -307,62 +276,43 @@ def _plan(
     if settings.top_k_logits:
         _check_teacher_logits(conn, project, left, frozen)
     size = examples.set_size(conn, frozen.key)
-    tokens, passes = size.tokens, settings.epochs
-    contrast, contrast_note = None, ""
+    tokens, passes, weight, trained = size.tokens, settings.epochs, size.weight, frozen.examples
+    contrast, contrast_note, taught = None, "", ""
     if settings.objective is Objective.CONTRAST:
-        contrast = _plan_contrast(conn, frozen, settings, bases[0])
+        contrast = losers.plan_contrast(conn, frozen, settings, bases[0])
         reasoning = sum(prompt_format.reasons for prompt_format in frozen.formats)
         tokens += reasoning * contrast_rows.tokens(conn, frozen.key)
         passes += 1 / 3  # the reference, without gradients
         if contrast is None:
             contrast_note = "the losing paths of this older set are selected when it is trained"
+    if settings.objective is Objective.TEACH:
+        lessons = losers.plan_lessons(conn, project, frozen, bases[0])
+        trained, weight = lessons.losers, float(lessons.losers)
+        taught = lessons.sentence()
+        dry_runs = []  # these are of the kept paths
+        tokens = contrast_rows.tokens(conn, frozen.key)
+        passes += 1 / 3  # what the model predicts after a kept path, without gradients
     tokens_at_once = size.longest // CHARACTERS_PER_TOKEN + settings.examples_per_step * (
-        tokens // max(1, frozen.examples)
+        tokens // max(1, trained)
     )
     rates = [measured_rate(conn, "tokens_per_second", kind, base) for base in left]
     times = [passes * tokens / rate for rate in rates if rate]
     return Plan(
         kind,
         models=tuple(base.name for base in bases),
-        examples=frozen.examples,
+        examples=trained,
         questions=frozen.questions,
-        steps=math.ceil(settings.epochs * size.weight / settings.examples_per_step),
+        steps=math.ceil(settings.epochs * weight / settings.examples_per_step),
         reused=tuple(reused),
         notes=tuple(notes),
         looked=tuple(dry_runs),
         contrast=contrast,
         contrast_note=contrast_note,
+        taught=taught,
         memory=memory_estimate.largest(
             memory_estimate.of_training(project, base, settings, tokens_at_once) for base in left
         ),
         seconds=(sum(times), sum(times)) if len(times) == len(left) else None,
-    )
-
-
-def _plan_contrast(
-    conn: sqlite3.Connection, frozen: TrainingSet, settings: TrainSettings, base: Model
-) -> ContrastPlan | None:
-    """What a contrast would be trained on; None until the set has its losing paths.
-
-    Raises:
-        BadInput: it has none.
-    """
-    groups = contrast_rows.groups(conn, frozen.key)
-    if not groups:
-        return None
-    if not any(group.losers for group in groups):
-        raise BadInput(NO_LOSERS)
-    margins = [0] * MARGIN_BINS
-    for group in groups:
-        margins[min(MARGIN_BINS - 1, int(group.margin * MARGIN_BINS))] += group.questions
-    return ContrastPlan(
-        loss=settings.contrast_loss.of_size(base.parameters),
-        kept=sum(group.questions * group.kept for group in groups),
-        losers=sum(group.questions * group.losers for group in groups),
-        pairs=sum(group.questions * group.kept * group.losers for group in groups),
-        questions=sum(group.questions for group in groups),
-        without_losers=sum(group.questions for group in groups if not group.losers),
-        margins=tuple(margins),
     )
 
 

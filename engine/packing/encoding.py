@@ -51,7 +51,7 @@ class EncodedExample:
     prompt: tuple[int, ...]
     """At least one token."""
     completion: tuple[int, ...]
-    """At least one token; the last one is an end token."""
+    """At least one token; the last one is an end token, unless only a teacher is learned from."""
     weight: float
     """≥ 0, of each token of the completion in the loss."""
     teacher: TopKLogprobs | None = field(default=None, compare=False)

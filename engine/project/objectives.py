@@ -14,6 +14,7 @@ class Objective(StrEnum):
 
     MAJORITY = "majority"
     CONTRAST = "contrast"
+    TEACH = "teach"
 
 
 class ContrastLoss(StrEnum):

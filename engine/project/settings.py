@@ -206,7 +206,8 @@ class TrainSettings:
     """Weight of these tokens in the loss, in [0, 1]; the path itself has the rest."""
     objective: Objective = Objective.MAJORITY
     """`majority` learns the kept paths (the paper); `contrast` also makes the paths of losing
-    answers less likely, each question weighted by the margin of its vote (`finetune` only)."""
+    answers less likely, each question weighted by the margin of its vote; `teach` learns along the
+    losing paths what the model itself predicts with a kept path before it (`finetune` only)."""
     contrast_loss: ContrastLoss = ContrastLoss.AUTO
     """`kto` compares each path with the model before training, `dpo` each winning path with each
     losing one; `auto` is `kto` below 3 billion weights and `dpo` from there on."""
@@ -421,11 +422,11 @@ def _conflicts(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
             "finetune.top_k_logits is set, but a model cannot be its own teacher: "
             "set it under [distill].",
         )
-    if settings.distill.objective is Objective.CONTRAST:
+    if settings.distill.objective is not Objective.MAJORITY:
         yield (
             ("distill.objective",),
-            "distill.objective is contrast, but students learn the teacher's kept paths only: "
-            "set it under [finetune].",
+            f"distill.objective is {settings.distill.objective}, but students learn the teacher's "
+            "kept paths only: set it under [finetune].",
         )
     for section in ("finetune", "distill"):
         train: TrainSettings = getattr(settings, section)

@@ -31,6 +31,9 @@ STEP_BY_STEP = "Let's think step by step."
 _CHAT_REASONING = "Think step by step. Finish with one sentence of the form: The answer is ..."
 _CHAT_DIRECT = "Give the answer only, as one sentence of the form: The answer is ..."
 
+_AGAIN = "Now solve the same question again."
+"""In a chat, after the worked solution of its question."""
+
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -157,6 +160,36 @@ def _render_chat(
         messages.append(["assistant", STEP_BY_STEP])
     chat = {"messages": messages, "thinking": True} if thinks else messages
     return Prompt(json.dumps(chat, ensure_ascii=False), PromptStyle.CHAT, 0)
+
+
+def after_solution(prompt: Prompt, solution: str) -> Prompt:
+    """A prompt that shows a worked solution of its own question, and asks it again.
+
+    The solution takes the place of the worked examples, so the new prompt is rarely longer than the
+    original one. In plain text it is the only worked example; in a chat it is an earlier answer,
+    after which the user asks to solve the question again. Whatever may follow the original prompt
+    may follow this one.
+
+    Args:
+        prompt: as `render` returns it.
+        solution: the text of a path that was sampled from the prompt.
+    """
+    if prompt.style is not PromptStyle.CHAT:
+        question = prompt.text[prompt.shared :]
+        return Prompt(f"{question} {solution.strip()}\n\n{question}", prompt.style, 0)
+    chat = json.loads(prompt.text)
+    messages = chat["messages"] if prompt.thinking else chat
+    begun = messages[-1][1] if messages[-1][0] == "assistant" else ""
+    question = messages[-2] if begun else messages[-1]
+    shown = [
+        *(message for message in messages if message[0] == "system"),
+        question,
+        ["assistant", f"{begun} {solution.strip()}".strip()],
+        ["user", _AGAIN],
+        *([["assistant", begun]] if begun else []),
+    ]
+    again = {**chat, "messages": shown} if prompt.thinking else shown
+    return Prompt(json.dumps(again, ensure_ascii=False), prompt.style, 0)
 
 
 def stop_strings(style: PromptStyle) -> tuple[str, ...]:

@@ -85,6 +85,8 @@ def with_teacher(
     examples: Sequence[Example],
     teacher: Mapping[int, TopKLogprobs],
     mix: float,
+    *,
+    alone: bool = False,
 ) -> list[EncodedExample]:
     """Add the teacher's log-probabilities to the examples that are trained on.
 
@@ -97,7 +99,20 @@ def with_teacher(
         examples: of the student.
         teacher: by path id.
         mix: share of the loss that is the divergence from the teacher, in [0, 1].
+        alone: the divergence is the whole loss, also of validation examples. Every example has a
+            target, and its tokens after the target are cut.
     """
+    if alone:
+        return [
+            replace(
+                tokens,
+                completion=tokens.completion[: len(target.token_ids)],
+                teacher=target,
+                mix=1.0,
+            )
+            for tokens, example in zip(encoded, examples, strict=True)
+            for target in [teacher[example.path_id or 0]]
+        ]
     return [
         replace(tokens, teacher=teacher[example.path_id], mix=mix)
         if example.path_id is not None and example.path_id in teacher and not example.validation

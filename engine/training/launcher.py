@@ -337,9 +337,8 @@ def _read_example(written: dict[str, Any]) -> Example:
 
 
 def _read_settings(written: dict[str, Any]) -> TrainSettings:
-    # Only distillation has teacher logits, and only fine-tuning has a contrast.
-    is_contrast = written["objective"] == Objective.CONTRAST
-    section = "finetune" if is_contrast else "distill"
+    # Only distillation has the setting top_k_logits, and only fine-tuning has other objectives.
+    section = "distill" if written["objective"] == Objective.MAJORITY else "finetune"
     settings: TrainSettings = getattr(changed(Settings(), {section: written}), section)
     return settings
 

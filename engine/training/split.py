@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from engine.packing.encoding import encode
+from engine.project.objectives import Objective
 from engine.project.settings import TooLong
 from engine.training.contrast.losses import with_terms, with_winners
 from engine.training.distillation import with_teacher
@@ -45,7 +46,8 @@ def split_examples(
     """
     encoded = encode(examples, model.tokenizer, style, end_tokens(model))
     if teacher:
-        encoded = with_teacher(encoded, examples, teacher, settings.mix)
+        alone = settings.objective is Objective.TEACH
+        encoded = with_teacher(encoded, examples, teacher, settings.mix, alone=alone)
     if contrast is not None:
         losers = encode(contrast.losers, model.tokenizer, style, end_tokens(model))
         encoded = with_terms(encoded, losers, contrast.margins)

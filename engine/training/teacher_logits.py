@@ -29,7 +29,7 @@ from store.errors import BadInput
 from store.teacher_logits import TeacherLogits
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -81,7 +81,22 @@ def teacher_logprobs(
     if missing:
         question_ids = {example.question_id for example in missing}
         prompts = _prompts(work, run, examples, question_ids)
-        _score(work, run, teacher, missing, prompts, k, done=len(stored))
+        prompted = [
+            replace(example, prompt=prompts[example.question_id], prompt_format=run.prompt_format)
+            for example in missing
+        ]
+
+        def keep(scored: Mapping[int, TopKLogprobs]) -> None:
+            teacher_logits.put(
+                work.conn, [_packed(path_id, k, top_k) for path_id, top_k in scored.items()]
+            )
+
+        title = f"computing the top-k logits of {teacher.name}"
+        model = load_teacher(work, teacher)
+        _check_k(model, teacher, k)
+        score_paths(work, run, teacher, model, prompted, k, keep, title, done=len(stored))
+        del model
+        gc.collect()  # modules refer to each other: without this the weights may stay for long
     return {
         path_id: _unpacked(row)
         for path_id, row in teacher_logits.of_paths(work.conn, by_path, k).items()
@@ -123,47 +138,52 @@ def _prompts(
     }
 
 
-def _score(
-    work: Work,
-    run: Run,
-    teacher: Model,
-    missing: Sequence[Example],
-    prompts: Mapping[int, str],
-    k: int,
-    *,
-    done: int,
-) -> None:
-    from engine.packing.encoding import encode
-    from engine.training.model import context_length, end_tokens
-    from engine.training.passes import pack_rows
-
-    total = done + len(missing)
-    work.progress.begin(
-        f"computing the top-k logits of {teacher.name}",
-        total,
-        done,
-        phase=Phase.SCORING,
-        run=run,
-        model=teacher,
-    )
-    model = _load_teacher(work, teacher)
-    prompted = [
-        replace(
-            example,
-            prompt=prompts[example.question_id],
-            prompt_format=run.prompt_format,
-            weight=1.0,
-        )
-        for example in missing
-    ]
-    context = context_length(model)
+def _check_k(model: TrainableModel, teacher: Model, k: int) -> None:
     if k >= len(model.tokenizer):
         raise BadInput(
             f"distill.top_k_logits is {k}, and {teacher.name} has {len(model.tokenizer)} tokens: "
             "use a smaller number."
         )
+
+
+def score_paths(
+    work: Work,
+    run: Run,
+    teacher: Model,
+    model: TrainableModel,
+    prompted: Sequence[Example],
+    k: int,
+    keep: Callable[[Mapping[int, TopKLogprobs]], None],
+    title: str,
+    *,
+    done: int,
+) -> None:
+    """Compute the k most likely tokens at each sampled token of paths, a chunk at a time.
+
+    Args:
+        work: the job.
+        run: that sampled the paths.
+        teacher: whose log-probabilities they are.
+        model: the same, loaded.
+        prompted: the paths, each with its prompt.
+        k: number of tokens at each place.
+        keep: stores the log-probabilities of a chunk, by path id.
+        title: what the job shows meanwhile.
+        done: paths that were scored before, for the progress count.
+
+    Raises:
+        BadInput: a path is longer than the context with its prompt.
+    """
+    from engine.packing.encoding import encode
+    from engine.training.model import context_length, end_tokens
+    from engine.training.passes import pack_rows
+
+    total = done + len(prompted)
+    work.progress.begin(title, total, done, phase=Phase.SCORING, run=run, model=teacher)
+    context = context_length(model)
     for first in range(0, len(prompted), CHUNK):
-        chunk = prompted[first : first + CHUNK]
+        # The weight says only which tokens are scored, and a path may have none.
+        chunk = [replace(example, weight=1.0) for example in prompted[first : first + CHUNK]]
         encoded = encode(chunk, model.tokenizer, run.prompt_style, end_tokens(model))
         for example, tokens in zip(chunk, encoded, strict=True):
             if len(tokens.tokens) > context:
@@ -172,7 +192,7 @@ def _score(
                     f"and the context of {teacher.name} is {context:,}: set distill.top_k_logits "
                     "to 0."
                 )
-        scored = []
+        scored: dict[int, TopKLogprobs] = {}
         for row in pack_rows(model, encoded):
             top_k = _score_row(model, row, k)
             for number, places in _scored_places(row).items():
@@ -180,16 +200,14 @@ def _score(
                 sampled = places[: len(chunk[number].token_ids)]
                 path_id = chunk[number].path_id
                 assert path_id is not None
-                scored.append(_packed(path_id, k, top_k, sampled))
+                scored[path_id] = TopKLogprobs(top_k.token_ids[sampled], top_k.logprobs[sampled])
         with transaction(work.conn):
-            teacher_logits.put(work.conn, scored)
+            keep(scored)
             work.progress.advance(done + first + len(chunk), total)
         work.progress.look()
-    del model
-    gc.collect()  # modules refer to each other: without this the weights may stay for long
 
 
-def _load_teacher(work: Work, teacher: Model) -> TrainableModel:
+def load_teacher(work: Work, teacher: Model) -> TrainableModel:
     """Load the teacher as it was sampled, with its adapter merged."""
     from engine.training.model import load_model
 
@@ -247,11 +265,9 @@ def _scored_places(row: PackedRow) -> dict[int, NDArray[np.int64]]:
     return {number: np.searchsorted(scored, at) for number, at in row.completions.items()}
 
 
-def _packed(path_id: int, k: int, top_k: TopKLogprobs, places: NDArray[np.int64]) -> TeacherLogits:
-    token_ids, logprobs = top_k.token_ids[places], top_k.logprobs[places]
-    return TeacherLogits(
-        path_id, k, token_ids.astype("<u4").tobytes(), logprobs.astype("<f2").tobytes()
-    )
+def _packed(path_id: int, k: int, top_k: TopKLogprobs) -> TeacherLogits:
+    token_ids, logprobs = top_k.token_ids.astype("<u4"), top_k.logprobs.astype("<f2")
+    return TeacherLogits(path_id, k, token_ids.tobytes(), logprobs.tobytes())
 
 
 def _unpacked(row: TeacherLogits) -> TopKLogprobs:

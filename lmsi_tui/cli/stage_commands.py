@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from engine.jobs.setting_checks import check_settings
 from engine.project.folder import open_project
+from engine.project.objectives import Objective
 from engine.project.settings import changed, exact_share
 from lmsi_tui.cli import follow, plan_command, status_commands
 from lmsi_tui.cli.options import settings_from
@@ -67,6 +68,12 @@ def stage(args: argparse.Namespace) -> None:
         status_commands.show_report(args)
     else:
         say(args, "\n".join([sentence(job.kind, job.result), *winner_lines(job.result, SHOWN)]))
+
+
+def teach(args: argparse.Namespace) -> None:
+    """Fine-tune with the objective `teach`, whatever the settings say."""
+    args.set = [*args.set, f"finetune.objective={Objective.TEACH}"]
+    stage(args)
 
 
 def tell_outdated(args: argparse.Namespace, project: Project) -> None:

@@ -55,6 +55,21 @@ def add_stages(commands: Commands) -> None:
         stage.add_argument("--detach", action="store_true", help="do not wait for the job")
         add_json(stage)
 
+    teach = add_command(
+        commands,
+        "teach",
+        "lmsi_tui.cli.stage_commands:teach",
+        "train the model where it disagreed with its own majority",
+        "Fine-tune the model along its losing paths, towards what it predicts itself with a kept "
+        "path of the question in its prompt. The same as finetune with finetune.objective=teach.",
+    )
+    teach.set_defaults(kind=JobKind.FINETUNE)
+    add_project(teach)
+    _plan_option(teach)
+    add_settings(teach)
+    teach.add_argument("--detach", action="store_true", help="do not wait for the job")
+    add_json(teach)
+
     export = add_command(
         commands,
         "export",

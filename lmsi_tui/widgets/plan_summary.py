@@ -68,6 +68,8 @@ def summary_rows(plan: Plan) -> list[tuple[str, str, str]]:
         facts.append(("paths", _paths(*plan.paths), ""))
     facts += [("" if number else "prompt", note, "") for number, note in enumerate(plan.notes)]
     facts += _contrast_rows(plan)
+    if plan.taught:
+        facts.append(("teach", plan.taught, ""))
     if plan.copy:
         facts.append(("copy", plan.copy, ""))
     if plan.memory:

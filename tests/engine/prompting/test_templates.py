@@ -6,6 +6,7 @@ import pytest
 
 from engine.prompting.tasks import Exemplar
 from engine.prompting.templates import (
+    after_solution,
     answer_sentence,
     prompt_hash,
     question_text,
@@ -128,3 +129,33 @@ def test_the_hash_depends_on_examples_only_in_few_shot_formats() -> None:
 def test_only_plain_text_is_stopped_at_the_next_question() -> None:
     assert stop_strings(PromptStyle.BASE) == ("\nQ:",)
     assert stop_strings(PromptStyle.CHAT) == ()
+
+
+def test_a_worked_solution_of_a_question_takes_the_place_of_the_examples() -> None:
+    for prompt_format in (PromptFormat.FEW_SHOT_COT, PromptFormat.ZERO_SHOT_COT):
+        asked = render(question(), prompt_format, PromptStyle.BASE, EXEMPLARS)
+        prompt = after_solution(asked, " 3 + 4 = 7. The answer is 7.\n")
+        begun = "" if prompt_format is PromptFormat.FEW_SHOT_COT else " Let's think step by step."
+        assert prompt.text == (
+            f"Q: What is 3 + 4?\nA:{begun} 3 + 4 = 7. The answer is 7.\n\n"
+            f"Q: What is 3 + 4?\nA:{begun}"
+        )
+        assert (prompt.shared, prompt.style) == (0, PromptStyle.BASE)
+
+
+@pytest.mark.parametrize("thinking", [False, True])
+@pytest.mark.parametrize(
+    "prompt_format", [PromptFormat.FEW_SHOT_COT, PromptFormat.ZERO_SHOT_COT], ids=str
+)
+def test_in_a_chat_a_worked_solution_is_an_earlier_answer(
+    prompt_format: PromptFormat, thinking: bool
+) -> None:
+    asked = render(question(), prompt_format, PromptStyle.CHAT, EXEMPLARS, thinking=thinking)
+    prompt = after_solution(asked, "3 + 4 = 7. The answer is 7.")
+    assert prompt.thinking is asked.thinking
+    begun = [message for message in asked.messages()[-1:] if message.role == "assistant"]
+    system, first, solution, again, *rest = prompt.messages()
+    assert (system, first.content) == (asked.messages()[0], "What is 3 + 4?")
+    shown = " ".join([*(message.content for message in begun), "3 + 4 = 7. The answer is 7."])
+    assert (solution.role, solution.content) == ("assistant", shown)
+    assert (again.role, rest) == ("user", begun)
