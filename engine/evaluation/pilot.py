@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from engine.evaluation.accuracy import scored_answers
 from engine.evaluation.pilot_verdict import (
     MIN_HEADROOM,
     LabelYield,
@@ -25,6 +26,7 @@ from engine.evaluation.pilot_verdict import (
     label_yield,
 )
 from engine.evaluation.sampling_forecast import SamplingForecast, forecast, forecast_grid
+from engine.sampling import runs
 from engine.statistics import intervals
 from engine.voting.majority import full_vote, merge_equal
 from store import evaluations, paths, questions
@@ -85,6 +87,18 @@ class StudentPilot:
 
 
 @dataclass(frozen=True, slots=True)
+class AfterMajority:
+    """Whether a model makes use of its own majority: greedy answers with a path of it in the
+    prompt, and without, on the same questions. The field names are keys of `pilot --json`."""
+
+    shown: PilotAccuracy
+    """With the first path of the question's majority before the question."""
+    alone: PilotAccuracy
+    gap: Paired
+    """Shown minus alone: what `teach` can teach."""
+
+
+@dataclass(frozen=True, slots=True)
 class Pilot:
     """Result of a pilot. The field names are keys of `pilot --json`."""
 
@@ -119,6 +133,8 @@ class Pilot:
     """Whether LMSI can be expected to help the model itself."""
     students: tuple[StudentPilot, ...] = ()
     """The project's students whose greedy answers were measured."""
+    after_majority: AfterMajority | None = None
+    """None if it was not measured."""
 
     @property
     def n(self) -> int:
@@ -223,7 +239,28 @@ def from_evaluations(
             for student in students
             if majority.keys() & answers_of[student.id].keys()
         ),
+        after_majority=_after_majority(conn, pair, greedy, common),
     )
+
+
+def _after_majority(
+    conn: sqlite3.Connection,
+    pair: tuple[Evaluation, Evaluation],
+    greedy: Mapping[int, bool],
+    common: Sequence[int],
+) -> AfterMajority | None:
+    """What was stored of the questions that were asked after a path of their majority."""
+    asked, voted = (paths.run_by_id(conn, evaluation.run_id) for evaluation in pair)
+    run = paths.run_by_key(conn, runs.after_majority(conn, asked, voted).key)
+    if run is None:
+        return None
+    measured = questions.by_ids(conn, paths.answers_by_question(conn, run.id, common))
+    (rows,) = scored_answers(conn, run, list(measured.values())).values()
+    if not rows:
+        return None
+    shown = [right for _, _, right in rows]
+    alone = [greedy[id_] for id_, _, _ in rows]
+    return AfterMajority(_accuracy(shown), _accuracy(alone), intervals.paired(alone, shown))
 
 
 def _student(

@@ -6,10 +6,13 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from engine.evaluation import accuracy, pilot
-from engine.jobs import evaluate, lookups
+from engine.jobs import converted_copy, evaluate, lookups
+from engine.sampling import completion, runs
+from engine.sampling.majority_paths import majority_paths
 from engine.sampling.reextraction import Rereading, together
 from store import evaluations, paths, questions
-from store.enums import Split
+from store.connection import transaction
+from store.enums import Phase, Split
 from store.errors import BadInput
 
 if TYPE_CHECKING:
@@ -38,25 +41,51 @@ def run(work: Work) -> dict[str, object]:
     teacher, *students = lookups.models_to_measure(work.conn, work.params.get("models"))
     usable = usable_questions(work.conn)
     requested = _requested(work.conn, work.project, work.settings, teacher, students)
-    measured = {id_: _measured(work.conn, runs) for id_, runs in requested.items()}
+    measured = {id_: _measured(work.conn, begun) for id_, begun in requested.items()}
     first = measured[teacher.id]
     ordered = sorted(usable, key=lambda question: question.id not in first)
     limit = min(max(most, len(first)), len(ordered))
     reread: list[Rereading] = []
     for count in looks(len(first), limit):
-        stored = []
+        stored, asked = [], {}
         for model in (teacher, *students):
             further = [each for each in ordered[count:] if each.id in measured[model.id]]
+            asked[model.id] = [*ordered[:count], *further]
             stored += evaluate.measure_runs(
-                work, model, requested[model.id], [*ordered[:count], *further], reread
+                work, model, requested[model.id], asked[model.id], reread
             )
         result = pilot.from_evaluations(work.conn, teacher, work.settings.sample, students)
         if not result.can_change(limit - count):
             break
+    _ask_after_majority(work, teacher, requested[teacher.id], asked[teacher.id])
     return {
         "evaluations": [evaluate.evaluation_json(work.conn, each) for each in stored],
         **together(reread).as_json(),
     }
+
+
+def _ask_after_majority(
+    work: Work, model: Model, requested: Sequence[Run], measured: Sequence[Question]
+) -> None:
+    """Ask the questions again, each after a path of its own majority.
+
+    A model whose context is too short for that goes without.
+    """
+    stored = [paths.run_by_key(work.conn, request.key) for request in requested]
+    greedy, voted = (run for run in stored if run is not None)
+    solutions = majority_paths(work.conn, voted, measured)
+    asked = [question for question in measured if question.id in solutions]
+    if not asked:
+        return
+    with transaction(work.conn):
+        run = paths.open_run(work.conn, runs.after_majority(work.conn, greedy, voted))
+    copy = converted_copy.of(work, model, [run], asked)
+    title = f"asking {model.name} again, after its majority"
+    try:
+        with completion.model_loader(work, model, [run], asked, copy, solutions=solutions) as load:
+            completion.sample_missing(work, run, load, asked, title, Phase.MEASURING, solutions)
+    except BadInput as reason:
+        print(f"The questions are not asked again after the majority. {reason}", flush=True)
 
 
 def is_current(

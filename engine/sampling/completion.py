@@ -12,7 +12,7 @@ from engine.inference.prompt_lengths import SequenceLengths, measure_lengths
 from engine.models.location import files_needed
 from engine.project.settings import Engine
 from engine.prompting.tasks import exemplars_for
-from engine.prompting.templates import Prompt, render
+from engine.prompting.templates import Prompt, after_solution, render
 from engine.sampling import scheduler
 from engine.sampling.reextraction import Rereading, read_outdated_again
 from engine.sampling.runs import STRENGTH
@@ -21,7 +21,7 @@ from store.enums import Phase, PromptStyle
 from store.errors import BadInput
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from engine.inference.backend import Backend
     from engine.inference.engine_selection import ConvertedCopy
@@ -36,6 +36,7 @@ def sample_missing(
     questions: Sequence[Question],
     title: str,
     phase: Phase = Phase.SAMPLING,
+    solutions: Mapping[int, str] | None = None,
 ) -> Rereading:
     """Sample the missing paths of a run until every vote is settled.
 
@@ -46,6 +47,7 @@ def sample_missing(
         questions: the run's questions.
         title: what the job shows meanwhile.
         phase: of the job meanwhile.
+        solutions: worked solutions that the prompts show, by question id.
 
     Returns:
         What changed because an older reader had read the paths that were stored before.
@@ -55,7 +57,7 @@ def sample_missing(
     missing = scheduler.unsettled(work.conn, run, questions)
     work.progress.begin(title, len(questions), len(questions) - len(missing), phase=phase, run=run)
     if missing:
-        prompt_of = prompts_of(work, run, questions)
+        prompt_of = prompts_of(work, run, questions, solutions)
         before = len(questions) - len(missing)
         backend = load()
         # Loading may have been a phase of its own.
@@ -96,20 +98,29 @@ def _chat_layout(work: Work, run: Run, model: Model) -> str:
     return layout_in(location).name if location is not None and location.exists() else ""
 
 
-def prompts_of(work: Work, run: Run, questions: Sequence[Question]) -> Callable[[Question], Prompt]:
-    """Renders the prompt of a run's question."""
+def prompts_of(
+    work: Work, run: Run, questions: Sequence[Question], solutions: Mapping[int, str] | None = None
+) -> Callable[[Question], Prompt]:
+    """Renders the prompt of a run's question, after a solution of that question if there is one."""
     exemplars = {
         task: exemplars_for(work.project, work.settings.sample, task)
         for task in {question.task for question in questions}
     }
     thinking = work.settings.sample.thinking
-    return lambda question: render(
-        question,
-        run.prompt_format,
-        run.prompt_style,
-        exemplars[question.task],
-        thinking=thinking,
-    )
+
+    def prompt_of(question: Question) -> Prompt:
+        prompt = render(
+            question,
+            run.prompt_format,
+            run.prompt_style,
+            exemplars[question.task],
+            thinking=thinking,
+        )
+        if solutions is None or question.id not in solutions:
+            return prompt
+        return after_solution(prompt, solutions[question.id])
+
+    return prompt_of
 
 
 @contextmanager
@@ -120,6 +131,7 @@ def model_loader(
     questions: Sequence[Question],
     copy: ConvertedCopy | None = None,
     strength: float = 1.0,
+    solutions: Mapping[int, str] | None = None,
 ) -> Iterator[Callable[[], Backend]]:
     """Yield a function that loads the model at its first call, with room for these runs' prompts.
 
@@ -132,6 +144,7 @@ def model_loader(
         questions: of these runs.
         copy: of a model that exists only as GGUF, if it may be sampled instead of the file.
         strength: of the adapter whose files the model names.
+        solutions: worked solutions that the prompts show, by question id.
     """
     opened: list[Backend] = []
 
@@ -140,7 +153,7 @@ def model_loader(
             settings = work.settings.model
             longest = max(run.max_tokens for run in runs)
             loading.check_loadable(work.project, model, settings, longest)
-            lengths = _sequence_lengths(work, model, runs, questions)
+            lengths = _sequence_lengths(work, model, runs, questions, solutions)
             machine = engine_selection.machine_key(settings)
             # A trained model is about as fast as its base.
             family = [model.id, *([model.base_id] if model.base_id else [])]
@@ -177,12 +190,16 @@ def model_loader(
 
 
 def _sequence_lengths(
-    work: Work, model: Model, runs: Sequence[Run], questions: Sequence[Question]
+    work: Work,
+    model: Model,
+    runs: Sequence[Run],
+    questions: Sequence[Question],
+    solutions: Mapping[int, str] | None,
 ) -> SequenceLengths:
     """How long the prompts of these runs are; in tokens for llama.cpp, which plans its context."""
     prompts: list[list[Prompt]] = []
     for run in runs:
-        prompt_of = prompts_of(work, run, questions)
+        prompt_of = prompts_of(work, run, questions, solutions)
         by_task: defaultdict[str, list[Prompt]] = defaultdict(list)
         for question in questions:
             by_task[question.task].append(prompt_of(question))

@@ -237,6 +237,24 @@ def sampler_of(conn: sqlite3.Connection, run: Run) -> Model:
     return at_strength(models.by_id(conn, run.model_id), strength_of(conn, run))
 
 
+def after_majority(conn: sqlite3.Connection, asked: Run, voted: Run) -> Run:
+    """The run that asks as another one does, each question after a worked solution of its own.
+
+    Args:
+        conn: the project's store.
+        asked: the run without solutions.
+        voted: the run whose majority paths are the solutions.
+
+    Returns:
+        The run as it would be stored, or is.
+    """
+    model = sampler_of(conn, asked)
+    prompts = content_hash([asked.prompt_sha256, "after the majority path of", voted.key])
+    more = [_ENDS_AFTER_ANSWER] if ends_after_answer(asked, model) else []
+    run = replace(asked, id=0, prompt_sha256=prompts)
+    return replace(run, key=_key(model, run, *more))
+
+
 def ends_after_answer(run: Run, model: Model) -> bool:
     """Whether the paths of a run end after the sentence that states their answer
     (`engine.inference.answer_sentence`); the key of the run tells.

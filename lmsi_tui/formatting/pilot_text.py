@@ -42,6 +42,14 @@ def pilot_lines(result: pilot.Pilot) -> list[str]:
         else f"At n = {result.n:,}, headroom cannot be distinguished from chance.",
         f"Verdict: {_verdict(result.outlook, 'LMSI')}",
     ]
+    after = result.after_majority
+    if after is not None:
+        lines += [
+            f"With a path of its own majority before it, a greedy answer is right on "
+            f"{_accuracy(after.shown)};",
+            f"  alone on {_accuracy(after.alone)}: {_headroom(after.gap)}, which `lmsi-tui teach` "
+            "can teach.",
+        ]
     for student in result.students:
         lines += [
             f"Distillation to {student.model}: its greedy answers are right on "

@@ -9,6 +9,7 @@ import pytest
 
 from engine.evaluation import pilot
 from engine.evaluation.pilot_verdict import Obstacle, Usefulness
+from engine.inference.scripted import Scripted
 from engine.jobs import evaluate, stages
 from engine.jobs.pilot import looks
 from store import evaluations, models
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from engine.inference.backend import PathRequest
+    from engine.inference.scripted import ScriptRule
     from engine.project.folder import Project
 
 SCATTERED = {str(number): 1.0 for number in range(5000, 5040)}
@@ -160,3 +163,51 @@ def test_a_pilot_without_known_answers_says_what_to_do(tmp_path: Path) -> None:
     project = scripted_project(tmp_path, evaluation=0)
     with pytest.raises(BadInput, match="--split eval"):
         run_pilot(project)
+
+
+def test_each_question_is_asked_again_after_a_path_of_its_majority(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = {i: {str(i): 1.0} for i in range(80)}
+    project = project_whose_model_answers(tmp_path, answers)
+    prompts: list[str] = []
+    rule_for = Scripted._rule_for
+
+    def noted(self: Scripted, prompt: str, request: PathRequest) -> ScriptRule:
+        prompts.append(prompt)
+        return rule_for(self, prompt, request)
+
+    monkeypatch.setattr(Scripted, "_rule_for", noted)
+    result = run_pilot(project)
+    after = result.after_majority
+    assert after is not None
+    assert (after.shown.n, after.shown.correct, after.gap.gain) == (result.n, result.n, 0)
+    again = [prompt for prompt in prompts if prompt.count(" in eval?") == 2]
+    assert len(again) == result.n
+    assert f"Q: {a_question(5, Split.EVAL).text}\nA: The answer is 5.\n\n" in "".join(again)
+    count = len(prompts)
+    with connect(project.database) as conn:
+        conn.execute("UPDATE job SET state = 'done'")
+    assert run_pilot(project).after_majority == after
+    assert len(prompts) == count, "everything is stored"
+    with connect(project.database, read_only=True) as conn:
+        measured = {(each.method, each.k) for each in evaluations.all_of(conn)}
+    assert measured == {(Method.COT, 1), (Method.SINGLE, 1), (Method.SC, 8)}
+
+
+def test_a_context_without_room_for_a_path_of_the_majority_costs_only_that_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = {i: {str(i): 1.0} for i in range(80)}
+    project = project_whose_model_answers(tmp_path, answers)
+    rule_for = Scripted._rule_for
+
+    def no_room(self: Scripted, prompt: str, request: PathRequest) -> ScriptRule:
+        if prompt.count(" in eval?") == 2:
+            raise BadInput("The prompt and its path do not fit into the context.")
+        return rule_for(self, prompt, request)
+
+    monkeypatch.setattr(Scripted, "_rule_for", no_room)
+    result = run_pilot(project)
+    assert result.n > 0
+    assert result.after_majority is None
