@@ -23,7 +23,14 @@ from unittest import mock
 
 from lmsi_tui.app import LmsiApp
 from tests.lmsi_tui.driving import settled
-from tests.seed import NOW, at_work, seeded_project, while_sampling, while_training
+from tests.seed import (
+    NOW,
+    at_work,
+    seeded_project,
+    while_sampling,
+    while_training,
+    with_second_round,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -64,6 +71,7 @@ SCREENSHOTS = (
     Screenshot("results-large", "results", size=LARGE),
     Screenshot("curves", "results", ("c",)),
     Screenshot("flips", "results", ("f",)),
+    Screenshot("ledger", "home", ("h",), before=with_second_round),
     Screenshot("jobs", "jobs"),
     Screenshot("help", "review", ("question_mark",)),
     Screenshot("welcome", ""),

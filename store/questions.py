@@ -144,6 +144,18 @@ def keys(conn: sqlite3.Connection, split: Split) -> dict[int, str]:
     return dict(conn.execute("SELECT id, key FROM question WHERE split = ?", [split]))
 
 
+def of_answer_types(
+    conn: sqlite3.Connection, split: Split, answer_types: Sequence[AnswerType]
+) -> dict[int, AnswerType]:
+    """The answer type of those questions of a split that have one of these, by question id."""
+    rows = conn.execute(
+        "SELECT id, answer_type FROM question WHERE split = ?"
+        " AND answer_type IN (SELECT value FROM json_each(?))",
+        [split, json.dumps(list(answer_types))],
+    )
+    return {id_: AnswerType(name) for id_, name in rows}
+
+
 def by_key(conn: sqlite3.Connection, split: Split, key: str) -> Question | None:
     """The question of this key, if the split has it."""
     for row in conn.execute(

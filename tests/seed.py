@@ -475,5 +475,22 @@ def while_sampling(project: Project) -> None:
                 return
 
 
+def with_second_round(project: Project) -> None:
+    """Sample the pool with the trained model, too, which gave up a few of the kept answers."""
+    problems = word_problems(POOL + MEASURED, seed=4)
+    with connect(project.database) as conn, _counting_clock(600.0):
+        tuned = models.by_name(conn, f"{TEACHER}/lmsi")
+        assert tuned is not None
+        script = _script(problems, 0.86)
+        rules = script["rules"]
+        assert isinstance(rules, list)
+        for number in (4, 9, 21):
+            answers = rules[number]["answers"]
+            right, wrong = problems[number].right, problems[number].wrong[0]
+            answers[right], answers[wrong] = answers[wrong], answers[right]
+        project.inside(tuned.location).write_text(json.dumps(script))
+        sample.sample_pool(claimed(conn, project, JobKind.SAMPLE, round=2), tuned)
+
+
 class _Halfway(Exception):
     """Stop the job here."""

@@ -126,7 +126,8 @@ def calibrations(conn: sqlite3.Connection, project: Project, model: Model) -> li
         available.append(_calibration(conn, "known answers", model, run_votes, right))
     run = runs.pool_run(conn, project, model)
     if run is not None:
-        audited = audit.of_store(conn, run, threshold=project.settings.sample.threshold)
+        threshold = runs.run_threshold(conn, project.settings.sample, run)
+        audited = audit.of_store(conn, run, threshold=threshold)
         if audited.judged:
             run_votes = votes.for_run(conn, run.id)
             available.append(_calibration(conn, "audit", model, run_votes, audited.judged))

@@ -16,7 +16,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from engine.evaluation import acceptance, drift_alarms
+from engine.evaluation import acceptance, drift_alarms, ledger
 from engine.jobs import converted_copy, curate, evaluate, lookups, memory_estimate, sample, train
 from engine.jobs.plan import Plan
 from engine.models.identity import is_server
@@ -24,7 +24,7 @@ from engine.models.location import check_files
 from engine.project.folder import Project
 from engine.review import audit
 from engine.sampling import completion, runs
-from store import examples, jobs, models, questions, rounds
+from store import examples, jobs, models, paths, questions, rounds
 from store.connection import transaction
 from store.enums import JobKind, Outcome, Phase, Split, Stage
 from store.records import Round
@@ -150,8 +150,10 @@ def one_round(
     work.progress.begin(f"round {number}", 0, phase=Phase.SAMPLING, model=sampler)
     print(f"Round {number}. {acceptance.describe_power(forecast)}", flush=True)
 
-    result: dict[str, object] = {"sample": sample.sample_pool(work, sampler)}
+    result: dict[str, object] = {}
+    result["sample"] = sampled = sample.sample_pool(work, sampler)
     result["curate"] = curated = curate.curate_votes(work, sampler)
+    flips = _flip_alarms(work, str(sampled["run"]))
     _measure(work, before)
     frozen = examples.get_set(conn, str(curated["training_set"]))
     assert frozen is not None
@@ -174,7 +176,7 @@ def one_round(
         acceptance.paired_gain(conn, before, after, Split.EVAL) if sets[0] else None,
         acceptance.paired_gain(conn, before, after, Split.OOD) if sets[1] else None,
         detectable=forecast.detectable,
-        alarms=_alarms(work, before, after, measured=sets[0] is not None),
+        alarms=[*flips, *_alarms(work, before, after, measured=sets[0] is not None)],
         notes=_notes(conn, sets[0]),
         sets=sets,
     )
@@ -236,6 +238,21 @@ def _notes(conn: sqlite3.Connection, now: acceptance.MeasuredSet | None) -> list
     ]
 
 
+def _flip_alarms(work: Work, run_key: str) -> list[str]:
+    """An alarm if the sampled model contradicts the answers that it was trained on.
+
+    It is printed before anything is trained on these votes.
+    """
+    pool_run = paths.run_by_key(work.conn, run_key)
+    assert pool_run is not None
+    changes = ledger.newest_transition(work.conn, pool_run)
+    alarm = changes.alarm() if changes else None
+    if alarm is None:
+        return []
+    print(alarm, flush=True)
+    return [alarm]
+
+
 def _alarms(work: Work, before: Model, after: Model, *, measured: bool) -> list[str]:
     """The drift alarms, which need no labels.
 
@@ -274,7 +291,7 @@ def _audited_precision(work: Work, model: Model) -> float | None:
     pool_run = runs.pool_run(work.conn, project, model)
     if pool_run is None:
         return None
-    threshold = project.settings.sample.threshold
+    threshold = runs.run_threshold(work.conn, project.settings.sample, pool_run)
     precision = audit.of_store(work.conn, pool_run, threshold=threshold).precision
     return precision.estimate if precision is not None else None
 

@@ -124,6 +124,9 @@ class SampleSettings:
     """Random seed; the same seed samples the same paths again."""
     threshold: str = "0.6"
     """Share of the m paths that must agree; 0 keeps every plurality answer, as the paper does."""
+    later_thresholds: tuple[str, ...] = ()
+    """Thresholds of rounds 2, 3 and so on, such as `["0.7"]`: the last one holds for all later
+    rounds. Empty keeps `threshold` in every round."""
     cap: Count = 8
     """Kept paths per question, in index order; 0 keeps all, as the paper does."""
     early_stop: EarlyStop = EarlyStop.EXACT
@@ -329,6 +332,9 @@ def changed(
                 valid[name] = converted(value, hints[name], f"{section}.{name}")
                 if (section, name) == ("sample", "threshold"):
                     exact_share(valid[name])
+                if (section, name) == ("sample", "later_thresholds"):
+                    for threshold in valid[name]:
+                        exact_share(threshold, "sample.later_thresholds")
             except BadInput as error:
                 faults.append(Fault(section, name, str(error)))
         replaced[section] = dataclasses.replace(getattr(settings, section), **valid)
@@ -353,8 +359,12 @@ def _places(name: str) -> str:
     return f" (did you mean {' or '.join(places)}?)" if places else ""
 
 
-def exact_share(text: str) -> Fraction:
+def exact_share(text: str, name: str = "sample.threshold") -> Fraction:
     """A threshold as an exact fraction: `ceil(0.28 * 25)` in floats is wrong.
+
+    Args:
+        text: a decimal or a fraction.
+        name: of the setting, for messages.
 
     Raises:
         BadInput: not a number in [0, 1].
@@ -365,11 +375,9 @@ def exact_share(text: str) -> Fraction:
             raise ValueError
         share = Fraction(text)
     except (ValueError, ZeroDivisionError):
-        raise BadInput(
-            f"sample.threshold is {text[:SHOWN]!r}: give a share such as 0.6 or 3/5."
-        ) from None
+        raise BadInput(f"{name} is {text[:SHOWN]!r}: give a share such as 0.6 or 3/5.") from None
     if not 0 <= share <= 1:
-        raise BadInput(f"sample.threshold is {text}: it must lie between 0 and 1.")
+        raise BadInput(f"{name} is {text}: it must lie between 0 and 1.")
     return share
 
 

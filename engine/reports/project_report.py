@@ -47,7 +47,8 @@ def build(project: Project, conn: sqlite3.Connection) -> Document:
     run = runs.pool_run(conn, project)
     if run is not None:
         run_votes = votes.for_run(conn, run.id)
-        audited = audit.of_store(conn, run, threshold=project.settings.sample.threshold)
+        threshold = runs.run_threshold(conn, project.settings.sample, run)
+        audited = audit.of_store(conn, run, threshold=threshold)
         sections += [
             pool_votes.section(conn, run, run_votes),
             label_audit.section(audited),

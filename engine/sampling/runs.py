@@ -15,7 +15,7 @@ from engine.project.folder import Project
 from engine.project.settings import StyleChoice
 from engine.prompting.tasks import exemplars_for, preset
 from engine.prompting.templates import prompt_hash, thinks_first
-from store import inference_sessions, models, paths, questions, rounds
+from store import examples, inference_sessions, models, paths, questions, rounds
 from store.connection import transaction
 from store.enums import EarlyStop, PromptFormat, PromptStyle, Split
 from store.errors import BadInput
@@ -86,9 +86,33 @@ def requested_pool_run(conn: sqlite3.Connection, project: Project, model: Model)
         )
     settings = project.settings
     sample = settings.sample
+    sample = replace(sample, threshold=pool_threshold(conn, sample, model))
     return requested_run(
         conn, project, settings.model, model, Split.POOL, sample, sample.format, tasks
     )
+
+
+def pool_threshold(conn: sqlite3.Connection, sample: SampleSettings, model: Model) -> str:
+    """The threshold at which the votes of a model over the pool are kept.
+
+    A base model has the one of the first round. A trained model has that of the round after the one
+    whose votes it was trained on, however often a round was repeated.
+    """
+    earlier = 0
+    while sample.later_thresholds and model.training_set:
+        frozen = examples.get_set(conn, model.training_set)
+        if frozen is None:
+            break
+        earlier += 1
+        model = models.by_id(conn, paths.run_by_id(conn, frozen.run_id).model_id)
+    if not earlier:
+        return sample.threshold
+    return sample.later_thresholds[min(earlier, len(sample.later_thresholds)) - 1]
+
+
+def run_threshold(conn: sqlite3.Connection, sample: SampleSettings, run: Run) -> str:
+    """`pool_threshold` of a run's model."""
+    return pool_threshold(conn, sample, models.by_id(conn, run.model_id))
 
 
 def open_pool_run(work: Work, model: Model) -> Run:

@@ -10,6 +10,7 @@ from engine.evaluation import calibration, pilot, pilot_styles
 from engine.jobs.pilot import is_current, usable_questions
 from engine.project.settings import changed, exact_share
 from engine.review import audit
+from engine.sampling import runs
 from engine.statistics.intervals import clopper_pearson
 from lmsi_tui.cli import follow
 from lmsi_tui.cli.options import settings_from
@@ -142,8 +143,9 @@ def show_audit(args: argparse.Namespace) -> None:
     target = _share_between(args.precision, "--precision")
     confidence = _share_between(args.confidence, "--confidence")
     with opened(args) as (project, conn):
-        sample = project.settings.sample
-        result = audit.of_store(conn, pool_run_of(project, conn), threshold=sample.threshold)
+        run = pool_run_of(project, conn)
+        threshold = runs.run_threshold(conn, project.settings.sample, run)
+        result = audit.of_store(conn, run, threshold=threshold)
     certificates = result.certificates(target, confidence)
     fixed = _fixed(result, args.planned)
     if args.json:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from engine.evaluation.ledger_choices import LedgerSort, QuestionClass
 from lmsi_tui.cli.options import add_command, add_json, add_project, add_settings, positive
 from store.enums import AnswerType
 
@@ -80,6 +81,39 @@ def add_trust(commands: Commands) -> None:
     )
     add_project(calibration)
     add_json(calibration)
+
+    ledger = add_command(
+        commands,
+        "ledger",
+        "lmsi_tui.cli.ledger_command:show_ledger",
+        "follow the vote on each question from round to round",
+        "Follow the vote on each question from round to round: which questions are solved, "
+        "learnable or hopeless, and which answers the model gave up although it was trained on "
+        "them. Needs no known answers.",
+    )
+    add_project(ledger)
+    ledger.add_argument(
+        "--class",
+        type=QuestionClass,
+        choices=list(QuestionClass),
+        dest="question_class",
+        help="list only questions of this class",
+    )
+    ledger.add_argument(
+        "--flips", action="store_true", help="list only questions whose kept answer changed"
+    )
+    ledger.add_argument(
+        "--sort",
+        type=LedgerSort,
+        choices=list(LedgerSort),
+        default=LedgerSort.CHANGED,
+        help="order of the questions: most changed, least agreement or as imported (default: "
+        "changed)",
+    )
+    ledger.add_argument(
+        "--limit", type=positive, default=50, metavar="N", help="list at most N (default: 50)"
+    )
+    add_json(ledger)
 
     reader = add_command(
         commands,

@@ -55,7 +55,9 @@ def sections(conn: sqlite3.Connection, project: Project) -> list[TrustSection]:
         return pilot_lines(pilot.from_evaluations(conn, teacher, sample, students))
 
     def audit_of() -> list[str]:
-        result = audit.of_store(conn, pool_run_of(project, conn), threshold=sample.threshold)
+        run = pool_run_of(project, conn)
+        threshold = runs.run_threshold(conn, sample, run)
+        result = audit.of_store(conn, run, threshold=threshold)
         certificates = result.certificates(TARGET_PRECISION)
         return audit_lines(result, certificates, TARGET_PRECISION, CONFIDENCE)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from engine.answers.custom_rules import active_reviews
 from engine.review.question import audited
-from engine.sampling.runs import pool_run
+from engine.sampling.runs import pool_run, run_threshold
 from engine.statistics.confidence_sequence import TARGET_PRECISION
 from lmsi_tui.formatting.sanitize import snippet
 from store import questions, queue, reviews
@@ -190,7 +190,8 @@ def audit_summary(conn: sqlite3.Connection, project: Project, run: Run) -> Audit
     """Summarize the audits of a run; None if nothing was accepted. Reads every accepted vote."""
     from engine.review import audit  # only an audit needs it
 
-    result = audit.of_store(conn, run, threshold=project.settings.sample.threshold)
+    threshold = run_threshold(conn, project.settings.sample, run)
+    result = audit.of_store(conn, run, threshold=threshold)
     precision = result.precision
     if precision is None:
         return None

@@ -138,6 +138,14 @@ class HomeScreen(LmsiScreen):
             "home.results", "w", "place('results')", "results", "Accuracies, gains, curves.", False
         ),
         Command(
+            "home.ledger",
+            "h",
+            "ledger",
+            "ledger",
+            "Follow the vote on each question from round to round.",
+            False,
+        ),
+        Command(
             "home.reader",
             "u",
             "reader",
@@ -312,6 +320,12 @@ class HomeScreen(LmsiScreen):
 
         question = f"Stop job {job.id} ({title(job.kind)})? Finished work is kept."
         self.app.push_screen(ConfirmScreen(question, "Stop the job", "Keep it"), on_answer)
+
+    def action_ledger(self) -> None:
+        """Open the ledger of questions."""
+        from lmsi_tui.screens.results.ledger import LedgerScreen
+
+        self.app.push_screen(LedgerScreen())
 
     def action_reader(self) -> None:
         """Open the editor for answer-extraction rules."""

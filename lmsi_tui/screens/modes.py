@@ -54,6 +54,12 @@ def load_all() -> None:
     """Import every screen, so that every command is declared, for the check of `[keys]`."""
     # Importing a screen module declares its commands.
     from lmsi_tui.screens import home, jobs, plan  # noqa: F401
-    from lmsi_tui.screens.results import flips, question_paths, results, training_set  # noqa: F401
+    from lmsi_tui.screens.results import (  # noqa: F401
+        flips,
+        ledger,
+        question_paths,
+        results,
+        training_set,
+    )
     from lmsi_tui.screens.reviewing import reader, review  # noqa: F401
     from lmsi_tui.screens.setup import demo, import_questions, new_project, welcome  # noqa: F401

@@ -73,6 +73,7 @@ COMMANDS = (
     "why {model} {p}",
     "why nothing {p}",
     "leaks {p}",
+    "ledger {p}",
     "audit {p}",
     "calibration {p}",
     "reader {p}",

@@ -38,7 +38,7 @@ STEPS = {
     ],
     "review": ["tab", "n", "l", "l", "slash", "escape", "o", "m", "escape", "t", "escape", "b"],
     "training-set": ["down", "down", "tab", "enter", "escape"],
-    "results": ["down", "down", "tab", "down", "enter", "escape"],
+    "results": ["down", "down", "tab", "down", "enter", "escape", "h", "enter", "escape", "escape"],
     "jobs": ["down", "enter", "escape"],
 }
 """Keys that open the parts of each screen; their commands are tested elsewhere."""

@@ -94,6 +94,14 @@ class ResultsScreen(LmsiScreen):
             "trust",
             "Show pilot, audit, calibration and contamination, or the models again.",
         ),
+        Command(
+            "results.ledger",
+            "h",
+            "ledger",
+            "ledger",
+            "Follow the vote on each question from round to round.",
+            False,
+        ),
         Command("results.next", "n", "next", "next model", "Show the curves of the next model."),
         Command("results.copy", "y", "report('copy')", "copy report", "Copy the whole report."),
         Command("results.open", "o", "report('open')", "report", "Open the report in your pager."),
@@ -314,6 +322,12 @@ class ResultsScreen(LmsiScreen):
         from lmsi_tui.screens.results.flips import FlipsScreen
 
         self.app.push_screen(FlipsScreen(row.comparison))
+
+    def action_ledger(self) -> None:
+        """Open the ledger of questions."""
+        from lmsi_tui.screens.results.ledger import LedgerScreen
+
+        self.app.push_screen(LedgerScreen())
 
     def action_curves(self) -> None:
         """Switch to the curves, or back to the models."""

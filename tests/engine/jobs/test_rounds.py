@@ -392,3 +392,30 @@ def test_a_judgement_comes_back_from_what_is_stored(collapse: Story) -> None:
         judged = acceptance.AcceptanceTest.from_json(row.details)
         assert json.loads(json.dumps(judged.as_json())) == row.details
         assert judged.outcome is row.verdict
+
+
+def test_answers_that_a_model_gave_up_raise_an_alarm_before_accuracy_falls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = Like(40, 40, agreement=200.0)
+    # The first model is better where it is measured, but contradicts what it was trained on.
+    coming = [Like(55, 20, agreement=0.005), Like(75, 10), Like(30, 1)]
+    for story in story_of(tmp_path, monkeypatch, base, coming):
+        story.go(rounds=3)
+        assert story.verdicts() == [Outcome.ACCEPT, Outcome.ACCEPT, Outcome.REJECT]
+        first, second, _ = acceptance.round_results(story.conn)
+        assert not any("trained on" in alarm for alarm in first.test.alarms)
+        assert any("6 of 6 questions" in alarm for alarm in second.test.alarms)
+
+
+def test_a_later_round_keeps_at_its_own_threshold(collapse: Story) -> None:
+    settings = {"sample": {"later_thresholds": ["0.75"]}}
+    collapse.go(rounds=2, settings=settings)
+    first, second = examples.sets(collapse.conn)
+    assert (first.threshold, second.threshold) == ("0.6", "0.75")
+    # A stage that follows a round uses the same threshold.
+    sampler = models.by_name(collapse.conn, "scripted/lmsi-1")
+    assert sampler is not None
+    work = claimed(collapse.conn, collapse.project, JobKind.CURATE, settings=settings)
+    curated = curate.curate_votes(work, sampler)
+    assert curated["training_set"] == second.key

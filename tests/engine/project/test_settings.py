@@ -166,6 +166,9 @@ def test_a_value_of_another_type_is_refused(setting: str) -> None:
         ("sample.threshold", "1/0", "0.6 or 3/5"),
         ("sample.threshold", -0.1, "between 0 and 1"),
         ("sample.threshold", 1.01, "between 0 and 1"),
+        ("sample.later_thresholds", ["0.7", "2"], "between 0 and 1"),
+        ("sample.later_thresholds", ["half"], "0.6 or 3/5"),
+        ("sample.later_thresholds", 0.7, "a list of texts"),
         ("model.servers", ["node1:8000"], "http://"),
     ],
 )

@@ -37,6 +37,7 @@ COMMANDS = (
     "calibration",
     "pilot",
     "leaks",
+    "ledger",
     "prompt",
     "reader",
     "doctor",

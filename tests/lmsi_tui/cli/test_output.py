@@ -44,6 +44,8 @@ READING = (
     "reader",
     "leaks",
     "leaks --json",
+    "ledger",
+    "ledger --json",
     "doctor",
     "prompt",
 )
