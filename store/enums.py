@@ -100,6 +100,17 @@ class Weighting(StrEnum):
     """The agreement of the question, shared among its paths."""
 
 
+class Counting(StrEnum):
+    """How a training set counts the paths of a question."""
+
+    PLAIN = "plain"
+    """One vote for each path, as in the paper."""
+    WEIGHTED = "weighted"
+    """Each path by its confidence, compared with the other paths of the question."""
+    SOFT = "soft"
+    """The same, and the share of the answer is the weight of the question, without a threshold."""
+
+
 class Verdict(StrEnum):
     """A reviewer's decision about a question."""
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from store.connection import transaction
-from store.enums import PromptFormat, Weighting
+from store.enums import Counting, PromptFormat, Weighting
 from store.paths import pack_tokens, unpack_tokens
 from store.records import Encoding, Example, TrainingSet
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _SET = (
     "key, run_id, threshold, cap, formats, weighting, label_free, tokenizer_sha256, questions,"
-    " examples, created_at, m, validation_share"
+    " examples, created_at, m, validation_share, counting, confidence_temperature"
 )
 _EXAMPLE = (
     "id, set_key, position, question_id, path_id, prompt_format, prompt, shared, completion,"
@@ -72,15 +72,21 @@ def freeze(
             frozen = replace(frozen, created_at=math.nextafter(latest, math.inf))
         if get_set(conn, frozen.key) is not None:
             conn.execute(
-                # The key covers m and the share, so they can be added to an older row.
+                # The key covers these settings, so they can be added to an older row.
                 "UPDATE training_set SET created_at = max(created_at, ?),"
-                " m = coalesce(m, ?), validation_share = coalesce(validation_share, ?)"
-                " WHERE key = ?",
-                [frozen.created_at, frozen.m, frozen.validation_share, frozen.key],
+                " m = coalesce(m, ?), validation_share = coalesce(validation_share, ?),"
+                " counting = coalesce(counting, ?) WHERE key = ?",
+                [
+                    frozen.created_at,
+                    frozen.m,
+                    frozen.validation_share,
+                    frozen.counting,
+                    frozen.key,
+                ],
             )
         else:
             conn.execute(
-                f"INSERT INTO training_set ({_SET}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                f"INSERT INTO training_set ({_SET}) VALUES (?{', ?' * 14})",
                 [
                     frozen.key,
                     frozen.run_id,
@@ -95,6 +101,8 @@ def freeze(
                     frozen.created_at,
                     frozen.m,
                     frozen.validation_share,
+                    frozen.counting,
+                    frozen.confidence_temperature,
                 ],
             )
             conn.executemany(
@@ -320,8 +328,8 @@ def _encoding(row: tuple[Any, ...]) -> Encoding:
 
 
 def _set(row: tuple[Any, ...]) -> TrainingSet:
-    key, run_id, threshold, cap, formats, weighting, label_free, *rest = row
-    return TrainingSet(
+    key, run_id, threshold, cap, formats, weighting, label_free, *rest, counting, temperature = row
+    frozen = TrainingSet(
         key,
         run_id,
         threshold,
@@ -331,6 +339,9 @@ def _set(row: tuple[Any, ...]) -> TrainingSet:
         bool(label_free),
         *rest,
     )
+    if counting is None:
+        return frozen
+    return replace(frozen, counting=Counting(counting), confidence_temperature=temperature)
 
 
 def _example(row: tuple[Any, ...]) -> Example:

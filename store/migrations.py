@@ -77,6 +77,11 @@ def m006_contrast(db: Database) -> None:
     _execute(db, _CONTRAST)
 
 
+def m007_confidence(db: Database) -> None:
+    """Version 7: how sure the model was of each path, and how a training set counts paths."""
+    _execute(db, _CONFIDENCE)
+
+
 def _execute(db: Database, statements: str) -> None:
     """Execute statements that are separated by blank lines, because triggers contain semicolons."""
     for statement in statements.strip().split("\n\n"):
@@ -90,6 +95,7 @@ STEPS = (
     m004_job_phase,
     m005_changed_questions,
     m006_contrast,
+    m007_confidence,
 )
 """Oldest first; sqlite-utils records each by its name."""
 
@@ -278,4 +284,27 @@ BEGIN SELECT RAISE(ABORT, 'a training set is frozen'); END
 
 CREATE TRIGGER losing_path_is_not_deleted BEFORE DELETE ON losing_path
 BEGIN SELECT RAISE(ABORT, 'a training set is frozen'); END
+"""
+
+# Apart from `path`, whose long rows would be read whenever a vote counts these numbers. Older paths
+# have no row; older sets were counted plainly.
+_CONFIDENCE = """
+CREATE TABLE path_confidence (
+    path_id INTEGER PRIMARY KEY REFERENCES path (id),
+    mean_logprob REAL NOT NULL CHECK (mean_logprob <= 0),
+    window_logprob REAL NOT NULL CHECK (window_logprob <= 0),
+    tail_logprob REAL NOT NULL CHECK (tail_logprob <= 0),
+    entropy REAL CHECK (entropy >= 0)
+) STRICT
+
+CREATE TRIGGER path_confidence_is_not_changed BEFORE UPDATE ON path_confidence
+BEGIN SELECT RAISE(ABORT, 'a path stays as it came'); END
+
+CREATE TRIGGER path_confidence_is_not_deleted BEFORE DELETE ON path_confidence
+BEGIN SELECT RAISE(ABORT, 'a path stays as it came'); END
+
+ALTER TABLE training_set ADD COLUMN counting TEXT
+    CHECK (counting IN ('plain', 'weighted', 'soft'))
+
+ALTER TABLE training_set ADD COLUMN confidence_temperature REAL
 """

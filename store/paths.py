@@ -22,7 +22,7 @@ from store.enums import (
     Split,
 )
 from store.errors import BadInput
-from store.records import Reading, ReasoningPath, Run
+from store.records import PathConfidence, Reading, ReasoningPath, Run
 
 if TYPE_CHECKING:
     import sqlite3
@@ -147,6 +147,7 @@ def add(
     run_id: int,
     paths: Sequence[ReasoningPath],
     readings: Sequence[Reading],
+    confidences: Sequence[PathConfidence | None] = (),
 ) -> int:
     """Store finished paths with their readings; return how many were new.
 
@@ -156,10 +157,13 @@ def add(
         paths: their `id` and `run_id` are ignored. A path that is stored (same question and index)
             stays as it is, and so does its reading.
         readings: one for each path, in the same order; their `path_id` is ignored.
+        confidences: one for each path, None where it is not known; their `path_id` is ignored.
+            Empty if none is known.
     """
     added = 0
     with transaction(conn):
-        for path, reading in zip(paths, readings, strict=True):
+        known: Sequence[PathConfidence | None] = confidences or [None] * len(paths)
+        for path, reading, confidence in zip(paths, readings, known, strict=True):
             cursor = conn.execute(
                 'INSERT INTO path (run_id, question_id, "index", text, token_ids, "end",'
                 " finished_at) VALUES (?, ?, ?, ?, ?, ?, ?)"
@@ -187,6 +191,17 @@ def add(
                         reading.abstention,
                     ),
                 )
+                if confidence is not None:
+                    conn.execute(
+                        "INSERT INTO path_confidence VALUES (?, ?, ?, ?, ?)",
+                        (
+                            cursor.lastrowid,
+                            confidence.mean_logprob,
+                            confidence.window_logprob,
+                            confidence.tail_logprob,
+                            confidence.entropy,
+                        ),
+                    )
     return added
 
 

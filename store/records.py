@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from store.enums import (  # noqa: TC001 - `get_type_hints` of a record resolves them
     Abstention,
     AnswerType,
+    Counting,
     Decision,
     EarlyStop,
     EndReason,
@@ -160,6 +161,24 @@ class ReasoningPath:
 
 
 @dataclass(frozen=True, slots=True)
+class PathConfidence:
+    """How sure the model was of a path: nats per token at temperature 1, without truncation.
+
+    Not known of imported paths, of older ones, and from some servers.
+    """
+
+    path_id: int
+    mean_logprob: float
+    """Mean log-probability of the tokens, ≤ 0."""
+    window_logprob: float
+    """Lowest mean of 16 tokens in a row, ≤ 0; of the path if it is shorter."""
+    tail_logprob: float
+    """Mean of the last 16 tokens, which state the answer, ≤ 0."""
+    entropy: float | None
+    """Mean entropy of the distribution of each token, ≥ 0; `None` from a server."""
+
+
+@dataclass(frozen=True, slots=True)
 class Reading:
     """The answer that a reader extracted from a path, or why there is none."""
 
@@ -250,6 +269,10 @@ class TrainingSet:
     """Paths per question of its votes; `None` in rows older than this column."""
     validation_share: float | None = None
     """Share of the questions held out, in [0, 0.5]; `None` in rows older than this column."""
+    counting: Counting | None = None
+    """`None` in rows older than this column, whose paths had one vote each."""
+    confidence_temperature: float | None = None
+    """Of the weights; `None` if every path had one vote."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,8 +308,7 @@ class ContrastQuestion:
     set_key: str
     question_id: int
     margin: float
-    """Lead of the kept answer over the next one, as a share of the paths that were counted, in
-    [0, 1]; 1 if a review decided."""
+    """Lead of the kept answer as a share of the counted paths, in [0, 1]; 1 if a review decided."""
 
 
 @dataclass(frozen=True, slots=True)
