@@ -38,6 +38,7 @@ from engine.answers import extraction
 from engine.inference.backend import PathRequest, Sampling, path_seed
 from engine.inference.engine_selection import PastMeasurements, SelectedBackend, open_fastest
 from engine.inference.prompt_lengths import SequenceLengths
+from engine.inference.token_sampler import SampledTokens
 from engine.models.identity import base_model
 from engine.project.folder import create_project
 from engine.project.settings import ModelSettings, Settings
@@ -207,13 +208,15 @@ def ours_transformers(
 
 def _multinomial(
     logits: Tensor, sampling: Sampling, uniforms: NDArray[np.float64]
-) -> NDArray[np.int64]:
+) -> SampledTokens:
+    import numpy as np
     import torch
 
     del uniforms
     probabilities = torch.softmax(logits.float() / sampling.temperature, dim=-1)
-    tokens: NDArray[np.int64] = torch.multinomial(probabilities, 1)[:, 0].numpy()
-    return tokens
+    tokens = torch.multinomial(probabilities, 1)[:, 0].numpy()
+    zeros = np.zeros(len(tokens), dtype=np.float32)
+    return SampledTokens(tokens, zeros, zeros)
 
 
 def chosen(load: Load) -> Arm:

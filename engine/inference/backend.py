@@ -8,7 +8,7 @@ question, and it drops running paths of questions that have been settled in the 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from engine.prompting.messages import ChatMessage
     from store.enums import AnswerType, EndReason
+    from store.records import PathConfidence
 
 
 TINY_PARAMETERS = 20_000_000
@@ -68,6 +69,9 @@ class Generation:
     """As sampled: with the end token when `END`; with `STOP`, every token that begins before the
     stop string. Empty from a server that returns text only."""
     end: EndReason
+    confidence: PathConfidence | None = field(default=None, compare=False)
+    """Of the tokens that are kept, with the path id 0; None from a server that does not tell. Not
+    compared, since its rounding depends on the batch."""
 
 
 class PathSource(Protocol):

@@ -17,6 +17,7 @@ A script is TOML or JSON:
     texts = ["{steps} The answer is {answer}."]
     steps = ["Ann has 9.", "Bob has 9."]
     length = [1, 4]             # fewest and most steps of a path
+    confidence = { "18" = -0.1 }    # mean log-probability of the tokens, by answer (else -0.5)
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from engine.inference.backend import Generation, PathRequest, PathSource, Sampling
+from engine.inference.path_confidence import path_confidence
 from engine.inference.stopping import StopChecker
 from engine.inference.token_sampler import uniforms
 from store.errors import BadInput, WorkFailed
@@ -38,11 +40,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from engine.prompting.messages import ChatMessage
 
 END = 256
 """The end token; all others are bytes."""
 _TOKEN_BYTES = [bytes([byte]) for byte in range(256)] + [b""]
+
+DEFAULT_LOGPROB = -0.5
+FIRST_LOGPROB = 2**32
+"""Counter of the first random number for log-probabilities, beyond those for the text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +67,8 @@ class ScriptRule:
     steps: tuple[str, ...] = ()
     length: tuple[int, int] = (1, 1)
     """Fewest and most steps of a path."""
+    confidence: tuple[tuple[str, float], ...] = ()
+    """Mean log-probability of the tokens of a path, by its answer, ≤ 0."""
 
     def write(self, seed: int) -> str:
         """The text of the path with this seed."""
@@ -65,12 +76,22 @@ class ScriptRule:
         for_answer, for_text, for_length, *for_steps = uniforms(
             [seed] * (3 + most), range(3 + most)
         )
-        weights = list(itertools.accumulate(weight for _, weight in self.answers))
-        answer, _ = self.answers[bisect.bisect(weights, for_answer * weights[-1])]
+        answer = self._answer(for_answer)
         count = fewest + int(for_length * (most - fewest + 1))
         steps = [self.steps[int(u * len(self.steps))] for u in for_steps[:count] if self.steps]
         text = self.texts[int(for_text * len(self.texts))]
         return text.replace("{steps}", " ".join(steps)).replace("{answer}", answer)
+
+    def logprobs(self, seed: int, count: int) -> NDArray[np.float64]:
+        """Log-probabilities of the tokens of the path with this seed, [count], between 0 and twice
+        the mean that the script states for its answer."""
+        mean = dict(self.confidence).get(self._answer(*uniforms([seed], [0])), DEFAULT_LOGPROB)
+        return 2 * mean * uniforms([seed] * count, range(FIRST_LOGPROB, FIRST_LOGPROB + count))
+
+    def _answer(self, number: float) -> str:
+        """The answer at a number in [0, 1)."""
+        weights = list(itertools.accumulate(weight for _, weight in self.answers))
+        return self.answers[bisect.bisect(weights, number * weights[-1])][0]
 
 
 def open_scripted(script: Path) -> Scripted:
@@ -108,9 +129,14 @@ def _rule(values: dict[str, Any]) -> ScriptRule:
         texts=tuple(map(str, values["texts"])),
         steps=tuple(map(str, values.get("steps", ()))),
         length=(int(fewest), int(most)),
+        confidence=tuple(
+            (str(answer), float(mean)) for answer, mean in values.get("confidence", {}).items()
+        ),
     )
     if not rule.texts or not answers or min(weight for _, weight in answers) <= 0:
         raise ValueError("a rule needs texts and answers, and weights above 0")
+    if any(mean > 0 for _, mean in rule.confidence):
+        raise ValueError("a log-probability is above 0")
     if not 0 <= fewest <= most:
         raise ValueError(f"length {fewest} to {most}")
     return rule
@@ -194,14 +220,21 @@ class Scripted:
                 f"{self.context_length}: raise it, or lower max_tokens."
             )
         prompt = bytes(token for token in request.prompt if token < END).decode(errors="replace")
-        tokens = [*self._rule_for(prompt, request).write(request.seed).encode(), END]
+        rule = self._rule_for(prompt, request)
+        tokens = [*rule.write(request.seed).encode(), END]
         ending = next(
             ending
             for length in range(1, len(tokens) + 1)
             if (ending := stop_checker.check(tokens[:length])) is not None
         )
+        logprobs = rule.logprobs(request.seed, len(ending.token_ids))
         return Generation(
-            request.question, request.index, ending.text, ending.token_ids, ending.reason
+            request.question,
+            request.index,
+            ending.text,
+            ending.token_ids,
+            ending.reason,
+            path_confidence(logprobs, -logprobs),
         )
 
     def _rule_for(self, prompt: str, request: PathRequest) -> ScriptRule:

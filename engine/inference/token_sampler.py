@@ -1,4 +1,4 @@
-"""Sample the next token of many paths at once.
+"""Sample the next token of many paths at once, and tell how likely it was.
 
 A token is sampled by inverse CDF from one uniform number, which depends only on the path's seed and
 the token's position (a counter, no state). So the sampled token depends on the path and its logits,
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +17,8 @@ import numpy as np
 from store.errors import WorkFailed
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import ArrayLike, NDArray
 
     from engine.inference.backend import Sampling
@@ -27,6 +30,21 @@ CHUNK = 2**20
 MIN_TEMPERATURE = 1e-37
 """Dividing by a smaller temperature would overflow."""
 _threads = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="token-sampler")
+
+
+@dataclass(frozen=True, slots=True)
+class SampledTokens:
+    """The next token of each row, under the model's own distribution in nats.
+
+    That distribution has temperature 1 and no truncation, however the token was sampled.
+    """
+
+    ids: NDArray[np.int64]
+    """[n]."""
+    logprobs: NDArray[np.float32]
+    """[n] log-probability of the token, ≤ 0."""
+    entropies: NDArray[np.float32]
+    """[n] entropy of the distribution, ≥ 0."""
 
 
 def uniforms(seeds: ArrayLike, steps: ArrayLike) -> NDArray[np.float64]:
@@ -51,7 +69,7 @@ def uniforms(seeds: ArrayLike, steps: ArrayLike) -> NDArray[np.float64]:
 
 def sample_tokens(
     logits: NDArray[np.float32], sampling: Sampling, uniforms: NDArray[np.float64]
-) -> NDArray[np.int64]:
+) -> SampledTokens:
     """Sample one token for each row.
 
     Temperature 0 takes the largest logit (the lowest id of a tie). Otherwise the logits are first
@@ -63,9 +81,6 @@ def sample_tokens(
         sampling: temperature and truncation.
         uniforms: [n] in [0, 1).
 
-    Returns:
-        [n] token ids.
-
     Raises:
         WorkFailed: the largest logit of a row is not finite.
     """
@@ -73,12 +88,21 @@ def sample_tokens(
     if len(logits) <= rows:
         return _sample(logits, sampling, uniforms)
     starts = range(0, len(logits), rows)
-    return np.concatenate(
+    return joined(
         list(
             _threads.map(
                 lambda i: _sample(logits[i : i + rows], sampling, uniforms[i : i + rows]), starts
             )
         )
+    )
+
+
+def joined(parts: Sequence[SampledTokens]) -> SampledTokens:
+    """The rows of all parts."""
+    return SampledTokens(
+        np.concatenate([part.ids for part in parts]),
+        np.concatenate([part.logprobs for part in parts]),
+        np.concatenate([part.entropies for part in parts]),
     )
 
 
@@ -92,36 +116,62 @@ def non_finite_logits() -> WorkFailed:
 
 def _sample(
     logits: NDArray[np.float32], sampling: Sampling, uniforms: NDArray[np.float64]
-) -> NDArray[np.int64]:
+) -> SampledTokens:
     best = logits.argmax(axis=1)
     peak = np.take_along_axis(logits, best[:, None], axis=1)
     if not np.isfinite(peak).all():
         raise non_finite_logits()
-    if sampling.temperature == 0:
-        return best
-    weights = _weights(logits, peak, sampling.temperature)
-    if sampling.top_k:
-        _keep_top_k(weights, min(sampling.top_k, logits.shape[1]))
-    if sampling.top_p < 1:
-        _keep_top_p(weights, sampling.top_p)
-    if sampling.min_p:
-        weights[weights < sampling.min_p] = 0  # the largest weight is 1
-    return _inverse_cdf(weights, uniforms)
-
-
-def _weights(
-    logits: NDArray[np.float32], peak: NDArray[np.float32], temperature: float
-) -> NDArray[np.float32]:
-    """Unnormalized probabilities, the largest 1; [n, blocks * BLOCK], zero-padded."""
     rows, vocabulary = logits.shape
     weights = np.zeros((rows, -(-vocabulary // BLOCK) * BLOCK), dtype=np.float32)
-    real = weights[:, :vocabulary]  # without the padding
-    np.subtract(logits, peak, out=real)
+    shifted = weights[:, :vocabulary]  # without the padding
+    np.subtract(logits, peak, out=shifted)
+    exponentials, log_total, entropies = _distribution(shifted)
+    tokens = best
+    if sampling.temperature != 0:
+        _scale(shifted, exponentials, sampling.temperature)
+        if sampling.top_k:
+            _keep_top_k(weights, min(sampling.top_k, vocabulary))
+        if sampling.top_p < 1:
+            _keep_top_p(weights, sampling.top_p)
+        if sampling.min_p:
+            weights[weights < sampling.min_p] = 0  # the largest weight is 1
+        tokens = _inverse_cdf(weights, uniforms)
+    chosen = np.take_along_axis(logits, tokens[:, None], axis=1) - peak
+    return SampledTokens(tokens, chosen[:, 0] - log_total, entropies)
+
+
+def _distribution(
+    shifted: NDArray[np.float32],
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """The model's own distribution.
+
+    Args:
+        shifted: [n, vocabulary] logits minus the largest of their row.
+
+    Returns:
+        [n, vocabulary] exponentials, [n] the logarithm of their sum, and [n] the entropy.
+    """
+    with np.errstate(under="ignore", invalid="ignore"):
+        exponentials = np.exp(shifted)
+        total = exponentials.sum(axis=1)
+        mean = np.einsum("ij,ij->i", shifted, exponentials)
+        if np.isnan(mean).any():  # a logit of -inf: 0 times it is 0 here
+            mean = np.einsum("ij,ij->i", np.where(exponentials > 0, shifted, 0), exponentials)
+    log_total = np.log(total)
+    return exponentials, log_total, np.maximum(log_total - mean / total, 0)
+
+
+def _scale(
+    shifted: NDArray[np.float32], exponentials: NDArray[np.float32], temperature: float
+) -> None:
+    """Replace logits by unnormalized probabilities at a temperature, the largest 1."""
+    if temperature == 1:
+        shifted[:] = exponentials
+        return
     with np.errstate(over="ignore", under="ignore"):
         # Never below the smallest normal number, so that 0 / temperature stays 0.
-        np.divide(real, np.float32(max(temperature, MIN_TEMPERATURE)), out=real)
-        np.exp(real, out=real)
-    return weights
+        np.divide(shifted, np.float32(max(temperature, MIN_TEMPERATURE)), out=shifted)
+        np.exp(shifted, out=shifted)
 
 
 def _keep_top_k(weights: NDArray[np.float32], k: int) -> None:

@@ -311,7 +311,7 @@ class _Source:
         self.tally.paths += 1
         self.tally.tokens += len(generation.token_ids)
         with transaction(self.conn):
-            paths.add(self.conn, self.run.id, [path], [reading])
+            paths.add(self.conn, self.run.id, [path], [reading], [generation.confidence])
             if opened.in_flight == 0:
                 self._advance(opened)
                 self._put_votes()

@@ -315,7 +315,7 @@ class Transformers:
         own_tokens = sampling.max_tokens + len(first.prompt) - first.shared
         cached = self._cached_bytes() * own_tokens
         scores = 3 * 4 * heads * (len(first.prompt) + sampling.max_tokens)
-        logits = 3 * 4 * config.vocab_size
+        logits = 4 * 4 * config.vocab_size
         cuda = model.device.type == "cuda"
         free = torch.cuda.mem_get_info()[0] if cuda else psutil.virtual_memory().available
         allowed = self._most_paths(sampling.max_tokens)

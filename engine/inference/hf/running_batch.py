@@ -15,6 +15,7 @@ import torch
 
 from engine.inference.backend import Generation, PathRequest
 from engine.inference.hf.token_sampler import sample_tokens
+from engine.inference.path_confidence import path_confidence
 from engine.inference.token_sampler import uniforms
 
 if TYPE_CHECKING:
@@ -128,6 +129,8 @@ class RunningPaths:
         self._seeds = np.zeros(batch_size, dtype=np.uint64)
         self._lengths = np.zeros(batch_size, dtype=np.int64)
         self._tokens = np.zeros((batch_size, max_tokens), dtype=np.int64)
+        # By slot: unlike columns by row, they need not move when other paths end.
+        self._logprobs, self._entropies = np.zeros((2, batch_size, max_tokens), dtype=np.float32)
 
     @property
     def lanes(self) -> NDArray[np.int64]:
@@ -162,9 +165,12 @@ class RunningPaths:
         self, logits: Tensor, sampling: Sampling, stop_checker: StopChecker
     ) -> dict[int, Ending]:
         """Append a token to every path; the rows whose paths have ended, and how."""
-        lengths = self._lengths[: self.count]
-        tokens = sample_tokens(logits, sampling, uniforms(self._seeds[: self.count], lengths))
+        lengths, slots = self._lengths[: self.count], self._slots[: self.count]
+        sampled = sample_tokens(logits, sampling, uniforms(self._seeds[: self.count], lengths))
+        tokens = sampled.ids
         self._tokens[np.arange(self.count), lengths] = tokens
+        self._logprobs[slots, lengths] = sampled.logprobs
+        self._entropies[slots, lengths] = sampled.entropies
         lengths += 1
         ended = {}
         for row in stop_checker.candidates(tokens, lengths).tolist():
@@ -175,9 +181,15 @@ class RunningPaths:
 
     def generation(self, row: int, ending: Ending) -> Generation:
         """The finished path of a row."""
-        request = self._requests[row]
+        request, kept = self._requests[row], slice(len(ending.token_ids))
+        slot = self._slots[row]
         return Generation(
-            request.question, request.index, ending.text, ending.token_ids, ending.reason
+            request.question,
+            request.index,
+            ending.text,
+            ending.token_ids,
+            ending.reason,
+            path_confidence(self._logprobs[slot, kept], self._entropies[slot, kept]),
         )
 
     def questions(self) -> set[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from engine.inference import token_sampler
-from engine.inference.token_sampler import BLOCK
+from engine.inference.token_sampler import BLOCK, SampledTokens
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +26,7 @@ CHUNK = 2**19
 
 def sample_tokens(
     logits: Tensor, sampling: Sampling, uniforms: NDArray[np.float64]
-) -> NDArray[np.int64]:
+) -> SampledTokens:
     """Sample one token for each row.
 
     Args:
@@ -34,9 +34,6 @@ def sample_tokens(
         sampling: temperature and truncation. Truncated or greedy sampling is left to
             `engine.inference.token_sampler`, on the CPU.
         uniforms: [n] in [0, 1).
-
-    Returns:
-        [n] token ids.
 
     Raises:
         WorkFailed: the largest logit of a row is not finite.
@@ -46,22 +43,43 @@ def sample_tokens(
     count, vocabulary = logits.shape
     rows = count if logits.is_cuda else min(count, max(1, CHUNK // vocabulary))
     numbers = torch.from_numpy(uniforms).to(logits.device)
-    # One buffer for all chunks: allocating memory for each would take longer than all the rest.
-    buffer = torch.empty(rows, vocabulary, dtype=torch.float32, device=logits.device)
+    # Buffers for all chunks: allocating memory for each would take longer than all the rest.
+    buffers = torch.empty(2, rows, vocabulary, dtype=torch.float32, device=logits.device)
     chunks = zip(logits.split(rows), numbers.split(rows), strict=True)
-    parts = [_sample(chunk, sampling.temperature, some, buffer) for chunk, some in chunks]
-    tokens: NDArray[np.int64] = torch.cat(parts).cpu().numpy()
-    return tokens
+    parts = [_sample(chunk, sampling.temperature, some, buffers) for chunk, some in chunks]
+    tokens: NDArray[np.int64] = torch.cat([ids for ids, _ in parts]).cpu().numpy()
+    logprobs, entropies = torch.cat([others for _, others in parts], dim=1).cpu().numpy()
+    return SampledTokens(tokens, logprobs, entropies)
 
 
-def _sample(logits: Tensor, temperature: float, uniforms: Tensor, buffer: Tensor) -> Tensor:
-    rows, vocabulary = logits.shape
+def _sample(
+    logits: Tensor, temperature: float, uniforms: Tensor, buffers: Tensor
+) -> tuple[Tensor, Tensor]:
+    """[n] token ids, and [2, n] their log-probabilities and entropies."""
+    rows = len(logits)
     peak = logits.amax(dim=1, keepdim=True).float()
     if not peak.isfinite().all():
         raise token_sampler.non_finite_logits()
-    weights = buffer[:rows].copy_(logits).sub_(peak)
-    # Never below the smallest normal number, so that 0 / temperature stays 0.
-    weights.div_(max(temperature, token_sampler.MIN_TEMPERATURE)).exp_()
+    shifted = buffers[0, :rows].copy_(logits).sub_(peak)
+    exponentials = torch.exp(shifted, out=buffers[1, :rows])
+    total = exponentials.sum(1)
+    # nansum: for a logit of -inf, 0 times it is 0 here.
+    if temperature == 1:
+        mean = shifted.mul_(exponentials).nansum(1)
+        weights = exponentials
+    else:
+        mean = exponentials.mul_(shifted).nansum(1)
+        # Never below the smallest normal number, so that 0 / temperature stays 0.
+        weights = shifted.div_(max(temperature, token_sampler.MIN_TEMPERATURE)).exp_()
+    tokens = _inverse_cdf(weights, uniforms)
+    log_total = total.log()
+    logprobs = (logits.gather(1, tokens[:, None]).float() - peak)[:, 0] - log_total
+    return tokens, torch.stack([logprobs, (log_total - mean / total).clamp(min=0)])
+
+
+def _inverse_cdf(weights: Tensor, uniforms: Tensor) -> Tensor:
+    """[n] token ids, from unnormalized probabilities [n, vocabulary]."""
+    vocabulary = weights.shape[1]
     whole = vocabulary // BLOCK
     parts = [weights[:, : whole * BLOCK].unflatten(1, (whole, BLOCK)).sum(2)]
     if vocabulary % BLOCK:

@@ -14,13 +14,14 @@ path begins with a copy of its prompt. A free slot is filled at once by the next
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from engine.inference.backend import Generation
 from engine.inference.llama.autotune import autotune
 from engine.inference.llama.context import ContextFull, LlamaContext
+from engine.inference.path_confidence import path_confidence
 from engine.inference.prompt_lengths import SequenceLengths
 from engine.inference.stopping import StopChecker
 from engine.inference.token_sampler import sample_tokens, uniforms
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
     from engine.inference.backend import PathRequest, PathSource, Sampling
     from engine.inference.llama.context_config import ContextConfig
@@ -206,6 +207,8 @@ class _SamplingRun:
         self.holes: list[int] = []
         """Slots below `count` whose path has ended."""
         self.tokens = np.zeros((model.batch_size, sampling.max_tokens), dtype=np.int32)
+        self.logprobs = np.zeros(self.tokens.shape, dtype=np.float32)
+        self.entropies = np.zeros(self.tokens.shape, dtype=np.float32)
         self.lengths = np.zeros(model.batch_size, dtype=np.int64)
         self.prompt_lengths = np.zeros(model.batch_size, dtype=np.int64)
         self.seeds = np.zeros(model.batch_size, dtype=np.uint64)
@@ -271,21 +274,35 @@ class _SamplingRun:
         """Sample first tokens, and give a slot to each path that goes on."""
         seeds = np.array([request.seed for request in requests], dtype=np.uint64)
         logits = self.model._first_logits(requests)
-        tokens = sample_tokens(logits, self.sampling, uniforms(seeds, np.zeros(len(seeds))))
+        sampled = sample_tokens(logits, self.sampling, uniforms(seeds, np.zeros(len(seeds))))
         ended = []
-        for request, token in zip(requests, tokens.tolist(), strict=True):
+        for number, (request, token) in enumerate(zip(requests, sampled.ids.tolist(), strict=True)):
+            logprob, entropy = sampled.logprobs[number], sampled.entropies[number]
             ending = self.stop_checker.check([token])
             if ending:
-                ended.append((request, ending))
+                ended.append(_generation(request, ending, [logprob], [entropy]))
                 continue
             slot = self.holes.pop() if self.holes else self.count
             self.requests[slot : slot + 1] = [request]
             self.tokens[slot, 0] = token
+            self.logprobs[slot, 0] = logprob
+            self.entropies[slot, 0] = entropy
             self.lengths[slot] = 1
             self.prompt_lengths[slot] = len(request.prompt)
             self.seeds[slot] = request.seed
             self.model._copy_prompt(request, slot)
-        yield from self._generations(ended)
+        yield from self._needed(ended)
+
+    def _columns(self) -> tuple[NDArray[Any], ...]:
+        """Everything that is known of the running paths, by slot."""
+        return (
+            self.tokens,
+            self.logprobs,
+            self.entropies,
+            self.lengths,
+            self.prompt_lengths,
+            self.seeds,
+        )
 
     def _close_holes(self) -> None:
         """Move the last paths into slots that are still free."""
@@ -293,7 +310,7 @@ class _SamplingRun:
             last = self.count - 1
             if hole != last:
                 self.model._context.copy(last, hole)
-                for column in (self.tokens, self.lengths, self.prompt_lengths, self.seeds):
+                for column in self._columns():
                     column[hole] = column[last]
                 self.requests[hole] = self.requests[last]
             self.requests.pop()
@@ -310,27 +327,28 @@ class _SamplingRun:
         except ContextFull:
             self._halve_capacity()
             return
-        tokens = sample_tokens(logits, self.sampling, uniforms(self.seeds[: self.count], lengths))
-        self.tokens[rows, lengths] = tokens
+        sampled = sample_tokens(logits, self.sampling, uniforms(self.seeds[: self.count], lengths))
+        self.tokens[rows, lengths] = sampled.ids
+        self.logprobs[rows, lengths] = sampled.logprobs
+        self.entropies[rows, lengths] = sampled.entropies
         lengths += 1
         ended = []
-        for row in self.stop_checker.candidates(tokens, lengths).tolist():
+        for row in self.stop_checker.candidates(sampled.ids, lengths).tolist():
             ending = self.stop_checker.check(self.tokens[row, : lengths[row]].tolist())
             if ending:
-                ended.append((self.requests[row], ending))
+                numbers = self.logprobs[row], self.entropies[row]
+                ended.append(_generation(self.requests[row], ending, *numbers))
                 self.holes.append(row)
         if ended:
-            yield from self._generations(ended)
+            yield from self._needed(ended)
             self._drop_settled()
         else:  # raises to pause or cancel
             self.source.is_settled(self.requests[0].question)
 
-    def _generations(self, ended: Sequence[tuple[PathRequest, Ending]]) -> Iterator[Generation]:
-        for request, ending in ended:
-            if not self.source.is_settled(request.question):
-                yield Generation(
-                    request.question, request.index, ending.text, ending.token_ids, ending.reason
-                )
+    def _needed(self, ended: Sequence[Generation]) -> Iterator[Generation]:
+        for generation in ended:
+            if not self.source.is_settled(generation.question):
+                yield generation
 
     def _drop_settled(self) -> None:
         running = set(range(self.count)).difference(self.holes)
@@ -350,3 +368,18 @@ class _SamplingRun:
         for slot in range(self.capacity, self.count):
             self.model._context.clear(slot)
         del self.requests[self.capacity :]
+
+
+def _generation(
+    request: PathRequest, ending: Ending, logprobs: ArrayLike, entropies: ArrayLike
+) -> Generation:
+    """A path that has ended, with the confidence of the tokens that are kept of it."""
+    kept = len(ending.token_ids)
+    return Generation(
+        request.question,
+        request.index,
+        ending.text,
+        ending.token_ids,
+        ending.reason,
+        path_confidence(np.asarray(logprobs)[:kept], np.asarray(entropies)[:kept]),
+    )

@@ -34,6 +34,7 @@ from engine.inference.server.probe import (
     sampling_fields,
 )
 from engine.inference.server.prompt_encoding import PromptEncoding, TextEncoding, TokenEncoding
+from engine.inference.server.token_logprobs import confidence_of, request_field
 from store.errors import BadInput
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from engine.inference.server.client import Json
     from engine.inference.stopping import Ending
     from engine.prompting.messages import ChatMessage
+    from store.records import PathConfidence
 
 T = TypeVar("T")
 
@@ -398,23 +400,31 @@ class _Dispatcher:
         if capabilities.max_choices == 1 and capabilities.seeds:
             # Not for several paths: one seed for all is of little use, and seeds make vLLM slow.
             body["seed"] = first.seed % 2**31
+        if capabilities.log_probabilities:
+            body |= request_field(path)
 
-        def read(response: Json) -> list[Ending]:
+        def read(response: Json) -> list[tuple[Ending, PathConfidence | None]]:
             # In the order of their indices, not of finishing: short paths finish first.
             ordered = sorted(choices(response), key=lambda choice: int(choice.get("index", 0)))
-            return [encoding.ending(choice, self.sampling) for choice in ordered]
+            endings = [encoding.ending(choice, self.sampling) for choice in ordered]
+            return [
+                (ending, confidence_of(choice, ending))
+                for choice, ending in zip(ordered, endings, strict=True)
+            ]
 
         try:
             name = request_id(first.question, first.index)
-            endings = await server.client.post(path, body, read, name=name)
+            finished = await server.client.post(path, body, read, name=name)
         except RequestRefused as error:
             raise BadInput(
                 f"The server {server.client.url} refuses the prompt of question {first.question} "
                 f"({error}): shorten it, lower sample.max_tokens, or change the server's options."
             ) from error
         return [
-            Generation(request.question, request.index, end.text, end.token_ids, end.reason)
-            for request, end in zip(paths, endings, strict=False)
+            Generation(
+                request.question, request.index, end.text, end.token_ids, end.reason, confidence
+            )
+            for request, (end, confidence) in zip(paths, finished, strict=False)
         ]
 
 

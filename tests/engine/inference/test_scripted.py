@@ -170,3 +170,27 @@ def test_a_chat_becomes_lines_of_text(backend: Scripted) -> None:
         [ChatMessage("user", "a"), ChatMessage("assistant", "It is")]
     )
     assert bytes(unfinished).decode() == "user: a\nassistant: It is"
+
+
+def test_the_confidence_of_a_path_depends_on_its_seed_and_answer(tmp_path: Path) -> None:
+    script = SCRIPT.replace("length = [1, 4]", 'length = [1, 4]\nconfidence = { "18" = -0.1 }')
+    (tmp_path / "script.toml").write_text(script)
+    backend = open_scripted(tmp_path / "script.toml")
+    paths = path_requests(backend, "How many apples?", 200)
+    results, again = (
+        {path.index: path for path in sampled(backend, given)} for given in (paths, paths[::-1])
+    )
+    means: dict[bool, list[float]] = {True: [], False: []}
+    for index, path in results.items():
+        assert path.confidence is not None
+        assert path.confidence == again[index].confidence
+        means["18" in path.text].append(path.confidence.mean_logprob)
+    assert sum(means[True]) / len(means[True]) == pytest.approx(-0.1, abs=0.02)
+    assert sum(means[False]) / len(means[False]) == pytest.approx(-0.5, abs=0.1)
+
+
+def test_a_script_with_a_positive_log_probability_is_refused(tmp_path: Path) -> None:
+    script = SCRIPT.replace("length = [1, 4]", 'confidence = { "18" = 0.1 }')
+    (tmp_path / "script.toml").write_text(script)
+    with pytest.raises(BadInput, match=r"script\.toml"):
+        open_scripted(tmp_path / "script.toml")

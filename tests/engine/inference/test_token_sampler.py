@@ -10,7 +10,7 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from scipy import stats
+from scipy import special, stats
 
 from engine.inference import token_sampler
 from engine.inference.backend import Sampling
@@ -27,13 +27,17 @@ if TYPE_CHECKING:
     Sampler = Callable[[Logits, Sampling, Numbers], Tokens]
 
 
+def in_numpy(logits: Logits, sampling: Sampling, numbers: Numbers) -> Tokens:
+    return token_sampler.sample_tokens(logits, sampling, numbers).ids
+
+
 def on_device(logits: Logits, sampling: Sampling, numbers: Numbers) -> Tokens:
-    return torch_sampler.sample_tokens(torch.from_numpy(logits), sampling, numbers)
+    return torch_sampler.sample_tokens(torch.from_numpy(logits), sampling, numbers).ids
 
 
 both = pytest.mark.parametrize(
     "sample",
-    [pytest.param(token_sampler.sample_tokens, id="numpy"), pytest.param(on_device, id="torch")],
+    [pytest.param(in_numpy, id="numpy"), pytest.param(on_device, id="torch")],
 )
 LOGITS = arrays.arrays(
     np.float32,
@@ -137,6 +141,26 @@ def test_the_last_token_of_a_large_vocabulary_can_be_sampled(sample: Sampler) ->
         assert sample(logits, Sampling(1, 1), np.array([number])).tolist() == [token]
 
 
+@given(LOGITS, SAMPLINGS, st.integers(0, 2**63 - 1))
+@example(np.array([[0, -np.inf, 1], [-np.inf, 2, -np.inf]], dtype=np.float32), Sampling(1.0, 1), 5)
+@example(np.array([[0, -np.inf, 1]], dtype=np.float32), Sampling(3.0, 1), 5)
+def test_log_probabilities_and_entropies_are_those_of_the_models_own_distribution(
+    logits: Logits, sampling: Sampling, seed: int
+) -> None:
+    numbers = uniforms(seed ^ np.arange(len(logits)), np.zeros(len(logits)))
+    exact = special.log_softmax(logits.astype(np.float64), axis=1)
+    entropy = special.entr(np.exp(exact)).sum(axis=1)
+    for sampled in (
+        token_sampler.sample_tokens(logits, sampling, numbers),
+        torch_sampler.sample_tokens(torch.from_numpy(logits), sampling, numbers),
+    ):
+        rows = np.arange(len(logits))
+        assert sampled.logprobs == pytest.approx(exact[rows, sampled.ids], abs=1e-4)
+        assert sampled.entropies == pytest.approx(entropy, abs=1e-4)
+        assert (sampled.logprobs <= 0).all()
+        assert (sampled.entropies >= 0).all()
+
+
 @both
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_non_finite_logits_are_refused(sample: Sampler, bad: float) -> None:
@@ -167,7 +191,7 @@ def test_uniforms_are_uniform_and_uncorrelated() -> None:
 def test_numpy_and_torch_sample_equal_tokens(logits: Logits, temperature: float, seed: int) -> None:
     numbers = uniforms(seed ^ np.arange(len(logits)), np.zeros(len(logits)))
     sampling = Sampling(temperature, 1)
-    here = token_sampler.sample_tokens(logits, sampling, numbers)
+    here = in_numpy(logits, sampling, numbers)
     assert on_device(logits, sampling, numbers).tolist() == here.tolist()
 
 
@@ -178,6 +202,6 @@ def test_half_precision_logits_are_sampled_and_not_modified(
     logits = (torch.randn(40, 1000, generator=torch.manual_seed(0)) * 3).bfloat16()
     before = logits.clone()
     numbers = uniforms(np.arange(40), np.zeros(40))
-    tokens = torch_sampler.sample_tokens(logits, Sampling(0.7, 1), numbers)
+    tokens = torch_sampler.sample_tokens(logits, Sampling(0.7, 1), numbers).ids
     assert tokens.tolist() == on_device(logits.float().numpy(), Sampling(0.7, 1), numbers).tolist()
     assert torch.equal(logits, before)

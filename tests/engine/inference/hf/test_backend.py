@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from scipy import stats
 
 from engine.inference.backend import Generation, PathRequest, Sampling
+from engine.inference.path_confidence import path_confidence
 from store.enums import EndReason
 from store.errors import BadInput
 from tests.engine.families import FAMILIES
@@ -402,3 +404,42 @@ def test_an_adapter_gives_the_paths_of_peft(folder: Path, tmp_path: Path) -> Non
 def test_a_model_without_a_kv_cache_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="mamba models cannot be sampled with transformers"):
         opened(tiny_model(tmp_path, family="mamba"))
+
+
+@pytest.mark.parametrize("sampling", [Sampling(0.7, 40), Sampling(1.0, 40), Sampling(1.3, 40, 0.8)])
+def test_the_confidence_of_a_path_is_that_of_a_full_log_softmax(
+    backend: Transformers, folder: Path, sampling: Sampling
+) -> None:
+    prompts = random_prompts(5)
+    results = sampled(backend, requests(prompts, paths=4, shared=30), sampling)
+    check_confidence(folder, prompts, results)
+
+
+def test_so_it_is_without_shared_prefixes(tmp_path: Path) -> None:
+    folder = tiny_model(tmp_path, **PLAIN["bloom, which has no positions"])
+    backend, prompts = opened(folder, batch_size=5), random_prompts(3)
+    results = sampled(backend, requests(prompts, paths=3, shared=30), Sampling(0.7, 30))
+    check_confidence(folder, prompts, results)
+
+
+def check_confidence(
+    folder: Path,
+    prompts: Sequence[Sequence[int]],
+    results: dict[tuple[str, int], Generation],
+) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    for (question, _), path in results.items():
+        prompt = prompts[int(question[1:])]
+        with torch.inference_mode():
+            logits = model(torch.tensor([[*prompt, *path.token_ids]])).logits[0]
+        logprobs = torch.log_softmax(logits[len(prompt) - 1 : -1].double(), dim=1)
+        each = logprobs.gather(1, torch.tensor(path.token_ids)[:, None])[:, 0]
+        expected = path_confidence(each.numpy(), torch.special.entr(logprobs.exp()).sum(1).numpy())
+        assert expected is not None
+        assert path.confidence is not None
+        assert dataclasses.astuple(path.confidence) == pytest.approx(
+            dataclasses.astuple(expected), abs=1e-4
+        )

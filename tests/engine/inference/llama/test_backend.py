@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from collections import Counter
@@ -9,8 +10,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
-from scipy import stats
+from scipy import special, stats
 
 from engine.conversion.hf_to_gguf import convert_adapter, convert_base
 from engine.inference.backend import Generation, PathRequest, Sampling
@@ -19,6 +21,7 @@ from engine.inference.llama.backend import open_llama_cpp
 from engine.inference.llama.context import ContextFull, LlamaContext
 from engine.inference.llama.context_config import ContextConfig
 from engine.inference.llama.vocabulary import measure_prompts
+from engine.inference.path_confidence import path_confidence
 from engine.inference.prompt_lengths import SequenceLengths
 from engine.prompting.messages import ChatMessage
 from engine.prompting.templates import Prompt
@@ -485,3 +488,24 @@ def test_prompts_are_measured_without_the_weights(stories: Path, model: LlamaCpp
     lengths = measure_prompts(stories, [prompts], 20)
     assert lengths.prompt == max(map(len, start_prompts(model)))
     assert lengths.total == lengths.prompt + 20
+
+
+@pytest.mark.parametrize("sampling", [Sampling(0.7, 30), Sampling(1.3, 30, top_k=50), GREEDY])
+def test_the_confidence_of_a_path_is_that_of_a_full_log_softmax(
+    tiny: Path, sampling: Sampling
+) -> None:
+    with closing(open_llama_cpp(tiny, batch_size=5, context=128)) as opened:
+        prompts = [opened.tokenize(text) for text in ("one", "two and three", "four")]
+        results = sampled(opened, requests(prompts, paths=3), sampling)
+        for (question, _), path in results.items():
+            tokens = [*prompts[int(question[1:])], *path.token_ids]
+            first = len(tokens) - len(path.token_ids)
+            rows = [opened.logits(tokens[:end]) for end in range(first, len(tokens))]
+            logprobs = special.log_softmax(np.array(rows, dtype=np.float64), axis=1)
+            each = logprobs[np.arange(len(rows)), list(path.token_ids)]
+            expected = path_confidence(each, special.entr(np.exp(logprobs)).sum(axis=1))
+            assert expected is not None
+            assert path.confidence is not None
+            assert dataclasses.astuple(path.confidence) == pytest.approx(
+                dataclasses.astuple(expected), abs=1e-4
+            )
