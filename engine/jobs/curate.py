@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from engine.importing import contamination
 from engine.jobs import lookups
 from engine.jobs.plan import Plan
-from engine.sampling import reextraction, runs, scheduler
+from engine.sampling import confidence_weights, reextraction, runs, scheduler
 from engine.training_data import building, losing_paths, token_counts
 from engine.voting.threshold_curve import kept_at
 from store import examples, questions, votes
 from store.connection import connect, transaction
-from store.enums import JobKind, Phase, Split
+from store.enums import Counting, JobKind, Phase, Split
 from store.errors import BadInput
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def _choose(
     # Count the votes again: the threshold may have changed since they were stored.
     scheduler.unsettled(work.conn, pool_run, pool)
     counted = {vote.question_id: vote for vote in votes.for_run(conn, pool_run.id)}
-    kept, excluded = building.select(conn, pool_run, counted, leaked)
+    kept, excluded = building.select(conn, pool_run, counted, leaked, work.settings.curate)
     if not kept:
         raise BadInput(
             "No question reached the threshold, so there is nothing to train on: sample first, "
@@ -118,10 +118,16 @@ def plan(conn: sqlite3.Connection, project: Project) -> Plan:
         raise lookups.StageMissing(
             "No vote was counted yet: `lmsi-tui sample` does it.", JobKind.SAMPLE
         )
+    counting = project.settings.curate.counting
+    if counting is not Counting.PLAIN:
+        confidence_weights.check_complete(conn, pool_run)
     return Plan(
         JobKind.CURATE,
         questions=sum(group.votes for group in groups),
-        kept=kept_at(groups, pool_run.threshold),
+        kept=kept_at(groups, pool_run.threshold) if counting is Counting.PLAIN else None,
+        notes=()
+        if counting is Counting.PLAIN
+        else ("Paths are counted by confidence: `lmsi-tui vote --replay` shows what that keeps.",),
         reused=("The same choice gives the training set that is stored, not another one.",)
         if examples.sets(conn)
         else (),

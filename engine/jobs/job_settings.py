@@ -28,7 +28,8 @@ RELEVANT: dict[JobKind, tuple[str, ...]] = {
     JobKind.VOTE: ("sample.m", "sample.threshold", "sample.early_stop", "sample.cap"),
     JobKind.CURATE: (
         *("sample.threshold", "sample.cap"),
-        *("curate.formats", "curate.weighting", "curate.validation_share"),
+        *("curate.formats", "curate.weighting", "curate.counting"),
+        *("curate.confidence_temperature", "curate.validation_share"),
     ),
     JobKind.FINETUNE: (
         *(f"finetune.{name}" for name in (*_TRAIN, *_CONTRAST)),

@@ -26,6 +26,7 @@ PRESETS: Mapping[str, Changes] = {
         "curate": {
             "formats": ["few-shot-cot", "few-shot-direct", "zero-shot-cot", "zero-shot-direct"],
             "weighting": "per-path",
+            "counting": "plain",
         },
     },
 }

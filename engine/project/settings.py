@@ -18,7 +18,7 @@ from msgspec import Meta
 
 from engine.project.objectives import ContrastLoss, Objective
 from engine.project.setting_values import SHOWN, Fault, converted, sentences, suggestion
-from store.enums import EarlyStop, PromptFormat, Weighting
+from store.enums import Counting, EarlyStop, PromptFormat, Weighting
 from store.errors import BadInput
 
 if TYPE_CHECKING:
@@ -162,6 +162,13 @@ class CurateSettings:
     """`per-path` (the paper) weights every kept path equally, `per-question` every question."""
     validation_share: Annotated[float, Meta(ge=0, le=0.5)] = 0.05
     """Share of the kept questions held out to choose the checkpoint, in [0, 0.5]."""
+    counting: Counting = Counting.PLAIN
+    """`plain` gives each path one vote (the paper), `weighted` counts it by how sure the model was
+    of it, compared with other paths of the question; `soft` also replaces the threshold: a question
+    weighs as much as the share of its answer."""
+    confidence_temperature: Annotated[float, Meta(gt=0, le=100)] = 0.1
+    """Nats per token by which a path must be surer than another to count 2.7 times as much; only
+    with `counting` weighted or soft."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -404,6 +411,12 @@ def _conflicts(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
         yield (
             ("curate.weighting", "sample.early_stop"),
             "curate.weighting by-agreement needs every path: set sample.early_stop to off.",
+        )
+    counting = settings.curate.counting
+    if counting is not Counting.PLAIN and sample.early_stop is not EarlyStop.OFF:
+        yield (
+            ("curate.counting", "sample.early_stop"),
+            f"curate.counting {counting} needs every path: set sample.early_stop to off.",
         )
     if model.engine is Engine.SERVER and not model.servers:
         yield (

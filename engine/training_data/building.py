@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 from engine.answers.custom_rules import active_reviews
 from engine.prompting.tasks import exemplars_for
 from engine.prompting.templates import answer_sentence, render
+from engine.sampling import confidence_weights
 from engine.training_data import selection
 from store import paths, questions
-from store.enums import Split
+from store.enums import Counting, Split
 
 if TYPE_CHECKING:
     import sqlite3
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from engine.project.folder import Project
-    from engine.project.settings import Settings
+    from engine.project.settings import CurateSettings, Settings
     from engine.training_data.selection import KeptQuestion
     from store.records import Example, Review, Run, TrainingSet, Vote
 
@@ -31,6 +32,7 @@ def select(
     run: Run,
     votes_by_id: Mapping[int, Vote],
     contaminated: AbstractSet[int],
+    curate: CurateSettings,
     *,
     until: float | None = None,
 ) -> tuple[list[KeptQuestion], bool]:
@@ -41,6 +43,7 @@ def select(
         run: over the pool; its threshold and cap apply.
         votes_by_id: its votes by question id; questions without one are left out.
         contaminated: ids of pool questions that nearly repeat evaluation questions; left out.
+        curate: say how paths are counted.
         until: ignore reviews and removals of questions after this time; None takes all.
 
     Returns:
@@ -48,7 +51,8 @@ def select(
         then depends on a review, so it is not label-free.
 
     Raises:
-        BadInput: the threshold is not a number in [0, 1].
+        BadInput: the threshold is not a number in [0, 1], or paths are to be counted by their
+            confidence and it is not known.
     """
     pool = [
         question
@@ -57,10 +61,22 @@ def select(
     ]
     pairs_by_id = {question.id: paths.for_question(conn, run.id, question.id) for question in pool}
     run_reviews = active_reviews(conn, run.id, until=until)
+    weights = None
+    if curate.counting is not Counting.PLAIN:
+        counted = {question.id: votes_by_id[question.id] for question in pool}
+        temperature = curate.confidence_temperature
+        weights = confidence_weights.weights_by_question(conn, run, counted, temperature)
+    threshold = "0" if curate.counting is Counting.SOFT else run.threshold
 
     def kept_with(reviews: Sequence[Review]) -> list[KeptQuestion]:
         return selection.select_questions(
-            pool, votes_by_id, pairs_by_id, reviews, threshold=run.threshold, cap=run.cap
+            pool,
+            votes_by_id,
+            pairs_by_id,
+            reviews,
+            threshold=threshold,
+            cap=run.cap,
+            weights_by_id=weights,
         )
 
     kept = kept_with(run_reviews)
@@ -101,6 +117,7 @@ def build(
         weighting=settings.curate.weighting,
         validation_share=settings.curate.validation_share,
         m=run.m,
+        counting=settings.curate.counting,
     )
     frozen = selection.training_set(
         examples, kept, run, settings.curate, tokenizer_sha256, created_at

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import replace
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from engine.prompting.templates import answer_sentence
@@ -94,7 +95,7 @@ def losing_examples(
     }
     rows: list[Example] = []
     for (question_id, _), group in groups.items():
-        losers, like = paths_of[question_id], group[0]
+        losers, like = paths_of[question_id], _average(group)
         if like.prompt_format.reasons:
             rows += [
                 replace(like, path_id=path.path_id, completion=path.text, token_ids=path.token_ids)
@@ -110,3 +111,11 @@ def losing_examples(
     return [
         replace(row, id=0, position=frozen.examples + number) for number, row in enumerate(rows)
     ]
+
+
+def _average(group: Sequence[Example]) -> Example:
+    """The first example of a question in a format, with the mean weight of all."""
+    weights = {example.weight for example in group}
+    if len(weights) == 1:
+        return group[0]
+    return replace(group[0], weight=fmean(example.weight for example in group))

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 from engine.answers.custom_rules import active_reviews
 from engine.importing import contamination
+from engine.project.settings import CurateSettings
 from engine.sampling import scheduler
 from engine.training_data import building
 from store import examples, inference_sessions, models, paths, questions, reviews, votes
-from store.enums import Queue, Split
+from store.enums import Counting, EarlyStop, Queue, Split
 from store.errors import BadInput
 
 if TYPE_CHECKING:
@@ -223,17 +224,11 @@ def rebuild(project: Project, conn: sqlite3.Connection, frozen: TrainingSet) -> 
         conn: a connection that cannot read known answers.
         frozen: the set to rebuild.
     """
-    curate = project.settings.curate
     share = frozen.validation_share
-    settings = replace(
-        project.settings,
-        curate=replace(
-            curate,
-            formats=frozen.formats,
-            weighting=frozen.weighting,
-            validation_share=curate.validation_share if share is None else share,
-        ),
-    )
+    curate = _curated_with(frozen)
+    if share is None:
+        curate = replace(curate, validation_share=project.settings.curate.validation_share)
+    settings = replace(project.settings, curate=curate)
     run = _run_of(conn, frozen)
     kept, is_excluded = _selected_then(conn, frozen, run)
     if not kept:
@@ -276,7 +271,23 @@ def kept_questions(conn: sqlite3.Connection, frozen: TrainingSet) -> list[KeptQu
 def _run_of(conn: sqlite3.Connection, frozen: TrainingSet) -> Run:
     """The run of a set, with the settings that selected from it."""
     run = paths.run_by_id(conn, frozen.run_id)
-    return replace(run, threshold=frozen.threshold, cap=frozen.cap, m=frozen.m or run.m)
+    run = replace(run, threshold=frozen.threshold, cap=frozen.cap, m=frozen.m or run.m)
+    # Other ways to count had every path.
+    is_plain = frozen.counting in (None, Counting.PLAIN)
+    return run if is_plain else replace(run, early_stop=EarlyStop.OFF)
+
+
+def _curated_with(frozen: TrainingSet) -> CurateSettings:
+    """The settings that a set was chosen with, as far as they are stored."""
+    defaults = CurateSettings()
+    temperature = frozen.confidence_temperature
+    return CurateSettings(
+        formats=frozen.formats,
+        weighting=frozen.weighting,
+        validation_share=frozen.validation_share or 0.0,
+        counting=frozen.counting or Counting.PLAIN,
+        confidence_temperature=temperature or defaults.confidence_temperature,
+    )
 
 
 def _selected_then(
@@ -288,4 +299,5 @@ def _selected_then(
         vote.question_id: vote for vote in scheduler.recounted(conn, run, pool) if vote.drawn
     }
     contaminated = {leak.pool.id for leak in contamination.of_store(conn).pairs}
-    return building.select(conn, run, votes_by_id, contaminated, until=frozen.created_at)
+    curate = _curated_with(frozen)
+    return building.select(conn, run, votes_by_id, contaminated, curate, until=frozen.created_at)

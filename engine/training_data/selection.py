@@ -13,8 +13,17 @@ from typing import TYPE_CHECKING
 
 from engine.answers.extraction import equal
 from engine.review.decisions import found_wrong, ruling_of
+from engine.voting.confidence import reaches_share, weighted_tally
 from engine.voting.majority import merge_equal, reaches_threshold
-from store.enums import AnswerType, EndReason, PromptFormat, PromptStyle, Verdict, Weighting
+from store.enums import (
+    AnswerType,
+    Counting,
+    EndReason,
+    PromptFormat,
+    PromptStyle,
+    Verdict,
+    Weighting,
+)
 from store.records import (
     Example,
     Question,
@@ -45,8 +54,8 @@ class KeptQuestion:
     paths: tuple[ReasoningPath, ...]
     """Complete paths with that answer, in index order; empty for a typed answer that no path
     gave."""
-    votes: int
-    """Number of paths with the answer, 1 to m; m if a review decided."""
+    votes: float
+    """Paths with the answer, 1 to m, or the sum of their weights; m if a review decided."""
     reviewed: bool
     """Whether the answer or the choice of paths depends on a review."""
     margin: float = 1.0
@@ -55,6 +64,8 @@ class KeptQuestion:
     losers: tuple[tuple[ReasoningPath, str], ...] = ()
     """Complete paths with other answers and the answer of each, in index order, at most as many as
     `paths`."""
+    path_weights: tuple[float, ...] = ()
+    """Weight of each of `paths` in the vote, ≥ 0; empty if each had one vote."""
 
 
 def select_questions(
@@ -65,6 +76,7 @@ def select_questions(
     *,
     threshold: str,
     cap: int,
+    weights_by_id: Mapping[int, Sequence[float]] | None = None,
 ) -> list[KeptQuestion]:
     """Select the questions to train on, and the paths of each.
 
@@ -85,6 +97,9 @@ def select_questions(
         active_reviews: of the run, without those that were undone, oldest first.
         threshold: exact decimal or fraction in [0, 1].
         cap: maximum number of paths per question, in index order; 0 is no limit.
+        weights_by_id: the weight of each path that the vote counts, in index order, by question id;
+            they sum to the number of paths. Their sums replace the numbers of paths, and a question
+            is kept only if all its m paths were sampled. None gives each path one vote.
 
     Returns:
         In the order of `questions`.
@@ -99,7 +114,13 @@ def select_questions(
     for question in questions:
         vote = votes_by_id[question.id]
         answers = _answers_as_counted(question, vote, pairs_by_id[question.id])
-        choice = _choose_answer(question, vote, reviews_by_id[question.id], threshold)
+        weights = weights_by_id.get(question.id, ()) if weights_by_id is not None else None
+        tally: Sequence[tuple[str, float]] = vote.tally
+        if weights is not None:
+            tally = weighted_tally([answer for _, answer in answers], weights)
+        choice = _choose_answer(
+            question, vote, tally, reviews_by_id[question.id], threshold, plain=weights is None
+        )
         if choice is None:
             continue
         paths = [
@@ -124,6 +145,7 @@ def select_questions(
                 choice.is_reviewed,
                 choice.margin,
                 tuple(losers[: len(kept)]),
+                () if weights is None else tuple(weights[path.index] for path in kept),
             )
         )
     return selected
@@ -149,18 +171,24 @@ class _AnswerChoice:
     """To be taught."""
     answers: frozenset[str]
     """Answers of the tally that count as it."""
-    votes: int
+    votes: float
     is_reviewed: bool
     margin: float
 
 
 def _choose_answer(
-    question: Question, vote: Vote, reviews: Sequence[Review], threshold: str
+    question: Question,
+    vote: Vote,
+    tally: Sequence[tuple[str, float]],
+    reviews: Sequence[Review],
+    threshold: str,
+    *,
+    plain: bool,
 ) -> _AnswerChoice | None:
     """The answer to teach; None if the question is left out."""
     ruling = ruling_of(reviews)
-    counts: defaultdict[str, int] = defaultdict(int)
-    for answer, count in vote.tally:
+    counts: defaultdict[str, float] = defaultdict(int)
+    for answer, count in tally:
         counts[ruling.representative(answer)] += count
     ranked = sorted(counts.values(), reverse=True)
     top, second = [*ranked, 0, 0][:2]
@@ -175,7 +203,12 @@ def _choose_answer(
         return None
     decision = ruling.decision
     if decision is None:
-        if winner is None or not reaches_threshold(vote, top, second, threshold):
+        is_kept = (
+            reaches_threshold(vote, int(top), int(second), threshold)
+            if plain
+            else vote.drawn == vote.m and reaches_share(top, vote.m, threshold)
+        )
+        if winner is None or not is_kept:
             return None
         answers = merged_with(winner)
         margin = (top - second) / vote.drawn
@@ -209,6 +242,7 @@ def build_examples(
     weighting: Weighting,
     validation_share: float,
     m: int,
+    counting: Counting = Counting.PLAIN,
 ) -> list[Example]:
     """Write each kept path in the given formats (Huang et al. 2022, Table 2).
 
@@ -227,6 +261,8 @@ def build_examples(
             decides whether it is held out, so this is the same in every set. Nothing is held out
             if nothing would be left to train on.
         m: paths per question of the run, ≥ 1.
+        counting: with `SOFT`, the weights of a question are multiplied by the share of its answer
+            (unless they are that already), and its paths share them by their own weights.
 
     Returns:
         Examples in the order of questions, formats and paths; `id` is 0 and `set_key` empty until
@@ -248,6 +284,12 @@ def build_examples(
             Weighting.PER_QUESTION: 1.0,
             Weighting.BY_AGREEMENT: kept_question.votes / m,
         }[weighting]
+        shares: Sequence[float] = ()
+        if counting is Counting.SOFT:
+            total *= 1.0 if weighting is Weighting.BY_AGREEMENT else kept_question.votes / m
+            whole = sum(kept_question.path_weights)
+            if whole > 0:  # at a low temperature they may round to 0
+                shares = [weight / whole for weight in kept_question.path_weights]
         for prompt_format in formats:
             prompt = prompt_of(question, prompt_format)
             if prompt_format.reasons:
@@ -259,7 +301,8 @@ def build_examples(
                 # A chat message begins with its first word; plain text continues after "A:".
                 text = sentence.strip() if prompt.style is PromptStyle.CHAT else sentence
                 completions = [(None, text, ())]
-            for path_id, text, token_ids in completions:
+            for number, (path_id, text, token_ids) in enumerate(completions):
+                by_weight = path_id is not None and shares
                 rows.append(
                     Example(
                         id=0,
@@ -272,7 +315,7 @@ def build_examples(
                         shared=prompt.shared,
                         completion=text,
                         token_ids=token_ids,
-                        weight=total / len(completions),
+                        weight=total * shares[number] if by_weight else total / len(completions),
                         validation=question.id in held_out,
                     )
                 )
@@ -308,21 +351,26 @@ def training_set(
         ]
         for example in examples
     ]
+    threshold = "0" if settings.counting is Counting.SOFT else run.threshold
     selected_by = [
         run.key,
         run.m,
-        run.threshold,
+        threshold,
         run.cap,
         list(settings.formats),
         settings.weighting,
         settings.validation_share,
         tokenizer_sha256,
     ]
+    # What was chosen before there were other ways to count keeps its key.
+    is_plain = settings.counting is Counting.PLAIN
+    if not is_plain:
+        selected_by += [settings.counting, settings.confidence_temperature]
     question_ids = {example.question_id for example in examples}
     return TrainingSet(
         key=content_hash([selected_by, content]),
         run_id=run.id,
-        threshold=run.threshold,
+        threshold=threshold,
         cap=run.cap,
         formats=tuple(settings.formats),
         weighting=settings.weighting,
@@ -336,4 +384,13 @@ def training_set(
         created_at=created_at,
         m=run.m,
         validation_share=settings.validation_share,
+        counting=settings.counting,
+        confidence_temperature=None if is_plain else settings.confidence_temperature,
     )
+
+
+def describe_weights(frozen: TrainingSet) -> str:
+    """How a set counts and weighs its paths, such as `per-path, counting weighted`."""
+    if frozen.counting in (None, Counting.PLAIN):
+        return str(frozen.weighting)
+    return f"{frozen.weighting}, counting {frozen.counting}"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from engine.sampling.runs import ends_after_answer
 from engine.training_data import provenance
+from engine.training_data.selection import describe_weights
 from lmsi_tui.cli.output import emit, say
 from lmsi_tui.cli.status_commands import opened
 from lmsi_tui.formatting.numbers import percent
@@ -147,8 +148,8 @@ def _set_lines(frozen: TrainingSet) -> list[str]:
     return [
         f"training set {frozen.key}",
         f"             {frozen.examples:,} examples from {frozen.questions:,} questions, threshold "
-        f"{frozen.threshold}, cap {frozen.cap}, {', '.join(frozen.formats)}, {frozen.weighting}, "
-        f"{free}",
+        f"{frozen.threshold}, cap {frozen.cap}, {', '.join(frozen.formats)}, "
+        f"{describe_weights(frozen)}, {free}",
     ]
 
 

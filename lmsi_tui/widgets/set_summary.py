@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from textual.content import Content
 
 from engine.training_data import token_counts
+from engine.training_data.selection import describe_weights
 from engine.training_data.student_prompts import tokens_key
 from lmsi_tui.formatting.sanitize import printable
 from store import examples, models, paths
@@ -161,7 +162,7 @@ def head(summary: SetSummary) -> Content:
         f"  {frozen.questions:,} questions · {frozen.examples:,} examples"
         f" · agreement ≥ {printable(frozen.threshold)}"
         f" · {f'at most {frozen.cap} paths' if frozen.cap else 'every path'}"
-        f" · {frozen.weighting}",
+        f" · {describe_weights(frozen)}",
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from engine.reports.document import ReportSection, Table
+from engine.training_data.selection import describe_weights
 from store import examples
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def section(conn: sqlite3.Connection) -> ReportSection:
             if training_set.validation_share is None
             else f"{100 * training_set.validation_share:g} %",
             ", ".join(training_set.formats),
-            str(training_set.weighting),
+            describe_weights(training_set),
             "label-free" if training_set.label_free else "human-assisted",
         )
         for training_set in examples.sets(conn)

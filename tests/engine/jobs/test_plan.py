@@ -65,7 +65,12 @@ def test_every_setting_has_a_meaning() -> None:
             assert "\n" not in text
 
 
-NEEDS_ANOTHER = {("curate.weighting", "by-agreement"), ("model.engine", "server")}
+NEEDS_ANOTHER = {
+    ("curate.weighting", "by-agreement"),
+    ("curate.counting", "weighted"),
+    ("curate.counting", "soft"),
+    ("model.engine", "server"),
+}
 """Choices that are refused while another setting is as it is."""
 
 

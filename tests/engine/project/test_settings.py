@@ -70,6 +70,7 @@ LIMITS = {  # of each number: the smallest and the largest value, and values jus
     "distill.mix": ((0, 1), (-0.1, 1.1)),
     "finetune.beta": ((0.001, 100), (0, 100.1)),
     "finetune.likelihood_weight": ((0, 1000), (-0.1, 1001)),
+    "curate.confidence_temperature": ((0.001, 100), (0, 101)),
     "evaluate.k": ((1, 1024), (0, 1025)),
     "evaluate.temperature": ((0.001, 10), (0, 10.1)),
     "evaluate.limit": ((0, 10**9), (-1, 10**9 + 1)),

@@ -257,3 +257,24 @@ def test_why_prints_the_leading_answer_with_a_decision(
     number = reviews.add(story.conn, later).id
     assert typed(["why", str(first.id), str(story.project.folder)]) == 0
     assert f"triage: majority when 4711 led (review {number})" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("counting", ["weighted", "soft"])
+def test_a_set_that_was_counted_by_confidence_is_rebuilt_exactly(
+    counting: str, tmp_path: Path
+) -> None:
+    project = scripted_project(tmp_path, pool=40, changes={"sample": {"early_stop": "off"}})
+    with connect(project.database) as conn:
+        sample.run(claimed(conn, project, JobKind.SAMPLE))
+        plain = curated(project, conn)
+        curate_settings = {"counting": counting, "confidence_temperature": 0.2}
+        frozen = curated(project, conn, curate=curate_settings)
+        assert frozen.key != plain.key
+        assert (frozen.counting, frozen.confidence_temperature) == (counting, 0.2)
+        assert counting != "soft" or frozen.questions > plain.questions
+        for by_settings in (project, open_project(project.folder)):
+            assert rebuilt(by_settings, frozen).same
+            assert rebuilt(by_settings, plain).same
+        # Early stop since then changes nothing.
+        curated(project, conn, sample={"early_stop": "exact"})
+        assert rebuilt(project, frozen).same

@@ -15,12 +15,14 @@ from engine.prompting.templates import answer_sentence, render
 from engine.training_data.selection import (
     KeptQuestion,
     build_examples,
+    describe_weights,
     select_questions,
     training_set,
 )
 from engine.voting.majority import count_vote
 from store.enums import (
     AnswerType,
+    Counting,
     EarlyStop,
     EndReason,
     PromptFormat,
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from engine.prompting.templates import Prompt
+    from store.records import TrainingSet
 
 M = 8
 
@@ -80,6 +83,7 @@ def kept_of(
     rule: EarlyStop = EarlyStop.OFF,
     run_threshold: str | None = None,
     of_question: Question | None = None,
+    weights: Sequence[float] | None = None,
 ) -> KeptQuestion | None:
     """What is kept of a question whose M paths have these answers; a '-' marks a cut-off path."""
     of_question = of_question or question()
@@ -118,6 +122,7 @@ def kept_of(
         reviews,
         threshold=threshold,
         cap=cap,
+        weights_by_id=None if weights is None else {of_question.id: weights},
     )
     return kept[0] if kept else None
 
@@ -429,3 +434,92 @@ def test_a_set_that_depends_on_a_review_is_not_label_free() -> None:
     kept = [*kept_questions(1), reviewed]
     frozen = training_set(rows_of(kept), kept, RUN, CurateSettings(), "t", created_at=0.0)
     assert not frozen.label_free
+
+
+# Counted by confidence.
+
+TWO_TO_ONE = ["9", "5", "9", "5", "3", "9", "5", "9"]  # four paths with 9, three with 5
+
+
+def test_equal_weights_choose_what_the_plain_vote_chooses() -> None:
+    for answers in (MAJORITY_9, SPLIT, TWO_TO_ONE, ["9"] * M, [None] * M):
+        for threshold in ("0", "0.5", "5/8", "0.626", "1"):
+            plain = kept_of(answers, threshold=threshold)
+            weighted = kept_of(answers, threshold=threshold, weights=[1.0] * M)
+            assert (plain is None) == (weighted is None)
+            if plain and weighted:
+                assert replace(weighted, path_weights=()) == plain
+                assert weighted.path_weights == (1.0,) * len(plain.paths)
+
+
+def test_weights_can_change_the_answer_and_move_a_question_across_the_threshold() -> None:
+    for_5 = [0.5, 2.0, 0.5, 2.0, 0.5, 0.5, 1.5, 0.5]
+    kept = kept_of(TWO_TO_ONE, weights=for_5)
+    assert kept is not None
+    assert (kept.answer, kept.votes, indices(kept)) == ("5", 5.5, [1, 3, 6])
+    assert kept.path_weights == (2.0, 2.0, 1.5)
+    assert kept.margin == pytest.approx((5.5 - 2.0) / M)
+    assert losers(kept) == [(0, "9"), (2, "9"), (4, "3")]
+    assert kept_of(TWO_TO_ONE, threshold="0.7", weights=for_5) is None
+    assert kept_of(MAJORITY_9, threshold="0.7") is None
+    for_9 = [1.4, 0.3, 1.4, 0.4, 1.4, 1.4, 0.3, 1.4]
+    assert kept_of(MAJORITY_9, threshold="0.7", weights=for_9) is not None
+
+
+def test_a_question_without_all_its_paths_is_not_counted_by_confidence() -> None:
+    stopped = ["9"] * M
+    assert kept_of(stopped, cap=2, rule=EarlyStop.EXACT) is not None
+    assert kept_of(stopped, cap=2, rule=EarlyStop.EXACT, weights=[1.0] * 5) is None
+
+
+def test_a_review_overrides_weights() -> None:
+    chosen = kept_of(MAJORITY_9, [review(Verdict.ANSWER, "5")], weights=[1.0] * M)
+    assert chosen is not None
+    assert (chosen.answer, chosen.votes, chosen.path_weights) == ("5", M, (1.0, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("weighting", "total"),
+    [
+        (Weighting.PER_PATH, 3 * 5.5 / M),
+        (Weighting.PER_QUESTION, 5.5 / M),
+        (Weighting.BY_AGREEMENT, 5.5 / M),
+    ],
+)
+def test_soft_weights_are_the_share_of_the_answer_divided_by_confidence(
+    weighting: Weighting, total: float
+) -> None:
+    kept = kept_of(TWO_TO_ONE, weights=[0.5, 2.0, 0.5, 2.0, 0.5, 0.5, 1.5, 0.5])
+    assert kept is not None
+    rows = rows_of([kept], weighting=weighting, counting=Counting.SOFT)
+    for prompt_format in PromptFormat:
+        weights = [row.weight for row in rows if row.prompt_format is prompt_format]
+        assert sum(weights) == pytest.approx(total)
+        if prompt_format.reasons:
+            assert weights == pytest.approx([total * w / 5.5 for w in (2.0, 2.0, 1.5)])
+
+
+def test_weights_that_round_to_zero_leave_the_paths_equal() -> None:
+    (kept,) = kept_questions(1)
+    rows = rows_of([replace(kept, path_weights=(0.0,) * 3)], counting=Counting.SOFT)
+    assert len({row.weight for row in rows if row.path_id is not None}) == 1
+
+
+def test_how_paths_are_counted_is_part_of_the_key_unless_it_is_plain() -> None:
+    kept = kept_questions(2)
+    rows = rows_of(kept)
+
+    def frozen(settings: CurateSettings) -> TrainingSet:
+        return training_set(rows, kept, RUN, settings, "t", created_at=1.0)
+
+    plain = frozen(CurateSettings())
+    assert frozen(CurateSettings(confidence_temperature=3.0)).key == plain.key
+    assert (plain.counting, plain.confidence_temperature) == (Counting.PLAIN, None)
+    weighted = CurateSettings(counting=Counting.WEIGHTED)
+    others = [weighted, replace(weighted, confidence_temperature=3.0)]
+    others.append(replace(weighted, counting=Counting.SOFT))
+    assert len({plain.key, *(frozen(settings).key for settings in others)}) == 4
+    soft = frozen(others[-1])
+    assert (soft.counting, soft.threshold) == (Counting.SOFT, "0")
+    assert describe_weights(plain) == "per-path"
+    assert describe_weights(soft) == "per-path, counting soft"

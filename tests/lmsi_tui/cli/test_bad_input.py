@@ -336,6 +336,12 @@ CASES = (
     ),
     Case("empty pool", nothing, "sample {t}/empty", ("pool is empty", "lmsi-tui import")),
     Case("nothing to replay", nothing, "vote {p} --replay", ("lmsi-tui sample",)),
+    Case(
+        "counting by confidence with early stop",
+        nothing,
+        "curate {p} --set curate.counting=weighted",
+        ("curate.counting", "sample.early_stop"),
+    ),
     Case("replay options without --replay", nothing, "vote {p} --threshold 0.5", ("--replay",)),
     Case(
         "invalid replay threshold",
