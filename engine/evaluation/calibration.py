@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Mapping, Sequence
 
+    from engine.evaluation.confidence import ScoreQuality
     from engine.project.folder import Project
     from store.records import Model, Vote
 
@@ -109,6 +110,8 @@ class Calibration:
     error: CalibrationError | None
     agreement: MeanAgreement | None
     curve: tuple[ThresholdPoint, ...]
+    scores: tuple[ScoreQuality, ...] = ()
+    """Agreement, confidence and both; empty if the confidence of the paths is not known."""
 
 
 def calibrations(conn: sqlite3.Connection, project: Project, model: Model) -> list[Calibration]:
@@ -117,20 +120,23 @@ def calibrations(conn: sqlite3.Connection, project: Project, model: Model) -> li
     Imports scipy: for the command line and the worker, not for the app.
     """
     available = []
+    threshold = project.settings.sample.threshold
     newest = evaluations.newest(conn).get((model.id, Split.EVAL, Method.SC))
     if newest is not None:
         right = evaluations.answers(conn, newest.id)
         run_votes = [
             vote for vote in votes.for_run(conn, newest.run_id) if vote.question_id in right
         ]
-        available.append(_calibration(conn, "known answers", model, run_votes, right))
+        available.append(_calibration(conn, "known answers", model, run_votes, right, threshold))
     run = runs.pool_run(conn, project, model)
     if run is not None:
         threshold = runs.run_threshold(conn, project.settings.sample, run)
         audited = audit.of_store(conn, run, threshold=threshold)
         if audited.judged:
             run_votes = votes.for_run(conn, run.id)
-            available.append(_calibration(conn, "audit", model, run_votes, audited.judged))
+            available.append(
+                _calibration(conn, "audit", model, run_votes, audited.judged, threshold)
+            )
     return available
 
 
@@ -140,7 +146,10 @@ def _calibration(
     model: Model,
     run_votes: Sequence[Vote],
     right: Mapping[int, bool],
+    threshold: str,
 ) -> Calibration:
+    from engine.evaluation.confidence import score_qualities
+
     judged = [
         JudgedVote(vote, right[vote.question_id]) for vote in run_votes if vote.question_id in right
     ]
@@ -162,6 +171,7 @@ def _calibration(
             ]
         ),
         curve=tuple(threshold_points(run_votes, judged)),
+        scores=score_qualities(conn, [(each.vote, each.right) for each in judged], threshold),
     )
 
 

@@ -14,6 +14,7 @@ from engine.project.settings import changed, exact_share
 from lmsi_tui.cli import follow, plan_command, status_commands
 from lmsi_tui.cli.options import settings_from
 from lmsi_tui.cli.output import emit, say
+from lmsi_tui.formatting.counting_text import NOT_COMPARED, counting_lines
 from lmsi_tui.formatting.job_results import sentence, winner_lines
 from lmsi_tui.formatting.numbers import percent
 from lmsi_tui.formatting.reader_text import SHOWN, outdated_json, outdated_line
@@ -131,11 +132,12 @@ def decide(args: argparse.Namespace, project: Project) -> None:
 
 
 def replay(args: argparse.Namespace, project: Project) -> None:
-    """Print what other early-stop rules and thresholds would have sampled and decided.
+    """Print what other early-stop rules, thresholds and ways to count would have decided.
 
     Raises:
         BadInput: --rule, --threshold or --m without --replay, or nothing to replay.
     """
+    from engine.evaluation.confidence import replay_counting
     from engine.sampling.early_stop_replay import THRESHOLDS, replay_project
 
     if not args.replay:
@@ -153,11 +155,14 @@ def replay(args: argparse.Namespace, project: Project) -> None:
             thresholds=thresholds,
             m=args.m,
         )
+        countings = replay_counting(conn, project, args.m)
     if args.json:
         for row in result.rows:
             low, high = row.changed_interval
             shares = {"saved": row.saved, "changed_low": low, "changed_high": high}
             emit({"event": "replay", "sampled": result.sampled, **asdict(row), **shares})
+        for split, comparison in countings:
+            emit({"event": "counting", "split": split, **asdict(comparison)})
         return
     say(
         args,
@@ -177,6 +182,11 @@ def replay(args: argparse.Namespace, project: Project) -> None:
             f"{row.threshold:>9}  {row.rule:6} {row.drawn:>13,} {percent(row.saved):>7} % "
             f"{row.kept:>7,} {row.changed:>8,} ({between} %)",
         )
+    for split, comparison in countings:
+        for line in counting_lines(split, comparison):
+            say(args, line)
+    if not countings:
+        say(args, NOT_COMPARED)
 
 
 def export(args: argparse.Namespace) -> None:

@@ -153,7 +153,8 @@ def _replay_options(vote: argparse.ArgumentParser) -> None:
     vote.add_argument(
         "--replay",
         action="store_true",
-        help="compare other early-stop rules and thresholds on the stored paths; change nothing",
+        help="compare other early-stop rules, thresholds and ways to count on the stored paths; "
+        "change nothing",
     )
     vote.add_argument(
         "--rule",

@@ -198,6 +198,22 @@ def calibration_lines(result: calibration.Calibration, threshold: str) -> list[s
             f"{'   <- current' if row is current else ''}"
             for row in result.curve
         ]
+    return lines + _score_lines(result)
+
+
+def _score_lines(result: calibration.Calibration) -> list[str]:
+    """Agreement, confidence and both as scores of a vote; empty without confidence."""
+    if not result.scores:
+        return []
+    lines = ["  score        AUROC in % (95 %)     precision in % at the yield of the threshold"]
+    for row in result.scores:
+        cells = [
+            "unknown"
+            if each is None
+            else f"{percent(each.value)} ({interval(each.low, each.high)})"
+            for each in (row.auroc, row.precision)
+        ]
+        lines.append(f"  {row.score:<11}  {cells[0]:<20}  {cells[1]}, n = {row.n:,}")
     return lines
 
 

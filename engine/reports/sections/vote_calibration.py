@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import sqlite3
 
     from engine.project.folder import Project
+    from engine.statistics.discrimination import Estimate
     from store.records import Model
 
 
@@ -41,6 +42,16 @@ def section(conn: sqlite3.Connection, project: Project, teacher: Model) -> Repor
                 tuple(_row(agreement_bin) for agreement_bin in calibration.bins),
             ),
         ]
+        if calibration.scores:
+            blocks.append(
+                Table(
+                    ("score", "n", "AUROC in % (95 %)", "precision in % (95 %) at equal yield"),
+                    tuple(
+                        (score.score, f"{score.n:,}", *map(_shown, (score.auroc, score.precision)))
+                        for score in calibration.scores
+                    ),
+                )
+            )
     return ReportSection("Calibration", tuple(blocks))
 
 
@@ -51,6 +62,13 @@ def _row(agreement_bin: CalibrationBin) -> tuple[str, ...]:
         f"{100 * agreement_bin.accuracy:.1f} ({100 * agreement_bin.accuracy_low:.1f} to "
         f"{100 * agreement_bin.accuracy_high:.1f})",
     )
+
+
+def _shown(estimate: Estimate | None) -> str:
+    if estimate is None:
+        return "unknown"
+    value, low, high = (100 * bound for bound in (estimate.value, estimate.low, estimate.high))
+    return f"{value:.1f} ({low:.1f} to {high:.1f})"
 
 
 def reliability_chart(calibration: Calibration) -> str:
