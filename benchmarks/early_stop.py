@@ -32,7 +32,7 @@ from scipy.special import betainc
 
 from engine.answers import extraction
 from engine.importing.labels.options import inline_options
-from engine.project.settings import exact_share
+from engine.project.setting_values import exact_share
 from engine.sampling.early_stop_replay import THRESHOLDS, decide
 from engine.sampling.runs import pool_run
 from engine.statistics.intervals import wilson

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import StrEnum
+from fractions import Fraction
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
@@ -100,6 +101,31 @@ def suggestion(name: str, names: Iterable[str]) -> str:
     """A question that offers the most similar name; "" if none is similar."""
     similar = get_close_matches(name.lower(), names, n=1)
     return f" (did you mean {similar[0]}?)" if similar else ""
+
+
+def exact_share(text: str, name: str = "sample.threshold") -> Fraction:
+    """A threshold as an exact fraction: `ceil(0.28 * 25)` in floats is wrong.
+
+    Args:
+        text: a decimal or a fraction.
+        name: of the setting, for messages.
+
+    Raises:
+        BadInput: not a number in [0, 1].
+    """
+    try:
+        # The digits of 1e-999999999 as a fraction would fill the memory.
+        if not _SHARE.fullmatch(text.strip()):
+            raise ValueError
+        share = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        raise BadInput(f"{name} is {text[:SHOWN]!r}: give a share such as 0.6 or 3/5.") from None
+    if not 0 <= share <= 1:
+        raise BadInput(f"{name} is {text}: it must lie between 0 and 1.")
+    return share
+
+
+_SHARE = re.compile(r"[+-]?[\d./]{1,30}(e[+-]?\d{1,2})?", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,17 +7,22 @@ of the fields; `_conflicts` has the rules that involve more than one setting.
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from fractions import Fraction
 from typing import TYPE_CHECKING, Annotated, Literal, get_type_hints
 
 from msgspec import Meta
 
 from engine.project.objectives import ContrastLoss, Objective
-from engine.project.setting_values import SHOWN, Fault, converted, sentences, suggestion
+from engine.project.setting_values import (
+    SHOWN,
+    Fault,
+    converted,
+    exact_share,
+    sentences,
+    suggestion,
+)
 from store.enums import Counting, EarlyStop, PromptFormat, Weighting
 from store.errors import BadInput
 
@@ -364,31 +369,6 @@ def _places(name: str) -> str:
         if name in get_type_hints(hint)
     ]
     return f" (did you mean {' or '.join(places)}?)" if places else ""
-
-
-def exact_share(text: str, name: str = "sample.threshold") -> Fraction:
-    """A threshold as an exact fraction: `ceil(0.28 * 25)` in floats is wrong.
-
-    Args:
-        text: a decimal or a fraction.
-        name: of the setting, for messages.
-
-    Raises:
-        BadInput: not a number in [0, 1].
-    """
-    try:
-        # The digits of 1e-999999999 as a fraction would fill the memory.
-        if not _SHARE.fullmatch(text.strip()):
-            raise ValueError
-        share = Fraction(text)
-    except (ValueError, ZeroDivisionError):
-        raise BadInput(f"{name} is {text[:SHOWN]!r}: give a share such as 0.6 or 3/5.") from None
-    if not 0 <= share <= 1:
-        raise BadInput(f"{name} is {text}: it must lie between 0 and 1.")
-    return share
-
-
-_SHARE = re.compile(r"[+-]?[\d./]{1,30}(e[+-]?\d{1,2})?", re.ASCII | re.IGNORECASE)
 
 
 def _conflicts(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from engine.answers.custom_rules import active_reviews
 from engine.answers.extraction import equal
-from engine.project.settings import exact_share
+from engine.project.setting_values import exact_share
 from engine.review.decisions import ruling_of, still_applies
 from engine.statistics.confidence_sequence import (
     CONFIDENCE,

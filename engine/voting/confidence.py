@@ -12,7 +12,7 @@ from collections import defaultdict
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from engine.project.settings import exact_share
+from engine.project.setting_values import exact_share
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

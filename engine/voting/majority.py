@@ -15,7 +15,7 @@ from functools import lru_cache
 
 from engine.answers.extraction import equal
 from engine.answers.forms.spans import same_span
-from engine.project.settings import exact_share
+from engine.project.setting_values import exact_share
 from store.enums import AnswerType, Decision, EarlyStop
 from store.records import Vote
 

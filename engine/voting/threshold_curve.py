@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engine.project.settings import exact_share
+from engine.project.setting_values import exact_share
 from engine.voting.majority import kept_needed
 from store.enums import Decision
 

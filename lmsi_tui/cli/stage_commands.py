@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from engine.jobs.setting_checks import check_settings
 from engine.project.folder import open_project
 from engine.project.objectives import Objective
-from engine.project.settings import changed, exact_share
+from engine.project.setting_values import exact_share
+from engine.project.settings import changed
 from lmsi_tui.cli import follow, plan_command, status_commands
 from lmsi_tui.cli.options import settings_from
 from lmsi_tui.cli.output import emit, say

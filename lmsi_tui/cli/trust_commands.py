@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from engine.evaluation import calibration, pilot, pilot_styles
 from engine.jobs.pilot import is_current, usable_questions
-from engine.project.settings import changed, exact_share
+from engine.project.setting_values import exact_share
+from engine.project.settings import changed
 from engine.review import audit
 from engine.sampling import runs
 from engine.statistics.intervals import clopper_pearson

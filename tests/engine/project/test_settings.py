@@ -11,14 +11,8 @@ from hypothesis import strategies as st
 
 from engine.project.objectives import ContrastLoss, Objective
 from engine.project.presets import PRESETS
-from engine.project.setting_values import allowed, limits
-from engine.project.settings import (
-    Settings,
-    StyleChoice,
-    TrainSettings,
-    changed,
-    exact_share,
-)
+from engine.project.setting_values import allowed, exact_share, limits
+from engine.project.settings import Settings, StyleChoice, TrainSettings, changed
 from store.enums import EarlyStop, PromptFormat
 from store.errors import BadInput
 from store.records import content_hash
