@@ -229,7 +229,7 @@ def judged_by_the_solver(work: Work, run: Run, by_question: Mapping[int, Vote]) 
 
     judged = set[int]()
     while len(judged) < AUDITS and (upcoming := current().upcoming(20)):
-        for question in upcoming:
+        for question in upcoming[: AUDITS - len(judged)]:
             judged.add(question.id)
             rows.append(answered(question, run.id, len(rows) + 1))
     return current()

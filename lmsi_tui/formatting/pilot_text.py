@@ -47,8 +47,12 @@ def pilot_lines(result: pilot.Pilot) -> list[str]:
         lines += [
             f"With a path of its own majority before it, a greedy answer is right on "
             f"{_accuracy(after.shown)};",
-            f"  alone on {_accuracy(after.alone)}: {_headroom(after.gap)}, which `lmsi-tui teach` "
-            "can teach.",
+            f"  alone on {_accuracy(after.alone)}: {_headroom(after.gap)}. "
+            + (
+                "`lmsi-tui teach` can teach it this."
+                if after.gap.low > 0
+                else "No difference is shown that `lmsi-tui teach` could teach."
+            ),
         ]
     for student in result.students:
         lines += [
