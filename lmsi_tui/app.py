@@ -21,7 +21,7 @@ from textual.signal import Signal
 from textual.widgets import Input
 
 from lmsi_tui.formatting.job_results import job_text
-from lmsi_tui.formatting.job_states import WISHES, title
+from lmsi_tui.formatting.job_states import WISHES, title_of
 from lmsi_tui.formatting.sanitize import plain, printable
 from lmsi_tui.screens.modes import MODES, load_all
 from lmsi_tui.screens.screen import AppScreen
@@ -279,13 +279,13 @@ class LmsiApp(App[None]):
         if job.state is JobState.FAILED:
             self.notify(
                 printable(job.error or ""),
-                title=f"{title(job.kind)} failed",
+                title=f"{title_of(job)} failed",
                 severity="error",
                 timeout=20,
                 markup=False,
             )
         elif job.state is JobState.DONE:
-            self.notify(printable(f"{title(job.kind)} is done. {job_text(job)}"), markup=False)
+            self.notify(printable(f"{title_of(job)} is done. {job_text(job)}"), markup=False)
         else:
             return
         if job.finished_at and job.finished_at - job.created_at >= LONG_JOB:
@@ -302,7 +302,7 @@ class LmsiApp(App[None]):
             return
         from lmsi_tui.screens.plan import PlanScreen
 
-        self.push_screen(PlanScreen(message.kind))
+        self.push_screen(PlanScreen(message.kind, message.study))
 
     def on_job_requested(self, message: JobRequested) -> None:
         """Enqueue a job and start a worker."""

@@ -1,6 +1,6 @@
 """Backups, in `backups/` beside the database.
 
-    before-schema-7-20261129-115300.db   the whole database, before a migration to version 7
+    before-schema-8-20261129-115300.db   the whole database, before a migration to version 8
     decisions-20261129-115300.db         only what the user decided, at most one for each day
     replaced-20261129-115300.db          the database that a restored backup replaced
 

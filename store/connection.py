@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 DATABASE = "lmsi.db"
 """File name of the database in a project's folder."""
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 """`PRAGMA user_version` of the databases that this version reads and writes."""
 
 APPLICATION_ID = 0x6C6D7369

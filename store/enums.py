@@ -132,6 +132,13 @@ class Queue(StrEnum):
     AUDIT = "audit"
 
 
+class Study(StrEnum):
+    """What `lmsi-tui study` compares; a job that runs one names it in its parameters."""
+
+    ARMS = "arms"
+    """Trainings on voted paths and on controls for them: see `Arm`."""
+
+
 class Stage(StrEnum):
     """How a model was made."""
 
@@ -139,6 +146,19 @@ class Stage(StrEnum):
     LMSI = "lmsi"
     DISTILLED = "distilled"
     CONTROL = "control"
+
+
+class Arm(StrEnum):
+    """What one arm of a study trains on, from the same stored paths."""
+
+    VOTED = "voted"
+    """The kept paths: the set that the votes chose, which is an ordinary set."""
+    UNVOTED = "unvoted"
+    """As many paths of random questions, each with its own answer."""
+    FIRST_TOKENS = "first-tokens"
+    """The beginnings of the kept paths, without an answer."""
+    RANDOM = "random"
+    """Paths of the kept questions that lead to a random one of their answers."""
 
 
 class Outcome(StrEnum):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from store.connection import transaction
-from store.enums import Counting, PromptFormat, Weighting
+from store.enums import Arm, Counting, PromptFormat, Weighting
 from store.paths import pack_tokens, unpack_tokens
 from store.records import Encoding, Example, TrainingSet
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 _SET = (
     "key, run_id, threshold, cap, formats, weighting, label_free, tokenizer_sha256, questions,"
-    " examples, created_at, m, validation_share, counting, confidence_temperature"
+    " examples, created_at, m, validation_share, counting, confidence_temperature, arm, voted_set"
 )
 _EXAMPLE = (
     "id, set_key, position, question_id, path_id, prompt_format, prompt, shared, completion,"
-    " token_ids, weight, validation"
+    " token_ids, weight, validation, first_tokens"
 )
 
 _ENCODING = "set_key, tokenizer_sha256, position, prompt_tokens, completion_tokens, pieces"
@@ -86,7 +86,7 @@ def freeze(
             )
         else:
             conn.execute(
-                f"INSERT INTO training_set ({_SET}) VALUES (?{', ?' * 14})",
+                f"INSERT INTO training_set ({_SET}) VALUES (?{', ?' * 16})",
                 [
                     frozen.key,
                     frozen.run_id,
@@ -103,10 +103,13 @@ def freeze(
                     frozen.validation_share,
                     frozen.counting,
                     frozen.confidence_temperature,
+                    frozen.arm,
+                    frozen.voted_set,
                 ],
             )
             conn.executemany(
-                f"INSERT INTO example ({_EXAMPLE}) VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                f"INSERT INTO example ({_EXAMPLE}) VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,"
+                " ?, ?)",
                 [
                     (
                         frozen.key,
@@ -120,6 +123,7 @@ def freeze(
                         pack_tokens(example.token_ids),
                         example.weight,
                         example.validation,
+                        example.first_tokens,
                     )
                     for example in members
                 ],
@@ -130,9 +134,14 @@ def freeze(
 
 
 def sets(conn: sqlite3.Connection) -> list[TrainingSet]:
-    """Every training set, oldest first by when it was last chosen."""
+    """Every training set, oldest first by when it was last chosen; arms of studies included."""
     rows = conn.execute(f"SELECT {_SET} FROM training_set ORDER BY created_at, rowid")
     return [_set(row) for row in rows]
+
+
+def ordinary_sets(conn: sqlite3.Connection) -> list[TrainingSet]:
+    """The sets that stages train on and export, as of `sets`: those of no arm of a study."""
+    return [frozen for frozen in sets(conn) if frozen.arm is None]
 
 
 def get_set(conn: sqlite3.Connection, key: str) -> TrainingSet | None:
@@ -164,6 +173,16 @@ def of_question(conn: sqlite3.Connection, question_id: int) -> dict[str, int]:
         [question_id],
     )
     return dict(rows.fetchall())
+
+
+def common_questions(conn: sqlite3.Connection, key: str, other: str) -> int:
+    """Number of questions of which two sets have a path in common."""
+    ((count,),) = conn.execute(
+        "SELECT count(DISTINCT question_id) FROM example WHERE set_key = ? AND path_id IN"
+        " (SELECT path_id FROM example WHERE set_key = ?)",
+        [key, other],
+    )
+    return int(count)
 
 
 def at(conn: sqlite3.Connection, key: str, positions: Iterable[int]) -> dict[int, Example]:
@@ -245,7 +264,7 @@ class SetSize:
     """The size of a training set."""
 
     tokens: int
-    """Of completions; for imported paths, a quarter of their characters."""
+    """Of completions that are learned; for imported paths, a quarter of their characters."""
     weight: float
     """Sum over the examples that are not held out."""
     longest: int
@@ -255,9 +274,10 @@ class SetSize:
 def set_size(conn: sqlite3.Connection, key: str) -> SetSize:
     """The size of a training set. It scans the set: call it in a thread."""
     ((tokens, weight, longest),) = conn.execute(
-        "SELECT total(iif(length(token_ids), length(token_ids) / 4, length(completion) / 4 + 1)),"
+        "SELECT total(iif(first_tokens IS NULL, tokens, min(first_tokens, tokens / 2))),"
         " total(weight), coalesce(max(length(prompt) + length(completion)), 0)"
-        " FROM example WHERE set_key = ? AND NOT validation",
+        " FROM (SELECT *, iif(length(token_ids), length(token_ids) / 4, length(completion) / 4 + 1)"
+        " AS tokens FROM example WHERE set_key = ? AND NOT validation)",
         [key],
     )
     return SetSize(int(tokens), weight, longest)
@@ -328,7 +348,8 @@ def _encoding(row: tuple[Any, ...]) -> Encoding:
 
 
 def _set(row: tuple[Any, ...]) -> TrainingSet:
-    key, run_id, threshold, cap, formats, weighting, label_free, *rest, counting, temperature = row
+    key, run_id, threshold, cap, formats, weighting, label_free, *rest = row
+    *rest, counting, temperature, arm, voted_set = rest
     frozen = TrainingSet(
         key,
         run_id,
@@ -339,9 +360,13 @@ def _set(row: tuple[Any, ...]) -> TrainingSet:
         bool(label_free),
         *rest,
     )
-    if counting is None:
-        return frozen
-    return replace(frozen, counting=Counting(counting), confidence_temperature=temperature)
+    return replace(
+        frozen,
+        counting=Counting(counting) if counting else None,
+        confidence_temperature=temperature,
+        arm=Arm(arm) if arm else None,
+        voted_set=voted_set,
+    )
 
 
 def _example(row: tuple[Any, ...]) -> Example:
@@ -358,6 +383,7 @@ def _example(row: tuple[Any, ...]) -> Example:
         token_ids,
         weight,
         validation,
+        first_tokens,
     ) = row
     return Example(
         id=id_,
@@ -372,4 +398,5 @@ def _example(row: tuple[Any, ...]) -> Example:
         token_ids=unpack_tokens(token_ids),
         weight=weight,
         validation=bool(validation),
+        first_tokens=first_tokens,
     )

@@ -148,14 +148,29 @@ def metrics_after(conn: sqlite3.Connection, id_: int, after: int = 0) -> tuple[l
     return numbers, found[-1][0] if found else after
 
 
-def newest_metric(conn: sqlite3.Connection, id_: int, name: str) -> Metric | None:
-    """The last metric of that name that a job added."""
+def newest_metric(
+    conn: sqlite3.Connection, id_: int, name: str, *, beside: str | None = None
+) -> Metric | None:
+    """The last metric of that name that a job added; with `beside`, the one added with that one."""
     for job_id, step, found, value, created_at in conn.execute(
         "SELECT job_id, step, name, value, created_at FROM metric"
-        " WHERE job_id = ? AND name = ? ORDER BY id DESC LIMIT 1",
-        [id_, name],
+        " WHERE job_id = :job AND name = :name AND (:beside IS NULL OR created_at ="
+        " (SELECT max(created_at) FROM metric WHERE job_id = :job AND name = :beside))"
+        " ORDER BY id DESC LIMIT 1",
+        {"job": id_, "name": name, "beside": beside},
     ):
         return Metric(job_id, step, found, math.nan if value is None else value, created_at)
+    return None
+
+
+def newest_study(conn: sqlite3.Connection, name: str) -> dict[str, Any] | None:
+    """The result of the last finished job that ran a study, if any."""
+    for (result,) in conn.execute(
+        "SELECT result FROM job WHERE state = 'done' AND json_extract(params, '$.study') = ?"
+        " ORDER BY finished_at DESC, id DESC LIMIT 1",
+        [name],
+    ):
+        return dict(json.loads(result))
     return None
 
 

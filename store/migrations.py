@@ -82,6 +82,11 @@ def m007_confidence(db: Database) -> None:
     _execute(db, _CONFIDENCE)
 
 
+def m008_study_arms(db: Database) -> None:
+    """Version 8: training sets of the arms of a study."""
+    _execute(db, _STUDY_ARMS)
+
+
 def _execute(db: Database, statements: str) -> None:
     """Execute statements that are separated by blank lines, because triggers contain semicolons."""
     for statement in statements.strip().split("\n\n"):
@@ -96,6 +101,7 @@ STEPS = (
     m005_changed_questions,
     m006_contrast,
     m007_confidence,
+    m008_study_arms,
 )
 """Oldest first; sqlite-utils records each by its name."""
 
@@ -307,4 +313,15 @@ ALTER TABLE training_set ADD COLUMN counting TEXT
     CHECK (counting IN ('plain', 'weighted', 'soft'))
 
 ALTER TABLE training_set ADD COLUMN confidence_temperature REAL
+"""
+
+# A set of a study is a control for the set that it names. Ordinary sets and examples keep NULL, so
+# their keys are what they were.
+_STUDY_ARMS = """
+ALTER TABLE training_set ADD COLUMN arm TEXT
+    CHECK (arm IN ('voted', 'unvoted', 'first-tokens', 'random'))
+
+ALTER TABLE training_set ADD COLUMN voted_set TEXT REFERENCES training_set (key)
+
+ALTER TABLE example ADD COLUMN first_tokens INTEGER CHECK (first_tokens >= 1)
 """

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from store.enums import (  # noqa: TC001 - `get_type_hints` of a record resolves them
     Abstention,
     AnswerType,
+    Arm,
     Counting,
     Decision,
     EarlyStop,
@@ -273,6 +274,10 @@ class TrainingSet:
     """`None` in rows older than this column, whose paths had one vote each."""
     confidence_temperature: float | None = None
     """Of the weights; `None` if every path had one vote."""
+    arm: Arm | None = None
+    """The arm of a study that trains on it; `None` for an ordinary set."""
+    voted_set: str | None = None
+    """Key of the ordinary set that an arm is compared with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,6 +304,9 @@ class Example:
     """≥ 0; a direct answer that replaces k paths has the sum of their weights."""
     validation: bool
     """Whether it is held out (by question) to choose the checkpoint."""
+    first_tokens: int | None = None
+    """Only so many tokens of the completion are learned, and at most half of it, so that it has
+    neither an answer nor an end token; `None` learns all."""
 
 
 @dataclass(frozen=True, slots=True)

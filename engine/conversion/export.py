@@ -11,6 +11,7 @@ from engine.conversion.adapter_strength import set_strength
 from engine.models.location import check_files
 from store import examples, models, paths, rounds
 from store.atomic_file import atomic_file, atomic_folder
+from store.enums import Stage
 from store.errors import BadInput
 from store.write_failures import write_failure
 
@@ -82,7 +83,8 @@ def trained_model(conn: sqlite3.Connection, name: str | None) -> Model:
     """The model with this name; without a name, the one that was accepted last.
 
     If no round trained a model, it is the newest trained one. A model that a round rejected or
-    left undecided is exported only if it is named, and so is a student of a project with rounds.
+    left undecided is exported only if it is named, and so are controls and the students of a
+    project with rounds.
     """
     every_model = models.all_of(conn)
     if name is not None:
@@ -93,7 +95,11 @@ def trained_model(conn: sqlite3.Connection, name: str | None) -> Model:
                 f"{', '.join(model.name for model in every_model)}."
             )
     else:
-        trained = [model for model in every_model if model.training_set]
+        trained = [
+            model
+            for model in every_model
+            if model.training_set and model.stage is not Stage.CONTROL
+        ]
         if not trained:
             raise BadInput("No model has been trained yet: run `lmsi-tui finetune` first.")
         candidates = trained
@@ -136,7 +142,7 @@ def _export_adapter(project: Project, model: Model, out: Path, strength: float =
 
 def _export_training_set(conn: sqlite3.Connection, out: Path) -> Path:
     """Write the newest training set as JSON lines: prompt, completion, weight, and their source."""
-    sets = examples.sets(conn)
+    sets = examples.ordinary_sets(conn)
     if not sets:
         raise BadInput("There is no training set yet: run `lmsi-tui curate` first.")
     frozen = sets[-1]

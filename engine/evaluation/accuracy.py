@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from engine.answers.custom_rules import gold_for
 from engine.answers.extraction import equal
 from engine.statistics import intervals
-from store import evaluations, models, paths, questions, rounds, votes
-from store.enums import EarlyStop, Method, PromptFormat, Split, Stage
+from store import evaluations, jobs, models, paths, questions, rounds, votes
+from store.enums import Arm, EarlyStop, Method, PromptFormat, Split, Stage, Study
 from store.records import Evaluation, Model, Question, Run
 
 if TYPE_CHECKING:
@@ -172,7 +172,8 @@ def comparisons(conn: sqlite3.Connection) -> list[Comparison]:
     """Every comparison that a report shows.
 
     Each trained model is compared with its own base and with the model that its round was measured
-    against, and each student with the next larger base model, which it is meant to beat.
+    against, the voted arm of a study with the unvoted one, and each student with the next larger
+    base model, which it is meant to beat.
     """
     newest = evaluations.newest(conn)
     results = []
@@ -181,14 +182,14 @@ def comparisons(conn: sqlite3.Connection) -> list[Comparison]:
             for method in Method:
                 first = newest.get((before.id, split, method))
                 second = newest.get((after.id, split, method))
-                if first and second and _are_comparable(conn, first, second):
+                if first and second and are_comparable(conn, first, second):
                     comparison = compare(conn, first, second)
                     if comparison:
                         results.append(comparison)
     return results
 
 
-def _are_comparable(conn: sqlite3.Connection, first: Evaluation, second: Evaluation) -> bool:
+def are_comparable(conn: sqlite3.Connection, first: Evaluation, second: Evaluation) -> bool:
     """Whether two models were asked for the same number of paths in the same prompt format."""
     before, after = (paths.run_by_id(conn, each.run_id) for each in (first, second))
     return first.k == second.k and before.prompt_format is after.prompt_format
@@ -196,7 +197,8 @@ def _are_comparable(conn: sqlite3.Connection, first: Evaluation, second: Evaluat
 
 def _pairs(conn: sqlite3.Connection, all_models: Sequence[Model]) -> Iterator[tuple[Model, Model]]:
     """(before, after) pairs: the own base first, then the accepted model that a later round was
-    measured against, then, for students, the next larger base model."""
+    measured against, then what the vote adds in a study of arms, then, for students, the next
+    larger base model."""
     bases = sorted(
         (model for model in all_models if model.stage is Stage.BASE),
         key=lambda base: base.parameters or 0,
@@ -214,6 +216,11 @@ def _pairs(conn: sqlite3.Connection, all_models: Sequence[Model]) -> Iterator[tu
         before, after = by_name[name], by_id[trained_id]
         if before.id not in (after.base_id, after.id):
             yield before, after
+    study = jobs.newest_study(conn, Study.ARMS)
+    if study is not None:
+        of_arms = {each["arm"]: by_name[each["model"]] for each in study["arms"]}
+        if Arm.UNVOTED in of_arms:
+            yield of_arms[Arm.UNVOTED], of_arms[Arm.VOTED]
     for model in all_models:
         if model.stage is Stage.DISTILLED:
             larger = [base for base in bases if (base.parameters or 0) > (model.parameters or 0)]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from engine.evaluation import accuracy, drift_alarms
 from engine.evaluation.acceptance import decide
 from store import models, rounds
-from store.enums import Method, Outcome, Split
+from store.enums import Method, Outcome, Split, Stage
 
 if TYPE_CHECKING:
     import sqlite3
@@ -32,7 +32,10 @@ class StandaloneTest:
 
 
 def standalone_tests(conn: sqlite3.Connection, method: Method = Method.COT) -> list[StandaloneTest]:
-    """Test every trained model that no round tested and that was measured like its own base."""
+    """Test every trained model that no round tested and that was measured like its own base.
+
+    Controls are not tested: nobody is to use them.
+    """
     by_name = {model.name: model for model in models.all_of(conn)}
     in_rounds = {round_.trained_id for round_ in rounds.all_of(conn)}
     comparisons = [
@@ -41,6 +44,7 @@ def standalone_tests(conn: sqlite3.Connection, method: Method = Method.COT) -> l
         if comparison.method is method
         and by_name[comparison.after].base_id == by_name[comparison.before].id
         and by_name[comparison.after].id not in in_rounds
+        and by_name[comparison.after].stage is not Stage.CONTROL
     ]
     out_of_domain = {
         comparison.after: comparison.result

@@ -129,6 +129,6 @@ def plan(conn: sqlite3.Connection, project: Project) -> Plan:
         if counting is Counting.PLAIN
         else ("Paths are counted by confidence: `lmsi-tui vote --replay` shows what that keeps.",),
         reused=("The same choice gives the training set that is stored, not another one.",)
-        if examples.sets(conn)
+        if examples.ordinary_sets(conn)
         else (),
     )

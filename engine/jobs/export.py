@@ -9,7 +9,7 @@ from engine.evaluation import dial
 from engine.jobs import lookups
 from engine.jobs.plan import Plan
 from store import examples, models
-from store.enums import JobKind
+from store.enums import JobKind, Stage
 
 if TYPE_CHECKING:
     import sqlite3
@@ -47,8 +47,12 @@ def export_now(
 
 def plan(conn: sqlite3.Connection, project: Project) -> Plan:
     """What there is to export."""
-    trained = [model.name for model in models.all_of(conn) if model.training_set]
-    sets = examples.sets(conn)
+    trained = [
+        model.name
+        for model in models.all_of(conn)
+        if model.training_set and model.stage is not Stage.CONTROL
+    ]
+    sets = examples.ordinary_sets(conn)
     if not trained and not sets:
         raise lookups.StageMissing(
             "There is nothing to export yet: `lmsi-tui curate` makes a training set.",

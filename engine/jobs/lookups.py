@@ -166,7 +166,7 @@ def training_set(conn: sqlite3.Connection) -> TrainingSet:
     verdicts = rounds.of_models(conn)
     sets = [
         frozen
-        for frozen in examples.sets(conn)
+        for frozen in examples.ordinary_sets(conn)
         if verdicts.get(paths.run_by_id(conn, frozen.run_id).model_id) is not Outcome.REJECT
     ]
     if not sets:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from store import jobs, models
+from store.enums import JobKind
 
 if TYPE_CHECKING:
     import sqlite3
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from engine.jobs.job_settings import Setting
     from engine.jobs.memory_estimate import Part
     from engine.training_data.dry_run import DryRun
-    from store.enums import JobKind
+    from store.enums import Arm
     from store.records import Model
 
 RECENT = 50
@@ -66,6 +67,20 @@ class Lessons:
 
 
 @dataclass(frozen=True, slots=True)
+class ArmPlan:
+    """An arm of a study."""
+
+    arm: Arm
+    examples: int
+    steps: int
+    """Optimizer steps, approximately."""
+    tokens: int
+    """Learned tokens in all epochs, approximately."""
+    model: str
+    """The model that this training made before; empty if it is to be trained."""
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What a job would do."""
 
@@ -94,6 +109,8 @@ class Plan:
     """When these are stored, a sentence."""
     taught: str = ""
     """What a model would be taught by itself, a phrase."""
+    arms: tuple[ArmPlan, ...] = ()
+    """What a study trains."""
     memory: tuple[Part, ...] = ()
     available: int | None = None
     """Bytes of free memory."""
@@ -118,11 +135,14 @@ def measured_rate(
 ) -> float | None:
     """The newest rate (`metric` per second) of the same kind of job on the same weights, if any."""
     for job in reversed(jobs.all_of(conn)[-RECENT:]):
-        if job.kind is kind and job.model_id is not None:
+        is_study = "study" in job.params  # it measures, too
+        is_like = job.kind is kind or (is_study and kind is JobKind.EVALUATE)
+        if is_like and job.model_id is not None:
             measured = models.by_id(conn, job.model_id)
             # A trained model is about as fast as its base.
             if (measured.base_id or measured.id) == (model.base_id or model.id):
-                rate = jobs.newest_metric(conn, job.id, metric)
+                beside = "loss" if is_study and kind is JobKind.FINETUNE else None
+                rate = jobs.newest_metric(conn, job.id, metric, beside=beside)
                 if rate is not None and rate.value > 0:
                     return rate.value
     return None

@@ -21,6 +21,7 @@ from engine.jobs import (
     pilot_styles,
     rounds,
     sample,
+    study_arms,
     train,
     vote,
 )
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from engine.project.folder import Project
     from engine.project.job_context import Work
     from engine.project.settings import Settings
+    from store.enums import Arm
 
 
 def _evaluate(work: Work) -> dict[str, object]:
@@ -47,11 +49,15 @@ def _evaluate(work: Work) -> dict[str, object]:
     return pilot.run(work) if "pilot" in work.params else evaluate.run(work)
 
 
+def _finetune(work: Work) -> dict[str, object]:
+    return study_arms.run(work) if "study" in work.params else train.finetune(work)
+
+
 RUN: dict[JobKind, Callable[[Work], dict[str, object]]] = {
     JobKind.SAMPLE: sample.run,
     JobKind.VOTE: vote.run,
     JobKind.CURATE: curate.run,
-    JobKind.FINETUNE: train.finetune,
+    JobKind.FINETUNE: _finetune,
     JobKind.DISTILL: train.distill,
     JobKind.EVALUATE: _evaluate,
     JobKind.EXPORT: export.run,
@@ -82,6 +88,7 @@ def plan(
     settings: Settings,
     *,
     chosen: Sequence[str] = (),
+    arms: tuple[Sequence[Arm], int] | None = None,
 ) -> Plan:
     """What a job would do. It scans the run's paths once: call it in a thread.
 
@@ -91,11 +98,14 @@ def plan(
         kind: of the job.
         settings: that the job would run with.
         chosen: names of models to measure; empty is all. For `EVALUATE` only.
+        arms: of a study, and the tokens that `FIRST_TOKENS` learns of a path; None is no study.
 
     Returns:
         The plan; one that cannot start has a `problem`.
     """
     look = partial(evaluate.plan, names=chosen) if kind is JobKind.EVALUATE else PLAN[kind]
+    if arms is not None:
+        look = partial(study_arms.plan, chosen=arms[0], first_tokens=arms[1])
     try:
         made = look(conn, replace(project, settings=settings))
     except StageMissing as problem:

@@ -154,6 +154,19 @@ def _unfinished(out: Path) -> Path:
     return out.with_name(f"{out.name}.unfinished")
 
 
+def finished(
+    conn: sqlite3.Connection,
+    project: Project,
+    base: Model,
+    frozen: TrainingSet,
+    settings: TrainSettings,
+    stage: Stage,
+) -> Model | None:
+    """The model that this training made before, if any."""
+    style = training_style(conn, project, project.settings, frozen, base)
+    return _finished(conn, project, _output(conn, project, base, frozen, settings, stage, style))
+
+
 def _finished(conn: sqlite3.Connection, project: Project, out: Path) -> Model | None:
     """The model that this training made before, if any."""
     stored = project.stored(out)
@@ -196,12 +209,16 @@ def _store(
     out: Path,
     gguf: str | None,
 ) -> Model:
-    """Add the trained model to the store, under a new name such as `pebble-l/lmsi-2`."""
+    """Add the trained model to the store, under a new name such as `pebble-l/lmsi-2`.
+
+    That of an arm of a study is named after the arm.
+    """
     weights = identity.describe_trained(out)
     lora = settings.adapts
     taken = {model.name for model in models.all_of(work.conn)}
     family = base.name.removesuffix("/base")
-    names = (f"{family}/{stage}" + (f"-{n}" if n > 1 else "") for n in itertools.count(1))
+    kind = frozen.arm or stage
+    names = (f"{family}/{kind}" + (f"-{n}" if n > 1 else "") for n in itertools.count(1))
     model = Model(
         id=0,
         name=next(name for name in names if name not in taken),

@@ -51,7 +51,8 @@ class EncodedExample:
     prompt: tuple[int, ...]
     """At least one token."""
     completion: tuple[int, ...]
-    """At least one token; the last one is an end token, unless only a teacher is learned from."""
+    """At least one token; the last one is an end token, unless only a teacher or only the first
+    tokens are learned from."""
     weight: float
     """≥ 0, of each token of the completion in the loss."""
     teacher: TopKLogprobs | None = field(default=None, compare=False)
@@ -82,6 +83,9 @@ def encode(
     completion ends with an end token of the model, so that it learns to stop: the sampled one, or
     else the tokenizer's own; in a chat, the one with which the template ends a message. It replaces
     the end token of a teacher with the same tokens that ends otherwise.
+
+    Of an example whose first tokens are learned, the completion is cut after so many, and at the
+    latest in its middle, so that it has neither an answer nor an end token.
 
     Args:
         examples: of one training set.
@@ -118,6 +122,9 @@ def encode(
         if not completion or completion[-1] not in end_tokens:
             foreign_end = completion[-1:] and completion[-1] in special
             completion = (*(completion[:-1] if foreign_end else completion), end_token)
+        if example.first_tokens is not None:
+            half = max(1, (len(completion) - 1) // 2)
+            completion = completion[: min(example.first_tokens, half)]
         encoded.append(
             EncodedExample(
                 example.question_id,

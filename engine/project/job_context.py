@@ -45,6 +45,8 @@ class Progress:
     def __init__(self, conn: sqlite3.Connection, job_id: int) -> None:
         self.conn = conn
         self.job_id = job_id
+        self.part = ""
+        """The part of a study that the work belongs to, for the user; empty otherwise."""
         self._title = ""
         self._looked = 0.0
         self._measured = 0.0
@@ -69,12 +71,12 @@ class Progress:
             run: which the phase samples or reads.
             model: which the phase works with, unless it is the run's.
         """
-        self._title = title
+        self._title = f"{self.part}: {title}" if self.part else title
         with transaction(self.conn):
             if phase is not None:
                 model_id = model.id if model else run.model_id if run else None
                 jobs.enter(self.conn, self.job_id, phase, run.id if run else None, model_id)
-            jobs.progress(self.conn, self.job_id, done, total, title)
+            jobs.progress(self.conn, self.job_id, done, total, self._title)
         self._looked = 0.0
         self.look()
 

@@ -8,6 +8,10 @@ DPO_FROM = 3_000_000_000
 """Number of weights from which DPO is the default: up to there KTO gained more in the comparison of
 multi-agent consensus alignment (arXiv 2509.15172)."""
 
+FIRST_TOKENS = 16
+"""Tokens of a path that the arm `first-tokens` of a study learns by default. UPFT (arXiv
+2503.02875) tried 8 to 32."""
+
 
 class Objective(StrEnum):
     """Which paths are learned from."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from engine.evaluation import dial
+from engine.evaluation import arm_gains, dial
 from engine.evaluation.acceptance import RoundResult, round_results
 from engine.evaluation.accuracy import Comparison, comparisons
 from store import evaluations, examples, models, paths, rounds
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator, Mapping
 
+    from engine.evaluation.arm_gains import ArmStudy
     from store.records import Evaluation, Model, TrainingSet
 
 
@@ -40,6 +41,8 @@ class ResultsOverview:
     """Trained in the last accepted round; None if the base model is in use."""
     strengths: Mapping[str, float] = field(default_factory=dict)
     """Strength that a dial chose for the export of an adapter, by the name of the model."""
+    arms: ArmStudy | None = None
+    """The newest finished study of arms."""
 
     def model(self, id_: int) -> Model:
         """The model with that row number."""
@@ -75,6 +78,7 @@ def read(conn: sqlite3.Connection) -> ResultsOverview:
         rounds=tuple(round_results(conn)),
         in_use=models.by_id(conn, accepted) if accepted is not None else None,
         strengths={name: measured.strength for name, measured in dial.newest(conn).items()},
+        arms=arm_gains.read(conn),
     )
 
 

@@ -9,6 +9,7 @@ from engine.reports.sections import (
     acceptance_tests,
     accuracies,
     adapter_strengths,
+    arms,
     exclusions,
     gains,
     label_audit,
@@ -37,6 +38,7 @@ def build(project: Project, conn: sqlite3.Connection) -> Document:
     """
     sections = [
         gains.section(conn),
+        arms.section(conn),
         rounds.section(conn),
         acceptance_tests.section(conn),
         accuracies.section(conn),

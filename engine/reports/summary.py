@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from engine.evaluation import arm_gains
 from engine.evaluation.acceptance import RoundResult, round_results
 from engine.evaluation.accuracy import Comparison, comparisons
 from engine.sampling import early_stop_replay
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Mapping, Sequence
 
+    from engine.evaluation.arm_gains import ArmStudy
     from store.records import Evaluation, Model, Run
 
 Json = dict[str, object]
@@ -35,6 +37,8 @@ class Report:
     """By evaluation id: sampling temperature of its paths; 0 is greedy."""
     status: Json
     rounds: Sequence[RoundResult] = ()
+    arms: ArmStudy | None = None
+    """The newest finished study of arms."""
 
 
 def build(conn: sqlite3.Connection) -> Report:
@@ -53,6 +57,7 @@ def build(conn: sqlite3.Connection) -> Report:
         temperatures=temperatures,
         status=status(conn),
         rounds=round_results(conn),
+        arms=arm_gains.read(conn),
     )
 
 
@@ -174,6 +179,7 @@ def as_event(conn: sqlite3.Connection, seed: int) -> Json:
             ],
         },
         "rounds": [result.as_json() for result in report.rounds],
+        **({"arms": arm_gains.as_json(report.arms)} if report.arms else {}),
         "status": report.status,
     }
 

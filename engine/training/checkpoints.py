@@ -98,6 +98,8 @@ def content_of(examples: Sequence[Example]) -> list[list[object]]:
             list(example.token_ids),
             example.weight,
             example.validation,
+            # Only if it is set, so that other trainings go on with their checkpoints.
+            *([example.first_tokens] if example.first_tokens is not None else []),
         ]
         for example in examples
     ]

@@ -14,7 +14,7 @@ from engine.prompting.templates import answer_sentence, render
 from engine.sampling import confidence_weights
 from engine.training_data import selection
 from store import paths, questions
-from store.enums import Counting, Split
+from store.enums import Counting, EarlyStop, Split
 
 if TYPE_CHECKING:
     import sqlite3
@@ -85,6 +85,15 @@ def select(
     kept_ids = {kept_question.question.id for kept_question in kept}
     is_excluded = any(other.question.id not in kept_ids for other in kept_with([]))
     return kept, is_excluded
+
+
+def run_of(conn: sqlite3.Connection, frozen: TrainingSet) -> Run:
+    """The run of a set, with the settings that selected from it."""
+    run = paths.run_by_id(conn, frozen.run_id)
+    run = replace(run, threshold=frozen.threshold, cap=frozen.cap, m=frozen.m or run.m)
+    # Other ways to count had every path.
+    is_plain = frozen.counting in (None, Counting.PLAIN)
+    return run if is_plain else replace(run, early_stop=EarlyStop.OFF)
 
 
 def build(

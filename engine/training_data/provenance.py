@@ -14,9 +14,9 @@ from engine.answers.custom_rules import active_reviews
 from engine.importing import contamination
 from engine.project.settings import CurateSettings
 from engine.sampling import scheduler
-from engine.training_data import building
+from engine.training_data import arms, building
 from store import examples, inference_sessions, models, paths, questions, reviews, votes
-from store.enums import Counting, EarlyStop, Queue, Split
+from store.enums import Counting, Queue, Split
 from store.errors import BadInput
 
 if TYPE_CHECKING:
@@ -224,12 +224,14 @@ def rebuild(project: Project, conn: sqlite3.Connection, frozen: TrainingSet) -> 
         conn: a connection that cannot read known answers.
         frozen: the set to rebuild.
     """
+    if frozen.arm is not None:
+        return _rebuild_arm(project, conn, frozen)
     share = frozen.validation_share
     curate = _curated_with(frozen)
     if share is None:
         curate = replace(curate, validation_share=project.settings.curate.validation_share)
     settings = replace(project.settings, curate=curate)
-    run = _run_of(conn, frozen)
+    run = building.run_of(conn, frozen)
     kept, is_excluded = _selected_then(conn, frozen, run)
     if not kept:
         return RebuiltSet(frozen.key, None)
@@ -241,6 +243,23 @@ def rebuild(project: Project, conn: sqlite3.Connection, frozen: TrainingSet) -> 
         frozen.tokenizer_sha256,
         frozen.created_at,
         excluded=is_excluded,
+    )
+    return RebuiltSet(frozen.key, rebuilt.key)
+
+
+def _rebuild_arm(project: Project, conn: sqlite3.Connection, frozen: TrainingSet) -> RebuiltSet:
+    """Rebuild the set of an arm from the ordinary set that it is compared with."""
+    voted = examples.get_set(conn, frozen.voted_set or "")
+    assert voted is not None
+    assert frozen.arm is not None
+    cut = next(iter(examples.at(conn, frozen.key, [0]).values())).first_tokens
+    rebuilt, _ = arms.build(
+        project,
+        conn,
+        voted,
+        frozen.arm,
+        first_tokens=cut or 1,  # only one arm uses it
+        created_at=frozen.created_at,
     )
     return RebuiltSet(frozen.key, rebuilt.key)
 
@@ -259,22 +278,13 @@ def kept_questions(conn: sqlite3.Connection, frozen: TrainingSet) -> list[KeptQu
     for example in examples.examples(conn, frozen.key):
         stored[example.question_id].update([example.path_id] if example.path_id else [])
     has_paths = any(stored.values())
-    kept, _ = _selected_then(conn, frozen, _run_of(conn, frozen))
+    kept, _ = _selected_then(conn, frozen, building.run_of(conn, frozen))
     return [
         chosen
         for chosen in kept
         if chosen.question.id in stored
         and (not has_paths or stored[chosen.question.id] == {path.id for path in chosen.paths})
     ]
-
-
-def _run_of(conn: sqlite3.Connection, frozen: TrainingSet) -> Run:
-    """The run of a set, with the settings that selected from it."""
-    run = paths.run_by_id(conn, frozen.run_id)
-    run = replace(run, threshold=frozen.threshold, cap=frozen.cap, m=frozen.m or run.m)
-    # Other ways to count had every path.
-    is_plain = frozen.counting in (None, Counting.PLAIN)
-    return run if is_plain else replace(run, early_stop=EarlyStop.OFF)
 
 
 def _curated_with(frozen: TrainingSet) -> CurateSettings:

@@ -19,7 +19,7 @@ from lmsi_tui.cli.options import (
     natural,
     positive,
 )
-from lmsi_tui.cli.stage_options import add_stages
+from lmsi_tui.cli.stage_options import add_stages, add_study
 from lmsi_tui.cli.trust_options import add_trust
 from store.enums import Split
 
@@ -47,6 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_projects(commands)
     _add_imports(commands)
     add_stages(commands)
+    add_study(commands)
     _add_status(commands)
     add_trust(commands)
     return parser

@@ -1,4 +1,4 @@
-"""`finetune --plan` and `distill --plan`: show a training without running it."""
+"""`finetune --plan`, `distill --plan` and `study --plan`: show a training without running it."""
 
 from __future__ import annotations
 
@@ -14,25 +14,36 @@ from store.errors import BadInput
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from engine.jobs.plan import Plan
     from engine.project.folder import Project
     from engine.training_data.dry_run import DryRun, LabeledExample
-    from store.enums import JobKind
+    from store.enums import Arm, JobKind
 
 PROMPT_END = 12
 """Number of prompt tokens to show: the last ones, just before the loss begins."""
 
 
-def print_plan(args: argparse.Namespace, project: Project, kind: JobKind) -> None:
+def print_plan(
+    args: argparse.Namespace,
+    project: Project,
+    kind: JobKind,
+    arms: tuple[Sequence[Arm], int] | None = None,
+) -> None:
     """Print the plan of a training with its settings; write nothing.
+
+    Args:
+        args: of the command.
+        project: with its settings.
+        kind: of the job.
+        arms: of a study, as of `stages.plan`; None is no study.
 
     Raises:
         BadInput: the training cannot start; the plan is printed first.
     """
     with connect(project.database, read_only=True) as conn:
-        training_plan = plan(conn, project, kind, project.settings)
+        training_plan = plan(conn, project, kind, project.settings, arms=arms)
     if args.json:
         emit({"event": "plan", **asdict(training_plan), "needs": training_plan.needs})
     for line in plan_lines(training_plan):

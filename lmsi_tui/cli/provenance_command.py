@@ -85,7 +85,7 @@ def _example_lines(origin: provenance.ExampleProvenance) -> list[str]:
         f"example {example.position} of training set {example.set_key[:12]}: "
         f"{example.prompt_format}, weight {example.weight:g}"
         f"{', held out for validation' if example.validation else ''}",
-        f"teaches      {snippet(example.completion, WIDTH)}",
+        f"teaches      {_beginning(example)}{snippet(example.completion, WIDTH)}",
         f"question     {origin.question.key}  {snippet(origin.question.text, WIDTH)}",
         f"             number {origin.question.position + 1} of {origin.question.source}, "
         f"task {origin.question.task}",
@@ -105,6 +105,12 @@ def _example_lines(origin: provenance.ExampleProvenance) -> list[str]:
     ] or ["review       none: accepted by the vote alone"]
     lines += _run_lines(origin.run, origin.engines, origin.sampler)
     return [*lines, *_falls(origin.falls)]
+
+
+def _beginning(example: Example) -> str:
+    """How much of the completion is taught, if not all of it."""
+    count = example.first_tokens
+    return "" if count is None else f"the first {count} tokens, and at most half, of: "
 
 
 def _review_words(review: Review) -> list[str]:

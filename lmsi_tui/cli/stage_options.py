@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine.project.objectives import FIRST_TOKENS
 from lmsi_tui.cli.options import (
     add_command,
     add_json,
@@ -14,7 +15,7 @@ from lmsi_tui.cli.options import (
     strength,
     strengths,
 )
-from store.enums import EarlyStop, JobKind
+from store.enums import Arm, EarlyStop, JobKind, Study
 
 if TYPE_CHECKING:
     import argparse
@@ -124,6 +125,42 @@ def _plan_option(parser: argparse.ArgumentParser) -> None:
         help="show tokenized examples, which examples do not fit, and the expected time and "
         "memory; train nothing",
     )
+
+
+def add_study(commands: Commands) -> None:
+    """The command that compares trainings."""
+    study = add_command(
+        commands,
+        "study",
+        "lmsi_tui.cli.study_command:study",
+        "find out where the gain comes from: train controls and compare them",
+        "arms: train on voted paths, on as many unvoted ones, on first tokens only and on random "
+        "labels, all from the same stored paths; measure each model and report what the vote adds. "
+        "What is finished is reused: the same command continues a study.",
+    )
+    study.add_argument("name", metavar="NAME", type=Study, choices=list(Study), help="arms")
+    add_project(study)
+    study.add_argument(
+        "--arms",
+        metavar="LIST",
+        help=f"train only these, separated by commas: {', '.join(Arm)} (default: all; voted is "
+        "always one of them)",
+    )
+    study.add_argument(
+        "--first-tokens",
+        type=positive,
+        default=FIRST_TOKENS,
+        metavar="N",
+        help=f"tokens of a path that the arm first-tokens learns (default: {FIRST_TOKENS})",
+    )
+    study.add_argument(
+        "--plan",
+        action="store_true",
+        help="show what would be trained and measured, and the expected time; train nothing",
+    )
+    add_settings(study)
+    study.add_argument("--detach", action="store_true", help="do not wait for the job")
+    add_json(study)
 
 
 def _round_options(parser: argparse.ArgumentParser) -> None:

@@ -44,7 +44,7 @@ def sentence(kind: JobKind, result: dict[str, Any]) -> str:  # noqa: PLR0911 - o
                 f"{result['questions']:,} questions, {free}.{left_out}{reread(result)}"
             )
         case JobKind.FINETUNE:
-            return _trained(result)
+            return _study(result) if "study" in result else _trained(result)
         case JobKind.DISTILL:
             return "\n".join(_trained(student) for student in result.values())
         case JobKind.EVALUATE if dial.PARAM in result:
@@ -123,6 +123,13 @@ def _trained(result: dict[str, Any]) -> str:
         f"{result['model']}: {result['steps']:,} steps in {duration(result['seconds'])}{loss}."
         f"{_winners(result)}{skipped}{_loss_warning(before, after)}"
     )
+
+
+def _study(result: dict[str, Any]) -> str:
+    """What a study has trained; its report says what was gained."""
+    trained = [f"{each['arm']} ({each['model']})" for each in result["arms"]]
+    new = sum(not each["trained_before"] for each in result["arms"])
+    return f"Arms of {result['base']}: {', '.join(trained)}; {new} of them newly trained."
 
 
 def _winners(result: dict[str, Any]) -> str:

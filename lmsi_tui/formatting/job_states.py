@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from store.enums import JobKind, JobState
+
+if TYPE_CHECKING:
+    from store.records import Job
 
 SIGNS = {
     JobState.QUEUED: "◌",
@@ -55,3 +60,9 @@ WISHES = {
 def title(kind: JobKind) -> str:
     """The name of a kind of job on the screen."""
     return TITLES.get(kind, str(kind))
+
+
+def title_of(job: Job) -> str:
+    """The name of a job on the screen: of a study, its own name."""
+    study = job.params.get("study")
+    return f"study {study}" if study else title(job.kind)

@@ -39,7 +39,7 @@ STAGES = {
     Phase.CONVERSION: JobKind.FINETUNE,
     Phase.MEASURING: JobKind.EVALUATE,
 }
-"""The stage that a round is at in each phase."""
+"""The stage that a round or a study is at in each phase."""
 
 POINTS = 400
 """Maximum number of points of a curve in a pane: more than it has columns."""
@@ -86,8 +86,8 @@ def current_job(all_jobs: list[Job]) -> Job | None:
 
 
 def stage_of(job: Job) -> JobKind:
-    """The stage that a job is at; of a finished round, the measurement."""
-    if job.kind is not JobKind.ROUND:
+    """The stage that a job is at; of a finished round or study, the measurement."""
+    if job.kind is not JobKind.ROUND and "study" not in job.params:
         return job.kind
     if job.state is JobState.DONE:
         return JobKind.EVALUATE

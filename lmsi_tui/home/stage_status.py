@@ -120,7 +120,7 @@ def read_loop_status(
     for row in questions.counts(conn):
         counts[row.split] += row.count
     run = pool.run
-    sets = examples.sets(conn)
+    sets = examples.ordinary_sets(conn)
     active = tuple(active_reviews(conn, run.id)) if run else ()
     state = _ProjectState(
         counts=counts,

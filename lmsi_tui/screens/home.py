@@ -13,7 +13,7 @@ from textual.lazy import Lazy
 from textual.message import Message
 from textual.widgets import Static
 
-from lmsi_tui.formatting.job_states import AT_WORK, GOING_ON, title
+from lmsi_tui.formatting.job_states import AT_WORK, GOING_ON, title, title_of
 from lmsi_tui.formatting.sanitize import content, printable, snippet
 from lmsi_tui.home.metric_series import MetricSeries
 from lmsi_tui.home.view_model import (
@@ -34,7 +34,7 @@ from lmsi_tui.widgets.panes.sampling_pane import SamplingPane
 from lmsi_tui.widgets.panes.snapshot_pane import SnapshotPane
 from lmsi_tui.widgets.panes.stage_list import StageList
 from lmsi_tui.widgets.panes.training_pane import TrainingPane
-from store.enums import JobKind, JobState
+from store.enums import JobKind, JobState, Study
 
 if TYPE_CHECKING:
     import sqlite3
@@ -143,6 +143,14 @@ class HomeScreen(LmsiScreen):
             "ledger",
             "ledger",
             "Follow the vote on each question from round to round.",
+            False,
+        ),
+        Command(
+            "home.study",
+            "a",
+            "study('arms')",
+            "study arms",
+            "Find out where the gain comes from: train controls on the same paths.",
             False,
         ),
         Command(
@@ -286,6 +294,10 @@ class HomeScreen(LmsiScreen):
         """Show the plan of a stage."""
         self.post_message(StageRequested(JobKind(kind)))
 
+    def action_study(self, name: str) -> None:
+        """Show the plan of a study."""
+        self.post_message(StageRequested(JobKind.FINETUNE, study=Study(name)))
+
     def action_now(self, kind: str) -> None:
         """Start a stage with the settings last used, without showing its plan."""
         self.post_message(StageRequested(JobKind(kind), at_once=True))
@@ -318,7 +330,7 @@ class HomeScreen(LmsiScreen):
             if yes:
                 self.post_message(JobChangeRequested(job.id, JobState.CANCELLING))
 
-        question = f"Stop job {job.id} ({title(job.kind)})? Finished work is kept."
+        question = f"Stop job {job.id} ({title_of(job)})? Finished work is kept."
         self.app.push_screen(ConfirmScreen(question, "Stop the job", "Keep it"), on_answer)
 
     def action_ledger(self) -> None:
@@ -348,7 +360,7 @@ def live_title(home: HomeSnapshot) -> str:
     """The job that the right pane shows; of a whole loop that runs, also the stage it is at."""
     if home.job is None:
         return "welcome"
-    name = title(home.job.kind)
+    name = title_of(home.job)
     if home.stage in (None, home.job.kind) or home.job.state in (JobState.DONE, JobState.CANCELLED):
         return name
     return f"{name} · {title(home.stage)}"

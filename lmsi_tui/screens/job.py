@@ -11,7 +11,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from lmsi_tui.formatting.job_results import job_text
-from lmsi_tui.formatting.job_states import SIGNS, title
+from lmsi_tui.formatting.job_states import SIGNS, title_of
 from lmsi_tui.formatting.sanitize import content, printable
 from lmsi_tui.screens.screen import AppScreen
 from lmsi_tui.shell.messages import CopyRequested
@@ -47,7 +47,7 @@ class JobScreen(AppScreen[None], ModalScreen[None]):
     def compose(self) -> ComposeResult:
         """One line per fact, then the stored result."""
         with VerticalScroll(classes="dialog") as dialog:
-            dialog.border_title = f"job {self._job.id} · {title(self._job.kind)}"
+            dialog.border_title = f"job {self._job.id} · {title_of(self._job)}"
             dialog.border_subtitle = "y copy · escape close"
             for name, value in self._lines():
                 with Horizontal():

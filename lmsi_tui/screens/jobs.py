@@ -12,7 +12,7 @@ from textual.message import Message
 from textual.widgets import DataTable, Input, Static
 
 from lmsi_tui.formatting.job_results import job_text
-from lmsi_tui.formatting.job_states import UNFINISHED, title
+from lmsi_tui.formatting.job_states import UNFINISHED, title_of
 from lmsi_tui.formatting.sanitize import content
 from lmsi_tui.screens.log import PAGER_BYTES, LogScreen, log_of
 from lmsi_tui.screens.screen import LmsiScreen
@@ -121,7 +121,7 @@ class JobsScreen(LmsiScreen):
             pane.border_title = pane.border_subtitle = ""
             self.query_one("#says", Static).update("")
             return
-        pane.border_title = f"job {job.id} · {title(job.kind)} · {job.state}"
+        pane.border_title = f"job {job.id} · {title_of(job)} · {job.state}"
         message_line = self.query_one("#says", Static)
         message_line.set_class(job.state is JobState.FAILED, "bad")
         message_line.update(content(job_text(job)))
@@ -192,7 +192,7 @@ class JobsScreen(LmsiScreen):
             if yes:
                 self.post_message(JobChangeRequested(job.id, JobState.CANCELLING))
 
-        question = f"Cancel job {job.id} ({title(job.kind)})? Finished work is kept."
+        question = f"Cancel job {job.id} ({title_of(job)})? Finished work is kept."
         self.app.push_screen(ConfirmScreen(question, "Cancel the job", "Keep it"), on_answer)
 
     def action_restart(self) -> None:
@@ -234,7 +234,7 @@ def matches(job: Job, words: Sequence[str], names: Mapping[int, str]) -> bool:
         words: in lower case.
         names: of the models, by id.
     """
-    shown = (job.id, title(job.kind), job.kind, job.state, job_text(job))
+    shown = (job.id, title_of(job), job.kind, job.state, job_text(job))
     model = names.get(job.model_id, "") if job.model_id is not None else ""
     text = " ".join(map(str, (*shown, model, job.params, job.result))).lower()
     return all(word in text for word in words)

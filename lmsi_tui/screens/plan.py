@@ -13,9 +13,11 @@ from textual.message import Message
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
+from engine.jobs import study_arms
 from engine.jobs.job_settings import RELEVANT, Setting, settings_of
 from engine.jobs.stages import plan
 from engine.project.folder import open_project
+from engine.project.objectives import FIRST_TOKENS
 from engine.project.settings import changed
 from lmsi_tui.formatting.job_states import title
 from lmsi_tui.formatting.sanitize import content
@@ -24,7 +26,7 @@ from lmsi_tui.shell.commands import Command, commands_of, declare
 from lmsi_tui.shell.messages import JobRequested
 from lmsi_tui.widgets.plan_summary import PlanSummary
 from lmsi_tui.widgets.setting_row import SettingRow
-from store.enums import JobKind
+from store.enums import Arm, JobKind
 from store.errors import BadInput, LmsiError
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from engine.jobs.plan import Plan
     from engine.project.folder import Project
     from engine.project.settings import Settings
+    from store.enums import Study
 
 ALL = "all"
 PARAMETERS = ""
@@ -71,12 +74,13 @@ class PlanScreen(LmsiScreen, ModalScreen[None]):
         settings: Settings
         """The settings it was computed for."""
 
-    def __init__(self, kind: JobKind) -> None:
+    def __init__(self, kind: JobKind, study: Study | None = None) -> None:
         """Args:
         kind: kind of the planned job.
+        study: that the job runs; None is an ordinary job.
         """
         super().__init__()
-        self.kind = kind
+        self.kind, self.study = kind, study
         self._edits: dict[str, object] = {}
         """Changed values by setting path, such as `sample.m`."""
         self._parameters: dict[str, str] = {}
@@ -93,7 +97,8 @@ class PlanScreen(LmsiScreen, ModalScreen[None]):
     def compose(self) -> ComposeResult:
         """The plan, the settings, the keys."""
         with Vertical(classes="dialog") as dialog:
-            dialog.border_title = f"plan · {title(self.kind)}"
+            name = f"study {self.study}" if self.study else title(self.kind)
+            dialog.border_title = f"plan · {name}"
             yield PlanSummary()
             with SettingList(id="settings", can_focus=False):
                 for setting in settings_of(self._project.settings, self.kind):
@@ -129,9 +134,11 @@ class PlanScreen(LmsiScreen, ModalScreen[None]):
             return
         project, kind = self._project, self.kind
         models = [self._parameters["models"]] if self._parameters.get("models", ALL) != ALL else []
+        arms = (list(Arm), FIRST_TOKENS) if self.study else None
 
         def query(conn: sqlite3.Connection) -> Message:
-            return self.PlanReady(plan(conn, project, kind, settings, chosen=models), settings)
+            made = plan(conn, project, kind, settings, chosen=models, arms=arms)
+            return self.PlanReady(made, settings)
 
         self.read("plan", query)
 
@@ -255,6 +262,8 @@ class PlanScreen(LmsiScreen, ModalScreen[None]):
                 return
             self.notify("The changed settings are saved in lmsi.toml.", markup=False)
         params = params_of(self.kind, self._parameters, self.lmsi.project.folder)
+        if self.study is not None:
+            params = study_arms.params({}, list(Arm), FIRST_TOKENS)
         self.post_message(JobRequested(self.kind, params))
         self.dismiss()
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from textual.message import Message
 
 if TYPE_CHECKING:
-    from store.enums import JobKind, JobState
+    from store.enums import JobKind, JobState, Study
 
 
 @dataclass
@@ -17,6 +17,8 @@ class StageRequested(Message):
 
     kind: JobKind
     at_once: bool = False
+    study: Study | None = None
+    """That the job runs; None is an ordinary job."""
 
 
 @dataclass

@@ -12,7 +12,7 @@ from textual.message import Message
 from textual.widgets import DataTable
 
 from lmsi_tui.formatting.job_results import job_text
-from lmsi_tui.formatting.job_states import SIGNS, title
+from lmsi_tui.formatting.job_states import SIGNS, title_of
 from lmsi_tui.formatting.numbers import duration
 from lmsi_tui.formatting.sanitize import snippet
 from store.enums import JobState
@@ -155,7 +155,7 @@ def job_row(job: Job, now: float, width: int, *, bar: bool = True) -> tuple[Text
     style = "bold" if job.state in (JobState.RUNNING, JobState.FAILED) else ""
     return (
         Text(str(job.id)),
-        Text(title(job.kind)),
+        Text(title_of(job)),
         Text(f"{SIGNS[job.state]} {job.state}", style=style),
         Text(progress_of(job, bar=bar)),
         Text(moment(job.started_at, now)),

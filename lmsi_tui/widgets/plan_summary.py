@@ -14,7 +14,7 @@ from lmsi_tui.formatting.sanitize import printable
 from store.enums import JobKind
 
 if TYPE_CHECKING:
-    from engine.jobs.plan import Plan
+    from engine.jobs.plan import ArmPlan, Plan
     from engine.training_data.dry_run import DryRun
 
 MARGIN = 14
@@ -70,6 +70,7 @@ def summary_rows(plan: Plan) -> list[tuple[str, str, str]]:
     facts += _contrast_rows(plan)
     if plan.taught:
         facts.append(("teach", plan.taught, ""))
+    facts += [("" if number else "arms", _arm(arm), "") for number, arm in enumerate(plan.arms)]
     if plan.copy:
         facts.append(("copy", plan.copy, ""))
     if plan.memory:
@@ -104,6 +105,14 @@ def _contrast_rows(plan: Plan) -> list[tuple[str, str, str]]:
         for number, questions in enumerate(contrast.margins)
     )
     return [("contrast", pairs, ""), ("margins", f"questions by margin: {margins}", "")]
+
+
+def _arm(arm: ArmPlan) -> str:
+    """What an arm of a study trains, or the model that it trained before."""
+    size = f"{arm.arm}: {arm.examples:,} examples, about {arm.steps:,} steps"
+    if arm.model:
+        return f"{size}; {arm.model} is the result of this training"
+    return f"{size} over {arm.tokens:,} learned tokens"
 
 
 def _dry_run_rows(dry_run: DryRun) -> list[tuple[str, str, str]]:

@@ -11,6 +11,7 @@ from engine.reports.model_tree import ResultsOverview, tree_rows
 from lmsi_tui.formatting.numbers import percent, points, probability
 from lmsi_tui.formatting.report_tables import TITLES
 from lmsi_tui.formatting.sanitize import snippet
+from lmsi_tui.formatting.study_text import headlines
 from lmsi_tui.widgets.charts.interval_bar import interval_bar
 from store.enums import Method, Outcome, Split, Stage
 from store.records import Model, TrainingSet
@@ -35,9 +36,11 @@ def parameters(count: int | None) -> str:
 
 
 def kind_of(frozen: TrainingSet | None) -> str:
-    """Whether a training set is label-free or human-assisted; empty for None."""
+    """The labels of a training set: label-free, human-assisted, or an arm; empty for None."""
     if frozen is None:
         return ""
+    if frozen.arm is not None:
+        return f"arm {frozen.arm}"
     return "label-free" if frozen.label_free else "human-assisted"
 
 
@@ -63,7 +66,7 @@ def head(overview: ResultsOverview) -> Content:
 
 
 def tree(overview: ResultsOverview) -> Content:
-    """The models and training sets, each below its origin, then the rounds."""
+    """The models and training sets, each below its origin, then the rounds and the arms."""
     greedy = {
         evaluation.model_id: evaluation
         for evaluation in overview.evaluations
@@ -86,7 +89,7 @@ def tree(overview: ResultsOverview) -> Content:
             )
         else:
             lines.append(_model_line(overview, row.prefix, row.node, greedy.get(row.node.id)))
-    return Content("\n").join([*lines, *rounds(overview)])
+    return Content("\n").join([*lines, *rounds(overview), *arms(overview)])
 
 
 _VERDICTS = {
@@ -121,6 +124,14 @@ def rounds(overview: ResultsOverview) -> list[Content]:
         name = overview.in_use.name if overview.in_use else "the base"
         lines.append(Content.assemble("in use  ", (snippet(name, 40), "bold")))
     return [Content(""), *lines] if lines else []
+
+
+def arms(overview: ResultsOverview) -> list[Content]:
+    """Where the gain comes from, by the newest study of arms; empty without one."""
+    if overview.arms is None:
+        return []
+    said = [Content(f"  {snippet(line, 400)}") for line in headlines(overview.arms)]
+    return [Content(""), Content.styled("where the gain comes from", "bold"), *said]
 
 
 def _model_line(

@@ -59,7 +59,7 @@ class SetSummary:
 
     selection: SetSelection
     sets: tuple[TrainingSet, ...]
-    """All sets, newest first."""
+    """All sets, newest first; those of arms after the others."""
     place: int
     """Index of the selected set in `sets`."""
     kinds: tuple[FormatCounts, ...]
@@ -82,7 +82,8 @@ class SetSummary:
 
 def read_summary(conn: sqlite3.Connection, project: Project, selection: SetSelection) -> SetSummary:
     """Read the summary; reads all positions of a set, so run it in a thread."""
-    sets = tuple(examples.sets(conn)[::-1])
+    stored = examples.sets(conn)[::-1]
+    sets = tuple(sorted(stored, key=lambda frozen: frozen.arm is not None))
     if not sets:
         return SetSummary(selection, (), 0, (), (), None, (), "", None, range(0))
     place = next((at for at, item in enumerate(sets) if item.key == selection.key), 0)
@@ -142,7 +143,9 @@ def _model_fit(
 
 
 def set_kind(frozen: TrainingSet) -> str:
-    """Whether reviews had a part in the set."""
+    """Whether reviews had a part in the set; of an arm of a study, the arm."""
+    if frozen.arm is not None:
+        return f"arm {frozen.arm}"
     return "label-free" if frozen.label_free else "human-assisted"
 
 

@@ -52,13 +52,19 @@ def _commands(conn: sqlite3.Connection) -> list[str]:
 
 def command_of(job: Job) -> str:
     """The command line that starts this job."""
-    args = ["lmsi-tui", str(job.kind)]
+    study = job.params.get("study")
+    args = ["lmsi-tui", *(("study", str(study)) if study else (str(job.kind),))]
     if job.kind is JobKind.EXPORT:
         args.append(str(job.params.get("what")))
     if job.params.get("rounds"):
         args += ["--rounds", str(job.params["rounds"])]
     if job.params.get("past_undecided"):
         args.append("--past-undecided")
+    if study:
+        of_study = job.params["arms"]
+        assert isinstance(of_study, list)
+        args += ["--arms", ",".join(map(str, of_study))]
+        args += ["--first-tokens", str(job.params["first_tokens"])]
     names = job.params.get("models")
     if isinstance(names, list):
         args += [arg for name in names for arg in ("--model", str(name))]

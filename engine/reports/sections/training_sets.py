@@ -11,6 +11,8 @@ from store import examples
 if TYPE_CHECKING:
     import sqlite3
 
+    from store.records import TrainingSet
+
 
 def section(conn: sqlite3.Connection) -> ReportSection:
     """Empty without training sets."""
@@ -27,7 +29,7 @@ def section(conn: sqlite3.Connection) -> ReportSection:
             else f"{100 * training_set.validation_share:g} %",
             ", ".join(training_set.formats),
             describe_weights(training_set),
-            "label-free" if training_set.label_free else "human-assisted",
+            _labels(training_set),
         )
         for training_set in examples.sets(conn)
     )
@@ -36,3 +38,10 @@ def section(conn: sqlite3.Connection) -> ReportSection:
         *("weights", "labels"),
     )
     return ReportSection("Training sets", (Table(headers, rows),) if rows else ())
+
+
+def _labels(training_set: TrainingSet) -> str:
+    """The kind of its labels; of an arm of a study, the arm."""
+    if training_set.arm is not None:
+        return f"arm {training_set.arm}"
+    return "label-free" if training_set.label_free else "human-assisted"

@@ -21,9 +21,9 @@ from lmsi_tui.widgets import results_text
 from lmsi_tui.widgets.curves_page import CurvesPage
 from lmsi_tui.widgets.key_bar import KeyBar
 from lmsi_tui.widgets.line_list import LineList
-from store import evaluations, examples, models, reviews, rounds
+from store import evaluations, examples, jobs, models, reviews, rounds
 from store.connection import transaction
-from store.enums import Method, Outcome
+from store.enums import Method, Outcome, Study
 from store.errors import LmsiError
 from store.records import RoundDecision
 
@@ -186,6 +186,7 @@ class ResultsScreen(LmsiScreen):
             len(models.all_of(self.conn)),
             len(examples.sets(self.conn)),
             rounds.newest(self.conn),
+            jobs.newest_study(self.conn, Study.ARMS),
         )
         if seen != self._seen:
             self._seen = seen

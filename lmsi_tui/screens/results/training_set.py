@@ -130,7 +130,8 @@ class TrainingSetScreen(LmsiScreen):
     def reload(self) -> None:
         """Read the set again if sets, models or its token counts have changed."""
         sets = examples.sets(self.conn)
-        key = self.selection.key or (sets[-1].key if sets else "")
+        shown = examples.ordinary_sets(self.conn)
+        key = self.selection.key or (shown[-1].key if shown else "")
         all_models = models.all_of(self.conn)
         tokenizers = {model.tokenizer_sha256 for model in all_models}
         seen = (

@@ -10,7 +10,7 @@ from textual.reactive import reactive
 from textual.widget import Widget
 
 from lmsi_tui.formatting.job_results import job_text
-from lmsi_tui.formatting.job_states import COLORS, SIGNS, title
+from lmsi_tui.formatting.job_states import COLORS, SIGNS, title_of
 from lmsi_tui.formatting.sanitize import printable
 from store.enums import JobState
 
@@ -86,7 +86,7 @@ def job_status(home: HomeSnapshot, now: float, key: Callable[[str], str]) -> Job
     if job is None:
         message = WHOLE_LOOP.format(key("home.go"))
         return JobStatus("No jobs yet", "$text-muted", message, False, next_step)
-    state = f"{SIGNS[job.state]} job {job.id} · {title(job.kind)} · {job.state}"
+    state = f"{SIGNS[job.state]} job {job.id} · {title_of(job)} · {job.state}"
     if home.waiting:
         state += f" · {home.waiting} waiting"
     is_error = job.state is JobState.FAILED

@@ -126,3 +126,24 @@ def test_a_tokenizer_without_end_token_or_template_is_refused() -> None:
     tokenizer.eos_token = None
     with pytest.raises(BadInput, match="end token"):
         encode([example()], tokenizer, PromptStyle.BASE, {0})
+
+
+def test_first_tokens_are_cut_before_the_answer_and_never_end() -> None:
+    tokenizer = tiny_tokenizer()
+    end = tokenizer.eos_token_id
+    path = tuple(range(30, 50))
+    cut, short, text, whole = encode(
+        [
+            example(token_ids=(*path, end), first_tokens=4),
+            example(token_ids=(*path[:6], end), first_tokens=16),
+            example(first_tokens=2),
+            example(token_ids=(*path, end)),
+        ],
+        tokenizer,
+        PromptStyle.BASE,
+        {end},
+    )
+    assert cut.completion == path[:4]
+    assert short.completion == path[:3], "at most half of a path"
+    assert text.completion == tuple(tokenizer(example().completion).input_ids)[:2]
+    assert whole.completion == (*path, end)

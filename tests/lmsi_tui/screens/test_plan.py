@@ -8,10 +8,12 @@ import pytest
 from textual.widgets import Input, Static
 
 from engine.demo.project import make_demo
+from engine.jobs import study_arms
 from engine.jobs.job_settings import RELEVANT, settings_of
 from engine.jobs.memory_estimate import Part
-from engine.jobs.plan import ContrastPlan, Plan
+from engine.jobs.plan import ArmPlan, ContrastPlan, Plan
 from engine.project.folder import SETTINGS, create_project, open_project
+from engine.project.objectives import FIRST_TOKENS
 from engine.project.settings import Settings
 from lmsi_tui.screens.home import HomeScreen
 from lmsi_tui.screens.plan import PlanScreen, job_parameters, params_of
@@ -21,7 +23,7 @@ from lmsi_tui.widgets.plan_summary import PlanSummary, summary_rows
 from lmsi_tui.widgets.setting_row import SettingRow, read_value, shown
 from store import jobs
 from store.connection import connect
-from store.enums import EarlyStop, JobKind, PromptFormat
+from store.enums import Arm, EarlyStop, JobKind, PromptFormat
 from store.schema import ensure_schema
 from tests.lmsi_tui.driving import driven, settled
 from tests.seed import STUDENT, TEACHER, at_work, seeded_project
@@ -471,3 +473,36 @@ def test_a_contrast_is_planned_with_its_pairs_margins_and_questions_without_a_lo
     assert "0.0 to 0.2: 10" in rows["margins"]
     assert "0.8 to 1.0: 200" in rows["margins"]
     assert "contrast" not in {name for name, _, _ in summary_rows(Plan(JobKind.FINETUNE))}
+
+
+async def test_a_study_is_planned_and_started_from_the_home_screen(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Plan(
+        JobKind.FINETUNE,
+        arms=(
+            ArmPlan(Arm.VOTED, 100, 4, 1600, "maple-1b/lmsi"),
+            ArmPlan(Arm.RANDOM, 100, 4, 1600, ""),
+        ),
+    )
+    asked: list[object] = []
+
+    def planned(*_: object, arms: object, **__: object) -> Plan:
+        asked.append(arms)
+        return made
+
+    monkeypatch.setattr("lmsi_tui.screens.plan.plan", planned)
+    async with driven(project) as pilot:
+        await pilot.press("a")
+        await settled(pilot)
+        await settled(pilot)
+        screen = pilot.app.screen
+        assert isinstance(screen, PlanScreen)
+        assert "maple-1b/lmsi is the result" in facts(screen)["arms"]
+        assert any("1,600 learned tokens" in text for _, text, _ in summary_rows(made))
+        await pilot.press("enter")
+        await settled(pilot)
+    assert asked == [(list(Arm), FIRST_TOKENS)]
+    (job,) = [job for job in rows(project) if "study" in job.params]
+    assert job.kind is JobKind.FINETUNE
+    assert job.params == study_arms.params({}, list(Arm), FIRST_TOKENS)
