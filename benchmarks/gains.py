@@ -69,12 +69,12 @@ CLAIMS = (
     Claim("LMSI: vote not worse", "pebble-l/base", "pebble-l/lmsi", Method.SC, -1.0, -0.02),
     Claim("distilled m beats l", "pebble-l/base", "pebble-m/distilled", Method.COT),
     Claim("distilled s beats m", "pebble-m/base", "pebble-s/distilled", Method.COT),
-    Claim("vote: l, greedy", "pebble-l/control", "pebble-l/lmsi", Method.COT),
-    Claim("vote: l, one path", "pebble-l/control", "pebble-l/lmsi", Method.SINGLE),
-    Claim("vote: m, greedy", "pebble-m/control", "pebble-m/distilled", Method.COT),
-    Claim("vote: m, one path", "pebble-m/control", "pebble-m/distilled", Method.SINGLE),
-    Claim("vote: s, greedy", "pebble-s/control", "pebble-s/distilled", Method.COT),
-    Claim("vote: s, one path", "pebble-s/control", "pebble-s/distilled", Method.SINGLE),
+    Claim("vote: l, greedy", "pebble-l/unvoted", "pebble-l/lmsi", Method.COT),
+    Claim("vote: l, one path", "pebble-l/unvoted", "pebble-l/lmsi", Method.SINGLE),
+    Claim("vote: m, greedy", "pebble-m/unvoted", "pebble-m/distilled", Method.COT),
+    Claim("vote: m, one path", "pebble-m/unvoted", "pebble-m/distilled", Method.SINGLE),
+    Claim("vote: s, greedy", "pebble-s/unvoted", "pebble-s/distilled", Method.COT),
+    Claim("vote: s, one path", "pebble-s/unvoted", "pebble-s/distilled", Method.SINGLE),
 )
 
 
@@ -94,7 +94,7 @@ def main() -> None:
         folder = args.folder / f"seed-{seed}"
         drop_control_job(folder)
         project = run_loop(folder, seed, args)
-        run_control(project, seed)
+        run_control(project)
         with connect(project.database, read_only=True) as conn:
             print_seed(conn, seed)
         projects.append(project)
@@ -119,9 +119,9 @@ def run_loop(folder: Path, seed: int, args: argparse.Namespace) -> Project:
     return open_project(folder)
 
 
-def run_control(project: Project, seed: int) -> None:
+def run_control(project: Project) -> None:
     """Train the three models on unvoted paths and measure them, unless that is done."""
-    for work, model in train_controls(project, seed):
+    for work, model in train_controls(project):
         evaluate.measure(work, model)
 
 
@@ -136,7 +136,7 @@ def print_seed(conn: sqlite3.Connection, seed: int) -> None:
     run = next(each for each in paths.runs(conn) if each.split is Split.POOL)
     pool = {question.id: question for question in questions.by_split(conn, Split.POOL)}
     print_kept(conn, run, pool)
-    for name in ("pebble-l/base", "pebble-l/lmsi", "pebble-l/control"):
+    for name in ("pebble-l/base", "pebble-l/lmsi", "pebble-l/unvoted"):
         model = next(each for each in all_models if each.name == name)
         counts = paths.counts(conn, newest[model.id, Split.EVAL, Method.SC].run_id)
         print(

@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.control import drop_control_job, train_controls, voted_set
+from benchmarks.control import drop_control_job, train_controls
 from benchmarks.package_model import package_model
 from benchmarks.real_tables import tables
 from engine.evaluation.pilot_verdict import Usefulness
@@ -39,7 +39,7 @@ from engine.jobs.launch import ENVIRONMENT
 from engine.project.folder import SETTINGS, Project, open_project
 from engine.project.settings import changed
 from lmsi_tui.cli.options import settings_from
-from store import examples, models, paths, questions
+from store import models, questions
 from store.atomic_file import atomic_file
 from store.connection import connect, transaction
 from store.enums import Split, Stage
@@ -286,20 +286,10 @@ def trained_models(project: Project, stage: Stage) -> list[Model]:
 
 
 def train_control(project: Project) -> None:
-    """Train the controls; the set that the votes chose becomes the newest one again."""
+    """Train the controls."""
     drop_control_job(project.folder)
-    for _ in train_controls(project, project.settings.sample.seed):
+    for _ in train_controls(project):
         pass
-    with connect(project.database) as conn:
-        teacher = models.by_name(conn, project.settings.model.teacher)
-        assert teacher is not None
-        run = next(
-            run
-            for run in paths.runs(conn)
-            if run.split is Split.POOL and run.model_id == teacher.id
-        )
-        frozen = dataclasses.replace(voted_set(conn, run), created_at=time.time())
-        examples.freeze(conn, frozen, [])
 
 
 if __name__ == "__main__":

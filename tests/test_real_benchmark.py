@@ -84,8 +84,8 @@ def test_the_loop_ends_with_tables_and_goes_on_where_it_was(tmp_path: Path) -> N
         set=["sample.threshold=0.3"],
     )
     text = real.run(args)
-    assert "pebble-l/control | pebble-l/lmsi" in text
-    assert "pebble-s/control | pebble-s/distilled" in text
+    assert "pebble-l/unvoted | pebble-l/lmsi" in text
+    assert "pebble-s/unvoted | pebble-s/distilled" in text
     assert real.run(args) == text
 
 
