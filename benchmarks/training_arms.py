@@ -207,7 +207,7 @@ def run_arm(arm: str, case: Case, base: Path) -> None:
 
     from engine.project.settings import TrainSettings
     from engine.training.model import forward_cost, load_model
-    from engine.training.passes import pack_rows
+    from engine.training.passes import keep_activations_if_they_fit, pack_rows
 
     # Output of libraries goes to the log; only the replies go to the parent.
     replies, sys.stdout = sys.stdout, sys.stderr
@@ -234,6 +234,8 @@ def run_arm(arm: str, case: Case, base: Path) -> None:
             shares_prefixes=arm == "dense",
         )
     train_step = STEPS[arm]
+    if not arm.startswith("trl"):  # TRL recomputes activations, as shipped
+        keep_activations_if_they_fit(model, [examples_of(0)])
     # Warm up without changing the weights.
     no_op = torch.optim.SGD(model.weights.values(), lr=0.0)
     short = sorted(examples_of(0), key=lambda example: len(example.tokens))[:2]

@@ -24,6 +24,7 @@ from engine.training.model import load_model
 from engine.training.objectives import MajorityObjective
 from engine.training.passes import (
     PassInterrupted,
+    keep_activations_if_they_fit,
     pack_rows,
     try_largest_batch,
     verify_packing,
@@ -256,6 +257,7 @@ class _Loop:
         Raises:
             PassInterrupted: before the end.
         """
+        keep_activations_if_they_fit(self.model, self.steps)
         if self.state.step == 0:
             try_largest_batch(self.model, self.steps)
         if self.objective.is_prepared(self.state):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,8 +14,15 @@ from hypothesis import strategies as st
 
 from engine.packing import prefix_tree, tree_attention
 from engine.project.settings import TrainSettings
+from engine.training import passes
 from engine.training.model import dense_attention, forward_cost, load_model
-from engine.training.passes import accumulate_gradients, mean_loss, pack_rows, verify_packing
+from engine.training.passes import (
+    accumulate_gradients,
+    make_batches,
+    mean_loss,
+    pack_rows,
+    verify_packing,
+)
 from tests.engine.families import FAMILIES, WINDOW
 from tests.engine.packing.examples import encoded, shared_prefix_examples
 from tests.engine.tiny import tiny_model
@@ -254,6 +262,35 @@ def test_recomputed_activations_give_the_same_gradients(
     assert recomputed_loss == pytest.approx(loss, abs=1e-6)
     for name, gradient in kept.items():
         torch.testing.assert_close(recomputed[name], gradient, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+@pytest.mark.parametrize("shares", [True, False], ids=["trees", "rows"])
+def test_activations_are_kept_where_they_fit_and_change_no_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: TrainingMethod, shares: bool
+) -> None:
+    monkeypatch.setattr("engine.training.model.RECOMPUTE_FROM", 0)
+    model = loaded(tiny_model(tmp_path / "model"), method)
+    model = dataclasses.replace(model, shares_prefixes=shares)
+    examples = shared_prefix_examples()
+    needed = passes._kept_bytes(model, make_batches(model, pack_rows(model, examples))[0])
+
+    def free(size: float) -> None:
+        memory = SimpleNamespace(available=size)
+        monkeypatch.setattr("psutil.virtual_memory", lambda: memory)
+
+    free(0.0)
+    passes.keep_activations_if_they_fit(model, [examples])
+    assert model.causal.is_activation_checkpointing
+    assert passes._kept_bytes(model, make_batches(model, pack_rows(model, examples))[0]) == needed
+    loss, recomputed = gradients(model, examples)
+    free(1e12)
+    passes.keep_activations_if_they_fit(model, [examples])
+    assert not model.causal.is_activation_checkpointing
+    assert passes._kept_bytes(model, make_batches(model, pack_rows(model, examples))[0]) > needed
+    kept_loss, kept = gradients(model, examples)
+    assert kept_loss == loss
+    assert all(torch.equal(kept[name], recomputed[name]) for name in kept)
 
 
 def test_gradients_are_the_same_bits_each_time_on_several_threads(tmp_path: Path) -> None:
