@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,6 +44,7 @@ from engine.project.settings import CurateSettings
 from store import evaluations, models, paths, questions
 from store.connection import connect
 from store.enums import Counting, Method, Split
+from store.errors import LmsiError
 from store.schema import update_schema
 
 if TYPE_CHECKING:
@@ -56,8 +58,17 @@ FOLDER = Path("build/confidence")
 
 
 def main() -> None:
-    """Sample what is missing, and print the tables of each model."""
+    """Print the tables, or why they cannot be made."""
     args = _arguments()
+    try:
+        measure(args)
+    except LmsiError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+def measure(args: argparse.Namespace) -> None:
+    """Sample what is missing, and print the tables of each model."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)  # paths are sampled in this process
     found: defaultdict[str, list[WholeQuestion]] = defaultdict(list)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,13 +29,22 @@ def path_confidence(logprobs: ArrayLike, entropies: ArrayLike | None) -> PathCon
     Returns:
         Its `path_id` is 0. None for a path without tokens, or with a number that is not finite.
     """
-    each = np.asarray(logprobs, dtype=np.float64)
-    if not each.size or not np.isfinite(each).all():
+    # Called for each path, so the arrays are passed over as few times as possible.
+    sums = np.cumsum(logprobs, dtype=np.float64)
+    count = len(sums)
+    if not count or not math.isfinite(sums[-1]):
         return None
-    sums = np.concatenate([[0.0], each.cumsum()])
-    width = min(WINDOW, each.size)
-    windows = (sums[width:] - sums[:-width]) / width
+    width = min(WINDOW, count)
+    lowest = last = float(sums[width - 1])
+    if count > width:
+        windows = sums[width:] - sums[:-width]
+        lowest, last = min(lowest, float(windows.min())), float(windows[-1])
+    entropy = None if entropies is None else float(np.sum(entropies, dtype=np.float64)) / count
     # Differences of sums, and some servers, exceed 0 by rounding.
-    mean, lowest, last = np.minimum([sums[-1] / each.size, windows.min(), windows[-1]], 0.0)
-    entropy = None if entropies is None else float(np.asarray(entropies, np.float64).mean())
-    return PathConfidence(0, float(mean), float(lowest), float(last), entropy)
+    return PathConfidence(
+        0,
+        min(0.0, float(sums[-1]) / count),
+        min(0.0, lowest / width),
+        min(0.0, last / width),
+        entropy,
+    )
