@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-from store.records import PathConfidence
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable
+
+
+@dataclass(frozen=True, slots=True)
+class PathConfidence:
+    """How sure the model was of a path: nats per token at temperature 1, without truncation.
+
+    Not known of imported paths, of older ones, and from some servers.
+    """
+
+    path_id: int
+    mean_logprob: float
+    """Mean log-probability of the tokens, ≤ 0."""
+    window_logprob: float
+    """Lowest mean of 16 tokens in a row, ≤ 0; of the path if it is shorter."""
+    tail_logprob: float
+    """Mean of the last 16 tokens, which state the answer, ≤ 0."""
+    entropy: float | None
+    """Mean entropy of the distribution of each token, ≥ 0; `None` from a server."""
 
 
 def by_question(

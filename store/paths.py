@@ -22,11 +22,13 @@ from store.enums import (
     Split,
 )
 from store.errors import BadInput
-from store.records import PathConfidence, Reading, ReasoningPath, Run
+from store.records import Reading, ReasoningPath, Run
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Mapping, Sequence
+
+    from store.confidence import PathConfidence
 
 _RUN = (
     "id, key, model_id, split, prompt_format, prompt_style, prompt_sha256, m, temperature, top_p,"

@@ -162,24 +162,6 @@ class ReasoningPath:
 
 
 @dataclass(frozen=True, slots=True)
-class PathConfidence:
-    """How sure the model was of a path: nats per token at temperature 1, without truncation.
-
-    Not known of imported paths, of older ones, and from some servers.
-    """
-
-    path_id: int
-    mean_logprob: float
-    """Mean log-probability of the tokens, ≤ 0."""
-    window_logprob: float
-    """Lowest mean of 16 tokens in a row, ≤ 0; of the path if it is shorter."""
-    tail_logprob: float
-    """Mean of the last 16 tokens, which state the answer, ≤ 0."""
-    entropy: float | None
-    """Mean entropy of the distribution of each token, ≥ 0; `None` from a server."""
-
-
-@dataclass(frozen=True, slots=True)
 class Reading:
     """The answer that a reader extracted from a path, or why there is none."""
 

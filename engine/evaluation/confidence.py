@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
     from engine.project.folder import Project
     from engine.statistics.discrimination import Estimate, Statistic
-    from store.records import PathConfidence, Run, Vote
+    from store.confidence import PathConfidence
+    from store.records import Run, Vote
 
 MEASURES: dict[str, Callable[[PathConfidence], float | None]] = {
     "mean log-probability": lambda each: each.mean_logprob,

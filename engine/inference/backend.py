@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from engine.prompting.messages import ChatMessage
+    from store.confidence import PathConfidence
     from store.enums import AnswerType, EndReason
-    from store.records import PathConfidence
 
 
 TINY_PARAMETERS = 20_000_000

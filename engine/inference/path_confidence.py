@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from store.records import PathConfidence
+from store.confidence import PathConfidence
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike

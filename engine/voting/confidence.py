@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from engine.voting.majority import Answers
-    from store.records import PathConfidence
+    from store.confidence import PathConfidence
 
 
 def score(confidence: PathConfidence) -> float:

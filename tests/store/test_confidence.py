@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from store import confidence, paths
-from store.records import PathConfidence
+from store.confidence import PathConfidence
 from tests.store.conftest import a_path, a_reading
 
 if TYPE_CHECKING:

@@ -20,6 +20,7 @@ from typing import get_args, get_type_hints
 import pytest
 
 from store import evaluations, examples, jobs, models, paths, questions, reviews, votes
+from store.confidence import PathConfidence
 from store.connection import APPLICATION_ID, connect
 from store.enums import Split
 from store.errors import BadInput
@@ -33,7 +34,6 @@ from store.records import (
     LosingPath,
     Metric,
     Model,
-    PathConfidence,
     Question,
     Reading,
     ReasoningPath,

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from engine.inference.server.client import Json
     from engine.inference.stopping import Ending
     from engine.prompting.messages import ChatMessage
-    from store.records import PathConfidence
+    from store.confidence import PathConfidence
 
 T = TypeVar("T")
 

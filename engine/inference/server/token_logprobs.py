@@ -13,7 +13,7 @@ from store.enums import EndReason
 if TYPE_CHECKING:
     from engine.inference.server.client import Json
     from engine.inference.stopping import Ending
-    from store.records import PathConfidence
+    from store.confidence import PathConfidence
 
 
 def request_field(path: str) -> Json:

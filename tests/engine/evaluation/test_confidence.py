@@ -13,9 +13,9 @@ from engine.evaluation.calibration import calibrations
 from engine.evaluation.confidence import WholeQuestion, compare_counting, label_of, replay_counting
 from lmsi_tui.cli.main import run
 from store import models
+from store.confidence import PathConfidence
 from store.connection import connect
 from store.enums import Counting
-from store.records import PathConfidence
 from tests.projects import TEACHER, command, scripted_project
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.inference.path_confidence import WINDOW, path_confidence
-from store.records import PathConfidence
+from store.confidence import PathConfidence
 
 LOGPROBS = st.lists(st.floats(-20, 0), min_size=1, max_size=100)
 
