@@ -46,7 +46,7 @@ class Replayed:
     kept: int
     """Questions that this rule keeps."""
     drawn: int
-    """Paths that this rule would have sampled, in waves as the scheduler requests them."""
+    """Paths that this rule would have sampled, if it decided only after whole waves."""
     changed: int
     """Questions whose decision or kept answer differs from that of all m paths."""
 
