@@ -10,10 +10,9 @@ from engine.inference import engine_selection, loading
 from engine.inference.chat_template import layout_in
 from engine.inference.prompt_lengths import SequenceLengths, measure_lengths
 from engine.models.location import files_needed
+from engine.project.folder import Project
 from engine.project.settings import Engine
-from engine.prompting.tasks import exemplars_for
-from engine.prompting.templates import Prompt, render
-from engine.sampling import scheduler
+from engine.sampling import context_check, scheduler
 from engine.sampling.reextraction import Rereading, read_outdated_again
 from store import inference_sessions, models, paths
 from store.enums import Phase, PromptStyle
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from engine.inference.backend import Backend
     from engine.inference.engine_selection import ConvertedCopy
     from engine.project.job_context import Work
+    from engine.prompting.templates import Prompt
     from store.records import Model, Question, Run
 
 
@@ -57,6 +57,8 @@ def sample_missing(
         prompt_of = prompts_of(work, run, questions)
         before = len(questions) - len(missing)
         backend = load()
+        model = models.by_id(work.conn, run.model_id)
+        context_check.check_loaded(backend, model, run, missing, prompt_of)
         # Loading may have been a phase of its own.
         work.progress.begin(title, len(questions), before, phase=phase, run=run)
         scheduler.sample(work.conn, backend, run, missing, prompt_of, work.progress, settled=before)
@@ -97,18 +99,7 @@ def _chat_layout(work: Work, run: Run, model: Model) -> str:
 
 def prompts_of(work: Work, run: Run, questions: Sequence[Question]) -> Callable[[Question], Prompt]:
     """Renders the prompt of a run's question."""
-    exemplars = {
-        task: exemplars_for(work.project, work.settings.sample, task)
-        for task in {question.task for question in questions}
-    }
-    thinking = work.settings.sample.thinking
-    return lambda question: render(
-        question,
-        run.prompt_format,
-        run.prompt_style,
-        exemplars[question.task],
-        thinking=thinking,
-    )
+    return context_check.renderer(Project(work.project.folder, work.settings), run, questions)
 
 
 @contextmanager
