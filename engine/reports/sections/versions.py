@@ -12,6 +12,7 @@ from engine.reports.document import Block, ReportSection, Table
 from engine.sampling.runs import ends_after_answer
 from store import inference_sessions, models, paths
 from store.connection import SCHEMA_VERSION
+from store.counted import counted
 from store.enums import AnswerType
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def section(conn: sqlite3.Connection) -> ReportSection:
             + (", ended after the answer" if ends_after_answer(run, sampler) else ""),
             run.prompt_sha256[:12],
             f"{run.m} at {run.temperature:g}, top-p {run.top_p:g}, top-k {run.top_k}, "
-            f"min-p {run.min_p:g}, {run.max_tokens} tokens, {run.early_stop}",
+            f"min-p {run.min_p:g}, {counted(run.max_tokens, 'token')}, {run.early_stop}",
             str(run.seed),
             inference_sessions.engines_of(conn, run),
         )
