@@ -42,6 +42,7 @@ from engine.inference.token_sampler import SampledTokens
 from engine.models.identity import base_model
 from engine.project.folder import create_project
 from engine.project.settings import ModelSettings, Settings
+from engine.sampling.scheduler import prefix_of
 from engine.voting import majority
 from store.enums import AnswerType, Decision, EarlyStop
 
@@ -91,33 +92,37 @@ class Voted(Paths):
     def __init__(self, load: Load, order: SampleOrder) -> None:
         super().__init__(load, order._replace(paths=0))
         self._answers: dict[str, dict[int, str | None]] = {}
-        self._missing: dict[str, int] = {}
+        self._requested: dict[str, int] = {}
         self._pending = deque(order.questions)
 
     def next_path(self) -> PathRequest | None:
         """The next path that a vote needs."""
-        while not self.waiting and self._pending:
-            key = str(self._pending.popleft())
-            self._answers[key] = {}
-            self._request(key)
-        return super().next_path()
+        while self.waiting or self._pending:
+            if not self.waiting:
+                key = str(self._pending.popleft())
+                self._answers[key] = {}
+                self._request(key)
+            elif self.is_settled(str(self.waiting[0][0])):
+                self.waiting.popleft()
+            else:
+                return super().next_path()
+        return None
 
     def is_settled(self, question: str) -> bool:
         """Whether the vote of this question is decided."""
         return question not in self._answers
 
     def take(self, path: Generation) -> None:
-        """Count a path; after the last of a wave, the vote is decided or requests another wave."""
-        read = extraction.extract(AnswerType.NUMBER, path.text, end=path.end)
-        self._answers[path.question][path.index] = read.answer
-        self._missing[path.question] -= 1
-        if not self._missing[path.question]:
+        """Count a path, which may decide the vote, and request the paths that it needs by now."""
+        if not self.is_settled(path.question):
+            read = extraction.extract(AnswerType.NUMBER, path.text, end=path.end)
+            self._answers[path.question][path.index] = read.answer
             self._request(path.question)
 
     def _request(self, key: str) -> None:
-        answers = [self._answers[key][index] for index in range(len(self._answers[key]))]
+        answers = self._answers[key]
         vote = majority.count_vote(
-            answers,
+            prefix_of(answers, M),
             run_id=0,
             question_id=0,
             m=M,
@@ -130,18 +135,16 @@ class Voted(Paths):
         if vote.decision is not Decision.OPEN:
             del self._answers[key]
             return
-        requested = majority.paths_to_request(
-            vote.top,
-            vote.second,
-            vote.drawn,
+        requested = self._requested.get(key, 0)
+        self._requested[key] = majority.paths_needed(
+            answers,
+            requested,
             m=M,
             rule=EarlyStop.EXACT,
             threshold=THRESHOLD,
             cap=CAP,
         )
-        more = max(1, requested)
-        self._missing[key] = more
-        wave = range(len(answers), len(answers) + more)
+        wave = range(requested, self._requested[key])
         self.waiting.extendleft((int(key), index) for index in reversed(wave))
 
 

@@ -35,7 +35,7 @@ ARMS = {  # the arm of `benchmarks.arms`
     LOOP: "create_completion",
     BARE: "bare, large",
 }
-ORDERS = {OURS: (48, M), BEFORE: (6, M), LOOP: (1, 4), BARE: (2, M)}
+ORDERS = {OURS: (48, M), BEFORE: (6, M), LOOP: (2, 8), BARE: (2, M)}
 QUICK = {OURS: (6, M), BEFORE: (2, M), LOOP: (1, 2), BARE: (2, M)}
 """(questions, paths) of a round. Ours is the fastest, and its widest batch has the longest end."""
 COUNTED = {
@@ -200,7 +200,7 @@ def targets(stored: dict[str, Any]) -> list[tuple[str, float, float]]:
     """(title, measured, minimum) of every target that the part covers."""
     rows = []
     for name, result in stored["models"].items():
-        samples, title = result["samples"], name.partition(".")[0]
+        samples, title = result["samples"], name.removesuffix(".gguf")
         for peer, what, minimum in (
             (BEFORE, "questions", 2.5),
             (LOOP, "questions", 6.0),

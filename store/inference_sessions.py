@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from store.connection import transaction
+from store.counted import counted
 
 if TYPE_CHECKING:
     import sqlite3
@@ -88,7 +89,7 @@ def describe(session: InferenceSession) -> str:
     details = session.details
     parts = [f"{session.engine} {session.engine_version}".strip()]
     if "width" in details:
-        parts.append(f"{details['width']} paths at a time")
+        parts.append(f"{counted(details['width'], 'path')} at a time")
     if details.get("streams", 1) > 1:
         parts.append(f"{details['streams']} streams")
     if details.get("products") == "int8":
@@ -98,7 +99,7 @@ def describe(session: InferenceSession) -> str:
     if "flash_attention" in details:
         parts.append(f"flash attention {'on' if details['flash_attention'] else 'off'}")
     if "threads" in details:
-        parts.append(f"{details['threads']} thread{'s' if details['threads'] != 1 else ''}")
+        parts.append(counted(details["threads"], "thread"))
     if "copy" in details:
         parts.append(f"from the converted copy {details['copy']}")
     if "no_copy" in details:

@@ -139,6 +139,19 @@ def by_split(
     return [_question(row) for row in rows]
 
 
+def longest(conn: sqlite3.Connection, split: Split, count: int) -> list[Question]:
+    """The questions of a split with the most bytes of text, passage and options: up to `count` of
+    each task."""
+    size = " + ".join(f"length(CAST({name} AS BLOB))" for name in ("text", "passage", "options"))
+    rows = conn.execute(
+        f"SELECT {_COLUMNS} FROM (SELECT *, row_number() OVER"
+        f" (PARTITION BY task ORDER BY {size} DESC, id) AS place FROM question"
+        f" WHERE split = ? AND {_IN_USE}) WHERE place <= ? ORDER BY id",
+        [split, count],
+    )
+    return [_question(row) for row in rows]
+
+
 def keys(conn: sqlite3.Connection, split: Split) -> dict[int, str]:
     """The keys of a split's questions by id; faster than reading the questions."""
     return dict(conn.execute("SELECT id, key FROM question WHERE split = ?", [split]))

@@ -59,7 +59,7 @@ FAMILIES = (
         window_period=6,
     ),
 )
-"""The families that can be converted (`engine.models.metadata.TRAINABLE_GGUF` names them)."""
+"""The families that can be converted (`engine.models.gguf_model.TRAINABLE_GGUF` names them)."""
 
 
 def tensor_name(family: Family, layers: int, name: str) -> str | None:

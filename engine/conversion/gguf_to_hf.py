@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from engine.conversion.restored_weights import number_type, write_weights
 from engine.models.folder_tokenizer import first_line
-from engine.models.gguf_header import read_contents
-from engine.models.metadata import TRAINABLE_GGUF
+from engine.models.gguf_header import model_name, read_contents
+from engine.models.gguf_model import TRAINABLE_GGUF
 from store.atomic_file import atomic_file
 from store.errors import BadInput, WorkFailed
 
@@ -47,13 +47,13 @@ def hf_folder(project: Project, model: Model) -> Path:
     location = project.inside(model.location)
     if location.suffix != ".gguf" or location.is_dir():
         return location
-    return project.folder / "models" / f"{location.stem}-{model.sha256[:8]}"
+    return project.folder / "models" / f"{model_name(location.name)}-{model.sha256[:8]}"
 
 
 def folder_size(file: Path) -> int:
     """Bytes that the folder of a GGUF file takes, approximately."""
     contents = read_contents(file)
-    return (4 if number_type(file, contents) == "F32" else 2) * contents.parameters
+    return (4 if number_type(contents) == "F32" else 2) * contents.parameters
 
 
 def unfinished(folder: Path) -> Path:
@@ -136,7 +136,7 @@ def _write_folder(file: Path, folder: Path) -> None:
     try:
         config = hyperparameters.read(family, file, contents)
         read_tokenizer(file).save_pretrained(folder)
-        config.dtype = write_weights(folder / "model.safetensors", file, contents, family, config)
+        config.dtype = write_weights(folder / "model.safetensors", contents, family, config)
         config.save_pretrained(folder)
         GenerationConfig.from_model_config(config).save_pretrained(folder)
     except (MemoryError, OSError):

@@ -28,25 +28,24 @@ _NAMES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 """Names of number types in safetensors, and in torch."""
 
 
-def number_type(file: Path, contents: Contents) -> str:
+def number_type(contents: Contents) -> str:
     """The type of a folder's matrices, as safetensors calls it: `F32`, `F16` or `BF16`."""
     from gguf import GGMLQuantizationType
 
-    if file.stat().st_size > MAX_BYTES_FOR_HALF * contents.parameters:
+    if contents.size > MAX_BYTES_FOR_HALF * contents.parameters:
         return "F32"
     kinds = {tensor.kind for tensor in contents.tensors.values() if len(tensor.shape) > 1}
     return "BF16" if GGMLQuantizationType.BF16 in kinds else "F16"
 
 
-def write_weights(out: Path, file: Path, contents: Contents, family: Family, config: Any) -> str:
+def write_weights(out: Path, contents: Contents, family: Family, config: Any) -> str:
     """Write all tensors in the format of safetensors: a header in JSON, then the numbers.
 
     Vectors keep 32 bits. The library of the format writes only what is in memory as a whole.
 
     Args:
         out: the file to write.
-        file: the GGUF file.
-        contents: its header.
+        contents: the header of the GGUF file.
         family: of its architecture.
         config: transformers' configuration of the model.
 
@@ -57,7 +56,7 @@ def write_weights(out: Path, file: Path, contents: Contents, family: Family, con
         ValueError: a tensor is missing, superfluous or of another shape.
     """
     sources = _sources(contents, family, config)
-    dtype = number_type(file, contents)
+    dtype = number_type(contents)
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     end = 0
     for name, (shape, _) in sources.items():
@@ -72,7 +71,7 @@ def write_weights(out: Path, file: Path, contents: Contents, family: Family, con
             if info is None:
                 stream.write(bytes(4 * prod(shape)))
                 continue
-            for numbers in _restored(pool, file, info, family, config, name, header[name]["dtype"]):
+            for numbers in _restored(pool, info, family, config, name, header[name]["dtype"]):
                 stream.write(numbers.data)
     return _NAMES[dtype]
 
@@ -107,7 +106,6 @@ def _sources(
 
 def _restored(
     pool: ThreadPoolExecutor,
-    file: Path,
     info: TensorInfo,
     family: Family,
     config: Any,
@@ -122,7 +120,7 @@ def _restored(
     block, size = GGML_QUANT_SIZES[kind]
     width = info.shape[-1]
     rows = prod(info.shape) // width
-    data = np.memmap(file, np.uint8, "r", info.start, (rows, width // block * size))
+    data = np.memmap(info.file, np.uint8, "r", info.start, (rows, width // block * size))
     step = rows if is_permuted(family, name) else max(1, _PART // width)
 
     def restore(start: int) -> NDArray[Any]:

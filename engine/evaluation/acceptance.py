@@ -16,6 +16,7 @@ from engine.evaluation import accuracy
 from engine.statistics import intervals
 from engine.statistics.intervals import Paired
 from store import evaluations, models, questions, rounds
+from store.counted import counted
 from store.enums import Method, Outcome, Split
 from store.records import content_hash
 
@@ -123,8 +124,8 @@ def describe_power(power: PowerEstimate) -> str:
         )
     basis = "as in the previous round" if power.measured else "an assumption"
     setting = (
-        f"With {power.n:,} evaluation questions and {100 * power.changes:.0f} % of them changing "
-        f"({basis}),"
+        f"With {counted(power.n, 'evaluation question')} and {100 * power.changes:.0f} % of them "
+        f"changing ({basis}),"
     )
     if power.detectable is None:
         return f"{setting} no gain can be detected: import more questions with known answers."
@@ -225,7 +226,7 @@ def assess(
         )
     else:
         outcome = decide(gain, out_of_domain)
-        on = f"on {gain.n:,} evaluation questions"
+        on = f"on {counted(gain.n, 'evaluation question')}"
         if outcome is Outcome.ACCEPT:
             reason = f"Better than {before} {on}: {_numbers(gain)}."
         elif outcome is Outcome.REJECT and _is_worse(gain):

@@ -30,6 +30,7 @@ from engine.sampling import runs
 from engine.statistics import intervals
 from engine.voting.majority import full_vote, merge_equal
 from store import evaluations, paths, questions
+from store.counted import counted
 from store.enums import Decision, Method, Split
 from store.errors import BadInput
 
@@ -353,7 +354,8 @@ def advice(pilot: Pilot) -> list[str]:
         )
     if pilot.unread > _OFTEN_UNREAD * pilot.paths:
         sentences.append(
-            f"Worked examples in the expected format: {pilot.unread:,} of {pilot.paths:,} paths "
+            f"Worked examples in the expected format: {pilot.unread:,} of "
+            f"{counted(pilot.paths, 'path')} "
             "have no readable answer (`lmsi-tui prompt` shows the prompt)."
         )
     if pilot.outlook.answer is Usefulness.UNKNOWN and pilot.k < 16:

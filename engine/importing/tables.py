@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from engine.importing.arrow_rows import arrow_rows, is_arrow
 from engine.importing.json_rows import json_rows
 from engine.importing.source_files import content_of, files_of, plain_suffix
+from store.counted import counted
 from store.errors import BadInput
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def read_rows(path: Path, part: str | None = None) -> InputTable:
         for file, table in zip(files, tables, strict=True)
         for number, reason in table.left_out
     ]
-    kind = f"{tables[0].kind}, {len(files)} files"
+    kind = f"{tables[0].kind}, {counted(len(files), 'file')}"
     return InputTable(kind, tuple(enumerate(rows, 1)), tuple(left_out))
 
 
@@ -139,7 +140,7 @@ def _table(path: Path, text: str, kind: str, delimiter: str) -> InputTable:
         if len(cells) == len(header):
             rows.append((number, dict(zip(header, cells, strict=True))))
         else:
-            reason = f"it has {len(cells)} columns, the header has {len(header)}"
+            reason = f"it has {counted(len(cells), 'column')}, the header has {len(header)}"
             left_out.append((number, reason))
     if not rows and not left_out:
         raise BadInput(f"{path} has a header line but no rows.")

@@ -168,6 +168,28 @@ def chat_layout(
     raise failures[0]
 
 
+def check_shows_once(template: str) -> None:
+    """Check that a template shows the instructions and a question exactly once, and as they are.
+
+    Raises:
+        BadInput: the template is invalid, or it cuts, changes or repeats one of them.
+    """
+    # Capitals, line ends and more than a few words: what a template could change.
+    probes = [
+        ChatMessage(role, f"Probe {number}: A has 2 apples,\n\nB has {number}. How many is it?")
+        for number, role in enumerate(("system", "user"))
+    ]
+    layout = chat_layout(template)
+    text = _render(template, layout.turns(probes), (("bos_token", ""), ("eos_token", "")))
+    for number, probe in enumerate(probes):
+        if (count := text.count(probe.content)) != 1:
+            what = "repeats" if count else "cuts or changes"
+            raise BadInput(
+                f"The model's chat template {what} {_what(probes, number)}: set sample.style to "
+                "base, or to chat to use it nevertheless."
+            )
+
+
 def layout_in(location: Path) -> ChatLayout:
     """The layout for the chat template in a folder or a GGUF file.
 
@@ -180,10 +202,15 @@ def layout_in(location: Path) -> ChatLayout:
     return chat_layout(template)
 
 
-def _left_out(messages: Sequence[ChatMessage], number: int) -> BadInput:
-    what = "the system text" if messages[number].role == "system" else "the worked examples"
+def _what(messages: Sequence[ChatMessage], number: int) -> str:
+    """What a message of a prompt is, in words."""
     if number == len(messages) - 1:
-        what = "the question"
+        return "the question"
+    return "the system text" if messages[number].role == "system" else "the worked examples"
+
+
+def _left_out(messages: Sequence[ChatMessage], number: int) -> BadInput:
+    what = _what(messages, number)
     advice = " or the format to a zero-shot one" if what == "the worked examples" else ""
     return BadInput(
         f"The model's chat template leaves {what} out of the prompt: set sample.style to base"

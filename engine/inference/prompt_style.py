@@ -6,7 +6,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from engine.inference.chat_template import chat_layout
+from engine.inference.chat_template import chat_layout, check_shows_once
 from engine.inference.loading import prompt_location
 from engine.models.chat_templates import template_in
 from engine.project.settings import StyleChoice
@@ -81,7 +81,7 @@ def _read_template(location: Path, _version: tuple[tuple[int, int], ...]) -> tup
     try:
         template = template_in(location)
         if template:
-            chat_layout(template)
+            check_shows_once(template)
     except BadInput as error:
         return "", str(error)
     return template, ""

@@ -19,6 +19,8 @@ from store.enums import PromptStyle
 from store.errors import BadInput, LmsiError, WorkFailed
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from engine.inference.hf.prompt_tokenizer import PromptTokenizer
     from engine.inference.llama.vocabulary import Vocabulary
 
@@ -36,17 +38,24 @@ class RenderedPrompt:
 
 
 def render_prompt(location: Path, prompt: Prompt) -> RenderedPrompt:
-    """Render and tokenize a prompt as sampling does, in a process of its own.
+    """Render and tokenize a prompt as `render_prompts` does."""
+    (rendered,) = render_prompts(location, [prompt])
+    return rendered
+
+
+def render_prompts(location: Path, prompts: Sequence[Prompt]) -> list[RenderedPrompt]:
+    """Render and tokenize prompts as sampling does, in a process of its own.
 
     Args:
         location: a Hugging Face folder or a GGUF file.
-        prompt: of either style.
+        prompts: of either style.
 
     Raises:
         BadInput: the model has no chat template, it does not fit, or its files are damaged.
         WorkFailed: the process ended without an answer.
     """
-    request = {"location": str(location.resolve()), "text": prompt.text, "style": prompt.style}
+    texts = [[prompt.text, prompt.style] for prompt in prompts]
+    request = {"location": str(location.absolute()), "prompts": texts}
     done = subprocess.run(
         [sys.executable, "-P", "-m", "engine.inference.rendered_prompt"],
         input=json.dumps(request).encode(),
@@ -61,20 +70,21 @@ def render_prompt(location: Path, prompt: Prompt) -> RenderedPrompt:
         raise WorkFailed(f"The prompt cannot be tokenized: {lines[-1]}.") from None
     if "error" in answer:
         raise BadInput(answer["error"])
-    return RenderedPrompt(**answer)
+    return [RenderedPrompt(**rendered) for rendered in answer["prompts"]]
 
 
-def _render(location: Path, prompt: Prompt) -> RenderedPrompt:
-    """Render and tokenize a prompt in this process."""
+def _render(location: Path, prompts: Sequence[Prompt]) -> list[RenderedPrompt]:
+    """Render and tokenize prompts in this process."""
     if location.suffix == ".gguf" and not location.is_dir():
         from engine.inference.llama.vocabulary import read_vocabulary
 
         with read_vocabulary(location) as vocabulary:
-            return _rendered(vocabulary, prompt)
+            return [_rendered(vocabulary, prompt) for prompt in prompts]
     from engine.inference.hf.prompt_tokenizer import PromptTokenizer
     from engine.models.folder_tokenizer import load_tokenizer
 
-    return _rendered(PromptTokenizer(load_tokenizer(location)), prompt)
+    tokenizer = PromptTokenizer(load_tokenizer(location))
+    return [_rendered(tokenizer, prompt) for prompt in prompts]
 
 
 def _rendered(tokenizer: PromptTokenizer | Vocabulary, prompt: Prompt) -> RenderedPrompt:
@@ -88,10 +98,11 @@ def main() -> None:
     answer_to = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     request = json.loads(sys.stdin.read())
-    prompt = Prompt(request["text"], PromptStyle(request["style"]), 0)
+    prompts = [Prompt(text, PromptStyle(style), 0) for text, style in request["prompts"]]
     answer: dict[str, object]
     try:
-        answer = asdict(_render(Path(request["location"]), prompt))
+        rendered = _render(Path(request["location"]), prompts)
+        answer = {"prompts": [asdict(each) for each in rendered]}
     except LmsiError as error:
         answer = {"error": str(error)}
     with answer_to:

@@ -8,10 +8,12 @@ from engine.evaluation import accuracy
 from engine.inference import loading
 from engine.jobs import converted_copy, lookups, memory_estimate
 from engine.jobs.plan import Plan, measured_rate
-from engine.sampling import completion, runs
+from engine.project.folder import Project
+from engine.sampling import completion, context_check, runs
 from engine.sampling.reextraction import Rereading, together
 from store import models, paths
 from store.connection import transaction
+from store.counted import counted
 from store.enums import JobKind, Phase, Split
 from store.errors import BadInput
 
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
 
-    from engine.project.folder import Project
     from engine.project.job_context import Work
     from engine.project.settings import Settings
     from store.enums import PromptFormat
@@ -72,7 +73,7 @@ def measure_runs(
     copy = converted_copy.of(work, model, opened, questions)
     with completion.model_loader(work, model, opened, questions, copy) as load:
         for eval_run in opened:
-            decoding = f"{eval_run.m} paths" if eval_run.m > 1 else "greedy"
+            decoding = counted(eval_run.m, "path") if eval_run.m > 1 else "greedy"
             title = (
                 f"measuring {model.name} on {eval_run.split}: {eval_run.prompt_format}, {decoding}"
             )
@@ -148,6 +149,7 @@ def _missing_paths(
         BadInput: some are missing, and the model cannot be loaded.
     """
     missing = stored = longest = 0
+    incomplete: list[tuple[Run, list[Question]]] = []
     for split, questions in _some_questions(conn, settings).items():
         ids = [question.id for question in questions]
         for requested in requested_runs(conn, project, settings, model, split, questions):
@@ -156,8 +158,12 @@ def _missing_paths(
             stored += present
             missing += requested.m * len(questions) - present
             longest = max(longest, requested.max_tokens)
+            if present < requested.m * len(questions):
+                incomplete.append((requested, questions))
     if missing:
         loading.check_loadable(project, model, settings.model, longest)
+    for requested, questions in incomplete:
+        context_check.check_planned(Project(project.folder, settings), model, requested, questions)
     return missing, stored
 
 
@@ -199,7 +205,10 @@ def plan(conn: sqlite3.Connection, project: Project, names: Sequence[str] = ()) 
         questions=sum(map(len, by_split.values())),
         paths=(missing, missing),
         copy=" ".join(dict.fromkeys(filter(None, copies))) if missing else "",
-        reused=(f"{stored:,} paths of these measurements are stored.",) if stored else (),
+        notes=tuple(filter(None, (lookups.products_note(project, model) for model in measured)))
+        if missing
+        else (),
+        reused=(f"Stored: {counted(stored, 'path')} of these measurements.",) if stored else (),
         memory=memory_estimate.largest(
             memory_estimate.of_sampling(
                 project,

@@ -13,9 +13,10 @@ from engine.conversion import gguf_to_hf
 from engine.inference import loading
 from engine.inference.chat_template import layout_in
 from engine.inference.prompt_style import why_unusable
+from engine.jobs.converted_copy import may_have_copy
 from engine.models.identity import is_server
 from engine.models.location import check_files
-from engine.project.settings import StyleChoice
+from engine.project.settings import Engine, Products, StyleChoice
 from engine.sampling import runs
 from store import examples, models, paths, rounds
 from store.enums import JobKind, Outcome, PromptStyle, Stage
@@ -139,6 +140,35 @@ def style_notes(project: Project, model: Model, style: PromptStyle) -> tuple[str
     if sample.thinking:
         notes.append("sample.thinking is true, but only a chat can switch thinking.")
     return tuple(notes)
+
+
+def products_note(project: Project, model: Model) -> str:
+    """Where `model.products = "int8"` has no effect on the sampling of a model, or may have none, a
+    sentence; "" otherwise.
+
+    Raises:
+        BadInput: the engine of the settings cannot read the model's format.
+    """
+    settings = project.settings.model
+    engine = loading.chosen_engine(model, settings)
+    if settings.products is not Products.INT8 or engine in (Engine.TRANSFORMERS, Engine.SCRIPTED):
+        return ""
+    if engine is Engine.SERVER:
+        return f'model.products = "int8" has no effect: a server samples {model.name}.'
+    if engine is Engine.AUTO:
+        return (
+            'model.products = "int8" has no effect if llama.cpp turns out to be faster for '
+            f"{model.name}: set model.engine to transformers."
+        )
+    if may_have_copy(project, model, settings):
+        return (
+            'model.products = "int8" has an effect only if the converted copy of '
+            f"{model.name} is sampled: llama.cpp multiplies as its GGUF file says."
+        )
+    return (
+        'model.products = "int8" has no effect: llama.cpp samples '
+        f"{model.name}, and multiplies as its GGUF file says."
+    )
 
 
 def begun_pool_run(conn: sqlite3.Connection, project: Project, model: Model) -> Run:

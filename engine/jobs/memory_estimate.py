@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from engine.conversion import gguf_to_hf
 from engine.inference.backend import TINY_PARAMETERS
 from engine.inference.batch_size import LLAMA_CPP, TRANSFORMERS, default_batch_size
-from engine.models.gguf_header import read_contents
+from engine.models.gguf_header import named_parts, read_contents
 from engine.project.settings import Engine
 from store.errors import LmsiError
 
@@ -186,4 +186,4 @@ def _weights(location: Path) -> int:
     """Bytes of the weight files; 0 without any."""
     if location.is_dir():
         return sum(file.stat().st_size for file in location.glob("*.safetensors"))
-    return location.stat().st_size if location.exists() else 0
+    return sum(part.stat().st_size for part in named_parts(location) if part.exists())

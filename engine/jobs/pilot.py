@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from engine.evaluation import accuracy, pilot
 from engine.jobs import converted_copy, evaluate, lookups
-from engine.sampling import completion, runs
+from engine.project.folder import Project
+from engine.sampling import completion, context_check, runs
 from engine.sampling.majority_paths import majority_paths
 from engine.sampling.reextraction import Rereading, together
 from store import evaluations, paths, questions
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator, Sequence
 
-    from engine.project.folder import Project
     from engine.project.job_context import Work
     from engine.project.settings import Settings
     from store.records import Model, Question, Run
@@ -34,13 +34,18 @@ def run(work: Work) -> dict[str, object]:
     `pilot` is the largest number of questions. What was measured before counts.
 
     Raises:
-        BadInput: no question has a known answer, or a model cannot be loaded.
+        BadInput: no question has a known answer, or a model cannot be loaded or has too small a
+            context.
     """
     most = work.params["pilot"]
     assert isinstance(most, int)
     teacher, *students = lookups.models_to_measure(work.conn, work.params.get("models"))
     usable = usable_questions(work.conn)
     requested = _requested(work.conn, work.project, work.settings, teacher, students)
+    project = Project(work.project.folder, work.settings)
+    for model in (teacher, *students):
+        for request in requested[model.id]:
+            context_check.check_planned(project, model, request, usable[:most])
     measured = {id_: _measured(work.conn, begun) for id_, begun in requested.items()}
     first = measured[teacher.id]
     ordered = sorted(usable, key=lambda question: question.id not in first)

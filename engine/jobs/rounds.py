@@ -26,6 +26,7 @@ from engine.review import audit
 from engine.sampling import completion, runs
 from store import examples, jobs, models, paths, questions, rounds
 from store.connection import transaction
+from store.counted import counted
 from store.enums import JobKind, Outcome, Phase, Split, Stage
 from store.records import Round
 
@@ -232,7 +233,8 @@ def _notes(conn: sqlite3.Connection, now: acceptance.MeasuredSet | None) -> list
         return []
     sizes = [frozen.n if frozen else 0 for frozen in (then, now)]
     return [
-        f"The evaluation set is not that of round {earlier[-1].number} ({sizes[0]:,} questions "
+        f"The evaluation set is not that of round {earlier[-1].number} "
+        f"({counted(sizes[0], 'question')} "
         f"then, {sizes[1]:,} now): both models were measured on the new one, and gains of "
         "the rounds do not add up."
     ]
@@ -325,6 +327,7 @@ def plan(conn: sqlite3.Connection, project: Project) -> Plan:
         ),
         copy=sampled.copy or measured.copy,
         reused=(*sampled.reused, *measured.reused),
+        notes=tuple(dict.fromkeys((*sampled.notes, *measured.notes))),
         could_show=acceptance.describe_power(acceptance.estimate_power(conn, in_domain))
         if teacher in learners
         else "",

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from engine.inference import loading
 from engine.jobs import converted_copy, lookups, memory_estimate
 from engine.jobs.plan import Plan, measured_rate
-from engine.sampling import completion, early_stop_replay, runs
+from engine.sampling import completion, context_check, early_stop_replay, runs
 from engine.voting.majority import fewest_paths
 from store import models, paths, questions, votes
+from store.counted import counted
 from store.enums import Decision, JobKind, Split
 
 if TYPE_CHECKING:
@@ -85,15 +86,28 @@ def plan_pool(conn: sqlite3.Connection, project: Project, model: Model) -> Plan:
     settings = project.settings.model
     if most:
         loading.check_loadable(project, model, settings, requested.max_tokens)
+        longest = questions.longest(conn, Split.POOL, context_check.LONGEST)
+        context_check.check_planned(project, model, requested, longest)
     rate = measured_rate(conn, "paths_per_second", JobKind.SAMPLE, model)
     return Plan(
         JobKind.SAMPLE,
         models=(model.name,),
         questions=count,
         paths=(least, most),
-        notes=lookups.style_notes(project, model, requested.prompt_style),
+        notes=(
+            *lookups.style_notes(project, model, requested.prompt_style),
+            *filter(None, [lookups.products_note(project, model) if most else ""]),
+        ),
         copy=converted_copy.describe(project, models.owner_of_weights(conn, model)) if most else "",
-        reused=(f"{stored:,} paths of this run are stored and count.",) if stored else (),
+        reused=(
+            counted(
+                stored,
+                "path of this run is stored and counts.",
+                "paths of this run are stored and count.",
+            ),
+        )
+        if stored
+        else (),
         memory=memory_estimate.of_sampling(
             project,
             model,

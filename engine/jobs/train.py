@@ -25,6 +25,7 @@ from engine.training_data.student_prompts import in_style, set_style, training_s
 from store import contrast as contrast_rows
 from store import examples, models, paths
 from store.connection import transaction
+from store.counted import counted
 from store.enums import JobKind, Phase, Stage
 from store.errors import BadInput
 from store.records import Model, content_hash
@@ -263,7 +264,7 @@ def _plan(
     for base in bases:
         lookups.check_trainable(project, base)
     frozen = lookups.training_set(conn)
-    reused = [f"The training set {frozen.key[:12]}, {frozen.examples:,} examples."]
+    reused = [f"The training set {frozen.key[:12]}, {counted(frozen.examples, 'example')}."]
     left, notes = [], []
     for base in bases:
         style = training_style(conn, project, project.settings, frozen, base)
@@ -286,8 +287,9 @@ def _plan(
         for checked in dry_runs:
             if checked.too_long:
                 raise BadInput(
-                    f"{checked.too_long:,} examples are longer than the {checked.context:,} tokens "
-                    f"of {checked.model}: set too_long to leave-out, or use a model with a longer "
+                    f"{counted(checked.too_long, 'example is', 'examples are')} longer than the "
+                    f"{checked.context:,} tokens of {checked.model}: set too_long to leave-out, or "
+                    "use a model with a longer "
                     "context."
                 )
     if settings.top_k_logits:

@@ -9,6 +9,7 @@ from engine.jobs.plan import Plan
 from engine.sampling import reextraction, runs
 from engine.voting.threshold_curve import kept_at
 from store import questions, votes
+from store.counted import counted
 from store.enums import JobKind, Split
 
 if TYPE_CHECKING:
@@ -39,10 +40,10 @@ def plan(conn: sqlite3.Connection, project: Project) -> Plan:
         paths=(0, 0),
         kept=kept_at(votes.groups(conn, pool_run.id), pool_run.threshold),
         reused=(
-            f"{stored:,} stored paths are read again; none is sampled.",
+            f"{counted(stored, 'stored path is', 'stored paths are')} read again; none is sampled.",
             *(
-                f"{outdated.votes:,} votes count answers of {outdated.reader}; they will count "
-                f"those of {outdated.current}."
+                f"{counted(outdated.votes, 'vote counts', 'votes count')} answers of "
+                f"{outdated.reader}, and will count those of {outdated.current}."
                 for outdated in reextraction.outdated_votes(conn, pool_run)
             ),
         ),

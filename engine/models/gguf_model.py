@@ -24,11 +24,17 @@ _NOT_GENERATIVE = frozenset(
 """Architectures in GGUF that encode text, pictures or sound, and generate no text."""
 
 
+TRAINABLE_GGUF = ("llama", "qwen2", "qwen3", "gemma2", "gemma3", "phi3", "smollm3")
+"""GGUF architectures that can be converted to a folder, and their adapters to GGUF
+(`engine.conversion.families`). All layers of such a model have the same tensors."""
+
+
 def read_language_model(file: Path) -> Contents:
     """Read the header of a GGUF file that generates text.
 
     Raises:
-        BadInput: the file cannot be read, or is an adapter, a vocabulary or another kind of model.
+        BadInput: the file cannot be read, lacks tensors, or is an adapter, a vocabulary or another
+            kind of model.
     """
     contents = read_contents(file)
     values = contents.values
@@ -44,7 +50,38 @@ def read_language_model(file: Path) -> Contents:
         raise BadInput(f"{file} has no weights, only metadata: give the file of the whole model.")
     if "tokenizer.ggml.tokens" not in values or "tokenizer.ggml.model" not in values:
         raise BadInput(f"{file} has no tokenizer: convert the model to GGUF with its tokenizer.")
+    missing = _missing_tensor(contents, architecture)
+    if missing is not None:
+        raise BadInput(
+            f"{file} has no tensor {missing}, so llama.cpp cannot load it: download or convert the "
+            "model again."
+        )
     return contents
+
+
+def _missing_tensor(contents: Contents, architecture: str) -> str | None:
+    """The name of a tensor that a model of this architecture must have and has not, if any."""
+    tensors, uniform = contents.tensors, architecture in TRAINABLE_GGUF
+    if "token_embd.weight" not in tensors:
+        return "token_embd.weight"
+    if uniform and "output_norm.weight" not in tensors:
+        return "output_norm.weight"
+    layers = contents.values.get(f"{architecture}.block_count")
+    # Those that predict further tokens are counted, and some files leave them out.
+    further = contents.values.get(f"{architecture}.nextn_predict_layers", 0)
+    if not (isinstance(layers, int) and isinstance(further, int)):
+        return None
+    names_of: dict[str, set[str]] = {}
+    for name in tensors:
+        if name.startswith("blk."):
+            layer, _, rest = name.removeprefix("blk.").partition(".")
+            names_of.setdefault(layer, set()).add(rest)
+    required = set[str]().union(*names_of.values()) if uniform else set[str]()
+    for number in range(layers - further):
+        names = names_of.get(str(number), set())
+        if not names or required - names:
+            return f"blk.{number}.{min(required - names, default='*')}"
+    return None
 
 
 def check_belongs(file: Path, location: Path) -> None:

@@ -47,7 +47,9 @@ def describe(location: Path) -> Weights:
         return _describe_folder(location)
     if location.suffix == ".gguf":
         header = read_language_model(location)
-        return Weights(_file_hash(location), header.tokenizer_sha256, header.parameters)
+        hashes = [_file_hash(file) for file in header.files]
+        sha256 = hashes[0] if len(hashes) == 1 else content_hash(hashes)
+        return Weights(sha256, header.tokenizer_sha256, header.parameters)
     raise BadInput(
         f"{location} is neither a Hugging Face folder nor a .gguf file: give one of these."
     )
@@ -88,9 +90,12 @@ def weights_of(folder: Path) -> int:
     """Number of weights in a Hugging Face folder, from the headers of its safetensors files.
 
     Raises:
-        BadInput: a file is truncated.
+        BadInput: a file is truncated, or there are no weights.
     """
-    return sum(parameters_of(path) for path in sorted(folder.glob("*.safetensors")))
+    parameters = sum(parameters_of(path) for path in sorted(folder.glob("*.safetensors")))
+    if not parameters:
+        raise BadInput(f"{folder} has no weights in its .safetensors files: copy it again.")
+    return parameters
 
 
 def _file_hash(path: Path) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engine.models.gguf_model import read_language_model
+from engine.models.gguf_model import TRAINABLE_GGUF, read_language_model
 from engine.models.identity import tokenizer_of, weights_of
 from engine.models.json_file import read_json_object
 
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FOLDER, GGUF = "Hugging Face folder", "GGUF file"
-TRAINABLE_GGUF = ("llama", "qwen2", "qwen3", "gemma2", "gemma3", "phi3", "smollm3")
-"""GGUF architectures that can be converted to a folder, and their adapters to GGUF
-(`engine.conversion.families`)."""
 
 
 @dataclass(frozen=True, slots=True)

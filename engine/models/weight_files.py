@@ -8,6 +8,7 @@ a library looks at the folder.
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 from engine.models.json_file import read_json_object
@@ -23,12 +24,24 @@ MOST_LAYERS = 10_000
 
 INDEX = "model.safetensors.index.json"
 
+_ENCODERS = frozenset(
+    {
+        *("albert", "bert", "camembert", "clip", "deberta", "deberta-v2", "distilbert", "electra"),
+        *("ernie", "eurobert", "longformer", "modernbert", "mpnet", "neobert", "nomic_bert"),
+        *("roberta", "siglip", "vit", "xlm-roberta"),
+    }
+)
+"""Values of `model_type` for models that encode texts or pictures, and generate no text."""
+_OTHER_TASK = re.compile(r"For(?!CausalLM|ConditionalGeneration)[A-Z]")
+"""In names of classes of transformers: a task such as ForMaskedLM or ForSequenceClassification."""
+
 
 def check_model_files(folder: Path) -> None:
     """Refuse a model folder whose weights are not safetensors files in this folder.
 
     Raises:
-        BadInput: the weights are missing or pickles, lie elsewhere, or belong to an adapter.
+        BadInput: the weights are missing or pickles, lie elsewhere, or belong to an adapter; or the
+            model generates no text.
     """
     if (folder / "adapter_config.json").exists():
         raise BadInput(
@@ -39,8 +52,14 @@ def check_model_files(folder: Path) -> None:
         raise _no_safetensors(folder, ".safetensors files")
     if (folder / INDEX).exists():
         _check_index(folder / INDEX)
+    elif not (folder / "model.safetensors").exists():
+        raise BadInput(
+            f"{folder} has neither model.safetensors nor {INDEX}, so transformers finds no weights "
+            "in it: copy the whole folder again."
+        )
     if (folder / "config.json").exists():
         _check_layers(folder / "config.json")
+        _check_generates(folder / "config.json")
 
 
 def check_adapter_files(folder: Path) -> None:
@@ -77,6 +96,25 @@ def _check_layers(file: Path) -> None:
         layers = part.get("num_hidden_layers", 0) if isinstance(part, dict) else 0
         if isinstance(layers, int) and layers > MOST_LAYERS:
             raise BadInput(f"{file} says that the model has {layers:,} layers: copy it again.")
+
+
+def _check_generates(file: Path) -> None:
+    """Refuse encoders and models for other tasks, for which transformers would invent weights."""
+    config = read_json_object(file)
+    kind, named = config.get("model_type"), config.get("architectures")
+    names = [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
+    what = f"architectures: {', '.join(names)}" if names else f"model_type: {kind}"
+    if config.get("is_encoder_decoder") is True:
+        raise BadInput(
+            f"{file} is of a model with encoder and decoder ({what[:100]}), and only models "
+            "without an encoder can be sampled: give a causal language model."
+        )
+    is_encoder = str(kind) in _ENCODERS and config.get("is_decoder") is not True
+    if is_encoder or (names and all(map(_OTHER_TASK.search, names))):
+        raise BadInput(
+            f"{file} is of a model that generates no text ({what[:100]}): give a causal language "
+            "model."
+        )
 
 
 def _check_index(file: Path) -> None:

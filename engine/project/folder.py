@@ -53,11 +53,17 @@ class Project:
 
     def stored(self, path: Path) -> str:
         """The location to store for a path: relative if it is inside the project."""
-        absolute = path.resolve()
-        folder = self.folder.resolve()
-        return (
-            str(absolute.relative_to(folder)) if absolute.is_relative_to(folder) else str(absolute)
-        )
+        place, folder = real_path(path), self.folder.resolve()
+        return str(place.relative_to(folder) if place.is_relative_to(folder) else place)
+
+
+def real_path(path: Path) -> Path:
+    """The absolute path without symbolic links, but a link to a file keeps its name.
+
+    The Hugging Face cache links `model.gguf` to a file that is named by a hash, and the parts of a
+    split model are found by their names.
+    """
+    return path.resolve() if path.is_dir() else path.parent.resolve() / path.name
 
 
 def open_project(folder: Path) -> Project:

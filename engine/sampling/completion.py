@@ -10,10 +10,10 @@ from engine.inference import engine_selection, loading
 from engine.inference.chat_template import layout_in
 from engine.inference.prompt_lengths import SequenceLengths, measure_lengths
 from engine.models.location import files_needed
+from engine.project.folder import Project
 from engine.project.settings import Engine
-from engine.prompting.tasks import exemplars_for
-from engine.prompting.templates import Prompt, after_solution, render
-from engine.sampling import scheduler
+from engine.prompting.templates import Prompt, after_solution
+from engine.sampling import context_check, scheduler
 from engine.sampling.reextraction import Rereading, read_outdated_again
 from engine.sampling.runs import STRENGTH
 from store import inference_sessions, models, paths
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from engine.inference.backend import Backend
     from engine.inference.engine_selection import ConvertedCopy
     from engine.project.job_context import Work
+    from engine.prompting.templates import Prompt
     from store.records import Model, Question, Run
 
 
@@ -60,6 +61,8 @@ def sample_missing(
         prompt_of = prompts_of(work, run, questions, solutions)
         before = len(questions) - len(missing)
         backend = load()
+        model = models.by_id(work.conn, run.model_id)
+        context_check.check_loaded(backend, model, run, missing, prompt_of)
         # Loading may have been a phase of its own.
         work.progress.begin(title, len(questions), before, phase=phase, run=run)
         scheduler.sample(work.conn, backend, run, missing, prompt_of, work.progress, settled=before)
@@ -102,21 +105,13 @@ def prompts_of(
     work: Work, run: Run, questions: Sequence[Question], solutions: Mapping[int, str] | None = None
 ) -> Callable[[Question], Prompt]:
     """Renders the prompt of a run's question, after a solution of that question if there is one."""
-    exemplars = {
-        task: exemplars_for(work.project, work.settings.sample, task)
-        for task in {question.task for question in questions}
-    }
-    thinking = work.settings.sample.thinking
+    plain = context_check.renderer(Project(work.project.folder, work.settings), run, questions)
+    if solutions is None:
+        return plain
 
     def prompt_of(question: Question) -> Prompt:
-        prompt = render(
-            question,
-            run.prompt_format,
-            run.prompt_style,
-            exemplars[question.task],
-            thinking=thinking,
-        )
-        if solutions is None or question.id not in solutions:
+        prompt = plain(question)
+        if question.id not in solutions:
             return prompt
         return after_solution(prompt, solutions[question.id])
 

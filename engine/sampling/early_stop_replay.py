@@ -14,6 +14,7 @@ from engine.statistics.intervals import wilson
 from engine.voting import majority
 from engine.voting.threshold_curve import saved_share
 from store import paths, questions, votes
+from store.counted import counted
 from store.enums import Decision, EarlyStop, Split
 from store.errors import BadInput
 
@@ -46,7 +47,7 @@ class Replayed:
     kept: int
     """Questions that this rule keeps."""
     drawn: int
-    """Paths that this rule would have sampled, in waves as the scheduler requests them."""
+    """Paths that this rule would have sampled, if it decided only after whole waves."""
     changed: int
     """Questions whose decision or kept answer differs from that of all m paths."""
 
@@ -79,10 +80,11 @@ class ChangeRate:
     def words(self) -> str:
         """The rate as text."""
         if self.interval is None:
-            return f"unknown ({self.controls} of {FEWEST_CONTROLS} control questions)"
+            return f"unknown ({self.controls} of {counted(FEWEST_CONTROLS, 'control question')})"
         low, high = (100 * bound for bound in self.interval)
         rate = 100 * self.changed / self.controls
-        return f"{rate:.1f} % ({low:.1f} to {high:.1f}) of {self.controls:,} control questions"
+        controls = counted(self.controls, "control question")
+        return f"{rate:.1f} % ({low:.1f} to {high:.1f}) of {controls}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,8 +195,8 @@ def replay_project(
     if not whole:
         available = max(len(by_index) for by_index in answers.values())
         raise BadInput(
-            f"No question has all {full} paths, so there is nothing to compare with: give --m "
-            f"{available} or less, or sample in full with --set sample.early_stop=off."
+            f"No question has all {counted(full, 'path')}, so there is nothing to compare with: "
+            f"give --m {available} or less, or sample in full with --set sample.early_stop=off."
         )
     rows = tuple(
         replay(

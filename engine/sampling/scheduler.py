@@ -1,8 +1,9 @@
 """Sample paths until every vote is settled.
 
-Each question requests its paths in waves: first as many as any decision needs, then as many as
-could still change it. Waves of many questions are in flight together, so the engine's slots stay
-full. Every path is committed when it finishes, and only paths that the store lacks are requested.
+Each question requests a path as soon as it is certain that its vote needs one more, whatever the
+paths in flight will answer; once a decision is possible, a small wave is kept in flight. Paths of
+many questions are in flight together, so the engine's slots stay full. Every path is committed when
+it finishes, and only paths that the store lacks are requested.
 Votes are counted in index order, never in the order of finishing: short paths finish first, so a
 vote over whatever has arrived would favor short answers.
 """
@@ -50,8 +51,10 @@ class _OpenVote:
     shared: int
     answers: dict[int, str | None]
     """By path index; None for a path that abstains."""
-    in_flight: int = 0
-    """Paths in flight."""
+    requested: int = 0
+    """Paths from index 0 on that are finished or in flight; later ones may be stored, too."""
+    undecided: int = 0
+    """Number of first paths after which the vote is known to be open."""
 
 
 @dataclass(slots=True)
@@ -157,7 +160,12 @@ def recounted(conn: sqlite3.Connection, run: Run, questions: Sequence[Question])
 
 
 def count(
-    run: Run, question: Question, in_order: Sequence[str | None], rules: Rules = BUILT_IN
+    run: Run,
+    question: Question,
+    in_order: Sequence[str | None],
+    rules: Rules = BUILT_IN,
+    *,
+    undecided: int = 0,
 ) -> Vote:
     """The vote of a question's paths at the run's settings.
 
@@ -166,6 +174,7 @@ def count(
         question: its answer type decides which answers are equal.
         in_order: answers of paths 0, 1, 2, … without a gap; None abstains.
         rules: the custom rules that they were read with, stored with the vote.
+        undecided: number of first paths after which the vote is known to be open.
     """
     return majority.count_vote(
         in_order,
@@ -177,6 +186,7 @@ def count(
         cap=run.cap,
         epsilon=run.epsilon,
         reader=custom_rules.reader_name(question.answer_type, rules),
+        undecided=undecided,
     )
 
 
@@ -224,7 +234,7 @@ class _Source:
         self._in_force = custom_rules.in_force(conn)
         self._waiting = deque(questions)
         self._open: dict[str, _OpenVote] = {}
-        self._wave: deque[tuple[_OpenVote, int]] = deque()
+        self._requested: deque[tuple[_OpenVote, int]] = deque()
         self._votes: list[Vote] = []
         self._tokenized: dict[int, tuple[int, ...]] = {}
         self._prefix = self._common_prefix(questions)
@@ -252,18 +262,20 @@ class _Source:
 
     def next_path(self) -> PathRequest | None:
         """The next path that a vote needs; None while all votes wait for paths in flight."""
-        while not self._wave and self._waiting:
-            self._begin(self._waiting.popleft())
-        if not self._wave:
-            return None
-        opened, index = self._wave.popleft()
-        return PathRequest(
-            opened.question.key,
-            index,
-            opened.prompt,
-            opened.shared,
-            path_seed(self.run.seed, opened.question.key, index),
-        )
+        while self._requested or self._waiting:
+            if not self._requested:
+                self._begin(self._waiting.popleft())
+                continue
+            opened, index = self._requested.popleft()
+            if opened.question.key in self._open:
+                return PathRequest(
+                    opened.question.key,
+                    index,
+                    opened.prompt,
+                    opened.shared,
+                    path_seed(self.run.seed, opened.question.key, index),
+                )
+        return None
 
     def is_settled(self, question: str) -> bool:
         """Whether the vote of this question is settled.
@@ -307,14 +319,12 @@ class _Source:
             abstention=read.abstention,
         )
         opened.answers[generation.index] = read.answer
-        opened.in_flight -= 1
         self.tally.paths += 1
         self.tally.tokens += len(generation.token_ids)
         with transaction(self.conn):
             paths.add(self.conn, self.run.id, [path], [reading], [generation.confidence])
-            if opened.in_flight == 0:
-                self._advance(opened)
-                self._put_votes()
+            self._advance(opened)
+            self._put_votes()
             self.progress.measure(self.tally.paths, self.tally.rates())
 
     def finish(self) -> None:
@@ -336,29 +346,34 @@ class _Source:
                 opened.shared = 0
 
     def _advance(self, opened: _OpenVote) -> None:
-        """Settle the question, or request the paths that could settle it."""
+        """Settle the question, or request the paths that it needs by now."""
         run, question = self.run, opened.question
         in_order = prefix_of(opened.answers, run.m)
-        vote = count(run, question, in_order, self._rules_of(question))
-        if vote.decision is not Decision.OPEN:
-            del self._open[question.key]
-            self._votes.append(vote)
-            self.tally.settled += 1
-            return
-        wanted = majority.paths_to_request(
-            vote.top,
-            vote.second,
-            vote.drawn,
+        rules = self._rules_of(question)
+        if len(in_order) > opened.undecided or not opened.requested:
+            vote = count(run, question, in_order, rules, undecided=opened.undecided)
+            if vote.decision is not Decision.OPEN:
+                del self._open[question.key]
+                self._votes.append(vote)
+                self.tally.settled += 1
+                return
+        opened.undecided = len(in_order)
+        merged = majority.merge_equal(question.answer_type, list(opened.answers.values()))
+        needed = majority.paths_needed(
+            dict(zip(opened.answers, merged, strict=True)),
+            max(opened.requested, len(in_order)),
             m=run.m,
             rule=rule_of(run, question),
             threshold=run.threshold,
             cap=run.cap,
         )
-        wave = range(len(in_order), min(run.m, len(in_order) + max(wanted, 1)))
-        missing = [index for index in wave if index not in opened.answers]
-        opened.in_flight = len(missing)
         # Questions that began earlier go first, so that few are open at a time.
-        self._wave.extendleft((opened, index) for index in reversed(missing))
+        self._requested.extendleft(
+            (opened, index)
+            for index in reversed(range(opened.requested, needed))
+            if index not in opened.answers
+        )
+        opened.requested = needed
 
     def _put_votes(self) -> None:
         if self._votes:

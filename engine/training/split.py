@@ -11,6 +11,7 @@ from engine.project.settings import TooLong
 from engine.training.contrast.losses import with_terms, with_winners
 from engine.training.distillation import with_teacher
 from engine.training.model import context_length, end_tokens
+from store.counted import counted
 from store.errors import BadInput
 
 if TYPE_CHECKING:
@@ -65,16 +66,18 @@ def split_examples(
             (validation if row.validation else training).append(example)
     if too_long and settings.too_long is TooLong.REFUSE:
         raise BadInput(
-            f"{len(too_long):,} of {len(examples):,} examples are longer than the {context:,} "
-            f"tokens of {name}, the first one at position {too_long[0]} of the set: set too_long "
-            "to leave-out to train without them, or use a model with a longer context."
+            f"{len(too_long):,} of {counted(len(examples), 'example is', 'examples are')} longer "
+            f"than the {context:,} tokens of {name}, the first one at position {too_long[0]} of "
+            "the set: set too_long to leave-out to train without them, or use a model with a "
+            "longer context."
         )
     left_out = len(examples) - len(training) - len(validation)
     if not training:
         raise BadInput(
-            f"Nothing is left to train {name} on: of {len(examples)} examples, {left_out} have "
-            f"weight 0 or are longer than its {context} tokens, and {len(validation)} are held "
-            "out; sample more questions, or use a model with a longer context."
+            f"Nothing is left to train {name} on: of {counted(len(examples), 'example')}, "
+            f"{left_out:,} have weight 0 or more than its {context:,} tokens, and "
+            f"{len(validation):,} are held out; sample more questions, or use a model with a "
+            "longer context."
         )
     if left_out:
         _log.warning(

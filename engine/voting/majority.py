@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from fractions import Fraction
 from functools import lru_cache
 
@@ -20,7 +20,7 @@ from store.enums import AnswerType, Decision, EarlyStop
 from store.records import Vote
 
 WAVE = 4
-"""Paths requested at a time once a decision is possible; one at a time would save little more."""
+"""Paths in flight at a time once a decision is possible; one at a time would save little more."""
 
 Answers = Sequence[str | None]
 
@@ -82,6 +82,7 @@ def count_vote(
     cap: int,
     epsilon: float,
     reader: str,
+    undecided: int = 0,
 ) -> Vote:
     """Count the vote of one question.
 
@@ -98,6 +99,7 @@ def count_vote(
         cap: maximum number of kept paths; 0 is no cap, and then `KEEP` needs all m paths.
         epsilon: probability of a different decision that `FAST` accepts at one look.
         reader: name and version, stored with the vote; "" if the caller has merged equal answers.
+        undecided: number of first paths after which, as the caller knows, the vote is still open.
 
     Returns:
         A vote whose decision is `OPEN` while more paths are needed. The winner of an early
@@ -107,8 +109,9 @@ def count_vote(
     if reader:
         answers = merge_equal(AnswerType(reader.partition("/")[0]), answers)
     needed = kept_needed(m, threshold)
-    counts: Counter[str] = Counter()
-    sampled, decision = 0, _decide(counts, 0, m, needed, cap, rule, epsilon)
+    counts = _counts(answers[:undecided])
+    sampled = len(answers[:undecided])
+    decision = Decision.OPEN if sampled else _decide(counts, 0, m, needed, cap, rule, epsilon)
     while decision is Decision.OPEN and sampled < len(answers):
         answer = answers[sampled]
         sampled += 1
@@ -243,37 +246,87 @@ def _log_beta(a: float, b: float) -> float:
 
 
 def paths_to_request(
-    first: int, second: int, sampled: int, *, m: int, rule: EarlyStop, threshold: str, cap: int
+    first: int,
+    second: int,
+    sampled: int,
+    *,
+    in_flight: int = 0,
+    m: int,
+    rule: EarlyStop,
+    threshold: str,
+    cap: int,
 ) -> int:
-    """How many more paths to request at once for an open vote, from 0 to m - n.
+    """How many more paths to request for an open vote, from 0 to m - n - in_flight.
 
-    As many as are needed before any decision is possible, but at least a wave. `FAST` decides by
-    probabilities and always requests a wave.
+    `EXACT` needs all of these: whatever the paths in flight answer, no decision is possible before.
+    Once one is possible, a wave is kept in flight. `FAST` decides by probabilities and always keeps
+    a wave in flight.
 
     Args:
-        first: votes of the leading answer.
+        first: votes of the leading answer among the finished paths, whatever their indices.
         second: votes of the next answer.
-        sampled: paths that were counted, n.
+        sampled: finished paths, n.
+        in_flight: paths that were requested and are not finished.
         m: paths of a full vote.
         rule: when a vote may be decided before all m paths are sampled.
         threshold: share that must agree.
         cap: maximum number of kept paths; 0 is no cap.
     """
-    missing = m - sampled
+    missing = m - sampled - in_flight
     if rule is EarlyStop.OFF:
         return missing
-    if rule is EarlyStop.FAST:
-        return min(missing, WAVE)
-    needed = kept_needed(m, threshold)
-    soonest = missing
-    if cap:
-        # If all go to the leader: after s more, c1 + s > c2 + r - s.
-        ahead = max(0, (second + missing - first) // 2 + 1)
-        soonest = min(soonest, max(needed - first, cap - first, ahead))
-    if needed > first:
-        # If none goes to the leader: after s more, c1 + r - s < K.
-        soonest = min(soonest, first + missing - needed + 1)
-    return min(missing, max(soonest, WAVE))
+    wanted = WAVE - in_flight
+    if rule is EarlyStop.EXACT:
+        needed = kept_needed(m, threshold)
+        soonest = missing
+        if cap:
+            # If all go to the leader: after s more, c1 + s > c2 + r - s.
+            most = first + in_flight
+            ahead = (second + missing - most) // 2 + 1
+            soonest = min(soonest, max(needed - most, cap - most, ahead))
+        if needed > first:
+            # If none goes to the leader: after s more, c1 + r - s < K.
+            soonest = min(soonest, first + missing - needed + 1)
+        wanted = max(wanted, soonest)
+    return max(0, min(missing, wanted))
+
+
+def paths_needed(
+    answers: Mapping[int, str | None],
+    requested: int,
+    *,
+    m: int,
+    rule: EarlyStop,
+    threshold: str,
+    cap: int,
+) -> int:
+    """How many paths, from index 0 on, an open vote has to request by now (`paths_to_request`).
+
+    Args:
+        answers: of the finished paths, by index; equal ones merged, `None` abstains. They may have
+            gaps, and those at or after `requested` may be stored already.
+        requested: number of first paths that are finished or in flight.
+        m: paths of a full vote.
+        rule: when a vote may be decided before all m paths are sampled.
+        threshold: share that must agree.
+        cap: maximum number of kept paths; 0 is no cap.
+    """
+    while True:
+        finished = [answers[index] for index in range(requested) if index in answers]
+        first, second = _leaders(_counts(finished))
+        more = paths_to_request(
+            first,
+            second,
+            len(finished),
+            in_flight=requested - len(finished),
+            m=m,
+            rule=rule,
+            threshold=threshold,
+            cap=cap,
+        )
+        if not more:
+            return requested
+        requested += more
 
 
 def fewest_paths(

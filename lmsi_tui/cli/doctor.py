@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from engine.inference.loading import addresses_of, chosen_engine
 from engine.jobs import converted_copy
 from engine.jobs.launch import worker_runs
-from engine.jobs.lookups import style_notes
+from engine.jobs.lookups import products_note, style_notes
 from engine.jobs.setting_checks import check_settings
 from engine.models.identity import describe, is_server
 from engine.models.location import check_files
@@ -177,6 +177,7 @@ def _models(project: Project) -> Iterator[Check]:
             yield Check(f"last sampling of {model.name}", True, inference_sessions.describe(last))
         if model.base_id is None:
             yield from _converted_copy(project, model)
+            yield from _products(project, model)
             yield from _servers(project, model)
             yield from _chat_template(project, model, styles[model.id])
 
@@ -189,6 +190,13 @@ def _converted_copy(project: Project, model: Model) -> Iterator[Check]:
         )
         if check.says:
             yield check
+
+
+def _products(project: Project, model: Model) -> Iterator[Check]:
+    """Where the setting for products in 8 bits has no effect."""
+    check = _says(f"products of {model.name}", lambda: products_note(project, model))
+    if check.ok and check.says:  # the check of the engine says what is wrong
+        yield check
 
 
 def _style(conn: sqlite3.Connection, project: Project, model: Model) -> PromptStyle:

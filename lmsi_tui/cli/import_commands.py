@@ -11,9 +11,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine.models.gguf_header import model_name
 from engine.models.gguf_model import check_belongs
 from engine.models.identity import base_model, is_server, served_model
-from engine.project.folder import SETTINGS, Project, create_project, open_project, save_settings
+from engine.project.folder import (
+    SETTINGS,
+    Project,
+    create_project,
+    open_project,
+    real_path,
+    save_settings,
+)
 from engine.project.settings import Settings, changed
 from lmsi_tui.cli.options import settings_from
 from lmsi_tui.cli.output import emit, say
@@ -21,6 +29,7 @@ from lmsi_tui.formatting.numbers import percent
 from lmsi_tui.formatting.sanitize import snippet
 from store import models, questions
 from store.connection import DATABASE, connect, transaction
+from store.counted import counted
 from store.errors import BadInput
 from store.schema import ensure_schema, update_schema
 
@@ -142,7 +151,7 @@ def _print_models(args: argparse.Namespace, places: dict[str, Path]) -> None:
             continue
         size = f"{facts.parameters:,}" if facts.parameters else "an unknown number of"
         say(args, f"{name}: {facts.kind}, {facts.architecture}, {size} parameters.")
-        context = f"{facts.context:,} tokens" if facts.context else "unknown"
+        context = counted(facts.context, "token") if facts.context else "unknown"
         say(args, f"  tokenizer {facts.tokenizer}; context {context}.")
         if note:
             say(args, f"  {note}")
@@ -191,7 +200,7 @@ def _location(text: str) -> Path:
         raise BadInput(
             f"{text} is a server, but students are trained locally: give a Hugging Face folder."
         )
-    location = Path(text).expanduser().resolve()
+    location = real_path(Path(text).expanduser())
     if not location.exists():
         raise BadInput(
             f"There is no model at {location}: give a Hugging Face folder or a .gguf file."
@@ -201,11 +210,11 @@ def _location(text: str) -> Path:
 
 def _last_part(name: str) -> str:
     """The name of a served model without its owner."""
-    return name.rstrip("/").rpartition("/")[2].removesuffix(".gguf")
+    return model_name(name.rstrip("/").rpartition("/")[2])
 
 
 def _name_of(location: str) -> str:
-    return Path(location).expanduser().resolve().name.removesuffix(".gguf")
+    return model_name(real_path(Path(location).expanduser()).name)
 
 
 def load(args: argparse.Namespace) -> None:
@@ -240,7 +249,8 @@ def load(args: argparse.Namespace) -> None:
         if args.json:
             emit({"event": "understood", **event})
         else:
-            _print_import(args, imported, f"{len(imported.questions):,} questions in {args.file}")
+            count = counted(len(imported.questions), "question")
+            _print_import(args, imported, f"{count} in {args.file}")
             _print_changes(args, changed)
         return
     update_schema(project.database)
@@ -248,9 +258,9 @@ def load(args: argparse.Namespace) -> None:
         changed = changed_answers(conn, imported, args.split)
         if changed and not (args.replace_answers or args.keep_answers):
             raise BadInput(
-                f"{args.file} has other known answers than the project for {len(changed):,} "
-                f"questions ({_shown_changes(changed)}). Nothing was imported: choose "
-                "--replace-answers to take those of the file, or --keep-answers."
+                f"{args.file} has other known answers than the project for "
+                f"{counted(len(changed), 'question')} ({_shown_changes(changed)}). Nothing was "
+                "imported: choose --replace-answers to take those of the file, or --keep-answers."
             )
         added = questions.add(conn, imported.questions, imported.gold)
         scored = 0
@@ -313,7 +323,8 @@ def _change_as_json(change: ChangedAnswer) -> dict[str, object]:
 
 def _print_changes(args: argparse.Namespace, changed: Sequence[ChangedAnswer]) -> None:
     if changed:
-        say(args, f"{len(changed):,} known answers differ from those of the project:")
+        differ = counted(len(changed), "known answer differs", "known answers differ")
+        say(args, f"{differ} from those of the project:")
     for change in changed[:SHOWN_LEFT_OUT]:
         say(args, f"  {_shown_changes([change])}")
 

@@ -10,6 +10,7 @@ from engine.training_data.dry_run import LISTED
 from lmsi_tui.cli.output import emit, say
 from lmsi_tui.widgets.plan_summary import summary_rows
 from store.connection import connect
+from store.counted import counted
 from store.errors import BadInput
 
 if TYPE_CHECKING:
@@ -81,14 +82,14 @@ def _looked(dry_run: DryRun) -> Iterator[str]:
 
 def _long(dry_run: DryRun) -> Iterator[str]:
     for position, tokens in dry_run.longest:
-        yield f"  example {position}: {tokens:,} tokens"
+        yield f"  example {position}: {counted(tokens, 'token')}"
     if dry_run.too_long > LISTED:
         yield f"  and {dry_run.too_long - LISTED:,} more"
 
 
 def _labelled(example: LabeledExample) -> Iterator[str]:
     hidden = max(0, len(example.prompt) - PROMPT_END)
-    before = f"… {hidden:,} tokens … " if hidden else ""
+    before = f"… {counted(hidden, 'token')} … " if hidden else ""
     yield f"  no loss  {before}{_pieces(example.prompt[hidden:])}"
     yield f"  loss     {_pieces(example.completion)}"
 

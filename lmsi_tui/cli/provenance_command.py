@@ -13,6 +13,7 @@ from lmsi_tui.cli.status_commands import opened
 from lmsi_tui.formatting.numbers import percent
 from lmsi_tui.formatting.sanitize import snippet
 from store.connection import connect
+from store.counted import counted
 from store.records import Example, Model, Question, TrainingSet
 
 if TYPE_CHECKING:
@@ -92,8 +93,8 @@ def _example_lines(origin: provenance.ExampleProvenance) -> list[str]:
     ]
     if path and origin.reading:
         lines.append(
-            f"path         {path.index} of the question, {len(path.token_ids):,} tokens, ended by "
-            f"{path.end}; {origin.reading.reader} extracts {origin.reading.answer}"
+            f"path         {path.index} of the question, {counted(len(path.token_ids), 'token')}, "
+            f"ended by {path.end}; {origin.reading.reader} extracts {origin.reading.answer}"
         )
     else:
         lines.append("path         none: a direct answer, the same for every kept path")
@@ -123,8 +124,8 @@ def _review_words(review: Review) -> list[str]:
 def _vote(vote: Vote) -> str:
     counts = ", ".join(f"{snippet(answer, 20)}: {count}" for answer, count in vote.tally[:4])
     return (
-        f"{counts}; {vote.abstained} abstained; {vote.drawn} of {vote.m} paths, agreement "
-        f"{percent(vote.agreement)} %, {vote.decision}, extracted by {vote.reader}"
+        f"{counts}; {vote.abstained} abstained; {vote.drawn} of {counted(vote.m, 'path')}, "
+        f"agreement {percent(vote.agreement)} %, {vote.decision}, extracted by {vote.reader}"
     )
 
 
@@ -134,7 +135,7 @@ def _run_lines(run: Run, engines: str, sampler: Model) -> list[str]:
         f"engine {engines}",
         f"             {run.prompt_format} ({run.prompt_style}), prompts {run.prompt_sha256[:12]}, "
         f"m {run.m}, temperature {run.temperature:g}, top-p {run.top_p:g}, top-k {run.top_k}, "
-        f"min-p {run.min_p:g}, {run.max_tokens} tokens, seed {run.seed}"
+        f"min-p {run.min_p:g}, {counted(run.max_tokens, 'token')}, seed {run.seed}"
         + (", ended after the answer" if ends_after_answer(run, sampler) else ""),
     ]
 
@@ -143,7 +144,8 @@ def _falls(dependents: Sequence[provenance.DependentSet]) -> list[str]:
     if not dependents:
         return ["if rejected  no training set contains it"]
     return [
-        f"if rejected  {dependent.examples} examples leave training set {dependent.set_key[:12]}"
+        f"if rejected  {counted(dependent.examples, 'example leaves', 'examples leave')} training "
+        f"set {dependent.set_key[:12]}"
         + (f"; trained on them: {', '.join(dependent.models)}" if dependent.models else "")
         for dependent in dependents
     ]
@@ -153,9 +155,9 @@ def _set_lines(frozen: TrainingSet) -> list[str]:
     free = "label-free" if frozen.label_free else "with your decisions"
     return [
         f"training set {frozen.key}",
-        f"             {frozen.examples:,} examples from {frozen.questions:,} questions, threshold "
-        f"{frozen.threshold}, cap {frozen.cap}, {', '.join(frozen.formats)}, "
-        f"{describe_weights(frozen)}, {free}",
+        f"             {counted(frozen.examples, 'example')} from "
+        f"{counted(frozen.questions, 'question')}, threshold {frozen.threshold}, cap {frozen.cap}, "
+        f"{', '.join(frozen.formats)}, {describe_weights(frozen)}, {free}",
     ]
 
 

@@ -15,6 +15,7 @@ from lmsi_tui.cli.output import emit, say
 from lmsi_tui.formatting.sanitize import snippet
 from store import examples, jobs, questions
 from store.connection import connect, transaction
+from store.counted import counted
 from store.enums import JobState, Split
 from store.errors import BadInput
 from store.records import question_key
@@ -100,7 +101,7 @@ def _list(args: argparse.Namespace, conn: sqlite3.Connection) -> None:
     rest = len(listed) - len(listed[: args.limit])
     say(
         args,
-        f"{len(listed):,} questions"
+        f"{counted(len(listed), 'question')}"
         + (f", {rest:,} more than shown (--limit)" if rest else "")
         + ("" if args.removed or not removed else f"; {removed:,} removed (--removed lists them)")
         + ".",
@@ -132,7 +133,8 @@ def _remove(args: argparse.Namespace, conn: sqlite3.Connection, gone: list[Quest
         return
     say(
         args,
-        f"Removed {len(gone):,} questions. Their paths and reviews are kept; --restore undoes it.",
+        f"Removed {counted(len(gone), 'question')}. Their paths and reviews are kept; --restore "
+        "undoes it.",
     )
     if scored:
         say(args, f"{scored:,} evaluations now leave them out.")
@@ -150,7 +152,7 @@ def _restore(args: argparse.Namespace, conn: sqlite3.Connection, back: list[Ques
         for question in back:
             emit(_as_json("restored", question))
         return
-    say(args, f"Restored {len(back):,} questions.")
+    say(args, f"Restored {counted(len(back), 'question')}.")
     if any(question.split is Split.POOL for question in back):
         say(args, "Run `lmsi-tui vote` to count the votes on their stored paths again.")
     if any(question.split is not Split.POOL for question in back):

@@ -31,6 +31,7 @@ from lmsi_tui.formatting.reader_text import (
 from lmsi_tui.formatting.trust_text import pool_run_of, teacher_of
 from store import questions
 from store.connection import connect
+from store.counted import counted
 from store.enums import AnswerType, JobKind, Split
 from store.errors import BadInput
 
@@ -146,7 +147,8 @@ def print_preview(args: argparse.Namespace, preview: RulePreview) -> None:
     for question in preview.changed[:SHOWN]:
         say(args, f"  {change_line(question)}")
     if len(preview.changed) > SHOWN:
-        say(args, f"  and {len(preview.changed) - SHOWN:,} more questions (--json lists all)")
+        more = counted(len(preview.changed) - SHOWN, "more question")
+        say(args, f"  and {more} (--json lists all)")
 
 
 @contextmanager

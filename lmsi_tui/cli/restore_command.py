@@ -12,6 +12,7 @@ from lmsi_tui.formatting.numbers import size
 from store import backups, decision_backups
 from store.backups import BackupKind
 from store.connection import connect
+from store.counted import counted
 from store.schema import update_schema
 
 if TYPE_CHECKING:
@@ -73,8 +74,8 @@ def merge(args: argparse.Namespace, project: Project, backup: Path) -> None:
         emit(event | {"superseded": merged.superseded, "left_out": merged.left_out})
     say(
         args,
-        f"{merged.added:,} decisions added from {backup}; {merged.known:,} were there already. "
-        "Nothing was replaced.",
+        f"{counted(merged.added, 'decision')} added from {backup}; {merged.known:,} were there "
+        "already. Nothing was replaced.",
     )
     if merged.superseded:
         say(args, f"{merged.superseded:,} were left out, because the project has later ones.")

@@ -21,6 +21,7 @@ from lmsi_tui.formatting.numbers import percent
 from lmsi_tui.formatting.reader_text import SHOWN, outdated_json, outdated_line
 from store import decision_backups, models, rounds
 from store.connection import connect
+from store.counted import counted
 from store.enums import EarlyStop, JobKind, Outcome
 from store.errors import BadInput, LmsiError
 from store.records import RoundDecision
@@ -167,8 +168,8 @@ def replay(args: argparse.Namespace, project: Project) -> None:
         return
     say(
         args,
-        f"Compared on the {result.whole:,} of {result.sampled:,} sampled questions that have all "
-        f"{result.m} paths"
+        f"Compared on the {result.whole:,} of {counted(result.sampled, 'sampled question')} that "
+        f"have all {counted(result.m, 'path')}"
         + (
             "; the others were stopped early, so these are the harder questions."
             if result.whole < result.sampled

@@ -27,6 +27,7 @@ from lmsi_tui.formatting.sanitize import json_line, printable
 from store import jobs, models, questions
 from store.atomic_file import atomic_file
 from store.connection import connect, transaction
+from store.counted import counted
 from store.enums import JobState, PromptFormat, PromptStyle
 from store.errors import BadInput, LmsiError
 from store.schema import update_schema
@@ -190,7 +191,7 @@ def show_prompt(args: argparse.Namespace) -> None:
         )
     if args.number > len(in_split):
         raise BadInput(
-            f"--number is {args.number}, but {args.split} has {len(in_split)} questions."
+            f"--number is {args.number}, but {args.split} has {counted(len(in_split), 'question')}."
         )
     question = in_split[args.number - 1]
     exemplars = exemplars_for(project, settings.sample, question.task)
@@ -216,7 +217,7 @@ def show_prompt(args: argparse.Namespace) -> None:
         print(printable(rendered.text if rendered else prompt.text), flush=True)
     if rendered is not None:
         start = f", {printable(rendered.start)} before the text included" if rendered.start else ""
-        print(f"{rendered.tokens:,} tokens{start}.", file=sys.stderr)
+        print(f"{counted(rendered.tokens, 'token')}{start}.", file=sys.stderr)
     elif is_chat:
         print("The server makes the prompt of these messages.", file=sys.stderr)
 

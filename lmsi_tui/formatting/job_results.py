@@ -8,6 +8,7 @@ from engine.evaluation import dial
 from lmsi_tui.formatting.dial_text import chosen
 from lmsi_tui.formatting.numbers import duration
 from lmsi_tui.formatting.sanitize import snippet
+from store.counted import counted
 from store.enums import JobKind
 
 if TYPE_CHECKING:
@@ -23,8 +24,9 @@ def sentence(kind: JobKind, result: dict[str, Any]) -> str:  # noqa: PLR0911 - o
     match kind:
         case JobKind.SAMPLE | JobKind.VOTE:
             return (
-                f"{result['questions']:,} questions settled, {result['kept_questions']:,} of them "
-                f"kept at threshold {result['threshold']}. {result['paths']:,} paths "
+                f"{counted(result['questions'], 'question')} settled, {result['kept_questions']:,} "
+                f"of them kept at threshold {result['threshold']}. "
+                f"{counted(result['paths'], 'path')} "
                 f"({result['drawn_share']:.0%} of the full votes): "
                 f"{result['ended_properly']:,} ended before the token limit, "
                 f"{result['abstained']:,} gave no answer.{_changes(result)}{reread(result)}"
@@ -33,15 +35,16 @@ def sentence(kind: JobKind, result: dict[str, Any]) -> str:  # noqa: PLR0911 - o
             free = "label-free" if result["label_free"] else "with your decisions"
             # Older versions did not check for contamination.
             leaked = result.get("leaked", 0)
+            near = counted(leaked, "pool question nearly matches", "pool questions nearly match")
             left_out = (
-                f" {leaked:,} pool questions nearly match evaluation questions and were left out: "
-                "`lmsi-tui leaks` lists them."
+                f" {near} evaluation questions, left out: `lmsi-tui leaks` lists them."
                 if leaked
                 else ""
             )
             return (
-                f"Training set {result['training_set'][:12]}: {result['examples']:,} examples from "
-                f"{result['questions']:,} questions, {free}.{left_out}{reread(result)}"
+                f"Training set {result['training_set'][:12]}: "
+                f"{counted(result['examples'], 'example')} from "
+                f"{counted(result['questions'], 'question')}, {free}.{left_out}{reread(result)}"
             )
         case JobKind.FINETUNE:
             return _study(result) if "study" in result else _trained(result)
@@ -51,8 +54,9 @@ def sentence(kind: JobKind, result: dict[str, Any]) -> str:  # noqa: PLR0911 - o
             return chosen(dial.from_json(result[dial.PARAM]))
         case JobKind.EVALUATE:
             count = len({row["model"] for row in result["evaluations"]})
-            models = "1 model" if count == 1 else f"{count} models"
-            return f"{len(result['evaluations'])} measurements of {models}.{reread(result)}"
+            models = counted(count, "model")
+            measurements = counted(len(result["evaluations"]), "measurement")
+            return f"{measurements} of {models}.{reread(result)}"
         case JobKind.ROUND:
             sentences = [sentence(stage, result[stage]) for stage in _ROUND if stage in result]
             # Older versions had no acceptance test.
@@ -91,7 +95,7 @@ def reread(result: dict[str, Any]) -> str:
         return ""
     changed = result["changed_winners"]
     by = ", ".join(f"{now} (before: {before})" for before, now in result.get("readers", ()))
-    count = f"{changed:,} winner{'s' * (changed != 1)} changed"
+    count = f"{counted(changed, 'winner')} changed"
     return f" The stored paths were read again{f' by {by}' if by else ''}: {count}."
 
 
@@ -118,9 +122,14 @@ def _trained(result: dict[str, Any]) -> str:
     before, after = result["first_validation_loss"], result["validation_loss"]
     loss = f"; validation loss {before:.3f} to {after:.3f}" if after is not None else ""
     left_out = result.get("left_out", 0)
-    skipped = f" {left_out:,} examples were too long and left out." if left_out else ""
+    skipped = (
+        f" {counted(left_out, 'example was', 'examples were')} too long and left out."
+        if left_out
+        else ""
+    )
     return (
-        f"{result['model']}: {result['steps']:,} steps in {duration(result['seconds'])}{loss}."
+        f"{result['model']}: {counted(result['steps'], 'step')} in "
+        f"{duration(result['seconds'])}{loss}."
         f"{_winners(result)}{skipped}{_loss_warning(before, after)}"
     )
 

@@ -14,6 +14,7 @@ from engine.evaluation.pilot_verdict import (
     Usefulness,
 )
 from lmsi_tui.formatting.numbers import duration, interval, percent, points
+from store.counted import counted
 
 if TYPE_CHECKING:
     from engine.evaluation.pilot_verdict import LabelYield, PilotVerdict
@@ -24,7 +25,7 @@ def pilot_lines(result: pilot.Pilot) -> list[str]:
     """A pilot as lines of text."""
     gap, labels = result.gap, result.labels
     lines = [
-        f"{result.model} on {result.n:,} questions with known answers (95 % intervals):",
+        f"{result.model} on {counted(result.n, 'question')} with known answers (95 % intervals):",
         f"  greedy chain of thought   {_accuracy(result.greedy)}",
         f"  {f'majority of {result.k} paths':<26}{_accuracy(result.majority)}",
         f"  headroom                  {_headroom(gap)}",
@@ -66,8 +67,9 @@ def pilot_lines(result: pilot.Pilot) -> list[str]:
         lines += ["Suggestions:", *(f"  - {suggestion}" for suggestion in suggestions)]
     if result.pool:
         lines.append(
-            f"Estimated cost of a full run over the pool ({result.pool:,} questions); it keeps "
-            f"fewer if the model has more different answers than {result.k} paths show:"
+            f"Estimated cost of a full run over the pool ({counted(result.pool, 'question')}); it "
+            f"keeps fewer if the model has more different answers than {counted(result.k, 'path')} "
+            "show:"
         )
         for forecast in result.forecasts:
             time = f", about {duration(forecast.seconds)}" if forecast.seconds is not None else ""
@@ -106,7 +108,7 @@ _OPEN = {
 
 def _verdict(outlook: PilotVerdict, method: str) -> str:
     """The verdict in sentences: the answer, the reason, the number of questions and the error."""
-    after = f"after {outlook.questions:,} questions"
+    after = f"after {counted(outlook.questions, 'question')}"
     error = f"(error at most {outlook.error * 100:.0f} %)"
     match outlook.answer:
         case Usefulness.NO:

@@ -8,6 +8,7 @@ from engine.answers import custom_rules
 from lmsi_tui.formatting.job_results import winner_text
 from lmsi_tui.formatting.numbers import percent
 from lmsi_tui.formatting.sanitize import snippet
+from store.counted import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -46,7 +47,7 @@ def _listed(rules: Rules) -> list[str]:
 
 def candidate_line(candidate: MergeCandidate) -> str:
     """A pair of answers that reviews treat as equal."""
-    times = "once" if candidate.questions == 1 else f"in {candidate.questions} questions"
+    times = "once" if candidate.questions == 1 else f"in {counted(candidate.questions, 'question')}"
     return (
         f"reviews treat {snippet(candidate.kept, 30)} and {snippet(candidate.merged, 30)} as equal "
         f"{times} ({candidate.answer_type})"
@@ -56,7 +57,7 @@ def candidate_line(candidate: MergeCandidate) -> str:
 def outdated_line(outdated: OutdatedVotes) -> str:
     """That votes count the answers of an older reader, and what to do."""
     return (
-        f"{outdated.votes:,} {'vote counts' if outdated.votes == 1 else 'votes count'} answers "
+        f"{counted(outdated.votes, 'vote counts', 'votes count')} answers "
         f"of the reader {outdated.reader}; the current one is {outdated.current}. "
         "`lmsi-tui reader` shows which winners would change, and `lmsi-tui vote` reads the stored "
         "paths again."
@@ -84,8 +85,8 @@ def preview_event_lines(event: dict[str, Any]) -> list[str]:
     kept, then = event["kept"]
     abstained, abstained_then = event["abstained"]
     lines = [
-        f"{event['answers_changed']:,} of {event['paths']:,} paths would give another answer; "
-        f"{event['winners_changed']:,} of {questions:,} winners would change.",
+        f"{event['answers_changed']:,} of {counted(event['paths'], 'path')} would give another "
+        f"answer; {event['winners_changed']:,} of {questions:,} winners would change.",
         f"Kept at the threshold: {kept:,} now, {then:,} after ({percent(kept / questions)} and "
         f"{percent(then / questions)} %). Paths without an answer: {abstained:,} now, "
         f"{abstained_then:,} after.",
@@ -93,13 +94,12 @@ def preview_event_lines(event: dict[str, Any]) -> list[str]:
     lost, audits = len(event["reviews_lost"]), event["audits_lost"]
     if lost:
         lines.append(
-            f"{lost:,} of your decisions would no longer apply "
-            f"({audits:,} {'audit' if audits == 1 else 'audits'})."
+            f"{lost:,} of your decisions would no longer apply ({counted(audits, 'audit')})."
         )
     if event["open_again"]:
         lines.append(
-            f"{event['open_again']:,} votes would be open again; the next `lmsi-tui sample` would "
-            f"sample at most {event['more_paths_at_most']:,} more paths."
+            f"{counted(event['open_again'], 'vote')} would be open again; the next `lmsi-tui "
+            f"sample` would sample at most {counted(event['more_paths_at_most'], 'more path')}."
         )
     return lines
 
@@ -110,11 +110,9 @@ def change_text(change: ChangedVote) -> str:
     if change.kept_before != change.kept_after:
         words.append("kept" if change.kept_after else "no longer kept")
     if change.more:
-        words.append(f"open again, at most {change.more} more paths")
+        words.append(f"open again, at most {counted(change.more, 'more path')}")
     if change.lost:
-        words.append(
-            f"{len(change.lost)} {'decision' if len(change.lost) == 1 else 'decisions'} lost"
-        )
+        words.append(f"{counted(len(change.lost), 'decision')} lost")
     return ", ".join(words)
 
 

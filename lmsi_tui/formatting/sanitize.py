@@ -10,6 +10,8 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+from store.counted import counted
+
 if TYPE_CHECKING:
     from rich.text import Text
     from textual.content import Content
@@ -53,7 +55,7 @@ def excerpt(text: str) -> str:
     """The text, printable, for a widget; of a very long one, the start, and how much follows."""
     if len(text) <= LONGEST:
         return printable(text)
-    return f"{printable(text[:LONGEST])}… ({len(text) - LONGEST:,} more characters)"
+    return f"{printable(text[:LONGEST])}… ({counted(len(text) - LONGEST, 'more character')})"
 
 
 def plain(text: str) -> Text:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lmsi_tui.formatting.numbers import duration, interval, percent, points
+from store.counted import counted
 
 if TYPE_CHECKING:
     from engine.evaluation.pilot_styles import StylePilot, StyleResult
@@ -13,8 +14,8 @@ if TYPE_CHECKING:
 def style_lines(result: StylePilot) -> list[str]:
     """A table of the styles, and which one to use."""
     lines = [
-        f"{result.model}, {result.n:,} questions with known answers, {result.k} paths each "
-        "(95 % intervals):",
+        f"{result.model}, {counted(result.n, 'question')} with known answers, "
+        f"{counted(result.k, 'path')} each (95 % intervals):",
         "                     right paths          majority  ties  kept, right  abstained  cut off"
         "  tokens/path  time",
         *(f"  {_row(style, result)}" for style in result.styles),

@@ -13,6 +13,7 @@ from lmsi_tui.formatting.numbers import interval, percent
 from lmsi_tui.formatting.pilot_text import pilot_lines
 from lmsi_tui.formatting.sanitize import snippet
 from store import models
+from store.counted import counted
 from store.errors import BadInput
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def audit_lines(
     else:
         estimate = f"too few audits for an estimate, fewer than {FEWEST_AUDITS} "
     lines = [
-        f"{precision.audited:,} of {precision.size:,} accepted questions audited, "
+        f"{precision.audited:,} of {counted(precision.size, 'accepted question')} audited, "
         f"{precision.wrong:,} of them wrong, {precision.skipped:,} skipped.",
         f"Label precision: {estimate}({interval(precision.low, precision.high)} %, "
         "95 % confidence, valid whenever you stop).",
@@ -157,8 +158,8 @@ def audit_lines(
     consistency = result.consistency
     if consistency.repeated:
         lines.append(
-            f"Consistency: {consistency.same:,} of {consistency.repeated:,} questions shown twice "
-            f"were judged the same ({interval(consistency.low, consistency.high)} %)."
+            f"Consistency: {consistency.same:,} of {counted(consistency.repeated, 'question')} "
+            f"shown twice were judged the same ({interval(consistency.low, consistency.high)} %)."
         )
     upcoming = result.upcoming(SHOWN_NEXT)
     if upcoming:
@@ -186,8 +187,8 @@ def calibration_lines(result: calibration.Calibration, threshold: str) -> list[s
     if result.agreement:
         mean = result.agreement
         lines.append(
-            f"  mean agreement {percent(mean.counted)} % on {mean.paths} paths, without selection "
-            f"bias {percent(mean.corrected)} % ({interval(mean.low, mean.high)}), "
+            f"  mean agreement {percent(mean.counted)} % on {counted(mean.paths, 'path')}, without "
+            f"selection bias {percent(mean.corrected)} % ({interval(mean.low, mean.high)}), "
             f"n = {mean.questions:,} (leave-one-out)"
         )
     if result.curve:
@@ -227,8 +228,8 @@ def leak_lines(leaks: Contamination) -> list[str]:
     """The leaks as lines of text."""
     pool, measured = leaks.compared
     lines = [
-        f"{len(leaks.pairs):,} of {pool:,} pool questions nearly match one of {measured:,} "
-        "evaluation questions; they are left out of training."
+        f"{len(leaks.pairs):,} of {counted(pool, 'pool question')} nearly match one of "
+        f"{measured:,} evaluation questions; they are left out of training."
     ]
     for leak in leaks.pairs:
         lines += [

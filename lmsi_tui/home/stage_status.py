@@ -24,6 +24,7 @@ from store import (
     rounds,
     votes,
 )
+from store.counted import counted
 from store.enums import (
     AnswerType,
     Decision,
@@ -174,7 +175,7 @@ def _round_status(conn: sqlite3.Connection, state: _ProjectState) -> str:
     in_use = names.get(rounds.accepted(conn) or 0, "the base")
     parts = [f"round {last.number} {rounds.verdicts(conn)[last.number].word}"]
     if count:
-        parts.append(f"{count} alarm{'s' * (count != 1)}")
+        parts.append(counted(count, "alarm"))
     return " · ".join([*parts, f"in use: {in_use}"])
 
 
@@ -231,7 +232,7 @@ def _sample(state: _ProjectState) -> StageLine:
     if saved and state.run and state.run.early_stop != "off":
         note += f" · saved {100 * saved:.0f} %"
     status = StageStatus.DONE if settled >= pool else StageStatus.PARTLY
-    return StageLine(LoopStage.SAMPLE, status, f"{sampled:,} paths", note)
+    return StageLine(LoopStage.SAMPLE, status, counted(sampled, "path"), note)
 
 
 def _vote(state: _ProjectState) -> StageLine:
@@ -268,11 +269,11 @@ def _training_set(state: _ProjectState) -> StageLine:
         return StageLine(LoopStage.TRAINING_SET, StageStatus.EMPTY, "", "")
     frozen = state.frozen
     free = "label-free" if frozen.label_free else "human-assisted"
-    note = f"{free} · {frozen.questions:,} questions"
+    note = f"{free} · {counted(frozen.questions, 'question')}"
     if _is_behind(state):
         note = "older than the last review"
     status = StageStatus.PARTLY if _is_behind(state) else StageStatus.DONE
-    return StageLine(LoopStage.TRAINING_SET, status, f"{frozen.examples:,} examples", note)
+    return StageLine(LoopStage.TRAINING_SET, status, counted(frozen.examples, "example"), note)
 
 
 def _is_behind(state: _ProjectState) -> bool:
@@ -312,7 +313,7 @@ def _evaluate(state: _ProjectState) -> StageLine:
     note = f"base {bases[0]} %" if bases else ""
     if left:
         note = f"{note} · {left} to measure".removeprefix(" · ")
-    count = f"{len(measured)} of {len(state.models)} models"
+    count = f"{len(measured)} of {counted(len(state.models), 'model')}"
     return StageLine(
         LoopStage.EVALUATE, StageStatus.DONE if all_are else StageStatus.PARTLY, count, note
     )
@@ -363,7 +364,7 @@ def _advice(state: _ProjectState, lines: Sequence[StageLine]) -> Advice:  # noqa
         )
     if state.settled < pool:
         left = pool - state.settled
-        return Advice("home.sample", f"sample {left:,} question{'s' * (left != 1)}")
+        return Advice("home.sample", f"sample {counted(left, 'question')}")
     if state.frozen is None and not state.votes(Decision.KEEP):
         return Advice("home.review", "review the doubtful questions: no vote reached the threshold")
     if state.frozen is None:
@@ -372,11 +373,12 @@ def _advice(state: _ProjectState, lines: Sequence[StageLine]) -> Advice:  # noqa
         return Advice("home.curate", "freeze the training set again, with the new decisions")
     if statuses[LoopStage.FINETUNE] is not StageStatus.DONE:
         return Advice(
-            "home.finetune", f"fine-tune {_teacher(state)} on {state.frozen.examples:,} examples"
+            "home.finetune",
+            f"fine-tune {_teacher(state)} on {counted(state.frozen.examples, 'example')}",
         )
     if state.counts[Split.EVAL] and statuses[LoopStage.EVALUATE] is not StageStatus.DONE:
         left = len(state.models) - sum(state.accuracy(model) is not None for model in state.models)
-        return Advice("home.evaluate", f"measure {left} model{'s' * (left != 1)}")
+        return Advice("home.evaluate", f"measure {counted(left, 'model')}")
     if state.students and statuses[LoopStage.DISTILL] is not StageStatus.DONE:
         return Advice("home.distill", f"distill into {', '.join(state.students)}")
     if state.measured:

@@ -9,6 +9,7 @@ from textual.content import Content
 from engine.statistics.confidence_sequence import FEWEST_AUDITS, TARGET_PRECISION
 from lmsi_tui.formatting.numbers import percent
 from lmsi_tui.formatting.sanitize import content, excerpt, printable, snippet
+from store.counted import counted
 from store.enums import Abstention, AnswerType, Decision, Queue, Verdict
 from store.queue import QueueFilter, Scope, triage_decisions
 
@@ -68,7 +69,8 @@ def vote_state(opened: OpenQuestion, threshold: str) -> Content:
     if not opened.groups:
         return Content.styled("no path has an answer", "$text-muted")
     if vote.decision is Decision.OPEN:
-        return Content.styled(f"still sampling: {vote.drawn} of {vote.m} paths", "$text-muted")
+        sampled = f"{vote.drawn} of {counted(vote.m, 'path')}"
+        return Content.styled(f"still sampling: {sampled}", "$text-muted")
     if opened.winner is None:
         return Content.styled("a tie: no majority", "$warning")
     top = opened.groups[0].count
@@ -106,7 +108,7 @@ def judgment_content(opened: OpenQuestion, review: Review, right: bool | None) -
     voted = "a tie" if vote is None else snippet(answer_text(opened.question, vote), 32)
     typed = snippet(answer_text(opened.question, review.answer or ""), 32)
     top = opened.groups[0].count if opened.groups else 0
-    share = f"{top} of {opened.vote.m} paths"
+    share = f"{top} of {counted(opened.vote.m, 'path')}"
     hint = (" · space continues", "$text-muted")
     if review.verdict is Verdict.SKIP:
         return Content.assemble(
@@ -162,14 +164,15 @@ def audit_summary_text(summary: AuditSummary | None) -> Content:
     interval = f"{percent(precision.low)} to {percent(precision.high)} %"
     if precision.has_enough_audits:
         result = (
-            f"Of {precision.size:,} accepted labels {percent(precision.estimate)} % are right "
-            f"({interval}, valid whenever you stop): about {wrong:,.0f} wrong labels remain "
+            f"Of {counted(precision.size, 'accepted label')} {percent(precision.estimate)} % are "
+            f"right ({interval}, valid whenever you stop): about {wrong:,.0f} wrong labels remain "
             f"({fewest:,.0f} to {most:,.0f})."
         )
     else:
         result = (
-            f"{precision.audited:,} of {precision.size:,} accepted labels judged, too few for an "
-            f"estimate (from {min(FEWEST_AUDITS, precision.size)}): {interval} are right, and "
+            f"{precision.audited:,} of {counted(precision.size, 'accepted label')} judged, too few "
+            f"for an estimate (from {min(FEWEST_AUDITS, precision.size)}): {interval} are right, "
+            "and "
             f"{fewest:,.0f} to {most:,.0f} wrong labels remain."
         )
     lines = [result, _certification(summary)]
@@ -206,14 +209,17 @@ def empty_text(queue: ReviewQueue) -> str:
             )
         agreed, judged = queue.agreed
         return (
-            f"All {len(queue.ids):,} accepted questions are audited: {agreed} of {judged} agree."
+            f"{'All ' if len(queue.ids) > 1 else ''}"
+            f"{counted(len(queue.ids), 'accepted question is', 'accepted questions are')} audited: "
+            f"{agreed} of {judged} agree."
             "\n\nPress b for triage, u to undo the last audit, or escape for the home screen."
         )
     if not queue.ids:
         return _nothing_doubtful(queue)
     kind = "doubtful" if queue.selection.filter.scope is Scope.DOUBTFUL else "selected"
     return (
-        f"All {len(queue.ids):,} {kind} questions are done.\n\n"
+        f"{'All ' if len(queue.ids) > 1 else ''}"
+        f"{counted(len(queue.ids), f'{kind} question is', f'{kind} questions are')} done.\n\n"
         "Press b to audit the accepted questions, p to look back, u to undo the last decision, "
         "or escape, then c for the training set."
     )

@@ -22,6 +22,7 @@ from lmsi_tui.widgets.job_table import JobList, JobTable
 from lmsi_tui.widgets.key_bar import KeyBar
 from lmsi_tui.widgets.log_tail import LogTail, tail_of
 from store import jobs, models
+from store.counted import counted
 from store.enums import JobState
 
 if TYPE_CHECKING:
@@ -245,4 +246,4 @@ def _counts(all_jobs: tuple[Job, ...]) -> list[str]:
     states = Counter(job.state for job in all_jobs)
     unfinished = (JobState.RUNNING, JobState.QUEUED, JobState.PAUSED)
     counts = [f"{states[state]:,} {state}" for state in unfinished if states[state]]
-    return [f"{len(all_jobs):,} {'job' if len(all_jobs) == 1 else 'jobs'}", *counts]
+    return [counted(len(all_jobs), "job"), *counts]

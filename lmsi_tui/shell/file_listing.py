@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from engine.importing.source_files import plain_suffix
+from engine.models.gguf_header import is_later_part, named_parts
 from engine.project.folder import SETTINGS
 from lmsi_tui.formatting.numbers import size
 from lmsi_tui.formatting.sanitize import printable
@@ -48,7 +49,8 @@ class Entry:
 def entries_of(folder: Path, target: PickerTarget) -> tuple[Entry, ...]:
     """What can be opened or picked in a folder: folders first, then files, each by name.
 
-    Names that a terminal cannot show faithfully are left out.
+    Names that a terminal cannot show faithfully are left out. A model that is split into several
+    GGUF files is one entry, its first file.
 
     Raises:
         BadInput: the folder cannot be read.
@@ -59,7 +61,7 @@ def entries_of(folder: Path, target: PickerTarget) -> tuple[Entry, ...]:
             for _, file in zip(range(MOST), scan, strict=False):
                 if printable(file.name) == file.name and not {"\n", "\t"} & set(file.name):
                     entry = _entry(Path(file.path), target)
-                    if entry.folder or entry.fits:
+                    if entry.folder or (entry.fits and not is_later_part(entry.name)):
                         entries.append(entry)
     except OSError as error:
         raise BadInput(f"{folder} cannot be read: {error.strerror}.") from None
@@ -80,7 +82,8 @@ def fits(path: Path, target: PickerTarget) -> bool:
 def _entry(path: Path, target: PickerTarget) -> Entry:
     try:
         folder, is_target = path.is_dir(), fits(path, target)
-        length = 0 if folder else path.stat().st_size
+        parts = [path] if folder else [part for part in named_parts(path) if part.exists()]
+        length = sum(part.stat().st_size for part in parts)
     except OSError:  # a dangling link, or no permission
         return Entry(path.name, False, False, "")
     if is_target:

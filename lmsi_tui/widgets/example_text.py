@@ -10,6 +10,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from lmsi_tui.formatting.sanitize import LONGEST, excerpt, printable, snippet
+from store.counted import counted
 from store.enums import PromptStyle, Verdict
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def origin_facts(origin: Origin, model: str) -> tuple[str, ...]:
     if (vote := origin.vote) is not None:
         early = f", {vote.drawn} sampled" if vote.drawn < vote.m else ""
         answer = snippet(vote.winner or "no answer", 40)
-        facts.append(f"{vote.top} of {vote.m} paths agree on {answer}{early}")
+        facts.append(f"{vote.top} of {counted(vote.m, 'path')} agree on {answer}{early}")
     undone = {review.undoes for review in origin.reviews if review.verdict is Verdict.UNDO}
     reviewed = [
         f"{review.queue}: {review.verdict}"
@@ -109,15 +110,15 @@ def about(shown: ShownExample, boundaries: bool) -> Content:
         parts: list[Content | tuple[str, str]] = [("prompt: no loss", PROMPT), ("   loss", LOSS)]
     else:
         parts = [
-            (f"prompt {encoding.prompt_tokens:,} tokens, no loss", PROMPT),
-            (f"   {encoding.completion_tokens:,} tokens carry the loss", LOSS),
+            (f"prompt {counted(encoding.prompt_tokens, 'token')}, no loss", PROMPT),
+            (f"   {counted(encoding.completion_tokens, 'token')} carry the loss", LOSS),
         ]
     parts.append(Content(f"   weight {example.weight:g}"))
     if example.validation:
         parts.append(("   held out: not trained on; selects the checkpoint", "$text-warning"))
     lines.append(Content.assemble(*parts))
     for model, limit in shown.limits:
-        reason = f"left out for {model}: longer than its {limit:,} tokens"
+        reason = f"left out for {model}: longer than its {counted(limit, 'token')}"
         lines.append(Content.styled(printable(reason), "$text-error"))
     if boundaries and (encoding is None or encoding.pieces is None):
         which = "the first 100 of each format" if encoding else "models that can be trained"

@@ -11,6 +11,7 @@ from textual.widget import Widget
 
 from lmsi_tui.formatting.numbers import duration, size
 from lmsi_tui.formatting.sanitize import printable
+from store.counted import counted
 from store.enums import JobKind
 
 if TYPE_CHECKING:
@@ -60,13 +61,13 @@ def summary_rows(plan: Plan) -> list[tuple[str, str, str]]:
     if plan.questions is not None:
         facts.append(("questions", f"{plan.questions:,}", ""))
     if plan.examples is not None:
-        steps = f", about {plan.steps:,} steps" if plan.steps is not None else ""
+        steps = f", about {counted(plan.steps, 'step')}" if plan.steps is not None else ""
         facts.append(("examples", f"{plan.examples:,}{steps}", ""))
     if plan.kept is not None:
         facts.append(("would keep", f"{_between(*plan.kept)} questions by majority vote", ""))
     if plan.paths is not None:
         facts.append(("paths", _paths(*plan.paths), ""))
-    facts += [("" if number else "prompt", note, "") for number, note in enumerate(plan.notes)]
+    facts += [("" if number else "note", note, "") for number, note in enumerate(plan.notes)]
     facts += _contrast_rows(plan)
     if plan.taught:
         facts.append(("teach", plan.taught, ""))
@@ -127,7 +128,8 @@ def _dry_run_rows(dry_run: DryRun) -> list[tuple[str, str, str]]:
     if dry_run.too_long:
         places = ", ".join(f"{place} ({tokens:,} tokens)" for place, tokens in dry_run.longest)
         text = (
-            f"! {dry_run.too_long:,} examples exceed the {dry_run.context:,} tokens of "
+            f"! {counted(dry_run.too_long, 'example exceeds', 'examples exceed')} the "
+            f"{dry_run.context:,} tokens of "
             f"{dry_run.model} and are left out, not truncated: {places}"
             f"{' …' if dry_run.too_long > len(dry_run.longest) else ''}"
         )

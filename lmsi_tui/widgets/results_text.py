@@ -13,6 +13,7 @@ from lmsi_tui.formatting.report_tables import TITLES
 from lmsi_tui.formatting.sanitize import snippet
 from lmsi_tui.formatting.study_text import headlines
 from lmsi_tui.widgets.charts.interval_bar import interval_bar
+from store.counted import counted
 from store.enums import Method, Outcome, Split, Stage
 from store.records import Model, TrainingSet
 
@@ -48,7 +49,8 @@ def head(overview: ResultsOverview) -> Content:
     """One line: counts, and the gains of two models with greedy chain of thought."""
     parts: list[str | tuple[str, str]] = [
         ("results", "bold $accent"),
-        f"  {len(overview.models)} models · {len(overview.evaluations)} evaluations",
+        f"  {counted(len(overview.models), 'model')} · "
+        f"{counted(len(overview.evaluations), 'evaluation')}",
     ]
     headline = [
         comparison
@@ -82,7 +84,8 @@ def tree(overview: ResultsOverview) -> Content:
                     (f"set {frozen.key[:8]}", ""),
                     (f"  {kind_of(frozen)}", _kind_style(frozen)),
                     (
-                        f"  {frozen.questions:,} questions, {frozen.examples:,} examples",
+                        f"  {counted(frozen.questions, 'question')}, "
+                        f"{counted(frozen.examples, 'example')}",
                         "$text-muted",
                     ),
                 )

@@ -12,6 +12,7 @@ from engine.training_data.selection import describe_weights
 from engine.training_data.student_prompts import tokens_key
 from lmsi_tui.formatting.sanitize import printable
 from store import examples, models, paths
+from store.counted import counted
 
 if TYPE_CHECKING:
     import sqlite3
@@ -93,9 +94,9 @@ def read_summary(conn: sqlite3.Connection, project: Project, selection: SetSelec
         _model_fit(conn, project, frozen, model)
         for model in token_counts.trained_models(conn, project)
     )
-    counted = [fit for fit in fits if fit.reason is None]
-    named = [fit for fit in counted if fit.name == selection.model]
-    counted_by = next(iter([*named, *counted]), None)
+    known = [fit for fit in fits if fit.reason is None]
+    named = [fit for fit in known if fit.name == selection.model]
+    counted_by = next(iter([*named, *known]), None)
     tokenizer = counted_by.tokenizer_sha256 if counted_by else ""
     limit = counted_by.limit if counted_by else None
     is_filtered = selection.prompt_format is not None or selection.held is not None or selection.cut
@@ -162,9 +163,9 @@ def head(summary: SetSummary) -> Content:
         (frozen.key[:10], "bold"),
         position,
         (set_kind(frozen), "bold $text-success" if frozen.label_free else "bold $text-warning"),
-        f"  {frozen.questions:,} questions · {frozen.examples:,} examples"
+        f"  {counted(frozen.questions, 'question')} · {counted(frozen.examples, 'example')}"
         f" · agreement ≥ {printable(frozen.threshold)}"
-        f" · {f'at most {frozen.cap} paths' if frozen.cap else 'every path'}"
+        f" · {'at most ' + counted(frozen.cap, 'path') if frozen.cap else 'every path'}"
         f" · {describe_weights(frozen)}",
     )
 
@@ -173,12 +174,12 @@ def table(summary: SetSummary) -> Content:
     """One row per format, then remarks on lengths and trained models."""
     rows = [Content.styled(_row(_TITLES), "$text-muted")]
     for kind in summary.kinds:
-        counted = max(1, kind.encoded)
+        encoded = max(1, kind.encoded)
         tokens: tuple[str, ...] = ("–",) * 4
         if kind.encoded:
             tokens = (
-                f"{kind.prompt_tokens / counted:,.0f}",
-                f"{kind.completion_tokens / counted:,.0f}",
+                f"{kind.prompt_tokens / encoded:,.0f}",
+                f"{kind.completion_tokens / encoded:,.0f}",
                 f"{kind.longest:,}",
                 f"{kind.too_long:,}",
             )
@@ -213,7 +214,8 @@ def _notes(summary: SetSummary) -> list[tuple[str, str]]:
         loss = sum(kind.completion_tokens for kind in summary.kinds)
         notes.append(
             (
-                f"Mean tokens of {summary.counted_by.name}; {loss:,} tokens carry the loss.",
+                f"Mean tokens of {summary.counted_by.name}; {counted(loss, 'token')} carry the "
+                "loss.",
                 "$text-muted",
             )
         )
@@ -224,8 +226,8 @@ def _notes(summary: SetSummary) -> list[tuple[str, str]]:
         elif fit.too_long:
             notes.append(
                 (
-                    f"✗ {fit.too_long:,} examples are longer than the {fit.limit:,} tokens of "
-                    f"{fit.name} and would be left out.",
+                    f"✗ {counted(fit.too_long, 'example is', 'examples are')} longer than the "
+                    f"{fit.limit:,} tokens of {fit.name}: left out.",
                     "$text-error",
                 )
             )

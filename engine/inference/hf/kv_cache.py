@@ -123,19 +123,26 @@ class BucketedKVCache:
         self._bucket_of[arriving], self._row_of[arriving] = bucket, rows
 
     def _remove(self, leaving: NDArray[np.int64], bucket: int) -> None:
-        """Free the rows of slots; the last rows of the bucket move into the holes."""
+        """Free the rows of slots; the last rows of the bucket move into the holes.
+
+        A bucket that is half empty or more gives its memory back. A copy then costs about as much
+        as the attention of one step, and at least half of the paths have to leave first.
+        """
         slots = self._slots[bucket]
         left = len(slots) - len(leaving)
         holes = self._row_of[leaving]
         holes = holes[holes < left]
         movers = slots[left:][~np.isin(slots[left:], leaving)]
-        if not left:  # an empty bucket holds no memory
-            self._rows[bucket] = self._capacities[bucket] = 0
+        shrinks = 2 * left <= self._rows[bucket]
+        if shrinks:
+            self._rows[bucket] = left
+        if not left:
+            self._capacities[bucket] = 0
         for layer in self._layers.values():
-            if not left:
-                layer[bucket] = layer[bucket][:, :0, :, :0].clone()
-            elif len(holes):
+            if len(holes):
                 layer[bucket][:, holes] = layer[bucket][:, self._row_of[movers]]
+            if shrinks:
+                layer[bucket] = layer[bucket][:, :left, :, : self._capacities[bucket]].clone()
         slots[holes] = movers
         self._row_of[movers] = holes
         self._slots[bucket] = slots[:left]

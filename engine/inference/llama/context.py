@@ -130,7 +130,7 @@ class LlamaContext:
         config = ContextConfig(batch_size, False, flash, threads)
         smallest = self.memory_needed(replace(config, batch_size=1))
         budget = _memory_budget()
-        weights = 0 if self._model else self._gguf.stat().st_size
+        weights = 0 if self._model else self._contents.size
         if smallest > budget or weights + smallest > budget / _MEMORY_SHARE:
             raise WorkFailed(
                 f"{self._gguf} needs {(weights + smallest) / 2**30:.1f} GiB for its "

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from store.counted import counted
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -60,5 +62,5 @@ class ContextConfig:
     def __str__(self) -> str:
         layout = "unified" if self.unified else "streams"
         flash = ", flash attention" if self.flash_attention else ""
-        threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
-        return f"{self.batch_size} paths, {layout}{flash}, {threads}"
+        threads = counted(self.threads, "thread")
+        return f"{counted(self.batch_size, 'path')}, {layout}{flash}, {threads}"

@@ -10,6 +10,7 @@ from engine.reports.document import Block, Plot, ReportSection, Table
 from engine.reports.formatting import gain_in_points, p_value, shorten
 from engine.statistics import intervals
 from store import evaluations, examples, models, questions
+from store.counted import counted
 from store.enums import Method, Split, Stage
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def _lost_questions(conn: sqlite3.Connection, comparison: Comparison) -> list[Bl
     by_id = questions.by_ids(conn, lost[:LOST_SHOWN])
     rows = tuple((by_id[id_].key, shorten(by_id[id_].text)) for id_ in lost[:LOST_SHOWN])
     return [
-        f"{comparison.after} lost {len(lost):,} questions that {comparison.before} had right. "
-        "The first of them:",
+        f"{comparison.after} lost {counted(len(lost), 'question')} that {comparison.before} had "
+        "right. The first of them:",
         Table(("question", "text"), rows),
     ]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from engine.reports.document import Block, ReportSection, Table
 from engine.statistics.confidence_sequence import CONFIDENCE, FEWEST_AUDITS
+from store.counted import counted
 
 if TYPE_CHECKING:
     from engine.review.audit import Audit
@@ -56,6 +57,7 @@ def section(audited: Audit) -> ReportSection:
     repeats = audited.consistency
     if repeats.repeated:
         blocks.append(
-            f"Of {repeats.repeated:,} questions shown twice, {repeats.same:,} were judged the same."
+            f"Of {counted(repeats.repeated, 'question')} shown twice, {repeats.same:,} were judged "
+            "the same."
         )
     return ReportSection("Audit", tuple(blocks))

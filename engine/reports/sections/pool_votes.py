@@ -11,6 +11,7 @@ from engine.reports.document import Block, Plot, ReportSection, Table
 from engine.review.audit import accepts
 from engine.sampling import early_stop_replay
 from store import paths
+from store.counted import counted
 from store.enums import EarlyStop
 
 if TYPE_CHECKING:
@@ -26,10 +27,11 @@ def section(conn: sqlite3.Connection, run: Run, run_votes: Sequence[Vote]) -> Re
     kept = sum(accepts(vote, run.threshold) for vote in run_votes)
     ties = sum(vote.winner is None and bool(vote.tally) for vote in run_votes)
     blocks: list[Block] = [
-        f"{counts.paths:,} paths with {counts.tokens:,} tokens for {len(run_votes):,} questions. "
-        f"{counts.paths - counts.ended:,} paths were truncated; {counts.abstained:,} have no "
-        f"answer, truncated ones included. At m = {run.m} and a threshold of {run.threshold} the "
-        f"vote keeps {kept:,} questions; {ties:,} are ties.",
+        f"{counted(counts.paths, 'path')} with {counted(counts.tokens, 'token')} for "
+        f"{counted(len(run_votes), 'question')}. Truncated: "
+        f"{counted(counts.paths - counts.ended, 'path')}; without an answer, truncated ones "
+        f"included: {counts.abstained:,}. At m = {run.m} and a threshold of {run.threshold} the "
+        f"vote keeps {counted(kept, 'question')}; ties: {ties:,}.",
         _early_stop(conn, run),
     ]
     if run_votes:

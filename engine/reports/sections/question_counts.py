@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from engine.reports.document import Block, ReportSection, Table
 from store import questions
+from store.counted import counted
 
 if TYPE_CHECKING:
     import sqlite3
@@ -20,11 +21,13 @@ def section(conn: sqlite3.Connection) -> ReportSection:
     blocks: list[Block] = [Table(("split", "set", "task", "questions"), rows)]
     removed = len(questions.removed(conn))
     if removed:
-        blocks.append(f"{removed:,} removed questions are not counted.")
+        not_counted = counted(removed, "removed question is", "removed questions are")
+        blocks.append(f"{not_counted} not counted.")
     changed = questions.changed_gold(conn)
     if changed:
         blocks.append(
-            f"The known answers of {changed:,} questions were changed after their import. Every "
-            "accuracy here is scored with the current ones; a round keeps the decision of its time."
+            f"The known answers of {counted(changed, 'question')} were changed after their import. "
+            "Every accuracy here is scored with the current ones; a round keeps the decision of "
+            "its time."
         )
     return ReportSection("Questions", tuple(blocks))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from engine.evaluation.acceptance import RoundResult, last_accepted, round_results
 from engine.reports.document import Block, ReportSection, Table
 from engine.reports.formatting import gain_in_points, p_value
+from store.counted import counted
 
 if TYPE_CHECKING:
     import sqlite3
@@ -41,7 +42,7 @@ def section(conn: sqlite3.Connection) -> ReportSection:
         if test.evaluation is not None:
             blocks.append(
                 f"Round {result.number} was measured on the evaluation set "
-                f"{test.evaluation.key[:12]} ({test.evaluation.n:,} questions)."
+                f"{test.evaluation.key[:12]} ({counted(test.evaluation.n, 'question')})."
             )
     blocks.append(f"In use: {in_use or 'the base model'}.")
     return ReportSection("Rounds", tuple(blocks))

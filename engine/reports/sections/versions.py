@@ -12,6 +12,7 @@ from engine.reports.document import Block, ReportSection, Table
 from engine.sampling.runs import ends_after_answer, sampler_of, strength_of
 from store import inference_sessions, models, paths
 from store.connection import SCHEMA_VERSION
+from store.counted import counted
 from store.enums import AnswerType
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def section(conn: sqlite3.Connection) -> ReportSection:
             + (f", adapter at {strength:g}" if (strength := strength_of(conn, run)) != 1 else ""),
             run.prompt_sha256[:12],
             f"{run.m} at {run.temperature:g}, top-p {run.top_p:g}, top-k {run.top_k}, "
-            f"min-p {run.min_p:g}, {run.max_tokens} tokens, {run.early_stop}",
+            f"min-p {run.min_p:g}, {counted(run.max_tokens, 'token')}, {run.early_stop}",
             str(run.seed),
             inference_sessions.engines_of(conn, run),
         )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from engine.evaluation.calibration import Calibration, CalibrationBin, calibrations
 from engine.reports import svg_charts
 from engine.reports.document import Block, Plot, ReportSection, Table
+from store.counted import counted
 
 if TYPE_CHECKING:
     import sqlite3
@@ -29,8 +30,8 @@ def section(conn: sqlite3.Connection, project: Project, teacher: Model) -> Repor
         if agreement:
             blocks.append(
                 f"Mean agreement is {100 * agreement.counted:.1f} % as counted on "
-                f"{agreement.paths} paths. Corrected for the winner's curse (each path left out in "
-                f"turn), the winner's true share is {100 * agreement.corrected:.1f} % "
+                f"{counted(agreement.paths, 'path')}. Corrected for the winner's curse (each path "
+                f"left out in turn), the winner's true share is {100 * agreement.corrected:.1f} % "
                 f"({100 * agreement.low:.1f} to {100 * agreement.high:.1f}), "
                 f"n = {agreement.questions:,}."
             )

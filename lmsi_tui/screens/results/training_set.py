@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
-from textual.containers import Horizontal
+from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static
@@ -50,6 +50,7 @@ class TrainingSetScreen(LmsiScreen):
         "loss; the completion is bold. A set is frozen: a new threshold, review or format makes "
         "a new set."
     )
+    AUTO_FOCUS = "#lines"
     CSS_PATH = "training_set.tcss"
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012 - as Textual has it
     BINDINGS: ClassVar = declare(
@@ -113,9 +114,9 @@ class TrainingSetScreen(LmsiScreen):
     def compose(self) -> ComposeResult:
         """The top bar, the table of formats, the list of examples, the selected example."""
         yield Static(id="top-bar", markup=False)
-        formats = Static(id="facts", classes="pane", markup=False)
-        formats.border_title = "formats"
-        yield formats
+        with VerticalScroll(id="formats", classes="pane") as formats:
+            formats.border_title = "formats"
+            yield Static(id="facts", markup=False)
         with Horizontal(id="examples"):
             lines = LineList(id="lines", classes="pane")
             lines.border_title = "examples"
@@ -163,9 +164,8 @@ class TrainingSetScreen(LmsiScreen):
         is_same = self.summary is not None and self.summary.frozen == summary.frozen
         self.summary = summary
         self.query_one("#top-bar", Static).update(head(summary))
-        formats = self.query_one("#facts", Static)
-        formats.display = summary.frozen is not None
-        formats.update(table(summary))
+        self.query_one("#formats").display = summary.frozen is not None
+        self.query_one("#facts", Static).update(table(summary))
         self.query_one("#text").display = summary.frozen is not None
         cursor = 0
         if is_same and previous is not None and previous in summary.places:

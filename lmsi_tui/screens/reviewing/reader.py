@@ -18,6 +18,7 @@ from lmsi_tui.screens.setup.form import FormScreen
 from lmsi_tui.shell.app_interface import lmsi_app
 from lmsi_tui.shell.commands import Command, declare
 from store import questions
+from store.counted import counted
 from store.enums import AnswerType, Split
 
 if TYPE_CHECKING:
@@ -209,7 +210,8 @@ def preview_text(event: Event) -> Content:
     for question in changed[:SHOWN]:
         before, after = (winner_text(question[name], 16) for name in ("before", "after"))
         kept = {(False, True): "kept", (True, False): "left out"}.get(tuple(question["kept"]), "")
-        more = f"+{question['more_paths_at_most']} paths" if question["more_paths_at_most"] else ""
+        paths = question["more_paths_at_most"]
+        more = f"+{counted(paths, 'path')}" if paths else ""
         lost = f"{len(question['reviews_lost'])} decided" if question["reviews_lost"] else ""
         effects = " ".join(effect for effect in (kept, more, lost) if effect)
         lines.append(
@@ -220,7 +222,7 @@ def preview_text(event: Event) -> Content:
             )
         )
     if len(changed) > SHOWN:
-        lines.append(content(f"and {len(changed) - SHOWN:,} more questions"))
+        lines.append(content(f"and {counted(len(changed) - SHOWN, 'more question')}"))
     for pair in event["candidates"][:3]:
         first, second = snippet(pair["stands"], 20), snippet(pair["joins"], 20)
         lines.append(

@@ -16,6 +16,7 @@ from lmsi_tui.screens.setup.picker import PickerScreen
 from lmsi_tui.shell.app_interface import lmsi_app
 from lmsi_tui.shell.commands import declare
 from lmsi_tui.shell.file_listing import PickerTarget
+from store.counted import counted
 from store.enums import Split
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ ANSWERS = (
     ("replace those of the project", "--replace-answers"),
     ("keep those of the project", "--keep-answers"),
 )
+DIFFER = "known answers differ"
 SHOWN_SKIPPED = 4
 SHOWN_TEXT = 90
 
@@ -132,7 +134,7 @@ class ImportScreen(FormScreen[None]):
     def done(self, events: list[Event]) -> None:
         """Report the result and clear the form for another file."""
         event = events[-1]
-        sentences = [f"✓ {event['added']:,} questions added to {event['split']}."]
+        sentences = [f"✓ {counted(event['added'], 'question')} added to {event['split']}."]
         if event["known"]:
             sentences.append(f"{event['known']:,} were already imported.")
         if event["elsewhere"]:
@@ -145,8 +147,8 @@ class ImportScreen(FormScreen[None]):
         if event["changed_answers"]:
             kept = self.query_one("#answers", Select).value == "--keep-answers"
             sentences.append(
-                f"{len(event['changed_answers']):,} known answers differ and were "
-                + ("kept." if kept else "replaced; evaluations were scored again.")
+                f"{counted(len(event['changed_answers']), 'known answer differs', DIFFER)}: "
+                + ("not replaced." if kept else "replaced, and evaluations scored again.")
             )
         sentences.append("Enter another file, or press escape to continue.")
         with self.prevent(Input.Changed):
@@ -186,9 +188,9 @@ def preview_text(event: Event) -> Content:
     guess = " (guessed)" if event["guessed"] else ""
     repeated = f", {event['duplicates']:,} repeated" if event["duplicates"] else ""
     lines = [
-        content(f"{event['read']:,} questions{repeated} · {columns.pop('rows', '')}").stylize(
-            "bold"
-        ),
+        content(
+            f"{counted(event['read'], 'question')}{repeated} · {columns.pop('rows', '')}"
+        ).stylize("bold"),
         content(f"task {event['task']}{guess}"),
         content(", ".join(f"{meaning} from {column}" for meaning, column in columns.items())),
     ]
@@ -199,7 +201,8 @@ def preview_text(event: Event) -> Content:
             lines.append(content(f"    {snippet(options, SHOWN_TEXT)}").stylize("$text-muted"))
     changed = event["changed_answers"]
     if changed:
-        lines.append(content(f"! {len(changed):,} known answers differ from those of the project:"))
+        differ = counted(len(changed), "known answer differs", DIFFER)
+        lines.append(content(f"! {differ} from those of the project:"))
     for change in changed[:SHOWN_SKIPPED]:
         stored, imported = (
             snippet(" or ".join(change[name]), 24) for name in ("stored", "imported")
@@ -207,7 +210,7 @@ def preview_text(event: Event) -> Content:
         text = content(f"    {snippet(change['text'], 50)}  {stored} → {imported}")
         lines.append(text.stylize("$text-muted"))
     if event["left_out_count"]:
-        lines.append(content(f"! {event['left_out_count']:,} lines skipped:"))
+        lines.append(content(f"! {counted(event['left_out_count'], 'line')} skipped:"))
         for line, reason in event["left_out"][:SHOWN_SKIPPED]:
             text = content(f"    line {line}: {snippet(reason, SHOWN_TEXT)}")
             lines.append(text.stylize("$text-muted"))

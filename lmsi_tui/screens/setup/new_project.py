@@ -15,6 +15,7 @@ from lmsi_tui.screens.setup.form import FormScreen, folder_of, form_commands
 from lmsi_tui.screens.setup.picker import PickerScreen
 from lmsi_tui.shell.commands import declare
 from lmsi_tui.shell.file_listing import PickerTarget
+from store.counted import counted
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult
@@ -119,7 +120,7 @@ class NewProjectScreen(FormScreen[Path | None]):
 def _model_text(event: Event, *, is_teacher: bool) -> Content:
     """A model in three lines: name and size, tokenizer and context, whether it can be trained."""
     size = f"{magnitude(event['parameters'])} parameters" if event["parameters"] else "unknown size"
-    context = f"{event['context']:,} tokens" if event["context"] else "unknown"
+    context = counted(event["context"], "token") if event["context"] else "unknown"
     lines = [
         Content.assemble(
             content(str(event["name"])).stylize("bold"),

@@ -12,6 +12,7 @@ from textual.reactive import reactive
 from textual.widgets import Static
 
 from lmsi_tui.formatting.sanitize import content, printable, snippet
+from store.counted import counted
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult
@@ -100,7 +101,7 @@ class PathGroup(VerticalScroll, can_focus=True, inherit_bindings=False):
         self.display = path is not None
         if path is None:
             return
-        paths = "1 path" if path.count == 1 else f"{path.count} paths"
+        paths = counted(path.count, "path")
         answer = snippet(path.answer, 40) or "(empty)"
         self.border_title = content(" · ".join(filter(None, [path.key, answer, paths])))
         self.border_subtitle = content(f"path {path.place} of {path.of}" if path.place else "")

@@ -12,7 +12,7 @@ from engine.conversion import families, gguf_to_hf, hyperparameters
 from engine.conversion.gguf_to_hf import convert_to_hf
 from engine.conversion.hf_to_gguf import convert_adapter, convert_base
 from engine.models.gguf_header import read_contents
-from engine.models.metadata import TRAINABLE_GGUF
+from engine.models.gguf_model import TRAINABLE_GGUF
 from store.errors import BadInput
 from tests.engine.conversion.test_hf_to_gguf import write_adapter
 from tests.engine.families import FAMILIES, LONG_WINDOW, shape_for_llama_cpp

@@ -37,11 +37,23 @@ from store import models
 from store.connection import connect, transaction
 from store.enums import AnswerType, EndReason, JobKind
 from store.errors import BadInput
+from tests.engine.gguf_files import split
 from tests.engine.tiny import ListSource, requests, tiny_model
 from tests.projects import claimed
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+def test_a_split_file_is_converted_as_the_whole_one(tmp_path: Path) -> None:
+    whole = MODELS / "pebble-s" / "pebble-s.gguf"
+    first, *_ = split(whole, tmp_path / "pebble.gguf", 7)
+    weights = []
+    for file in (whole, first):
+        folder = tmp_path / file.stem
+        gguf_to_hf.convert_to_hf(file, folder)
+        weights.append((folder / "model.safetensors").read_bytes())
+    assert weights[0] == weights[1]
 
 
 def test_a_gguf_alone_is_sampled_trained_and_measured(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from engine.inference.chat_template import check_shows_once
 from engine.inference.prompt_style import may_think, style_of, usable_template, why_unusable
 from engine.models.identity import base_model
 from engine.project.folder import Project
@@ -41,6 +42,27 @@ def test_auto_is_a_chat_where_the_template_works(folder: Path) -> None:
     assert "question" in why_unusable(project, model, SETTINGS)
     template.write_text(CHATML)
     assert why_unusable(project, model, SETTINGS) == ""
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["message.content ~ message.content", "message.content[:30]", "message.content | lower"],
+    ids=["repeated", "cut", "changed"],
+)
+def test_a_template_that_changes_the_question_is_not_chosen_by_auto(
+    content: str, folder: Path
+) -> None:
+    project = Project(folder.parent, Settings())
+    loop = "{% for message in messages %}<|turn|>{{ CONTENT }}{% endfor %}"
+    (folder / "chat_template.jinja").write_text(loop.replace("CONTENT", content))
+    model = base_model(project, "tiny/base", folder)
+    assert style_of(project, model, SETTINGS, StyleChoice.AUTO) is PromptStyle.BASE
+    assert "sample.style" in why_unusable(project, model, SETTINGS)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_templates_of_known_models_show_each_message_once(name: str) -> None:
+    check_shows_once(SHAPES[name])
 
 
 def test_a_model_whose_files_are_elsewhere_is_asked_in_plain_text(folder: Path) -> None:

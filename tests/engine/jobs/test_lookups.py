@@ -1,4 +1,4 @@
-"""What a plan says about the style in which a model is asked."""
+"""What a plan says about how a model is asked and computed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from engine.jobs.lookups import style_notes
+from engine.conversion.hf_to_gguf import convert_base
+from engine.jobs.lookups import products_note, style_notes
 from engine.models.identity import base_model
 from engine.project.folder import Project
 from engine.project.settings import Settings, changed
@@ -50,3 +51,37 @@ def test_what_the_settings_do_not_say_already_is_said(
     notes = style_notes(project, base_model(project, "tiny/base", folder), style)
     assert len(notes) == len(expected)
     assert all(part in note for part, note in zip(expected, notes, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("files", "settings", "says"),
+    [
+        (["gguf"], {"engine": "llama.cpp"}, "no effect"),
+        (["gguf"], {}, "converted copy"),
+        (["folder", "gguf"], {}, "if llama.cpp turns out"),
+        (["folder", "gguf"], {"engine": "llama.cpp"}, "no effect"),
+        (["folder", "gguf"], {"engine": "transformers"}, ""),
+        (["folder"], {}, ""),
+    ],
+)
+def test_products_in_8_bits_that_are_not_computed_are_mentioned(
+    files: list[str], settings: dict[str, object], says: str, folder: Path
+) -> None:
+    gguf = folder.parent / "tiny.gguf"
+    if not gguf.exists():
+        convert_base(folder, gguf)
+    for products in ("int8", "float"):
+        changes = {"model": {"products": products, **settings}}
+        project = Project(folder.parent, changed(Settings(), changes))
+        model = base_model(
+            project,
+            "tiny/base",
+            folder if "folder" in files else gguf,
+            gguf if len(files) == 2 else None,
+        )
+        note = products_note(project, model)
+        if products == "float" or not says:
+            assert note == ""
+        else:
+            assert "model.products" in note
+            assert says in note

@@ -125,6 +125,64 @@ def test_an_impossible_number_of_layers_is_refused(inside: bool, model: Path) ->
         check_model_files(model)
 
 
+def configured(model: Path, **changes: object) -> Path:
+    """The model with other values in its configuration."""
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | changes))
+    return model
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model_type": "bert", "architectures": ["BertModel"]},
+        {"model_type": "bert", "architectures": None},
+        {"model_type": "bert", "architectures": ["BertForMaskedLM"]},
+        {"model_type": "llama", "architectures": ["LlamaForSequenceClassification"]},
+        {"is_encoder_decoder": True, "architectures": ["T5ForConditionalGeneration"]},
+    ],
+    ids=lambda changes: str(changes.get("architectures")),
+)
+def test_a_model_that_is_no_causal_language_model_is_refused_by_init(
+    changes: dict[str, object], model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configured(model, **changes)
+    assert run(["init", str(tmp_path / "p"), "--model", str(model)]) == 2
+    sentence = capsys.readouterr().err
+    assert str(model / "config.json") in sentence
+    assert str((changes["architectures"] or ["bert"])[0]) in sentence  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"architectures": ["LlamaModel"]},
+        {"architectures": []},
+        {"architectures": ["GPT2LMHeadModel"]},
+        {"architectures": ["Gemma3ForConditionalGeneration"]},
+        {"model_type": "bert", "is_decoder": True, "architectures": ["BertLMHeadModel"]},
+        {"architectures": ["LlamaForSequenceClassification", "LlamaForCausalLM"]},
+    ],
+    ids=lambda changes: str(changes.get("architectures")),
+)
+def test_a_model_that_may_generate_text_is_not_refused(
+    changes: dict[str, object], model: Path
+) -> None:
+    check_model_files(configured(model, **changes))
+
+
+def test_weights_that_transformers_would_not_find_are_refused(model: Path) -> None:
+    (model / "model.safetensors").rename(model / "model-00001-of-00002.safetensors")
+    with pytest.raises(BadInput, match=r"model\.safetensors\.index\.json"):
+        check_model_files(model)
+
+
+def test_weights_without_tensors_are_refused(model: Path) -> None:
+    (model / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
+    with pytest.raises(BadInput, match="no weights"):
+        describe(model)
+
+
 def test_a_folder_that_names_another_model_as_its_base_is_refused(model: Path) -> None:
     (model / "adapter_config.json").write_text('{"base_model_name_or_path": "someone/else"}')
     for read in readers(model):

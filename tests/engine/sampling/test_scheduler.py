@@ -11,10 +11,11 @@ from engine.jobs import sample
 from engine.project.job_context import PauseRequested
 from engine.project.settings import changed
 from engine.sampling import completion, early_stop_replay, runs, scheduler
+from engine.voting import majority
 from lmsi_tui.formatting.job_results import sentence
 from store import jobs, models, paths, questions, votes
 from store.connection import connect, transaction
-from store.enums import Decision, JobKind, JobState, Split
+from store.enums import Decision, EarlyStop, JobKind, JobState, Split
 from store.errors import WorkFailed
 from tests.projects import TEACHER, claimed, scripted_project
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from engine.inference.backend import Generation, PathSource, Sampling
+    from engine.inference.backend import Generation, PathRequest, PathSource, Sampling
     from engine.project.folder import Project
     from engine.project.job_context import Work
     from store.records import Run
@@ -178,23 +179,74 @@ class Shuffled:
         yield from reversed(waiting)
 
 
+class InFlight:
+    """A source that knows, for each request, how many paths of its question were in flight."""
+
+    def __init__(self, inner: PathSource) -> None:
+        self.inner = inner
+        self.running: Counter[str] = Counter()
+        self.seen: list[tuple[int, int]] = []
+
+    def next_path(self) -> PathRequest | None:
+        request = self.inner.next_path()
+        if request:
+            self.seen.append((request.index, self.running[request.question]))
+            self.running[request.question] += 1
+        return request
+
+    def is_settled(self, question: str) -> bool:
+        return self.inner.is_settled(question)
+
+
+@dataclass
+class Watched(Shuffled):
+    """A backend that records what was in flight at each request."""
+
+    sources: list[InFlight] = field(default_factory=list)
+
+    def sample(self, source: PathSource, sampling: Sampling) -> Iterator[Generation]:
+        watching = InFlight(source)
+        self.sources.append(watching)
+        for generation in self.inner.sample(watching, sampling):  # type: ignore[attr-defined]
+            watching.running[generation.question] -= 1
+            yield generation
+
+
+def test_a_vote_requests_more_paths_before_those_in_flight_have_finished(tmp_path: Path) -> None:
+    project = scripted_project(tmp_path, slots=64, changes={"sample": {"m": 32, "cap": 4}})
+    first_wave = majority.paths_needed({}, 0, m=32, rule=EarlyStop.EXACT, threshold="0.6", cap=4)
+    backend = Watched(teacher_backend(project))
+    with connect(project.database) as conn:
+        sampled_with(conn, project, backend)
+    seen = backend.sources[0].seen
+    later = [in_flight for index, in_flight in seen if index >= first_wave]
+    assert later
+    assert min(later) > 0
+
+
 def test_votes_are_counted_in_index_order_whatever_finishes_first(tmp_path: Path) -> None:
     straight = scripted_project(tmp_path / "straight", changes={"sample": {"early_stop": "off"}})
     twisted = scripted_project(tmp_path / "twisted", changes={"sample": {"early_stop": "off"}})
     _, expected = everything(straight, sampled(straight))
     with connect(twisted.database) as conn:
-        run = draw_shuffled(conn, twisted)
+        run = sampled_with(conn, twisted, Shuffled(teacher_backend(twisted)))
     _, counted = everything(twisted, run)
     assert counted == expected
 
 
-def draw_shuffled(conn: sqlite3.Connection, project: Project) -> Run:
+def teacher_backend(project: Project) -> object:
+    with connect(project.database, read_only=True) as conn:
+        teacher = models.by_name(conn, TEACHER)
+    assert teacher is not None
+    return open_scripted(project.inside(teacher.location))
+
+
+def sampled_with(conn: sqlite3.Connection, project: Project, backend: Shuffled) -> Run:
     work: Work = claimed(conn, project, JobKind.SAMPLE)
     teacher = models.by_name(conn, TEACHER)
     assert teacher is not None
     pool = questions.by_split(conn, Split.POOL)
     run = runs.open_pool_run(work, teacher)
-    backend = Shuffled(open_scripted(project.inside(teacher.location)))
     scheduler.sample(
         conn,
         backend,  # type: ignore[arg-type]  # the rest is the inner backend's

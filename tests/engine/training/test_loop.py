@@ -569,7 +569,7 @@ def test_examples_longer_than_the_context_are_left_out_and_counted(
     with pytest.raises(BadInput, match="examples are longer than the 40 tokens of base"):
         trained(tmp_path, replace(SETTINGS, too_long=TooLong.REFUSE), out=tmp_path / "other")
     tiny_model(tmp_path / "short" / "base", context=4)
-    with pytest.raises(BadInput, match="longer than its 4 tokens"):
+    with pytest.raises(BadInput, match="more than its 4 tokens"):
         trained(tmp_path / "short")
 
 

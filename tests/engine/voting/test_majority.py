@@ -30,6 +30,7 @@ def vote(
     threshold: str = "0.5",
     cap: int = 0,
     epsilon: float = 0.0,
+    undecided: int = 0,
 ) -> Vote:
     return majority.count_vote(
         answers,
@@ -41,6 +42,7 @@ def vote(
         cap=cap,
         epsilon=epsilon,
         reader="number/1",
+        undecided=undecided,
     )
 
 
@@ -222,6 +224,44 @@ def test_requested_paths_are_at_most_the_missing_ones_and_no_fewer_can_decide(
                 [*answers, *rest], m=m, rule=EarlyStop.EXACT, threshold=threshold, cap=cap
             )
             assert sooner.decision is Decision.OPEN
+
+
+@settings(max_examples=300)
+@given(st.data())
+def test_no_path_in_flight_can_decide_a_vote_before_the_paths_it_needs(data: st.DataObject) -> None:
+    m = data.draw(st.integers(1, 24))
+    cap = data.draw(st.integers(0, 8))
+    threshold = f"0.{data.draw(st.integers(1, 9))}"
+    answers = data.draw(st.lists(ANSWERS, min_size=m, max_size=m))
+    requested = data.draw(st.integers(0, m))
+    finished = data.draw(st.sets(st.sampled_from(range(requested)))) if requested else set()
+    known = {index: answers[index] for index in finished}
+    needed = majority.paths_needed(
+        known, requested, m=m, rule=EarlyStop.EXACT, threshold=threshold, cap=cap
+    )
+    assert requested <= needed <= m
+    in_flight = [index for index in range(needed) if index not in known]
+    # The rest is as decisive as it can be: all for the leader, or none for anyone.
+    counted = Counter(answer for answer in known.values() if answer is not None).most_common(1)
+    rest = data.draw(st.sampled_from([counted[0][0] if counted else "a", None]))
+    answers = [known.get(index, rest) for index in range(m)]
+    decided_after = vote(answers, m=m, rule=EarlyStop.EXACT, threshold=threshold, cap=cap).drawn
+    if len(in_flight) > majority.WAVE:
+        assert decided_after <= requested or decided_after >= needed
+    elif needed < m:
+        assert len(in_flight) == majority.WAVE
+
+
+@given(st.lists(ANSWERS, max_size=24), st.integers(0, 24))
+def test_paths_that_are_known_to_decide_nothing_need_not_be_looked_at(
+    answers: list[str | None], undecided: int
+) -> None:
+    whole = vote(answers, m=24, rule=EarlyStop.EXACT, threshold="0.5", cap=3)
+    if undecided < whole.drawn:
+        again = vote(
+            answers, m=24, rule=EarlyStop.EXACT, threshold="0.5", cap=3, undecided=undecided
+        )
+        assert again == whole
 
 
 def test_without_early_stop_all_missing_paths_are_requested_at_once() -> None:

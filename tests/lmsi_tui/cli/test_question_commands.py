@@ -80,7 +80,7 @@ def test_other_known_answers_are_told_and_nothing_changes_without_a_decision(
     options = ("--task", "number", "--split", "eval", "--project", project.folder)
     code, _, err = typed(capsys, "import", path, *options)
     assert code == 2
-    for part in ("1 questions", "before 3 in eval", "2 → 7", "--replace-answers", "--keep-answers"):
+    for part in ("1 question ", "before 3 in eval", "2 → 7", "--replace-answers", "--keep-answers"):
         assert part in err
     assert gold(project) == ["0", "1", "2", "3"]
     code, out, _ = typed(capsys, "import", path, *options, "--preview")

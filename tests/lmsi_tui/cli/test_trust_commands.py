@@ -192,7 +192,7 @@ def test_leaks_are_shown_with_both_questions(tmp_path: Path) -> None:
     assert isinstance(leaks, list)
     assert leaks[0]["overlap"] == 1.0
     stdout_of(project, "sample")
-    assert "1 pool questions nearly match evaluation questions" in stdout_of(project, "curate")
+    assert "1 pool question nearly matches evaluation questions" in stdout_of(project, "curate")
 
 
 def test_styles_need_a_chat_template(tmp_path: Path) -> None:

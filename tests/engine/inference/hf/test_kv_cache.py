@@ -34,7 +34,7 @@ def opened() -> BucketedKVCache:
 def test_paths_keep_their_values_and_are_in_the_bucket_of_their_length(
     turns: list[tuple[int, set[int], int]],
 ) -> None:
-    with pytest.MonkeyPatch.context() as patch:
+    with torch.inference_mode(), pytest.MonkeyPatch.context() as patch:
         patch.setattr("engine.inference.hf.kv_cache.CAPACITY_STEP", 2)
         patch.setattr("engine.inference.hf.kv_cache.LIMITS", 2 * 2 ** np.arange(8))
         cache, running, number = opened(), dict[int, list[int]](), 0
@@ -86,3 +86,23 @@ def test_values_after_the_end_of_a_path_are_finite() -> None:
         cache.arrange(slots, np.full(3, length))
         for bucket in (0, 1):
             assert cache.keys_and_values(1, bucket).isfinite().all()
+
+
+@torch.inference_mode()
+def test_a_bucket_that_is_half_empty_gives_its_memory_back() -> None:
+    cache, slots = opened(), np.arange(SLOTS)
+    for length in range(1, 4):
+        for bucket, rows in cache.arrange(slots, np.full(SLOTS, length)):
+            for layer in range(LAYERS):
+                tensor = cache.keys_and_values(layer, bucket)
+                tensor[:, : len(rows), :, length - 1] = torch.arange(SLOTS)[rows][:, None, None]
+    size = cache.keys_and_values(0, 0).untyped_storage().nbytes()
+    cache.free(slots[:2])
+    assert cache.keys_and_values(0, 0).untyped_storage().nbytes() == size
+    cache.free(slots[2:3])
+    ((_, rows),) = cache.arrange(slots[3:], np.full(3, 3))
+    for layer in range(LAYERS):
+        tensor = cache.keys_and_values(layer, 0)
+        assert tensor.untyped_storage().nbytes() == size // 2
+        expected = torch.arange(3, SLOTS)[rows].float()
+        assert (tensor[:, :, :, :3] == expected[:, None, None, None]).all()

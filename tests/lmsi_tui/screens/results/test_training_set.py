@@ -298,3 +298,17 @@ async def test_it_is_drawn_at_every_size(project: Project, size: tuple[int, int]
 
 def lines_count(pilot: Pilot[None]) -> int:
     return pilot.app.screen.query_one(LineList).count
+
+
+async def test_facts_that_do_not_fit_are_reached_by_scrolling(project: Project) -> None:
+    async with driven(project, PLACE, size=(80, 24)) as pilot:
+        await settled(pilot)
+        assert pilot.app.screen.focused is lines_of(pilot)
+        formats = pilot.app.screen.query_one("#formats")
+        last = text_of(pilot, "facts").splitlines()[-1]
+        assert "rained on this set" in last
+        assert formats.max_scroll_y > 0, "the test needs facts that do not fit"
+        formats.focus()
+        await press(pilot, "end")
+        shown = [strip.text for strip in pilot.app.screen._compositor.render_strips()]
+        assert any("rained on this set" in line for line in shown)

@@ -215,7 +215,7 @@ async def test_questions_are_imported_into_an_open_project(
         pilot.app.screen.query_one("#split", Select).value = "eval"
         await fill(pilot, "limit", "100")
         await fill(pilot, "file", str(tmp_path / "measure.jsonl"))
-        assert "1 lines skipped" in preview(pilot)
+        assert "1 line skipped" in preview(pilot)
         assert "line 10: it has no question" in preview(pilot)
         await pilot.press("ctrl+s")
         await until(pilot, lambda: "9 questions added to eval" in preview(pilot))
@@ -264,7 +264,7 @@ async def test_the_form_asks_where_counting_starts_if_the_file_does_not_show_it(
         await settled(pilot)
         assert "labels counted from 1" in preview(pilot)
         await pilot.press("ctrl+s")
-        await until(pilot, lambda: "1 questions added to eval" in preview(pilot))
+        await until(pilot, lambda: "1 question added to eval" in preview(pilot))
     with connect(project.database, read_only=True) as conn:
         (asked,) = questions.by_split(conn, Split.EVAL, source="which")
         assert questions.gold_for(conn, Split.EVAL)[asked.id] == ("A",)
@@ -292,7 +292,7 @@ async def test_the_form_shows_known_answers_that_differ_and_asks_which_to_use(
         screen.query_one("#answers", Select).value = "--replace-answers"
         await settled(pilot)
         await pilot.press("ctrl+s")
-        await until(pilot, lambda: "1 known answers differ and were replaced" in preview(pilot))
+        await until(pilot, lambda: "1 known answer differs: replaced" in preview(pilot))
     with connect(project.database, read_only=True) as conn:
         assert questions.gold_for(conn, Split.EVAL)[asked.id] == ("777",)
 
