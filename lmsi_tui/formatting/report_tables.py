@@ -9,7 +9,6 @@ from rich.text import Text
 
 from lmsi_tui.formatting.numbers import percent, points, probability
 from lmsi_tui.formatting.sanitize import plain, printable
-from lmsi_tui.formatting.study_text import arm_lines
 from store.enums import Method, Split
 
 if TYPE_CHECKING:
@@ -42,8 +41,12 @@ def print_report(console: Console, report: Report) -> None:
         _print_table(console, _gains(report))
         for line in gain_lines(report):
             console.print(line, markup=False, highlight=False)
-    for line in arm_lines(report.arms) if report.arms else ():
-        console.print(printable(line), markup=False, highlight=False)
+    if report.arms:
+        # It loads the readers of answers, which the first screen does without.
+        from lmsi_tui.formatting.study_text import arm_lines
+
+        for line in arm_lines(report.arms):
+            console.print(printable(line), markup=False, highlight=False)
     for line in round_lines(report.rounds):
         console.print(line, markup=False, highlight=False)
     if not report.evaluations:
