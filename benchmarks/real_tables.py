@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from engine.answers.extraction import equal
 from engine.evaluation.accuracy import compare
+from engine.evaluation.pilot_styles import difference_interval
 from engine.statistics.intervals import wilson
 from lmsi_tui.formatting.numbers import duration, percent, points, probability
 from store import evaluations, examples, models, paths, questions, votes
@@ -42,7 +43,7 @@ def tables(project: Project, known: Imported, seconds: Mapping[str, float]) -> s
             "\n".join(block)
             for block in (
                 _accuracies(conn),
-                _comparisons(conn),
+                _comparisons(conn, known.gold),
                 _paths(conn),
                 _labels(conn, project, known),
                 _times(seconds),
@@ -75,7 +76,7 @@ def _accuracy(evaluation: Evaluation | None) -> str:
     return f"{percent(evaluation.accuracy)} ({low} to {high})"
 
 
-def _comparisons(conn: sqlite3.Connection) -> list[str]:
+def _comparisons(conn: sqlite3.Connection, gold: Mapping[str, Sequence[str]]) -> list[str]:
     newest = evaluations.newest(conn)
     rows = []
     for before, after in _pairs(models.all_of(conn)):
@@ -94,9 +95,44 @@ def _comparisons(conn: sqlite3.Connection) -> list[str]:
                 gain = f"{points(result.gain)} ({interval})"
                 flips = [str(result.won), str(result.lost)]
                 rows.append([before.name, after.name, title, gain, probability(result.p), *flips])
+            if method is Method.SC:
+                gain = _gain_of_all_paths(conn, first, second, gold)
+                rows.append([before.name, after.name, "all paths", gain, "–", "–", "–"])
     headers = ["before", "after", "method", "gain in points (95 %)", "p"]
     headers += ["wrong to right", "right to wrong"]
-    return ["Paired differences (McNemar's exact test):", "", *_table(headers, rows)]
+    title = (
+        "Paired differences (McNemar's exact test; all paths of a vote: bootstrap over questions):"
+    )
+    return [title, "", *_table(headers, rows)]
+
+
+def _gain_of_all_paths(
+    conn: sqlite3.Connection,
+    first: Evaluation,
+    second: Evaluation,
+    gold: Mapping[str, Sequence[str]],
+) -> str:
+    """The difference of the shares of right paths, in points, with its 95 % interval."""
+    before, after = (_right_shares(conn, evaluation, gold) for evaluation in (first, second))
+    common = sorted(before.keys() & after.keys())
+    shares, others = [after[id_] for id_ in common], [before[id_] for id_ in common]
+    low, high = difference_interval(shares, others)
+    gain = (sum(shares) - sum(others)) / len(common)
+    return f"{points(gain)} ({points(low)} to {points(high)})"
+
+
+def _right_shares(
+    conn: sqlite3.Connection, evaluation: Evaluation, gold: Mapping[str, Sequence[str]]
+) -> dict[int, float]:
+    """The share of right paths among the k of each question, by its id."""
+    asked = {question.id: question for question in questions.by_split(conn, evaluation.split)}
+    answers = paths.answers_by_question(conn, evaluation.run_id, list(asked))
+    return {
+        id_: sum(_is_right(asked[id_], by_index[index], gold) for index in range(evaluation.k))
+        / evaluation.k
+        for id_, by_index in answers.items()
+        if all(index in by_index for index in range(evaluation.k))
+    }
 
 
 def _pairs(all_models: Sequence[Model]) -> Iterator[tuple[Model, Model]]:
